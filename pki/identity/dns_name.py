@@ -1,0 +1,58 @@
+"""DNS names as they may stand in a certificate: RFC 1034 section 3.5, RFC 5280 section 4.2.1.6."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from pki.errors import NameRefusedError, shown
+
+_MAX_NAME = 253
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DnsName:
+    """A full host name in lower case, without a trailing dot; never a wildcard, never an address."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        labels = self.name.split(".")
+        if len(self.name) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+            raise NameRefusedError(
+                f"{shown(self.name)} is no DNS name: labels of 1 to 63 letters, digits and inner "
+                f"dashes, at most {_MAX_NAME} characters, no wildcard (RFC 1034 section 3.5)",
+                remedy="Write the full host name, e.g. orders.shop.internal",
+            )
+        if labels[-1].isdigit() or _is_address(self.name):
+            raise NameRefusedError(
+                f"{shown(self.name)} looks like an IP address, not a DNS name",
+                remedy="Ask for an IP address as such",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> DnsName:
+        """Parse a host name; ASCII letters are folded to lower case.
+
+        Raises:
+            NameRefusedError: for anything but a full host name.
+        """
+        return cls(text.lower() if text.isascii() else text)
+
+    def is_within(self, parent: DnsName) -> bool:
+        """Tell whether this name is the parent or lies below it."""
+        return self == parent or self.name.endswith("." + parent.name)
+
+    def __str__(self) -> str:
+        """Give the name."""
+        return self.name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

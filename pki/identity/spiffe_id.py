@@ -1,0 +1,90 @@
+"""SPIFFE IDs by the SPIFFE-ID standard, sections 2.1 to 2.4."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pki.errors import NameRefusedError, shown
+from pki.identity.trust_domain import TrustDomain
+
+_SCHEME = "spiffe://"
+_MAX_BYTES = 2048  # SPIFFE-ID §2.3
+_SEGMENT = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)  # SPIFFE-ID §2.2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SpiffeId:
+    """A workload's name: a trust domain and one or more path segments.
+
+    A trust domain's own ID, which has no path, is a :class:`TrustDomain` here, so that it can never
+    stand where a workload is meant.
+    """
+
+    trust_domain: TrustDomain
+    segments: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            raise NameRefusedError(
+                f"SPIFFE ID of {self.trust_domain} has no path, so it names no workload",
+                remedy="Add a path, e.g. spiffe://shop.internal/orders",
+            )
+        for segment in self.segments:
+            if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
+                raise NameRefusedError(
+                    f"SPIFFE ID path segment {shown(segment)} is empty, a dot segment, or holds "
+                    "characters outside A-Z a-z 0-9 . _ - (SPIFFE-ID section 2.2)",
+                    remedy="Write each segment with those characters alone",
+                )
+        if len(str(self)) > _MAX_BYTES:
+            raise NameRefusedError(
+                f"SPIFFE ID of {len(str(self))} bytes is longer than {_MAX_BYTES} "
+                "(SPIFFE-ID section 2.3)"
+            )
+
+    @classmethod
+    def parse(cls, uri: str) -> SpiffeId:
+        """Parse a URI such as ``spiffe://shop.internal/prod/orders``.
+
+        The scheme and the trust domain must be in lower case; a query, fragment, port, user part,
+        percent sign, empty segment, dot segment or trailing slash is refused.
+
+        Raises:
+            NameRefusedError: if the text is not exactly one workload's SPIFFE ID.
+        """
+        if len(uri) > _MAX_BYTES:
+            raise NameRefusedError(
+                f"SPIFFE ID {shown(uri)} is longer than {_MAX_BYTES} bytes (SPIFFE-ID section 2.3)"
+            )
+        if not uri.startswith(_SCHEME):
+            raise NameRefusedError(
+                f"{shown(uri)} is no SPIFFE ID: it does not begin with spiffe://",
+                remedy="Write it as spiffe://TRUST-DOMAIN/PATH",
+            )
+        authority, slash, path = uri.removeprefix(_SCHEME).partition("/")
+        domain = TrustDomain.parse(authority)
+        return cls(domain, tuple(path.split("/")) if slash else ())
+
+    @classmethod
+    def of_path(cls, trust_domain: TrustDomain, path: str) -> SpiffeId:
+        """Name a workload by its path within a trust domain: ``orders`` or ``prod/orders``.
+
+        Raises:
+            NameRefusedError: if the path breaks SPIFFE-ID section 2.2.
+        """
+        return cls(trust_domain, tuple(path.split("/")))
+
+    @property
+    def path(self) -> str:
+        """The path without its leading slash: ``prod/orders``."""
+        return "/".join(self.segments)
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether the name belongs to the CA itself: ``/handfast/...`` and ``/ca``."""
+        return self.segments[0].lower() == "handfast" or self.path.lower() == "ca"
+
+    def __str__(self) -> str:
+        """Give the URI."""
+        return f"{_SCHEME}{self.trust_domain.name}/{self.path}"

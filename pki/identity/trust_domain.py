@@ -1,0 +1,58 @@
+"""Trust domains by the SPIFFE-ID standard, section 2.1."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pki.errors import NameRefusedError, shown
+
+# SPIFFE-ID §2.1: lower-case letters, digits, dots, dashes and underscores, at most 255 bytes.
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TrustDomain:
+    """The namespace that one CA speaks for, e.g. ``shop.internal``.
+
+    Make one with :meth:`parse`; the constructor checks the same rules.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _TRUST_DOMAIN.fullmatch(self.name):
+            raise NameRefusedError(
+                f"trust domain {shown(self.name)} is not made of 1 to 255 lower-case letters, "
+                "digits, dots, dashes and underscores (SPIFFE-ID section 2.1)",
+                remedy="Use a name such as shop.internal",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> TrustDomain:
+        """Parse a trust domain's bare name.
+
+        Args:
+            text: the name, e.g. ``shop.internal``; no scheme and no path.
+
+        Raises:
+            NameRefusedError: if it breaks SPIFFE-ID section 2.1.
+        """
+        return cls(text)
+
+    @property
+    def id_uri(self) -> str:
+        """The trust domain's own ID, ``spiffe://shop.internal``, which CA certificates carry."""
+        return f"spiffe://{self.name}"
+
+    def encloses(self, other: TrustDomain) -> bool:
+        """Tell whether the other trust domain lies inside this one as a DNS name, or is the same.
+
+        Two such domains would derive DNS names from one namespace, so they must not be trusted
+        side by side.
+        """
+        return other.name == self.name or other.name.endswith("." + self.name)
+
+    def __str__(self) -> str:
+        """Give the bare name."""
+        return self.name
