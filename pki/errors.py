@@ -28,6 +28,7 @@ class PkiError(Exception):
     Args:
         message: what is wrong: the thing, the value as found and the rule that it breaks.
         remedy: what to do next, one sentence; empty if there is nothing to do.
+
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
@@ -64,6 +65,7 @@ class PolicyError(InputError):
         source: the file's name, for the message.
         line: the 1-based line in that file, 0 if no line can be named.
         remedy: what to do next.
+
     """
 
     def __init__(
@@ -84,13 +86,14 @@ class VerificationError(PkiError):
 
     Args:
         message: what is wrong.
-        verdict: the result, by the names of gRFC A118.
+        fault: which of the faults of ``pki.x509.Fault`` it is; its name is stable.
         remedy: what to do next.
+
     """
 
-    def __init__(self, message: str, *, verdict: str, remedy: str = "") -> None:
+    def __init__(self, message: str, *, fault: str, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
-        self.verdict = verdict
+        self.fault = fault
 
 
 class StateError(PkiError):

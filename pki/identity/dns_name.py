@@ -38,6 +38,7 @@ class DnsName:
 
         Raises:
             NameRefusedError: for anything but a full host name.
+
         """
         return cls(text.lower() if text.isascii() else text)
 

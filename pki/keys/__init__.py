@@ -1,0 +1,23 @@
+"""Keys: which kinds handfast takes, how they are made, and how they are written down."""
+
+from pki.keys.encoding import private_key_to_pem, public_key_fingerprint, read_private_key
+from pki.keys.kinds import (
+    KeyType,
+    PrivateKey,
+    PublicKey,
+    check_ca_key,
+    check_leaf_key,
+    generate_key,
+)
+
+__all__ = [
+    "KeyType",
+    "PrivateKey",
+    "PublicKey",
+    "check_ca_key",
+    "check_leaf_key",
+    "generate_key",
+    "private_key_to_pem",
+    "public_key_fingerprint",
+    "read_private_key",
+]

@@ -1,0 +1,97 @@
+"""Keys as PEM PKCS#8 (RFC 5958), optionally encrypted, and their fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from pki.errors import KeyRefusedError
+from pki.keys.kinds import PrivateKey, PublicKey
+from pki.pem import PemBlock, read_blocks
+
+MAX_KEY_BYTES = 64 * 1024
+_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"}
+
+
+def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Write a private key as PEM PKCS#8.
+
+    Args:
+        key: the key.
+        passphrase: encrypts it (scrypt or PBKDF2 with AES-256, as the library's best); None leaves
+            it in the clear.
+
+    """
+    encryption: serialization.KeySerializationEncryption = (
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption()
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
+
+
+def is_private_key_block(block: PemBlock) -> bool:
+    """Tell whether a PEM block holds, or says that it holds, a private key."""
+    return block.label.endswith("PRIVATE KEY")
+
+
+def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey:
+    """Read exactly one private key: PEM PKCS#8, or the older EC and RSA forms unencrypted.
+
+    Args:
+        data: PEM, at most 64 KiB.
+        passphrase: for an encrypted key.
+
+    Raises:
+        InputError: if the input is not one private key's PEM.
+        KeyRefusedError: if the passphrase is wrong or missing, or the kind is not taken.
+
+    """
+    blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
+    if len(blocks) != 1 or blocks[0].label not in _LABELS:
+        raise KeyRefusedError(
+            f"private key file holds {len(blocks)} PEM blocks"
+            f"{', of kind ' + blocks[0].label if len(blocks) == 1 else ''}: one private key is meant",
+            remedy="Give one PEM block PRIVATE KEY",
+        )
+    return decode_private_key(blocks[0], passphrase)
+
+
+def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> PrivateKey:
+    """Decode the one private key of a PEM block.
+
+    Raises:
+        KeyRefusedError: as :func:`read_private_key`.
+
+    """
+    encrypted = block.label == "ENCRYPTED PRIVATE KEY"
+    if encrypted and not passphrase:
+        raise KeyRefusedError(
+            "private key is encrypted, and no passphrase was given", remedy="Give its passphrase"
+        )
+    try:
+        key = serialization.load_der_private_key(block.der, passphrase if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's words could quote parts of the secret, so they stay out.
+        raise KeyRefusedError(
+            "private key can't be decoded"
+            + (": wrong passphrase, or damaged" if encrypted else ": it is damaged")
+        ) from None
+    if not isinstance(
+        key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+    ):
+        raise KeyRefusedError(f"private keys of kind {type(key).__name__} are not taken")
+    return key
+
+
+def public_key_fingerprint(key: PublicKey) -> str:
+    """Give the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(spki).hexdigest()

@@ -1,0 +1,92 @@
+"""The kinds of keys: ECDSA P-256 (default) and P-384, RSA, and Ed25519 for CAs alone.
+
+grpcio refuses Ed25519 leaves (``NO_COMMON_SIGNATURE_ALGORITHMS``), so no leaf may have one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from pki.errors import KeyRefusedError, shown
+
+_REMEDY = "Use an ECDSA P-256 key"
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+_RSA_BITS = range(2048, 8192 + 1, 8)
+_RSA_EXPONENT = 65537  # NIST SP 800-56B rev 2 §6.2: odd, above 2^16
+_CURVES = (ec.SECP256R1, ec.SECP384R1)
+
+
+class KeyType(StrEnum):
+    """The keys that handfast makes."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    ECDSA_P384 = "ecdsa-p384"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    ED25519 = "ed25519"
+
+
+def generate_key(kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
+    """Make a private key from the operating system's random source."""
+    match kind:
+        case KeyType.ECDSA_P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case KeyType.ECDSA_P384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case KeyType.RSA_3072:
+            return rsa.generate_private_key(_RSA_EXPONENT, 3072)
+        case KeyType.RSA_4096:
+            return rsa.generate_private_key(_RSA_EXPONENT, 4096)
+        case KeyType.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+
+
+def check_ca_key(key: object) -> PublicKey:
+    """Give the public key back if a CA may have it.
+
+    Raises:
+        KeyRefusedError: for RSA under 2048 bits or of an odd size, for other curves and kinds.
+
+    """
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if isinstance(key.curve, _CURVES):
+            return key
+        raise KeyRefusedError(
+            f"ECDSA key on curve {shown(key.curve.name)}: only P-256 and P-384 are taken",
+            remedy=_REMEDY,
+        )
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size not in _RSA_BITS:
+            raise KeyRefusedError(
+                f"RSA key of {key.key_size} bits: 2048 to 8192, a multiple of 8, are taken",
+                remedy=_REMEDY,
+            )
+        exponent = key.public_numbers().e
+        if exponent < _RSA_EXPONENT or exponent.bit_length() > 256:
+            raise KeyRefusedError("RSA key with an exponent outside 65537 to 2^256")
+        return key
+    raise KeyRefusedError(
+        f"{type(key).__name__.removesuffix('PublicKey')} keys are not taken",
+        remedy=_REMEDY,
+    )
+
+
+def check_leaf_key(key: object) -> PublicKey:
+    """Give the public key back if a leaf may have it: as for a CA, but no Ed25519.
+
+    Raises:
+        KeyRefusedError: if it is not taken.
+
+    """
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        raise KeyRefusedError(
+            "Ed25519 keys are for CAs alone: gRPC refuses such leaves", remedy=_REMEDY
+        )
+    return check_ca_key(key)

@@ -1,0 +1,85 @@
+"""A strict reader of PEM (RFC 7468): nothing but whole blocks, in a bounded input.
+
+The common readers take the first block of the kind that they look for and skip the rest without a
+word: text between blocks, a broken block among good ones, a second certificate. Here each of these
+is an error, because whoever controls the skipped part controls what other tools read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from pki.errors import InputError, shown
+
+_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{1,76}")
+
+
+@dataclass(frozen=True, slots=True)
+class PemBlock:
+    """One block: its label, e.g. ``CERTIFICATE``, and the DER inside."""
+
+    label: str
+    der: bytes
+
+
+def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ...]:
+    """Take PEM apart into its blocks.
+
+    Args:
+        data: the whole input.
+        what: what the input is meant to be, for messages, e.g. ``trust bundle``.
+        max_bytes: the largest input that is looked at.
+
+    Returns:
+        The blocks in order; empty if the input holds white space alone.
+
+    Raises:
+        InputError: if the input is too large, is not ASCII, or holds anything that is not a whole
+            and well-formed block.
+
+    """
+    if len(data) > max_bytes:
+        raise InputError(f"{what} of {len(data)} bytes is larger than {max_bytes}")
+    try:
+        lines = data.decode("ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{what} is no PEM: byte {error.start} is not ASCII", remedy="Give PEM text"
+        ) from None
+    blocks: list[PemBlock] = []
+    label: str | None = None
+    body: list[str] = []
+    for number, raw in enumerate(lines, start=1):
+        line = raw.strip(" \t")
+        begin = _BEGIN.fullmatch(line)
+        if label is None:
+            if begin:
+                label, body = begin[1], []
+            elif line:
+                raise InputError(
+                    f"{what} holds text outside a PEM block at line {number}: {shown(line)}",
+                    remedy="Leave nothing but the blocks in it",
+                )
+        elif line == f"-----END {label}-----":
+            blocks.append(PemBlock(label, _decode(body, what, number)))
+            label = None
+        elif _BASE64_LINE.fullmatch(line):
+            body.append(line)
+        else:
+            raise InputError(f"{what} holds a broken PEM block at line {number}: {shown(line)}")
+    if label is not None:
+        raise InputError(f"{what} ends inside a {label} block: it is cut short")
+    return tuple(blocks)
+
+
+def _decode(body: list[str], what: str, number: int) -> bytes:
+    try:
+        return base64.b64decode("".join(body), validate=True)
+    except binascii.Error:
+        raise InputError(
+            f"{what} holds a broken PEM block that ends at line {number}: not base64"
+        ) from None

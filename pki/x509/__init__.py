@@ -1,0 +1,36 @@
+"""Certificates as values: profiles, requests, verification, trust bundles and revocation lists."""
+
+from pki.x509.bundle import TrustBundle
+from pki.x509.credential import Credential
+from pki.x509.fault import Fault
+from pki.x509.names import CertificateNames, IpAddress, read_names
+from pki.x509.profiles import CLIENT, SERVER, WORKLOAD, LeafProfile, NameLimits, Purpose
+from pki.x509.readers import read_certificate, read_chain
+from pki.x509.request import Request, read_request
+from pki.x509.revocation import IssuerId, RevocationList, RevocationLists
+from pki.x509.verify import ChainVerifier, RevocationMode, VerifiedChain
+
+__all__ = [
+    "CLIENT",
+    "SERVER",
+    "WORKLOAD",
+    "CertificateNames",
+    "ChainVerifier",
+    "Credential",
+    "Fault",
+    "IpAddress",
+    "IssuerId",
+    "LeafProfile",
+    "NameLimits",
+    "Purpose",
+    "Request",
+    "RevocationList",
+    "RevocationLists",
+    "RevocationMode",
+    "TrustBundle",
+    "VerifiedChain",
+    "read_certificate",
+    "read_chain",
+    "read_names",
+    "read_request",
+]

@@ -1,0 +1,118 @@
+"""The names in a certificate, read from the certificate itself and kept apart by type.
+
+The libraries merge, cut and guess (``grpc-facts``: a DNS SAN is cut at a NUL, DNS and URI SANs come
+in one list, a CN takes the place of a missing SAN). Here a URI is a URI, a DNS name is a DNS name,
+and nothing stands for anything else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from pki.errors import CertificateError, NameRefusedError, shown
+from pki.identity import DnsName, SpiffeId, Subject
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_SPIFFE_SCHEME = "spiffe:"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNames:
+    """All names of a leaf, by type. Order within a type is the certificate's."""
+
+    subject: Subject
+    uris: tuple[str, ...]
+    dns_names: tuple[DnsName, ...]
+    ip_addresses: tuple[IpAddress, ...]
+
+    @property
+    def spiffe_id(self) -> SpiffeId | None:
+        """The workload's name, if the one URI SAN is a SPIFFE ID."""
+        if len(self.uris) == 1 and self.uris[0].startswith(_SPIFFE_SCHEME):
+            return SpiffeId.parse(self.uris[0])
+        return None
+
+
+def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -> CertificateNames:
+    """Read subject and subject alternative names of a certificate or request.
+
+    Raises:
+        CertificateError: for a name of a type that no profile allows (email, directory name,
+            other name, registered ID), for an ill-formed one and for a wildcard.
+
+    """
+    uris: list[str] = []
+    dns_names: list[DnsName] = []
+    addresses: list[IpAddress] = []
+    for entry in _alternative_names(certificate):
+        match entry:
+            case x509.UniformResourceIdentifier():
+                uris.append(_check_uri(entry.value))
+            case x509.DNSName():
+                dns_names.append(_dns_name(entry.value))
+            case x509.IPAddress() if isinstance(
+                entry.value, ipaddress.IPv4Address | ipaddress.IPv6Address
+            ):
+                addresses.append(entry.value)
+            case _:
+                raise CertificateError(
+                    f"subject alternative name of type {type(entry).__name__} is not allowed",
+                    remedy="Use URI, DNS and IP names alone",
+                )
+    return CertificateNames(
+        read_subject(certificate.subject), tuple(uris), tuple(dns_names), tuple(addresses)
+    )
+
+
+def read_subject(name: x509.Name) -> Subject:
+    """Read a distinguished name, refusing control and other unprintable characters.
+
+    Raises:
+        CertificateError: if a value can't be shown as it is.
+
+    """
+    try:
+        subject = Subject.of_name(name)
+    except NameRefusedError as error:
+        raise CertificateError(error.message) from None
+    for rdn in subject.rdns:
+        for _, value in rdn:
+            if not value or not value.isprintable():
+                raise CertificateError(
+                    f"subject holds an empty value or unprintable characters: {shown(value)}"
+                )
+    return subject
+
+
+def _alternative_names(
+    certificate: x509.Certificate | x509.CertificateSigningRequest,
+) -> list[x509.GeneralName]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise CertificateError(f"extensions can't be read: {shown(error)}") from None
+    return list(found.value)
+
+
+def _check_uri(value: str) -> str:
+    if not value or not all("!" <= character <= "~" for character in value):
+        raise CertificateError(f"URI name {shown(value)} is empty or holds unprintable characters")
+    if value.lower().startswith(_SPIFFE_SCHEME):
+        try:
+            SpiffeId.parse(value)
+        except NameRefusedError as error:
+            raise CertificateError(error.message, remedy=error.remedy) from None
+    return value
+
+
+def _dns_name(value: str) -> DnsName:
+    try:
+        return DnsName.parse(value)
+    except NameRefusedError as error:
+        raise CertificateError(error.message, remedy=error.remedy) from None

@@ -1,0 +1,95 @@
+"""The one builder behind every certificate that handfast makes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from pki.keys import PrivateKey, PublicKey
+
+_SERIAL_BITS = 152  # more than the 128 random bits that are the floor, well within 20 octets
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """From when to when a certificate counts, both ends included, whole seconds UTC."""
+
+    not_before: datetime
+    not_after: datetime
+
+
+def random_serial() -> int:
+    """Draw a serial number with 152 random bits; never zero."""
+    return secrets.randbits(_SERIAL_BITS) | (1 << _SERIAL_BITS)
+
+
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
+    """Choose the hash that goes with a signing key: none for Ed25519."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return None
+    return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
+
+
+def key_usage(*, ca: bool) -> x509.KeyUsage:
+    """Give the key usage of a CA (certificates and lists) or of a leaf (signatures alone)."""
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def build_certificate(
+    *,
+    subject: x509.Name,
+    public_key: PublicKey,
+    issuer: x509.Certificate | None,
+    issuer_key: PrivateKey,
+    validity: Validity,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]],
+) -> x509.Certificate:
+    """Build and sign a certificate: the common frame and the extensions of its profile.
+
+    Args:
+        subject: the subject's name.
+        public_key: the subject's key.
+        issuer: the issuer's certificate; None signs the certificate with its own key.
+        issuer_key: the key that signs.
+        validity: from when to when.
+        extensions: (value, critical) beyond the key identifiers, which are added here.
+
+    """
+    subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(public_key)
+        .serial_number(random_serial())
+        .not_valid_before(validity.not_before)
+        .not_valid_after(validity.not_after)
+    )
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    builder = builder.add_extension(subject_key, critical=False)
+    if issuer is not None:
+        builder = builder.add_extension(authority_key_identifier(issuer), critical=False)
+    return builder.sign(issuer_key, signature_hash(issuer_key))
+
+
+def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Name an issuer's key as its own certificate names it."""
+    own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)

@@ -1,0 +1,172 @@
+"""The three kinds of leaf: workload (SPIFFE X509-SVID), server and client.
+
+A workload certificate serves both ends of a connection and has exactly one URI SAN, its SPIFFE ID.
+Server and client certificates are for what is no workload (a proxy, a database, a person's tool).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID as _Eku
+from cryptography.x509.oid import ExtensionOID as _Oid
+
+from pki.errors import CertificateError
+from pki.identity import DnsName, SpiffeId, Subject
+from pki.keys import PrivateKey, PublicKey, check_leaf_key
+from pki.x509.names import CertificateNames, IpAddress, read_names
+from pki.x509.profiles import rules
+from pki.x509.profiles.building import Validity, build_certificate, key_usage
+
+_CRITICAL = frozenset({_Oid.BASIC_CONSTRAINTS, _Oid.KEY_USAGE, _Oid.SUBJECT_ALTERNATIVE_NAME})
+_NEVER_CRITICAL = frozenset(
+    {
+        _Oid.EXTENDED_KEY_USAGE,
+        _Oid.SUBJECT_KEY_IDENTIFIER,
+        _Oid.AUTHORITY_KEY_IDENTIFIER,
+        _Oid.AUTHORITY_INFORMATION_ACCESS,
+    }
+)
+_FORBIDDEN = frozenset(
+    {_Oid.NAME_CONSTRAINTS, _Oid.POLICY_CONSTRAINTS, _Oid.INHIBIT_ANY_POLICY, _Oid.POLICY_MAPPINGS}
+)
+
+
+class Purpose(StrEnum):
+    """Which end of a connection a certificate is presented at."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+_EKU_OF = MappingProxyType({Purpose.SERVER: _Eku.SERVER_AUTH, Purpose.CLIENT: _Eku.CLIENT_AUTH})
+
+
+@dataclass(frozen=True, slots=True)
+class LeafNames:
+    """The names that a leaf is to hold."""
+
+    subject: Subject
+    spiffe_id: SpiffeId | None = None
+    dns_names: tuple[DnsName, ...] = ()
+    ip_addresses: tuple[IpAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeafProfile:
+    """What one kind of leaf must and may contain."""
+
+    name: str
+    purposes: frozenset[Purpose]
+    needs_spiffe_id: bool
+    needs_host_name: bool = False
+
+    def build(
+        self,
+        names: LeafNames,
+        public_key: PublicKey,
+        *,
+        issuer: x509.Certificate,
+        issuer_key: PrivateKey,
+        validity: Validity,
+    ) -> x509.Certificate:
+        """Build a leaf of this kind and check it.
+
+        Raises:
+            CertificateError: if the names do not fit the profile.
+            KeyRefusedError: if the key is not one that a leaf may have.
+
+        """
+        alternatives: list[x509.GeneralName] = []
+        if names.spiffe_id is not None:
+            alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
+        alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
+        alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
+        subject = names.subject.to_name()
+        certificate = build_certificate(
+            subject=subject,
+            public_key=check_leaf_key(public_key),
+            issuer=issuer,
+            issuer_key=issuer_key,
+            validity=validity,
+            extensions=[
+                (x509.BasicConstraints(ca=False, path_length=None), True),
+                (key_usage(ca=False), True),
+                (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
+                (x509.SubjectAlternativeName(alternatives), not subject.rdns),
+            ],
+        )
+        self.check(certificate)
+        return certificate
+
+    def check(
+        self, certificate: x509.Certificate, purpose: Purpose | None = None
+    ) -> CertificateNames:
+        """Check a leaf against this profile and give its names.
+
+        Args:
+            certificate: the leaf.
+            purpose: the end at which it is presented; None asks for every purpose of the profile.
+
+        Raises:
+            CertificateError: if it breaks a rule.
+
+        """
+        rules.check_frame(certificate, check_leaf_key)
+        rules.check_extensions(
+            certificate, critical=_CRITICAL, never_critical=_NEVER_CRITICAL, forbidden=_FORBIDDEN
+        )
+        basic = rules.find(certificate, x509.BasicConstraints)
+        if basic is not None and basic.value.ca:
+            raise CertificateError(f"{self.name} certificate says that it is a CA")
+        # X509-SVID §4.3: digitalSignature set, keyCertSign and cRLSign not, and critical.
+        rules.check_key_usage(
+            certificate,
+            need_bits=frozenset({"digital_signature"}),
+            forbid_bits=frozenset({"key_cert_sign", "crl_sign"}),
+        )
+        self._check_extended_key_usage(certificate, purpose)
+        rules.check_authority_key(certificate)
+        return self._check_names(certificate)
+
+    def _check_extended_key_usage(
+        self, certificate: x509.Certificate, purpose: Purpose | None
+    ) -> None:
+        usages = rules.need(certificate, x509.ExtendedKeyUsage, "extended key usage")
+        if _Eku.ANY_EXTENDED_KEY_USAGE in usages:
+            raise CertificateError(f"{self.name} certificate allows any extended key usage")
+        for wanted in sorted({purpose} if purpose else self.purposes):
+            if _EKU_OF[wanted] not in usages:
+                raise CertificateError(
+                    f"{self.name} certificate lacks the extended key usage of a {wanted.value}"
+                )
+
+    def _check_names(self, certificate: x509.Certificate) -> CertificateNames:
+        names = read_names(certificate)
+        alternative = rules.find(certificate, x509.SubjectAlternativeName)
+        if alternative is None:
+            raise CertificateError(f"{self.name} certificate has no subject alternative name")
+        if alternative.critical == bool(certificate.subject.rdns):
+            raise CertificateError(
+                "subject alternative name is critical beside a subject, or not without one "
+                "(section 4.2.1.6)"
+            )
+        if self.needs_spiffe_id and (len(names.uris) != 1 or names.spiffe_id is None):
+            raise CertificateError(
+                f"{self.name} certificate has {len(names.uris)} URI names; exactly one SPIFFE ID "
+                "must stand there (X509-SVID section 2)"
+            )
+        if self.needs_host_name and not names.dns_names and not names.ip_addresses:
+            raise CertificateError(f"{self.name} certificate has neither DNS name nor address")
+        return names
+
+
+WORKLOAD = LeafProfile("workload", frozenset(Purpose), needs_spiffe_id=True)
+SERVER = LeafProfile(
+    "server", frozenset({Purpose.SERVER}), needs_spiffe_id=False, needs_host_name=True
+)
+CLIENT = LeafProfile("client", frozenset({Purpose.CLIENT}), needs_spiffe_id=False)
+LEAF_PROFILES = MappingProxyType({item.name: item for item in (WORKLOAD, SERVER, CLIENT)})

@@ -1,0 +1,140 @@
+"""Rules that hold for every certificate that handfast builds or believes, whatever its kind.
+
+Each function raises :class:`CertificateError` and names its source: RFC 5280 unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+
+from pki.errors import CertificateError, KeyRefusedError, shown
+from pki.keys import PublicKey
+
+_MAX_SERIAL_BITS = 159  # §4.1.2.2: 20 octets, and the first bit is the sign
+_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_ED25519 = x509.SignatureAlgorithmOID.ED25519
+
+Extension = TypeVar("Extension", bound=x509.ExtensionType)
+
+
+def check_frame(certificate: x509.Certificate, check_key: Callable[[object], PublicKey]) -> None:
+    """Check version, serial number, signature algorithm, key and times."""
+    if certificate.version is not x509.Version.v3:
+        raise CertificateError("certificate is not X.509 version 3")
+    serial = certificate.serial_number
+    if serial <= 0 or serial.bit_length() > _MAX_SERIAL_BITS:
+        raise CertificateError(
+            f"serial number of {serial.bit_length()} bits is not positive and within 20 octets "
+            "(section 4.1.2.2)"
+        )
+    check_signature_algorithm(certificate, "certificate")
+    try:
+        check_key(certificate.public_key())
+    except KeyRefusedError as error:
+        raise CertificateError(f"certificate's key: {error.message}") from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"certificate's key can't be read: {shown(error)}") from None
+    if certificate.not_valid_after_utc < certificate.not_valid_before_utc:
+        raise CertificateError("certificate ends before it begins (section 4.1.2.5)")
+    if not certificate.issuer.rdns:
+        raise CertificateError("certificate's issuer name is empty (section 4.1.2.4)")
+
+
+def check_signature_algorithm(
+    signed: x509.Certificate | x509.CertificateRevocationList | x509.CertificateSigningRequest,
+    what: str,
+) -> None:
+    """Refuse SHA-1, MD5 and whatever else is not SHA-2 of 256 bits or more, or Ed25519."""
+    if signed.signature_algorithm_oid == _ED25519:
+        return
+    try:
+        used = signed.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        used = None
+    if not isinstance(used, _HASHES):
+        raise CertificateError(
+            f"{what} is signed with {shown(used.name if used else 'an unknown algorithm')}; "
+            "SHA-256, SHA-384, SHA-512 and Ed25519 are taken"
+        )
+
+
+def check_extensions(
+    certificate: x509.Certificate,
+    *,
+    critical: frozenset[x509.ObjectIdentifier],
+    never_critical: frozenset[x509.ObjectIdentifier],
+    forbidden: frozenset[x509.ObjectIdentifier],
+) -> None:
+    """Check which extensions stand there and which of them are critical.
+
+    Args:
+        certificate: the certificate.
+        critical: these may be critical; any other critical extension is refused.
+        never_critical: these are refused when critical, with their own words.
+        forbidden: these may not stand there at all.
+
+    """
+    for extension in certificate.extensions:
+        name = shown(extension.oid._name)
+        if extension.oid in forbidden:
+            raise CertificateError(
+                f"certificate holds the extension {name}, which its kind may not"
+            )
+        if extension.critical and extension.oid in never_critical:
+            raise CertificateError(f"certificate marks the extension {name} as critical")
+        if extension.critical and extension.oid not in critical:
+            raise CertificateError(
+                f"certificate holds the unknown critical extension {extension.oid.dotted_string}"
+            )
+
+
+def find(
+    certificate: x509.Certificate | x509.CertificateSigningRequest | x509.CertificateRevocationList,
+    kind: type[Extension],
+) -> x509.Extension[Extension] | None:
+    """Give an extension, or None if it is absent."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def need(certificate: x509.Certificate, kind: type[Extension], name: str) -> Extension:
+    """Give the value of an extension that must stand there."""
+    found = find(certificate, kind)
+    if found is None:
+        raise CertificateError(f"certificate has no {name}")
+    return found.value
+
+
+def check_key_usage(
+    certificate: x509.Certificate, *, need_bits: frozenset[str], forbid_bits: frozenset[str]
+) -> None:
+    """Check that key usage is there, critical, with the bits needed and none of those forbidden."""
+    found = find(certificate, x509.KeyUsage)
+    if found is None:
+        raise CertificateError("certificate has no key usage")
+    if not found.critical:
+        raise CertificateError("certificate's key usage is not critical (section 4.2.1.3)")
+    for bit in sorted(need_bits):
+        if not getattr(found.value, bit):
+            raise CertificateError(f"certificate's key usage lacks {bit}")
+    for bit in sorted(forbid_bits):
+        if getattr(found.value, bit):
+            raise CertificateError(f"certificate's key usage holds {bit}, which its kind may not")
+
+
+def check_authority_key(certificate: x509.Certificate) -> None:
+    """Check that the issuer's key is named, by its identifier alone."""
+    value = need(certificate, x509.AuthorityKeyIdentifier, "authority key identifier")
+    if not value.key_identifier:
+        raise CertificateError("authority key identifier holds no key identifier (4.2.1.1)")
+    if value.authority_cert_issuer or value.authority_cert_serial_number is not None:
+        raise CertificateError(
+            "authority key identifier names issuer and serial, not the key alone"
+        )

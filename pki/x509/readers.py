@@ -1,0 +1,136 @@
+"""Strict readers of certificates and revocation lists: exactly the objects expected, no more.
+
+Every input is bounded in size and count before anything expensive looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from pki.errors import CertificateError, shown
+from pki.pem import PemBlock, read_blocks
+
+MAX_CERTIFICATE_BYTES = 16 * 1024
+MAX_CHAIN_LENGTH = 8
+MAX_BUNDLE_LENGTH = 256
+MAX_BUNDLE_BYTES = 1024 * 1024
+MAX_LISTS = 64
+# A list of 100,000 entries has 3.9 MB of DER.
+MAX_LISTS_BYTES = 64 * 1024 * 1024
+
+_Object = TypeVar("_Object", x509.Certificate, x509.CertificateRevocationList)
+
+
+def read_certificate(data: bytes) -> x509.Certificate:
+    """Read exactly one certificate, PEM or DER.
+
+    Raises:
+        InputError: if there is none, more than one, or anything else beside it.
+
+    """
+    if data[:1] == b"\x30":
+        return decode_certificate(data, what="certificate")
+    found = read_certificates(
+        data, what="certificate", max_bytes=2 * MAX_CERTIFICATE_BYTES, max_count=1
+    )
+    return found[0]
+
+
+def read_chain(data: bytes) -> tuple[x509.Certificate, ...]:
+    """Read a chain as PEM: the leaf first, then the CAs above it, 1 to 8 certificates.
+
+    Raises:
+        InputError: as :func:`read_certificate`.
+
+    """
+    return read_certificates(
+        data,
+        what="certificate chain",
+        max_bytes=2 * MAX_CERTIFICATE_BYTES * MAX_CHAIN_LENGTH,
+        max_count=MAX_CHAIN_LENGTH,
+    )
+
+
+def read_certificates(
+    data: bytes, *, what: str, max_bytes: int, max_count: int
+) -> tuple[x509.Certificate, ...]:
+    """Read one or more certificates as PEM and nothing else.
+
+    Raises:
+        InputError: as :func:`read_certificate`.
+
+    """
+    blocks = read_blocks(data, what=what, max_bytes=max_bytes)
+    return tuple(
+        decode_certificate(der, what=what)
+        for der in _ders(blocks, label="CERTIFICATE", what=what, max_count=max_count)
+    )
+
+
+def decode_certificate(der: bytes, *, what: str) -> x509.Certificate:
+    """Decode one DER certificate, with nothing after it, and look into all of it.
+
+    Raises:
+        CertificateError: if it is too large or not well-formed.
+
+    """
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise CertificateError(
+            f"{what} holds a certificate of {len(der)} bytes; {MAX_CERTIFICATE_BYTES} is the most"
+        )
+    return _decode(x509.load_der_x509_certificate, der, what)
+
+
+def read_revocation_lists(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read revocation lists: PEM, one or more; or DER, exactly one.
+
+    Raises:
+        InputError: as :func:`read_certificate`.
+
+    """
+    what = "revocation lists"
+    if len(data) > MAX_LISTS_BYTES:
+        raise CertificateError(f"{what} of {len(data)} bytes; {MAX_LISTS_BYTES} is the most")
+    if data[:1] == b"\x30":
+        return (_decode(x509.load_der_x509_crl, data, what),)
+    blocks = read_blocks(data, what=what, max_bytes=MAX_LISTS_BYTES)
+    return tuple(
+        _decode(x509.load_der_x509_crl, der, what)
+        for der in _ders(blocks, label="X509 CRL", what=what, max_count=MAX_LISTS)
+    )
+
+
+def to_pem(objects: Sequence[x509.Certificate | x509.CertificateRevocationList]) -> bytes:
+    """Write certificates or lists as PEM, one after the other."""
+    return b"".join(item.public_bytes(serialization.Encoding.PEM) for item in objects)
+
+
+def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) -> list[bytes]:
+    if not blocks:
+        raise CertificateError(f"{what}: the input is empty", remedy=f"Give PEM {label} blocks")
+    for block in blocks:
+        if block.label != label:
+            danger = ": a private key must never lie there" if "PRIVATE" in block.label else ""
+            raise CertificateError(
+                f"{what} holds a PEM block {shown(block.label)} where only {label} may stand{danger}"
+            )
+    if len(blocks) > max_count:
+        raise CertificateError(f"{what} holds {len(blocks)} objects; {max_count} is the most")
+    return [block.der for block in blocks]
+
+
+def _decode(load: Callable[[bytes], _Object], der: bytes, what: str) -> _Object:
+    try:
+        loaded = load(der)
+        # The library decodes lazily: a broken part would surface much later, elsewhere.
+        list(loaded.extensions)
+        _ = loaded.issuer, loaded.signature_algorithm_oid
+        if isinstance(loaded, x509.Certificate):
+            _ = loaded.subject, loaded.public_key_algorithm_oid, loaded.serial_number
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+        raise CertificateError(f"{what} can't be decoded: {shown(error)}") from None
+    return loaded

@@ -1,0 +1,218 @@
+"""Revocation lists (RFC 5280 section 5): built, checked, and remembered so that none goes back.
+
+The rules:
+
+1. A list speaks for one issuer, known by its name and its key identifier. Revocation is by issuer
+   and serial number.
+2. A list has a number. For each issuer the highest number seen counts; a lower one is refused, and
+   so is another list under the same number.
+3. A list past its ``nextUpdate`` is stale: the receiver can't tell, and refuses (unless the policy
+   sets a grace).
+4. Indirect, partial and delta lists are refused: they revoke less than they seem to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
+
+from pki.errors import CertificateError
+from pki.keys import PrivateKey
+from pki.x509.profiles import rules
+from pki.x509.profiles.building import authority_key_identifier, signature_hash
+from pki.x509.readers import read_revocation_lists
+
+_CRITICAL_ENTRY = frozenset({CRLEntryExtensionOID.CERTIFICATE_ISSUER})
+MAX_NUMBER_BITS = 159  # RFC 5280 §5.2.3: 20 octets
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerId:
+    """Who issued: the issuer's name in DER and the identifier of its key."""
+
+    name: bytes
+    key_id: bytes
+
+    @classmethod
+    def of(cls, signed: x509.Certificate | x509.CertificateRevocationList) -> IssuerId:
+        """Tell who issued a certificate or a list.
+
+        An object that names no key has an empty identifier; it meets only its own like.
+        """
+        found = rules.find(signed, x509.AuthorityKeyIdentifier)
+        key_id = found.value.key_identifier if found else None
+        return cls(signed.issuer.public_bytes(), key_id or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedEntry:
+    """One line of a list that is to be built."""
+
+    serial: int
+    revoked_at: datetime
+    reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RevocationList:
+    """One issuer's list, checked for form; its signature is checked where a chain is verified."""
+
+    issuer: IssuerId
+    number: int
+    this_update: datetime
+    next_update: datetime
+    revoked: frozenset[int]
+    crl: x509.CertificateRevocationList
+
+    @classmethod
+    def of(cls, crl: x509.CertificateRevocationList) -> RevocationList:
+        """Check a list's form.
+
+        Raises:
+            CertificateError: if it has no number, no end, or is not a full list of its own issuer.
+
+        """
+        rules.check_signature_algorithm(crl, "revocation list")
+        for extension in crl.extensions:
+            if extension.critical:
+                raise CertificateError(
+                    f"revocation list marks {extension.oid.dotted_string} as critical: it is "
+                    "indirect, partial, a delta, or beyond what is understood here (section 5.2)"
+                )
+            if extension.oid == ExtensionOID.DELTA_CRL_INDICATOR:
+                raise CertificateError("revocation list is a delta, not a full list")
+        number = rules.find(crl, x509.CRLNumber)
+        if number is None or not 0 <= number.value.crl_number < 1 << MAX_NUMBER_BITS:
+            raise CertificateError("revocation list has no number within 20 octets (section 5.2.3)")
+        if crl.next_update_utc is None:
+            raise CertificateError("revocation list has no next update (section 5.1.2.5)")
+        return cls(
+            IssuerId.of(crl),
+            number.value.crl_number,
+            crl.last_update_utc,
+            crl.next_update_utc,
+            _serials(crl),
+            crl,
+        )
+
+    @classmethod
+    def build(
+        cls,
+        entries: Iterable[RevokedEntry],
+        *,
+        issuer: x509.Certificate,
+        issuer_key: PrivateKey,
+        number: int,
+        this_update: datetime,
+        next_update: datetime,
+    ) -> RevocationList:
+        """Build and sign an issuer's list, and check it."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(issuer.subject)
+            .last_update(this_update)
+            .next_update(next_update)
+            .add_extension(x509.CRLNumber(number), critical=False)
+            .add_extension(authority_key_identifier(issuer), critical=False)
+        )
+        for entry in entries:
+            revoked = (
+                x509.RevokedCertificateBuilder()
+                .serial_number(entry.serial)
+                .revocation_date(entry.revoked_at)
+            )
+            # §5.3.1: the reason "unspecified" is left out.
+            if entry.reason is not x509.ReasonFlags.unspecified:
+                revoked = revoked.add_extension(x509.CRLReason(entry.reason), critical=False)
+            builder = builder.add_revoked_certificate(revoked.build())
+        return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
+
+    @property
+    def der(self) -> bytes:
+        """The list itself."""
+        return self.crl.public_bytes(serialization.Encoding.DER)
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationLists:
+    """The lists that count, one for each issuer."""
+
+    lists: Mapping[IssuerId, RevocationList]
+
+    @classmethod
+    def none(cls) -> RevocationLists:
+        """No list at all."""
+        return cls(MappingProxyType({}))
+
+    @classmethod
+    def of(cls, lists: Iterable[RevocationList]) -> RevocationLists:
+        """Gather lists.
+
+        Raises:
+            CertificateError: for two lists of one issuer: which counts would be left to chance.
+
+        """
+        gathered: dict[IssuerId, RevocationList] = {}
+        for item in lists:
+            if item.issuer in gathered:
+                raise CertificateError("two revocation lists of one issuer stand side by side")
+            gathered[item.issuer] = item
+        return cls(MappingProxyType(gathered))
+
+    @classmethod
+    def read(cls, data: bytes) -> RevocationLists:
+        """Read lists from PEM (one or more) or DER (one).
+
+        Raises:
+            InputError: if there is anything else in it.
+
+        """
+        return cls.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
+
+    def followed_by(self, newer: RevocationLists) -> tuple[RevocationLists, tuple[str, ...]]:
+        """Take in a newer set, never going back.
+
+        Args:
+            newer: what was just read.
+
+        Returns:
+            The lists that count now, and a line for each list that was refused: a lower number than
+            one seen before, or another list under the same number.
+
+        """
+        merged = dict(self.lists)
+        refused: list[str] = []
+        for issuer, item in newer.lists.items():
+            old = merged.get(issuer)
+            if old is None or item.number > old.number:
+                merged[issuer] = item
+            elif item.number < old.number:
+                refused.append(
+                    f"revocation list number {item.number} is older than {old.number}, "
+                    "which was seen before"
+                )
+            elif item.der != old.der:
+                refused.append(
+                    f"another revocation list bears the number {old.number}, seen before"
+                )
+        return RevocationLists(MappingProxyType(merged)), tuple(refused)
+
+    def of_issuer(self, certificate: x509.Certificate) -> RevocationList | None:
+        """Give the list that speaks for a certificate."""
+        return self.lists.get(IssuerId.of(certificate))
+
+
+def _serials(crl: x509.CertificateRevocationList) -> frozenset[int]:
+    serials: set[int] = set()
+    for entry in crl:
+        for extension in entry.extensions:
+            if extension.critical or extension.oid in _CRITICAL_ENTRY:
+                raise CertificateError("revocation list has entries of other issuers")
+        serials.add(entry.serial_number)
+    return frozenset(serials)

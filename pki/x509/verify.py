@@ -1,0 +1,307 @@
+"""Chain verification of peers and files.
+
+The rules, in the order in which they are applied:
+
+1. The chain is bounded: at most 8 certificates, and paths of at most 4 below the root.
+2. The leaf passes the check of its profile, for the purpose at hand.
+3. Only the roots of the trust domain in the leaf's own URI count; for a leaf without one, all do.
+4. OpenSSL builds the path (X509_STRICT, no partial chain) at the given time, with the lists of
+   every issuer on it. Its answer is the one of record.
+5. Each CA and the root on that path pass the check of their profiles, and beside OpenSSL each list
+   is checked here: for its issuer's signature, its time, and the serial numbers in it.
+6. The expected name, if there is one, stands in the leaf under its own type.
+
+Nothing here reads a clock: time is an argument.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cryptography import x509
+from OpenSSL import crypto
+
+from pki.errors import CertificateError, VerificationError, shown
+from pki.identity import DnsName, SpiffeId
+from pki.x509.bundle import TrustBundle
+from pki.x509.fault import Fault
+from pki.x509.names import CertificateNames, IpAddress
+from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile, rules
+from pki.x509.readers import MAX_CHAIN_LENGTH
+from pki.x509.revocation import RevocationLists
+
+MAX_PATH_LENGTH = 4
+SHORT_LIFETIME = timedelta(hours=24)
+
+_FLAGS = crypto.X509StoreFlags
+# OpenSSL's codes, include/openssl/x509_vfy.h.
+_FAULTS = {
+    3: Fault.REVOCATION_UNKNOWN,  # unable to get certificate CRL
+    8: Fault.REVOCATION_UNKNOWN,  # CRL signature failure
+    9: Fault.NOT_YET_VALID,
+    10: Fault.EXPIRED,
+    11: Fault.REVOCATION_UNKNOWN,  # CRL is not yet valid
+    12: Fault.REVOCATION_UNKNOWN,  # CRL has expired
+    18: Fault.UNTRUSTED,  # self-signed leaf
+    19: Fault.UNTRUSTED,  # self-signed certificate in chain
+    20: Fault.UNTRUSTED,  # unable to get local issuer certificate
+    21: Fault.UNTRUSTED,  # unable to verify the leaf signature
+    23: Fault.REVOKED,
+    33: Fault.REVOCATION_UNKNOWN,  # unable to get CRL issuer certificate
+}
+
+ExpectedName = SpiffeId | DnsName | IpAddress
+
+
+class RevocationMode(StrEnum):
+    """The user's word on certificates that no list speaks for."""
+
+    REQUIRED = "required"
+    """A fresh list of every issuer on the path, or refusal."""
+    WHEN_PRESENT = "when-present"
+    """The lists that are there count; an issuer without one is believed."""
+    SHORT_LIVED = "short-lived"
+    """As when-present, for leaves that live at most 24 hours; others need lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedChain:
+    """A chain that was accepted at a time.
+
+    ``path`` runs from the leaf to the root. ``good_until`` is the moment from which this answer
+    no longer holds by itself: the first end among the certificates and the lists used.
+    """
+
+    path: tuple[x509.Certificate, ...]
+    names: CertificateNames
+    good_until: datetime
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate that was verified."""
+        return self.path[0]
+
+
+class ChainVerifier:
+    """Verifies chains against one set of roots and one set of lists.
+
+    Making one costs as much as reading all lists; it is kept until trust or lists change. Safe for
+    use by several threads.
+
+    Args:
+        bundle: the roots to believe.
+        lists: the revocation lists that count.
+        mode: what to do where a list is missing.
+        grace: how long past its ``nextUpdate`` a list still counts.
+
+    """
+
+    def __init__(
+        self,
+        bundle: TrustBundle,
+        lists: RevocationLists | None = None,
+        *,
+        mode: RevocationMode = RevocationMode.REQUIRED,
+        grace: timedelta = timedelta(0),
+    ) -> None:
+        self.bundle = bundle
+        self.lists = lists or RevocationLists.none()
+        self._mode = mode
+        self._grace = grace
+        self._stores: dict[tuple[tuple[x509.Certificate, ...], bool], _Store] = {}
+        self._lock = threading.Lock()
+
+    def verify(
+        self,
+        chain: Sequence[x509.Certificate],
+        *,
+        profile: LeafProfile,
+        purpose: Purpose,
+        at: datetime,
+        expected: ExpectedName | None = None,
+    ) -> VerifiedChain:
+        """Verify a chain.
+
+        Args:
+            chain: the leaf first, then the CAs that came with it, in any order.
+            profile: the kind of leaf that is accepted.
+            purpose: the end at which the leaf was presented.
+            at: the time, aware; fractions of a second are cut off.
+            expected: the name that the leaf must hold, by its type.
+
+        Raises:
+            VerificationError: if it is not accepted; ``fault`` is a :class:`Fault`.
+
+        """
+        if not chain or len(chain) > MAX_CHAIN_LENGTH:
+            raise VerificationError(
+                f"chain holds {len(chain)} certificates; 1 to {MAX_CHAIN_LENGTH} are taken",
+                fault=Fault.INVALID,
+            )
+        leaf, at = chain[0], at.replace(microsecond=0)
+        try:
+            names = profile.check(leaf, purpose)
+        except CertificateError as error:
+            raise VerificationError(error.message, fault=Fault.PROFILE) from error
+        roots = self._roots_for(names)
+        must_know = self._mode is RevocationMode.REQUIRED or (
+            self._mode is RevocationMode.SHORT_LIVED and _lifetime(leaf) > SHORT_LIFETIME
+        )
+        # OpenSSL knows no grace and no "where present": then it judges the path alone, and the
+        # lists are judged by _check_lists.
+        with_lists = must_know and not self._any_in_grace(at)
+        path = self._store(roots, with_lists=with_lists).build_path(chain, at)
+        _check_authorities(path)
+        lists_until = self._check_lists(path, at, must_know=must_know)
+        _check_expected(names, expected)
+        # notAfter itself still counts, to its last second.
+        certificates_until = min(item.not_valid_after_utc for item in path) + timedelta(seconds=1)
+        return VerifiedChain(path, names, min(certificates_until, lists_until))
+
+    def _roots_for(self, names: CertificateNames) -> tuple[x509.Certificate, ...]:
+        if names.spiffe_id is None:
+            return self.bundle.all_roots()
+        domain = names.spiffe_id.trust_domain
+        roots = self.bundle.roots_of(domain)
+        if not roots:
+            raise VerificationError(
+                f"trust domain {domain} is not trusted: the bundle holds "
+                + ", ".join(sorted(name.name for name in self.bundle.roots)),
+                fault=Fault.UNTRUSTED,
+                remedy="Add its root to the trust bundle, if it is to be trusted",
+            )
+        return roots
+
+    def _any_in_grace(self, at: datetime) -> bool:
+        return any(
+            item.next_update < at <= item.next_update + self._grace
+            for item in self.lists.lists.values()
+        )
+
+    def _store(self, roots: tuple[x509.Certificate, ...], *, with_lists: bool) -> _Store:
+        with self._lock:
+            if (roots, with_lists) not in self._stores:
+                lists = self.lists if with_lists else None
+                self._stores[roots, with_lists] = _Store(roots, lists)
+            return self._stores[roots, with_lists]
+
+    def _check_lists(
+        self, path: tuple[x509.Certificate, ...], at: datetime, *, must_know: bool
+    ) -> datetime:
+        """Check each certificate below the root against its issuer's list; give the first end."""
+        good_until = datetime.max.replace(tzinfo=at.tzinfo)
+        for depth, (certificate, issuer) in enumerate(zip(path, path[1:], strict=False)):
+            found = self.lists.of_issuer(certificate)
+            if found is None:
+                if must_know:
+                    raise VerificationError(
+                        f"no revocation list of {shown(issuer.subject.rfc4514_string())} is at hand",
+                        fault=Fault.REVOCATION_UNKNOWN,
+                        remedy="Bring its list, or set revocation to when-present or short-lived",
+                    )
+                continue
+            if certificate.serial_number in found.revoked:
+                raise VerificationError(
+                    f"certificate {certificate.serial_number:x} was revoked by its issuer",
+                    fault=Fault.ISSUER_REVOKED if depth else Fault.REVOKED,
+                    remedy="Issue a new one under a new key",
+                )
+            usage = rules.find(issuer, x509.KeyUsage)
+            if usage is None or not usage.value.crl_sign:
+                raise VerificationError(
+                    "issuer may not sign revocation lists", fault=Fault.REVOCATION_UNKNOWN
+                )
+            if not found.crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
+                raise VerificationError(
+                    "revocation list is not signed by the issuer that it names",
+                    fault=Fault.REVOCATION_UNKNOWN,
+                )
+            if at < found.this_update or at > found.next_update + self._grace:
+                raise VerificationError(
+                    f"revocation list number {found.number} counts from {found.this_update} to "
+                    f"{found.next_update}, not at {at}",
+                    fault=Fault.REVOCATION_UNKNOWN,
+                    remedy="Bring a fresh list",
+                )
+            good_until = min(good_until, found.next_update + self._grace)
+        return good_until
+
+
+class _Store:
+    """OpenSSL's store: its time is set before each use, so use is one at a time."""
+
+    def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
+        self._store = crypto.X509Store()
+        for root in roots:
+            self._store.add_cert(crypto.X509.from_cryptography(root))
+        flags = _FLAGS.X509_STRICT
+        if lists is not None:
+            for item in lists.lists.values():
+                self._store.add_crl(item.crl)
+            flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
+        self._store.set_flags(flags)
+        self._lock = threading.Lock()
+
+    def build_path(
+        self, chain: Sequence[x509.Certificate], at: datetime
+    ) -> tuple[x509.Certificate, ...]:
+        leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
+        with self._lock:
+            self._store.set_time(at)
+            context = crypto.X509StoreContext(self._store, leaf, others)
+            try:
+                path = context.get_verified_chain()
+            except crypto.X509StoreContextError as error:
+                raise _refusal(error) from None
+        return tuple(item.to_cryptography() for item in path)
+
+
+def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
+    code, depth, words = error.errors[0], error.errors[1], error.errors[2]
+    fault = _FAULTS.get(int(code), Fault.INVALID)
+    if fault is Fault.REVOKED and int(depth) > 0:
+        fault = Fault.ISSUER_REVOKED
+    where = "leaf" if int(depth) == 0 else f"certificate at depth {depth}"
+    return VerificationError(f"chain refused at the {where}: {words}", fault=fault)
+
+
+def _check_authorities(path: tuple[x509.Certificate, ...]) -> None:
+    if len(path) - 1 > MAX_PATH_LENGTH:
+        raise VerificationError(
+            f"path of {len(path)} certificates is longer than {MAX_PATH_LENGTH} below the root",
+            fault=Fault.INVALID,
+        )
+    try:
+        for authority in path[1:-1]:
+            IssuingProfile.check(authority)
+        RootProfile.check(path[-1])
+    except CertificateError as error:
+        raise VerificationError(
+            f"CA certificate on the path: {error.message}", fault=Fault.PROFILE
+        ) from error
+
+
+def _check_expected(names: CertificateNames, expected: ExpectedName | None) -> None:
+    match expected:
+        case None:
+            return
+        case SpiffeId():
+            held = names.spiffe_id == expected
+        case DnsName():
+            held = expected in names.dns_names
+        case _:
+            held = expected in names.ip_addresses
+    if not held:
+        present = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
+        raise VerificationError(
+            f"certificate is for {shown(', '.join(present))}, not for {expected}",
+            fault=Fault.NAME_MISMATCH,
+        )
+
+
+def _lifetime(certificate: x509.Certificate) -> timedelta:
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
