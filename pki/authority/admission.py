@@ -1,0 +1,89 @@
+"""Decides whether names may be signed. Nothing is signed that did not pass here.
+
+A leaf is admitted if
+
+1. its SPIFFE ID is in the CA's trust domain and is not reserved for the CA itself;
+2. each DNS name is its own derived one, or lies outside the trust domain and within what the issuing
+   CA permits: a name inside the trust domain is the derived name of some workload, and clients pin
+   that workload by it;
+3. each address lies in a permitted range;
+4. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
+   ledger, in the transaction that records the certificate.
+
+Several servers may answer at one address, so addresses have no owner.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pki.authority.ledger import NameKind, Transaction
+from pki.authority.orders import IssuerOrder, LeafOrder
+from pki.errors import NotPermittedError
+from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
+from pki.x509 import NameLimits
+
+
+class Admission:
+    """The CA's rules on names."""
+
+    def __init__(self, limits: NameLimits) -> None:
+        self._limits = limits
+
+    def admit_leaf(
+        self, order: LeafOrder, transaction: Transaction, *, until: datetime, now: datetime
+    ) -> None:
+        """Admit a leaf and claim its names until its end.
+
+        Raises:
+            NotPermittedError: if the rules forbid one of the names.
+        """
+        owner = order.spiffe_id
+        if owner.trust_domain != self._limits.trust_domain:
+            raise NotPermittedError(
+                f"{owner} is not in the trust domain {self._limits.trust_domain} of this CA",
+                remedy="Ask the CA of that trust domain",
+            )
+        if owner.is_reserved:
+            raise NotPermittedError(
+                f"{owner} is reserved for the CA itself", remedy="Choose another name"
+            )
+        names = order.names()
+        for name in names.dns_names:
+            self._admit_dns(name, owner)
+        for address in names.ip_addresses:
+            if not self._limits.permits_ip(address):
+                raise NotPermittedError(
+                    f"address {address} lies in no range that this CA permits",
+                    remedy="Make an issuing CA with --permit-ip for its range",
+                )
+        claims = [(NameKind.SPIFFE, str(owner))]
+        claims += [(NameKind.DNS, name.name) for name in names.dns_names]
+        claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+        for kind, value in claims:
+            transaction.claim_name(kind, value, owner=str(owner), until=until, now=now)
+
+    def admit_issuer(self, order: IssuerOrder) -> None:
+        """Admit an issuing CA: one with this CA's own limits.
+
+        Raises:
+            NotPermittedError: if it would be free to give out other names.
+        """
+        if order.limits != self._limits:
+            raise NotPermittedError("issuing CA would have other limits than this CA's")
+
+    def _admit_dns(self, name: DnsName, owner: SpiffeId) -> None:
+        if name == derive_names(owner).dns:
+            return
+        if name.is_within(DnsName(self._limits.trust_domain.name)):
+            other = spiffe_id_of_dns_name(name, self._limits.trust_domain)
+            whose = f"the derived name of {other}" if other else "the trust domain's own name"
+            raise NotPermittedError(
+                f"{name} is {whose}, not of {owner}",
+                remedy=f"Names inside {self._limits.trust_domain} are derived; ask for others alone",
+            )
+        if not self._limits.permits_dns(name):
+            raise NotPermittedError(
+                f"{name} lies outside what this CA permits",
+                remedy="Make the CA with --permit-dns for it",
+            )

@@ -1,0 +1,318 @@
+"""The CA as its users hold it: one object, whose every operation is whole or did not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography import x509
+
+from pki.authority import issuance, rotation, withdrawal
+from pki.authority.admission import Admission
+from pki.authority.context import AuthorityContext
+from pki.authority.home import AuthorityHome
+from pki.authority.issued import Issued
+from pki.authority.ledger import CertificateRecord, IssuerRecord, Ledger
+from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
+from pki.authority.orders import LeafOrder
+from pki.authority.setup import AuthorityPlan, open_new_ledger, record_root
+from pki.authority.signing import Signing
+from pki.clock import Clock, system_clock
+from pki.identity import DnsName, TrustDomain
+from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
+from pki.x509 import (
+    WORKLOAD,
+    IpAddress,
+    LeafProfile,
+    NameLimits,
+    RevocationLists,
+    TrustBundle,
+    read_request,
+)
+
+
+class Authority:
+    """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
+
+    def __init__(self, context: AuthorityContext) -> None:
+        self._context = context
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        plan: AuthorityPlan | TrustDomain | str,
+        *,
+        passphrase: bytes | None = None,
+        clock: Clock = system_clock,
+    ) -> Authority:
+        """Make a CA in a folder: root, issuing CA, lists, ledger.
+
+        Args:
+            path: the folder, made 0700 if it is not there.
+            plan: what it is to be; a trust domain alone takes the defaults for the rest.
+            passphrase: encrypts the CA's keys on disk.
+            clock: gives the time.
+
+        Raises:
+            StateError: if there is a CA already, or the folder can't be written.
+            InputError: if the plan does not make a CA.
+        """
+        if not isinstance(plan, AuthorityPlan):
+            plan = AuthorityPlan(TrustDomain.parse(str(plan)))
+        plan.check()
+        home = AuthorityHome(Path(path))
+        limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
+        signing = Signing(Admission(limits), plan.backdate)
+        ledger = open_new_ledger(home)
+        try:
+            settings = record_root(plan, home, ledger, signing, clock=clock, passphrase=passphrase)
+            made = cls(AuthorityContext(home, ledger, settings, signing, clock, passphrase))
+            made.rotate(key_type=plan.key_type, lifetime=plan.issuing_lifetime)
+        except BaseException:
+            ledger.close()
+            raise
+        return made
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, passphrase: bytes | None = None, clock: Clock = system_clock
+    ) -> Authority:
+        """Open a CA, and publish its bundle and lists again in case that was cut off.
+
+        Raises:
+            StateError: if there is none.
+        """
+        home = AuthorityHome(Path(path))
+        ledger = Ledger.open(home.ledger)
+        try:
+            with ledger.transaction() as transaction:
+                settings = transaction.settings()
+            signing = Signing(Admission(settings.limits), settings.backdate)
+            context = AuthorityContext(home, ledger, settings, signing, clock, passphrase)
+            context.publish()
+        except BaseException:
+            ledger.close()
+            raise
+        return cls(context)
+
+    @property
+    def trust_domain(self) -> TrustDomain:
+        """The namespace that the CA speaks for."""
+        return self._context.settings.limits.trust_domain
+
+    @property
+    def path(self) -> Path:
+        """The CA's folder."""
+        return self._context.home.path
+
+    def issue(
+        self,
+        name: str,
+        *,
+        dns: Sequence[DnsName] = (),
+        ip: Sequence[IpAddress] = (),
+        lifetime: timedelta = DEFAULT_LEAF,
+        key_type: KeyType = KeyType.ECDSA_P256,
+        profile: LeafProfile = WORKLOAD,
+    ) -> Issued:
+        """Make a key and issue a certificate for it.
+
+        Args:
+            name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
+            dns: DNS names beyond the derived one.
+            ip: addresses.
+            lifetime: whole seconds; at most 24 hours.
+            key_type: not Ed25519.
+            profile: which kind of leaf.
+
+        Raises:
+            NotPermittedError: if the names may not be signed.
+            InputError: if a name or the lifetime is none.
+            LedgerError: if it could not be recorded; then nothing is handed out.
+        """
+        key = generate_key(key_type)
+        order = self._order(name, key.public_key(), dns, ip, lifetime, profile)
+        return issuance.issue(self._context, order, key=key)
+
+    def issue_request(
+        self,
+        name: str,
+        request: bytes,
+        *,
+        dns: Sequence[DnsName] = (),
+        ip: Sequence[IpAddress] = (),
+        lifetime: timedelta = DEFAULT_LEAF,
+        profile: LeafProfile = WORKLOAD,
+    ) -> Issued:
+        """Issue a certificate for a request (CSR): the asker keeps the key.
+
+        Args:
+            name: the workload that the request is for.
+            request: PEM or DER, at most 64 KiB; it may ask for the ordered names and nothing else.
+            dns: as :meth:`issue`.
+            ip: as :meth:`issue`.
+            lifetime: as :meth:`issue`.
+            profile: as :meth:`issue`.
+
+        Raises:
+            InputError: if the request is malformed or proves no possession.
+            NotPermittedError: if it asks for other names.
+        """
+        parsed = read_request(request)
+        order = self._order(name, parsed.public_key, dns, ip, lifetime, profile)
+        return issuance.issue(self._context, issuance.order_for_request(order, parsed))
+
+    def renew(
+        self,
+        old: x509.Certificate,
+        *,
+        key: PrivateKey | None = None,
+        public_key: PublicKey | None = None,
+        lifetime: timedelta | None = None,
+    ) -> Issued:
+        """Renew a certificate: same names, new key. The same key again gives the same certificate.
+
+        Args:
+            old: the certificate; it must be of this CA, not ended and not revoked.
+            key: the new private key; None makes one.
+            public_key: the new public key, where the private one is elsewhere.
+            lifetime: None takes that of the old one.
+
+        Raises:
+            NotPermittedError: if it may not be renewed.
+        """
+        if public_key is None:
+            key = key or generate_key()
+            public_key = key.public_key()
+        return issuance.renew(self._context, old, public_key, key=key, lifetime=lifetime)
+
+    def revoke(
+        self, serial: int | str, *, reason: str = "unspecified"
+    ) -> tuple[CertificateRecord, ...]:
+        """Revoke a certificate and all that was renewed from it, and publish the lists.
+
+        Args:
+            serial: its serial number, or that in hex.
+            reason: RFC 5280's, e.g. ``key-compromise``.
+
+        Raises:
+            InputError: if there is no such certificate or reason.
+        """
+        text = f"{serial:x}" if isinstance(serial, int) else _canonical_serial(serial)
+        hit = withdrawal.revoke(self._context, text, withdrawal.parse_reason(reason))
+        self._context.publish()
+        return hit
+
+    def refresh_lists(self, *, force: bool = False) -> int:
+        """Sign the lists anew that are past half of their life, or all; publish; say how many."""
+        signed = withdrawal.refresh_lists(self._context, force=force)
+        self._context.publish()
+        return signed
+
+    def trust(self) -> tuple[TrustBundle, RevocationLists]:
+        """Give the trust bundle and the current lists."""
+        with self._context.ledger.transaction() as transaction:
+            return self._context.trust(transaction)
+
+    def prepare_issuer(
+        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+    ) -> IssuerRecord:
+        """Make the next issuing CA and publish its list; it signs nothing yet. Needs the root's key.
+
+        Raises:
+            StateError: if the root's key is away.
+        """
+        record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
+        self._context.publish()
+        return record
+
+    def activate_issuer(self) -> IssuerRecord:
+        """Bring the prepared issuing CA into use.
+
+        Raises:
+            StateError: if none is prepared.
+        """
+        return rotation.activate_issuer(self._context)
+
+    def rotate(
+        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+    ) -> IssuerRecord:
+        """Make a new issuing CA and bring it into use at once. Needs the root's key."""
+        self.prepare_issuer(key_type=key_type, lifetime=lifetime)
+        return self.activate_issuer()
+
+    def distrust(self, key_id: str) -> IssuerRecord:
+        """Distrust an issuing CA and all that it signed, and publish the root's list.
+
+        Raises:
+            InputError: if the key id names none.
+        """
+        record = rotation.distrust_issuer(self._context, key_id)
+        self._context.publish()
+        return record
+
+    def certificates(
+        self, *, ends_before: datetime | None = None, with_ended: bool = False
+    ) -> tuple[CertificateRecord, ...]:
+        """List issued certificates, the oldest first; those that have ended only if asked for."""
+        now = self._context.now()
+        with self._context.ledger.transaction() as transaction:
+            return transaction.certificates(
+                ends_after=None if with_ended else now, ends_before=ends_before
+            )
+
+    def certificate(self, serial: int) -> CertificateRecord | None:
+        """Find an issued certificate."""
+        with self._context.ledger.transaction() as transaction:
+            return transaction.certificate_by_serial(f"{serial:x}")
+
+    def issuers(self) -> tuple[IssuerRecord, ...]:
+        """List the CA's own certificates, the root first."""
+        with self._context.ledger.transaction() as transaction:
+            return transaction.issuers()
+
+    def events(self) -> tuple[tuple[datetime, str, str], ...]:
+        """List what was recorded for a person to look at: time, kind, detail."""
+        with self._context.ledger.transaction() as transaction:
+            return transaction.events()
+
+    def now(self) -> datetime:
+        """Give the time by the CA's clock."""
+        return self._context.now()
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._context.ledger.close()
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _order(  # noqa: PLR0913 - each is a part of the order
+        self,
+        name: str,
+        public_key: PublicKey,
+        dns: Sequence[DnsName],
+        ip: Sequence[IpAddress],
+        lifetime: timedelta,
+        profile: LeafProfile,
+    ) -> LeafOrder:
+        spiffe_id = issuance.parse_workload(name, self.trust_domain)
+        return LeafOrder(spiffe_id, profile, public_key, lifetime, tuple(dns), tuple(ip))
+
+
+def _canonical_serial(text: str) -> str:
+    return text.lower().replace(":", "").removeprefix("0x").lstrip("0")

@@ -1,0 +1,115 @@
+"""What every operation of the CA works with: its folder, ledger, settings, clock and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pki.authority.home import AuthorityHome
+from pki.authority.ledger import (
+    AuthoritySettings,
+    IssuerKind,
+    IssuerRecord,
+    IssuerStatus,
+    Ledger,
+    Transaction,
+)
+from pki.authority.lists import refresh_issuing_list
+from pki.authority.signing import Signing, SigningCa
+from pki.clock import Clock
+from pki.errors import LedgerError, StateError
+from pki.keys import PrivateKey, public_key_fingerprint
+from pki.x509 import RevocationList, RevocationLists, TrustBundle
+from pki.x509.readers import read_revocation_lists
+
+
+@dataclass(slots=True)
+class AuthorityContext:
+    """An open CA, without its operations."""
+
+    home: AuthorityHome
+    ledger: Ledger
+    settings: AuthoritySettings
+    signing: Signing
+    clock: Clock
+    passphrase: bytes | None = field(default=None, repr=False)
+    _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
+
+    def now(self) -> datetime:
+        """Give the time in whole seconds."""
+        return self.clock().replace(microsecond=0)
+
+    def active_ca(self, transaction: Transaction) -> SigningCa:
+        """Give the issuing CA that signs new leaves.
+
+        Raises:
+            StateError: if there is none, or its key is not there.
+        """
+        for record in reversed(transaction.issuers()):
+            if record.kind is IssuerKind.ISSUING and record.status is IssuerStatus.ACTIVE:
+                return self.issuing_ca(record)
+        raise StateError(
+            "no issuing CA is active: the last one was distrusted",
+            remedy="Bring the root's key back and run: handfast ca rotate",
+        )
+
+    def issuing_ca(self, record: IssuerRecord) -> SigningCa:
+        """Give an issuing CA with its key."""
+        path = self.home.issuing_key(record.key_id)
+        what = f"the key of issuing CA {record.key_id}"
+        if record.key_id not in self._keys:
+            self._keys[record.key_id] = self.home.read_key(path, self.passphrase, what=what)
+        return self._with_key(record, self._keys[record.key_id], what)
+
+    def root_ca(self, transaction: Transaction) -> SigningCa:
+        """Give the root with its key, which is not kept in memory.
+
+        Raises:
+            StateError: if the key was taken away.
+        """
+        key = self.home.read_key(self.home.root_key, self.passphrase, what="the root's key")
+        return self._with_key(root_record(transaction), key, "the root's key")
+
+    def refresh_list(self, record: IssuerRecord, transaction: Transaction) -> RevocationList:
+        """Sign an issuing CA's list anew."""
+        return refresh_issuing_list(
+            self.issuing_ca(record),
+            transaction,
+            now=self.now(),
+            lifetime=self.settings.list_lifetime,
+            backdate=self.settings.backdate,
+        )
+
+    def trust(self, transaction: Transaction) -> tuple[TrustBundle, RevocationLists]:
+        """Give the trust bundle and the lists of every issuer that has not ended."""
+        now = self.now()
+        bundle = TrustBundle.of_roots([root_record(transaction).certificate])
+        lists: list[RevocationList] = []
+        for record in transaction.issuers():
+            current = transaction.list_of(record.id)
+            if current is not None and record.certificate.not_valid_after_utc >= now:
+                lists.append(RevocationList.of(read_revocation_lists(current.der)[0]))
+        return bundle, RevocationLists.of(lists)
+
+    def publish(self) -> tuple[TrustBundle, RevocationLists]:
+        """Write bundle and lists, as the ledger has them now, into the CA's folder."""
+        with self.home.publishing():
+            with self.ledger.transaction() as transaction:
+                bundle, lists = self.trust(transaction)
+            self.home.publish(bundle, lists)
+        return bundle, lists
+
+    @staticmethod
+    def _with_key(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
+        theirs = public_key_fingerprint(record.certificate.public_key())  # type: ignore[arg-type]
+        if public_key_fingerprint(key.public_key()) != theirs:
+            raise StateError(f"{what} does not belong to its certificate")
+        return SigningCa(record, key)
+
+
+def root_record(transaction: Transaction) -> IssuerRecord:
+    """Give the root's record."""
+    for record in transaction.issuers():
+        if record.kind is IssuerKind.ROOT:
+            return record
+    raise LedgerError("the ledger holds no root: the CA's set-up was cut off")

@@ -1,0 +1,100 @@
+"""Where a CA lives on disk: its ledger, its keys, and the trust bundle and lists that it publishes.
+
+The ledger is the truth. Key files are written before the ledger names them; bundle and lists are
+published from it after each commit, and again at each opening, so a crash in between mends itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pki.errors import StateError, shown
+from pki.files import read_bounded, save_trust, write_durably
+from pki.files.atomic import PRIVATE
+from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
+from pki.keys.encoding import MAX_KEY_BYTES
+from pki.x509 import RevocationLists, TrustBundle
+
+ROOT_KEY = "root.key.pem"
+_LEDGER = "ledger.db"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityHome:
+    """A CA's folder."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.path / _LEDGER
+
+    @property
+    def root_key(self) -> Path:
+        """The root's key: to be taken away after set-up."""
+        return self.path / ROOT_KEY
+
+    def issuing_key(self, key_id: str) -> Path:
+        """An issuing CA's key."""
+        return self.path / f"issuing-{key_id}.key.pem"
+
+    def make(self) -> None:
+        """Make the folder, 0700.
+
+        Raises:
+            StateError: if it can't be made.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{shown(self.path)} can't be made: {error.strerror}") from error
+
+    def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
+        """Write a CA's key, 0600."""
+        write_durably(path, private_key_to_pem(key, passphrase), mode=PRIVATE)
+
+    def read_key(self, path: Path, passphrase: bytes | None, *, what: str) -> PrivateKey:
+        """Read a CA's key.
+
+        Raises:
+            StateError: if it is not there, or others may read it.
+        """
+        try:
+            data, mode = read_bounded(path, max_bytes=MAX_KEY_BYTES)
+        except FileNotFoundError:
+            raise StateError(
+                f"{what} is not at {shown(path)}", remedy="Bring it back for this operation"
+            ) from None
+        if mode & 0o077:
+            raise StateError(
+                f"{shown(path)} has mode {mode:04o}: others may read {what}",
+                remedy=f"chmod 600 {path}, and ask who read it meanwhile",
+            )
+        return read_private_key(data, passphrase)
+
+    def publish(self, bundle: TrustBundle, lists: RevocationLists) -> None:
+        """Write the trust bundle and the lists for everybody to read."""
+        save_trust(bundle, lists, self.path)
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Hold off other publishers: what is read from the ledger in here is written in order."""
+        descriptor = os.open(
+            self.path / ".publish.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def key_id_of(key: PrivateKey) -> str:
+    """Name a CA's key: 64 bits of its fingerprint, in hex."""
+    return public_key_fingerprint(key.public_key())[:16]

@@ -1,0 +1,228 @@
+"""Issues leaves: from a name, from a request, and as the renewal of one that is still good.
+
+A request's way through the CA: parse, check the names against the order, admit, sign, check, record,
+commit; and only then hand out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.issued import Issued
+from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
+from pki.authority.lifetimes import leaf_lifetime
+from pki.authority.orders import LeafOrder
+from pki.errors import InputError, NotPermittedError, shown
+from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
+from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
+from pki.x509 import Request, read_names
+from pki.x509.profiles import LEAF_PROFILES
+
+
+def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
+    """Read a workload's name: a path such as ``orders``, or a whole SPIFFE ID.
+
+    Raises:
+        NameRefusedError: if it is neither.
+    """
+    if "://" in name:
+        return SpiffeId.parse(name)
+    return SpiffeId.of_path(trust_domain, name)
+
+
+def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
+    """Issue a leaf for an order.
+
+    Args:
+        context: the CA.
+        order: what is wanted.
+        key: the private key, if the CA made it.
+
+    Raises:
+        NotPermittedError: if the names may not be signed.
+    """
+    lifetime, cut = leaf_lifetime(order.lifetime)
+    refuse_ca_key(context, order.public_key)
+    with context.ledger.transaction() as transaction:
+        leaf, notes = _sign(context, replace(order, lifetime=lifetime), transaction)
+        return _handed_out(context, transaction, order.spiffe_id, leaf, key, (cut, *notes))
+
+
+def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
+    """Hold a request against the order: it may ask for what the order holds, and nothing else.
+
+    Raises:
+        NotPermittedError: if it asks for another name.
+    """
+    wanted = order.names()
+    asked = request.names
+    for uri in asked.uris:
+        if uri != str(wanted.spiffe_id):
+            raise NotPermittedError(f"request asks for {shown(uri)}, and not for {order.spiffe_id}")
+    for name in asked.dns_names:
+        if name not in wanted.dns_names:
+            raise NotPermittedError(
+                f"request asks for the DNS name {name}, which was not ordered",
+                remedy="Name it on the order too (--dns), if it may have it",
+            )
+    for address in asked.ip_addresses:
+        if address not in wanted.ip_addresses:
+            raise NotPermittedError(
+                f"request asks for the address {address}, which was not ordered"
+            )
+    if asked.subject not in _subjects(order.spiffe_id):
+        raise NotPermittedError(
+            f"request asks for the subject {shown(asked.subject)}",
+            remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
+        )
+    return replace(order, public_key=request.public_key)
+
+
+def renew(  # noqa: PLR0913 - each is a part of the request
+    context: AuthorityContext,
+    old: x509.Certificate,
+    public_key: PublicKey,
+    *,
+    key: PrivateKey | None,
+    lifetime: timedelta | None,
+) -> Issued:
+    """Renew a certificate: same names, new key.
+
+    The same key again gives the certificate that was issued for it, for an answer may have been lost;
+    another key is a second renewal, which is refused and recorded: somebody else may hold the
+    certificate's key.
+
+    Raises:
+        NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
+    """
+    refuse_ca_key(context, public_key)
+    fingerprint = public_key_fingerprint(public_key)
+    with context.ledger.transaction() as transaction:
+        record = _renewable(context, old, transaction)
+        follower = transaction.renewal_of(record.id)
+        if follower is None:
+            order, cut = _renewal_order(record, public_key, lifetime)
+            leaf, notes = _sign(context, order, transaction)
+            return _handed_out(context, transaction, order.spiffe_id, leaf, key, (cut, *notes))
+        if follower.key_fingerprint == fingerprint:
+            _refuse_dead(context, follower, transaction)
+            spiffe_id = SpiffeId.parse(follower.spiffe_id)
+            return _handed_out(context, transaction, spiffe_id, follower.certificate, key, ())
+        # Recorded in this transaction, refused after it: an exception here would undo the record.
+        transaction.add_event(
+            "second-renewal",
+            f"certificate {record.serial} of {record.spiffe_id} was renewed to {follower.serial}, "
+            f"and somebody asked again with the key {fingerprint}",
+            at=context.now(),
+            certificate_id=record.id,
+        )
+    raise NotPermittedError(
+        f"certificate {record.serial} was renewed already, with another key",
+        remedy="If that was not you, its key is stolen: revoke it, and issue anew",
+    )
+
+
+def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
+    """Refuse a leaf under a key of the CA's own.
+
+    Raises:
+        NotPermittedError: if it is one.
+    """
+    fingerprint = public_key_fingerprint(public_key)
+    with context.ledger.transaction() as transaction:
+        for record in transaction.issuers():
+            theirs = public_key_fingerprint(record.certificate.public_key())  # type: ignore[arg-type]
+            if theirs == fingerprint:
+                raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
+
+
+def _sign(
+    context: AuthorityContext, order: LeafOrder, transaction: Transaction
+) -> tuple[x509.Certificate, tuple[str, ...]]:
+    """Sign in the transaction; say what came out otherwise than ordered."""
+    now = context.now()
+    leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    notes = []
+    if leaf.not_valid_after_utc < now + order.lifetime:
+        notes.append(f"it ends with its issuing CA, at {leaf.not_valid_after_utc}")
+    if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
+        notes.append("its path is no DNS name, so gRPC clients can't pin it as a server")
+    return leaf, tuple(notes)
+
+
+def _handed_out(  # noqa: PLR0913 - each is a part of the answer
+    context: AuthorityContext,
+    transaction: Transaction,
+    spiffe_id: SpiffeId,
+    leaf: x509.Certificate,
+    key: PrivateKey | None,
+    notes: tuple[str, ...],
+) -> Issued:
+    bundle, lists = context.trust(transaction)
+    issuer = next(
+        item.certificate
+        for item in transaction.issuers()
+        if item.certificate.subject == leaf.issuer
+    )
+    said = tuple(note for note in notes if note)
+    return Issued(spiffe_id, (leaf, issuer), bundle, lists, key, said)
+
+
+def _renewable(
+    context: AuthorityContext, old: x509.Certificate, transaction: Transaction
+) -> CertificateRecord:
+    record = transaction.certificate_by_serial(f"{old.serial_number:x}")
+    if record is None or record.certificate != old:
+        raise NotPermittedError(
+            "the certificate is not one that this CA issued", remedy="Issue a new one instead"
+        )
+    _refuse_dead(context, record, transaction)
+    return record
+
+
+def _refuse_dead(
+    context: AuthorityContext, record: CertificateRecord, transaction: Transaction
+) -> None:
+    remedy = f"Issue a new one: handfast issue {record.spiffe_id}"
+    if record.revoked_at is not None:
+        raise NotPermittedError(f"certificate {record.serial} was revoked", remedy=remedy)
+    if record.not_after < context.now():
+        raise NotPermittedError(
+            f"certificate {record.serial} ended at {record.not_after}", remedy=remedy
+        )
+    issuer = next(item for item in transaction.issuers() if item.id == record.issuer_id)
+    if issuer.status is IssuerStatus.DISTRUSTED:
+        raise NotPermittedError(
+            f"certificate {record.serial} is of issuing CA {issuer.key_id}, which was distrusted",
+            remedy=remedy,
+        )
+
+
+def _renewal_order(
+    record: CertificateRecord, public_key: PublicKey, lifetime: timedelta | None
+) -> tuple[LeafOrder, str]:
+    if record.key_fingerprint == public_key_fingerprint(public_key):
+        raise InputError("renewal needs a new key", remedy="Make one; the old one may have leaked")
+    names = read_names(record.certificate)
+    spiffe_id = SpiffeId.parse(record.spiffe_id)
+    derived = derive_names(spiffe_id).dns
+    life, cut = leaf_lifetime(lifetime or record.not_after - record.issued_at)
+    order = LeafOrder(
+        spiffe_id,
+        LEAF_PROFILES[record.profile],
+        public_key,
+        life,
+        tuple(name for name in names.dns_names if name != derived),
+        names.ip_addresses,
+        record.id,
+    )
+    return order, cut
+
+
+def _subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:
+    whole = derive_names(spiffe_id).subject
+    return (Subject(()), whole, Subject(whole.rdns[-1:]))

@@ -1,0 +1,25 @@
+"""The ledger: what the CA remembers. One durable commit holds all that an operation changes."""
+
+from pki.authority.ledger.ledger import Ledger
+from pki.authority.ledger.records import (
+    AuthoritySettings,
+    CertificateRecord,
+    IssuerKind,
+    IssuerRecord,
+    IssuerStatus,
+    ListRecord,
+    NameKind,
+)
+from pki.authority.ledger.transaction import Transaction
+
+__all__ = [
+    "AuthoritySettings",
+    "CertificateRecord",
+    "IssuerKind",
+    "IssuerRecord",
+    "IssuerStatus",
+    "Ledger",
+    "ListRecord",
+    "NameKind",
+    "Transaction",
+]

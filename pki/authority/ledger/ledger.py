@@ -1,0 +1,138 @@
+"""The ledger on SQLite: write-ahead log, every commit durable, one writer at a time.
+
+A transaction takes the write lock when it begins (``BEGIN IMMEDIATE``), so what it reads stays true
+until it commits, whatever other processes do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pki.authority.ledger.transaction import Transaction
+from pki.errors import LedgerError, StateError, shown
+
+SCHEMA_VERSION = "0001"
+_BUSY_MILLISECONDS = 30_000
+
+
+class Ledger:
+    """What the CA remembers. Make one with :meth:`create` or :meth:`open`; close it after use."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def create(cls, path: Path) -> Ledger:
+        """Make a new ledger file, 0600.
+
+        Raises:
+            StateError: if there is a file already, or it can't be made.
+        """
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        except FileExistsError:
+            raise StateError(
+                f"{shown(path)} is there already", remedy="Open it, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise StateError(f"{shown(path)} can't be made: {error.strerror}") from error
+        return cls._connect(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """Open a ledger, bringing its tables up to date.
+
+        Raises:
+            StateError: if it is not there.
+            LedgerError: if it can't be read, or was written by a newer handfast.
+        """
+        if not path.is_file():
+            raise StateError(
+                f"there is no CA at {shown(path.parent)}",
+                remedy="Make one with: handfast ca init --trust-domain NAME",
+            )
+        return cls._connect(path)
+
+    @classmethod
+    def _connect(cls, path: Path) -> Ledger:
+        engine = create_engine(f"sqlite:///{path}")
+        event.listen(engine, "connect", _prepare)
+        event.listen(
+            engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
+        try:
+            _bring_up_to_date(engine)
+        except SQLAlchemyError as error:
+            engine.dispose()
+            raise LedgerError(f"ledger {shown(path)} can't be used: {_cause(error)}") from error
+        except LedgerError:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a transaction; it commits when the block ends well, and is undone otherwise.
+
+        Raises:
+            LedgerError: if the ledger fails; then nothing of the block was recorded.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield Transaction(connection)
+        except SQLAlchemyError as error:
+            raise LedgerError(
+                f"ledger could not record: {_cause(error)}",
+                remedy="Nothing was handed out; see to the disk and try again",
+            ) from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # The driver's own transactions are off: SQLAlchemy's "begin" event above begins them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={_BUSY_MILLISECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    with engine.begin() as connection:
+        if inspect(connection).has_table("alembic_version"):
+            version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            if version == SCHEMA_VERSION:
+                return
+            if version is not None and version > SCHEMA_VERSION:
+                raise LedgerError(
+                    f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
+                    remedy="Use the newer handfast that wrote it",
+                )
+        # Only here, because alembic takes longer to import than a certificate takes to issue.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "pki.authority.ledger:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    return shown(getattr(error, "orig", None) or error)

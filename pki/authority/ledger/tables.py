@@ -1,0 +1,104 @@
+"""The ledger's tables as SQLAlchemy Core knows them. The migrations make them.
+
+Times are whole seconds since 1970 in UTC; serial numbers and fingerprints are lower-case hex.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+authority = Table(
+    "authority",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trust_domain", Text, nullable=False),
+    Column("permit_dns", Text, nullable=False),
+    Column("permit_ip", Text, nullable=False),
+    Column("backdate_seconds", Integer, nullable=False),
+    Column("list_seconds", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("key_id", Text, nullable=False, unique=True),
+    Column("serial", Text, nullable=False, unique=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("issuer_id", Integer, ForeignKey("issuers.id"), nullable=False),
+    Column("serial", Text, nullable=False, unique=True),
+    Column("spiffe_id", Text, nullable=False, index=True),
+    Column("profile", Text, nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("key_fingerprint", Text, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False, index=True),
+    Column("issued_at", BigInteger, nullable=False),
+    # Unique: one certificate is renewed at most once.
+    Column("renewed_from", Integer, ForeignKey("certificates.id"), unique=True),
+    Column("revoked_at", BigInteger),
+    Column("reason", Text),
+)
+
+names = Table(
+    "names",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("spiffe_id", Text, nullable=False),
+    Column("held_until", BigInteger, nullable=False),
+    UniqueConstraint("kind", "value"),
+)
+
+lists = Table(
+    "lists",
+    metadata,
+    Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("list", LargeBinary, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+)
+
+# Root lists signed ahead, one for each set of issuing CAs that might have to be distrusted while
+# the root key is away. ``members`` holds their ids, sorted, with commas.
+distrust_lists = Table(
+    "distrust_lists",
+    metadata,
+    Column("members", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("list", LargeBinary, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("certificate_id", Integer, ForeignKey("certificates.id")),
+    Column("detail", Text, nullable=False),
+)

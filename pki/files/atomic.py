@@ -1,0 +1,117 @@
+"""Write aside, fsync, rename, fsync the folder: a reader sees the old file or the new one.
+
+After a crash between any two of these steps the old file or the new one is there, whole; a file left
+aside begins with a dot and ends in ``.tmp``, and is harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from pki.errors import StateError, shown
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+def write_durably(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file so that it is whole on disk, or not there, whatever happens.
+
+    Args:
+        path: where; an existing file is replaced, a symbolic link is replaced and not followed.
+        data: the whole content.
+        mode: the permission bits, whatever the umask is.
+
+    Raises:
+        StateError: if it can't be written; the file that was there is untouched.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(f"{path} is a directory")
+        # 0600 from the first moment: the content is never readable wider than it ends up.
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StateError(
+            f"{shown(path)} can't be written: {error.strerror or error}",
+            remedy="Nothing was changed; see to the folder and try again",
+        ) from error
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Rename a file within its folder, and make that lasting."""
+    os.replace(source, target)
+    sync_folder(target.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file if it is there, and make that lasting."""
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder lasting."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, with mode 0755 below the umask.
+
+    Raises:
+        StateError: if it can't be made, or something else stands there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{shown(folder)} can't be made: {error.strerror}") from error
+
+
+def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
+    """Read a whole regular file.
+
+    Args:
+        path: where; symbolic links are followed, because layouts are made of them.
+        max_bytes: the largest file that is read.
+
+    Returns:
+        Its content and its permission bits.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        StateError: if it is no regular file, too large, or can't be read.
+    """
+    try:
+        # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StateError(f"{shown(path)} is no regular file")
+            if status.st_size > max_bytes:
+                raise StateError(
+                    f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most"
+                )
+            return file.read(max_bytes + 1)[:max_bytes], stat.S_IMODE(status.st_mode)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from error
