@@ -1,0 +1,21 @@
+"""Roles: who a principal is in the eyes of a policy, and what it may call. No I/O, no clock."""
+
+from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.explain import Explanation, explain
+from pki.authz.policy import Grant, Policy, ServedBy
+from pki.authz.principal import Principal
+from pki.authz.reader import MAX_POLICY_BYTES, read_policy
+
+__all__ = [
+    "MAX_POLICY_BYTES",
+    "Decision",
+    "Explanation",
+    "Grant",
+    "Policy",
+    "Principal",
+    "Reason",
+    "RoleMatch",
+    "ServedBy",
+    "explain",
+    "read_policy",
+]

@@ -1,0 +1,161 @@
+"""The patterns of a policy file, parsed: names by type, and methods.
+
+A wildcard stands for one whole SPIFFE path segment or one left-most DNS label, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pki.authz.principal import Principal
+from pki.errors import InputError, NameRefusedError, shown
+from pki.identity import DnsName, SpiffeId, Subject, TrustDomain
+
+_STAR = "*"
+# What stands for a wildcard while the rest of a SPIFFE ID is parsed by the standard's rules.
+_STAND_IN = "wildcard"
+_SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+_METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffePattern:
+    """A SPIFFE ID; a segment that is None matches any one segment."""
+
+    trust_domain: TrustDomain
+    segments: tuple[str | None, ...]
+
+    @property
+    def exact(self) -> SpiffeId | None:
+        """The one ID that it matches, if it has no wildcard."""
+        whole = tuple(item for item in self.segments if item is not None)
+        return SpiffeId(self.trust_domain, whole) if len(whole) == len(self.segments) else None
+
+    def matches(self, spiffe_id: SpiffeId) -> bool:
+        """Tell whether an ID is meant."""
+        return (
+            spiffe_id.trust_domain == self.trust_domain
+            and len(spiffe_id.segments) == len(self.segments)
+            and all(
+                wanted is None or wanted == found
+                for wanted, found in zip(self.segments, spiffe_id.segments, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DnsPattern:
+    """A DNS name, or with ``any_label`` every name of one label more below it."""
+
+    name: DnsName
+    any_label: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPattern:
+    """A whole distinguished name."""
+
+    subject: Subject
+
+
+NamePattern = SpiffePattern | DnsPattern | SubjectPattern
+
+
+def parse_name_pattern(text: str) -> NamePattern:
+    """Parse ``spiffe://...``, ``dns:...`` or ``subject:...``.
+
+    Raises:
+        InputError: if it is none of them, or has a wildcard where none may stand.
+    """
+    if text.startswith("spiffe://"):
+        return _parse_spiffe(text)
+    if text.startswith("dns:"):
+        name = text.removeprefix("dns:")
+        if name.startswith("*."):
+            return DnsPattern(DnsName.parse(name.removeprefix("*.")), any_label=True)
+        return DnsPattern(DnsName.parse(name))
+    if text.startswith("subject:"):
+        return SubjectPattern(Subject.parse(text.removeprefix("subject:")))
+    raise NameRefusedError(
+        f"name {shown(text)} begins with none of spiffe://, dns: and subject:",
+        remedy="Write spiffe://TRUST-DOMAIN/PATH, dns:HOST or subject:CN=...,O=...",
+    )
+
+
+def _parse_spiffe(text: str) -> SpiffePattern:
+    authority, slash, path = text.removeprefix("spiffe://").partition("/")
+    segments = path.split("/") if slash else []
+    plain = [_STAND_IN if segment == _STAR else segment for segment in segments]
+    parsed = SpiffeId.parse("spiffe://" + authority + slash + "/".join(plain))
+    wild = tuple(
+        None if segment == _STAR else kept
+        for segment, kept in zip(segments, parsed.segments, strict=True)
+    )
+    return SpiffePattern(parsed.trust_domain, wild)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPattern:
+    """A method's service and name; a name of None means every method of the service."""
+
+    service: str
+    method: str | None
+
+
+def parse_method_pattern(text: str) -> MethodPattern:
+    """Parse ``/pkg.Service/Method`` or ``/pkg.Service/*``.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    parts = text.split("/")
+    if len(parts) == 3 and not parts[0] and _SERVICE.fullmatch(parts[1]):
+        if parts[2] == _STAR:
+            return MethodPattern(parts[1], None)
+        if _METHOD.fullmatch(parts[2]):
+            return MethodPattern(parts[1], parts[2])
+    raise InputError(
+        f"method {shown(text)} is not written /package.Service/Method or /package.Service/*",
+        remedy="Begin with a slash, and let * stand for a whole method name alone",
+    )
+
+
+def parse_service(text: str) -> str:
+    """Parse a service's full name, ``package.Service``.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not _SERVICE.fullmatch(text):
+        raise InputError(f"service {shown(text)} is not written package.Service")
+    return text
+
+
+def keys_of(principal: Principal, own: TrustDomain) -> list[object]:
+    """Give the keys under which a principal's exact names may stand in a table.
+
+    ``dns:`` and ``subject:`` count only for leaves of the policy's own trust domain.
+    """
+    keys: list[object] = []
+    if principal.spiffe_id is None:
+        return keys
+    keys.append(principal.spiffe_id)
+    if principal.spiffe_id.trust_domain == own:
+        keys.extend(DnsPattern(name) for name in principal.dns_names)
+        keys.extend(
+            DnsPattern(DnsName(name.name.partition(".")[2]), any_label=True)
+            for name in principal.dns_names
+            if _has_parent(name)
+        )
+        if principal.subject is not None and principal.subject.rdns:
+            keys.append(SubjectPattern(principal.subject))
+    return keys
+
+
+def _has_parent(name: DnsName) -> bool:
+    try:
+        DnsName(name.name.partition(".")[2])
+    except NameRefusedError:
+        return False
+    return True

@@ -1,0 +1,236 @@
+"""The policy: names to roles, roles to methods and services. Deny is the default.
+
+It is compiled once into tables, so that a decision costs the same with ten grants and ten thousand:
+
+- exact names (SPIFFE IDs, DNS names, DNS names one label up, subjects) stand in one table by value;
+- SPIFFE patterns with wildcards stand by trust domain and number of segments, and there by the
+  segments that are no wildcard, one table for each shape of wildcards;
+- grants stand by method path, and there by role.
+
+A method is looked up exactly as the call gave it; what stands in no table is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.patterns import (
+    MethodPattern,
+    NamePattern,
+    SpiffePattern,
+    keys_of,
+)
+from pki.authz.principal import Principal
+from pki.identity import SpiffeId, TrustDomain
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRule:
+    """One name under one role."""
+
+    role: str
+    pattern: NamePattern
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Methods that a role may call."""
+
+    role: str
+    methods: tuple[MethodPattern, ...]
+    scopes: frozenset[str]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBy:
+    """The role that a server must have to answer a service."""
+
+    service: str
+    role: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRules:
+    """A policy as it was written, parsed."""
+
+    trust_domain: TrustDomain
+    roles: tuple[RoleRule, ...]
+    grants: tuple[Grant, ...]
+    served_by: tuple[ServedBy, ...]
+    policy_grace: timedelta
+    revocation_grace: timedelta
+
+
+_Shape = tuple[TrustDomain, int, tuple[int, ...]]
+
+
+class Policy:
+    """A policy that answers. Immutable; safe for use by several threads.
+
+    Args:
+        rules: what was written.
+        source: the file's name, for messages.
+        data: the file's bytes, for the digest.
+    """
+
+    def __init__(self, rules: PolicyRules, *, source: str, data: bytes) -> None:
+        self.rules = rules
+        self.source = source
+        self.digest = hashlib.sha256(data).hexdigest()
+        exact: dict[object, list[RoleMatch]] = {}
+        wild: dict[_Shape, dict[tuple[str | None, ...], list[RoleMatch]]] = {}
+        for rule in rules.roles:
+            match = RoleMatch(rule.role, rule.text, rule.line)
+            pattern = rule.pattern
+            if isinstance(pattern, SpiffePattern):
+                if pattern.exact is not None:
+                    exact.setdefault(pattern.exact, []).append(match)
+                else:
+                    by_segments = wild.setdefault(_shape(pattern), {})
+                    by_segments.setdefault(pattern.segments, []).append(match)
+            else:
+                exact.setdefault(pattern, []).append(match)
+        self._exact = exact
+        self._wild = wild
+        self._shapes = _shapes_by_length(wild)
+        self._by_method, self._by_service = _grant_tables(rules.grants)
+        self._served_by: Mapping[str, ServedBy] = MappingProxyType(
+            {item.service: item for item in rules.served_by}
+        )
+
+    @property
+    def trust_domain(self) -> TrustDomain:
+        """The policy's own trust domain."""
+        return self.rules.trust_domain
+
+    @property
+    def policy_grace(self) -> timedelta:
+        """How long a policy that was removed goes on being used."""
+        return self.rules.policy_grace
+
+    @property
+    def revocation_grace(self) -> timedelta:
+        """How long past its ``nextUpdate`` a revocation list goes on being used."""
+        return self.rules.revocation_grace
+
+    def roles_of(self, principal: Principal) -> tuple[RoleMatch, ...]:
+        """Give every role of a principal, with the pattern that gave it."""
+        found: set[RoleMatch] = set()
+        for key in keys_of(principal, self.trust_domain):
+            found.update(self._exact.get(key, ()))
+        if principal.spiffe_id is not None:
+            found.update(self._wild_matches(principal.spiffe_id))
+        return tuple(sorted(found))
+
+    def decide(self, principal: Principal, method: str) -> Decision:
+        """Decide for a server: may this caller call this method?
+
+        Args:
+            principal: the caller.
+            method: the path just as the call gave it, e.g. ``/shop.v1.Orders/PlaceOrder``.
+        """
+        return self.decide_for_roles(role_names(self.roles_of(principal)), method)
+
+    def decide_for_roles(self, roles: tuple[str, ...], method: str) -> Decision:
+        """Decide for a caller whose roles are known already (sorted)."""
+        if not roles:
+            return Decision(allowed=False, reason=Reason.NO_ROLE, roles=())
+        service = method[1:].partition("/")[0] if method[:1] == "/" else ""
+        by_role = self._by_method.get(method, {})
+        whole_service = self._by_service.get(service, {}) if _is_of(method, service) else {}
+        grants = [
+            grant
+            for role in roles
+            for grant in (*by_role.get(role, ()), *whole_service.get(role, ()))
+        ]
+        if not grants:
+            return Decision(allowed=False, reason=Reason.METHOD_NOT_GRANTED, roles=roles)
+        first = min(grants, key=lambda grant: grant.line)
+        return Decision(
+            allowed=True,
+            reason=Reason.ALLOWED,
+            roles=roles,
+            role=first.role,
+            rule=self._rule("grant", first.line),
+            line=first.line,
+            scopes=frozenset().union(*(grant.scopes for grant in grants)),
+        )
+
+    def decide_served_by(self, principal: Principal, service: str) -> Decision:
+        """Decide for a client: may this server answer this service?
+
+        Args:
+            principal: the server.
+            service: its full name, e.g. ``shop.v1.Payments``.
+        """
+        roles = role_names(self.roles_of(principal))
+        rule = self._served_by.get(service)
+        if rule is None:
+            return Decision(allowed=False, reason=Reason.SERVICE_NOT_LISTED, roles=roles)
+        held = rule.role in roles
+        return Decision(
+            allowed=held,
+            reason=Reason.ALLOWED if held else Reason.SERVER_ROLE_MISSING,
+            roles=roles,
+            role=rule.role if held else None,
+            rule=self._rule("served_by", rule.line),
+            line=rule.line,
+        )
+
+    def _rule(self, kind: str, line: int) -> str:
+        return f"{kind} at {self.source}:{line}"
+
+    def _wild_matches(self, spiffe_id: SpiffeId) -> Iterable[RoleMatch]:
+        segments = spiffe_id.segments
+        for shape in self._shapes.get((spiffe_id.trust_domain, len(segments)), ()):
+            open_at = shape[2]
+            key = tuple(None if at in open_at else item for at, item in enumerate(segments))
+            yield from self._wild[shape].get(key, ())
+
+
+def role_names(matches: Iterable[RoleMatch]) -> tuple[str, ...]:
+    """Give the names of roles, each once, sorted."""
+    return tuple(sorted({match.role for match in matches}))
+
+
+def _shape(pattern: SpiffePattern) -> _Shape:
+    open_at = tuple(at for at, item in enumerate(pattern.segments) if item is None)
+    return pattern.trust_domain, len(pattern.segments), open_at
+
+
+def _shapes_by_length(shapes: Iterable[_Shape]) -> dict[tuple[TrustDomain, int], list[_Shape]]:
+    found: dict[tuple[TrustDomain, int], list[_Shape]] = {}
+    for shape in shapes:
+        found.setdefault(shape[:2], []).append(shape)
+    return found
+
+
+def _is_of(method: str, service: str) -> bool:
+    """Tell whether a path is one plain method of a service: no empty, no further segment."""
+    name = method[len(service) + 2 :]
+    return name.isascii() and name.isidentifier()
+
+
+_ByRole = dict[str, list[Grant]]
+
+
+def _grant_tables(grants: Iterable[Grant]) -> tuple[dict[str, _ByRole], dict[str, _ByRole]]:
+    by_method: dict[str, _ByRole] = {}
+    by_service: dict[str, _ByRole] = {}
+    for grant in grants:
+        for pattern in grant.methods:
+            if pattern.method is None:
+                table = by_service.setdefault(pattern.service, {})
+            else:
+                table = by_method.setdefault(f"/{pattern.service}/{pattern.method}", {})
+            table.setdefault(grant.role, []).append(grant)
+    return by_method, by_service
