@@ -60,6 +60,7 @@ class Authority:
         Raises:
             StateError: if there is a CA already, or the folder can't be written.
             InputError: if the plan does not make a CA.
+
         """
         if not isinstance(plan, AuthorityPlan):
             plan = AuthorityPlan(TrustDomain.parse(str(plan)))
@@ -85,6 +86,7 @@ class Authority:
 
         Raises:
             StateError: if there is none.
+
         """
         home = AuthorityHome(Path(path))
         ledger = Ledger.open(home.ledger)
@@ -133,6 +135,7 @@ class Authority:
             NotPermittedError: if the names may not be signed.
             InputError: if a name or the lifetime is none.
             LedgerError: if it could not be recorded; then nothing is handed out.
+
         """
         key = generate_key(key_type)
         order = self._order(name, key.public_key(), dns, ip, lifetime, profile)
@@ -161,6 +164,7 @@ class Authority:
         Raises:
             InputError: if the request is malformed or proves no possession.
             NotPermittedError: if it asks for other names.
+
         """
         parsed = read_request(request)
         order = self._order(name, parsed.public_key, dns, ip, lifetime, profile)
@@ -184,6 +188,7 @@ class Authority:
 
         Raises:
             NotPermittedError: if it may not be renewed.
+
         """
         if public_key is None:
             key = key or generate_key()
@@ -201,6 +206,7 @@ class Authority:
 
         Raises:
             InputError: if there is no such certificate or reason.
+
         """
         text = f"{serial:x}" if isinstance(serial, int) else _canonical_serial(serial)
         hit = withdrawal.revoke(self._context, text, withdrawal.parse_reason(reason))
@@ -225,6 +231,7 @@ class Authority:
 
         Raises:
             StateError: if the root's key is away.
+
         """
         record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
         self._context.publish()
@@ -235,6 +242,7 @@ class Authority:
 
         Raises:
             StateError: if none is prepared.
+
         """
         return rotation.activate_issuer(self._context)
 
@@ -250,6 +258,7 @@ class Authority:
 
         Raises:
             InputError: if the key id names none.
+
         """
         record = rotation.distrust_issuer(self._context, key_id)
         self._context.publish()
@@ -301,7 +310,7 @@ class Authority:
         """Close it."""
         self.close()
 
-    def _order(  # noqa: PLR0913 - each is a part of the order
+    def _order(
         self,
         name: str,
         public_key: PublicKey,

@@ -28,6 +28,7 @@ def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
 
     Raises:
         NameRefusedError: if it is neither.
+
     """
     if "://" in name:
         return SpiffeId.parse(name)
@@ -44,6 +45,7 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
 
     Raises:
         NotPermittedError: if the names may not be signed.
+
     """
     lifetime, cut = leaf_lifetime(order.lifetime)
     refuse_ca_key(context, order.public_key)
@@ -57,6 +59,7 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
 
     Raises:
         NotPermittedError: if it asks for another name.
+
     """
     wanted = order.names()
     asked = request.names
@@ -82,7 +85,7 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
     return replace(order, public_key=request.public_key)
 
 
-def renew(  # noqa: PLR0913 - each is a part of the request
+def renew(
     context: AuthorityContext,
     old: x509.Certificate,
     public_key: PublicKey,
@@ -98,6 +101,7 @@ def renew(  # noqa: PLR0913 - each is a part of the request
 
     Raises:
         NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
+
     """
     refuse_ca_key(context, public_key)
     fingerprint = public_key_fingerprint(public_key)
@@ -131,6 +135,7 @@ def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
 
     Raises:
         NotPermittedError: if it is one.
+
     """
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
@@ -154,7 +159,7 @@ def _sign(
     return leaf, tuple(notes)
 
 
-def _handed_out(  # noqa: PLR0913 - each is a part of the answer
+def _handed_out(
     context: AuthorityContext,
     transaction: Transaction,
     spiffe_id: SpiffeId,

@@ -27,6 +27,7 @@ def prepare_issuer(
 
     Raises:
         StateError: if the root's key is away, or another one is prepared already.
+
     """
     now = context.now()
     key = generate_key(key_type)
@@ -66,6 +67,7 @@ def activate_issuer(context: AuthorityContext) -> IssuerRecord:
 
     Raises:
         StateError: if none is prepared.
+
     """
     with context.ledger.transaction() as transaction:
         prepared = [item for item in transaction.issuers() if item.status is IssuerStatus.PREPARED]
@@ -90,6 +92,7 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
     Raises:
         InputError: if it names none, or several.
         StateError: if the root's key is away and no list was signed ahead for this case.
+
     """
     with context.ledger.transaction() as transaction:
         found = [

@@ -72,12 +72,13 @@ class RevocationMode(StrEnum):
 class VerifiedChain:
     """A chain that was accepted at a time.
 
-    ``path`` runs from the leaf to the root. ``good_until`` is the moment from which this answer
-    no longer holds by itself: the first end among the certificates and the lists used.
+    ``path`` runs from the leaf to the root. The answer holds by itself from ``good_from`` until just
+    before ``good_until``: the time that its certificates and the lists used have in common.
     """
 
     path: tuple[x509.Certificate, ...]
     names: CertificateNames
+    good_from: datetime
     good_until: datetime
 
     @property
@@ -156,11 +157,12 @@ class ChainVerifier:
         with_lists = must_know and not self._any_in_grace(at)
         path = self._store(roots, with_lists=with_lists).build_path(chain, at)
         _check_authorities(path)
-        lists_until = self._check_lists(path, at, must_know=must_know)
+        lists_from, lists_until = self._check_lists(path, at, must_know=must_know)
         _check_expected(names, expected)
+        begin = max(item.not_valid_before_utc for item in path)
         # notAfter itself still counts, to its last second.
-        certificates_until = min(item.not_valid_after_utc for item in path) + timedelta(seconds=1)
-        return VerifiedChain(path, names, min(certificates_until, lists_until))
+        end = min(item.not_valid_after_utc for item in path) + timedelta(seconds=1)
+        return VerifiedChain(path, names, max(begin, lists_from), min(end, lists_until))
 
     def _roots_for(self, names: CertificateNames) -> tuple[x509.Certificate, ...]:
         if names.spiffe_id is None:
@@ -191,8 +193,12 @@ class ChainVerifier:
 
     def _check_lists(
         self, path: tuple[x509.Certificate, ...], at: datetime, *, must_know: bool
-    ) -> datetime:
-        """Check each certificate below the root against its issuer's list; give the first end."""
+    ) -> tuple[datetime, datetime]:
+        """Check each certificate below the root against its issuer's list.
+
+        Gives from when and until when all the lists used count.
+        """
+        good_from = datetime.min.replace(tzinfo=at.tzinfo)
         good_until = datetime.max.replace(tzinfo=at.tzinfo)
         for depth, (certificate, issuer) in enumerate(zip(path, path[1:], strict=False)):
             found = self.lists.of_issuer(certificate)
@@ -227,8 +233,9 @@ class ChainVerifier:
                     fault=Fault.REVOCATION_UNKNOWN,
                     remedy="Bring a fresh list",
                 )
+            good_from = max(good_from, found.this_update)
             good_until = min(good_until, found.next_update + self._grace)
-        return good_until
+        return good_from, good_until
 
 
 class _Store:

@@ -53,6 +53,7 @@ class Transaction:
 
         Raises:
             LedgerError: if set-up was cut off before its end.
+
         """
         row = self._connection.execute(select(tables.authority)).one_or_none()
         if row is None:
@@ -122,6 +123,7 @@ class Transaction:
 
         Raises:
             NotPermittedError: if another workload holds it.
+
         """
         found = self._connection.execute(
             select(tables.names).where(
@@ -215,6 +217,7 @@ class Transaction:
 
         Raises:
             LedgerError: if its number is not higher than that of the one before.
+
         """
         current = self.list_of(issuer_id)
         if current is not None and made.number <= current.number:
@@ -276,7 +279,7 @@ class Transaction:
     def _insert(self, table: Any, **values: object) -> int:
         result = self._connection.execute(insert(table).values(**values))
         key = result.inserted_primary_key
-        assert key is not None  # noqa: S101 - each of these tables has an integer key
+        assert key is not None
         return int(key[0])
 
     def _one(self, query: Select[Any]) -> CertificateRecord | None:

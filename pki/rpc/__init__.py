@@ -1,0 +1,7 @@
+"""The runtime in a user's process: gRPC with mutual TLS, roles and revocation."""
+
+from pki.rpc.decision_log import LogWhen
+from pki.rpc.peer import Peer, peer
+from pki.rpc.workload import Workload
+
+__all__ = ["LogWhen", "Peer", "Workload", "peer"]

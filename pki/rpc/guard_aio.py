@@ -1,0 +1,144 @@
+"""The interceptor of asyncio servers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from pki.rpc import guard_sync
+from pki.rpc.gate import Gate
+from pki.rpc.peer import CURRENT_PEER, Peer
+from pki.rpc.refusal import Refusal
+from pki.rpc.running import RunningStream
+from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
+
+
+class AioGuard(grpc.aio.ServerInterceptor):
+    """Lets a call through to its handler once the gate has answered for it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wrap the method's handler, unknown methods' too."""
+        handler = await continuation(handler_call_details)
+        return self._wrapped.get(handler, handler_call_details.method)
+
+
+class _Watched:
+    """A running stream that can be ended from another thread, with words for the caller."""
+
+    def __init__(self, gate: Gate, method: str, context: Any) -> None:
+        self._gate = gate
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._refusal: Refusal | None = None
+        stream = RunningStream(context.auth_context(), method, self._end)
+        self._number = gate.streams.add(stream)
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.streams.discard(self._number)
+
+    def _end(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        try:
+            self._loop.call_soon_threadsafe(self._cancel)
+        except RuntimeError:
+            # The loop has closed: the stream ended with it.
+            return
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ended(self) -> bool:
+        """After a cancellation: tell the caller if it was ours."""
+        if self._refusal is None:
+            return False
+        if self._task is not None and hasattr(self._task, "uncancel"):
+            self._task.uncancel()
+        await _abort(self._context, self._refusal)
+        return True
+
+
+async def _admit(gate: Gate, method: str, context: Any) -> Peer:
+    judgement = gate.ask(context.auth_context(), method)
+    if judgement.peer is None:
+        await _abort(context, judgement.refusal)
+    assert judgement.peer is not None
+    return judgement.peer
+
+
+async def _abort(context: Any, refusal: Refusal | None) -> None:
+    if refusal is None:
+        await context.abort(grpc.StatusCode.INTERNAL, "judged without an answer")
+    else:
+        await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
+
+
+def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
+    if handler is None:
+
+        async def unknown(_requests: Any, context: Any) -> None:
+            await _admit(gate, method, context)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+        return grpc.stream_stream_rpc_method_handler(unknown)
+    inner = behavior_of(handler)
+    if inspect.isasyncgenfunction(inner):
+        return same_kind(handler, _generator(gate, inner, method))
+    if not inspect.iscoroutinefunction(inner):
+        # gRPC runs a plain function in a thread of its own.
+        return same_kind(handler, guard_sync.guarded(gate, handler, method))
+    if handler.request_streaming or handler.response_streaming:
+        return same_kind(handler, _stream(gate, inner, method))
+    return same_kind(handler, _unary(gate, inner, method))
+
+
+def _unary(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def answer(request: Any, context: Any) -> Any:
+        # Each call runs in a task of its own, so nothing has to be reset.
+        CURRENT_PEER.set(await _admit(gate, method, context))
+        return await inner(request, context)
+
+    return answer
+
+
+def _stream(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def answer(request: Any, context: Any) -> Any:
+        CURRENT_PEER.set(await _admit(gate, method, context))
+        with _Watched(gate, method, context) as watched:
+            try:
+                return await inner(request, context)
+            except asyncio.CancelledError:
+                if not await watched.ended():
+                    raise
+
+    return answer
+
+
+def _generator(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+        CURRENT_PEER.set(await _admit(gate, method, context))
+        with _Watched(gate, method, context) as watched:
+            try:
+                async for item in inner(request, context):
+                    yield item
+            except asyncio.CancelledError:
+                if not await watched.ended():
+                    raise
+
+    return answer

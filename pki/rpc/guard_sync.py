@@ -1,0 +1,95 @@
+"""The interceptor of synchronous servers, and of plain functions in asyncio servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import grpc
+
+from pki.rpc.gate import Gate
+from pki.rpc.peer import CURRENT_PEER, Peer
+from pki.rpc.refusal import Refusal
+from pki.rpc.running import RunningStream
+from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
+
+
+class SyncGuard(grpc.ServerInterceptor):
+    """Lets a call through to its handler once the gate has answered for it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wrap the method's handler, unknown methods' too."""
+        handler = continuation(handler_call_details)
+        return self._wrapped.get(handler, handler_call_details.method)
+
+
+def admit(gate: Gate, method: str, context: Any) -> Peer:
+    """Ask the gate, and end the call with a structured status if it refuses."""
+    judgement = gate.ask(context.auth_context(), method)
+    if judgement.refusal is not None or judgement.peer is None:
+        abort(context, judgement.refusal)
+    return judgement.peer
+
+
+def abort(context: Any, refusal: Refusal | None) -> NoReturn:
+    """End a call with a refusal."""
+    if refusal is None:
+        context.abort(grpc.StatusCode.INTERNAL, "judged without an answer")
+    else:
+        context.set_trailing_metadata(refusal.trailing_metadata())
+        context.abort(refusal.code, refusal.message)
+    raise AssertionError("unreachable: abort raises")
+
+
+def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
+    """Give a plain function's guarded form."""
+    inner = behavior_of(handler)
+
+    def answer(request: Any, context: Any) -> Any:
+        token = CURRENT_PEER.set(admit(gate, method, context))
+        number = _watch(gate, method, context) if handler.request_streaming else None
+        try:
+            return inner(request, context)
+        finally:
+            CURRENT_PEER.reset(token)
+            if number is not None:
+                gate.streams.discard(number)
+
+    def stream(request: Any, context: Any) -> Iterator[Any]:
+        token = CURRENT_PEER.set(admit(gate, method, context))
+        number = _watch(gate, method, context)
+        try:
+            yield from inner(request, context)
+        finally:
+            CURRENT_PEER.reset(token)
+            gate.streams.discard(number)
+
+    return stream if handler.response_streaming else answer
+
+
+def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
+    if handler is None:
+
+        def unknown(_requests: Any, context: Any) -> Iterator[Any]:
+            admit(gate, method, context)
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            yield
+
+        return grpc.stream_stream_rpc_method_handler(unknown)
+    return same_kind(handler, guarded(gate, handler, method))
+
+
+def _watch(gate: Gate, method: str, context: Any) -> int:
+    def end(refusal: Refusal) -> None:
+        # From another thread a synchronous call can be cancelled, and takes no words along.
+        del refusal
+        context.cancel()
+
+    return gate.streams.add(RunningStream(context.auth_context(), method, end))

@@ -1,0 +1,128 @@
+"""Refusals: one cause each, with a status for the caller and nothing of the policy in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.authz import Reason
+from pki.x509 import Fault
+
+DOMAIN = "handfast"
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is refused.
+
+    Args:
+        reason: one value of ``handfast.v1.ErrorReason``.
+        message: words for the caller.
+        metadata: the variables of the message, by name.
+
+    """
+
+    reason: ErrorReason.ValueType
+    message: str
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status code that goes with the reason."""
+        return _CODES.get(self.reason, grpc.StatusCode.UNAUTHENTICATED)
+
+    @property
+    def name(self) -> str:
+        """The reason's name, as in ``google.rpc.ErrorInfo``."""
+        return ErrorReason.Name(self.reason)
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Give the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
+        info = error_details_pb2.ErrorInfo(
+            reason=self.name, domain=DOMAIN, metadata=dict(self.metadata)
+        )
+        detail = any_pb2.Any()
+        detail.Pack(info)
+        number: int = self.code.value[0]
+        status = status_pb2.Status(code=number, message=self.message, details=[detail])
+        return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+_CODES = MappingProxyType(
+    {
+        ErrorReason.NO_ROLE: grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.METHOD_NOT_GRANTED: grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.SERVER_ROLE_MISSING: grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.REVOCATION_STALE: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.POLICY_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.CREDENTIAL_ENDED: grpc.StatusCode.UNAVAILABLE,
+    }
+)
+_OF_FAULT = MappingProxyType(
+    {
+        Fault.EXPIRED: ErrorReason.CERTIFICATE_EXPIRED,
+        Fault.NOT_YET_VALID: ErrorReason.CERTIFICATE_NOT_YET_VALID,
+        Fault.REVOKED: ErrorReason.CERTIFICATE_REVOKED,
+        Fault.ISSUER_REVOKED: ErrorReason.ISSUER_DISTRUSTED,
+        Fault.UNTRUSTED: ErrorReason.ISSUER_DISTRUSTED,
+        Fault.REVOCATION_UNKNOWN: ErrorReason.REVOCATION_STALE,
+        Fault.NAME_MISMATCH: ErrorReason.CERTIFICATE_INVALID,
+        Fault.PROFILE: ErrorReason.CERTIFICATE_INVALID,
+        Fault.INVALID: ErrorReason.CERTIFICATE_INVALID,
+    }
+)
+# What the caller reads: what is wrong with its own certificate, never what this server believes.
+_WORDS = MappingProxyType(
+    {
+        ErrorReason.CERTIFICATE_EXPIRED: "your certificate has expired",
+        ErrorReason.CERTIFICATE_NOT_YET_VALID: "your certificate is not valid yet",
+        ErrorReason.CERTIFICATE_REVOKED: "your certificate was revoked",
+        ErrorReason.ISSUER_DISTRUSTED: "the issuer of your certificate is not trusted",
+        ErrorReason.REVOCATION_STALE: "this server can't tell whether your certificate is revoked",
+        ErrorReason.CERTIFICATE_INVALID: "your certificate breaks a rule for workload certificates",
+    }
+)
+
+
+def refusal_of_fault(fault: str, serial: int | None = None) -> Refusal:
+    """Turn the fault of a chain into a refusal."""
+    reason = _OF_FAULT[Fault(fault)]
+    metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
+    return Refusal(reason, _WORDS[reason], metadata)
+
+
+def refusal_of_decision(reason: Reason, *, who: str, what: str) -> Refusal:
+    """Turn a policy's answer into a refusal: it names the caller and the call, and no rule."""
+    mapped = {
+        Reason.NO_ROLE: (ErrorReason.NO_ROLE, f"{who} has no role here"),
+        Reason.METHOD_NOT_GRANTED: (
+            ErrorReason.METHOD_NOT_GRANTED,
+            f"{who} may not call {what}",
+        ),
+        Reason.SERVICE_NOT_LISTED: (
+            ErrorReason.SERVER_ROLE_MISSING,
+            f"the policy names no role that may answer {what}",
+        ),
+        Reason.SERVER_ROLE_MISSING: (
+            ErrorReason.SERVER_ROLE_MISSING,
+            f"{who} may not answer {what}",
+        ),
+    }
+    kind, words = mapped[reason]
+    return Refusal(kind, words, (("peer", who), ("method", what)))
+
+
+POLICY_UNAVAILABLE = Refusal(
+    ErrorReason.POLICY_UNAVAILABLE, "this server has no policy to decide by"
+)
+NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
+CREDENTIAL_ENDED = Refusal(
+    ErrorReason.CREDENTIAL_ENDED,
+    "the certificate that this stream's connection began with has ended; call again",
+)

@@ -1,0 +1,118 @@
+"""Servers that can't be had without client authentication."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from pki.errors import NotPermittedError
+
+# Without this a second server binds a port that is in use without a word.
+OWN_PORT = ("grpc.so_reuseport", 0)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise NotPermittedError(
+        f"a server made by Workload takes no {what}",
+        remedy="Use add_secure_port(address): it takes the workload's own credentials",
+    )
+
+
+class AioServer(grpc.aio.Server):
+    """An asyncio server whose every port asks for a client certificate.
+
+    All else is that of ``grpc.aio.Server``.
+    """
+
+    def __init__(self, inner: grpc.aio.Server, credentials: grpc.ServerCredentials) -> None:
+        self._inner = inner
+        self._credentials = credentials
+
+    def add_insecure_port(self, address: str) -> int:
+        """Refuse: there is no port without client authentication."""
+        _refuse(f"insecure port ({address})")
+
+    def add_secure_port(
+        self, address: str, server_credentials: grpc.ServerCredentials | None = None
+    ) -> int:
+        """Open a port with the workload's credentials; give its number.
+
+        Args:
+            address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
+            server_credentials: none but the workload's own, which is also the default.
+
+        """
+        if server_credentials not in {None, self._credentials}:
+            _refuse("credentials of another kind")
+        return self._inner.add_secure_port(address, self._credentials)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
+        """Register handlers."""
+        self._inner.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Register a service's handlers."""
+        self._inner.add_registered_method_handlers(service_name, method_handlers)
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._inner.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Take no new calls, and end those that run after ``grace`` seconds."""
+        await self._inner.stop(grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Wait until the server has stopped."""
+        return await self._inner.wait_for_termination(timeout)
+
+
+class SyncServer(grpc.Server):
+    """A synchronous server whose every port asks for a client certificate.
+
+    All else is that of ``grpc.Server``.
+    """
+
+    def __init__(self, inner: grpc.Server, credentials: grpc.ServerCredentials) -> None:
+        self._inner = inner
+        self._credentials = credentials
+
+    def add_insecure_port(self, address: str) -> int:
+        """Refuse: there is no port without client authentication."""
+        _refuse(f"insecure port ({address})")
+
+    def add_secure_port(
+        self, address: str, server_credentials: grpc.ServerCredentials | None = None
+    ) -> int:
+        """Open a port with the workload's credentials; give its number.
+
+        Args:
+            address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
+            server_credentials: none but the workload's own, which is also the default.
+
+        """
+        if server_credentials not in {None, self._credentials}:
+            _refuse("credentials of another kind")
+        return self._inner.add_secure_port(address, self._credentials)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
+        """Register handlers."""
+        self._inner.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Register a service's handlers."""
+        self._inner.add_registered_method_handlers(service_name, method_handlers)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._inner.start()
+
+    def stop(self, grace: float | None) -> Any:
+        """Take no new calls, and end those that run after ``grace`` seconds; give an event."""
+        return self._inner.stop(grace)
+
+    def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Wait until the server has stopped."""
+        return self._inner.wait_for_termination(timeout)

@@ -1,0 +1,394 @@
+"""``Workload``: the one handle on a live credential."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent import futures
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from pki.clock import Clock, system_clock
+from pki.errors import InputError, PkiError, StateError
+from pki.files import KeyMode
+from pki.files.layouts import layout_named
+from pki.identity import SpiffeId
+from pki.keys import private_key_to_pem
+from pki.rpc.channel_aio import AioChannel
+from pki.rpc.channel_sync import SyncChannel
+from pki.rpc.decision_log import DecisionLog, LogWhen
+from pki.rpc.gate import Gate
+from pki.rpc.guard_aio import AioGuard
+from pki.rpc.guard_sync import SyncGuard
+from pki.rpc.judge import Judge
+from pki.rpc.pin import ChannelOptions, Pin, ServedBy
+from pki.rpc.policy_file import PolicyFile, log
+from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
+from pki.rpc.source import DirectorySource, check_own, half_life_passed
+from pki.rpc.watcher import Watcher
+from pki.x509 import ChainVerifier, Credential, RevocationMode
+from pki.x509.readers import to_pem
+
+_TICKS_BETWEEN_LOOKS = 20
+PathLike = str | os.PathLike[str]
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A credential in force, with what follows from it."""
+
+    credential: Credential
+    verifier: ChainVerifier
+    server_configuration: grpc.ServerCertificateConfiguration
+
+
+class Workload:
+    """A workload's identity, kept fresh while it runs.
+
+    Make one with :meth:`from_directory`, use it in a ``with`` or ``async with`` block. Servers made from
+    it take a new certificate, new roots, lists and policy for each new handshake and each call; channels
+    take the credential that is in force when they are made.
+    """
+
+    def __init__(self, source: DirectorySource, policy: PathLike | None, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._policies: dict[Path, PolicyFile] = {}
+        self._gates: list[Gate] = []
+        self._ticks = 0
+        self._warned_of = ""
+        self._policy = self._policy_file(policy) if policy is not None else None
+        credential = source.first(clock())
+        self.spiffe_id: SpiffeId = check_own(credential, clock())
+        self._live = self._made_live(credential)
+        self._watcher = Watcher(self._folders, self._look)
+        self._watcher.start()
+
+    @classmethod
+    def from_directory(
+        cls,
+        directory: PathLike,
+        *,
+        policy: PathLike | None = None,
+        layout: str | None = None,
+        key_mode: KeyMode | str = KeyMode.STRICT,
+        revocation: RevocationMode | str = RevocationMode.REQUIRED,
+        passphrase: bytes | None = None,
+        clock: Clock = system_clock,
+    ) -> Workload:
+        """Take a workload's identity from a directory, and follow what changes there.
+
+        Args:
+            directory: where ``key.pem``, ``chain.pem``, ``bundle.pem`` and ``crl.pem`` lie, or the
+                files of another layout.
+            policy: the policy file for servers and channels made from this workload.
+            layout: the layout's name; None tells it by the file names.
+            key_mode: ``strict`` refuses a key file that others may read, ``warn`` takes it.
+            revocation: ``required``, ``when-present`` or ``short-lived``.
+            passphrase: for an encrypted key.
+            clock: gives the time.
+
+        Raises:
+            PkiError: if the credential or the policy can't be used: then nothing starts.
+
+        """
+        source = DirectorySource(
+            Path(directory),
+            layout_named(layout) if layout else None,
+            _word(KeyMode, key_mode, "key_mode"),
+            _word(RevocationMode, revocation, "revocation"),
+            passphrase,
+        )
+        return cls(source, policy, clock)
+
+    @property
+    def credential(self) -> Credential:
+        """The credential in force."""
+        return self._live.credential
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What makes this workload unready; empty if all is well."""
+        return tuple(item.problem for item in self._policies.values() if item.problem)
+
+    def server(
+        self,
+        *,
+        policy: PathLike | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        options: ChannelOptions = (),
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+    ) -> grpc.aio.Server:
+        """Make an asyncio server: mutual TLS, roles, revocation; deny is the default.
+
+        Args:
+            policy: the policy file; None takes the workload's.
+            interceptors: yours; they run behind the gate, for calls that are allowed.
+            options: of gRPC.
+            maximum_concurrent_rpcs: of gRPC.
+            compression: of gRPC.
+            decision_log: which decisions are logged: none, on-deny, on-allow, both.
+
+        Raises:
+            PkiError: if there is no policy, or a bad one.
+
+        """
+        gate = self._gate(policy, decision_log)
+        inner = grpc.aio.server(
+            interceptors=[AioGuard(gate), *interceptors],
+            options=[OWN_PORT, *options],
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        return AioServer(inner, self._server_credentials())
+
+    def sync_server(
+        self,
+        thread_pool: futures.ThreadPoolExecutor | None = None,
+        *,
+        policy: PathLike | None = None,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        options: ChannelOptions = (),
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+    ) -> grpc.Server:
+        """Make a synchronous server; as :meth:`server` otherwise.
+
+        Args:
+            thread_pool: runs the handlers; None takes ten threads.
+            policy: as :meth:`server`.
+            interceptors: as :meth:`server`.
+            options: as :meth:`server`.
+            maximum_concurrent_rpcs: as :meth:`server`.
+            compression: as :meth:`server`.
+            decision_log: as :meth:`server`.
+
+        """
+        gate = self._gate(policy, decision_log)
+        inner = grpc.server(
+            thread_pool or futures.ThreadPoolExecutor(max_workers=10),
+            interceptors=[SyncGuard(gate), *interceptors],
+            options=[OWN_PORT, *options],
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        return SyncServer(inner, self._server_credentials())
+
+    def channel(
+        self,
+        target: str,
+        *,
+        peer: str | SpiffeId,
+        policy: PathLike | None = None,
+        options: ChannelOptions = (),
+        compression: grpc.Compression | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> grpc.aio.Channel:
+        """Make an asyncio channel to one named server.
+
+        Args:
+            target: where it is, as gRPC names it.
+            peer: who it must be: a path in our own trust domain such as ``payments``, or a SPIFFE ID.
+            policy: its ``served_by`` is asked before each call; None takes the workload's. Without
+                any policy the name alone is held.
+            options: of gRPC.
+            compression: of gRPC.
+            interceptors: of gRPC.
+
+        Raises:
+            PkiError: if the peer can't be pinned, or its trust domain is not trusted.
+
+        """
+        pin, credentials, served_by = self._pinned(peer, policy)
+        inner = grpc.aio.secure_channel(
+            target, credentials, pin.options(options), compression, interceptors
+        )
+        return AioChannel(inner, served_by)
+
+    def sync_channel(
+        self,
+        target: str,
+        *,
+        peer: str | SpiffeId,
+        policy: PathLike | None = None,
+        options: ChannelOptions = (),
+        compression: grpc.Compression | None = None,
+    ) -> grpc.Channel:
+        """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
+        pin, credentials, served_by = self._pinned(peer, policy)
+        inner = grpc.secure_channel(target, credentials, pin.options(options), compression)
+        return SyncChannel(inner, served_by)
+
+    def reload(self) -> None:
+        """Look at the credential and the policies now, instead of soon."""
+        self._look(changed=True)
+
+    def close(self) -> None:
+        """Stop following changes. Servers and channels are closed by whoever made them."""
+        self._watcher.stop()
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _gate(self, policy: PathLike | None, decision_log: LogWhen | str) -> Gate:
+        self._check_process()
+        used = self._policy_file(policy) if policy is not None else self._policy
+        if used is None:
+            raise StateError(
+                "a server needs a policy: without one nobody may call it",
+                remedy="Give policy= to Workload.from_directory or to server()",
+            )
+        judge = Judge(lambda: self._live.verifier, used.policy, self._clock)
+        when = _word(LogWhen, decision_log, "decision_log")
+        gate = Gate(judge, DecisionLog(when, used.path.name), self._clock)
+        with self._lock:
+            self._gates.append(gate)
+        return gate
+
+    def _pinned(
+        self, peer: str | SpiffeId, policy: PathLike | None
+    ) -> tuple[Pin, grpc.ChannelCredentials, ServedBy]:
+        self._check_process()
+        pin = Pin.of(peer, self.spiffe_id.trust_domain)
+        credential = self._live.credential
+        roots = credential.bundle.roots_of(pin.spiffe_id.trust_domain)
+        if not roots:
+            raise InputError(
+                f"trust domain {pin.spiffe_id.trust_domain} is not in the trust bundle",
+                remedy="Add its root, if its servers are to be believed",
+            )
+        used = self._policy_file(policy) if policy is not None else self._policy
+        credentials = grpc.ssl_channel_credentials(
+            # The roots of that trust domain alone: another's CA can't name a server of it.
+            to_pem(roots),
+            private_key_to_pem(credential.key),
+            to_pem(credential.chain),
+        )
+        return pin, credentials, ServedBy(pin, used.policy if used else None)
+
+    def _server_credentials(self) -> grpc.ServerCredentials:
+        # A configuration on every handshake, never "no change": gRPC would resume the session of a
+        # client whose certificate has ended since.
+        return grpc.dynamic_ssl_server_credentials(
+            self._live.server_configuration,
+            lambda: self._live.server_configuration,
+            require_client_authentication=True,
+        )
+
+    def _policy_file(self, path: PathLike) -> PolicyFile:
+        found = Path(path).absolute()
+        with self._lock:
+            if found not in self._policies:
+                self._policies[found] = PolicyFile(found)
+                if hasattr(self, "_watcher"):
+                    self._watcher.folders_changed()
+            return self._policies[found]
+
+    def _made_live(self, credential: Credential) -> _Live:
+        graces = [
+            policy.revocation_grace
+            for item in self._policies.values()
+            if (policy := item.policy()) is not None
+        ]
+        verifier = ChainVerifier(
+            credential.bundle,
+            credential.lists,
+            mode=self._source.revocation,
+            grace=min(graces, default=timedelta(0)),
+        )
+        configuration = grpc.ssl_server_certificate_configuration(
+            [(private_key_to_pem(credential.key), to_pem(credential.chain))],
+            credential.bundle.to_pem(),
+        )
+        return _Live(credential, verifier, configuration)
+
+    def _folders(self) -> list[Path]:
+        with self._lock:
+            return [self._source.directory, *(path.parent for path in self._policies)]
+
+    def _look(self, changed: bool) -> None:
+        """Take in what changed, and judge again whoever is connected."""
+        now = self._clock()
+        self._ticks += 1
+        # Watches lose events now and then (network file systems): look anyway, every few seconds.
+        if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
+            self._take_in()
+        for item in list(self._policies.values()):
+            if changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
+                item.reload(now)
+        for gate in list(self._gates):
+            gate.streams.sweep()
+
+    def _take_in(self) -> None:
+        now, current = self._clock(), self._live.credential
+        try:
+            found = self._source.next(current, now)
+        except PkiError as error:
+            if self._warned_of != str(error):
+                log.error("credential refused, the one in use is kept: %s", error)
+            self._warned_of = str(error)
+            return
+        self._warned_of = ""
+        if (
+            found.chain != current.chain
+            or found.bundle.roots != current.bundle.roots
+            or found.lists != current.lists
+        ):
+            self._live = self._made_live(found)
+            log.info("credential reloaded, serial %x in use", found.leaf.serial_number)
+        left = half_life_passed(found.lists, now) if found.lists else None
+        if left is not None:
+            log.warning("revocation lists are past half of their life: %s left", left)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise StateError(
+                "this Workload was made before a fork, and its threads stayed in the parent",
+                remedy="Make it, its servers and its channels after the fork",
+            )
+
+
+def _word(kind: type[_Word], value: str, name: str) -> _Word:
+    try:
+        return kind(value)
+    except ValueError:
+        raise InputError(
+            f"{name} {value!r} is unknown", remedy=f"Use one of {', '.join(kind)}"
+        ) from None
