@@ -1,7 +1,7 @@
 """Makes the checked-in stubs from the contracts: ``make protos``.
 
-``--check`` makes them aside and compares, for the linter. Imports are rewritten to lie in the package
-that holds the stubs, because protoc knows no other root than its own.
+``--check`` makes them aside and compares, for the linter. Imports are rewritten to lie in the
+package that holds the stubs, because protoc knows no other root than its own.
 """
 
 from __future__ import annotations

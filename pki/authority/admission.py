@@ -3,9 +3,9 @@
 A leaf is admitted if
 
 1. its SPIFFE ID is in the CA's trust domain and is not reserved for the CA itself;
-2. each DNS name is its own derived one, or lies outside the trust domain and within what the issuing
-   CA permits: a name inside the trust domain is the derived name of some workload, and clients pin
-   that workload by it;
+2. each DNS name is its own derived one, or lies outside the trust domain and within what the
+   issuing CA permits: a name inside the trust domain is the derived name of some workload, and
+   clients pin that workload by it;
 3. each address lies in a permitted range;
 4. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
    ledger, in the transaction that records the certificate.
@@ -82,7 +82,7 @@ class Admission:
             whose = f"the derived name of {other}" if other else "the trust domain's own name"
             raise NotPermittedError(
                 f"{name} is {whose}, not of {owner}",
-                remedy=f"Names inside {self._limits.trust_domain} are derived; ask for others alone",
+                remedy="Names inside the trust domain are derived; ask for others alone",
             )
         if not self._limits.permits_dns(name):
             raise NotPermittedError(

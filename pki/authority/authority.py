@@ -138,7 +138,9 @@ class Authority:
 
         """
         key = generate_key(key_type)
-        order = self._order(name, key.public_key(), dns, ip, lifetime, profile)
+        order = self._order(
+            name, key.public_key(), dns=dns, ip=ip, lifetime=lifetime, profile=profile
+        )
         return issuance.issue(self._context, order, key=key)
 
     def issue_request(
@@ -167,7 +169,9 @@ class Authority:
 
         """
         parsed = read_request(request)
-        order = self._order(name, parsed.public_key, dns, ip, lifetime, profile)
+        order = self._order(
+            name, parsed.public_key, dns=dns, ip=ip, lifetime=lifetime, profile=profile
+        )
         return issuance.issue(self._context, issuance.order_for_request(order, parsed))
 
     def renew(
@@ -227,7 +231,7 @@ class Authority:
     def prepare_issuer(
         self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
     ) -> IssuerRecord:
-        """Make the next issuing CA and publish its list; it signs nothing yet. Needs the root's key.
+        """Make the next issuing CA and publish its list; it signs no leaf yet. Needs the root key.
 
         Raises:
             StateError: if the root's key is away.
@@ -314,6 +318,7 @@ class Authority:
         self,
         name: str,
         public_key: PublicKey,
+        *,
         dns: Sequence[DnsName],
         ip: Sequence[IpAddress],
         lifetime: timedelta,

@@ -41,7 +41,7 @@ class AuthorityHome:
         return self.path / ROOT_KEY
 
     def issuing_key(self, key_id: str) -> Path:
-        """An issuing CA's key."""
+        """Say where an issuing CA's key lies."""
         return self.path / f"issuing-{key_id}.key.pem"
 
     def make(self) -> None:

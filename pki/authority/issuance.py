@@ -1,7 +1,7 @@
 """Issues leaves: from a name, from a request, and as the renewal of one that is still good.
 
-A request's way through the CA: parse, check the names against the order, admit, sign, check, record,
-commit; and only then hand out.
+A request's way through the CA: parse, check the names against the order, admit, sign, check,
+record, commit; and only then hand out.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
     refuse_ca_key(context, order.public_key)
     with context.ledger.transaction() as transaction:
         leaf, notes = _sign(context, replace(order, lifetime=lifetime), transaction)
-        return _handed_out(context, transaction, order.spiffe_id, leaf, key, (cut, *notes))
+        return _handed_out(
+            context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
+        )
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -95,8 +97,8 @@ def renew(
 ) -> Issued:
     """Renew a certificate: same names, new key.
 
-    The same key again gives the certificate that was issued for it, for an answer may have been lost;
-    another key is a second renewal, which is refused and recorded: somebody else may hold the
+    The same key again gives the certificate that was issued for it, for an answer may have been
+    lost; another key is a second renewal, which is refused and recorded: somebody else may hold the
     certificate's key.
 
     Raises:
@@ -111,11 +113,15 @@ def renew(
         if follower is None:
             order, cut = _renewal_order(record, public_key, lifetime)
             leaf, notes = _sign(context, order, transaction)
-            return _handed_out(context, transaction, order.spiffe_id, leaf, key, (cut, *notes))
+            return _handed_out(
+                context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
+            )
         if follower.key_fingerprint == fingerprint:
             _refuse_dead(context, follower, transaction)
             spiffe_id = SpiffeId.parse(follower.spiffe_id)
-            return _handed_out(context, transaction, spiffe_id, follower.certificate, key, ())
+            return _handed_out(
+                context, transaction, spiffe_id, follower.certificate, key=key, notes=()
+            )
         # Recorded in this transaction, refused after it: an exception here would undo the record.
         transaction.add_event(
             "second-renewal",
@@ -164,6 +170,7 @@ def _handed_out(
     transaction: Transaction,
     spiffe_id: SpiffeId,
     leaf: x509.Certificate,
+    *,
     key: PrivateKey | None,
     notes: tuple[str, ...],
 ) -> Issued:

@@ -19,8 +19,8 @@ from pki.x509 import Credential, RevocationLists, TrustBundle
 class Issued:
     """An issued certificate with all that its holder needs.
 
-    ``key`` is None where the asker made it and asked with a request. ``notes`` say what was changed on
-    the way.
+    ``key`` is None where the asker made it and asked with a request. ``notes`` say what was changed
+    on the way.
     """
 
     spiffe_id: SpiffeId

@@ -1,9 +1,10 @@
 """The CA's revocation lists: an issuing CA's own, and the root's, signed ahead.
 
-The root's key is away after set-up, yet a leaked issuing CA must be distrusted on the day. So whenever
-the root's key is at hand, a root list is signed for each set of issuing CAs that might have to go, and
-kept in the ledger. Receivers never go back to a lower number, so a list that revokes more has a higher
-number: ``base + how many it revokes``, where ``base`` lies above every number used before.
+The root's key is away after set-up, yet a leaked issuing CA must be distrusted on the day. So
+whenever the root's key is at hand, a root list is signed for each set of issuing CAs that might
+have to go, and kept in the ledger. Receivers never go back to a lower number, so a list that
+revokes more has a higher number: ``base + how many it revokes``, where ``base`` lies above every
+number used before.
 """
 
 from __future__ import annotations

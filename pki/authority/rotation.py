@@ -37,11 +37,7 @@ def prepare_issuer(
     context.home.write_key(context.home.issuing_key(key_id), key, context.passphrase)
     try:
         with context.ledger.transaction() as transaction:
-            if any(item.status is IssuerStatus.PREPARED for item in transaction.issuers()):
-                raise StateError(
-                    "an issuing CA is prepared already",
-                    remedy="Bring it into use: handfast ca rotate --activate",
-                )
+            _refuse_second(transaction)
             root = context.root_ca(transaction)
             order = IssuerOrder(context.settings.limits, key.public_key(), now + lifetime)
             subject = ca_subject(context.settings.limits.trust_domain, IssuerKind.ISSUING, key_id)
@@ -117,6 +113,14 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
         else:
             _bring_out_list(transaction)
         return _record(transaction, chosen.id)
+
+
+def _refuse_second(transaction: Transaction) -> None:
+    if any(item.status is IssuerStatus.PREPARED for item in transaction.issuers()):
+        raise StateError(
+            "an issuing CA is prepared already",
+            remedy="Bring it into use: handfast ca rotate --activate",
+        )
 
 
 def _bring_out_list(transaction: Transaction) -> None:

@@ -10,7 +10,8 @@ from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerStatus
 from pki.errors import InputError, StateError, shown
 
-# RFC 5280 §5.3.1. A hold could be lifted, and what is revoked stays revoked; the CA reasons are for CAs.
+# RFC 5280 §5.3.1. A hold could be lifted, and what is revoked stays revoked; the CA reasons are for
+# CAs.
 REASONS = MappingProxyType(
     {
         "unspecified": x509.ReasonFlags.unspecified,

@@ -1,7 +1,7 @@
 """Which line of a TOML file a value stands at: a small scan, because no kept library tells.
 
-It follows tables, arrays of tables, keys and the elements of arrays that stand under a key. Where an
-element's own line can't be told, its key's is given, and where that can't, its table's.
+It follows tables, arrays of tables, keys and the elements of arrays that stand under a key. Where
+an element's own line can't be told, its key's is given, and where that can't, its table's.
 """
 
 from __future__ import annotations
@@ -88,22 +88,22 @@ class _Scan:
             if token is None or token[0].startswith("#"):
                 return
             position = token.end()
-            self._token(number, token[0])
+            self._mark(number, token[0])
 
     def _bare(self, number: int, text: str) -> None:
         if self._depth == 1 and text.strip():
             self.found.setdefault((*self._key, self._element), number)
 
-    def _token(self, number: int, token: str) -> None:
-        if token in {'"""', "'''"}:
-            self._quote = token
-        elif token in "[{":
+    def _mark(self, number: int, mark: str) -> None:
+        if mark in {'"""', "'''"}:
+            self._quote = mark
+        elif mark in "[{":
             self._depth += 1
             if self._depth > 1:
                 self.found.setdefault((*self._key, self._element), number)
-        elif token in "]}":
+        elif mark in "]}":
             self._depth -= 1
-        elif token == ",":
+        elif mark == ",":
             if self._depth == 1:
                 self._element += 1
         elif self._depth == 1:

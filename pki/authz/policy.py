@@ -133,7 +133,7 @@ class Policy:
         return tuple(sorted(found))
 
     def decide(self, principal: Principal, method: str) -> Decision:
-        """Decide for a server: may this caller call this method?
+        """Decide for a server whether this caller may call this method.
 
         Args:
             principal: the caller.
@@ -168,7 +168,7 @@ class Policy:
         )
 
     def decide_served_by(self, principal: Principal, service: str) -> Decision:
-        """Decide for a client: may this server answer this service?
+        """Decide for a client whether this server may answer this service.
 
         Args:
             principal: the server.

@@ -1,7 +1,7 @@
 """Write aside, fsync, rename, fsync the folder: a reader sees the old file or the new one.
 
-After a crash between any two of these steps the old file or the new one is there, whole; a file left
-aside begins with a dot and ends in ``.tmp``, and is harmless.
+After a crash between any two of these steps the old file or the new one is there, whole; a file
+left aside begins with a dot and ends in ``.tmp``, and is harmless.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Writes a credential directory so that at every moment a reader finds a key for the chain.
 
 The order, each step durable before the next: the trust bundle, the revocation lists (a new issuer's
-list is out before its first leaf), the new key beside the old one, the chain, and last the new key in
-the old one's place. Between the last two steps the chain belongs to ``key.pem.next``, which readers of
-handfast know; a crash there is mended by the next write.
+list is out before its first leaf), the new key beside the old one, the chain, and last the new key
+in the old one's place. Between the last two steps the chain belongs to ``key.pem.next``, which
+readers of handfast know; a crash there is mended by the next write.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def save_trust(
 def pending_key(directory: Path, made: PrivateKey, *, layout: Layout = HANDFAST) -> PrivateKey:
     """Give the key to ask a certificate for, kept on disk before it is asked for.
 
-    A renewal that was cut off left its key here: it is used again, so that the CA can answer with the
-    certificate that it may have issued for it already.
+    A renewal that was cut off left its key here: it is used again, so that the CA can answer with
+    the certificate that it may have issued for it already.
 
     Args:
         directory: the credential directory.

@@ -1,9 +1,10 @@
 """What a SPIFFE ID gives besides itself: a DNS name and a subject.
 
-Workload ``orders`` in ``shop.internal`` is ``orders.shop.internal`` and ``CN=orders,O=shop.internal``.
-Several path segments reverse into DNS labels: ``/prod/orders`` gives ``orders.prod.shop.internal``
-and is whole in the CN. What does not fit is left out, never cut: a cut name could be another's. Without
-a CN the subject is empty, because ``O=shop.internal`` alone would be shared by many.
+Workload ``orders`` in ``shop.internal`` is ``orders.shop.internal`` and
+``CN=orders,O=shop.internal``. Several path segments reverse into DNS labels: ``/prod/orders`` gives
+``orders.prod.shop.internal`` and is whole in the CN. What does not fit is left out, never cut: a
+cut name could be another's. Without a CN the subject is empty, because ``O=shop.internal`` alone
+would be shared by many.
 
 The mapping to DNS names is injective within a trust domain. A segment with a dot, an upper-case
 letter or an underscore derives no DNS name, because two IDs could share it or it is none.

@@ -14,7 +14,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class DnsName:
-    """A full host name in lower case, without a trailing dot; never a wildcard, never an address."""
+    """A full host name in lower case, without trailing dot; never a wildcard or an address."""
 
     name: str
 

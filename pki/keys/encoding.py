@@ -55,8 +55,8 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
     blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
         raise KeyRefusedError(
-            f"private key file holds {len(blocks)} PEM blocks"
-            f"{', of kind ' + blocks[0].label if len(blocks) == 1 else ''}: one private key is meant",
+            f"private key file holds the PEM blocks {[block.label for block in blocks]}; "
+            "one private key is meant",
             remedy="Give one PEM block PRIVATE KEY",
         )
     return decode_private_key(blocks[0], passphrase)

@@ -12,7 +12,7 @@ from pki.rpc.refusal import Refusal
 
 
 class RefusedCallError(grpc.RpcError):
-    """A call that was refused on this side, before a byte was sent; read as any ``grpc.RpcError``."""
+    """A call refused on this side, before a byte was sent; read as any ``grpc.RpcError``."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -38,7 +38,8 @@ class RefusedCallError(grpc.RpcError):
 class SyncChannel(grpc.Channel):
     """A pinned channel. All else is that of ``grpc.Channel``.
 
-    A call that the policy refuses raises :class:`RefusedCallError` when it is made; nothing is sent.
+    A call that the policy refuses raises :class:`RefusedCallError` when it is made; nothing is
+    sent.
     """
 
     def __init__(self, inner: grpc.Channel, served_by: ServedBy) -> None:

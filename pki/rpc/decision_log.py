@@ -1,4 +1,4 @@
-"""The decision log: a line of JSON for each refusal, or for each call (gRFC A59, with our fields)."""
+"""The decision log: JSON lines for refusals, or for all calls (gRFC A59, with our fields)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LogWhen(StrEnum):
 
 
 class DecisionLog:
-    """Writes decisions to the logger ``handfast.decisions``: refusals as warnings, others as infos."""
+    """Writes to the logger ``handfast.decisions``: refusals as warnings, others as infos."""
 
     def __init__(self, when: LogWhen, policy_name: str) -> None:
         self._deny = when in {LogWhen.ON_DENY, LogWhen.BOTH}

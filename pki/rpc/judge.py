@@ -2,8 +2,8 @@
 
 The rules:
 
-1. What is known of a peer is keyed by the bytes of its chain as this call's ``auth_context()`` gives
-   them; never by address, thread or task.
+1. What is known of a peer is keyed by the bytes of its chain as this call's ``auth_context()``
+   gives them; never by address, thread or task.
 2. A chain is parsed once. Its standing (trust, time, revocation) is taken from the last full
    verification only while nothing has changed: the same trust, and a time within the answer's own.
 3. Roles and grants are asked of the policy that is in force now.

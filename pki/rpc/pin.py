@@ -21,8 +21,8 @@ ChannelOptions = Sequence[tuple[str, Any]]
 class Pin:
     """The one server that a channel speaks to.
 
-    gRPC for Python pins a server by a DNS name alone, so the DNS name that is derived from the SPIFFE ID
-    stands for it: the CA gives it to no other workload.
+    gRPC for Python pins a server by a DNS name alone, so the DNS name that is derived from the
+    SPIFFE ID stands for it: the CA gives it to no other workload.
     """
 
     spiffe_id: SpiffeId

@@ -1,7 +1,8 @@
 """The policy in force: read at start, read again while running.
 
-At start no policy or a bad one is an error. Later a bad one leaves the last good one in force, unready
-and alarmed; a removed one does so for ``policy_grace`` alone, and then everything is refused.
+At start no policy or a bad one is an error. Later a bad one leaves the last good one in force,
+unready and alarmed; a removed one does so for ``policy_grace`` alone, and then everything is
+refused.
 """
 
 from __future__ import annotations

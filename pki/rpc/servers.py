@@ -64,7 +64,10 @@ class AioServer(grpc.aio.Server):
         """Take no new calls, and end those that run after ``grace`` seconds."""
         await self._inner.stop(grace)
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+    async def wait_for_termination(  # the signature is gRPC's
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bool:
         """Wait until the server has stopped."""
         return await self._inner.wait_for_termination(timeout)
 

@@ -74,8 +74,8 @@ class DirectorySource:
     def next(self, current: Credential, now: datetime) -> Credential:
         """Read the directory again.
 
-        Trust and lists are taken in whenever they can be read. Key and chain are taken in if they are
-        good by themselves and for the same SPIFFE ID; else the ones in use are kept, loudly.
+        Trust and lists are taken in whenever they can be read. Key and chain are taken in if they
+        are good by themselves and for the same SPIFFE ID; else the ones in use are kept, loudly.
 
         Raises:
             PkiError: if the files can't be read; then everything in use is kept.
@@ -94,7 +94,7 @@ class DirectorySource:
                     remedy="Start a workload anew for another identity",
                 )
         except PkiError as error:
-            log.error("new certificate refused, the one in use is kept: %s", error)
+            log.warning("new certificate refused, the one in use is kept: %s", error)
             return replace(found, key=current.key, chain=current.chain)
         return found
 
@@ -109,7 +109,8 @@ class DirectorySource:
     def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
         """Never go back behind a list that was seen, and remember the newest on disk."""
         if found.lists is None:
-            # Once a list was seen, its absence is stale too: the old one goes on counting, and ends.
+            # Once a list was seen, its absence is stale too: the old one goes on counting, and
+            # ends.
             return replace(found, lists=seen)
         merged, refused = (seen or RevocationLists.none()).followed_by(found.lists)
         for line in refused:

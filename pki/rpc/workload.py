@@ -54,9 +54,9 @@ class _Live:
 class Workload:
     """A workload's identity, kept fresh while it runs.
 
-    Make one with :meth:`from_directory`, use it in a ``with`` or ``async with`` block. Servers made from
-    it take a new certificate, new roots, lists and policy for each new handshake and each call; channels
-    take the credential that is in force when they are made.
+    Make one with :meth:`from_directory`, use it in a ``with`` or ``async with`` block. Servers made
+    from it take a new certificate, new roots, lists and policy for each new handshake and each
+    call; channels take the credential that is in force when they are made.
     """
 
     def __init__(self, source: DirectorySource, policy: PathLike | None, clock: Clock) -> None:
@@ -202,7 +202,8 @@ class Workload:
 
         Args:
             target: where it is, as gRPC names it.
-            peer: who it must be: a path in our own trust domain such as ``payments``, or a SPIFFE ID.
+            peer: who it must be: a path in our own trust domain such as ``payments``, or a SPIFFE
+                ID.
             policy: its ``served_by`` is asked before each call; None takes the workload's. Without
                 any policy the name alone is held.
             options: of gRPC.

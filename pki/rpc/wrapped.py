@@ -1,4 +1,4 @@
-"""Wrapped handlers, kept by method: wrapping anew for each call costs several percent of throughput."""
+"""Wrapped handlers, kept by method: wrapping anew for each call costs several percent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Wrap: TypeAlias = "Callable[[Handler | None, str], Handler]"
 class WrappedHandlers:
     """Keeps the wrapped form of each known method's handler.
 
-    Unknown methods are wrapped anew: their names are the caller's choice, and would fill the memory.
+    Unknown methods are wrapped anew: their names are the caller's choice, and would fill the
+    memory.
     """
 
     def __init__(self, wrap: Wrap) -> None:

@@ -114,9 +114,9 @@ def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) 
         raise CertificateError(f"{what}: the input is empty", remedy=f"Give PEM {label} blocks")
     for block in blocks:
         if block.label != label:
-            danger = ": a private key must never lie there" if "PRIVATE" in block.label else ""
+            danger = ": a key must never lie there" if "PRIVATE" in block.label else ""
             raise CertificateError(
-                f"{what} holds a PEM block {shown(block.label)} where only {label} may stand{danger}"
+                f"{what} holds a PEM block {shown(block.label)}; only {label} may stand there{danger}"
             )
     if len(blocks) > max_count:
         raise CertificateError(f"{what} holds {len(blocks)} objects; {max_count} is the most")

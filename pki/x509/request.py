@@ -41,7 +41,8 @@ def read_request(data: bytes) -> Request:
         data: at most 64 KiB.
 
     Raises:
-        InputError: if it is malformed, not signed by its own key, or asks for what no leaf may have.
+        InputError: if it is malformed, not signed by its own key, or asks for what no leaf may
+            have.
 
     """
     what = "certificate request"

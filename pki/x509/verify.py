@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 
 from cryptography import x509
 from OpenSSL import crypto
@@ -72,8 +73,8 @@ class RevocationMode(StrEnum):
 class VerifiedChain:
     """A chain that was accepted at a time.
 
-    ``path`` runs from the leaf to the root. The answer holds by itself from ``good_from`` until just
-    before ``good_until``: the time that its certificates and the lists used have in common.
+    ``path`` runs from the leaf to the root. The answer holds by itself from ``good_from`` until
+    just before ``good_until``: the time that its certificates and the lists used have in common.
     """
 
     path: tuple[x509.Certificate, ...]
@@ -200,12 +201,13 @@ class ChainVerifier:
         """
         good_from = datetime.min.replace(tzinfo=at.tzinfo)
         good_until = datetime.max.replace(tzinfo=at.tzinfo)
-        for depth, (certificate, issuer) in enumerate(zip(path, path[1:], strict=False)):
+        for depth, (certificate, issuer) in enumerate(pairwise(path)):
             found = self.lists.of_issuer(certificate)
             if found is None:
                 if must_know:
                     raise VerificationError(
-                        f"no revocation list of {shown(issuer.subject.rfc4514_string())} is at hand",
+                        "no revocation list is at hand of the issuer "
+                        + shown(issuer.subject.rfc4514_string()),
                         fault=Fault.REVOCATION_UNKNOWN,
                         remedy="Bring its list, or set revocation to when-present or short-lived",
                     )

@@ -128,8 +128,8 @@ def _bring_up_to_date(engine: Engine) -> None:
                     remedy="Use the newer handfast that wrote it",
                 )
         # Only here, because alembic takes longer to import than a certificate takes to issue.
-        from alembic import command
-        from alembic.config import Config
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
 
         config = Config()
         config.set_main_option("script_location", "pki.authority.ledger:migrations")

@@ -1,7 +1,8 @@
 """The two kinds of CA certificate: the root and the issuing CA that it signs.
 
-An issuing CA of handfast's own has ``pathlen:0`` and critical name constraints: its trust domain (DNS
-and URI), the DNS names and IP ranges named when it was made, no other address and no email at all.
+An issuing CA of handfast's own has ``pathlen:0`` and critical name constraints: its trust domain
+(DNS and URI), the DNS names and IP ranges named when it was made, no other address and no email at
+all.
 """
 
 from __future__ import annotations
