@@ -131,7 +131,7 @@ class Workload:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
-    ) -> grpc.aio.Server:
+    ) -> AioServer:
         """Make an asyncio server: mutual TLS, roles, revocation; deny is the default.
 
         Args:
@@ -165,7 +165,7 @@ class Workload:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
-    ) -> grpc.Server:
+    ) -> SyncServer:
         """Make a synchronous server; as :meth:`server` otherwise.
 
         Args:

@@ -116,7 +116,7 @@ def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) 
         if block.label != label:
             danger = ": a key must never lie there" if "PRIVATE" in block.label else ""
             raise CertificateError(
-                f"{what} holds a PEM block {shown(block.label)}; only {label} may stand there{danger}"
+                f"{what} holds a PEM block {shown(block.label)}; only {label} may stand{danger}"
             )
     if len(blocks) > max_count:
         raise CertificateError(f"{what} holds {len(blocks)} objects; {max_count} is the most")

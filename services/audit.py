@@ -1,0 +1,60 @@
+"""Audit: reads orders and stock for a report; may never write."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+
+import pki
+from services._proto.shop.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    inventory_pb2,
+    inventory_pb2_grpc,
+    orders_pb2,
+    orders_pb2_grpc,
+)
+from services.serving import SERVING, serve_until_stopped, settings
+
+
+class Audit(audit_pb2_grpc.AuditServicer):
+    """Answers with what the others told."""
+
+    def __init__(self, orders: grpc.aio.Channel, inventory: grpc.aio.Channel) -> None:
+        self._orders = orders_pb2_grpc.OrdersStub(orders)
+        self._inventory = inventory_pb2_grpc.InventoryStub(inventory)
+
+    async def GetReport(
+        self, request: audit_pb2.GetReportRequest, context: object
+    ) -> audit_pb2.GetReportResponse:
+        """Read an order and the stock of its article."""
+        order = await self._orders.GetOrder(orders_pb2.GetOrderRequest(order_id=request.order_id))
+        stock = await self._inventory.GetStock(inventory_pb2.GetStockRequest(sku=order.sku))
+        return audit_pb2.GetReportResponse(
+            order_id=order.order_id,
+            sku=order.sku,
+            ordered=order.quantity,
+            in_stock=stock.quantity,
+        )
+
+
+async def main() -> None:
+    """Run the service."""
+    mine = settings(__doc__)
+    async with (
+        pki.Workload.from_directory(mine.credential, policy=mine.policy) as me,
+        me.channel(mine.peers["orders"], peer="orders") as orders,
+        me.channel(mine.peers["inventory"], peer="inventory") as inventory,
+    ):
+        server = me.server(decision_log="both")
+        audit_pb2_grpc.add_AuditServicer_to_server(Audit(orders, inventory), server)
+        state = health.aio.HealthServicer()
+        await state.set("", SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(state, server)
+        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

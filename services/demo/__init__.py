@@ -1,0 +1,1 @@
+"""The demo: the whole shop in separate processes, and what each may and may not do."""

@@ -1,0 +1,49 @@
+"""Everybody's certificates: those of the shop's own CA, and those of people with no business here.
+
+Besides the five services there are a storefront (a customer), a warehouse, a stranger (a workload
+without a role), a latecomer (the gateway's certificate of this morning), an impostor (the gateway's
+names, from another CA) and somebody with no certificate at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pki
+from pki.clock import system_clock
+from pki.files import save_trust
+
+SERVICES = ("gateway", "orders", "inventory", "payments", "audit")
+OTHERS = ("storefront", "warehouse")
+STRANGER = "guests/stranger"
+_THIS_MORNING = timedelta(hours=3)
+
+
+def make_cast(home: Path) -> pki.Authority:
+    """Make the CA and everybody's credential directories; give the CA."""
+    ca_home = home / "ca"
+    with pki.Authority.create(
+        ca_home, "shop.internal", clock=lambda: system_clock() - _THIS_MORNING
+    ) as this_morning:
+        this_morning.issue("gateway").save(home / "latecomer")
+    authority = pki.Authority.open(ca_home)
+    for name in (*SERVICES, *OTHERS):
+        authority.issue(name).save(home / name)
+    authority.issue(STRANGER).save(home / "stranger")
+    # The caller that is revoked and the one that is a service share a name, not a certificate.
+    authority.issue("audit").save(home / "auditor")
+    _make_impostor(home, authority)
+    nobody = home / "nobody"
+    nobody.mkdir()
+    shutil.copy(ca_home / "bundle.pem", nobody / "bundle.pem")
+    return authority
+
+
+def _make_impostor(home: Path, real: pki.Authority) -> None:
+    """Name a certificate of another CA just like the gateway's, beside the real trust bundle."""
+    with pki.Authority.create(home / "other-ca", "shop.internal") as other:
+        other.issue("gateway").save(home / "impostor")
+    bundle, lists = real.trust()
+    save_trust(bundle, lists, home / "impostor")

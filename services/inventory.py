@@ -1,0 +1,79 @@
+"""Inventory: what is in stock, told as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+
+import pki
+from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
+from services.serving import SERVING, serve_until_stopped, settings
+
+
+class Inventory(inventory_pb2_grpc.InventoryServicer):
+    """Keeps the stock in memory."""
+
+    def __init__(self) -> None:
+        self._stock: Counter[str] = Counter({"tea": 1000})
+        self._changed = asyncio.Condition()
+
+    async def GetStock(
+        self, request: inventory_pb2.GetStockRequest, context: object
+    ) -> inventory_pb2.GetStockResponse:
+        """Read the stock of one article."""
+        return inventory_pb2.GetStockResponse(quantity=self._stock[request.sku])
+
+    async def Reserve(
+        self, request: inventory_pb2.ReserveRequest, context: Any
+    ) -> inventory_pb2.ReserveResponse:
+        """Take some out of stock."""
+        if request.quantity > self._stock[request.sku]:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not enough in stock")
+        await self._add(request.sku, -request.quantity)
+        return inventory_pb2.ReserveResponse(left=self._stock[request.sku])
+
+    async def WatchStock(
+        self, request: inventory_pb2.WatchStockRequest, context: object
+    ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
+        """Tell the stock now and after each change."""
+        while True:
+            told = self._stock[request.sku]
+            yield inventory_pb2.WatchStockResponse(quantity=told)
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._stock[request.sku] != told)  # noqa: B023
+
+    async def Restock(
+        self, request_iterator: AsyncIterator[inventory_pb2.RestockRequest], context: object
+    ) -> inventory_pb2.RestockResponse:
+        """Take deliveries in."""
+        deliveries = units = 0
+        async for delivery in request_iterator:
+            deliveries, units = deliveries + 1, units + delivery.quantity
+            await self._add(delivery.sku, delivery.quantity)
+        return inventory_pb2.RestockResponse(deliveries=deliveries, units=units)
+
+    async def _add(self, sku: str, quantity: int) -> None:
+        async with self._changed:
+            self._stock[sku] += quantity
+            self._changed.notify_all()
+
+
+async def main() -> None:
+    """Run the service."""
+    mine = settings(__doc__)
+    async with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
+        server = me.server(decision_log="both")
+        inventory_pb2_grpc.add_InventoryServicer_to_server(Inventory(), server)
+        state = health.aio.HealthServicer()
+        await state.set("", SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(state, server)
+        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,57 @@
+"""Payments: settles what Orders asks for, and nobody else. The shop's synchronous service."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+from grpc_health.v1 import health, health_pb2_grpc
+
+import pki
+from services._proto.shop.v1 import payments_pb2, payments_pb2_grpc
+from services.serving import DRAIN_SECONDS, SERVING, announce, end_at_once, settings
+
+
+class Payments(payments_pb2_grpc.PaymentsServicer):
+    """Settles payments."""
+
+    def Settle(
+        self, request_iterator: Iterator[payments_pb2.SettleRequest], context: object
+    ) -> Iterator[payments_pb2.SettleResponse]:
+        """Give a receipt for each payment."""
+        for payment in request_iterator:
+            receipt = (
+                f"{payment.amount_minor / 100:.2f} {payment.currency_code} "
+                f"from {pki.peer().spiffe_id.path}"
+            )
+            yield payments_pb2.SettleResponse(order_id=payment.order_id, receipt=receipt)
+
+
+def main() -> None:
+    """Run the service."""
+    mine = settings(__doc__)
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        if stopping.is_set():
+            end_at_once()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
+        server = me.sync_server(decision_log="both")
+        payments_pb2_grpc.add_PaymentsServicer_to_server(Payments(), server)
+        state = health.HealthServicer()
+        state.set("", SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(state, server)
+        port = server.add_secure_port(mine.listen)
+        server.start()
+        announce(port)
+        stopping.wait()
+        server.stop(DRAIN_SECONDS).wait()
+
+
+if __name__ == "__main__":
+    main()
