@@ -28,7 +28,6 @@ class PkiError(Exception):
     Args:
         message: what is wrong: the thing, the value as found and the rule that it breaks.
         remedy: what to do next, one sentence; empty if there is nothing to do.
-
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
@@ -65,7 +64,6 @@ class PolicyError(InputError):
         source: the file's name, for the message.
         line: the 1-based line in that file, 0 if no line can be named.
         remedy: what to do next.
-
     """
 
     def __init__(
@@ -88,7 +86,6 @@ class VerificationError(PkiError):
         message: what is wrong.
         fault: which of the faults of ``pki.x509.Fault`` it is; its name is stable.
         remedy: what to do next.
-
     """
 
     def __init__(self, message: str, *, fault: str, remedy: str = "") -> None:

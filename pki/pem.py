@@ -40,7 +40,6 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
     Raises:
         InputError: if the input is too large, is not ASCII, or holds anything that is not a whole
             and well-formed block.
-
     """
     if len(data) > max_bytes:
         raise InputError(f"{what} of {len(data)} bytes is larger than {max_bytes}")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
@@ -29,7 +30,9 @@ class Inventory(inventory_pb2_grpc.InventoryServicer):
         return inventory_pb2.GetStockResponse(quantity=self._stock[request.sku])
 
     async def Reserve(
-        self, request: inventory_pb2.ReserveRequest, context: Any
+        self,
+        request: inventory_pb2.ReserveRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> inventory_pb2.ReserveResponse:
         """Take some out of stock."""
         if request.quantity > self._stock[request.sku]:

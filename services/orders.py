@@ -34,7 +34,9 @@ class Orders(orders_pb2_grpc.OrdersServicer):
         self._numbers = itertools.count(1)
 
     async def PlaceOrder(
-        self, request: orders_pb2.PlaceOrderRequest, context: Any
+        self,
+        request: orders_pb2.PlaceOrderRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> orders_pb2.PlaceOrderResponse:
         """Reserve, settle, record."""
         order_id = f"order-{next(self._numbers)}"
@@ -59,7 +61,9 @@ class Orders(orders_pb2_grpc.OrdersServicer):
         )
 
     async def GetOrder(
-        self, request: orders_pb2.GetOrderRequest, context: Any
+        self,
+        request: orders_pb2.GetOrderRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> orders_pb2.GetOrderResponse:
         """Read one order."""
         placed = self._placed.get(request.order_id)

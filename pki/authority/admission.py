@@ -37,7 +37,6 @@ class Admission:
 
         Raises:
             NotPermittedError: if the rules forbid one of the names.
-
         """
         owner = order.spiffe_id
         if owner.trust_domain != self._limits.trust_domain:
@@ -69,7 +68,6 @@ class Admission:
 
         Raises:
             NotPermittedError: if it would be free to give out other names.
-
         """
         if order.limits != self._limits:
             raise NotPermittedError("issuing CA would have other limits than this CA's")

@@ -60,7 +60,6 @@ class Authority:
         Raises:
             StateError: if there is a CA already, or the folder can't be written.
             InputError: if the plan does not make a CA.
-
         """
         if not isinstance(plan, AuthorityPlan):
             plan = AuthorityPlan(TrustDomain.parse(str(plan)))
@@ -86,7 +85,6 @@ class Authority:
 
         Raises:
             StateError: if there is none.
-
         """
         home = AuthorityHome(Path(path))
         ledger = Ledger.open(home.ledger)
@@ -135,7 +133,6 @@ class Authority:
             NotPermittedError: if the names may not be signed.
             InputError: if a name or the lifetime is none.
             LedgerError: if it could not be recorded; then nothing is handed out.
-
         """
         key = generate_key(key_type)
         order = self._order(
@@ -166,7 +163,6 @@ class Authority:
         Raises:
             InputError: if the request is malformed or proves no possession.
             NotPermittedError: if it asks for other names.
-
         """
         parsed = read_request(request)
         order = self._order(
@@ -192,7 +188,6 @@ class Authority:
 
         Raises:
             NotPermittedError: if it may not be renewed.
-
         """
         if public_key is None:
             key = key or generate_key()
@@ -210,7 +205,6 @@ class Authority:
 
         Raises:
             InputError: if there is no such certificate or reason.
-
         """
         text = f"{serial:x}" if isinstance(serial, int) else _canonical_serial(serial)
         hit = withdrawal.revoke(self._context, text, withdrawal.parse_reason(reason))
@@ -235,7 +229,6 @@ class Authority:
 
         Raises:
             StateError: if the root's key is away.
-
         """
         record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
         self._context.publish()
@@ -246,7 +239,6 @@ class Authority:
 
         Raises:
             StateError: if none is prepared.
-
         """
         return rotation.activate_issuer(self._context)
 
@@ -262,7 +254,6 @@ class Authority:
 
         Raises:
             InputError: if the key id names none.
-
         """
         record = rotation.distrust_issuer(self._context, key_id)
         self._context.publish()

@@ -44,7 +44,6 @@ class AuthorityContext:
 
         Raises:
             StateError: if there is none, or its key is not there.
-
         """
         for record in reversed(transaction.issuers()):
             if record.kind is IssuerKind.ISSUING and record.status is IssuerStatus.ACTIVE:
@@ -67,7 +66,6 @@ class AuthorityContext:
 
         Raises:
             StateError: if the key was taken away.
-
         """
         key = self.home.read_key(self.home.root_key, self.passphrase, what="the root's key")
         return self._with_key(root_record(transaction), key, "the root's key")

@@ -49,7 +49,6 @@ class AuthorityHome:
 
         Raises:
             StateError: if it can't be made.
-
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,7 +64,6 @@ class AuthorityHome:
 
         Raises:
             StateError: if it is not there, or others may read it.
-
         """
         try:
             data, mode = read_bounded(path, max_bytes=MAX_KEY_BYTES)

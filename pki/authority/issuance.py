@@ -28,7 +28,6 @@ def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
 
     Raises:
         NameRefusedError: if it is neither.
-
     """
     if "://" in name:
         return SpiffeId.parse(name)
@@ -45,7 +44,6 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
 
     Raises:
         NotPermittedError: if the names may not be signed.
-
     """
     lifetime, cut = leaf_lifetime(order.lifetime)
     refuse_ca_key(context, order.public_key)
@@ -61,7 +59,6 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
 
     Raises:
         NotPermittedError: if it asks for another name.
-
     """
     wanted = order.names()
     asked = request.names
@@ -103,7 +100,6 @@ def renew(
 
     Raises:
         NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
-
     """
     refuse_ca_key(context, public_key)
     fingerprint = public_key_fingerprint(public_key)
@@ -141,7 +137,6 @@ def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
 
     Raises:
         NotPermittedError: if it is one.
-
     """
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:

@@ -41,7 +41,6 @@ class Issued:
 
         Raises:
             StateError: if the key is the asker's own.
-
         """
         if self.key is None:
             raise StateError("the key is with whoever made the request")
@@ -52,7 +51,6 @@ class Issued:
 
         Raises:
             StateError: if a file can't be written; the credential that was there still works.
-
         """
         folder = Path(directory)
         if self.key is None:

@@ -26,7 +26,6 @@ def leaf_lifetime(asked: timedelta) -> tuple[timedelta, str]:
 
     Raises:
         InputError: if it is not a positive number of whole seconds.
-
     """
     if asked <= timedelta(0) or asked.microseconds:
         raise InputError(

@@ -40,7 +40,6 @@ def refresh_issuing_list(
         now: the time.
         lifetime: until its ``nextUpdate``; never past the CA's own end.
         backdate: how far ``thisUpdate`` is set back.
-
     """
     now = now.replace(microsecond=0)
     current = transaction.list_of(ca.record.id)

@@ -23,7 +23,6 @@ class LeafOrder:
         extra_ip: addresses.
         lifetime: from now on.
         renewed_from: the ledger's id of the certificate that this one follows.
-
     """
 
     spiffe_id: SpiffeId

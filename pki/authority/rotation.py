@@ -27,7 +27,6 @@ def prepare_issuer(
 
     Raises:
         StateError: if the root's key is away, or another one is prepared already.
-
     """
     now = context.now()
     key = generate_key(key_type)
@@ -63,7 +62,6 @@ def activate_issuer(context: AuthorityContext) -> IssuerRecord:
 
     Raises:
         StateError: if none is prepared.
-
     """
     with context.ledger.transaction() as transaction:
         prepared = [item for item in transaction.issuers() if item.status is IssuerStatus.PREPARED]
@@ -88,7 +86,6 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
     Raises:
         InputError: if it names none, or several.
         StateError: if the root's key is away and no list was signed ahead for this case.
-
     """
     with context.ledger.transaction() as transaction:
         found = [

@@ -35,7 +35,6 @@ class AuthorityPlan:
         list_lifetime: from a revocation list's signing to its ``nextUpdate``.
         root_lifetime: of the root.
         issuing_lifetime: of the first issuing CA.
-
     """
 
     trust_domain: TrustDomain
@@ -52,7 +51,6 @@ class AuthorityPlan:
 
         Raises:
             InputError: if they do not make a CA.
-
         """
         try:
             DnsName(self.trust_domain.name)
@@ -92,7 +90,6 @@ def open_new_ledger(home: AuthorityHome) -> Ledger:
 
     Raises:
         StateError: if there is a CA already.
-
     """
     home.make()
     if not home.ledger.exists():

@@ -32,7 +32,6 @@ class Signing:
     Args:
         admission: decides on the names.
         backdate: how far ``notBefore`` is set back, for clocks that differ.
-
     """
 
     def __init__(self, admission: Admission, backdate: timedelta) -> None:
@@ -47,7 +46,6 @@ class Signing:
         Raises:
             NotPermittedError: if admission refuses.
             StateError: if the clock is outside the issuing CA's own time.
-
         """
         issuer = by.record.certificate
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
@@ -75,7 +73,6 @@ class Signing:
 
         Raises:
             StateError: if the clock stands outside them.
-
         """
         now = now.replace(microsecond=0)
         if not issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc:

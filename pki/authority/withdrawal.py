@@ -29,7 +29,6 @@ def parse_reason(name: str) -> x509.ReasonFlags:
 
     Raises:
         InputError: if it is none of RFC 5280's that fit a leaf.
-
     """
     if name not in REASONS:
         raise InputError(
@@ -53,7 +52,6 @@ def revoke(
 
     Raises:
         InputError: if the CA issued no such certificate.
-
     """
     with context.ledger.transaction() as transaction:
         first = transaction.certificate_by_serial(serial)
@@ -89,7 +87,6 @@ def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
 
     Raises:
         StateError: if a key is missing for one that is due.
-
     """
     now = context.now()
     signed = 0

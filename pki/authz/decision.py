@@ -37,7 +37,6 @@ class Decision:
         rule: the rule that decided, e.g. ``grant at policy.toml:12``; empty if none did.
         line: the rule's line, 0 if none.
         scopes: what the grants that allow it name together.
-
     """
 
     allowed: bool

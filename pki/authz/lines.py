@@ -22,7 +22,6 @@ def line_numbers(text: str) -> Mapping[Location, int]:
 
     Args:
         text: a file that tomllib accepts.
-
     """
     scan = _Scan()
     for number, line in enumerate(text.split("\n"), start=1):

@@ -67,7 +67,6 @@ def parse_name_pattern(text: str) -> NamePattern:
 
     Raises:
         InputError: if it is none of them, or has a wildcard where none may stand.
-
     """
     if text.startswith("spiffe://"):
         return _parse_spiffe(text)
@@ -109,7 +108,6 @@ def parse_method_pattern(text: str) -> MethodPattern:
 
     Raises:
         InputError: if it is neither.
-
     """
     parts = text.split("/")
     if len(parts) == 3 and not parts[0] and _SERVICE.fullmatch(parts[1]):
@@ -128,7 +126,6 @@ def parse_service(text: str) -> str:
 
     Raises:
         InputError: if it is none.
-
     """
     if not _SERVICE.fullmatch(text):
         raise InputError(f"service {shown(text)} is not written package.Service")

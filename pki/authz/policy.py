@@ -80,7 +80,6 @@ class Policy:
         rules: what was written.
         source: the file's name, for messages.
         data: the file's bytes, for the digest.
-
     """
 
     def __init__(self, rules: PolicyRules, *, source: str, data: bytes) -> None:
@@ -138,7 +137,6 @@ class Policy:
         Args:
             principal: the caller.
             method: the path just as the call gave it, e.g. ``/shop.v1.Orders/PlaceOrder``.
-
         """
         return self.decide_for_roles(role_names(self.roles_of(principal)), method)
 
@@ -173,7 +171,6 @@ class Policy:
         Args:
             principal: the server.
             service: its full name, e.g. ``shop.v1.Payments``.
-
         """
         roles = role_names(self.roles_of(principal))
         rule = self._served_by.get(service)

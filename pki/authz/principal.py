@@ -18,7 +18,6 @@ class Principal:
         dns_names: the DNS names that it holds.
         subject: its distinguished name.
         proof: how the names were proved, e.g. ``x509-svid``.
-
     """
 
     spiffe_id: SpiffeId | None

@@ -28,7 +28,6 @@ def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
 
     Raises:
         PolicyError: with the line, for anything that is not a policy by the schema.
-
     """
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(

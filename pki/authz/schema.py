@@ -24,7 +24,6 @@ def parse_duration(text: str) -> timedelta:
 
     Raises:
         InputError: if it is none.
-
     """
     found = _DURATION.fullmatch(text)
     if found is None:

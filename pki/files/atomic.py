@@ -27,7 +27,6 @@ def write_durably(path: Path, data: bytes, *, mode: int) -> None:
 
     Raises:
         StateError: if it can't be written; the file that was there is untouched.
-
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -79,7 +78,6 @@ def make_folder(folder: Path) -> None:
 
     Raises:
         StateError: if it can't be made, or something else stands there.
-
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +98,6 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
     Raises:
         FileNotFoundError: if it is not there.
         StateError: if it is no regular file, too large, or can't be read.
-
     """
     try:
         # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.

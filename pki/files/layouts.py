@@ -59,7 +59,6 @@ def layout_named(name: str) -> Layout:
 
     Raises:
         CredentialError: if there is none.
-
     """
     if name not in LAYOUTS:
         raise CredentialError(
@@ -73,7 +72,6 @@ def detect_layout(directory: Path) -> Layout:
 
     Raises:
         CredentialError: if it holds none or more than one of them.
-
     """
     found = [
         layout

@@ -74,7 +74,6 @@ def load_credential(
         CredentialError: if a file is missing, the key is readable by others, or the key does not
             belong to the chain.
         InputError: if a file does not hold exactly what it should.
-
     """
     used = layout or detect_layout(directory)
     for remaining in reversed(range(_TRIES)):

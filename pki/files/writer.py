@@ -34,7 +34,6 @@ def save_credential(credential: Credential, directory: Path, *, layout: Layout =
 
     Raises:
         StateError: if a file can't be written. The credential that was there still works.
-
     """
     make_folder(directory)
     save_trust(credential.bundle, credential.lists, directory, layout=layout)
@@ -85,7 +84,6 @@ def pending_key(directory: Path, made: PrivateKey, *, layout: Layout = HANDFAST)
         directory: the credential directory.
         made: a fresh key, used and kept if none is waiting.
         layout: the directory's layout.
-
     """
     path = directory / layout.next_key
     try:
@@ -100,7 +98,6 @@ def finish_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
 
     Returns:
         Whether there was something to finish.
-
     """
     waiting = directory / layout.next_key
     if layout.chain is None or not waiting.exists():

@@ -38,7 +38,6 @@ class DnsName:
 
         Raises:
             NameRefusedError: for anything but a full host name.
-
         """
         return cls(text.lower() if text.isascii() else text)
 

@@ -52,7 +52,6 @@ class SpiffeId:
 
         Raises:
             NameRefusedError: if the text is not exactly one workload's SPIFFE ID.
-
         """
         if len(uri) > _MAX_BYTES:
             raise NameRefusedError(
@@ -73,7 +72,6 @@ class SpiffeId:
 
         Raises:
             NameRefusedError: if the path breaks SPIFFE-ID section 2.2.
-
         """
         return cls(trust_domain, tuple(path.split("/")))
 

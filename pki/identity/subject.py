@@ -29,7 +29,6 @@ class Subject:
 
         Raises:
             NameRefusedError: if a value is no text (an X.500 unique identifier, say).
-
         """
         rdns = []
         for rdn in name.rdns:
@@ -49,7 +48,6 @@ class Subject:
 
         Raises:
             NameRefusedError: if the text is no distinguished name, or holds control characters.
-
         """
         if len(text) > _MAX_TEXT or any(not character.isprintable() for character in text):
             raise NameRefusedError(f"subject {shown(text)} is too long or not printable")

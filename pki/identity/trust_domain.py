@@ -37,7 +37,6 @@ class TrustDomain:
 
         Raises:
             NameRefusedError: if it breaks SPIFFE-ID section 2.1.
-
         """
         return cls(text)
 

@@ -23,7 +23,6 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
         key: the key.
         passphrase: encrypts it (scrypt or PBKDF2 with AES-256, as the library's best); None leaves
             it in the clear.
-
     """
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase)
@@ -50,7 +49,6 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
     Raises:
         InputError: if the input is not one private key's PEM.
         KeyRefusedError: if the passphrase is wrong or missing, or the kind is not taken.
-
     """
     blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
@@ -67,7 +65,6 @@ def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> Priv
 
     Raises:
         KeyRefusedError: as :func:`read_private_key`.
-
     """
     encrypted = block.label == "ENCRYPTED PRIVATE KEY"
     if encrypted and not passphrase:

@@ -51,7 +51,6 @@ def check_ca_key(key: object) -> PublicKey:
 
     Raises:
         KeyRefusedError: for RSA under 2048 bits or of an odd size, for other curves and kinds.
-
     """
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key
@@ -83,7 +82,6 @@ def check_leaf_key(key: object) -> PublicKey:
 
     Raises:
         KeyRefusedError: if it is not taken.
-
     """
     if isinstance(key, ed25519.Ed25519PublicKey):
         raise KeyRefusedError(

@@ -95,7 +95,6 @@ class Judge:
         verifier: gives the verifier of the trust in force.
         policy: gives the policy in force; None refuses everything.
         clock: gives the time.
-
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class Judge:
         Args:
             auth: the call's ``auth_context()``.
             method: its path, just as it came.
-
         """
         leaf = auth.get("x509_pem_cert")
         if not leaf:

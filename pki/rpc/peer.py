@@ -23,7 +23,6 @@ class Peer:
         serial: its certificate's serial number.
         issuer: the distinguished name of the CA that issued it (RFC 4514 text).
         not_after: the end of its certificate, UTC.
-
     """
 
     spiffe_id: SpiffeId
@@ -53,7 +52,6 @@ def peer() -> Peer:
 
     Raises:
         StateError: outside a handler of a server made by ``Workload``.
-
     """
     try:
         return CURRENT_PEER.get()

@@ -38,7 +38,6 @@ class Pin:
 
         Raises:
             InputError: if it has no derived DNS name to pin it by.
-
         """
         if isinstance(peer, str):
             peer = SpiffeId.parse(peer) if "://" in peer else SpiffeId.of_path(own, peer)
@@ -60,7 +59,6 @@ class Pin:
 
         Raises:
             NotPermittedError: if they would undo it.
-
         """
         for name, _ in options:
             if name in _OWN_OPTIONS:
@@ -82,7 +80,6 @@ class ServedBy:
     Args:
         pin: the server.
         policy: gives the policy in force; None where the channel has no policy at all.
-
     """
 
     def __init__(self, pin: Pin, policy: Callable[[], Policy | None] | None) -> None:

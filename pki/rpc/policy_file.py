@@ -27,7 +27,6 @@ class PolicyFile:
 
     Raises:
         PolicyError: if it is missing or bad.
-
     """
 
     def __init__(self, path: Path) -> None:

@@ -25,7 +25,6 @@ class Refusal:
         reason: one value of ``handfast.v1.ErrorReason``.
         message: words for the caller.
         metadata: the variables of the message, by name.
-
     """
 
     reason: ErrorReason.ValueType

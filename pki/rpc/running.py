@@ -27,7 +27,6 @@ class RunningStreams:
     Args:
         judge: judges their peers again.
         refused: told of each that is ended.
-
     """
 
     def __init__(self, judge: Judge, refused: Callable[[Judgement], None]) -> None:

@@ -42,7 +42,6 @@ class AioServer(grpc.aio.Server):
         Args:
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
             server_credentials: none but the workload's own, which is also the default.
-
         """
         if server_credentials not in {None, self._credentials}:
             _refuse("credentials of another kind")
@@ -94,7 +93,6 @@ class SyncServer(grpc.Server):
         Args:
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
             server_credentials: none but the workload's own, which is also the default.
-
         """
         if server_credentials not in {None, self._credentials}:
             _refuse("credentials of another kind")

@@ -42,7 +42,6 @@ class DirectorySource:
         key_mode: whether a key file that others may read is refused.
         revocation: what to do where a revocation list is missing.
         passphrase: for an encrypted key.
-
     """
 
     directory: Path
@@ -56,7 +55,6 @@ class DirectorySource:
 
         Raises:
             PkiError: if it can't be used: then the workload does not start.
-
         """
         loaded = self._load()
         for warning in loaded.warnings:
@@ -79,7 +77,6 @@ class DirectorySource:
 
         Raises:
             PkiError: if the files can't be read; then everything in use is kept.
-
         """
         loaded = self._load().credential
         found = self._remembering(loaded, current.lists)
@@ -140,7 +137,6 @@ def check_own(credential: Credential, now: datetime) -> SpiffeId:
 
     Raises:
         PkiError: if no peer would accept it.
-
     """
     verifier = ChainVerifier(credential.bundle, mode=RevocationMode.WHEN_PRESENT)
     for purpose in Purpose:

@@ -25,7 +25,6 @@ class Watcher:
     Args:
         folders: gives the folders as they are now.
         changed: called with True after a change, with False at a tick without one.
-
     """
 
     def __init__(

@@ -101,7 +101,6 @@ class Workload:
 
         Raises:
             PkiError: if the credential or the policy can't be used: then nothing starts.
-
         """
         source = DirectorySource(
             Path(directory),
@@ -144,7 +143,6 @@ class Workload:
 
         Raises:
             PkiError: if there is no policy, or a bad one.
-
         """
         gate = self._gate(policy, decision_log)
         inner = grpc.aio.server(
@@ -176,7 +174,6 @@ class Workload:
             maximum_concurrent_rpcs: as :meth:`server`.
             compression: as :meth:`server`.
             decision_log: as :meth:`server`.
-
         """
         gate = self._gate(policy, decision_log)
         inner = grpc.server(
@@ -212,7 +209,6 @@ class Workload:
 
         Raises:
             PkiError: if the peer can't be pinned, or its trust domain is not trusted.
-
         """
         pin, credentials, served_by = self._pinned(peer, policy)
         inner = grpc.aio.secure_channel(

@@ -33,7 +33,6 @@ class TrustBundle:
         Raises:
             CertificateError: if one is no root, if none is given, if one names no trust domain and
                 there is no default, or if one trust domain lies inside another.
-
         """
         sorted_roots: dict[TrustDomain, list[x509.Certificate]] = {}
         for root in roots:
@@ -63,7 +62,6 @@ class TrustBundle:
 
         Raises:
             InputError: if there is anything else in it, or as :meth:`of_roots`.
-
         """
         found = read_certificates(
             data, what="trust bundle", max_bytes=MAX_BUNDLE_BYTES, max_count=MAX_BUNDLE_LENGTH

@@ -23,7 +23,6 @@ class Credential:
         chain: the leaf, then the issuing CAs, without the root.
         bundle: the roots to believe.
         lists: the revocation lists that came with it; None where there is no such file.
-
     """
 
     key: PrivateKey

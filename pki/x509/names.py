@@ -43,7 +43,6 @@ def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -
     Raises:
         CertificateError: for a name of a type that no profile allows (email, directory name,
             other name, registered ID), for an ill-formed one and for a wildcard.
-
     """
     uris: list[str] = []
     dns_names: list[DnsName] = []
@@ -73,7 +72,6 @@ def read_subject(name: x509.Name) -> Subject:
 
     Raises:
         CertificateError: if a value can't be shown as it is.
-
     """
     try:
         subject = Subject.of_name(name)

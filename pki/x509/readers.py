@@ -30,7 +30,6 @@ def read_certificate(data: bytes) -> x509.Certificate:
 
     Raises:
         InputError: if there is none, more than one, or anything else beside it.
-
     """
     if data[:1] == b"\x30":
         return decode_certificate(data, what="certificate")
@@ -45,7 +44,6 @@ def read_chain(data: bytes) -> tuple[x509.Certificate, ...]:
 
     Raises:
         InputError: as :func:`read_certificate`.
-
     """
     return read_certificates(
         data,
@@ -62,7 +60,6 @@ def read_certificates(
 
     Raises:
         InputError: as :func:`read_certificate`.
-
     """
     blocks = read_blocks(data, what=what, max_bytes=max_bytes)
     return tuple(
@@ -76,7 +73,6 @@ def decode_certificate(der: bytes, *, what: str) -> x509.Certificate:
 
     Raises:
         CertificateError: if it is too large or not well-formed.
-
     """
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise CertificateError(
@@ -90,7 +86,6 @@ def read_revocation_lists(data: bytes) -> tuple[x509.CertificateRevocationList, 
 
     Raises:
         InputError: as :func:`read_certificate`.
-
     """
     what = "revocation lists"
     if len(data) > MAX_LISTS_BYTES:

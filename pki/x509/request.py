@@ -43,7 +43,6 @@ def read_request(data: bytes) -> Request:
     Raises:
         InputError: if it is malformed, not signed by its own key, or asks for what no leaf may
             have.
-
     """
     what = "certificate request"
     if len(data) > MAX_REQUEST_BYTES:

@@ -76,7 +76,6 @@ class RevocationList:
 
         Raises:
             CertificateError: if it has no number, no end, or is not a full list of its own issuer.
-
         """
         rules.check_signature_algorithm(crl, "revocation list")
         for extension in crl.extensions:
@@ -156,7 +155,6 @@ class RevocationLists:
 
         Raises:
             CertificateError: for two lists of one issuer: which counts would be left to chance.
-
         """
         gathered: dict[IssuerId, RevocationList] = {}
         for item in lists:
@@ -171,7 +169,6 @@ class RevocationLists:
 
         Raises:
             InputError: if there is anything else in it.
-
         """
         return cls.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
 
@@ -184,7 +181,6 @@ class RevocationLists:
         Returns:
             The lists that count now, and a line for each list that was refused: a lower number than
             one seen before, or another list under the same number.
-
         """
         merged = dict(self.lists)
         refused: list[str] = []

@@ -99,7 +99,6 @@ class ChainVerifier:
         lists: the revocation lists that count.
         mode: what to do where a list is missing.
         grace: how long past its ``nextUpdate`` a list still counts.
-
     """
 
     def __init__(
@@ -137,7 +136,6 @@ class ChainVerifier:
 
         Raises:
             VerificationError: if it is not accepted; ``fault`` is a :class:`Fault`.
-
         """
         if not chain or len(chain) > MAX_CHAIN_LENGTH:
             raise VerificationError(

@@ -1,7 +1,7 @@
 """A caller in a process of its own: reads what to call from stdin, writes what came of it.
 
-A line in: ``{"method": ..., "target": ..., "peer": ..., "do": ...}``, where ``do`` is one of call, open,
-read and repeat. A line out: ``{"reason": ..., "words": ...}``.
+A line in: ``{"method": ..., "target": ..., "peer": ..., "do": ...}``, where ``do`` is one of call,
+open, read and repeat. A line out: ``{"reason": ..., "words": ...}``.
 
 ``--plain`` calls with bare grpcio and whatever files are there, as somebody would who does not play
 by the rules.

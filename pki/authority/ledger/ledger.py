@@ -35,7 +35,6 @@ class Ledger:
 
         Raises:
             StateError: if there is a file already, or it can't be made.
-
         """
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
@@ -54,7 +53,6 @@ class Ledger:
         Raises:
             StateError: if it is not there.
             LedgerError: if it can't be read, or was written by a newer handfast.
-
         """
         if not path.is_file():
             raise StateError(
@@ -86,7 +84,6 @@ class Ledger:
 
         Raises:
             LedgerError: if the ledger fails; then nothing of the block was recorded.
-
         """
         try:
             with self._engine.begin() as connection:

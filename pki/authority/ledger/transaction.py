@@ -53,7 +53,6 @@ class Transaction:
 
         Raises:
             LedgerError: if set-up was cut off before its end.
-
         """
         row = self._connection.execute(select(tables.authority)).one_or_none()
         if row is None:
@@ -123,7 +122,6 @@ class Transaction:
 
         Raises:
             NotPermittedError: if another workload holds it.
-
         """
         found = self._connection.execute(
             select(tables.names).where(
@@ -217,7 +215,6 @@ class Transaction:
 
         Raises:
             LedgerError: if its number is not higher than that of the one before.
-
         """
         current = self.list_of(issuer_id)
         if current is not None and made.number <= current.number:

@@ -58,7 +58,6 @@ class NameLimits:
         trust_domain: DNS names within it and SPIFFE IDs of it.
         dns: further DNS names; each permits itself and all below it.
         ip: permitted address ranges; no address is permitted outside them.
-
     """
 
     trust_domain: TrustDomain
@@ -120,7 +119,6 @@ class RootProfile:
 
         Raises:
             CertificateError: if it breaks a rule.
-
         """
         _check_ca(certificate)
         if certificate.issuer != certificate.subject:
@@ -174,7 +172,6 @@ class IssuingProfile:
 
         Raises:
             CertificateError: if it breaks a rule.
-
         """
         _check_ca(certificate)
         rules.need(certificate, x509.SubjectKeyIdentifier, "subject key identifier")
@@ -186,7 +183,6 @@ class IssuingProfile:
 
         Raises:
             CertificateError: if it has not.
-
         """
         basic = rules.need(certificate, x509.BasicConstraints, "basic constraints")
         if basic.path_length != 0:

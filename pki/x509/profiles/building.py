@@ -69,7 +69,6 @@ def build_certificate(
         issuer_key: the key that signs.
         validity: from when to when.
         extensions: (value, critical) beyond the key identifiers, which are added here.
-
     """
     subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
     builder = (

@@ -78,7 +78,6 @@ class LeafProfile:
         Raises:
             CertificateError: if the names do not fit the profile.
             KeyRefusedError: if the key is not one that a leaf may have.
-
         """
         alternatives: list[x509.GeneralName] = []
         if names.spiffe_id is not None:
@@ -113,7 +112,6 @@ class LeafProfile:
 
         Raises:
             CertificateError: if it breaks a rule.
-
         """
         rules.check_frame(certificate, check_leaf_key)
         rules.check_extensions(

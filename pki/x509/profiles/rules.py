@@ -77,7 +77,6 @@ def check_extensions(
         critical: these may be critical; any other critical extension is refused.
         never_critical: these are refused when critical, with their own words.
         forbidden: these may not stand there at all.
-
     """
     for extension in certificate.extensions:
         name = shown(extension.oid._name)

@@ -1,0 +1,80 @@
+"""``handfast``: the command.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage; and a question of yes or no (``renew --check``,
+``verify``, ``policy explain``) answers 0 yes, 1 no, 3 could not tell.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from pki.cli import ca, policy
+from pki.cli.inspecting import inspect, verify
+from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue, renew
+from pki.cli.listing import list_certificates
+from pki.cli.output import JsonOption, complain, tell
+from pki.cli.revoke import crl, revoke
+from pki.errors import PkiError
+from pki.version import __version__
+
+# typer brings a click of its own under a private name, and exports this heir of it alone.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+
+FAILED = 1
+WRONG_USAGE = 2
+
+app = typer.Typer(
+    name="handfast",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Short-lived X.509 identities for services: issue, renew, revoke, verify, explain.",
+    epilog="Begin with: handfast ca init --trust-domain shop.internal",
+)
+app.add_typer(ca.app, name="ca")
+app.add_typer(policy.app, name="policy")
+app.command(epilog="Example: handfast issue orders --ttl 1h")(issue)
+app.command(epilog="Example: handfast renew certs/orders (from a timer)")(renew)
+app.command(epilog="Example: handfast revoke certs/orders --reason key-compromise")(revoke)
+app.command(epilog="Example: handfast crl")(crl)
+app.command("list", epilog="Example: handfast list --expiring 24h")(list_certificates)
+app.command(epilog="Example: handfast inspect certs/orders")(inspect)
+app.command(epilog="Example: handfast verify certs/payments --as server --name payments")(verify)
+
+
+@app.command()
+def version(as_json: JsonOption = False) -> None:
+    """Say which handfast this is."""
+    tell("version", {"version": __version__}, [f"handfast {__version__}"], as_json=as_json)
+
+
+def main() -> None:
+    """Run the command, with one line on stderr for whatever goes wrong."""
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command with arguments; give the exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except CouldNotTellError as error:
+        complain(f"could not tell: {error.cause.message}", error.cause.remedy)
+        return COULD_NOT_TELL
+    except PkiError as error:
+        complain(error.message, error.remedy)
+        return FAILED
+    except UsageError as error:
+        # Called without arguments, the command has printed its help already.
+        if type(error).__name__ != "NoArgsIsHelpError":
+            complain(error.format_message(), "See --help")
+        return WRONG_USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,91 @@
+"""``handfast list``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pki.authority import Authority
+from pki.cli.output import JsonOption, show_table, tell
+from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime
+
+
+def list_certificates(
+    expiring: Annotated[
+        str | None, typer.Option(help="Only those that end within this time: 24h.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those too that have ended.")] = False,
+    issuers: Annotated[bool, typer.Option("--issuers", help="The CA's own certificates.")] = False,
+    directory: DirOption = DEFAULT_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List what the CA issued."""
+    within = parse_lifetime(expiring) if expiring else None
+    with open_authority(directory) as authority:
+        if issuers:
+            _list_issuers(authority, as_json=as_json)
+            return
+        now = authority.now()
+        records = authority.certificates(
+            ends_before=now + within if within is not None else None, with_ended=everything
+        )
+    rows = [
+        {
+            "spiffe_id": item.spiffe_id,
+            "serial": item.serial,
+            "profile": item.profile,
+            "not_after": item.not_after,
+            "status": "revoked"
+            if item.revoked_at
+            else ("ended" if item.not_after < now else "good"),
+            "revoked_at": item.revoked_at,
+            "reason": item.reason,
+        }
+        for item in records
+    ]
+    if as_json:
+        tell("list", {"certificates": rows}, [], as_json=True)
+        return
+    show_table(
+        f"{len(rows)} certificates",
+        ("workload", "serial", "profile", "until (UTC)", "status"),
+        [
+            (
+                str(row["spiffe_id"]),
+                str(row["serial"]),
+                str(row["profile"]),
+                f"{row['not_after']:%Y-%m-%d %H:%M:%S}",
+                str(row["status"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _list_issuers(authority: Authority, *, as_json: bool) -> None:
+    rows = [
+        {
+            "kind": item.kind.value,
+            "key_id": item.key_id,
+            "status": item.status.value,
+            "not_after": item.certificate.not_valid_after_utc,
+        }
+        for item in authority.issuers()
+    ]
+    if as_json:
+        tell("list --issuers", {"issuers": rows}, [], as_json=True)
+        return
+    show_table(
+        "CA certificates",
+        ("kind", "key id", "status", "until (UTC)"),
+        [
+            (
+                str(row["kind"]),
+                str(row["key_id"]),
+                str(row["status"]),
+                f"{row['not_after']:%Y-%m-%d}",
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,64 @@
+"""What a command says: a few lines or a table for people, one JSON object for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+SCHEMA = 1
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object, for scripts (docs/cli.md).")
+]
+
+
+def tell(command: str, data: Mapping[str, object], lines: Sequence[str], *, as_json: bool) -> None:
+    """Print what a command did.
+
+    Args:
+        command: its name, e.g. ``ca init``.
+        data: the facts, for scripts.
+        lines: the same in words, for people.
+        as_json: which of the two.
+    """
+    if as_json:
+        document = {"schema": SCHEMA, "command": command, **data}
+        sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=True) + "\n")
+        return
+    console = console_for(sys.stdout)
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; whatever came from outside is escaped."""
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console_for(sys.stdout).print(table)
+
+
+def complain(message: str, remedy: str = "") -> None:
+    """Print one line on stderr: what is wrong, and what to do."""
+    words = f"handfast: {message}" + (f". {remedy}" if remedy else "")
+    sys.stderr.write(" ".join(words.split()) + "\n")
+
+
+def console_for(stream: object) -> Console:
+    """Give a console: as wide as the terminal, or wide enough where there is none."""
+    is_terminal = bool(getattr(stream, "isatty", lambda: False)())
+    return Console(width=None if is_terminal else 160)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

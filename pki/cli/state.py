@@ -1,0 +1,102 @@
+"""Where the commands find things: the state folder, the CA in it, and the words of options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from pki.authority import Authority
+from pki.authz.schema import parse_duration
+from pki.errors import InputError, PkiError, StateError
+from pki.files import Layout, detect_layout, load_credential, save_trust
+from pki.files.layouts import layout_named
+from pki.identity import DnsName
+from pki.x509 import IpAddress
+from pki.x509.profiles.authority import IpNetwork
+
+_Value = TypeVar("_Value")
+
+DirOption = Annotated[
+    Path,
+    typer.Option(
+        "--dir", envvar="HANDFAST_DIR", help="Where the CA (DIR/ca) and the credentials lie."
+    ),
+]
+DEFAULT_DIR = Path("certs")
+
+
+def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """Make a parser into an option's: a bad word is wrong usage, exit code 2."""
+
+    def convert(text: str) -> _Value:
+        try:
+            return parse(text)
+        except (PkiError, ValueError) as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return convert
+
+
+parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)
+parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
+parse_ip: Callable[[str], IpAddress] = _option(ip_address)
+parse_network: Callable[[str], IpNetwork] = _option(ip_network)
+parse_layout: Callable[[str], Layout] = _option(layout_named)
+
+
+def ca_home(state: Path) -> Path:
+    """Say where the CA lies."""
+    return state / "ca"
+
+
+def open_authority(state: Path) -> Authority:
+    """Open the CA of a state folder.
+
+    The passphrase of its keys, if they have one, is read from the file that
+    ``HANDFAST_CA_PASSPHRASE_FILE`` names.
+
+    Raises:
+        StateError: if there is none.
+    """
+    return Authority.open(ca_home(state), passphrase=ca_passphrase())
+
+
+def ca_passphrase() -> bytes | None:
+    """Read the passphrase of the CA's keys, if one is set."""
+    named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
+    if not named:
+        return None
+    try:
+        passphrase = Path(named).read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise StateError(f"passphrase file can't be read: {error.strerror}") from error
+    if not passphrase:
+        raise InputError("passphrase file is empty")
+    return passphrase
+
+
+def distribute(authority: Authority, state: Path) -> list[Path]:
+    """Bring trust bundle and lists to every credential of this CA in the state folder.
+
+    Returns:
+        The directories that hold one.
+    """
+    bundle, lists = authority.trust()
+    reached = []
+    for folder in sorted(item for item in state.iterdir() if item.is_dir()):
+        try:
+            layout = detect_layout(folder)
+            leaf = load_credential(folder, layout=layout).credential.leaf
+        except PkiError:
+            continue
+        record = authority.certificate(leaf.serial_number)
+        if record is not None and record.certificate == leaf:
+            save_trust(bundle, lists, folder, layout=layout)
+            reached.append(folder)
+    return reached
