@@ -50,7 +50,7 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 def complain(message: str, remedy: str = "") -> None:
     """Print one line on stderr: what is wrong, and what to do."""
-    words = f"handfast: {message}" + (f". {remedy}" if remedy else "")
+    words = f"handfast: {message.rstrip('.')}" + (f". {remedy}" if remedy else "")
     sys.stderr.write(" ".join(words.split()) + "\n")
 
 

@@ -89,7 +89,8 @@ def distribute(authority: Authority, state: Path) -> list[Path]:
     """
     bundle, lists = authority.trust()
     reached = []
-    for folder in sorted(item for item in state.iterdir() if item.is_dir()):
+    # A workload's path may have several segments, and its folder lies as deep.
+    for folder in sorted(item for item in state.rglob("*") if item.is_dir()):
         try:
             layout = detect_layout(folder)
             leaf = load_credential(folder, layout=layout).credential.leaf

@@ -2,7 +2,7 @@
 
 The rules, in the order in which they are applied:
 
-1. The chain is bounded: at most 8 certificates, and paths of at most 4 below the root.
+1. The chain is bounded: at most 8 certificates, and 3 CAs between leaf and root.
 2. The leaf passes the check of its profile, for the purpose at hand.
 3. Only the roots of the trust domain in the leaf's own URI count; for a leaf without one, all do.
 4. OpenSSL builds the path (X509_STRICT, no partial chain) at the given time, with the lists of
@@ -35,7 +35,7 @@ from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile,
 from pki.x509.readers import MAX_CHAIN_LENGTH
 from pki.x509.revocation import RevocationLists
 
-MAX_PATH_LENGTH = 4
+MAX_INTERMEDIATES = 3
 SHORT_LIFETIME = timedelta(hours=24)
 
 _FLAGS = crypto.X509StoreFlags
@@ -124,6 +124,7 @@ class ChainVerifier:
         purpose: Purpose,
         at: datetime,
         expected: ExpectedName | None = None,
+        max_intermediates: int | None = None,
     ) -> VerifiedChain:
         """Verify a chain.
 
@@ -133,6 +134,7 @@ class ChainVerifier:
             purpose: the end at which the leaf was presented.
             at: the time, aware; fractions of a second are cut off.
             expected: the name that the leaf must hold, by its type.
+            max_intermediates: how many CAs may stand between leaf and root; None takes 3.
 
         Raises:
             VerificationError: if it is not accepted; ``fault`` is a :class:`Fault`.
@@ -155,7 +157,7 @@ class ChainVerifier:
         # lists are judged by _check_lists.
         with_lists = must_know and not self._any_in_grace(at)
         path = self._store(roots, with_lists=with_lists).build_path(chain, at)
-        _check_authorities(path)
+        _check_authorities(path, max_intermediates)
         lists_from, lists_until = self._check_lists(path, at, must_know=must_know)
         _check_expected(names, expected)
         begin = max(item.not_valid_before_utc for item in path)
@@ -276,10 +278,13 @@ def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
     return VerificationError(f"chain refused at the {where}: {words}", fault=fault)
 
 
-def _check_authorities(path: tuple[x509.Certificate, ...]) -> None:
-    if len(path) - 1 > MAX_PATH_LENGTH:
+def _check_authorities(path: tuple[x509.Certificate, ...], most: int | None) -> None:
+    most = MAX_INTERMEDIATES if most is None else most
+    # RFC 5280 §6.1.4 (l): a self-issued CA does not count.
+    counted = sum(item.subject != item.issuer for item in path[1:-1])
+    if counted > most:
         raise VerificationError(
-            f"path of {len(path)} certificates is longer than {MAX_PATH_LENGTH} below the root",
+            f"path has {counted} CAs between leaf and root; {most} is the most",
             fault=Fault.INVALID,
         )
     try:

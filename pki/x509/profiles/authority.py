@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID as _Oid
 
-from pki.errors import CertificateError
+from pki.errors import CertificateError, NameRefusedError
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PrivateKey, PublicKey, check_ca_key
 from pki.x509.names import IpAddress, read_subject
@@ -207,6 +207,17 @@ def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
     return TrustDomain.parse(uris[0].removeprefix("spiffe://"))
 
 
+def _check_subtrees(limits: x509.NameConstraints) -> None:
+    """Refuse DNS subtrees that verifiers read differently, such as ``.example.com``."""
+    for subtree in (*(limits.permitted_subtrees or ()), *(limits.excluded_subtrees or ())):
+        # An empty one stands for every DNS name.
+        if isinstance(subtree, x509.DNSName) and subtree.value:
+            try:
+                DnsName.parse(subtree.value)
+            except NameRefusedError as error:
+                raise CertificateError(f"name constraint: {error.message}") from None
+
+
 def _trust_domain_san(trust_domain: TrustDomain) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(trust_domain.id_uri)])
 
@@ -228,8 +239,10 @@ def _check_ca(certificate: x509.Certificate) -> None:
         certificate, need_bits=frozenset({"key_cert_sign"}), forbid_bits=frozenset()
     )
     limits = rules.find(certificate, x509.NameConstraints)
-    if limits is not None and not limits.critical:
-        raise CertificateError("CA certificate's name constraints are not critical (4.2.1.10)")
+    if limits is not None:
+        if not limits.critical:
+            raise CertificateError("CA certificate's name constraints are not critical (4.2.1.10)")
+        _check_subtrees(limits.value)
     constraints = rules.find(certificate, x509.PolicyConstraints)
     if constraints is not None and not constraints.critical:
         raise CertificateError("CA certificate's policy constraints are not critical (4.2.1.11)")

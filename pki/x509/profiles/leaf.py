@@ -120,12 +120,15 @@ class LeafProfile:
         basic = rules.find(certificate, x509.BasicConstraints)
         if basic is not None and basic.value.ca:
             raise CertificateError(f"{self.name} certificate says that it is a CA")
-        # X509-SVID §4.3: digitalSignature set, keyCertSign and cRLSign not, and critical.
         rules.check_key_usage(
             certificate,
             need_bits=frozenset({"digital_signature"}),
             forbid_bits=frozenset({"key_cert_sign", "crl_sign"}),
         )
+        usage = rules.find(certificate, x509.KeyUsage)
+        # A must of X509-SVID §4.3; RFC 5280 §4.2.1.3 has it as a should, which few CAs follow.
+        if self.needs_spiffe_id and usage is not None and not usage.critical:
+            raise CertificateError(f"{self.name} certificate's key usage is not critical")
         self._check_extended_key_usage(certificate, purpose)
         rules.check_authority_key(certificate)
         return self._check_names(certificate)

@@ -114,12 +114,10 @@ def need(certificate: x509.Certificate, kind: type[Extension], name: str) -> Ext
 def check_key_usage(
     certificate: x509.Certificate, *, need_bits: frozenset[str], forbid_bits: frozenset[str]
 ) -> None:
-    """Check that key usage is there, critical, with the bits needed and none of those forbidden."""
+    """Check that key usage is there, with the bits needed and none of those forbidden."""
     found = find(certificate, x509.KeyUsage)
     if found is None:
         raise CertificateError("certificate has no key usage")
-    if not found.critical:
-        raise CertificateError("certificate's key usage is not critical (section 4.2.1.3)")
     for bit in sorted(need_bits):
         if not getattr(found.value, bit):
             raise CertificateError(f"certificate's key usage lacks {bit}")
