@@ -23,6 +23,7 @@ class GetReportRequest(_message.Message):
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order to look at."""
     def __init__(
         self,
         *,
@@ -45,9 +46,13 @@ class GetReportResponse(_message.Message):
     ORDERED_FIELD_NUMBER: _builtins.int
     IN_STOCK_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order that was looked at."""
     sku: _builtins.str
+    """Its article."""
     ordered: _builtins.int
+    """How many were ordered."""
     in_stock: _builtins.int
+    """How many are in stock now."""
     def __init__(
         self,
         *,

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class AuditStub:
-    """Looks at orders and stock; may read, never write.
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 
     def __init__(self, channel):
@@ -44,7 +44,7 @@ class AuditStub:
 
 
 class AuditServicer:
-    """Looks at orders and stock; may read, never write.
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 
     def GetReport(self, request, context):
@@ -71,7 +71,7 @@ def add_AuditServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Audit:
-    """Looks at orders and stock; may read, never write.
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditStub:
-    """Looks at orders and stock; may read, never write."""
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,14 +39,14 @@ class AuditStub:
 
 @_typing.type_check_only
 class AuditAsyncStub(AuditStub):
-    """Looks at orders and stock; may read, never write."""
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetReport: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetReportRequest, _audit_pb2.GetReportResponse]  # type: ignore[assignment]
     """Reads an order and the stock of its article."""
 
 class AuditServicer(metaclass=_abc_1.ABCMeta):
-    """Looks at orders and stock; may read, never write."""
+    """Looks at orders and stock: reads from Orders and Inventory, and may write to neither."""
 
     @_abc_1.abstractmethod
     def GetReport(

@@ -24,7 +24,9 @@ class CheckoutRequest(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article to buy."""
     quantity: _builtins.int
+    """How many of it."""
     def __init__(
         self,
         *,
@@ -46,7 +48,9 @@ class CheckoutResponse(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order that was placed, as Orders knows it."""
     receipt: _builtins.str
+    """The receipt that Payments gave."""
     def __init__(
         self,
         *,

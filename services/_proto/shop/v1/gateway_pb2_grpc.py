@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class GatewayStub:
-    """The shop's front door.
+    """The shop's front door: calls Orders.
     """
 
     def __init__(self, channel):
@@ -44,7 +44,7 @@ class GatewayStub:
 
 
 class GatewayServicer:
-    """The shop's front door.
+    """The shop's front door: calls Orders.
     """
 
     def Checkout(self, request, context):
@@ -71,7 +71,7 @@ def add_GatewayServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Gateway:
-    """The shop's front door.
+    """The shop's front door: calls Orders.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GatewayStub:
-    """The shop's front door."""
+    """The shop's front door: calls Orders."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,14 +39,14 @@ class GatewayStub:
 
 @_typing.type_check_only
 class GatewayAsyncStub(GatewayStub):
-    """The shop's front door."""
+    """The shop's front door: calls Orders."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Checkout: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CheckoutRequest, _gateway_pb2.CheckoutResponse]  # type: ignore[assignment]
     """Buys something: places an order and answers when it is paid for."""
 
 class GatewayServicer(metaclass=_abc_1.ABCMeta):
-    """The shop's front door."""
+    """The shop's front door: calls Orders."""
 
     @_abc_1.abstractmethod
     def Checkout(

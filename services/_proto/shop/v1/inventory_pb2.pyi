@@ -23,6 +23,7 @@ class GetStockRequest(_message.Message):
 
     SKU_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article to look up."""
     def __init__(
         self,
         *,
@@ -42,6 +43,7 @@ class GetStockResponse(_message.Message):
 
     QUANTITY_FIELD_NUMBER: _builtins.int
     quantity: _builtins.int
+    """How many are in stock; 0 for an article that nobody knows."""
     def __init__(
         self,
         *,
@@ -62,7 +64,9 @@ class ReserveRequest(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article to take."""
     quantity: _builtins.int
+    """How many of it."""
     def __init__(
         self,
         *,
@@ -83,6 +87,7 @@ class ReserveResponse(_message.Message):
 
     LEFT_FIELD_NUMBER: _builtins.int
     left: _builtins.int
+    """How many stay in stock."""
     def __init__(
         self,
         *,
@@ -102,6 +107,7 @@ class WatchStockRequest(_message.Message):
 
     SKU_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article to watch."""
     def __init__(
         self,
         *,
@@ -121,6 +127,7 @@ class WatchStockResponse(_message.Message):
 
     QUANTITY_FIELD_NUMBER: _builtins.int
     quantity: _builtins.int
+    """How many are in stock at this moment."""
     def __init__(
         self,
         *,
@@ -141,7 +148,9 @@ class RestockRequest(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article that was delivered."""
     quantity: _builtins.int
+    """How many of it."""
     def __init__(
         self,
         *,
@@ -163,7 +172,9 @@ class RestockResponse(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     deliveries: _builtins.int
+    """How many deliveries were taken in."""
     units: _builtins.int
+    """How many articles those were, all kinds together."""
     def __init__(
         self,
         *,

@@ -24,7 +24,9 @@ class PlaceOrderRequest(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
+    """The article to order."""
     quantity: _builtins.int
+    """How many of it."""
     def __init__(
         self,
         *,
@@ -47,7 +49,9 @@ class PlaceOrderResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     PLACED_BY_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """What the order is called from now on."""
     receipt: _builtins.str
+    """The receipt that Payments gave."""
     placed_by: _builtins.str
     """Who placed it: the SPIFFE ID that the connection proved."""
     def __init__(
@@ -71,6 +75,7 @@ class GetOrderRequest(_message.Message):
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order to read."""
     def __init__(
         self,
         *,
@@ -92,8 +97,11 @@ class GetOrderResponse(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order that was read."""
     sku: _builtins.str
+    """Its article."""
     quantity: _builtins.int
+    """How many of it."""
     def __init__(
         self,
         *,

@@ -37,7 +37,7 @@ class OrdersStub:
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.PlaceOrderResponse]
     """Reserves stock, settles the payment, and records the order."""
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.GetOrderResponse]
-    """Reads one order."""
+    """Reads one order; NOT_FOUND if there is none of that name."""
 
 @_typing.type_check_only
 class OrdersAsyncStub(OrdersStub):
@@ -47,7 +47,7 @@ class OrdersAsyncStub(OrdersStub):
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.PlaceOrderRequest, _orders_pb2.PlaceOrderResponse]  # type: ignore[assignment]
     """Reserves stock, settles the payment, and records the order."""
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.GetOrderResponse]  # type: ignore[assignment]
-    """Reads one order."""
+    """Reads one order; NOT_FOUND if there is none of that name."""
 
 class OrdersServicer(metaclass=_abc_1.ABCMeta):
     """Orders: calls Inventory and Payments."""
@@ -66,6 +66,6 @@ class OrdersServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.GetOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.GetOrderResponse, _abc.Awaitable[_orders_pb2.GetOrderResponse]]:
-        """Reads one order."""
+        """Reads one order; NOT_FOUND if there is none of that name."""
 
 def add_OrdersServicer_to_server(servicer: OrdersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,10 +25,11 @@ class SettleRequest(_message.Message):
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order that is paid for."""
     amount_minor: _builtins.int
-    """In the currency's smallest unit."""
+    """In the currency's smallest unit: cents, not euros."""
     currency_code: _builtins.str
-    """ISO 4217."""
+    """ISO 4217, as in EUR."""
     def __init__(
         self,
         *,
@@ -51,7 +52,9 @@ class SettleResponse(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """The order that was paid for."""
     receipt: _builtins.str
+    """Words for the customer: the sum, and who asked for it."""
     def __init__(
         self,
         *,

@@ -48,7 +48,7 @@ class PaymentsServicer:
     """
 
     def Settle(self, request_iterator, context):
-        """Settles payments one after the other: a receipt for each.
+        """Settles payments one after the other: a receipt for each, in their order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class PaymentsStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentsAsyncStub: ...
     Settle: _grpc.StreamStreamMultiCallable[_payments_pb2.SettleRequest, _payments_pb2.SettleResponse]
-    """Settles payments one after the other: a receipt for each."""
+    """Settles payments one after the other: a receipt for each, in their order."""
 
 @_typing.type_check_only
 class PaymentsAsyncStub(PaymentsStub):
@@ -43,7 +43,7 @@ class PaymentsAsyncStub(PaymentsStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Settle: _aio.StreamStreamMultiCallable[_payments_pb2.SettleRequest, _payments_pb2.SettleResponse]  # type: ignore[assignment]
-    """Settles payments one after the other: a receipt for each."""
+    """Settles payments one after the other: a receipt for each, in their order."""
 
 class PaymentsServicer(metaclass=_abc_1.ABCMeta):
     """Payments: may be called only by Orders."""
@@ -54,6 +54,6 @@ class PaymentsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_payments_pb2.SettleRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_payments_pb2.SettleResponse], _abc.AsyncIterator[_payments_pb2.SettleResponse]]:
-        """Settles payments one after the other: a receipt for each."""
+        """Settles payments one after the other: a receipt for each, in their order."""
 
 def add_PaymentsServicer_to_server(servicer: PaymentsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
