@@ -3,6 +3,8 @@
 The common readers take the first block of the kind that they look for and skip the rest without a
 word: text between blocks, a broken block among good ones, a second certificate. Here each of these
 is an error, because whoever controls the skipped part controls what other tools read.
+
+Messages name a line and never quote it: what is broken may be a private key.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from pki.errors import InputError, shown
+from pki.errors import InputError
 
 _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
+# Not str.splitlines, which takes form feeds and other characters for ends of lines too.
+_END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{1,76}")
 
 
@@ -44,7 +48,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
     if len(data) > max_bytes:
         raise InputError(f"{what} of {len(data)} bytes is larger than {max_bytes}")
     try:
-        lines = data.decode("ascii").splitlines()
+        lines = _END_OF_LINE.split(data.decode("ascii"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{what} is no PEM: byte {error.start} is not ASCII", remedy="Give PEM text"
@@ -60,7 +64,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
                 label, body = begin[1], []
             elif line:
                 raise InputError(
-                    f"{what} holds text outside a PEM block at line {number}: {shown(line)}",
+                    f"{what} holds text outside a PEM block at line {number}",
                     remedy="Leave nothing but the blocks in it",
                 )
         elif line == f"-----END {label}-----":
@@ -69,7 +73,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
         elif _BASE64_LINE.fullmatch(line):
             body.append(line)
         else:
-            raise InputError(f"{what} holds a broken PEM block at line {number}: {shown(line)}")
+            raise InputError(f"{what} holds a broken PEM block at line {number}")
     if label is not None:
         raise InputError(f"{what} ends inside a {label} block: it is cut short")
     return tuple(blocks)

@@ -13,8 +13,9 @@ from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_s
 from pki.errors import InputError, shown
 from pki.identity import TrustDomain
 
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,10})(s|m|h|d)", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=36525)  # added to a date, it stays one
 ROLE = r"^[a-z][a-z0-9_-]{0,63}$"
 _SCOPE = r"^[\x21\x23-\x5b\x5d-\x7e]{1,128}$"  # RFC 6749 §3.3
 
@@ -30,10 +31,10 @@ def parse_duration(text: str) -> timedelta:
         raise InputError(
             f"{shown(text)} is no duration", remedy="Write a whole number and s, m, h or d: 30s"
         )
-    try:
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
-    except OverflowError:
-        raise InputError(f"duration {shown(text)} is too long") from None
+    duration = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    if duration > _LONGEST:
+        raise InputError(f"duration {shown(text)} is too long", remedy="100 years are the most")
+    return duration
 
 
 def _finding(parse: Callable[[str], object]) -> Callable[[str], str]:

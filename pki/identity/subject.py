@@ -6,12 +6,28 @@ A subject is compared whole and by type, never as a string cut from a DN.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cryptography import x509
 
 from pki.errors import NameRefusedError, shown
 
 _MAX_TEXT = 1024
+_Oid = x509.NameOID
+# RFC 4514 section 3; any other type is written as its OID.
+_KEYWORDS = MappingProxyType(
+    {
+        _Oid.COMMON_NAME.dotted_string: "CN",
+        _Oid.LOCALITY_NAME.dotted_string: "L",
+        _Oid.STATE_OR_PROVINCE_NAME.dotted_string: "ST",
+        _Oid.ORGANIZATION_NAME.dotted_string: "O",
+        _Oid.ORGANIZATIONAL_UNIT_NAME.dotted_string: "OU",
+        _Oid.COUNTRY_NAME.dotted_string: "C",
+        _Oid.STREET_ADDRESS.dotted_string: "STREET",
+        _Oid.DOMAIN_COMPONENT.dotted_string: "DC",
+        _Oid.USER_ID.dotted_string: "UID",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ class Subject:
         Raises:
             NameRefusedError: if the text is no distinguished name, or holds control characters.
         """
-        if len(text) > _MAX_TEXT or any(not character.isprintable() for character in text):
+        if len(text) > _MAX_TEXT or not text.isprintable():
             raise NameRefusedError(f"subject {shown(text)} is too long or not printable")
         try:
             name = x509.Name.from_rfc4514_string(text)
@@ -60,18 +76,34 @@ class Subject:
             ) from error
         if not name.rdns:
             raise NameRefusedError("an empty distinguished name matches nothing")
-        return cls.of_name(name)
+        subject = cls.of_name(name)
+        # Once more: an escape such as \\00 stands for what the text itself may not hold.
+        if not all(value.isprintable() for rdn in subject.rdns for _, value in rdn):
+            raise NameRefusedError(f"subject {shown(text)} stands for unprintable characters")
+        return subject
 
     def to_name(self) -> x509.Name:
-        """Give the name as cryptography's builders want it."""
-        return x509.Name(
-            [
-                x509.RelativeDistinguishedName(
-                    [x509.NameAttribute(x509.ObjectIdentifier(oid), value) for oid, value in rdn]
-                )
-                for rdn in self.rdns
-            ]
-        )
+        """Give the name as cryptography's builders want it.
+
+        Raises:
+            NameRefusedError: if a value is empty or longer than RFC 5280 appendix A.1 allows, as
+                values read from another CA's certificate may be.
+        """
+        try:
+            return x509.Name(
+                [
+                    x509.RelativeDistinguishedName(
+                        x509.NameAttribute(x509.ObjectIdentifier(oid), value)
+                        for oid, value in sorted(rdn)
+                    )
+                    for rdn in self.rdns
+                ]
+            )
+        except ValueError as error:
+            raise NameRefusedError(
+                f"subject {shown(self)} can't stand in a certificate: {shown(error)}",
+                remedy="Give each value 1 to 64 characters, a country two",
+            ) from None
 
     @property
     def common_name(self) -> str | None:
@@ -81,5 +113,19 @@ class Subject:
         return found[0] if len(found) == 1 else None
 
     def __str__(self) -> str:
-        """Give RFC 4514 text, most specific part first."""
-        return self.to_name().rfc4514_string()
+        """Give RFC 4514 text, most specific part first.
+
+        It never fails, whatever another CA wrote, and the same name gives the same text each time.
+        """
+        return ",".join("+".join(map(_text_of, sorted(rdn))) for rdn in reversed(self.rdns))
+
+
+def _text_of(attribute: tuple[str, str]) -> str:
+    """Write one attribute as RFC 4514 section 2.4 has it."""
+    oid, value = attribute
+    escaped = [f"\\{item}" if item in '"+,;<>\\' else item for item in value]
+    if value.startswith((" ", "#")):
+        escaped[0] = f"\\{value[0]}"
+    if len(value) > 1 and value.endswith(" "):
+        escaped[-1] = "\\ "
+    return f"{_KEYWORDS.get(oid, oid)}={''.join(escaped)}".replace("\0", "\\00")

@@ -8,11 +8,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from pki.errors import KeyRefusedError
+from pki.errors import KeyRefusedError, shown
 from pki.keys.kinds import PrivateKey, PublicKey
 from pki.pem import PemBlock, read_blocks
 
 MAX_KEY_BYTES = 64 * 1024
+_MAX_PASSPHRASE = 1023  # the most that the library takes
 _LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"}
 
 
@@ -23,10 +24,19 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
         key: the key.
         passphrase: encrypts it (scrypt or PBKDF2 with AES-256, as the library's best); None leaves
             it in the clear.
+
+    Raises:
+        KeyRefusedError: if the passphrase is empty or longer than 1023 bytes.
     """
+    # An empty one is most often a variable that was not set; it must not mean "in the clear".
+    if passphrase is not None and not 0 < len(passphrase) <= _MAX_PASSPHRASE:
+        raise KeyRefusedError(
+            f"passphrase of {len(passphrase)} bytes: 1 to {_MAX_PASSPHRASE} are taken",
+            remedy="Give another one, or none to leave the key in the clear",
+        )
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase)
-        if passphrase
+        if passphrase is not None
         else serialization.NoEncryption()
     )
     return key.private_bytes(
@@ -53,7 +63,8 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
     blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
         raise KeyRefusedError(
-            f"private key file holds the PEM blocks {[block.label for block in blocks]}; "
+            f"private key file holds {len(blocks)} PEM blocks "
+            f"({shown(', '.join(block.label for block in blocks))}); "
             "one private key is meant",
             remedy="Give one PEM block PRIVATE KEY",
         )
