@@ -1,7 +1,10 @@
 """Which line of a TOML file a value stands at: a small scan, because no kept library tells.
 
-It follows tables, arrays of tables, keys and the elements of arrays that stand under a key. Where
-an element's own line can't be told, its key's is given, and where that can't, its table's.
+The scan takes the file apart into tokens and follows headers, keys, arrays and inline tables, each
+as deep as it goes, without recursion. It decides nothing about validity: tomllib does that. So it
+never raises, and of a file that tomllib refused it tells what it saw up to there.
+
+Where an element's own line can't be told, its key's is given, and where that can't, its table's.
 """
 
 from __future__ import annotations
@@ -9,114 +12,170 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Location = tuple[str | int, ...]
 
-_HEADER = re.compile(r"\s*(\[\[?)(.+?)\]\]?\s*(?:#.*)?")
-_KEY = re.compile(r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_.\s-])+?)\s*=(.*)""")
-_STRING = re.compile(r'"""|' + r"'''" + r'|"(?:[^"\\]|\\.)*"|' + r"'[^']*'|#.*|[\[\]{},]")
+# Each alternative is linear in what it takes, and no two begin alike but for the longer quotes,
+# which come first. Up to two quotes may stand right before the three that end a string.
+_TOKEN = re.compile(
+    r"""
+      (?P<skip> [ \t\r]+ | \#[^\n]* )
+    | (?P<newline> \n )
+    | (?P<string> \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ \"{3} \"{0,2}
+                | '{3} .*? '{3} '{0,2}
+                | \" (?: [^"\\\n]++ | \\. )*+ \" | '[^'\n]*+' )
+    | (?P<mark> [\[\]{}=,.] )
+    | (?P<bare> [^\s"'\[\]{}=,.\#]+ | . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
-def line_numbers(text: str) -> Mapping[Location, int]:
-    """Map each place in a TOML file to its 1-based line.
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """A key that stands twice: where it stands again, and where first."""
+
+    location: Location
+    line: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a file's places.
 
     Args:
-        text: a file that tomllib accepts.
+        found: the 1-based line of each place that was seen.
+        twice: the first key that stands twice, if one does.
+    """
+
+    found: Mapping[Location, int]
+    twice: Twice | None
+
+    def of(self, location: Location) -> int:
+        """Give the line of a place, or of the nearest place around it; the file begins at 1."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self.found:
+                return self.found[location[:length]]
+        return 1
+
+
+def scan_lines(text: str) -> Lines:
+    """Map each place in a TOML file to its line.
+
+    Args:
+        text: the file. What is no TOML is scanned as far as it makes sense.
     """
     scan = _Scan()
-    for number, line in enumerate(text.split("\n"), start=1):
-        scan.take(number, line)
-    return scan.found
+    number = 1
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup != "skip":
+            scan.take(str(token.lastgroup), token[0], number)
+        number += token[0].count("\n")
+    return Lines(scan.found, scan.twice)
 
 
-def line_of(found: Mapping[Location, int], location: Location) -> int:
-    """Give the line of a place, or of the nearest place around it; 0 if there is none."""
-    for length in range(len(location), 0, -1):
-        if location[:length] in found:
-            return found[location[:length]]
-    return 0
+@dataclass(slots=True)
+class _Open:
+    """An array or inline table that is open; ``element`` is None for a table."""
+
+    location: Location
+    element: int | None
 
 
+@dataclass(slots=True)
 class _Scan:
-    def __init__(self) -> None:
-        self.found: dict[Location, int] = {}
-        self._table: Location = ()
-        self._counts: dict[Location, int] = {}
-        self._key: Location = ()
-        self._depth = 0
-        self._element = 0
-        self._quote = ""
+    found: dict[Location, int] = field(default_factory=dict)
+    twice: Twice | None = None
+    # The table of the last header, and the last index of each array of tables.
+    _table: Location = ()
+    _last: dict[Location, int] = field(default_factory=dict)
+    # The statement that is being read: brackets of a header, parts of a key, then its value.
+    _brackets: int = 0
+    _parts: list[str] = field(default_factory=list)
+    _part: str | None = None
+    _value: Location | None = None
+    _open: list[_Open] = field(default_factory=list)
 
-    def take(self, number: int, line: str) -> None:
-        if self._depth or self._quote:
-            self._values(number, line)
-            return
-        header = _HEADER.fullmatch(line)
-        if header:
-            self._enter(number, header[1], header[2])
-            return
-        key = _KEY.match(line)
-        if key:
-            self._key = (*self._table, *_parts(key[1]))
-            for length in range(len(self._table) + 1, len(self._key) + 1):
-                self.found.setdefault(self._key[:length], number)
-            self._element = 0
-            self._values(number, key[2])
+    def take(self, kind: str, text: str, number: int) -> None:
+        if kind == "newline":
+            if not self._open:
+                self._brackets, self._parts, self._part, self._value = 0, [], None, None
+        elif self._value is not None:
+            self._in_value(self._value, kind, text, number)
+        elif kind != "mark":
+            self._part = _unquoted(text) if kind == "string" else text
+        else:
+            self._in_key(text, number)
 
-    def _enter(self, number: int, brackets: str, name: str) -> None:
-        location: Location = _parts(name)
-        if brackets == "[[":
-            index = self._counts.get(location, 0)
-            self._counts[location] = index + 1
+    def _in_key(self, mark: str, number: int) -> None:
+        if self._part is not None and mark in ".]=":
+            self._parts.append(self._part)
+            self._part = None
+            if mark == "]" and self._brackets:
+                self._enter(number)
+            elif mark == "=" and not self._brackets:
+                self._begin_value(number)
+        elif mark == "[" and not self._open:
+            self._brackets += 1
+        elif mark == "}":
+            self._close()
+
+    def _enter(self, number: int) -> None:
+        location: Location = ()
+        for part in self._parts:
+            # A name below an array of tables means its last table.
+            if location in self._last:
+                location = (*location, self._last[location])
+            location = (*location, part)
             self.found.setdefault(location, number)
-            location = (*location, index)
-        self._table = location
+        if self._brackets > 1:
+            self._last[location] = self._last.get(location, -1) + 1
+            location = (*location, self._last[location])
+        elif location in self._last:
+            location = (*location, self._last[location])
         self.found[location] = number
+        self._table, self._parts = location, []
 
-    def _values(self, number: int, text: str) -> None:
-        position = 0
-        while position < len(text):
-            if self._quote:
-                end = text.find(self._quote, position)
-                if end < 0:
-                    return
-                position, self._quote = end + 3, ""
-                continue
-            token = _STRING.search(text, position)
-            self._bare(number, text[position : token.start() if token else len(text)])
-            if token is None or token[0].startswith("#"):
-                return
-            position = token.end()
-            self._mark(number, token[0])
+    def _begin_value(self, number: int) -> None:
+        base = self._open[-1].location if self._open else self._table
+        location = (*base, *self._parts)
+        for length in range(len(base) + 1, len(location)):
+            self.found.setdefault(location[:length], number)
+        if location in self.found and self.twice is None:
+            self.twice = Twice(location, number, self.found[location])
+        self.found.setdefault(location, number)
+        self._value, self._parts = location, []
 
-    def _bare(self, number: int, text: str) -> None:
-        if self._depth == 1 and text.strip():
-            self.found.setdefault((*self._key, self._element), number)
+    def _in_value(self, value: Location, kind: str, text: str, number: int) -> None:
+        inner = self._open[-1] if self._open else None
+        if kind == "mark" and text in "]}":
+            self._close()
+        elif kind == "mark" and text == ",":
+            # In an inline table a key comes next.
+            self._value = None
+            if inner is not None and inner.element is not None:
+                inner.element += 1
+                self._value = inner.location
+        else:
+            place = value
+            if inner is not None and inner.element is not None:
+                place = (*inner.location, inner.element)
+            self.found.setdefault(place, number)
+            if kind == "mark" and text in "[{":
+                self._open.append(_Open(place, 0 if text == "[" else None))
+                self._value = place if text == "[" else None
 
-    def _mark(self, number: int, mark: str) -> None:
-        if mark in {'"""', "'''"}:
-            self._quote = mark
-        elif mark in "[{":
-            self._depth += 1
-            if self._depth > 1:
-                self.found.setdefault((*self._key, self._element), number)
-        elif mark in "]}":
-            self._depth -= 1
-        elif mark == ",":
-            if self._depth == 1:
-                self._element += 1
-        elif self._depth == 1:
-            self.found.setdefault((*self._key, self._element), number)
+    def _close(self) -> None:
+        # What was closed is a value of what is around it, or the statement's own: still a value.
+        if self._open:
+            self._value = self._open.pop().location
 
 
-def _parts(dotted: str) -> Location:
-    """Take a dotted key apart by TOML's own rules."""
+def _unquoted(text: str) -> str:
+    """Give the text of a quoted key by TOML's own rules."""
     try:
-        nested: object = tomllib.loads(f"{dotted} = 0")
+        return next(iter(tomllib.loads(f"{text} = 0")))
     except tomllib.TOMLDecodeError:
-        return (dotted.strip(),)
-    parts: list[str] = []
-    while isinstance(nested, dict):
-        name, nested = next(iter(nested.items()))
-        parts.append(name)
-    return tuple(parts)
+        return text

@@ -10,6 +10,7 @@ from pki.errors import CredentialError
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509.bundle import TrustBundle
+from pki.x509.decoding import public_key_of
 from pki.x509.names import read_names
 from pki.x509.revocation import RevocationLists
 
@@ -31,7 +32,9 @@ class Credential:
     lists: RevocationLists | None
 
     def __post_init__(self) -> None:
-        theirs = public_key_fingerprint(self.leaf.public_key())  # type: ignore[arg-type]
+        if not self.chain:
+            raise CredentialError("credential holds no certificate")
+        theirs = public_key_fingerprint(public_key_of(self.leaf))
         if public_key_fingerprint(self.key.public_key()) != theirs:
             raise CredentialError(
                 "private key does not belong to the certificate",

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from pki.errors import CertificateError, NameRefusedError, shown
 from pki.identity import DnsName, SpiffeId, Subject
+from pki.x509.decoding import UNREADABLE, extensions_of
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -63,7 +64,7 @@ def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -
                     remedy="Use URI, DNS and IP names alone",
                 )
     return CertificateNames(
-        read_subject(certificate.subject), tuple(uris), tuple(dns_names), tuple(addresses)
+        _subject_of(certificate), tuple(uris), tuple(dns_names), tuple(addresses)
     )
 
 
@@ -86,15 +87,21 @@ def read_subject(name: x509.Name) -> Subject:
     return subject
 
 
+def _subject_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> Subject:
+    try:
+        name = certificate.subject
+    except UNREADABLE as error:
+        raise CertificateError(f"subject can't be read: {shown(error)}") from None
+    return read_subject(name)
+
+
 def _alternative_names(
     certificate: x509.Certificate | x509.CertificateSigningRequest,
 ) -> list[x509.GeneralName]:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        found = extensions_of(certificate).get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
-    except (ValueError, x509.DuplicateExtension) as error:
-        raise CertificateError(f"extensions can't be read: {shown(error)}") from None
     return list(found.value)
 
 

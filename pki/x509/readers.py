@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from pki.errors import CertificateError, shown
 from pki.pem import PemBlock, read_blocks
+from pki.x509.decoding import UNREADABLE
 
 MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_CHAIN_LENGTH = 8
@@ -126,6 +127,9 @@ def _decode(load: Callable[[bytes], _Object], der: bytes, what: str) -> _Object:
         _ = loaded.issuer, loaded.signature_algorithm_oid
         if isinstance(loaded, x509.Certificate):
             _ = loaded.subject, loaded.public_key_algorithm_oid, loaded.serial_number
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+            _ = loaded.not_valid_before_utc, loaded.not_valid_after_utc
+        else:
+            _ = loaded.last_update_utc, loaded.next_update_utc
+    except UNREADABLE as error:
         raise CertificateError(f"{what} can't be decoded: {shown(error)}") from None
     return loaded

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError, shown
 from pki.keys import PublicKey, check_leaf_key
 from pki.pem import read_blocks
+from pki.x509.decoding import UNREADABLE
 from pki.x509.names import CertificateNames, read_names
 from pki.x509.profiles import rules
 
@@ -59,11 +59,12 @@ def read_request(data: bytes) -> Request:
         request = x509.load_der_x509_csr(der)
         extensions = list(request.extensions)
         attributes = list(request.attributes)
-        genuine = request.is_signature_valid
+        # Before the signature: a key of absurd size would take long to check it with.
         key = check_leaf_key(request.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        rules.check_signature_algorithm(request, what)
+        genuine = request.is_signature_valid
+    except UNREADABLE as error:
         raise CertificateError(f"{what} can't be decoded: {shown(error)}") from None
-    rules.check_signature_algorithm(request, what)
     if not genuine:
         raise CertificateError(
             f"{what} is not signed by the key that it holds: no proof of possession",
@@ -75,6 +76,10 @@ def read_request(data: bytes) -> Request:
                 f"{what} holds the attribute {attribute.oid.dotted_string}; none but the request "
                 "for extensions is allowed"
             )
+    if len(attributes) > 1:
+        raise CertificateError(
+            f"{what} asks for extensions {len(attributes)} times: only the first would be seen"
+        )
     for extension in extensions:
         _check_extension(extension)
     names = read_names(request)
@@ -84,6 +89,11 @@ def read_request(data: bytes) -> Request:
         raise CertificateError(
             f"{what} asks for {len(names.uris)} URI names; one SPIFFE ID is meant"
         )
+    if names.uris and names.spiffe_id is None:
+        raise CertificateError(
+            f"{what} asks for the URI name {shown(names.uris[0])}, which is no SPIFFE ID"
+        )
+    names.subject.to_name()  # a subject that no certificate may hold is refused here
     return Request(key, names)
 
 
@@ -113,4 +123,7 @@ def _key_usages(usage: x509.KeyUsage) -> set[str]:
         "key_cert_sign",
         "crl_sign",
     }
+    # Without key agreement these two have no meaning, and the library refuses to give them.
+    if usage.key_agreement:
+        named |= {"encipher_only", "decipher_only"}
     return {name for name in named if getattr(usage, name)}

@@ -24,11 +24,14 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from pki.errors import CertificateError
 from pki.keys import PrivateKey
+from pki.x509.decoding import extensions_of
 from pki.x509.profiles import rules
 from pki.x509.profiles.building import authority_key_identifier, signature_hash
 from pki.x509.readers import read_revocation_lists
 
-_CRITICAL_ENTRY = frozenset({CRLEntryExtensionOID.CERTIFICATE_ISSUER})
+_OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER
+# Refused even where their writer forgot to mark them as critical.
+_PARTIAL = frozenset({ExtensionOID.DELTA_CRL_INDICATOR, ExtensionOID.ISSUING_DISTRIBUTION_POINT})
 MAX_NUMBER_BITS = 159  # RFC 5280 §5.2.3: 20 octets
 
 
@@ -78,14 +81,16 @@ class RevocationList:
             CertificateError: if it has no number, no end, or is not a full list of its own issuer.
         """
         rules.check_signature_algorithm(crl, "revocation list")
-        for extension in crl.extensions:
+        for extension in extensions_of(crl):
             if extension.critical:
                 raise CertificateError(
                     f"revocation list marks {extension.oid.dotted_string} as critical: it is "
                     "indirect, partial, a delta, or beyond what is understood here (section 5.2)"
                 )
-            if extension.oid == ExtensionOID.DELTA_CRL_INDICATOR:
-                raise CertificateError("revocation list is a delta, not a full list")
+            if extension.oid in _PARTIAL:
+                raise CertificateError(
+                    "revocation list is indirect, partial or a delta, not a full list of its issuer"
+                )
         number = rules.find(crl, x509.CRLNumber)
         if number is None or not 0 <= number.value.crl_number < 1 << MAX_NUMBER_BITS:
             raise CertificateError("revocation list has no number within 20 octets (section 5.2.3)")
@@ -207,8 +212,8 @@ class RevocationLists:
 def _serials(crl: x509.CertificateRevocationList) -> frozenset[int]:
     serials: set[int] = set()
     for entry in crl:
-        for extension in entry.extensions:
-            if extension.critical or extension.oid in _CRITICAL_ENTRY:
+        for extension in extensions_of(entry):
+            if extension.critical or extension.oid == _OTHER_ISSUER:
                 raise CertificateError("revocation list has entries of other issuers")
         serials.add(entry.serial_number)
     return frozenset(serials)

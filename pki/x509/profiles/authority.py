@@ -11,11 +11,13 @@ import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID as _Oid
 
-from pki.errors import CertificateError, NameRefusedError
+from pki.errors import CertificateError, NameRefusedError, shown
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PrivateKey, PublicKey, check_ca_key
+from pki.x509.decoding import UNREADABLE
 from pki.x509.names import IpAddress, read_subject
 from pki.x509.profiles import rules
 from pki.x509.profiles.building import Validity, build_certificate, key_usage
@@ -133,6 +135,10 @@ class RootProfile:
                 raise CertificateError("root names another key as its issuer's")
         if rules.find(certificate, x509.ExtendedKeyUsage):
             raise CertificateError("root holds an extended key usage")
+        try:
+            certificate.verify_directly_issued_by(certificate)
+        except (InvalidSignature, *UNREADABLE):
+            raise CertificateError("root is not signed with its own key: it is damaged") from None
 
 
 class IssuingProfile:
@@ -199,12 +205,23 @@ def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
     """Give the trust domain that a CA certificate names in its one URI SAN, if it names one.
 
     Source: SPIFFE X509-SVID section 3.2 (a signing certificate's SPIFFE ID has no path).
+
+    Raises:
+        CertificateError: if it holds a SPIFFE ID beside another URI, or one with a path.
     """
     found = rules.find(certificate, x509.SubjectAlternativeName)
     uris = found.value.get_values_for_type(x509.UniformResourceIdentifier) if found else []
-    if len(uris) != 1 or not uris[0].startswith("spiffe://"):
+    if not any(uri.lower().startswith("spiffe:") for uri in uris):
         return None
-    return TrustDomain.parse(uris[0].removeprefix("spiffe://"))
+    if len(uris) != 1 or not uris[0].startswith("spiffe://"):
+        raise CertificateError(
+            f"CA certificate holds the URI names {shown(', '.join(uris))}; one trust domain's "
+            "SPIFFE ID may stand there alone (X509-SVID section 2)"
+        )
+    try:
+        return TrustDomain.parse(uris[0].removeprefix("spiffe://"))
+    except NameRefusedError as error:
+        raise CertificateError(f"CA certificate: {error.message}", remedy=error.remedy) from None
 
 
 def _check_subtrees(limits: x509.NameConstraints) -> None:

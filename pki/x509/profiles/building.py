@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from pki.errors import CertificateError
 from pki.keys import PrivateKey, PublicKey
 
 _SERIAL_BITS = 152  # more than the 128 random bits that are the floor, well within 20 octets
@@ -22,6 +23,12 @@ class Validity:
 
     not_before: datetime
     not_after: datetime
+
+    def __post_init__(self) -> None:
+        if self.not_after < self.not_before:
+            raise CertificateError(
+                f"certificate would end at {self.not_after}, before it begins at {self.not_before}"
+            )
 
 
 def random_serial() -> int:

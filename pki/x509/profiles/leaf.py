@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID as _Eku
 from cryptography.x509.oid import ExtensionOID as _Oid
 
-from pki.errors import CertificateError
+from pki.errors import CertificateError, NameRefusedError
 from pki.identity import DnsName, SpiffeId, Subject
 from pki.keys import PrivateKey, PublicKey, check_leaf_key
 from pki.x509.names import CertificateNames, IpAddress, read_names
@@ -84,7 +84,15 @@ class LeafProfile:
             alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
         alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
         alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
-        subject = names.subject.to_name()
+        if not alternatives:
+            raise CertificateError(
+                f"{self.name} certificate would have no subject alternative name",
+                remedy="Give it a SPIFFE ID, a DNS name or an address",
+            )
+        try:
+            subject = names.subject.to_name()
+        except NameRefusedError as error:
+            raise CertificateError(error.message, remedy=error.remedy) from None
         certificate = build_certificate(
             subject=subject,
             public_key=check_leaf_key(public_key),
@@ -148,14 +156,16 @@ class LeafProfile:
     def _check_names(self, certificate: x509.Certificate) -> CertificateNames:
         names = read_names(certificate)
         alternative = rules.find(certificate, x509.SubjectAlternativeName)
-        if alternative is None:
+        if alternative is None or not list(alternative.value):
             raise CertificateError(f"{self.name} certificate has no subject alternative name")
         if alternative.critical == bool(certificate.subject.rdns):
             raise CertificateError(
                 "subject alternative name is critical beside a subject, or not without one "
                 "(section 4.2.1.6)"
             )
-        if self.needs_spiffe_id and (len(names.uris) != 1 or names.spiffe_id is None):
+        spiffe = any(uri.startswith("spiffe:") for uri in names.uris)
+        # Beside another URI a SPIFFE ID would not tell which roots count.
+        if (self.needs_spiffe_id or spiffe) and (len(names.uris) != 1 or names.spiffe_id is None):
             raise CertificateError(
                 f"{self.name} certificate has {len(names.uris)} URI names; exactly one SPIFFE ID "
                 "must stand there (X509-SVID section 2)"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from pki.errors import CertificateError, KeyRefusedError, shown
 from pki.keys import PublicKey
+from pki.x509.decoding import UNREADABLE, Signed, extensions_of, public_key_of
 
 _MAX_SERIAL_BITS = 159  # §4.1.2.2: 20 octets, and the first bit is the sign
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -34,27 +34,22 @@ def check_frame(certificate: x509.Certificate, check_key: Callable[[object], Pub
         )
     check_signature_algorithm(certificate, "certificate")
     try:
-        check_key(certificate.public_key())
+        check_key(public_key_of(certificate))
     except KeyRefusedError as error:
         raise CertificateError(f"certificate's key: {error.message}") from None
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"certificate's key can't be read: {shown(error)}") from None
     if certificate.not_valid_after_utc < certificate.not_valid_before_utc:
         raise CertificateError("certificate ends before it begins (section 4.1.2.5)")
     if not certificate.issuer.rdns:
         raise CertificateError("certificate's issuer name is empty (section 4.1.2.4)")
 
 
-def check_signature_algorithm(
-    signed: x509.Certificate | x509.CertificateRevocationList | x509.CertificateSigningRequest,
-    what: str,
-) -> None:
+def check_signature_algorithm(signed: Signed, what: str) -> None:
     """Refuse SHA-1, MD5 and whatever else is not SHA-2 of 256 bits or more, or Ed25519."""
     if signed.signature_algorithm_oid == _ED25519:
         return
     try:
         used = signed.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+    except UNREADABLE:
         used = None
     if not isinstance(used, _HASHES):
         raise CertificateError(
@@ -78,7 +73,7 @@ def check_extensions(
         never_critical: these are refused when critical, with their own words.
         forbidden: these may not stand there at all.
     """
-    for extension in certificate.extensions:
+    for extension in extensions_of(certificate):
         name = shown(extension.oid._name)
         if extension.oid in forbidden:
             raise CertificateError(
@@ -92,13 +87,10 @@ def check_extensions(
             )
 
 
-def find(
-    certificate: x509.Certificate | x509.CertificateSigningRequest | x509.CertificateRevocationList,
-    kind: type[Extension],
-) -> x509.Extension[Extension] | None:
+def find(certificate: Signed, kind: type[Extension]) -> x509.Extension[Extension] | None:
     """Give an extension, or None if it is absent."""
     try:
-        return certificate.extensions.get_extension_for_class(kind)
+        return extensions_of(certificate).get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
 
