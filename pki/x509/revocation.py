@@ -24,7 +24,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from pki.errors import CertificateError
 from pki.keys import PrivateKey
-from pki.x509.decoding import extensions_of
+from pki.x509.decoding import UNREADABLE, extensions_of, public_key_of
 from pki.x509.profiles import rules
 from pki.x509.profiles.building import authority_key_identifier, signature_hash
 from pki.x509.readers import read_revocation_lists
@@ -51,6 +51,12 @@ class IssuerId:
         found = rules.find(signed, x509.AuthorityKeyIdentifier)
         key_id = found.value.key_identifier if found else None
         return cls(signed.issuer.public_bytes(), key_id or b"")
+
+    @classmethod
+    def named_by(cls, issuer: x509.Certificate) -> IssuerId:
+        """Give what the certificates and lists that a CA issued name it by."""
+        found = rules.find(issuer, x509.SubjectKeyIdentifier)
+        return cls(issuer.subject.public_bytes(), found.value.digest if found else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,13 @@ class RevocationList:
             builder = builder.add_revoked_certificate(revoked.build())
         return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
 
+    def is_signed_by(self, issuer: x509.Certificate) -> bool:
+        """Tell whether the list bears the signature of a CA's key."""
+        try:
+            return self.crl.is_signature_valid(public_key_of(issuer))
+        except (CertificateError, *UNREADABLE):
+            return False
+
     @property
     def der(self) -> bytes:
         """The list itself."""
@@ -177,21 +190,30 @@ class RevocationLists:
         """
         return cls.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
 
-    def followed_by(self, newer: RevocationLists) -> tuple[RevocationLists, tuple[str, ...]]:
+    def followed_by(
+        self, newer: RevocationLists, *, issuers: Iterable[x509.Certificate] = ()
+    ) -> tuple[RevocationLists, tuple[str, ...]]:
         """Take in a newer set, never going back.
 
         Args:
             newer: what was just read.
+            issuers: the CAs at hand. A list that bears the name and the key's identifier of one of
+                them must bear its signature too, or a forged number would shut out the true ones.
 
         Returns:
             The lists that count now, and a line for each list that was refused: a lower number than
-            one seen before, or another list under the same number.
+            one seen before, another list under the same number, or a wrong signature.
         """
+        at_hand = {IssuerId.named_by(issuer): issuer for issuer in issuers}
         merged = dict(self.lists)
         refused: list[str] = []
         for issuer, item in newer.lists.items():
             old = merged.get(issuer)
-            if old is None or item.number > old.number:
+            if issuer in at_hand and not item.is_signed_by(at_hand[issuer]):
+                refused.append(
+                    f"revocation list number {item.number} is not signed by the issuer it names"
+                )
+            elif old is None or item.number > old.number:
                 merged[issuer] = item
             elif item.number < old.number:
                 refused.append(

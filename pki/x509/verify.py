@@ -8,7 +8,7 @@ The rules, in the order in which they are applied:
 4. OpenSSL builds the path (X509_STRICT, no partial chain) at the given time, with the lists of
    every issuer on it. Its answer is the one of record.
 5. Each CA and the root on that path pass the check of their profiles, and beside OpenSSL each list
-   is checked here: for its issuer's signature, its time, and the serial numbers in it.
+   is checked here: for its issuer's signature, the serial numbers in it, and its time.
 6. The expected name, if there is one, stands in the leaf under its own type.
 
 Nothing here reads a clock: time is an argument.
@@ -19,41 +19,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
 from cryptography import x509
-from OpenSSL import crypto
 
-from pki.errors import CertificateError, VerificationError, shown
+from pki.errors import CertificateError, InputError, VerificationError, shown
 from pki.identity import DnsName, SpiffeId
 from pki.x509.bundle import TrustBundle
 from pki.x509.fault import Fault
 from pki.x509.names import CertificateNames, IpAddress
+from pki.x509.path import PathBuilder
 from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile, rules
 from pki.x509.readers import MAX_CHAIN_LENGTH
-from pki.x509.revocation import RevocationLists
+from pki.x509.revocation import IssuerId, RevocationList, RevocationLists
 
 MAX_INTERMEDIATES = 3
-SHORT_LIFETIME = timedelta(hours=24)
-
-_FLAGS = crypto.X509StoreFlags
-# OpenSSL's codes, include/openssl/x509_vfy.h.
-_FAULTS = {
-    3: Fault.REVOCATION_UNKNOWN,  # unable to get certificate CRL
-    8: Fault.REVOCATION_UNKNOWN,  # CRL signature failure
-    9: Fault.NOT_YET_VALID,
-    10: Fault.EXPIRED,
-    11: Fault.REVOCATION_UNKNOWN,  # CRL is not yet valid
-    12: Fault.REVOCATION_UNKNOWN,  # CRL has expired
-    18: Fault.UNTRUSTED,  # self-signed leaf
-    19: Fault.UNTRUSTED,  # self-signed certificate in chain
-    20: Fault.UNTRUSTED,  # unable to get local issuer certificate
-    21: Fault.UNTRUSTED,  # unable to verify the leaf signature
-    23: Fault.REVOKED,
-    33: Fault.REVOCATION_UNKNOWN,  # unable to get CRL issuer certificate
-}
+# 24 hours from the moment of issue; notBefore is set back by an hour at most.
+SHORT_LIFETIME = timedelta(hours=25)
 
 ExpectedName = SpiffeId | DnsName | IpAddress
 
@@ -66,7 +50,7 @@ class RevocationMode(StrEnum):
     WHEN_PRESENT = "when-present"
     """The lists that are there count; an issuer without one is believed."""
     SHORT_LIVED = "short-lived"
-    """As when-present, for leaves that live at most 24 hours; others need lists."""
+    """As when-present, for leaves that live at most 24 hours after issue; others need lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +75,8 @@ class VerifiedChain:
 class ChainVerifier:
     """Verifies chains against one set of roots and one set of lists.
 
-    Making one costs as much as reading all lists; it is kept until trust or lists change. Safe for
-    use by several threads.
+    Making one, and the first chain of each issuer, costs as much as reading all lists; it is kept
+    until trust or lists change. Safe for use by several threads.
 
     Args:
         bundle: the roots to believe.
@@ -112,8 +96,10 @@ class ChainVerifier:
         self.bundle = bundle
         self.lists = lists or RevocationLists.none()
         self._mode = mode
-        self._grace = grace
-        self._stores: dict[tuple[tuple[x509.Certificate, ...], bool], _Store] = {}
+        self._grace = max(grace, timedelta(0))
+        self._builders: dict[tuple[tuple[x509.Certificate, ...], bool], PathBuilder] = {}
+        # Which list was found to be signed by which issuer: a long one takes milliseconds.
+        self._signed: set[tuple[IssuerId, x509.Certificate]] = set()
         self._lock = threading.Lock()
 
     def verify(
@@ -138,16 +124,20 @@ class ChainVerifier:
 
         Raises:
             VerificationError: if it is not accepted; ``fault`` is a :class:`Fault`.
+            ValueError: if the time has no zone.
         """
+        if at.tzinfo is None:
+            raise ValueError("the time of a verification needs a time zone")
         if not chain or len(chain) > MAX_CHAIN_LENGTH:
             raise VerificationError(
                 f"chain holds {len(chain)} certificates; 1 to {MAX_CHAIN_LENGTH} are taken",
                 fault=Fault.INVALID,
             )
-        leaf, at = chain[0], at.replace(microsecond=0)
+        # In UTC, for pyOpenSSL takes a time's figures and leaves out its zone.
+        leaf, at = chain[0], at.astimezone(UTC).replace(microsecond=0)
         try:
             names = profile.check(leaf, purpose)
-        except CertificateError as error:
+        except InputError as error:
             raise VerificationError(error.message, fault=Fault.PROFILE) from error
         roots = self._roots_for(names)
         must_know = self._mode is RevocationMode.REQUIRED or (
@@ -156,13 +146,13 @@ class ChainVerifier:
         # OpenSSL knows no grace and no "where present": then it judges the path alone, and the
         # lists are judged by _check_lists.
         with_lists = must_know and not self._any_in_grace(at)
-        path = self._store(roots, with_lists=with_lists).build_path(chain, at)
+        path = self._builder(roots, with_lists=with_lists).build_path(chain, at)
         _check_authorities(path, max_intermediates)
         lists_from, lists_until = self._check_lists(path, at, must_know=must_know)
         _check_expected(names, expected)
         begin = max(item.not_valid_before_utc for item in path)
         # notAfter itself still counts, to its last second.
-        end = min(item.not_valid_after_utc for item in path) + timedelta(seconds=1)
+        end = _later(min(item.not_valid_after_utc for item in path), timedelta(seconds=1))
         return VerifiedChain(path, names, max(begin, lists_from), min(end, lists_until))
 
     def _roots_for(self, names: CertificateNames) -> tuple[x509.Certificate, ...]:
@@ -181,16 +171,16 @@ class ChainVerifier:
 
     def _any_in_grace(self, at: datetime) -> bool:
         return any(
-            item.next_update < at <= item.next_update + self._grace
+            item.next_update < at <= _later(item.next_update, self._grace)
             for item in self.lists.lists.values()
         )
 
-    def _store(self, roots: tuple[x509.Certificate, ...], *, with_lists: bool) -> _Store:
+    def _builder(self, roots: tuple[x509.Certificate, ...], *, with_lists: bool) -> PathBuilder:
         with self._lock:
-            if (roots, with_lists) not in self._stores:
+            if (roots, with_lists) not in self._builders:
                 lists = self.lists if with_lists else None
-                self._stores[roots, with_lists] = _Store(roots, lists)
-            return self._stores[roots, with_lists]
+                self._builders[roots, with_lists] = PathBuilder(roots, lists)
+            return self._builders[roots, with_lists]
 
     def _check_lists(
         self, path: tuple[x509.Certificate, ...], at: datetime, *, must_know: bool
@@ -199,8 +189,8 @@ class ChainVerifier:
 
         Gives from when and until when all the lists used count.
         """
-        good_from = datetime.min.replace(tzinfo=at.tzinfo)
-        good_until = datetime.max.replace(tzinfo=at.tzinfo)
+        good_from = datetime.min.replace(tzinfo=UTC)
+        good_until = datetime.max.replace(tzinfo=UTC)
         for depth, (certificate, issuer) in enumerate(pairwise(path)):
             found = self.lists.of_issuer(certificate)
             if found is None:
@@ -212,23 +202,15 @@ class ChainVerifier:
                         remedy="Bring its list, or set revocation to when-present or short-lived",
                     )
                 continue
+            self._check_signature(found, issuer)
             if certificate.serial_number in found.revoked:
                 raise VerificationError(
                     f"certificate {certificate.serial_number:x} was revoked by its issuer",
                     fault=Fault.ISSUER_REVOKED if depth else Fault.REVOKED,
                     remedy="Issue a new one under a new key",
                 )
-            usage = rules.find(issuer, x509.KeyUsage)
-            if usage is None or not usage.value.crl_sign:
-                raise VerificationError(
-                    "issuer may not sign revocation lists", fault=Fault.REVOCATION_UNKNOWN
-                )
-            if not found.crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
-                raise VerificationError(
-                    "revocation list is not signed by the issuer that it names",
-                    fault=Fault.REVOCATION_UNKNOWN,
-                )
-            if at < found.this_update or at > found.next_update + self._grace:
+            end = _later(found.next_update, self._grace)
+            if not found.this_update <= at <= end:
                 raise VerificationError(
                     f"revocation list number {found.number} counts from {found.this_update} to "
                     f"{found.next_update}, not at {at}",
@@ -236,46 +218,23 @@ class ChainVerifier:
                     remedy="Bring a fresh list",
                 )
             good_from = max(good_from, found.this_update)
-            good_until = min(good_until, found.next_update + self._grace)
+            good_until = min(good_until, end)
         return good_from, good_until
 
-
-class _Store:
-    """OpenSSL's store: its time is set before each use, so use is one at a time."""
-
-    def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
-        self._store = crypto.X509Store()
-        for root in roots:
-            self._store.add_cert(crypto.X509.from_cryptography(root))
-        flags = _FLAGS.X509_STRICT
-        if lists is not None:
-            for item in lists.lists.values():
-                self._store.add_crl(item.crl)
-            flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
-        self._store.set_flags(flags)
-        self._lock = threading.Lock()
-
-    def build_path(
-        self, chain: Sequence[x509.Certificate], at: datetime
-    ) -> tuple[x509.Certificate, ...]:
-        leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
-        with self._lock:
-            self._store.set_time(at)
-            context = crypto.X509StoreContext(self._store, leaf, others)
-            try:
-                path = context.get_verified_chain()
-            except crypto.X509StoreContextError as error:
-                raise _refusal(error) from None
-        return tuple(item.to_cryptography() for item in path)
-
-
-def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
-    code, depth, words = error.errors[0], error.errors[1], error.errors[2]
-    fault = _FAULTS.get(int(code), Fault.INVALID)
-    if fault is Fault.REVOKED and int(depth) > 0:
-        fault = Fault.ISSUER_REVOKED
-    where = "leaf" if int(depth) == 0 else f"certificate at depth {depth}"
-    return VerificationError(f"chain refused at the {where}: {words}", fault=fault)
+    def _check_signature(self, found: RevocationList, issuer: x509.Certificate) -> None:
+        if (found.issuer, issuer) in self._signed:
+            return
+        usage = rules.find(issuer, x509.KeyUsage)
+        if usage is None or not usage.value.crl_sign:
+            raise VerificationError(
+                "issuer may not sign revocation lists", fault=Fault.REVOCATION_UNKNOWN
+            )
+        if not found.is_signed_by(issuer):
+            raise VerificationError(
+                "revocation list is not signed by the issuer that it names",
+                fault=Fault.REVOCATION_UNKNOWN,
+            )
+        self._signed.add((found.issuer, issuer))
 
 
 def _check_authorities(path: tuple[x509.Certificate, ...], most: int | None) -> None:
@@ -313,6 +272,14 @@ def _check_expected(names: CertificateNames, expected: ExpectedName | None) -> N
             f"certificate is for {shown(', '.join(present))}, not for {expected}",
             fault=Fault.NAME_MISMATCH,
         )
+
+
+def _later(moment: datetime, by: timedelta) -> datetime:
+    """Add a span to a time; "no end" (RFC 5280 section 4.1.2.5) stays the last of all times."""
+    try:
+        return moment + by
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _lifetime(certificate: x509.Certificate) -> timedelta:

@@ -84,27 +84,24 @@ class LeafProfile:
             alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
         alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
         alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
-        if not alternatives:
-            raise CertificateError(
-                f"{self.name} certificate would have no subject alternative name",
-                remedy="Give it a SPIFFE ID, a DNS name or an address",
-            )
         try:
             subject = names.subject.to_name()
         except NameRefusedError as error:
             raise CertificateError(error.message, remedy=error.remedy) from None
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (key_usage(ca=False), True),
+            (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
+        ]
+        if alternatives:  # an empty one is malformed; the check below refuses its absence
+            extensions.append((x509.SubjectAlternativeName(alternatives), not subject.rdns))
         certificate = build_certificate(
             subject=subject,
             public_key=check_leaf_key(public_key),
             issuer=issuer,
             issuer_key=issuer_key,
             validity=validity,
-            extensions=[
-                (x509.BasicConstraints(ca=False, path_length=None), True),
-                (key_usage(ca=False), True),
-                (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
-                (x509.SubjectAlternativeName(alternatives), not subject.rdns),
-            ],
+            extensions=extensions,
         )
         self.check(certificate)
         return certificate
@@ -155,6 +152,8 @@ class LeafProfile:
 
     def _check_names(self, certificate: x509.Certificate) -> CertificateNames:
         names = read_names(certificate)
+        if self.needs_host_name and not names.dns_names and not names.ip_addresses:
+            raise CertificateError(f"{self.name} certificate has neither DNS name nor address")
         alternative = rules.find(certificate, x509.SubjectAlternativeName)
         if alternative is None or not list(alternative.value):
             raise CertificateError(f"{self.name} certificate has no subject alternative name")
@@ -170,8 +169,6 @@ class LeafProfile:
                 f"{self.name} certificate has {len(names.uris)} URI names; exactly one SPIFFE ID "
                 "must stand there (X509-SVID section 2)"
             )
-        if self.needs_host_name and not names.dns_names and not names.ip_addresses:
-            raise CertificateError(f"{self.name} certificate has neither DNS name nor address")
         return names
 
 

@@ -1,0 +1,105 @@
+"""OpenSSL's answer on a path: the one of record, in our words.
+
+Its flags: X509_STRICT on and partial chains off, so that only a self-signed root is an anchor; with
+lists, CRL_CHECK and CRL_CHECK_ALL, because the first alone looks at the leaf's list and not at that
+of the issuing CA. It builds one path and never goes back for another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+
+from cryptography import x509
+from OpenSSL import crypto
+
+from pki.errors import VerificationError, shown
+from pki.x509.fault import Fault
+from pki.x509.revocation import RevocationLists
+
+_FLAGS = crypto.X509StoreFlags
+# OpenSSL's codes, include/openssl/x509_vfy.h.
+_FAULTS = {
+    3: Fault.REVOCATION_UNKNOWN,  # unable to get certificate CRL
+    8: Fault.REVOCATION_UNKNOWN,  # CRL signature failure
+    9: Fault.NOT_YET_VALID,
+    10: Fault.EXPIRED,
+    11: Fault.REVOCATION_UNKNOWN,  # CRL is not yet valid
+    12: Fault.REVOCATION_UNKNOWN,  # CRL has expired
+    18: Fault.UNTRUSTED,  # self-signed leaf
+    19: Fault.UNTRUSTED,  # self-signed certificate in chain
+    20: Fault.UNTRUSTED,  # unable to get local issuer certificate
+    21: Fault.UNTRUSTED,  # unable to verify the leaf signature
+    23: Fault.REVOKED,
+    33: Fault.REVOCATION_UNKNOWN,  # unable to get CRL issuer certificate
+    35: Fault.REVOCATION_UNKNOWN,  # key usage does not include CRL signing
+}
+
+
+class PathBuilder:
+    """OpenSSL's store: its time is set before each use, so use is one at a time.
+
+    Args:
+        roots: the trust anchors.
+        lists: the revocation lists; None judges the path alone.
+
+    Raises:
+        VerificationError: if OpenSSL can't read one of them.
+    """
+
+    def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
+        self._store = crypto.X509Store()
+        flags = _FLAGS.X509_STRICT
+        try:
+            for root in roots:
+                self._store.add_cert(crypto.X509.from_cryptography(root))
+            if lists is not None:
+                for item in lists.lists.values():
+                    self._store.add_crl(item.crl)
+                flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
+        except crypto.Error as error:
+            raise _unreadable("root or revocation list", error) from None
+        self._store.set_flags(flags)
+        self._lock = threading.Lock()
+
+    def build_path(
+        self, chain: Sequence[x509.Certificate], at: datetime
+    ) -> tuple[x509.Certificate, ...]:
+        """Build and verify the path from a leaf to a root.
+
+        Args:
+            chain: the leaf, then the CAs that came with it.
+            at: the time, in UTC.
+
+        Raises:
+            VerificationError: if there is none that counts.
+        """
+        try:
+            leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
+        except crypto.Error as error:
+            raise _unreadable("certificate of the chain", error) from None
+        with self._lock:
+            self._store.set_time(at)
+            context = crypto.X509StoreContext(self._store, leaf, others)
+            try:
+                path = context.get_verified_chain()
+            except crypto.X509StoreContextError as error:
+                raise _refusal(error) from None
+        return tuple(item.to_cryptography() for item in path)
+
+
+def _unreadable(what: str, error: crypto.Error) -> VerificationError:
+    # cryptography and OpenSSL each have their own decoder, and they do not agree on everything.
+    return VerificationError(
+        f"{what} can't be read by OpenSSL: {shown(error)}", fault=Fault.INVALID
+    )
+
+
+def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
+    code, depth, words = error.errors[0], error.errors[1], error.errors[2]
+    fault = _FAULTS.get(int(code), Fault.INVALID)
+    if fault is Fault.REVOKED and int(depth) > 0:
+        fault = Fault.ISSUER_REVOKED
+    where = "leaf" if int(depth) == 0 else f"certificate at depth {depth}"
+    return VerificationError(f"chain refused at the {where}: {words}", fault=fault)
