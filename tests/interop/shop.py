@@ -1,0 +1,270 @@
+"""A real server and real callers on loopback, for the tests of the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+
+import pki
+from pki.authority import Authority
+from pki.clock import system_clock
+from services._proto.shop.v1 import (
+    inventory_pb2 as inv,
+)
+from services._proto.shop.v1 import (
+    inventory_pb2_grpc,
+    payments_pb2_grpc,
+)
+from services._proto.shop.v1 import (
+    payments_pb2 as pay,
+)
+
+POLICY = """\
+trust_domain = "shop.internal"
+[roles]
+caller = ["spiffe://shop.internal/caller"]
+server = ["spiffe://shop.internal/server"]
+reader = ["dns:reader.shop.internal"]
+[[grant]]
+role = "caller"
+methods = ["/shop.v1.Inventory/*", "/shop.v1.Payments/*", "/shop.v1.Unknown/*"]
+scopes = ["all"]
+[[grant]]
+role = "reader"
+methods = ["/shop.v1.Inventory/GetStock"]
+[[served_by]]
+service = "shop.v1.Inventory"
+role = "server"
+[[served_by]]
+service = "shop.v1.Payments"
+role = "server"
+"""
+SECONDS = 10.0
+
+
+@dataclass
+class ShiftedClock:
+    """The machine's clock, shifted by hand: handshakes go by the real one."""
+
+    shift: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return system_clock() + self.shift
+
+    def move(self, **by: float) -> None:
+        self.shift += timedelta(**by)
+
+
+class AioInventory(inventory_pb2_grpc.InventoryServicer):
+    """Answers with who asked."""
+
+    async def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
+        await asyncio.sleep(0)
+        return inv.GetStockResponse(quantity=len(str(pki.peer().spiffe_id)))
+
+    def Reserve(self, request: inv.ReserveRequest, context: object) -> inv.ReserveResponse:
+        """Answer as a plain function, which gRPC runs in a thread."""
+        return inv.ReserveResponse(left=len(pki.peer().roles))
+
+    async def WatchStock(
+        self, request: inv.WatchStockRequest, context: object
+    ) -> AsyncIterator[inv.WatchStockResponse]:
+        yield inv.WatchStockResponse(quantity=len(pki.peer().spiffe_id.path))
+        await asyncio.Event().wait()
+
+    async def Restock(
+        self, request_iterator: AsyncIterator[inv.RestockRequest], context: object
+    ) -> inv.RestockResponse:
+        units = [item.quantity async for item in request_iterator]
+        return inv.RestockResponse(units=sum(units), deliveries=len(pki.peer().scopes))
+
+
+class SyncInventory(inventory_pb2_grpc.InventoryServicer):
+    """The same in threads."""
+
+    def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
+        return inv.GetStockResponse(quantity=len(str(pki.peer().spiffe_id)))
+
+    def Reserve(self, request: inv.ReserveRequest, context: object) -> inv.ReserveResponse:
+        return inv.ReserveResponse(left=len(pki.peer().roles))
+
+    def WatchStock(
+        self, request: inv.WatchStockRequest, context: Any
+    ) -> Iterator[inv.WatchStockResponse]:
+        yield inv.WatchStockResponse(quantity=len(pki.peer().spiffe_id.path))
+        while context.is_active():
+            time.sleep(0.02)
+
+    def Restock(
+        self, request_iterator: Iterator[inv.RestockRequest], context: object
+    ) -> inv.RestockResponse:
+        units = [item.quantity for item in request_iterator]
+        return inv.RestockResponse(units=sum(units), deliveries=len(pki.peer().scopes))
+
+
+class AioPayments(payments_pb2_grpc.PaymentsServicer):
+    """Echoes, by writing to the context."""
+
+    async def Settle(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        async for item in request_iterator:
+            await context.write(
+                pay.SettleResponse(order_id=item.order_id, receipt=pki.peer().spiffe_id.path)
+            )
+
+
+class SyncPayments(payments_pb2_grpc.PaymentsServicer):
+    """Echoes, as a generator."""
+
+    def Settle(self, request_iterator: Any, context: Any) -> Iterator[pay.SettleResponse]:
+        for item in request_iterator:
+            yield pay.SettleResponse(order_id=item.order_id, receipt=pki.peer().spiffe_id.path)
+
+
+class Shop:
+    """A CA, credential directories and a policy in a folder, and what is run on them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.clock = ShiftedClock()
+        self.ca = Authority.create(home / "ca", "shop.internal")
+        self.policy = home / "policy" / "policy.toml"
+        self.policy.parent.mkdir()
+        self.policy.write_text(POLICY)
+
+    def directory(self, name: str) -> Path:
+        """Give a workload's credential directory, issued when it is first asked for."""
+        folder = self.home / name
+        if not folder.exists():
+            self.ca.issue(name).save(folder)
+            self.bring_trust()
+        return folder
+
+    def workload(self, name: str, *, shifted: bool = False, **how: Any) -> pki.Workload:
+        """Make a workload of that name; ``shifted`` gives it the clock that tests move."""
+        how.setdefault("policy", self.policy)
+        if shifted:
+            how["clock"] = self.clock
+        return pki.Workload.from_directory(self.directory(name), **how)
+
+    def bring_trust(self) -> None:
+        """Bring the CA's present lists to everybody."""
+        for folder in self.home.iterdir():
+            if (folder / "crl.pem").exists() and folder.name != "ca":
+                aside = folder / ".crl.aside"
+                shutil.copy(self.home / "ca" / "crl.pem", aside)
+                aside.replace(folder / "crl.pem")
+
+    def write_policy(self, text: str) -> None:
+        """Replace the policy as an editor does."""
+        aside = self.policy.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self.policy)
+
+    @contextmanager
+    def aio_server(
+        self, me: pki.Workload, address: str = "127.0.0.1:0", **how: Any
+    ) -> Iterator[str]:
+        """Run an asyncio server in a thread; give its address."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+
+        async def begin() -> tuple[grpc.aio.Server, int]:
+            server = me.server(**how)
+            inventory_pb2_grpc.add_InventoryServicer_to_server(AioInventory(), server)
+            payments_pb2_grpc.add_PaymentsServicer_to_server(AioPayments(), server)
+            port = server.add_secure_port(address)
+            await server.start()
+            return server, port
+
+        server, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(SECONDS)
+        try:
+            yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(0.2), loop).result(SECONDS)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    @contextmanager
+    def sync_server(
+        self, me: pki.Workload, address: str = "127.0.0.1:0", **how: Any
+    ) -> Iterator[str]:
+        """Run a synchronous server; give its address."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            server = me.sync_server(pool, **how)
+            inventory_pb2_grpc.add_InventoryServicer_to_server(SyncInventory(), server)
+            payments_pb2_grpc.add_PaymentsServicer_to_server(SyncPayments(), server)
+            port = server.add_secure_port(address)
+            server.start()
+            try:
+                yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
+            finally:
+                server.stop(0.2).wait()
+
+    def server(self, kind: str, me: pki.Workload, **how: Any) -> Any:
+        """Run a server of either kind."""
+        return self.aio_server(me, **how) if kind == "aio" else self.sync_server(me, **how)
+
+
+def get_stock(channel: grpc.Channel, **how: Any) -> int:
+    """Make a unary call."""
+    stub = inventory_pb2_grpc.InventoryStub(channel)
+    return stub.GetStock(inv.GetStockRequest(sku="tea"), timeout=SECONDS, **how).quantity
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Give the reason of a refusal: that of its one ErrorInfo, or the bare code."""
+    assert isinstance(error, grpc.RpcError)
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            assert isinstance(value, bytes)
+            status = status_pb2.Status.FromString(value)
+            info = error_details_pb2.ErrorInfo()
+            assert len(status.details) == 1
+            assert status.details[0].Unpack(info)
+            assert info.domain == "handfast"
+            assert status.code == error.code().value[0]
+            return str(info.reason)
+    return error.code().name
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Make a call that must be refused; give the reason."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        return reason(error)
+    raise AssertionError(f"was allowed: {answer}")
+
+
+def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait until something that another thread brings about is so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return True
+        time.sleep(0.02)
+    return check()
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
