@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from OpenSSL import crypto
 
 from pki.errors import CertificateError, KeyRefusedError, shown
 from pki.keys import PublicKey, check_ca_key
@@ -36,6 +37,25 @@ def extensions_of(signed: Signed | x509.RevokedCertificate) -> x509.Extensions:
         return signed.extensions
     except UNREADABLE as error:
         raise CertificateError(f"extensions can't be read: {shown(error)}") from None
+
+
+def check_openssl_reads(
+    trusted: x509.Certificate | x509.CertificateRevocationList, what: str
+) -> None:
+    """Check, where a root or list is taken in, that OpenSSL's decoder can read it too.
+
+    The two decoders differ, and a store with one unreadable object in it would refuse every chain.
+
+    Raises:
+        CertificateError: if it can't.
+    """
+    try:
+        if isinstance(trusted, x509.Certificate):
+            crypto.X509.from_cryptography(trusted)
+        else:
+            crypto.X509Store().add_crl(trusted)
+    except crypto.Error as error:
+        raise CertificateError(f"{what} can't be read by OpenSSL: {shown(error)}") from None
 
 
 def public_key_of(certificate: x509.Certificate) -> PublicKey:

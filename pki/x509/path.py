@@ -42,24 +42,19 @@ class PathBuilder:
 
     Args:
         roots: the trust anchors.
-        lists: the revocation lists; None judges the path alone.
-
-    Raises:
-        VerificationError: if OpenSSL can't read one of them.
+        lists: the revocation lists; None judges the path alone. That OpenSSL reads roots and lists
+            was checked where they were taken in.
     """
 
     def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
         self._store = crypto.X509Store()
         flags = _FLAGS.X509_STRICT
-        try:
-            for root in roots:
-                self._store.add_cert(crypto.X509.from_cryptography(root))
-            if lists is not None:
-                for item in lists.lists.values():
-                    self._store.add_crl(item.crl)
-                flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
-        except crypto.Error as error:
-            raise _unreadable("root or revocation list", error) from None
+        for root in roots:
+            self._store.add_cert(crypto.X509.from_cryptography(root))
+        if lists is not None:
+            for item in lists.lists.values():
+                self._store.add_crl(item.crl)
+            flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
         self._store.set_flags(flags)
         self._lock = threading.Lock()
 
@@ -78,7 +73,11 @@ class PathBuilder:
         try:
             leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
         except crypto.Error as error:
-            raise _unreadable("certificate of the chain", error) from None
+            # cryptography and OpenSSL each have their own decoder, and they do not agree on all.
+            raise VerificationError(
+                f"certificate of the chain can't be read by OpenSSL: {shown(error)}",
+                fault=Fault.INVALID,
+            ) from None
         with self._lock:
             self._store.set_time(at)
             context = crypto.X509StoreContext(self._store, leaf, others)
@@ -87,13 +86,6 @@ class PathBuilder:
             except crypto.X509StoreContextError as error:
                 raise _refusal(error) from None
         return tuple(item.to_cryptography() for item in path)
-
-
-def _unreadable(what: str, error: crypto.Error) -> VerificationError:
-    # cryptography and OpenSSL each have their own decoder, and they do not agree on everything.
-    return VerificationError(
-        f"{what} can't be read by OpenSSL: {shown(error)}", fault=Fault.INVALID
-    )
 
 
 def _refusal(error: crypto.X509StoreContextError) -> VerificationError:

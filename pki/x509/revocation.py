@@ -24,7 +24,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from pki.errors import CertificateError
 from pki.keys import PrivateKey
-from pki.x509.decoding import UNREADABLE, extensions_of, public_key_of
+from pki.x509.decoding import UNREADABLE, check_openssl_reads, extensions_of, public_key_of
 from pki.x509.profiles import rules
 from pki.x509.profiles.building import authority_key_identifier, signature_hash
 from pki.x509.readers import read_revocation_lists
@@ -102,6 +102,7 @@ class RevocationList:
             raise CertificateError("revocation list has no number within 20 octets (section 5.2.3)")
         if crl.next_update_utc is None:
             raise CertificateError("revocation list has no next update (section 5.1.2.5)")
+        check_openssl_reads(crl, "revocation list")
         return cls(
             IssuerId.of(crl),
             number.value.crl_number,
