@@ -6,6 +6,10 @@ Workload ``orders`` in ``shop.internal`` is ``orders.shop.internal`` and
 cut name could be another's. Without a CN the subject is empty, because ``O=shop.internal`` alone
 would be shared by many.
 
+A path of one segment with a dot in it gives no CN either. It reads as a host name, and where a leaf
+has no DNS SAN, OpenSSL and its users take such a CN for one: ``orders.v1`` would break the issuing
+CA's name constraints, and ``/orders.shop.internal`` would pass for the host of ``/orders``.
+
 The mapping to DNS names is injective within a trust domain. A segment with a dot, an upper-case
 letter or an underscore derives no DNS name, because two IDs could share it or it is none.
 """
@@ -61,7 +65,8 @@ def _derive_dns(spiffe_id: SpiffeId) -> DnsName | None:
 
 
 def _derive_subject(spiffe_id: SpiffeId) -> Subject:
-    if len(spiffe_id.path) > _UB_COMMON_NAME:
+    host_like = len(spiffe_id.segments) == 1 and "." in spiffe_id.path
+    if host_like or len(spiffe_id.path) > _UB_COMMON_NAME:
         return Subject(())
     rdns = []
     if len(spiffe_id.trust_domain.name) <= _UB_ORGANIZATION:
