@@ -102,13 +102,14 @@ class RevocationList:
             raise CertificateError("revocation list has no number within 20 octets (section 5.2.3)")
         if crl.next_update_utc is None:
             raise CertificateError("revocation list has no next update (section 5.1.2.5)")
+        serials = _serials(crl)
         check_openssl_reads(crl, "revocation list")
         return cls(
             IssuerId.of(crl),
             number.value.crl_number,
             crl.last_update_utc,
             crl.next_update_utc,
-            _serials(crl),
+            serials,
             crl,
         )
 
