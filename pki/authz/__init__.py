@@ -1,7 +1,7 @@
 """Roles: who a principal is in the eyes of a policy, and what it may call. No I/O, no clock."""
 
 from pki.authz.decision import Decision, Reason, RoleMatch
-from pki.authz.explain import Explanation, explain
+from pki.authz.explain import Explanation, NameTried, explain
 from pki.authz.policy import Grant, Policy, ServedBy
 from pki.authz.principal import Principal
 from pki.authz.reader import MAX_POLICY_BYTES, read_policy
@@ -11,6 +11,7 @@ __all__ = [
     "Decision",
     "Explanation",
     "Grant",
+    "NameTried",
     "Policy",
     "Principal",
     "Reason",

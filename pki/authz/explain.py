@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pki.authz.decision import Decision, RoleMatch
+from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.patterns import MethodPattern
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
+from pki.errors import shown
+from pki.identity import TrustDomain
+
+
+@dataclass(frozen=True, slots=True)
+class NameTried:
+    """A name of the principal as a policy would write it.
+
+    ``counts`` is False where the policy doesn't look at it: a DNS name or subject of another trust
+    domain than its own, or of no trust domain.
+    """
+
+    text: str
+    counts: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The steps of a decision.
 
-    ``grants`` are all grants of the principal's roles; ``others`` are grants of the method to roles
-    that it does not have.
+    Args:
+        method: the path that was asked for.
+        decision: the answer.
+        names: every name of the principal that was tried.
+        matches: which rules gave it which roles.
+        grants: all grants of its roles.
+        others: the grants that missed nearest: of this method, to roles that it does not have.
+        source: the policy's file name.
     """
 
     method: str
     decision: Decision
+    names: tuple[NameTried, ...]
     matches: tuple[RoleMatch, ...]
     grants: tuple[Grant, ...]
     others: tuple[Grant, ...]
@@ -29,20 +51,28 @@ class Explanation:
         said = [
             f"{match.pattern} gives the role {match.role} ({self.source}:{match.line})"
             for match in self.matches
-        ] or ["no name of this peer is listed under any role"]
-        if self.matches and not self.decision.allowed:
-            said += [
-                f"{grant.role} may call {_methods(grant)} ({self.source}:{grant.line})"
-                for grant in self.grants
-            ] or ["no grant names any of these roles"]
-            said += [
-                f"{self.method} is granted to {grant.role} ({self.source}:{grant.line})"
-                for grant in self.others
-            ]
-        if self.decision.allowed:
-            said.append(f"{self.decision.rule} lets {self.decision.role} call {self.method}")
+        ]
+        said = said or [_no_match(name) for name in self.names] or ["this peer has no name"]
+        if not self.decision.allowed:
+            said += self._missed()
+        else:
+            said.append(
+                f"{self.decision.rule} lets {self.decision.role} call {_printable(self.method)}"
+            )
         verdict = "allowed" if self.decision.allowed else "refused"
         return [*said, f"{verdict}: {self.decision.reason.value}"]
+
+    def _missed(self) -> list[str]:
+        said = [
+            f"{grant.role} may call {', '.join(_written(grant))} ({self.source}:{grant.line})"
+            for grant in self.grants
+        ]
+        if not said and self.decision.reason is not Reason.NO_ROLE:
+            said = ["no grant names any of these roles"]
+        return said + [
+            f"{_printable(self.method)} is granted to {grant.role} ({self.source}:{grant.line})"
+            for grant in self.others
+        ]
 
     def to_json(self) -> dict[str, object]:
         """Give the same for a script."""
@@ -51,34 +81,76 @@ class Explanation:
             "allowed": self.decision.allowed,
             "reason": self.decision.reason.value,
             "roles": list(self.decision.roles),
+            "role": self.decision.role,
             "rule": self.decision.rule,
+            "line": self.decision.line,
             "scopes": sorted(self.decision.scopes),
+            "names": [{"name": name.text, "counts": name.counts} for name in self.names],
             "matches": [
                 {"role": match.role, "pattern": match.pattern, "line": match.line}
                 for match in self.matches
             ],
+            "grants": [_grant_json(grant) for grant in self.grants],
+            "others": [_grant_json(grant) for grant in self.others],
         }
 
 
 def explain(policy: Policy, principal: Principal, method: str) -> Explanation:
-    """Explain a decision."""
-    matches = policy.roles_of(principal)
+    """Explain what a policy says to a call.
+
+    Args:
+        policy: the policy.
+        principal: the caller.
+        method: the path just as the call gives it.
+    """
     decision = policy.decide(principal, method)
+    able = set(policy.roles_of_method(method)) - set(decision.roles)
     grants = policy.rules.grants
-    others = tuple(
-        grant for grant in grants if grant.role not in decision.roles and _grants(grant, method)
+    return Explanation(
+        method,
+        decision,
+        _names_of(principal, policy.trust_domain),
+        policy.roles_of(principal),
+        tuple(grant for grant in grants if grant.role in decision.roles),
+        tuple(grant for grant in grants if grant.role in able and _grants(grant, method)),
+        policy.source,
     )
-    own = tuple(grant for grant in grants if grant.role in decision.roles)
-    return Explanation(method, decision, matches, own, others, policy.source)
+
+
+def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:
+    spiffe_id = principal.spiffe_id
+    counts = spiffe_id is not None and spiffe_id.trust_domain == own
+    names = [NameTried(str(spiffe_id), counts=True)] if spiffe_id is not None else []
+    names += [NameTried(f"dns:{name}", counts) for name in sorted(principal.dns_names)]
+    if principal.subject is not None and principal.subject.rdns:
+        names.append(NameTried(f"subject:{principal.subject}", counts))
+    return tuple(names)
+
+
+def _no_match(name: NameTried) -> str:
+    if name.counts:
+        return f"{name.text} is listed under no role"
+    return f"{name.text} does not count: its workload is not of the policy's trust domain"
+
+
+def _printable(method: str) -> str:
+    return method if method.isascii() and method.isprintable() else shown(method)
 
 
 def _grants(grant: Grant, method: str) -> bool:
-    return any(
-        method == f"/{item.service}/{item.method}"
-        or (item.method is None and method.startswith(f"/{item.service}/"))
-        for item in grant.methods
-    )
+    """Tell whether a grant of a role that may call the method is the one that says so."""
+    service = MethodPattern(method[1:].partition("/")[0], None)
+    return service in grant.methods or method in _written(grant)
 
 
-def _methods(grant: Grant) -> str:
-    return ", ".join(f"/{item.service}/{item.method or '*'}" for item in grant.methods)
+def _written(grant: Grant) -> list[str]:
+    return [f"/{item.service}/{item.method or '*'}" for item in grant.methods]
+
+
+def _grant_json(grant: Grant) -> dict[str, object]:
+    return {
+        "role": grant.role,
+        "methods": _written(grant),
+        "scopes": sorted(grant.scopes),
+        "line": grant.line,
+    }

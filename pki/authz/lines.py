@@ -1,8 +1,12 @@
 """Which line of a TOML file a value stands at: a small scan, because no kept library tells.
 
 The scan takes the file apart into tokens and follows headers, keys, arrays and inline tables, each
-as deep as it goes, without recursion. It decides nothing about validity: tomllib does that. So it
-never raises, and of a file that tomllib refused it tells what it saw up to there.
+as deep as it goes, without recursion and in time that grows with the file alone. It decides nothing
+about validity: tomllib does that. So it never raises, and of a file that is no TOML it tells what
+it saw up to the first fault.
+
+It also tells of what no policy needs and tomllib takes badly: very deep nesting (a RecursionError,
+or time that grows with the square) and very long words (a bare ValueError for a long number).
 
 Where an element's own line can't be told, its key's is given, and where that can't, its table's.
 """
@@ -16,17 +20,20 @@ from dataclasses import dataclass, field
 
 Location = tuple[str | int, ...]
 
-# Each alternative is linear in what it takes, and no two begin alike but for the longer quotes,
-# which come first. Up to two quotes may stand right before the three that end a string.
+MOST_DEPTH = 32
+LONGEST_WORD = 1024
+
+# A string that never ends takes the rest of its line or of the file: so no character is looked at
+# again. Up to two quotes may stand right before the three that end a string.
 _TOKEN = re.compile(
     r"""
-      (?P<skip> [ \t\r]+ | \#[^\n]* )
+      (?P<skip> [ \t\r]++ | \#[^\n]*+ )
     | (?P<newline> \n )
-    | (?P<string> \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ \"{3} \"{0,2}
-                | '{3} .*? '{3} '{0,2}
-                | \" (?: [^"\\\n]++ | \\. )*+ \" | '[^'\n]*+' )
+    | (?P<string> \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ (?: \"{3,5} )?
+                | '{3} (?: [^']++ | '(?!'') )*+ (?: '{3,5} )?
+                | \" (?: [^"\\\n]++ | \\[^\n] )*+ \"? | ' [^'\n]*+ '? )
     | (?P<mark> [\[\]{}=,.] )
-    | (?P<bare> [^\s"'\[\]{}=,.\#]+ | . )
+    | (?P<bare> [^\s"'\[\]{}=,.\#]++ | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -48,10 +55,13 @@ class Lines:
     Args:
         found: the 1-based line of each place that was seen.
         twice: the first key that stands twice, if one does.
+        excess: the line and the kind of the first thing that is deeper than ``MOST_DEPTH`` or
+            longer than ``LONGEST_WORD``, if there is one.
     """
 
     found: Mapping[Location, int]
     twice: Twice | None
+    excess: tuple[int, str] | None
 
     def of(self, location: Location) -> int:
         """Give the line of a place, or of the nearest place around it; the file begins at 1."""
@@ -70,10 +80,15 @@ def scan_lines(text: str) -> Lines:
     scan = _Scan()
     number = 1
     for token in _TOKEN.finditer(text):
-        if token.lastgroup != "skip":
-            scan.take(str(token.lastgroup), token[0], number)
+        kind = str(token.lastgroup)
+        if kind == "bare" and token.end() - token.start() > LONGEST_WORD:
+            return scan.lines((number, f"a word of more than {LONGEST_WORD} characters"))
+        if kind != "skip":
+            scan.take(kind, token[0], number)
+        if scan.depth > MOST_DEPTH:
+            return scan.lines((number, f"what is nested more than {MOST_DEPTH} deep"))
         number += token[0].count("\n")
-    return Lines(scan.found, scan.twice)
+    return scan.lines(None)
 
 
 @dataclass(slots=True)
@@ -97,6 +112,13 @@ class _Scan:
     _part: str | None = None
     _value: Location | None = None
     _open: list[_Open] = field(default_factory=list)
+
+    @property
+    def depth(self) -> int:
+        return len(self._table) + len(self._parts) + len(self._open)
+
+    def lines(self, excess: tuple[int, str] | None) -> Lines:
+        return Lines(self.found, self.twice, excess)
 
     def take(self, kind: str, text: str, number: int) -> None:
         if kind == "newline":
@@ -132,8 +154,6 @@ class _Scan:
             self.found.setdefault(location, number)
         if self._brackets > 1:
             self._last[location] = self._last.get(location, -1) + 1
-            location = (*location, self._last[location])
-        elif location in self._last:
             location = (*location, self._last[location])
         self.found[location] = number
         self._table, self._parts = location, []

@@ -32,17 +32,6 @@ class SpiffePattern:
         whole = tuple(item for item in self.segments if item is not None)
         return SpiffeId(self.trust_domain, whole) if len(whole) == len(self.segments) else None
 
-    def matches(self, spiffe_id: SpiffeId) -> bool:
-        """Tell whether an ID is meant."""
-        return (
-            spiffe_id.trust_domain == self.trust_domain
-            and len(spiffe_id.segments) == len(self.segments)
-            and all(
-                wanted is None or wanted == found
-                for wanted, found in zip(self.segments, spiffe_id.segments, strict=True)
-            )
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class DnsPattern:
@@ -71,21 +60,45 @@ def parse_name_pattern(text: str) -> NamePattern:
     if text.startswith("spiffe://"):
         return _parse_spiffe(text)
     if text.startswith("dns:"):
-        name = text.removeprefix("dns:")
-        if name.startswith("*."):
-            return DnsPattern(DnsName.parse(name.removeprefix("*.")), any_label=True)
-        return DnsPattern(DnsName.parse(name))
+        return _parse_dns(text)
     if text.startswith("subject:"):
-        return SubjectPattern(Subject.parse(text.removeprefix("subject:")))
+        return _parse_subject(text)
     raise NameRefusedError(
         f"name {shown(text)} begins with none of spiffe://, dns: and subject:",
         remedy="Write spiffe://TRUST-DOMAIN/PATH, dns:HOST or subject:CN=...,O=...",
     )
 
 
+def _parse_dns(text: str) -> DnsPattern:
+    name = text.removeprefix("dns:")
+    any_label = name.startswith("*.")
+    rest = name.removeprefix("*.") if any_label else name
+    if _STAR in rest:
+        raise NameRefusedError(
+            f"name {shown(text)} holds a star that stands for no whole left-most label",
+            remedy="Write it like dns:*.shop.internal: one star, for the first label alone",
+        )
+    return DnsPattern(DnsName.parse(rest), any_label)
+
+
+def _parse_subject(text: str) -> SubjectPattern:
+    # A star would stand for itself, and who writes one means a wildcard.
+    if _STAR in text:
+        raise NameRefusedError(
+            f"name {shown(text)} holds a star, and subjects match whole, without wildcards",
+            remedy=r"Write the whole subject; a star that is meant as such is \2a",
+        )
+    return SubjectPattern(Subject.parse(text.removeprefix("subject:")))
+
+
 def _parse_spiffe(text: str) -> SpiffePattern:
     authority, slash, path = text.removeprefix("spiffe://").partition("/")
     segments = path.split("/") if slash else []
+    if _STAR in authority or any(_STAR in item and item != _STAR for item in segments):
+        raise NameRefusedError(
+            f"name {shown(text)} holds a star that stands for no whole path segment",
+            remedy="Write it like spiffe://shop.internal/*/orders: one star for one segment",
+        )
     plain = [_STAND_IN if segment == _STAR else segment for segment in segments]
     parsed = SpiffeId.parse("spiffe://" + authority + slash + "/".join(plain))
     wild = tuple(
@@ -142,20 +155,11 @@ def keys_of(principal: Principal, own: TrustDomain) -> list[object]:
         return keys
     keys.append(principal.spiffe_id)
     if principal.spiffe_id.trust_domain == own:
-        keys.extend(DnsPattern(name) for name in principal.dns_names)
-        keys.extend(
-            DnsPattern(DnsName(name.name.partition(".")[2]), any_label=True)
-            for name in principal.dns_names
-            if _has_parent(name)
-        )
+        for name in principal.dns_names:
+            keys.append(DnsPattern(name))
+            _, dot, parent = name.name.partition(".")
+            if dot:
+                keys.append(DnsPattern(DnsName(parent), any_label=True))
         if principal.subject is not None and principal.subject.rdns:
             keys.append(SubjectPattern(principal.subject))
     return keys
-
-
-def _has_parent(name: DnsName) -> bool:
-    try:
-        DnsName(name.name.partition(".")[2])
-    except NameRefusedError:
-        return False
-    return True

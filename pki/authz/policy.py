@@ -5,7 +5,7 @@ It is compiled once into tables, so that a decision costs the same with ten gran
 - exact names (SPIFFE IDs, DNS names, DNS names one label up, subjects) stand in one table by value;
 - SPIFFE patterns with wildcards stand by trust domain and number of segments, and there by the
   segments that are no wildcard, one table for each shape of wildcards;
-- grants stand by method path, and there by role.
+- grants stand by method path or service, and there by role, those of one role joined beforehand.
 
 A method is looked up exactly as the call gave it; what stands in no table is refused.
 """
@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from types import MappingProxyType
 
 from pki.authz.decision import Decision, Reason, RoleMatch
 from pki.authz.patterns import (
@@ -70,7 +69,16 @@ class PolicyRules:
     revocation_grace: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """All that one role is granted of one method or service: the first grant, and all scopes."""
+
+    grant: Grant
+    scopes: frozenset[str]
+
+
 _Shape = tuple[TrustDomain, int, tuple[int, ...]]
+_ByRole = dict[str, _Granted]
 
 
 class Policy:
@@ -82,10 +90,22 @@ class Policy:
         data: the file's bytes, for the digest.
     """
 
+    __slots__ = (
+        "_by_method",
+        "_by_service",
+        "_digest",
+        "_exact",
+        "_rules",
+        "_served_by",
+        "_shapes",
+        "_source",
+        "_wild",
+    )
+
     def __init__(self, rules: PolicyRules, *, source: str, data: bytes) -> None:
-        self.rules = rules
-        self.source = source
-        self.digest = hashlib.sha256(data).hexdigest()
+        self._rules = rules
+        self._source = source
+        self._digest = hashlib.sha256(data).hexdigest()
         exact: dict[object, list[RoleMatch]] = {}
         wild: dict[_Shape, dict[tuple[str | None, ...], list[RoleMatch]]] = {}
         for rule in rules.roles:
@@ -103,9 +123,22 @@ class Policy:
         self._wild = wild
         self._shapes = _shapes_by_length(wild)
         self._by_method, self._by_service = _grant_tables(rules.grants)
-        self._served_by: Mapping[str, ServedBy] = MappingProxyType(
-            {item.service: item for item in rules.served_by}
-        )
+        self._served_by = {item.service: item for item in rules.served_by}
+
+    @property
+    def rules(self) -> PolicyRules:
+        """What was written."""
+        return self._rules
+
+    @property
+    def source(self) -> str:
+        """The file's name."""
+        return self._source
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file's bytes, in hex."""
+        return self._digest
 
     @property
     def trust_domain(self) -> TrustDomain:
@@ -144,17 +177,15 @@ class Policy:
         """Decide for a caller whose roles are known already (sorted)."""
         if not roles:
             return Decision(allowed=False, reason=Reason.NO_ROLE, roles=())
-        service = method[1:].partition("/")[0] if method[:1] == "/" else ""
-        by_role = self._by_method.get(method, {})
-        whole_service = self._by_service.get(service, {}) if _is_of(method, service) else {}
-        grants = [
-            grant
+        granted = [
+            by_role[role]
+            for by_role in self._tables_of(method)
             for role in roles
-            for grant in (*by_role.get(role, ()), *whole_service.get(role, ()))
+            if role in by_role
         ]
-        if not grants:
+        if not granted:
             return Decision(allowed=False, reason=Reason.METHOD_NOT_GRANTED, roles=roles)
-        first = min(grants, key=lambda grant: grant.line)
+        first = min((item.grant for item in granted), key=lambda grant: grant.line)
         return Decision(
             allowed=True,
             reason=Reason.ALLOWED,
@@ -162,8 +193,12 @@ class Policy:
             role=first.role,
             rule=self._rule("grant", first.line),
             line=first.line,
-            scopes=frozenset().union(*(grant.scopes for grant in grants)),
+            scopes=frozenset().union(*(item.scopes for item in granted)),
         )
+
+    def roles_of_method(self, method: str) -> tuple[str, ...]:
+        """Give the roles that may call a method, sorted."""
+        return tuple(sorted({role for by_role in self._tables_of(method) for role in by_role}))
 
     def decide_served_by(self, principal: Principal, service: str) -> Decision:
         """Decide for a client whether this server may answer this service.
@@ -185,6 +220,9 @@ class Policy:
             rule=self._rule("served_by", rule.line),
             line=rule.line,
         )
+
+    def _tables_of(self, method: str) -> Iterable[_ByRole]:
+        return self._by_method.get(method, {}), self._by_service.get(_service_of(method), {})
 
     def _rule(self, kind: str, line: int) -> str:
         return f"{kind} at {self.source}:{line}"
@@ -214,18 +252,16 @@ def _shapes_by_length(shapes: Iterable[_Shape]) -> dict[tuple[TrustDomain, int],
     return found
 
 
-def _is_of(method: str, service: str) -> bool:
-    """Tell whether a path is one plain method of a service: no empty, no further segment."""
-    name = method[len(service) + 2 :]
-    return name.isascii() and name.isidentifier()
-
-
-_ByRole = dict[str, list[Grant]]
+def _service_of(method: str) -> str:
+    """Give the service of a path that is one plain method of it; empty for every other path."""
+    parts = method.split("/", 3)
+    plain = len(parts) == 3 and not parts[0] and parts[2].isascii() and parts[2].isidentifier()
+    return parts[1] if plain else ""
 
 
 def _grant_tables(grants: Iterable[Grant]) -> tuple[dict[str, _ByRole], dict[str, _ByRole]]:
-    by_method: dict[str, _ByRole] = {}
-    by_service: dict[str, _ByRole] = {}
+    by_method: dict[str, dict[str, list[Grant]]] = {}
+    by_service: dict[str, dict[str, list[Grant]]] = {}
     for grant in grants:
         for pattern in grant.methods:
             if pattern.method is None:
@@ -233,4 +269,17 @@ def _grant_tables(grants: Iterable[Grant]) -> tuple[dict[str, _ByRole], dict[str
             else:
                 table = by_method.setdefault(f"/{pattern.service}/{pattern.method}", {})
             table.setdefault(grant.role, []).append(grant)
-    return by_method, by_service
+    return _joined(by_method), _joined(by_service)
+
+
+def _joined(tables: Mapping[str, Mapping[str, list[Grant]]]) -> dict[str, _ByRole]:
+    return {
+        key: {
+            role: _Granted(
+                min(grants, key=lambda grant: grant.line),
+                frozenset().union(*(grant.scopes for grant in grants)),
+            )
+            for role, grants in by_role.items()
+        }
+        for key, by_role in tables.items()
+    }

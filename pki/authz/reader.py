@@ -1,22 +1,25 @@
-"""Reads a policy file: bytes in, a policy out, or an error with the line."""
+"""Reads a policy file: bytes in, a policy out, or an error with the line.
+
+The stages, each of which ends in a :class:`PolicyError` if it fails: size, UTF-8, TOML, schema (by
+``pki.authz.schema``), and the references within the file. Of several faults the first in the file
+is told.
+"""
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from pki.authz.lines import Location, line_numbers, line_of
+from pki.authz.faults import schema_error, syntax_error
+from pki.authz.lines import Lines, Location, scan_lines
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
-from pki.authz.schema import PolicyModel, parse_duration
+from pki.authz.schema import PolicyModel, parse_grace
 from pki.errors import PolicyError, shown
 from pki.identity import TrustDomain
 
 MAX_POLICY_BYTES = 4 * 1024 * 1024
-_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
 
 def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
@@ -29,38 +32,64 @@ def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
     Raises:
         PolicyError: with the line, for anything that is not a policy by the schema.
     """
-    if len(data) > MAX_POLICY_BYTES:
-        raise PolicyError(
-            f"{len(data)} bytes; {MAX_POLICY_BYTES} is the most",
-            source=source,
-            remedy="Split the policy by trust domain or service",
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise PolicyError(
-            "is not UTF-8", source=source, line=line, remedy="Save it as UTF-8"
-        ) from None
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(text, error, source) from None
-    except RecursionError:
-        raise PolicyError("is nested too deeply", source=source) from None
-    lines = line_numbers(text.replace("\r\n", "\n"))
+    text = _text(data, source)
+    lines = scan_lines(text)
+    document = _document(text, lines, source)
     try:
         model = PolicyModel.model_validate(document)
     except ValidationError as error:
-        raise _schema_error(error, lines, source) from None
+        raise schema_error(error, lines, source) from None
     rules = _rules(model, lines)
     _check_references(rules, lines, source)
     return Policy(rules, source=source, data=data)
 
 
-def _rules(model: PolicyModel, lines: Mapping[Location, int]) -> PolicyRules:
+def _text(data: bytes, source: str) -> str:
+    if len(data) > MAX_POLICY_BYTES:
+        raise PolicyError(
+            f"{len(data)} bytes; {MAX_POLICY_BYTES} is the most",
+            source=source,
+            line=_line_at(data, MAX_POLICY_BYTES),
+            remedy="Split the policy by trust domain or service",
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PolicyError(
+            f"is not UTF-8: byte {data[error.start]:#04x} can't stand there",
+            source=source,
+            line=_line_at(data, error.start),
+            remedy="Save it as UTF-8",
+        ) from None
+    if text.startswith("\ufeff"):
+        raise PolicyError(
+            "begins with a byte order mark",
+            source=source,
+            line=1,
+            remedy="Save it as UTF-8 without one",
+        )
+    return text
+
+
+def _line_at(data: bytes, position: int) -> int:
+    return data.count(b"\n", 0, position) + 1
+
+
+def _document(text: str, lines: Lines, source: str) -> dict[str, object]:
+    if lines.excess is not None:
+        line, kind = lines.excess
+        raise PolicyError(
+            f"holds {kind}", source=source, line=line, remedy="No policy needs it: take it out"
+        )
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise syntax_error(str(error), text, lines, source) from None
+
+
+def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
     roles = tuple(
-        RoleRule(role, parse_name_pattern(name), name, line_of(lines, ("roles", role, index)))
+        RoleRule(role, parse_name_pattern(name), name, lines.of(("roles", role, index)))
         for role, names in model.roles.items()
         for index, name in enumerate(names)
     )
@@ -69,12 +98,12 @@ def _rules(model: PolicyModel, lines: Mapping[Location, int]) -> PolicyRules:
             item.role,
             tuple(parse_method_pattern(method) for method in item.methods),
             frozenset(item.scopes),
-            line_of(lines, ("grant", index)),
+            lines.of(("grant", index)),
         )
         for index, item in enumerate(model.grant)
     )
     served_by = tuple(
-        ServedBy(item.service, item.role, line_of(lines, ("served_by", index)))
+        ServedBy(item.service, item.role, lines.of(("served_by", index)))
         for index, item in enumerate(model.served_by)
     )
     return PolicyRules(
@@ -82,62 +111,48 @@ def _rules(model: PolicyModel, lines: Mapping[Location, int]) -> PolicyRules:
         roles,
         grants,
         served_by,
-        parse_duration(model.policy_grace),
-        parse_duration(model.revocation_grace),
+        parse_grace(model.policy_grace),
+        parse_grace(model.revocation_grace),
     )
 
 
-def _check_references(rules: PolicyRules, lines: Mapping[Location, int], source: str) -> None:
+def _check_references(rules: PolicyRules, lines: Lines, source: str) -> None:
+    errors = [*_undefined_roles(rules, lines, source), *_services_twice(rules, lines, source)]
+    if errors:
+        raise min(errors, key=lambda error: error.line)
+
+
+def _undefined_roles(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
     known = {rule.role for rule in rules.roles}
-    users = [("grant", index, item.role) for index, item in enumerate(rules.grants)]
-    users += [("served_by", index, item.role) for index, item in enumerate(rules.served_by)]
-    for table, index, role in users:
-        if role not in known:
-            raise PolicyError(
-                f"{table} names the role {shown(role)}, which is not defined",
-                source=source,
-                line=line_of(lines, (table, index, "role")),
-                remedy="Define it under [roles], or correct the name",
-            )
+    places: list[tuple[Location, str]] = [
+        *((("grant", index, "role"), item.role) for index, item in enumerate(rules.grants)),
+        *((("served_by", index, "role"), item.role) for index, item in enumerate(rules.served_by)),
+    ]
+    return [
+        PolicyError(
+            f"{location[0]} names the role {shown(role)}, which is not defined",
+            source=source,
+            line=lines.of(location),
+            remedy="Define it under [roles], or correct the name",
+        )
+        for location, role in places
+        if role not in known
+    ]
+
+
+def _services_twice(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
+    errors = []
     seen: dict[str, int] = {}
     for index, item in enumerate(rules.served_by):
+        line = lines.of(("served_by", index, "service"))
         if item.service in seen:
-            raise PolicyError(
+            error = PolicyError(
                 f"served_by names the service {shown(item.service)} again, after line "
                 f"{seen[item.service]}",
                 source=source,
-                line=line_of(lines, ("served_by", index, "service")),
+                line=line,
                 remedy="Keep one of the two",
             )
-        seen[item.service] = item.line
-
-
-def _syntax_error(text: str, error: tomllib.TOMLDecodeError, source: str) -> PolicyError:
-    words = str(error)
-    found = _AT_LINE.search(words)
-    line = int(found[1]) if found else text.count("\n") + 1
-    return PolicyError(
-        f"is no TOML: {shown(_AT_LINE.sub('', words))}",
-        source=source,
-        line=line,
-        remedy="Correct that line; each key may stand once",
-    )
-
-
-def _schema_error(
-    error: ValidationError, lines: Mapping[Location, int], source: str
-) -> PolicyError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    location: Location = tuple(part for part in first["loc"] if part != "[key]")
-    where = ".".join(str(part) for part in location)
-    words = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        words = "is no key that a policy has"
-    elif first["type"] == "missing":
-        words = "is missing"
-    return PolicyError(
-        f"{shown(where)} {words}" if where else words,
-        source=source,
-        line=line_of(lines, location),
-        remedy="See docs/policy.md for what may stand there",
-    )
+            errors.append(error)
+        seen.setdefault(item.service, line)
+    return errors
