@@ -38,7 +38,10 @@ _FAULTS = {
 
 
 class PathBuilder:
-    """OpenSSL's store: its time is set before each use, so use is one at a time.
+    """OpenSSL's store for one moment, made anew when the moment is another.
+
+    A store takes its time once: OpenSSL ignores a second ``set_time`` on it without a word
+    (``X509_VERIFY_PARAM_inherit``), and would go on judging at the first.
 
     Args:
         roots: the trust anchors.
@@ -47,15 +50,10 @@ class PathBuilder:
     """
 
     def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
-        self._store = crypto.X509Store()
-        flags = _FLAGS.X509_STRICT
-        for root in roots:
-            self._store.add_cert(crypto.X509.from_cryptography(root))
-        if lists is not None:
-            for item in lists.lists.values():
-                self._store.add_crl(item.crl)
-            flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
-        self._store.set_flags(flags)
+        self._roots = [crypto.X509.from_cryptography(root) for root in roots]
+        self._lists = lists
+        self._store: crypto.X509Store | None = None
+        self._at: datetime | None = None
         self._lock = threading.Lock()
 
     def build_path(
@@ -78,14 +76,31 @@ class PathBuilder:
                 f"certificate of the chain can't be read by OpenSSL: {shown(error)}",
                 fault=Fault.INVALID,
             ) from None
-        with self._lock:
-            self._store.set_time(at)
-            context = crypto.X509StoreContext(self._store, leaf, others)
-            try:
-                path = context.get_verified_chain()
-            except crypto.X509StoreContextError as error:
-                raise _refusal(error) from None
+        try:
+            path = crypto.X509StoreContext(self._store_at(at), leaf, others).get_verified_chain()
+        except crypto.X509StoreContextError as error:
+            raise _refusal(error) from None
         return tuple(item.to_cryptography() for item in path)
+
+    def _store_at(self, at: datetime) -> crypto.X509Store:
+        """Give the store for a moment; times are whole seconds, so a busy one is made once each."""
+        with self._lock:
+            if self._store is None or self._at != at:
+                self._store, self._at = self._made_store(at), at
+            return self._store
+
+    def _made_store(self, at: datetime) -> crypto.X509Store:
+        store = crypto.X509Store()
+        flags = _FLAGS.X509_STRICT
+        for root in self._roots:
+            store.add_cert(root)
+        if self._lists is not None:
+            for item in self._lists.lists.values():
+                store.add_crl(item.crl)
+            flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
+        store.set_flags(flags)
+        store.set_time(at)
+        return store
 
 
 def _refusal(error: crypto.X509StoreContextError) -> VerificationError:

@@ -108,6 +108,25 @@ def test_the_last_second_counts_and_the_one_after_does_not() -> None:
     refused(Fault.NOT_YET_VALID, GOOD, H.issuing, after=-hour - timedelta(seconds=1))
 
 
+@pytest.mark.parametrize("mode", list(RevocationMode))
+def test_one_verifier_judges_each_time_anew(mode: RevocationMode) -> None:
+    verifier = ChainVerifier(H.bundle, H.lists(), mode=mode)
+
+    def at(minutes: int) -> str:
+        try:
+            verifier.verify(
+                [GOOD, H.issuing],
+                profile=WORKLOAD,
+                purpose=Purpose.CLIENT,
+                at=NOW + timedelta(minutes=minutes),
+            )
+        except VerificationError as error:
+            return str(error.fault)
+        return ""
+
+    assert [at(0), at(61), at(0), at(-61), at(59)] == ["", "EXPIRED", "", "NOT_YET_VALID", ""]
+
+
 def test_a_leaf_signed_by_a_leaf_is_refused() -> None:
     key = generate_key()
     middle = H.leaf("middle", key=key)
