@@ -52,7 +52,9 @@ class Explanation:
             f"{match.pattern} gives the role {match.role} ({self.source}:{match.line})"
             for match in self.matches
         ]
-        said = said or [_no_match(name) for name in self.names] or ["this peer has no name"]
+        if not said:
+            said = ["no name of this peer is listed under any role"]
+            said += [_no_match(name) for name in self.names]
         if not self.decision.allowed:
             said += self._missed()
         else:
@@ -129,8 +131,8 @@ def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:
 
 def _no_match(name: NameTried) -> str:
     if name.counts:
-        return f"{name.text} is listed under no role"
-    return f"{name.text} does not count: its workload is not of the policy's trust domain"
+        return f"tried {name.text}"
+    return f"not tried: {name.text}, for the peer is not of the policy's trust domain"
 
 
 def _printable(method: str) -> str:

@@ -18,7 +18,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _TABLES: Mapping[str, type[BaseModel]] = {"grant": GrantModel, "served_by": ServedByModel}
 _WANTED = {
     "string_type": "a string",
-    "list_type": "an array",
+    "list_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
 }
@@ -27,7 +27,7 @@ _FOUND = {
     bool: "a boolean",
     int: "an integer",
     float: "a float",
-    list: "an array",
+    list: "a list",
     dict: "a table",
 }
 
@@ -47,7 +47,7 @@ def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyErro
     # tomllib names the end of the second value; the keys' own lines tell more.
     if words.startswith("Cannot overwrite") and twice is not None and twice.line <= line:
         return PolicyError(
-            f"{_where(twice.location)} stands again, after line {twice.first}",
+            f"is no TOML: {_where(twice.location)} stands again, after line {twice.first}",
             source=source,
             line=twice.line,
             remedy="Keep one of the two",
@@ -83,14 +83,14 @@ def _words(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
         return f": {cause.error.message}", cause.error.remedy or _REMEDY
     if kind == "extra_forbidden":
         table = _TABLES[str(location[0])] if len(location) > 1 else PolicyModel
-        return ": there is no such key", f"There are {', '.join(table.model_fields)}"
+        return " is no key that a policy has", f"There are {', '.join(table.model_fields)}"
     if kind == "missing":
         return " is missing", "Add it"
     if kind == "too_short":
-        return " is empty", "List at least one, or take it out"
+        return " is empty, and needs at least 1 element", "Name one, or take it out"
     wanted, given = _WANTED[kind], _FOUND.get(type(finding["input"]), "a date or time")
     if location in {("grant",), ("served_by",)}:
-        return f" should be an array of tables, and is {given}", f"Write [[{location[0]}]]"
+        return f" should be a list of tables, and is {given}", f"Write [[{location[0]}]]"
     return f" should be {wanted}, and is {given}", _REMEDY
 
 

@@ -49,26 +49,33 @@ class Twice:
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """What no policy needs; the line is 0 where it is the file's shape as a whole."""
+
+    words: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Lines:
     """The lines of a file's places.
 
     Args:
         found: the 1-based line of each place that was seen.
         twice: the first key that stands twice, if one does.
-        excess: the line and the kind of the first thing that is deeper than ``MOST_DEPTH`` or
-            longer than ``LONGEST_WORD``, if there is one.
+        excess: what is deeper than ``MOST_DEPTH`` or longer than ``LONGEST_WORD``, if anything is.
     """
 
     found: Mapping[Location, int]
     twice: Twice | None
-    excess: tuple[int, str] | None
+    excess: Excess | None
 
     def of(self, location: Location) -> int:
-        """Give the line of a place, or of the nearest place around it; the file begins at 1."""
+        """Give the line of a place, or of the nearest place around it; 0 if there is none."""
         for length in range(len(location), 0, -1):
             if location[:length] in self.found:
                 return self.found[location[:length]]
-        return 1
+        return 0
 
 
 def scan_lines(text: str) -> Lines:
@@ -82,13 +89,15 @@ def scan_lines(text: str) -> Lines:
     for token in _TOKEN.finditer(text):
         kind = str(token.lastgroup)
         if kind == "bare" and token.end() - token.start() > LONGEST_WORD:
-            return scan.lines((number, f"a word of more than {LONGEST_WORD} characters"))
+            long = f"holds a word of more than {LONGEST_WORD} characters"
+            return Lines(scan.found, scan.twice, Excess(long, number))
         if kind != "skip":
             scan.take(kind, token[0], number)
         if scan.depth > MOST_DEPTH:
-            return scan.lines((number, f"what is nested more than {MOST_DEPTH} deep"))
+            deep = f"is nested more than {MOST_DEPTH} deep"
+            return Lines(scan.found, scan.twice, Excess(deep))
         number += token[0].count("\n")
-    return scan.lines(None)
+    return Lines(scan.found, scan.twice, None)
 
 
 @dataclass(slots=True)
@@ -116,9 +125,6 @@ class _Scan:
     @property
     def depth(self) -> int:
         return len(self._table) + len(self._parts) + len(self._open)
-
-    def lines(self, excess: tuple[int, str] | None) -> Lines:
-        return Lines(self.found, self.twice, excess)
 
     def take(self, kind: str, text: str, number: int) -> None:
         if kind == "newline":

@@ -75,7 +75,7 @@ def _parse_dns(text: str) -> DnsPattern:
     rest = name.removeprefix("*.") if any_label else name
     if _STAR in rest:
         raise NameRefusedError(
-            f"name {shown(text)} holds a star that stands for no whole left-most label",
+            f"name {shown(text)} holds a star that is not the whole first label of a DNS name",
             remedy="Write it like dns:*.shop.internal: one star, for the first label alone",
         )
     return DnsPattern(DnsName.parse(rest), any_label)
@@ -96,7 +96,8 @@ def _parse_spiffe(text: str) -> SpiffePattern:
     segments = path.split("/") if slash else []
     if _STAR in authority or any(_STAR in item and item != _STAR for item in segments):
         raise NameRefusedError(
-            f"name {shown(text)} holds a star that stands for no whole path segment",
+            f"name {shown(text)} holds a star that is no whole path segment (a trust domain takes "
+            "no star at all)",
             remedy="Write it like spiffe://shop.internal/*/orders: one star for one segment",
         )
     plain = [_STAND_IN if segment == _STAR else segment for segment in segments]

@@ -15,7 +15,7 @@ from pki.authz.faults import schema_error, syntax_error
 from pki.authz.lines import Lines, Location, scan_lines
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
-from pki.authz.schema import PolicyModel, parse_grace
+from pki.authz.schema import PolicyModel, parse_duration
 from pki.errors import PolicyError, shown
 from pki.identity import TrustDomain
 
@@ -77,9 +77,11 @@ def _line_at(data: bytes, position: int) -> int:
 
 def _document(text: str, lines: Lines, source: str) -> dict[str, object]:
     if lines.excess is not None:
-        line, kind = lines.excess
         raise PolicyError(
-            f"holds {kind}", source=source, line=line, remedy="No policy needs it: take it out"
+            lines.excess.words,
+            source=source,
+            line=lines.excess.line,
+            remedy="No policy needs it: take it out",
         )
     try:
         return tomllib.loads(text)
@@ -111,8 +113,8 @@ def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
         roles,
         grants,
         served_by,
-        parse_grace(model.policy_grace),
-        parse_grace(model.revocation_grace),
+        parse_duration(model.policy_grace),
+        parse_duration(model.revocation_grace),
     )
 
 

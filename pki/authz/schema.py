@@ -13,9 +13,9 @@ from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_s
 from pki.errors import InputError, shown
 from pki.identity import TrustDomain
 
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGEST_GRACE = timedelta(days=365)
+_DURATION = re.compile(r"(\d{1,10})(s|m|h|d)", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=36525)  # added to a date, it stays one
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}", re.ASCII)  # RFC 6749 §3.3
 
@@ -31,22 +31,10 @@ def parse_duration(text: str) -> timedelta:
         raise InputError(
             f"{shown(text)} is no duration", remedy="Write a whole number and s, m, h or d: 30s"
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def parse_grace(text: str) -> timedelta:
-    """Parse a duration of at most a year: more than that is no grace, and times have an end.
-
-    Raises:
-        InputError: if it is none, or longer.
-    """
-    grace = parse_duration(text)
-    if grace > _LONGEST_GRACE:
-        raise InputError(
-            f"a grace of {shown(text)} is longer than {_LONGEST_GRACE.days}d",
-            remedy="Write hours or days, and the fewer the better",
-        )
-    return grace
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise InputError(f"duration {shown(text)} is too long", remedy="100 years are the most")
+    return timedelta(seconds=seconds)
 
 
 def parse_role(text: str) -> str:
@@ -57,7 +45,7 @@ def parse_role(text: str) -> str:
     """
     if not _ROLE.fullmatch(text):
         raise InputError(
-            f"role {shown(text)} is not made of 1 to 64 of a-z, 0-9, _ and -, a letter first",
+            f"role {shown(text)} does not match the pattern {_ROLE.pattern}",
             remedy="Name it like order-desk",
         )
     return text
@@ -71,8 +59,8 @@ def parse_scope(text: str) -> str:
     """
     if not _SCOPE.fullmatch(text):
         raise InputError(
-            f"scope {shown(text)} is not made of 1 to 128 printable ASCII characters without "
-            "space, double quote and backslash (RFC 6749 section 3.3)",
+            f"scope {shown(text)} does not match the pattern of RFC 6749 section 3.3: 1 to 128 "
+            "printable ASCII characters without space, double quote and backslash",
             remedy="Name it like orders:write",
         )
     return text
@@ -102,7 +90,7 @@ NameText = Annotated[str, _checked_by(parse_name_pattern)]
 MethodText = Annotated[str, _checked_by(parse_method_pattern)]
 ServiceText = Annotated[str, _checked_by(parse_service)]
 Scope = Annotated[str, _checked_by(parse_scope)]
-Grace = Annotated[str, _checked_by(parse_grace)]
+Duration = Annotated[str, _checked_by(parse_duration)]
 
 
 class _Strict(BaseModel):
@@ -131,5 +119,5 @@ class PolicyModel(_Strict):
     roles: dict[Role, Annotated[list[NameText], Field(min_length=1)]]
     grant: list[GrantModel] = []
     served_by: list[ServedByModel] = []
-    policy_grace: Grace = "0s"
-    revocation_grace: Grace = "0s"
+    policy_grace: Duration = "0s"
+    revocation_grace: Duration = "0s"

@@ -43,8 +43,7 @@ def refused(text: str | bytes) -> PolicyError:
     error = caught.value
     assert error.source == "shop.toml"
     assert error.remedy
-    assert error.line >= 1
-    assert str(error).startswith(f"shop.toml:{error.line}: ")
+    assert str(error).startswith(f"shop.toml:{error.line}: " if error.line else "shop.toml: ")
     return error
 
 
@@ -106,7 +105,7 @@ def test_a_duration_is_a_whole_number_and_a_unit(text: str, wanted: int) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5", "s", "-1s", "1.5h", "5 m", "5M", "1w", "\uff15s", "1h30m", "30s\\n", "1" * 10 + "s"],
+    ["", "5", "s", "-1s", "1.5h", "5 m", "5M", "1w", "\uff15s", "1h30m", "30s\\n", "1" * 11 + "s"],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     error = refused(f'trust_domain = "a"\nrevocation_grace = "{text}"\n[roles]\n')
@@ -114,18 +113,18 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     assert "is no duration" in str(error)
 
 
-@pytest.mark.parametrize("text", ["366d", "8761h", "999999999d"])
-def test_a_grace_of_more_than_a_year_is_refused(text: str) -> None:
-    error = refused(f'policy_grace = "365d"\nrevocation_grace = "{text}"\n{HEAD}')
+@pytest.mark.parametrize("text", ["36526d", "9999999999d"])
+def test_a_duration_beyond_all_reason_is_refused(text: str) -> None:
+    error = refused(f'policy_grace = "36525d"\nrevocation_grace = "{text}"\n{HEAD}')
     assert error.line == 2
-    assert "is longer than 365d" in str(error)
+    assert "is too long" in str(error)
 
 
 @pytest.mark.parametrize("key", ["colour", '"grants"', "Roles", '"\\u001b[31m"', "grant_"])
 def test_an_unknown_key_is_refused(key: str) -> None:
     error = refused(f"{key} = 1\n{HEAD}")
     assert error.line == 1
-    assert "there is no such key" in str(error)
+    assert "is no key that a policy has" in str(error)
     assert "trust_domain, roles, grant" in error.remedy
     assert "\x1b" not in str(error)
 
@@ -141,7 +140,7 @@ def test_an_unknown_key_is_refused(key: str) -> None:
 def test_an_unknown_key_in_a_table_is_refused_with_the_known_ones(table: str, known: str) -> None:
     error = refused(HEAD + table)
     assert error.line == 7
-    assert "there is no such key" in str(error)
+    assert "is no key that a policy has" in str(error)
     assert error.remedy == f"There are {known}"
 
 
@@ -206,7 +205,7 @@ def test_a_role_with_a_bad_name_is_refused(role: str) -> None:
     ):
         error = refused(text)
         assert error.line == text.count("\n")
-        assert "is not made of 1 to 64 of a-z" in str(error)
+        assert "does not match the pattern" in str(error)
         assert str(error).isascii()
 
 
@@ -221,11 +220,11 @@ def test_a_role_with_a_good_name_is_read(role: str) -> None:
     [
         (HEAD + "other = []\n", 4, "roles.other is empty"),
         (HEAD + '[[grant]]\nrole = "admin"\nmethods = []\n', 6, "grant.methods is empty"),
-        ("[roles]\n", 1, "trust_domain is missing"),
-        ('trust_domain = "a"\n', 1, "roles is missing"),
+        ("[roles]\n", 0, "trust_domain is missing"),
+        ('trust_domain = "a"\n', 0, "roles is missing"),
         (HEAD + '[[grant]]\nrole = "admin"\n', 4, "grant.methods is missing"),
         (HEAD + '\n[[served_by]]\nrole = "admin"\n', 5, "served_by.service is missing"),
-        ("", 1, "trust_domain is missing"),
+        ("", 0, "trust_domain is missing"),
     ],
 )
 def test_what_is_empty_or_missing_is_refused(text: str, line: int, words: str) -> None:
@@ -238,16 +237,16 @@ def test_what_is_empty_or_missing_is_refused(text: str, line: int, words: str) -
     ("text", "line", "words"),
     [
         ('trust_domain = 7\nroles.a = ["dns:a.b"]\n', 1, "trust_domain should be a string"),
-        ('trust_domain = "a"\nroles = []\n', 2, "roles should be a table, and is an array"),
-        ('trust_domain = "a"\n[roles]\na = "dns:a.b"\n', 3, "should be an array, and is a string"),
+        ('trust_domain = "a"\nroles = []\n', 2, "roles should be a table, and is a list"),
+        ('trust_domain = "a"\n[roles]\na = "dns:a.b"\n', 3, "should be a list, and is a string"),
         ('trust_domain = "a"\n[roles]\na = [\n"dns:a.b",\n7]\n', 5, "a string, and is an integer"),
-        ('trust_domain = "a"\n[roles]\n[roles.a]\nb = 1\n', 3, "an array, and is a table"),
+        ('trust_domain = "a"\n[roles]\n[roles.a]\nb = 1\n', 3, "a list, and is a table"),
         (f"policy_grace = 30\n{HEAD}", 1, "should be a string, and is an integer"),
         (f"policy_grace = 07:32:00\n{HEAD}", 1, "should be a string, and is a date or time"),
         (f"policy_grace = 1.5\n{HEAD}", 1, "should be a string, and is a float"),
         (f"policy_grace = 0x{'f' * 1000}\n{HEAD}", 1, "should be a string, and is an integer"),
         (HEAD + '[[grant]]\nrole = true\nmethods = ["/a.B/*"]\n', 5, "a string, and is a boolean"),
-        (HEAD + '[grant]\nrole = "admin"\n', 4, "should be an array of tables, and is a table"),
+        (HEAD + '[grant]\nrole = "admin"\n', 4, "should be a list of tables, and is a table"),
         (f"grant = [1]\n{HEAD}", 1, "grant should be a table, and is an integer"),
     ],
 )  # fmt: skip
@@ -431,29 +430,31 @@ def test_as_many_bytes_as_allowed_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        "[" * 100_000,
-        "[" * 40 + "]" * 40,
-        "{a=" * 5000 + "1" + "}" * 5000,
-        "9" * 5000,
-        "-" + "1_0" * 5000,
-        "0x" + "f" * 5000,
-        ".".join("1" * 3000),
-    ],
+    "value", ["9" * 5000, "-" + "1_0" * 5000, "0x" + "f" * 5000, "1." + "1" * 5000]
 )
-def test_what_no_policy_needs_is_refused_before_it_costs_anything(value: str) -> None:
+def test_a_number_of_endless_digits_is_refused(value: str) -> None:
     error = refused(f"# a comment\nx = {value}\n{HEAD}")
     assert error.line == 2
-    assert "No policy needs it" in error.remedy or "is no TOML" in str(error)
+    assert "holds a word of more than 1024 characters" in str(error)
 
 
-@pytest.mark.parametrize("key", [".".join(["a"] * 200_000), "a" * 100_000])
-def test_a_key_that_no_policy_needs_is_refused_too(key: str) -> None:
-    for text in (f"{HEAD}{key} = 1\n", f"{HEAD}[{key}]\n"):
-        error = refused(text)
-        assert error.line == 4
-        assert "No policy needs it" in error.remedy
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 100_000,
+        "x = " + "[" * 40 + "]" * 40,
+        "x = " + "{a=" * 5000 + "1" + "}" * 5000,
+        ".".join(["a"] * 200_000) + " = 1",
+        "[" + ".".join(["a"] * 200_000) + "]",
+    ],
+)
+def test_what_is_nested_without_end_is_refused_at_once(text: str) -> None:
+    assert "is nested more than 32 deep" in str(refused(f"{HEAD}{text}\n"))
+
+
+def test_a_key_without_end_is_refused() -> None:
+    assert refused(f"{HEAD}{'a' * 100_000} = 1\n").line == 4
+    assert len(str(refused(f'{HEAD}"{"a" * 100_000}" = ["dns:a.b"]\n'))) < 1000
 
 
 def test_a_line_of_blanks_costs_no_more_than_its_length() -> None:
