@@ -62,10 +62,11 @@ class Hierarchy:
     limits: NameLimits | None = None
     root_key: PrivateKey = field(default_factory=generate_key)
     issuing_key: PrivateKey = field(default_factory=generate_key)
+    times: Validity = YEAR
 
     def __post_init__(self) -> None:
         self.root = RootProfile.build(
-            self.trust_domain, self.root_key, subject=name(f"root {id(self)}"), validity=YEAR
+            self.trust_domain, self.root_key, subject=name(f"root {id(self)}"), validity=self.times
         )
         self.issuing = IssuingProfile.build(
             self.limits or NameLimits(self.trust_domain),
@@ -73,7 +74,7 @@ class Hierarchy:
             subject=name(f"issuing {id(self)}"),
             issuer=self.root,
             issuer_key=self.root_key,
-            validity=YEAR,
+            validity=self.times,
         )
         self.bundle = TrustBundle.of_roots([self.root])
         self.key = generate_key()
