@@ -143,7 +143,7 @@ def slow_names(pattern: str, method: str) -> bool:
 
 
 @given(policies(), CALLERS, CALLED)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_a_policy_allows_exactly_what_a_grant_names(
     written: Written, caller: Caller, method: str
 ) -> None:
@@ -164,7 +164,7 @@ def test_a_policy_allows_exactly_what_a_grant_names(
 
 
 @given(policies(), CALLERS, st.one_of(SERVICES, st.text(max_size=8)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_server_may_answer_exactly_what_its_role_serves(
     written: Written, caller: Caller, service: str
 ) -> None:
@@ -179,7 +179,7 @@ def essence(decision: Decision) -> tuple[bool, Reason, tuple[str, ...], frozense
 
 
 @given(st.data(), policies(), CALLERS, CALLED)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_order_decides_anything(
     data: st.DataObject, written: Written, caller: Caller, method: str
 ) -> None:
@@ -225,7 +225,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), spoilt()))
 @example(b"x = " + b"9" * 5000)
 @example(b"x = " + b"[" * 5000)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_whatever_the_bytes_are_a_policy_or_a_policy_error_comes_of_them(data: bytes) -> None:
     try:
         found: Policy | PolicyError = read_policy(data, source="p.toml")
@@ -308,7 +308,7 @@ VALUES = st.recursive(
 
 
 @given(st.data(), st.dictionaries(KEYS, VALUES, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_each_value_has_its_own_line_in_every_form_of_toml(
     data: st.DataObject, document: dict[str, Any]
 ) -> None:
