@@ -108,7 +108,7 @@ class Stage:
         for caller, (what, cause) in HANDSHAKES.items():
             told_before = log.stat().st_size
             answer = await self._ask(caller, "orders", method)
-            told = await asyncio.to_thread(_read_from, log, told_before)
+            told = await _told(log, told_before, cause)
             refused = answer["reason"] == "UNAVAILABLE" and cause in told
             got = cause if refused else f"{answer['reason']} {told}"
             rows.append(Row(caller, "orders", what, "none", cause, got, answer["words"]))
@@ -246,6 +246,17 @@ def served_serial(address: str, credential: Path) -> str:
     if der is None:
         raise RuntimeError(f"{address} showed no certificate")
     return f"{read_certificate(der).serial_number:x}"
+
+
+async def _told(log: Path, offset: int, cause: str) -> str:
+    """Read what a log says from an offset on; the server may write it after the caller is told."""
+    told = ""
+    for _ in range(60):
+        told = await asyncio.to_thread(_read_from, log, offset)
+        if cause in told:
+            break
+        await asyncio.sleep(0.05)
+    return told
 
 
 def _read_from(path: Path, offset: int) -> str:
