@@ -1,4 +1,4 @@
-"""What several tests build on: a clock that is moved by hand, a CA on it, and chains made by hand."""
+"""What several tests build on: a clock moved by hand, a CA on it, and chains made by hand."""
 
 from __future__ import annotations
 

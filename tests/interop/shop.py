@@ -230,7 +230,8 @@ def get_stock(channel: grpc.Channel, **how: Any) -> int:
 def reason(error: grpc.RpcError) -> str:
     """Give the reason of a refusal: that of its one ErrorInfo, or the bare code."""
     assert isinstance(error, grpc.RpcError)
-    for key, value in error.trailing_metadata() or ():
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
         if key == "grpc-status-details-bin":
             assert isinstance(value, bytes)
             status = status_pb2.Status.FromString(value)

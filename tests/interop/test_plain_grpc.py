@@ -1,4 +1,4 @@
-"""Bare grpcio, OpenSSL and plain sockets on the other side, with the files of a credential alone."""
+"""Bare grpcio, OpenSSL and plain sockets on the other side, with a credential's files alone."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ def test_plaintext_and_old_tls_are_refused_and_others_are_served(shop: Shop, tar
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.minimum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection((host, int(port)), timeout=SECONDS) as plain:
         with pytest.raises(OSError, match=r".*"):

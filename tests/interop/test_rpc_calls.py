@@ -151,7 +151,7 @@ def test_unknown_methods_are_answered_as_refused_to_a_peer_without_a_grant(
 ) -> None:
     with shop.workload("reader", policy=None) as reader:
         with reader.sync_channel(targets[kind], peer="server") as channel:
-            call = channel.unary_unary(path)
+            call: Any = channel.unary_unary(path)
             assert refused(lambda: call(b"", timeout=SECONDS)) == "METHOD_NOT_GRANTED"
 
 
@@ -161,7 +161,7 @@ def test_unknown_methods_are_unimplemented_to_a_peer_with_a_grant(
 ) -> None:
     with shop.workload("caller", policy=None) as me:
         with me.sync_channel(targets[kind], peer="server") as channel:
-            call = channel.unary_unary("/shop.v1.Unknown/Anything")
+            call: Any = channel.unary_unary("/shop.v1.Unknown/Anything")
             assert refused(lambda: call(b"", timeout=SECONDS)) == "UNIMPLEMENTED"
 
 
@@ -261,7 +261,7 @@ def test_a_server_without_the_role_is_not_called_at_all(shop: Shop, caller: pki.
             with pytest.raises(grpc.RpcError) as caught:
                 call()
             assert reason(caught.value) == "SERVER_ROLE_MISSING"
-            assert caught.value.initial_metadata() == ()
+            assert caught.value.initial_metadata() == ()  # type: ignore[attr-defined]
             assert "stranger" in (caught.value.details() or "")
 
 

@@ -1,4 +1,4 @@
-"""What changes under running servers: revocation, expiry, trust, policy and the server's own leaf."""
+"""What changes under running servers: revocation, expiry, trust, policy, their own leaf."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ POLICY = ROOT / "services" / "policy.toml"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path) -> Path:
     with Authority.create(tmp_path / "ca", "shop.internal") as ca:
         for name in ("inventory", "payments", "orders", "audit"):
             ca.issue(name).save(tmp_path / name)
-    yield tmp_path
+    return tmp_path
 
 
 def start(home: Path, name: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
@@ -116,6 +116,7 @@ def test_a_second_sigterm_ends_at_once(home: Path, name: str) -> None:
         me.sync_channel(target, peer="inventory") as channel,
         orders.sync_channel(target, peer="payments") as settling,
     ):
+        held: Iterator[object]
         if name == "inventory":
             stub = inventory_pb2_grpc.InventoryStub(channel)
             held = stub.WatchStock(inventory_pb2.WatchStockRequest(sku="tea"))

@@ -214,7 +214,7 @@ def test_check_says_yes_when_lists_or_time_ask_for_it(ca: Path, capsys: Capture)
     assert "lists are not the newest" in out
     assert said(capsys, "renew", "certs/orders")[0] == 0
     assert said(capsys, "renew", "certs/orders", "--check")[0] == 1
-    with Authority.open(ca, clock=lambda: system_clock()) as authority:
+    with Authority.open(ca, clock=system_clock) as authority:
         authority.issue("late").save("certs/late")
     Path("certs/late/crl.pem").unlink()
     assert said(capsys, "renew", "certs/late", "--check")[0] == 0

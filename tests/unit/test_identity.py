@@ -92,8 +92,11 @@ def test_names_that_only_resemble_them_are_not(path: str) -> None:
         "1.2.3.0x",
         "::1",
         "a.1",
-    ]
-    + ["ä.b", "a" * 64, ".".join(["a" * 60] * 5), "a.b."],
+        "ä.b",
+        "a" * 64,
+        ".".join(["a" * 60] * 5),
+        "a.b.",
+    ],
 )
 def test_what_is_no_dns_name_is_refused(text: str) -> None:
     if text == "1.2.3.0x":

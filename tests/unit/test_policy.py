@@ -241,7 +241,7 @@ def test_a_policy_of_50_mb_is_refused_before_it_is_read() -> None:
     assert MAX_POLICY_BYTES < 50_000_000
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "1.5h", "5 s", "5w", "٥s"])
+@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "1.5h", "5 s", "5w", "\u0665s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_duration(text)

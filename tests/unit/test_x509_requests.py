@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID
 
 from pki.errors import InputError
@@ -137,7 +137,7 @@ def test_a_challenge_password_is_refused() -> None:
         x509.CertificateSigningRequestBuilder()
         .subject_name(name("x"))
         .add_attribute(AttributeOID.CHALLENGE_PASSWORD, b"secret")
-        .sign(KEY, hashes.SHA256())  # type: ignore[arg-type]
+        .sign(KEY, hashes.SHA256())
     )
     with pytest.raises(InputError, match="attribute"):
         read_request(pem(made))

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from pki.errors import CertificateError, InputError
 from pki.keys import KeyType, generate_key
-from pki.x509 import Fault, Purpose, RevocationList, RevocationLists, RevocationMode
+from pki.x509 import WORKLOAD, Fault, Purpose, RevocationList, RevocationLists, RevocationMode
 from pki.x509.profiles.building import authority_key_identifier
 from pki.x509.readers import read_certificate, read_chain, read_revocation_lists, to_pem
 from pki.x509.revocation import RevokedEntry
 from pki.x509.verify import ChainVerifier
-from tests.support import NOW, WORKLOAD, Extension, Hierarchy
+from tests.support import NOW, Extension, Hierarchy
 
 H = Hierarchy()
 GOOD = H.list_of(H.issuing, H.issuing_key)
@@ -23,11 +23,7 @@ NUMBER: Extension = (x509.CRLNumber(1), False)
 AKI: Extension = (authority_key_identifier(H.issuing), False)
 
 
-def crl(
-    *extensions: Extension,
-    entry: Extension | None = None,
-    algorithm: hashes.HashAlgorithm | None = None,
-) -> x509.CertificateRevocationList:
+def crl(*extensions: Extension, entry: Extension | None = None) -> x509.CertificateRevocationList:
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(H.issuing.subject)
@@ -39,7 +35,7 @@ def crl(
     if entry:
         revoked = x509.RevokedCertificateBuilder().serial_number(5).revocation_date(NOW)
         builder = builder.add_revoked_certificate(revoked.add_extension(*entry).build())
-    return builder.sign(H.issuing_key, algorithm or hashes.SHA256())  # type: ignore[arg-type]
+    return builder.sign(H.issuing_key, hashes.SHA256())
 
 
 def test_the_list_that_the_bad_ones_differ_from_is_good() -> None:
@@ -172,9 +168,7 @@ def test_a_list_of_100_000_entries_is_read_and_counts() -> None:
         list(builder._extensions),
         entries,
     )
-    der = builder.sign(H.issuing_key, hashes.SHA256()).public_bytes(  # type: ignore[arg-type]
-        serialization.Encoding.DER
-    )
+    der = builder.sign(H.issuing_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     lists = RevocationLists.of([RevocationList.of(read_revocation_lists(der)[0])])
     lists, _ = lists.followed_by(RevocationLists.of([H.list_of(H.root, H.root_key)]))
     verifier = ChainVerifier(H.bundle, lists, mode=RevocationMode.REQUIRED)
