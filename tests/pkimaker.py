@@ -41,6 +41,12 @@ def raw_extension(kind: type[x509.ExtensionType], value: bytes) -> x509.Unrecogn
     return x509.UnrecognizedExtension(kind.oid, value)
 
 
+# Subject alternative names with an x400Address, for which the library has an error of its own
+# kind, and names that are cut short.
+X400_NAMES = raw_extension(x509.SubjectAlternativeName, bytes.fromhex("3004a3023000"))
+CUT_NAMES = raw_extension(x509.SubjectAlternativeName, b"\x01\x02\x03")
+
+
 def certificate(
     subject: x509.Name,
     key: PrivateKey,
