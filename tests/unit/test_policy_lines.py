@@ -109,6 +109,13 @@ def test_strings_over_several_lines_are_passed_over(string: str) -> None:
     assert line(text, "t", "k") == text.count("\n")
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_quotes_right_before_the_end_of_a_long_string_belong_to_it(quote: str, more: int) -> None:
+    string = quote * 3 + "x" + quote * (3 + more)
+    assert line(f"a = [{string}, 'y', [],\n1]\nb = 2\n", "a", 3) == 2
+
+
 @pytest.mark.parametrize("string", ['"#"', "'#'", '"\\""', '"[["', "'='", '"a = \\\\"', "''", '""'])
 def test_strings_in_one_line_are_passed_over(string: str) -> None:
     assert line(f"a = [{string}] # '\nb = {string}\nc = 1\n", "c") == 3
