@@ -242,3 +242,15 @@ def functions_called_to_decide(size: int) -> int:
 
 def test_a_decision_takes_the_same_steps_however_large_the_policy_is() -> None:
     assert functions_called_to_decide(1000) == functions_called_to_decide(10)
+
+
+def test_two_grants_of_one_method_to_one_role_give_the_scopes_of_both() -> None:
+    one = '[[grant]]\nrole = "a"\nmethods = ["/s.S/{0}"]\nscopes = ["one"]\n'
+    other = '[[grant]]\nrole = "a"\nmethods = ["/s.S/{0}"]\nscopes = ["other"]\n'
+    head = 'trust_domain = "shop.internal"\n[roles]\na = ["spiffe://shop.internal/audit"]\n'
+    for pattern in ("*", "Get"):
+        for text in (one + other, other + one):
+            policy = read_policy((head + text.format(pattern)).encode())
+            decision = policy.decide(AUDIT, "/s.S/Get")
+            assert decision.scopes == {"one", "other"}
+            assert decision.line == 4
