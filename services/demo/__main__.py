@@ -63,6 +63,7 @@ async def play(home: Path, say: Console) -> list[Row]:
             say.print("[dim]3/4[/] calling ...")
             stage = Stage(fleet, policy, authority, home)
             rows = [await stage.play(scene) for scene in CALLS]
+            rows += await stage.play_health()
             rows += await stage.play_handshakes()
             rows += await stage.play_renewal()
             rows += await stage.play_revocation()
@@ -102,7 +103,7 @@ def main() -> int:
     wrong = sum(not row.as_expected for row in rows)
     seconds = time.monotonic() - began
     say.print(
-        f"{len(rows)} calls, {len(rows) - wrong} as the policy says, {wrong} otherwise; "
+        f"{len(rows)} rows, {len(rows) - wrong} as the policy says, {wrong} otherwise; "
         f"{seconds:.1f} s. Certificates and each service's decision log: {home}",
         highlight=False,
         soft_wrap=True,

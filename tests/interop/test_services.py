@@ -67,7 +67,7 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"25 calls, 25 as the policy says, 0 otherwise", done.stdout)
+    assert re.search(r"29 rows, 29 as the policy says, 0 otherwise", done.stdout)
     for word in ("CERTIFICATE_REVOKED", "NO_ROLE", "SERVER_ROLE_MISSING", "METHOD_NOT_GRANTED"):
         assert word in done.stdout
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
