@@ -102,10 +102,17 @@ class RevocationList:
             raise CertificateError("revocation list has no number within 20 octets (section 5.2.3)")
         if crl.next_update_utc is None:
             raise CertificateError("revocation list has no next update (section 5.1.2.5)")
+        issuer = IssuerId.of(crl)
+        if not issuer.key_id:
+            # It would meet no certificate, and what it revokes would go unseen.
+            raise CertificateError(
+                "revocation list does not name its issuer's key (section 5.2.1)",
+                remedy="With openssl ca, set crl_extensions with authorityKeyIdentifier=keyid",
+            )
         serials = _serials(crl)
         check_openssl_reads(crl, "revocation list")
         return cls(
-            IssuerId.of(crl),
+            issuer,
             number.value.crl_number,
             crl.last_update_utc,
             crl.next_update_utc,
