@@ -15,6 +15,7 @@ from pki.errors import PkiError
 from pki.files import load_credential
 from pki.files.writer import finish_key
 from pki.identity import DnsName, TrustDomain
+from pki.keys import KeyType
 from pki.x509 import WORKLOAD, ChainVerifier, Purpose, RevocationLists
 
 WORK = """
@@ -110,6 +111,41 @@ def test_a_set_up_killed_at_any_moment_is_finished_or_made_anew(tmp_path: Path) 
             if len(ca.issuers()) < 2:
                 ca.rotate()
             ca.issue("orders")
+
+
+def test_a_disk_that_takes_no_more_leaves_the_old_credential_in_use(tmp_path: Path) -> None:
+    with Authority.create(tmp_path / "ca", "shop.internal") as ca:
+        first = ca.issue("orders")
+        first.save(tmp_path / "orders")
+        ca.issue("orders", key_type=KeyType.RSA_4096).save(tmp_path / "second")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "orders").iterdir()}
+    # A limit on the size of files fails a write half-way, as a full disk does.
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from pki.errors import StateError\n"
+        "from pki.files import load_credential, save_credential\n"
+        "new = load_credential(Path(sys.argv[1])).credential\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))\n"
+        "try: save_credential(new, Path(sys.argv[2]))\n"
+        "except StateError: sys.exit(7)\n"
+    )
+    for limit in (10, 2000, 2800):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                script,
+                str(tmp_path / "second"),
+                str(tmp_path / "orders"),
+                str(limit),
+            ],
+            check=False,
+        )
+        assert done.returncode == 7
+        assert load_credential(tmp_path / "orders").credential.chain == first.chain
+        left = {path.name: path.read_bytes() for path in (tmp_path / "orders").iterdir()}
+        assert {name: left[name] for name in before} == before
 
 
 def test_two_processes_at_once_share_one_ledger(tmp_path: Path) -> None:

@@ -196,8 +196,8 @@ def test_connections_that_never_finish_their_handshake_hinder_nobody(
             item.close()
 
 
-def test_a_resumed_session_is_judged_like_any_other(shop: Shop, target: str) -> None:
-    folder = shop.directory("caller")
+def session_is_resumed(target: str, folder: Path) -> bool:
+    """Connect twice with one session, and tell whether the server took it up."""
     context = ssl.create_default_context(cafile=str(folder / "bundle.pem"))
     context.check_hostname = False
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
@@ -213,8 +213,20 @@ def test_a_resumed_session_is_judged_like_any_other(shop: Shop, target: str) -> 
             return secured.session, bool(secured.session_reused)
 
     session, _ = connect(None)
-    _, reused = connect(session)
-    assert not reused
+    return connect(session)[1]
+
+
+def test_no_session_is_resumed_whatever_its_certificate_has_become(shop: Shop, target: str) -> None:
+    folder = shop.directory("caller")
+    assert not session_is_resumed(target, folder)
+    bundle, key, chain = files(shop.directory("server"))
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        twin = grpc.server(pool)
+        credentials = grpc.ssl_server_credentials([(key, chain)], bundle, True)
+        port = twin.add_secure_port("127.0.0.1:0", credentials)
+        twin.start()
+        assert session_is_resumed(f"127.0.0.1:{port}", folder), "the twin shows what to look for"
+        twin.stop(None).wait()
 
 
 # Leaves of our own CA, made by misusing its key: gRPC takes them, the check at receipt does not
