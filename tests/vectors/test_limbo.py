@@ -138,3 +138,13 @@ def test_a_chain_is_judged_as_x509_limbo_says(case: dict[str, Any]) -> None:
         assert REFUSED_BY_US[name] in refused, f"{name}: {refused or 'accepted now'}"
     else:
         assert not refused, f"{name}: {refused}"
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason=f"x509-limbo is not at {VECTORS}")
+def test_the_lists_name_cases_that_there_are_on_the_side_where_they_belong() -> None:
+    found = json.loads(lzma.decompress(VECTORS.read_bytes()))["testcases"]
+    good = {case["id"] for case in found if case["expected_result"] == "SUCCESS"}
+    bad = {case["id"] for case in found if case["expected_result"] == "FAILURE"}
+    assert set(REFUSED_BY_US) <= good
+    assert bad >= ACCEPTED_BY_US
+    assert len(good | bad) == len(found) >= 200

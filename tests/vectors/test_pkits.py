@@ -181,3 +181,38 @@ def test_a_path_is_judged_as_pkits_says(name: str) -> None:
         assert REFUSED_BY_US[name] in refused
     else:
         assert not refused
+
+
+def test_the_list_names_good_paths_that_there_are() -> None:
+    assert set(REFUSED_BY_US) <= {name for name in cases() if name.startswith("Valid")}
+    assert len(cases()) >= 160
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("InvalidCASignatureTest2EE", "signature failure"),
+        ("InvalidEESignatureTest3EE", "signature failure"),
+        ("InvalidCAnotBeforeDateTest1EE", "not yet valid"),
+        ("InvalidEEnotAfterDateTest6EE", "expired"),
+        ("Invalidpre2000UTCEEnotAfterDateTest7EE", "expired"),
+        ("InvalidNameChainingOrderTest2EE", "unable to get local issuer"),
+        ("InvalidMissingCRLTest1EE", "unable to get certificate CRL"),
+        ("InvalidRevokedCATest2EE", "depth 1: certificate revoked"),
+        ("InvalidRevokedEETest3EE", "leaf: certificate revoked"),
+        ("InvalidBadCRLSignatureTest4EE", "CRL signature failure"),
+        ("InvalidWrongCRLTest6EE", "side by side"),
+        ("InvalidOldCRLnextUpdateTest11EE", "CRL has expired"),
+        ("InvalidLongSerialNumberTest18EE", "certificate revoked"),
+        ("InvalidcAFalseTest2EE", "invalid CA certificate"),
+        ("InvalidpathLenConstraintTest6EE", "path length"),
+        ("InvalidkeyUsageCriticalkeyCertSignFalseTest1EE", "invalid CA certificate"),
+        ("InvalidkeyUsageNotCriticalcRLSignFalseTest5EE", "CRL signing"),
+        ("InvalidDNnameConstraintsTest2EE", "permitted subtree"),
+        ("InvalidDNSnameConstraintsTest38EE", "permitted subtree"),
+        ("InvalidURInameConstraintsTest37EE", "excluded subtree"),
+        ("InvalidUnknownCriticalCertificateExtensionTest2EE", "unhandled critical extension"),
+    ],
+)
+def test_a_bad_path_is_refused_for_its_own_fault(name: str, words: str) -> None:
+    assert words in verdict(name)
