@@ -20,7 +20,7 @@ from pki.cli.state import (
     parse_layout,
     parse_lifetime,
 )
-from pki.errors import CredentialError, PkiError, StateError
+from pki.errors import CredentialError, InputError, PkiError, StateError
 from pki.files import (
     Layout,
     LoadedCredential,
@@ -71,7 +71,7 @@ def issue(
             else SpiffeId.of_path(authority.trust_domain, name)
         )
         folder = out or directory / workload.path
-        _refuse_other_identity(folder, workload)
+        _refuse_other_credential(folder, workload, used)
         if csr is None:
             issued = authority.issue(
                 name,
@@ -211,13 +211,17 @@ def _read_request(path: Path) -> bytes:
         raise StateError(f"request {path} is not there") from None
 
 
-def _refuse_other_identity(folder: Path, workload: SpiffeId) -> None:
-    """Never write one workload's credential over another's."""
-    if not folder.exists():
-        return
+def _refuse_other_credential(folder: Path, workload: SpiffeId, layout: Layout) -> None:
+    """Never write one workload's credential over another's, nor two layouts side by side."""
     try:
+        if (there := detect_layout(folder)) is not layout:
+            raise StateError(
+                f"{folder} holds a credential in the layout {there.name}",
+                remedy=f"Issue with --layout {there.name}, or choose another folder with --out",
+            )
         held = load_credential(folder).credential.spiffe_id
-    except PkiError:
+    except (CredentialError, InputError):
+        # There is none, or none that works: nothing is lost.
         return
     if held is not None and held != workload:
         raise CredentialError(

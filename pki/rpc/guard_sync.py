@@ -54,22 +54,27 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
 
     def answer(request: Any, context: Any) -> Any:
         token = CURRENT_PEER.set(admit(gate, method, context))
-        number = _watch(gate, method, context) if handler.request_streaming else None
+        watched = _Watched(gate, method, context) if handler.request_streaming else None
         try:
-            return inner(request, context)
+            result = inner(request, context)
+            if watched is not None:
+                watched.stop_if_ended()
+            return result
         finally:
             CURRENT_PEER.reset(token)
-            if number is not None:
-                gate.streams.discard(number)
+            if watched is not None:
+                watched.discard()
 
     def stream(request: Any, context: Any) -> Iterator[Any]:
         token = CURRENT_PEER.set(admit(gate, method, context))
-        number = _watch(gate, method, context)
+        watched = _Watched(gate, method, context)
         try:
-            yield from inner(request, context)
+            for item in inner(request, context):
+                watched.stop_if_ended()
+                yield item
         finally:
             CURRENT_PEER.reset(token)
-            gate.streams.discard(number)
+            watched.discard()
 
     return stream if handler.response_streaming else answer
 
@@ -86,10 +91,27 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
     return same_kind(handler, guarded(gate, handler, method))
 
 
-def _watch(gate: Gate, method: str, context: Any) -> int:
-    def end(refusal: Refusal) -> None:
-        # From another thread a synchronous call can be cancelled, and takes no words along.
-        del refusal
-        context.cancel()
+class _Watched:
+    """A running stream that is ended from another thread."""
 
-    return gate.streams.add(RunningStream(context.auth_context(), method, end))
+    def __init__(self, gate: Gate, method: str, context: Any) -> None:
+        self._gate = gate
+        self._context = context
+        self._refusal: Refusal | None = None
+        stream = RunningStream(context.auth_context(), method, self._end)
+        self._number = gate.streams.add(stream)
+
+    def discard(self) -> None:
+        self._gate.streams.discard(self._number)
+
+    def stop_if_ended(self) -> None:
+        if self._refusal is not None:
+            abort(self._context, self._refusal)
+
+    def _end(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        # A synchronous call can be cancelled from here, and takes no words along. A plain function
+        # in an asyncio server has no such handle: it is ended at its next message.
+        cancel = getattr(self._context, "cancel", None)
+        if cancel is not None:
+            cancel()

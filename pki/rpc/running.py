@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.rpc.judge import AuthContext, Judge, Judgement
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
+
+log = logging.getLogger("handfast.rpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +64,8 @@ class RunningStreams:
             if refusal.reason == ErrorReason.CERTIFICATE_EXPIRED:
                 refusal = CREDENTIAL_ENDED
             self._refused(judgement)
-            stream.end(refusal)
+            try:
+                stream.end(refusal)
+            except Exception:
+                # One stream that can't be ended must not keep the others running.
+                log.exception("a stream of a refused peer could not be ended")

@@ -315,6 +315,7 @@ class Workload:
             if found not in self._policies:
                 self._policies[found] = PolicyFile(found)
                 if hasattr(self, "_watcher"):
+                    self._live = self._made_live(self._live.credential)
                     self._watcher.folders_changed()
             return self._policies[found]
 
@@ -348,8 +349,10 @@ class Workload:
         if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
             self._take_in()
         for item in list(self._policies.values()):
-            if changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
-                item.reload(now)
+            due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
+            if due and item.reload(now):
+                # The grace for stale lists stands in the policy.
+                self._live = self._made_live(self._live.credential)
         for gate in list(self._gates):
             gate.streams.sweep()
 

@@ -116,6 +116,17 @@ class SyncInventory(inventory_pb2_grpc.InventoryServicer):
         return inv.RestockResponse(units=sum(units), deliveries=len(pki.peer().scopes))
 
 
+class PlainInventory(SyncInventory):
+    """Plain functions, as an asyncio server runs them too: their context knows no is_active."""
+
+    def WatchStock(
+        self, request: inv.WatchStockRequest, context: Any
+    ) -> Iterator[inv.WatchStockResponse]:
+        while True:
+            yield inv.WatchStockResponse(quantity=1)
+            time.sleep(0.02)
+
+
 class AioPayments(payments_pb2_grpc.PaymentsServicer):
     """Echoes, by writing to the context."""
 
@@ -176,7 +187,11 @@ class Shop:
 
     @contextmanager
     def aio_server(
-        self, me: pki.Workload, address: str = "127.0.0.1:0", **how: Any
+        self,
+        me: pki.Workload,
+        address: str = "127.0.0.1:0",
+        inventory: inventory_pb2_grpc.InventoryServicer | None = None,
+        **how: Any,
     ) -> Iterator[str]:
         """Run an asyncio server in a thread; give its address."""
         loop = asyncio.new_event_loop()
@@ -185,7 +200,7 @@ class Shop:
 
         async def begin() -> tuple[grpc.aio.Server, int]:
             server = me.server(**how)
-            inventory_pb2_grpc.add_InventoryServicer_to_server(AioInventory(), server)
+            inventory_pb2_grpc.add_InventoryServicer_to_server(inventory or AioInventory(), server)
             payments_pb2_grpc.add_PaymentsServicer_to_server(AioPayments(), server)
             port = server.add_secure_port(address)
             await server.start()

@@ -27,7 +27,16 @@ from services._proto.shop.v1 import (
 from services._proto.shop.v1 import (
     payments_pb2 as pay,
 )
-from tests.interop.shop import POLICY, SECONDS, Shop, eventually, get_stock, reason, refused
+from tests.interop.shop import (
+    POLICY,
+    SECONDS,
+    PlainInventory,
+    Shop,
+    eventually,
+    get_stock,
+    reason,
+    refused,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 
@@ -131,6 +140,20 @@ def test_a_revoked_peers_running_streams_end_idle_ones_too(
         assert ended(stream) == words
         assert ended(settling) == words
         done.append(True)
+
+
+def test_a_plain_functions_stream_in_an_asyncio_server_ends_at_its_next_message(shop: Shop) -> None:
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me, inventory=PlainInventory()) as target,
+        shop.workload("caller") as caller,
+        caller.sync_channel(target, peer="server") as channel,
+    ):
+        stub = inventory_pb2_grpc.InventoryStub(channel)
+        assert stub.Restock(iter([inv.RestockRequest(quantity=2)])).units == 2
+        stream = watch(channel)
+        revoke(shop, "caller")
+        assert ended(stream) == "CERTIFICATE_REVOKED"
 
 
 @KINDS

@@ -325,6 +325,7 @@ def test_wrong_usage_costs_one_line_and_exit_code_2(
         ["issue", "orders", "--dns", "payments.shop.internal"],
         ["issue", "orders", "--ttl", "0s"],
         ["issue", "payments", "--out", "certs/orders"],
+        ["issue", "orders", "--layout", "kubernetes"],
         ["revoke", "abc"],
         ["renew", "certs/none"],
         ["ca", "init", "--trust-domain", "shop.internal"],
