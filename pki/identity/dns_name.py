@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ from pki.errors import NameRefusedError, shown
 
 _MAX_NAME = 253
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# What ends in a number is an address to getaddrinfo and to browsers, in hex too: 0x7f000001.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,7 +27,7 @@ class DnsName:
                 f"dashes, at most {_MAX_NAME} characters, no wildcard (RFC 1034 section 3.5)",
                 remedy="Write the full host name, e.g. orders.shop.internal",
             )
-        if labels[-1].isdigit() or _is_address(self.name):
+        if _NUMBER.fullmatch(labels[-1]):
             raise NameRefusedError(
                 f"{shown(self.name)} looks like an IP address, not a DNS name",
                 remedy="Ask for an IP address as such",
@@ -48,11 +49,3 @@ class DnsName:
     def __str__(self) -> str:
         """Give the name."""
         return self.name
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -67,6 +67,18 @@ class RevokedEntry:
     revoked_at: datetime
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
+    def to_revoked(self) -> x509.RevokedCertificate:
+        """Give the entry as the list holds it."""
+        builder = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(self.serial)
+            .revocation_date(self.revoked_at)
+        )
+        # §5.3.1: the reason "unspecified" is left out.
+        if self.reason is not x509.ReasonFlags.unspecified:
+            builder = builder.add_extension(x509.CRLReason(self.reason), critical=False)
+        return builder.build()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RevocationList:
@@ -132,24 +144,17 @@ class RevocationList:
         next_update: datetime,
     ) -> RevocationList:
         """Build and sign an issuer's list, and check it."""
+        # Given whole: add_revoked_certificate copies all entries for each that it adds.
         builder = (
-            x509.CertificateRevocationListBuilder()
+            x509.CertificateRevocationListBuilder(
+                revoked_certificates=[entry.to_revoked() for entry in entries]
+            )
             .issuer_name(issuer.subject)
             .last_update(this_update)
             .next_update(next_update)
             .add_extension(x509.CRLNumber(number), critical=False)
             .add_extension(authority_key_identifier(issuer), critical=False)
         )
-        for entry in entries:
-            revoked = (
-                x509.RevokedCertificateBuilder()
-                .serial_number(entry.serial)
-                .revocation_date(entry.revoked_at)
-            )
-            # §5.3.1: the reason "unspecified" is left out.
-            if entry.reason is not x509.ReasonFlags.unspecified:
-                revoked = revoked.add_extension(x509.CRLReason(entry.reason), critical=False)
-            builder = builder.add_revoked_certificate(revoked.build())
         return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
 
     def is_signed_by(self, issuer: x509.Certificate) -> bool:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from pki.errors import CertificateError, VerificationError
+from pki.errors import CertificateError, InputError, VerificationError
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
@@ -20,7 +21,8 @@ from pki.x509 import (
     TrustBundle,
 )
 from pki.x509.profiles.building import authority_key_identifier, key_usage
-from tests.pkimaker import certificate, raw_extension, revocation_list
+from pki.x509.readers import MAX_LISTS_BYTES
+from tests.pkimaker import certificate, raw_extension, revocation_list, signed_anew, tlv
 from tests.support import (
     GOOD_LEAF,
     NOW,
@@ -127,6 +129,18 @@ def test_entries_that_cannot_be_read_or_name_other_issuers_are_refused(critical:
             signed(NUMBER, ISSUER, entries=[(5, [(addition, critical)])])
 
 
+def test_lists_that_are_too_large_or_never_end_are_refused() -> None:
+    with pytest.raises(InputError, match="is the most"):
+        RevocationLists.read(b"\x30" * (MAX_LISTS_BYTES + 1))
+    body = signed(NUMBER, ISSUER).crl.tbs_certlist_bytes
+    update = (NOW + DAY).strftime("%y%m%d%H%M%SZ").encode()
+    end = tlv(0x17, update)
+    assert body.count(end) == 1
+    inner = body[2 if body[1] < 0x80 else 3 :].replace(end, b"")
+    with pytest.raises(CertificateError, match="no next update"):
+        RevocationLists.read(signed_anew(tlv(0x30, inner), H.issuing_key))
+
+
 def test_one_serial_number_twice_and_every_reason_revokes() -> None:
     twice: Entries = [(LEAF.serial_number, [(x509.CRLReason(reason), False)]) for reason in REASONS]
     assert fault(with_root(signed(NUMBER, ISSUER, entries=twice)), RevocationMode.REQUIRED) == (
@@ -168,9 +182,9 @@ def test_an_issuer_is_named_as_its_certificates_name_it() -> None:
 
 
 def test_a_key_that_may_not_sign_anything_signed_no_list() -> None:
-    odd = misused_key(H)
     assert signed(NUMBER, ISSUER).is_signed_by(H.issuing)
-    assert not signed(NUMBER, ISSUER).is_signed_by(odd)
+    for odd in (misused_key(H), misused_key(H, key=ec.generate_private_key(ec.SECP256K1()))):
+        assert not signed(NUMBER, ISSUER).is_signed_by(odd)
 
 
 @pytest.mark.parametrize("mode", list(RevocationMode))

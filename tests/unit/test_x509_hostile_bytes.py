@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError, CredentialError, VerificationError
-from pki.identity import Subject
+from pki.identity import SpiffeId, Subject
+from pki.keys import generate_key
 from pki.x509 import (
     CLIENT,
     WORKLOAD,
@@ -127,6 +128,39 @@ def test_a_key_that_nobody_can_read_is_refused() -> None:
         WORKLOAD.check(odd)
     with pytest.raises(CertificateError, match="key can't be read"):
         Credential(H.key, (odd,), H.bundle, None)
+
+
+def test_a_leaf_that_ends_before_it_begins_is_refused() -> None:
+    body = misused_key(H).tbs_certificate_bytes
+    begin, end = (
+        moment.strftime("%y%m%d%H%M%SZ").encode()
+        for moment in (validity().not_before, validity().not_after)
+    )
+    swapped = body.replace(begin, b"?" * 13).replace(end, begin).replace(b"?" * 13, end)
+    odd = decode_certificate(signed_anew(swapped, H.issuing_key), what="certificate")
+    with pytest.raises(CertificateError, match="ends before it begins"):
+        WORKLOAD.check(odd)
+
+
+def test_a_subject_that_is_no_text_is_refused() -> None:
+    odd = x509.Name(
+        [
+            x509.NameAttribute(
+                x509.NameOID.X500_UNIQUE_IDENTIFIER, b"\x01", x509.name._ASN1Type.BitString
+            )
+        ]
+    )
+    with pytest.raises(CertificateError, match="is no text"):
+        WORKLOAD.check(misused_key(H, subject=odd))
+
+
+def test_a_credential_is_its_keys_and_never_shown() -> None:
+    leaf = H.leaf()
+    mine = Credential(H.key, (leaf, H.issuing), H.bundle, None)
+    assert mine.spiffe_id == SpiffeId.of_path(SHOP, "orders")
+    assert repr(mine) == f"Credential(serial={leaf.serial_number:x})"
+    with pytest.raises(CredentialError, match="does not belong"):
+        Credential(generate_key(), (leaf, H.issuing), H.bundle, None)
 
 
 def test_a_credential_without_a_certificate_is_refused() -> None:
