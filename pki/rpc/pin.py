@@ -99,7 +99,7 @@ class ServedBy:
             self._answers, self._answered_by = {}, policy
         text = method.decode() if isinstance(method, bytes) else method
         if text not in self._answers:
-            service = text.strip("/").partition("/")[0]
+            service = text[1:].partition("/")[0] if text.startswith("/") else ""
             decision = policy.decide_served_by(self._principal, service)
             self._answers[text] = (
                 None

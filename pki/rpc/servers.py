@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from pki.errors import NotPermittedError
+from pki.rpc.port import Port
 
 # Without this a second server binds a port that is in use without a word.
 OWN_PORT = ("grpc.so_reuseport", 0)
@@ -20,15 +22,28 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
+def _open_port(
+    inner: grpc.aio.Server | grpc.Server,
+    port: Port,
+    address: str,
+    foreign: grpc.ServerCredentials | None,
+) -> int:
+    if foreign is not None:
+        _refuse("credentials of another kind")
+    number = inner.add_secure_port(address, port.credentials())
+    port.opened(address, number)
+    return number
+
+
 class AioServer(grpc.aio.Server):
     """An asyncio server whose every port asks for a client certificate.
 
     All else is that of ``grpc.aio.Server``.
     """
 
-    def __init__(self, inner: grpc.aio.Server, credentials: grpc.ServerCredentials) -> None:
+    def __init__(self, inner: grpc.aio.Server, new_port: Callable[[], Port]) -> None:
         self._inner = inner
-        self._credentials = credentials
+        self._new_port = new_port
 
     def add_insecure_port(self, address: str) -> int:
         """Refuse: there is no port without client authentication."""
@@ -41,11 +56,9 @@ class AioServer(grpc.aio.Server):
 
         Args:
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
-            server_credentials: none but the workload's own, which is also the default.
+            server_credentials: none: the workload's own are taken.
         """
-        if server_credentials not in {None, self._credentials}:
-            _refuse("credentials of another kind")
-        return self._inner.add_secure_port(address, self._credentials)
+        return _open_port(self._inner, self._new_port(), address, server_credentials)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""
@@ -77,9 +90,9 @@ class SyncServer(grpc.Server):
     All else is that of ``grpc.Server``.
     """
 
-    def __init__(self, inner: grpc.Server, credentials: grpc.ServerCredentials) -> None:
+    def __init__(self, inner: grpc.Server, new_port: Callable[[], Port]) -> None:
         self._inner = inner
-        self._credentials = credentials
+        self._new_port = new_port
 
     def add_insecure_port(self, address: str) -> int:
         """Refuse: there is no port without client authentication."""
@@ -92,11 +105,9 @@ class SyncServer(grpc.Server):
 
         Args:
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
-            server_credentials: none but the workload's own, which is also the default.
+            server_credentials: none: the workload's own are taken.
         """
-        if server_credentials not in {None, self._credentials}:
-            _refuse("credentials of another kind")
-        return self._inner.add_secure_port(address, self._credentials)
+        return _open_port(self._inner, self._new_port(), address, server_credentials)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""

@@ -31,6 +31,7 @@ from pki.rpc.guard_sync import SyncGuard
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.policy_file import PolicyFile, log
+from pki.rpc.port import Port
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
 from pki.rpc.source import DirectorySource, check_own, half_life_passed
 from pki.rpc.watcher import Watcher
@@ -66,13 +67,14 @@ class Workload:
         self._lock = threading.Lock()
         self._policies: dict[Path, PolicyFile] = {}
         self._gates: list[Gate] = []
+        self._ports: list[Port] = []
         self._ticks = 0
         self._warned_of = ""
+        self._watcher = Watcher(self._folders, self._look)
         self._policy = self._policy_file(policy) if policy is not None else None
         credential = source.first(clock())
         self.spiffe_id: SpiffeId = check_own(credential, clock())
-        self._live = self._made_live(credential)
-        self._watcher = Watcher(self._folders, self._look)
+        self._live = self._made_live(credential, None)
         self._watcher.start()
 
     @classmethod
@@ -151,7 +153,7 @@ class Workload:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return AioServer(inner, self._server_credentials())
+        return AioServer(inner, self._new_port)
 
     def sync_server(
         self,
@@ -183,7 +185,7 @@ class Workload:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return SyncServer(inner, self._server_credentials())
+        return SyncServer(inner, self._new_port)
 
     def channel(
         self,
@@ -237,6 +239,8 @@ class Workload:
     def close(self) -> None:
         """Stop following changes. Servers and channels are closed by whoever made them."""
         self._watcher.stop()
+        for port in self._ports:
+            port.close()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -266,7 +270,7 @@ class Workload:
 
     def _gate(self, policy: PathLike | None, decision_log: LogWhen | str) -> Gate:
         self._check_process()
-        used = self._policy_file(policy) if policy is not None else self._policy
+        used = self._chosen_policy(policy)
         if used is None:
             raise StateError(
                 "a server needs a policy: without one nobody may call it",
@@ -291,7 +295,7 @@ class Workload:
                 f"trust domain {pin.spiffe_id.trust_domain} is not in the trust bundle",
                 remedy="Add its root, if its servers are to be believed",
             )
-        used = self._policy_file(policy) if policy is not None else self._policy
+        used = self._chosen_policy(policy)
         credentials = grpc.ssl_channel_credentials(
             # The roots of that trust domain alone: another's CA can't name a server of it.
             to_pem(roots),
@@ -300,26 +304,30 @@ class Workload:
         )
         return pin, credentials, ServedBy(pin, used.policy if used else None)
 
-    def _server_credentials(self) -> grpc.ServerCredentials:
-        # A configuration on every handshake, never "no change": gRPC would resume the session of a
-        # client whose certificate has ended since.
-        return grpc.dynamic_ssl_server_credentials(
-            self._live.server_configuration,
-            lambda: self._live.server_configuration,
-            require_client_authentication=True,
-        )
+    def _new_port(self) -> Port:
+        with self._lock:
+            port = Port(self._live.server_configuration)
+            self._ports.append(port)
+        return port
 
     def _policy_file(self, path: PathLike) -> PolicyFile:
         found = Path(path).absolute()
         with self._lock:
             if found not in self._policies:
                 self._policies[found] = PolicyFile(found)
-                if hasattr(self, "_watcher"):
-                    self._live = self._made_live(self._live.credential)
-                    self._watcher.folders_changed()
+                self._watcher.folders_changed()
             return self._policies[found]
 
-    def _made_live(self, credential: Credential) -> _Live:
+    def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
+        """Give the policy of a server or channel: its own, or the workload's."""
+        if path is None:
+            return self._policy
+        chosen = self._policy_file(path)
+        # The grace for stale lists stands in the policy.
+        self._live = self._made_live(self._live.credential, self._live)
+        return chosen
+
+    def _made_live(self, credential: Credential, before: _Live | None) -> _Live:
         graces = [
             policy.revocation_grace
             for item in self._policies.values()
@@ -331,6 +339,13 @@ class Workload:
             mode=self._source.revocation,
             grace=min(graces, default=timedelta(0)),
         )
+        if (
+            before is not None
+            and before.credential.chain == credential.chain
+            and before.credential.bundle.roots == credential.bundle.roots
+        ):
+            # The same object for as long as it is the same, so that ports see a change alone.
+            return _Live(credential, verifier, before.server_configuration)
         configuration = grpc.ssl_server_certificate_configuration(
             [(private_key_to_pem(credential.key), to_pem(credential.chain))],
             credential.bundle.to_pem(),
@@ -352,9 +367,12 @@ class Workload:
             due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
             if due and item.reload(now):
                 # The grace for stale lists stands in the policy.
-                self._live = self._made_live(self._live.credential)
+                self._live = self._made_live(self._live.credential, self._live)
         for gate in list(self._gates):
             gate.streams.sweep()
+        for port in list(self._ports):
+            port.release()
+            port.offer(self._live.server_configuration)
 
     def _take_in(self) -> None:
         now, current = self._clock(), self._live.credential
@@ -371,7 +389,7 @@ class Workload:
             or found.bundle.roots != current.bundle.roots
             or found.lists != current.lists
         ):
-            self._live = self._made_live(found)
+            self._live = self._made_live(found, self._live)
             log.info("credential reloaded, serial %x in use", found.leaf.serial_number)
         left = half_life_passed(found.lists, now) if found.lists else None
         if left is not None:

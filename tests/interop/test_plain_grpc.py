@@ -6,16 +6,19 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from grpc._cython import cygrpc
 
 import pki
 from pki.authority import Authority
@@ -25,7 +28,14 @@ from pki.keys import generate_key, private_key_to_pem
 from pki.x509.profiles.building import Validity
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
-from tests.interop.shop import SECONDS, Shop, SyncInventory, get_stock, reason, refused
+from tests.interop.shop import (
+    SECONDS,
+    Shop,
+    SyncInventory,
+    get_stock,
+    reason,
+    refused,
+)
 from tests.support import (
     BOTH_USAGES,
     GOOD_LEAF,
@@ -196,37 +206,43 @@ def test_connections_that_never_finish_their_handshake_hinder_nobody(
             item.close()
 
 
-def session_is_resumed(target: str, folder: Path) -> bool:
-    """Connect twice with one session, and tell whether the server took it up."""
-    context = ssl.create_default_context(cafile=str(folder / "bundle.pem"))
-    context.check_hostname = False
-    context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
-    context.set_alpn_protocols(["h2"])
-    host, _, port = target.rpartition(":")
+def test_a_resumed_session_of_a_revoked_peer_is_refused(shop: Shop) -> None:
+    folder = shop.home / "thief"
+    shop.ca.issue("caller").save(folder)
+    sessions = cygrpc.SSLSessionCacheLRU(8)
+    seen: list[bytes] = []
 
-    def connect(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool]:
-        with (
-            socket.create_connection((host, int(port)), timeout=SECONDS) as plain,
-            context.wrap_socket(plain, session=session) as secured,
-        ):
-            secured.recv(1)
-            return secured.session, bool(secured.session_reused)
+    class Looker(SyncInventory):
+        def GetStock(self, request: object, context: Any) -> inventory_pb2.GetStockResponse:
+            seen.append(context.auth_context()["ssl_session_reused"][0])
+            return inventory_pb2.GetStockResponse(quantity=1)
 
-    session, _ = connect(None)
-    return connect(session)[1]
+    def call(target: str) -> int:
+        credentials = grpc.ssl_channel_credentials(*files(folder))
+        options = [
+            ("grpc.ssl_target_name_override", "server.shop.internal"),
+            ("grpc.ssl_session_cache", sessions),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        with grpc.secure_channel(target, credentials, options) as channel:
+            quantity = get_stock(channel)
+            # The server's session ticket comes after its first answer.
+            time.sleep(0.2)
+            return quantity
 
-
-def test_no_session_is_resumed_whatever_its_certificate_has_become(shop: Shop, target: str) -> None:
-    folder = shop.directory("caller")
-    assert not session_is_resumed(target, folder)
-    bundle, key, chain = files(shop.directory("server"))
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        twin = grpc.server(pool)
-        credentials = grpc.ssl_server_credentials([(key, chain)], bundle, True)
-        port = twin.add_secure_port("127.0.0.1:0", credentials)
-        twin.start()
-        assert session_is_resumed(f"127.0.0.1:{port}", folder), "the twin shows what to look for"
-        twin.stop(None).wait()
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me, inventory=Looker()) as target,
+    ):
+        call(target)
+        call(target)
+        assert seen == [b"false", b"true"], "sessions are resumed, so this test can fail"
+        leaf = load_credential(folder).credential.leaf
+        shop.ca.revoke(leaf.serial_number)
+        shop.bring_trust()
+        me.reload()
+        assert refused(lambda: call(target)) == "CERTIFICATE_REVOKED"
+        assert len(seen) == 2
 
 
 # Leaves of our own CA, made by misusing its key: gRPC takes them, the check at receipt does not
