@@ -155,6 +155,8 @@ def _sign(
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
         notes.append(f"it ends with its issuing CA, at {leaf.not_valid_after_utc}")
+    if order.extra_ip:
+        notes.append("gRPC can't judge address constraints and refuses certificates with addresses")
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
         notes.append("its path is no DNS name, so gRPC clients can't pin it as a server")
     return leaf, tuple(notes)

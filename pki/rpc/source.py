@@ -109,7 +109,11 @@ class DirectorySource:
             # Once a list was seen, its absence is stale too: the old one goes on counting, and
             # ends.
             return replace(found, lists=seen)
-        merged, refused = (seen or RevocationLists.none()).followed_by(found.lists)
+        # A forged list with a huge number would shut out the true ones for good.
+        issuers = (*found.chain[1:], *found.bundle.all_roots())
+        merged, refused = (seen or RevocationLists.none()).followed_by(
+            found.lists, issuers=issuers
+        )
         for line in refused:
             log.error("%s: %s", shown(self.directory), line)
         if seen is None or merged.lists != seen.lists:
