@@ -111,9 +111,7 @@ class DirectorySource:
             return replace(found, lists=seen)
         # A forged list with a huge number would shut out the true ones for good.
         issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or RevocationLists.none()).followed_by(
-            found.lists, issuers=issuers
-        )
+        merged, refused = (seen or RevocationLists.none()).followed_by(found.lists, issuers=issuers)
         for line in refused:
             log.error("%s: %s", shown(self.directory), line)
         if seen is None or merged.lists != seen.lists:
