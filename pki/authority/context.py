@@ -20,6 +20,7 @@ from pki.clock import Clock
 from pki.errors import LedgerError, StateError
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509 import RevocationList, RevocationLists, TrustBundle
+from pki.x509.decoding import public_key_of
 from pki.x509.readers import read_revocation_lists
 
 
@@ -101,7 +102,7 @@ class AuthorityContext:
 
     @staticmethod
     def _with_key(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
-        theirs = public_key_fingerprint(record.certificate.public_key())  # type: ignore[arg-type]
+        theirs = public_key_fingerprint(public_key_of(record.certificate))
         if public_key_fingerprint(key.public_key()) != theirs:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, key)

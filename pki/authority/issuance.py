@@ -20,6 +20,7 @@ from pki.errors import InputError, NotPermittedError, shown
 from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
+from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LEAF_PROFILES
 
 
@@ -141,8 +142,7 @@ def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
         for record in transaction.issuers():
-            theirs = public_key_fingerprint(record.certificate.public_key())  # type: ignore[arg-type]
-            if theirs == fingerprint:
+            if public_key_fingerprint(public_key_of(record.certificate)) == fingerprint:
                 raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
 
 

@@ -26,6 +26,7 @@ from pki.files.layouts import HANDFAST, Layout
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import Credential, RevocationLists, TrustBundle, read_chain
+from pki.x509.decoding import public_key_of
 from pki.x509.readers import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH, to_pem
 
 
@@ -105,7 +106,7 @@ def finish_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
     key = read_private_key(read_bounded(waiting, max_bytes=MAX_KEY_BYTES)[0])
     limit = 2 * MAX_CERTIFICATE_BYTES * MAX_CHAIN_LENGTH
     leaf = read_chain(read_bounded(directory / layout.chain, max_bytes=limit)[0])[0]
-    theirs = public_key_fingerprint(leaf.public_key())  # type: ignore[arg-type]
+    theirs = public_key_fingerprint(public_key_of(leaf))
     if public_key_fingerprint(key.public_key()) != theirs:
         return False
     try:

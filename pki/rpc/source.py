@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from pki.errors import CredentialError, PkiError, StateError, VerificationError, shown
@@ -155,9 +155,9 @@ def check_own(credential: Credential, now: datetime) -> SpiffeId:
     return spiffe_id
 
 
-def half_life_passed(lists: RevocationLists, now: datetime) -> timedelta | None:
-    """Tell how long the first list to end still counts, once it is past half of its life."""
+def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:
+    """Give the end of the first list to end, once it is past half of its life."""
     for item in sorted(lists.lists.values(), key=lambda found: found.next_update):
         if now > item.this_update + (item.next_update - item.this_update) / 2:
-            return item.next_update - now
+            return item.next_update
     return None

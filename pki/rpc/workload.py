@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from concurrent import futures
-from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +14,7 @@ import grpc
 import grpc.aio
 
 from pki.clock import Clock, system_clock
-from pki.errors import InputError, PkiError, StateError
+from pki.errors import InputError, StateError
 from pki.files import KeyMode
 from pki.files.layouts import layout_named
 from pki.identity import SpiffeId
@@ -25,31 +22,20 @@ from pki.keys import private_key_to_pem
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.decision_log import DecisionLog, LogWhen
+from pki.rpc.following import Following
 from pki.rpc.gate import Gate
 from pki.rpc.guard_aio import AioGuard
 from pki.rpc.guard_sync import SyncGuard
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
-from pki.rpc.policy_file import PolicyFile, log
-from pki.rpc.port import Port
+from pki.rpc.policy_file import PolicyFile
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
-from pki.rpc.source import DirectorySource, check_own, half_life_passed
-from pki.rpc.watcher import Watcher
-from pki.x509 import ChainVerifier, Credential, RevocationMode
+from pki.rpc.source import DirectorySource, check_own
+from pki.x509 import Credential, RevocationMode
 from pki.x509.readers import to_pem
 
-_TICKS_BETWEEN_LOOKS = 20
 PathLike = str | os.PathLike[str]
 _Word = TypeVar("_Word", bound=StrEnum)
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """A credential in force, with what follows from it."""
-
-    credential: Credential
-    verifier: ChainVerifier
-    server_configuration: grpc.ServerCertificateConfiguration
 
 
 class Workload:
@@ -61,21 +47,12 @@ class Workload:
     """
 
     def __init__(self, source: DirectorySource, policy: PathLike | None, clock: Clock) -> None:
-        self._source = source
         self._clock = clock
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._policies: dict[Path, PolicyFile] = {}
-        self._gates: list[Gate] = []
-        self._ports: list[Port] = []
-        self._ticks = 0
-        self._warned_of = ""
-        self._watcher = Watcher(self._folders, self._look)
-        self._policy = self._policy_file(policy) if policy is not None else None
-        credential = source.first(clock())
-        self.spiffe_id: SpiffeId = check_own(credential, clock())
-        self._live = self._made_live(credential, None)
-        self._watcher.start()
+        self._following = Following(source, clock)
+        self.spiffe_id: SpiffeId = check_own(self.credential, clock())
+        self._policy = self._following.policy_file(Path(policy)) if policy is not None else None
+        self._following.start()
 
     @classmethod
     def from_directory(
@@ -116,12 +93,12 @@ class Workload:
     @property
     def credential(self) -> Credential:
         """The credential in force."""
-        return self._live.credential
+        return self._following.live.credential
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What makes this workload unready; empty if all is well."""
-        return tuple(item.problem for item in self._policies.values() if item.problem)
+        return self._following.problems
 
     def server(
         self,
@@ -153,7 +130,7 @@ class Workload:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return AioServer(inner, self._new_port)
+        return AioServer(inner, self._following.new_port)
 
     def sync_server(
         self,
@@ -185,7 +162,7 @@ class Workload:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return SyncServer(inner, self._new_port)
+        return SyncServer(inner, self._following.new_port)
 
     def channel(
         self,
@@ -234,13 +211,11 @@ class Workload:
 
     def reload(self) -> None:
         """Look at the credential and the policies now, instead of soon."""
-        self._look(changed=True)
+        self._following.look(changed=True)
 
     def close(self) -> None:
         """Stop following changes. Servers and channels are closed by whoever made them."""
-        self._watcher.stop()
-        for port in self._ports:
-            port.close()
+        self._following.close()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -276,11 +251,10 @@ class Workload:
                 "a server needs a policy: without one nobody may call it",
                 remedy="Give policy= to Workload.from_directory or to server()",
             )
-        judge = Judge(lambda: self._live.verifier, used.policy, self._clock)
+        judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock)
         when = _word(LogWhen, decision_log, "decision_log")
         gate = Gate(judge, DecisionLog(when, used.path.name), self._clock)
-        with self._lock:
-            self._gates.append(gate)
+        self._following.add_gate(gate)
         return gate
 
     def _pinned(
@@ -288,7 +262,7 @@ class Workload:
     ) -> tuple[Pin, grpc.ChannelCredentials, ServedBy]:
         self._check_process()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
-        credential = self._live.credential
+        credential = self.credential
         roots = credential.bundle.roots_of(pin.spiffe_id.trust_domain)
         if not roots:
             raise InputError(
@@ -304,96 +278,9 @@ class Workload:
         )
         return pin, credentials, ServedBy(pin, used.policy if used else None)
 
-    def _new_port(self) -> Port:
-        with self._lock:
-            port = Port(self._live.server_configuration)
-            self._ports.append(port)
-        return port
-
-    def _policy_file(self, path: PathLike) -> PolicyFile:
-        found = Path(path).absolute()
-        with self._lock:
-            if found not in self._policies:
-                self._policies[found] = PolicyFile(found)
-                self._watcher.folders_changed()
-            return self._policies[found]
-
     def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
         """Give the policy of a server or channel: its own, or the workload's."""
-        if path is None:
-            return self._policy
-        chosen = self._policy_file(path)
-        # The grace for stale lists stands in the policy.
-        self._live = self._made_live(self._live.credential, self._live)
-        return chosen
-
-    def _made_live(self, credential: Credential, before: _Live | None) -> _Live:
-        graces = [
-            policy.revocation_grace
-            for item in self._policies.values()
-            if (policy := item.policy()) is not None
-        ]
-        verifier = ChainVerifier(
-            credential.bundle,
-            credential.lists,
-            mode=self._source.revocation,
-            grace=min(graces, default=timedelta(0)),
-        )
-        if (
-            before is not None
-            and before.credential.chain == credential.chain
-            and before.credential.bundle.roots == credential.bundle.roots
-        ):
-            # The same object for as long as it is the same, so that ports see a change alone.
-            return _Live(credential, verifier, before.server_configuration)
-        configuration = grpc.ssl_server_certificate_configuration(
-            [(private_key_to_pem(credential.key), to_pem(credential.chain))],
-            credential.bundle.to_pem(),
-        )
-        return _Live(credential, verifier, configuration)
-
-    def _folders(self) -> list[Path]:
-        with self._lock:
-            return [self._source.directory, *(path.parent for path in self._policies)]
-
-    def _look(self, changed: bool) -> None:
-        """Take in what changed, and judge again whoever is connected."""
-        now = self._clock()
-        self._ticks += 1
-        # Watches lose events now and then (network file systems): look anyway, every few seconds.
-        if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
-            self._take_in()
-        for item in list(self._policies.values()):
-            due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
-            if due and item.reload(now):
-                # The grace for stale lists stands in the policy.
-                self._live = self._made_live(self._live.credential, self._live)
-        for gate in list(self._gates):
-            gate.streams.sweep()
-        for port in list(self._ports):
-            port.release()
-            port.offer(self._live.server_configuration)
-
-    def _take_in(self) -> None:
-        now, current = self._clock(), self._live.credential
-        try:
-            found = self._source.next(current, now)
-        except PkiError as error:
-            if self._warned_of != str(error):
-                log.error("credential refused, the one in use is kept: %s", error)
-            self._warned_of = str(error)
-            return
-        self._warned_of = ""
-        if (
-            found.chain != current.chain
-            or found.bundle.roots != current.bundle.roots
-            or found.lists != current.lists
-        ):
-            self._live = self._made_live(found, self._live)
-            log.info("credential reloaded, serial %x in use", found.leaf.serial_number)
-        left = half_life_passed(found.lists, now) if found.lists else None
-        if left is not None:
-            log.warning("revocation lists are past half of their life: %s left", left)
+        return self._policy if path is None else self._following.policy_file(Path(path))
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

@@ -301,7 +301,7 @@ def test_a_removed_policy_refuses_after_its_grace(shop: Shop, grace: str) -> Non
         if grace == "1h":
             assert get_stock(channel) > 0
             # The caller's certificate ends before that hour: judge the policy alone.
-            gate_policy = me._policy
+            gate_policy = me._policy  # what is in force, whatever the callers are
             assert gate_policy is not None
             shop.clock.move(hours=1, seconds=1)
             assert eventually(lambda: gate_policy.policy() is None)

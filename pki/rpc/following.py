@@ -1,0 +1,184 @@
+"""Follows a credential and its policies, and brings each change to servers that run.
+
+One thread looks, a few times a second and whenever a file changes. What is in force is one value
+that is replaced whole, so nobody sees half of a change.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+
+from pki.clock import Clock
+from pki.errors import PkiError
+from pki.keys import private_key_to_pem
+from pki.rpc.gate import Gate
+from pki.rpc.policy_file import PolicyFile, log
+from pki.rpc.port import Port
+from pki.rpc.source import DirectorySource, half_life_passed
+from pki.rpc.watcher import Watcher
+from pki.x509 import ChainVerifier, Credential
+from pki.x509.readers import to_pem
+
+_TICKS_BETWEEN_LOOKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A credential in force, with what follows from it."""
+
+    credential: Credential
+    verifier: ChainVerifier
+    server_configuration: grpc.ServerCertificateConfiguration
+
+
+class Following:
+    """What is in force, kept fresh.
+
+    Args:
+        source: gives the credential.
+        clock: gives the time.
+
+    Raises:
+        PkiError: if the credential can't be used.
+    """
+
+    def __init__(self, source: DirectorySource, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._policies: dict[Path, PolicyFile] = {}
+        self._gates: list[Gate] = []
+        self._ports: list[Port] = []
+        self._ticks = 0
+        self._told: set[str] = set()
+        self._live = self._made_live(source.first(clock()), None)
+        self._watcher = Watcher(self._folders, self.look)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._watcher.start()
+
+    @property
+    def live(self) -> Live:
+        """What is in force now."""
+        return self._live
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What makes the policies unready; empty if all is well."""
+        return tuple(item.problem for item in self._policies.values() if item.problem)
+
+    def add_gate(self, gate: Gate) -> None:
+        """Judge this gate's running streams after each change."""
+        with self._lock:
+            self._gates.append(gate)
+
+    def new_port(self) -> Port:
+        """Make a port that is given each new configuration."""
+        with self._lock:
+            port = Port(self._live.server_configuration)
+            self._ports.append(port)
+        return port
+
+    def close(self) -> None:
+        """Stop following."""
+        self._watcher.stop()
+        for port in self._ports:
+            port.close()
+
+    def policy_file(self, path: Path) -> PolicyFile:
+        """Give a policy file that is followed from now on.
+
+        Raises:
+            PolicyError: if it is missing or bad.
+        """
+        found = path.absolute()
+        with self._lock:
+            known = self._policies.get(found)
+            if known is not None:
+                return known
+            made = self._policies[found] = PolicyFile(found)
+            self._watcher.folders_changed()
+            # The grace for stale lists stands in the policy.
+            self._live = self._made_live(self._live.credential, self._live)
+            return made
+
+    def _made_live(self, credential: Credential, before: Live | None) -> Live:
+        graces = [
+            policy.revocation_grace
+            for item in self._policies.values()
+            if (policy := item.policy()) is not None
+        ]
+        verifier = ChainVerifier(
+            credential.bundle,
+            credential.lists,
+            mode=self._source.revocation,
+            grace=min(graces, default=timedelta(0)),
+        )
+        if (
+            before is not None
+            and before.credential.chain == credential.chain
+            and before.credential.bundle.roots == credential.bundle.roots
+        ):
+            # The same object for as long as it is the same, so that ports see a change alone.
+            return Live(credential, verifier, before.server_configuration)
+        configuration = grpc.ssl_server_certificate_configuration(
+            [(private_key_to_pem(credential.key), to_pem(credential.chain))],
+            credential.bundle.to_pem(),
+        )
+        return Live(credential, verifier, configuration)
+
+    def _folders(self) -> list[Path]:
+        with self._lock:
+            return [self._source.directory, *(path.parent for path in self._policies)]
+
+    def look(self, changed: bool) -> None:
+        """Take in what changed, and judge again whoever is connected."""
+        now = self._clock()
+        self._ticks += 1
+        # Watches lose events now and then (network file systems): look anyway, every few seconds.
+        if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
+            self._take_in()
+        for item in list(self._policies.values()):
+            due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
+            if due and item.reload(now):
+                with self._lock:
+                    self._live = self._made_live(self._live.credential, self._live)
+        for gate in list(self._gates):
+            gate.streams.sweep()
+        for port in list(self._ports):
+            port.release()
+            port.offer(self._live.server_configuration)
+
+    def _take_in(self) -> None:
+        now, current = self._clock(), self._live.credential
+        try:
+            found = self._source.next(current, now)
+        except PkiError as error:
+            self._tell_once(f"credential refused, the one in use is kept: {error}")
+            return
+        if (
+            found.chain != current.chain
+            or found.bundle.roots != current.bundle.roots
+            or found.lists != current.lists
+        ):
+            with self._lock:
+                self._live = self._made_live(found, self._live)
+            self._told.clear()
+            log.info("credential reloaded, serial %x in use", found.leaf.serial_number)
+        end = half_life_passed(found.lists, now) if found.lists else None
+        if end is not None:
+            self._tell_once(
+                f"revocation lists are past half of their life and end at {end}: bring fresh ones"
+            )
+
+    def _tell_once(self, words: str) -> None:
+        """Warn of something that stays so, until the credential or its lists change."""
+        if words not in self._told:
+            self._told.add(words)
+            log.error("%s", words)
