@@ -21,7 +21,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 import pki
 from pki.authority import Authority
+from pki.authority.setup import AuthorityPlan
 from pki.clock import system_clock
+from pki.identity import DnsName, TrustDomain
 from services._proto.shop.v1 import (
     inventory_pb2 as inv,
 )
@@ -151,7 +153,8 @@ class Shop:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.clock = ShiftedClock()
-        self.ca = Authority.create(home / "ca", "shop.internal")
+        plan = AuthorityPlan(TrustDomain("shop.internal"), (DnsName("localhost"),))
+        self.ca = Authority.create(home / "ca", plan)
         self.policy = home / "policy" / "policy.toml"
         self.policy.parent.mkdir()
         self.policy.write_text(POLICY)
