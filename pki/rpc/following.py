@@ -7,6 +7,7 @@ that is replaced whole, so nobody sees half of a change.
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ import grpc
 from pki.clock import Clock
 from pki.errors import PkiError
 from pki.keys import private_key_to_pem
+from pki.rpc.channel_aio import AioChannel
+from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.gate import Gate
 from pki.rpc.policy_file import PolicyFile, log
 from pki.rpc.port import Port
@@ -54,6 +57,7 @@ class Following:
         self._policies: dict[Path, PolicyFile] = {}
         self._gates: list[Gate] = []
         self._ports: list[Port] = []
+        self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self._ticks = 0
         self._told: set[str] = set()
         self._live = self._made_live(source.first(clock()), None)
@@ -77,6 +81,11 @@ class Following:
         """Judge this gate's running streams after each change."""
         with self._lock:
             self._gates.append(gate)
+
+    def add_channel(self, channel: AioChannel | SyncChannel) -> None:
+        """Have this channel follow the credential, for as long as somebody holds it."""
+        with self._lock:
+            self._channels.add(channel)
 
     def new_port(self) -> Port:
         """Make a port that is given each new configuration."""
@@ -151,6 +160,10 @@ class Following:
                     self._live = self._made_live(self._live.credential, self._live)
         for gate in list(self._gates):
             gate.streams.sweep()
+        with self._lock:
+            channels = list(self._channels)
+        for channel in channels:
+            channel.follow()
         for port in list(self._ports):
             port.release()
             port.offer(self._live.server_configuration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent import futures
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -41,9 +42,8 @@ _Word = TypeVar("_Word", bound=StrEnum)
 class Workload:
     """A workload's identity, kept fresh while it runs.
 
-    Make one with :meth:`from_directory`, use it in a ``with`` or ``async with`` block. Servers made
-    from it take a new certificate, new roots, lists and policy for each new handshake and each
-    call; channels take the credential that is in force when they are made.
+    Make one with :meth:`from_directory`, use it in a ``with`` or ``async with`` block. Servers and
+    channels made from it follow its credential, trust, lists and policy while they run.
     """
 
     def __init__(self, source: DirectorySource, policy: PathLike | None, clock: Clock) -> None:
@@ -189,11 +189,17 @@ class Workload:
         Raises:
             PkiError: if the peer can't be pinned, or its trust domain is not trusted.
         """
-        pin, credentials, served_by = self._pinned(peer, policy)
-        inner = grpc.aio.secure_channel(
-            target, credentials, pin.options(options), compression, interceptors
-        )
-        return AioChannel(inner, served_by)
+        pin, served_by = self._pinned(peer, policy)
+        used = pin.options(options)
+
+        def make() -> grpc.aio.Channel:
+            return grpc.aio.secure_channel(
+                target, self._channel_credentials(pin), used, compression, interceptors
+            )
+
+        channel = AioChannel(make, self._shown, served_by, self._clock)
+        self._following.add_channel(channel)
+        return channel
 
     def sync_channel(
         self,
@@ -205,9 +211,15 @@ class Workload:
         compression: grpc.Compression | None = None,
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        pin, credentials, served_by = self._pinned(peer, policy)
-        inner = grpc.secure_channel(target, credentials, pin.options(options), compression)
-        return SyncChannel(inner, served_by)
+        pin, served_by = self._pinned(peer, policy)
+        used = pin.options(options)
+
+        def make() -> grpc.Channel:
+            return grpc.secure_channel(target, self._channel_credentials(pin), used, compression)
+
+        channel = SyncChannel(make, self._shown, served_by, self._clock)
+        self._following.add_channel(channel)
+        return channel
 
     def reload(self) -> None:
         """Look at the credential and the policies now, instead of soon."""
@@ -257,11 +269,18 @@ class Workload:
         self._following.add_gate(gate)
         return gate
 
-    def _pinned(
-        self, peer: str | SpiffeId, policy: PathLike | None
-    ) -> tuple[Pin, grpc.ChannelCredentials, ServedBy]:
+    def _pinned(self, peer: str | SpiffeId, policy: PathLike | None) -> tuple[Pin, ServedBy]:
         self._check_process()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
+        used = self._chosen_policy(policy)
+        return pin, ServedBy(pin, used.policy if used else None)
+
+    def _shown(self) -> tuple[object, datetime]:
+        """Give what stands for the credential in force, and the end of its leaf."""
+        live = self._following.live
+        return live.server_configuration, live.credential.leaf.not_valid_after_utc
+
+    def _channel_credentials(self, pin: Pin) -> grpc.ChannelCredentials:
         credential = self.credential
         roots = credential.bundle.roots_of(pin.spiffe_id.trust_domain)
         if not roots:
@@ -269,14 +288,12 @@ class Workload:
                 f"trust domain {pin.spiffe_id.trust_domain} is not in the trust bundle",
                 remedy="Add its root, if its servers are to be believed",
             )
-        used = self._chosen_policy(policy)
-        credentials = grpc.ssl_channel_credentials(
+        return grpc.ssl_channel_credentials(
             # The roots of that trust domain alone: another's CA can't name a server of it.
             to_pem(roots),
             private_key_to_pem(credential.key),
             to_pem(credential.chain),
         )
-        return pin, credentials, ServedBy(pin, used.policy if used else None)
 
     def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
         """Give the policy of a server or channel: its own, or the workload's."""
