@@ -2,6 +2,7 @@
 
 from pki.rpc.decision_log import LogWhen
 from pki.rpc.peer import Peer, peer
+from pki.rpc.source import DirectorySource, PemSource, Source
 from pki.rpc.workload import Workload
 
-__all__ = ["LogWhen", "Peer", "Workload", "peer"]
+__all__ = ["DirectorySource", "LogWhen", "Peer", "PemSource", "Source", "Workload", "peer"]

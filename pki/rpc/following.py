@@ -20,9 +20,10 @@ from pki.keys import private_key_to_pem
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.gate import Gate
+from pki.rpc.intake import Intake, half_life_passed
 from pki.rpc.policy_file import PolicyFile, log
 from pki.rpc.port import Port
-from pki.rpc.source import DirectorySource, half_life_passed
+from pki.rpc.source import Source
 from pki.rpc.watcher import Watcher
 from pki.x509 import ChainVerifier, Credential
 from pki.x509.readers import to_pem
@@ -50,18 +51,22 @@ class Following:
         PkiError: if the credential can't be used.
     """
 
-    def __init__(self, source: DirectorySource, clock: Clock) -> None:
+    def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
+        self._intake = Intake(source)
         self._clock = clock
         self._lock = threading.RLock()
+        # The watching thread and whoever asks for a reload look one after the other.
+        self._looking = threading.RLock()
         self._policies: dict[Path, PolicyFile] = {}
         self._gates: list[Gate] = []
         self._ports: list[Port] = []
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self._ticks = 0
         self._told: set[str] = set()
-        self._live = self._made_live(source.first(clock()), None)
+        self._live = self._made_live(self._intake.first(clock()), None)
         self._watcher = Watcher(self._folders, self.look)
+        source.subscribe(lambda: self.look(changed=True))
 
     def start(self) -> None:
         """Begin to follow."""
@@ -144,10 +149,14 @@ class Following:
 
     def _folders(self) -> list[Path]:
         with self._lock:
-            return [self._source.directory, *(path.parent for path in self._policies)]
+            return [*self._source.folders(), *(path.parent for path in self._policies)]
 
     def look(self, changed: bool) -> None:
         """Take in what changed, and judge again whoever is connected."""
+        with self._looking:
+            self._look(changed)
+
+    def _look(self, changed: bool) -> None:
         now = self._clock()
         self._ticks += 1
         # Watches lose events now and then (network file systems): look anyway, every few seconds.
@@ -171,10 +180,12 @@ class Following:
     def _take_in(self) -> None:
         now, current = self._clock(), self._live.credential
         try:
-            found = self._source.next(current, now)
+            found, refused = self._intake.next(current, now)
         except PkiError as error:
             self._tell_once(f"credential refused, the one in use is kept: {error}")
             return
+        if refused:
+            self._tell_once(f"new certificate refused, the one in use is kept: {refused}")
         if (
             found.chain != current.chain
             or found.bundle.roots != current.bundle.roots

@@ -1,35 +1,72 @@
-"""Where a workload's credential comes from, and what is accepted as its next one."""
+"""Where a workload's credential comes from: a directory, PEM in memory, or what others add.
+
+A source only fetches. What is accepted of it is decided in one place for all of them
+(:mod:`pki.rpc.intake`), so that no source can relax a rule.
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from pki.errors import CredentialError, PkiError, StateError, VerificationError, shown
-from pki.files import (
-    KeyMode,
-    Layout,
-    LoadedCredential,
-    load_credential,
-    read_bounded,
-    write_durably,
-)
+from pki.errors import StateError, shown
+from pki.files import KeyMode, Layout, load_credential, read_bounded, write_durably
 from pki.files.atomic import PRIVATE
-from pki.identity import SpiffeId
+from pki.keys import read_private_key
 from pki.x509 import (
-    WORKLOAD,
-    ChainVerifier,
     Credential,
-    Purpose,
     RevocationLists,
     RevocationMode,
+    TrustBundle,
+    read_chain,
+    read_names,
 )
 from pki.x509.readers import MAX_LISTS_BYTES, to_pem
 
 log = logging.getLogger("handfast.rpc")
 _SEEN = ".handfast-crl-seen.pem"
+
+
+class Source(Protocol):
+    """What a :class:`~pki.rpc.workload.Workload` follows.
+
+    The methods are called by one thread at a time, a few times a minute and after each change, and
+    may block for seconds at most.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def revocation(self) -> RevocationMode:
+        """The user's word on certificates that no revocation list speaks for."""
+
+    def load(self) -> tuple[Credential, tuple[str, ...]]:
+        """Fetch the credential as it is now, and what a person should know about it.
+
+        Raises:
+            PkiError: if it can't be fetched or read; the one in use is kept then.
+        """
+
+    def folders(self) -> Iterable[Path]:
+        """Give the folders in which a change means: load again; none for a source that pushes."""
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Take the function to call, from any thread, when there is something new to load."""
+
+    def remembered(self) -> RevocationLists | None:
+        """Give the newest revocation lists that :meth:`remember` was given, also before a restart.
+
+        Raises:
+            PkiError: if they can't be read.
+        """
+
+    def remember(self, lists: RevocationLists) -> None:
+        """Keep the newest revocation lists, durably where there is a place for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,77 +85,40 @@ class DirectorySource:
     layout: Layout | None = None
     key_mode: KeyMode = KeyMode.STRICT
     revocation: RevocationMode = RevocationMode.REQUIRED
-    passphrase: bytes | None = None
+    passphrase: bytes | None = field(default=None, repr=False)
 
-    def first(self, now: datetime) -> Credential:
-        """Read the credential at start.
+    @property
+    def name(self) -> str:
+        """The directory."""
+        return shown(self.directory)
 
-        Raises:
-            PkiError: if it can't be used: then the workload does not start.
-        """
-        loaded = self._load()
-        for warning in loaded.warnings:
-            log.warning("%s", warning)
-        credential = self._remembering(loaded.credential, self._seen())
-        check_own(credential, now)
-        if credential.lists is None and self.revocation is RevocationMode.REQUIRED:
-            raise CredentialError(
-                f"{shown(self.directory)} holds no revocation lists ({loaded.layout.lists})",
-                remedy="Bring them (handfast renew), or set revocation to when-present or "
-                "short-lived",
-            )
-        return credential
-
-    def next(self, current: Credential, now: datetime) -> Credential:
-        """Read the directory again.
-
-        Trust and lists are taken in whenever they can be read. Key and chain are taken in if they
-        are good by themselves and for the same SPIFFE ID; else the ones in use are kept, loudly.
-
-        Raises:
-            PkiError: if the files can't be read; then everything in use is kept.
-        """
-        loaded = self._load().credential
-        found = self._remembering(loaded, current.lists)
-        if loaded.chain == current.chain:
-            return found
-        try:
-            check_own(found, now)
-            if found.spiffe_id != current.spiffe_id:
-                raise CredentialError(
-                    f"certificate is for {found.spiffe_id}, and this workload is "
-                    f"{current.spiffe_id}",
-                    remedy="Start a workload anew for another identity",
-                )
-        except PkiError as error:
-            log.warning("new certificate refused, the one in use is kept: %s", error)
-            return replace(found, key=current.key, chain=current.chain)
-        return found
-
-    def _load(self) -> LoadedCredential:
-        return load_credential(
+    def load(self) -> tuple[Credential, tuple[str, ...]]:
+        """Read the directory."""
+        loaded = load_credential(
             self.directory,
             layout=self.layout,
             key_mode=self.key_mode,
             passphrase=self.passphrase,
         )
+        return loaded.credential, loaded.warnings
 
-    def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
-        """Never go back behind a list that was seen, and remember the newest on disk."""
-        if found.lists is None:
-            # Once a list was seen, its absence is stale too: the old one goes on counting, and
-            # ends.
-            return replace(found, lists=seen)
-        # A forged list with a huge number would shut out the true ones for good.
-        issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or RevocationLists.none()).followed_by(found.lists, issuers=issuers)
-        for line in refused:
-            log.error("%s: %s", shown(self.directory), line)
-        if seen is None or merged.lists != seen.lists:
-            self._remember(merged)
-        return replace(found, lists=merged)
+    def folders(self) -> Iterable[Path]:
+        """Give the directory."""
+        return (self.directory,)
 
-    def _remember(self, lists: RevocationLists) -> None:
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Do nothing: the directory is watched."""
+
+    def remembered(self) -> RevocationLists | None:
+        """Read the lists that were seen."""
+        try:
+            data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_LISTS_BYTES)
+        except FileNotFoundError:
+            return None
+        return RevocationLists.read(data)
+
+    def remember(self, lists: RevocationLists) -> None:
+        """Write the lists that were seen beside the credential."""
         try:
             pem = to_pem([item.crl for item in lists.lists.values()])
             write_durably(self.directory / _SEEN, pem, mode=PRIVATE)
@@ -126,38 +126,95 @@ class DirectorySource:
             # A read-only volume: remembered in memory alone, as long as the process lives.
             log.info("lists seen can't be kept on disk: %s", error)
 
-    def _seen(self) -> RevocationLists | None:
-        try:
-            data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_LISTS_BYTES)
-        except FileNotFoundError:
-            return None
-        return RevocationLists.read(data)
 
+class PemSource:
+    """A credential given as PEM, e.g. by a secret store's client.
 
-def check_own(credential: Credential, now: datetime) -> SpiffeId:
-    """Check a workload's own credential: profile, time and path; revocation is the peers' to judge.
+    :meth:`replace` brings the next one.
+
+    Args:
+        key: the private key.
+        chain: the leaf, then the issuing CAs, without the root.
+        bundle: the roots to believe.
+        lists: the revocation lists, one for each issuer; None where there are none.
+        revocation: what to do where a revocation list is missing.
+        passphrase: for an encrypted key.
 
     Raises:
-        PkiError: if no peer would accept it.
+        PkiError: if a part can't be read, or key and chain don't belong together.
     """
-    verifier = ChainVerifier(credential.bundle, mode=RevocationMode.WHEN_PRESENT)
-    for purpose in Purpose:
-        try:
-            verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=purpose, at=now)
-        except VerificationError as error:
-            raise CredentialError(
-                f"own certificate would be refused: {error.message}",
-                remedy=error.remedy or "Issue or renew it: handfast renew DIR",
-            ) from error
-    spiffe_id = verified.names.spiffe_id
-    if spiffe_id is None:
-        raise CredentialError("own certificate holds no SPIFFE ID")
-    return spiffe_id
+
+    def __init__(
+        self,
+        *,
+        key: bytes,
+        chain: bytes,
+        bundle: bytes,
+        lists: bytes | None = None,
+        revocation: RevocationMode | str = RevocationMode.REQUIRED,
+        passphrase: bytes | None = None,
+    ) -> None:
+        self._revocation = RevocationMode(revocation)
+        self._credential = _read(key, chain, bundle, lists, passphrase)
+        self._seen: RevocationLists | None = None
+        self._changed: Callable[[], None] = lambda: None
+
+    @property
+    def name(self) -> str:
+        """Say what it is."""
+        return "the PEM in memory"
+
+    @property
+    def revocation(self) -> RevocationMode:
+        """The user's word on certificates that no revocation list speaks for."""
+        return self._revocation
+
+    def replace(
+        self,
+        *,
+        key: bytes,
+        chain: bytes,
+        bundle: bytes,
+        lists: bytes | None = None,
+        passphrase: bytes | None = None,
+    ) -> None:
+        """Bring the next credential; it is taken up at once, or refused and the last one kept.
+
+        Raises:
+            PkiError: if a part can't be read, or key and chain don't belong together.
+        """
+        self._credential = _read(key, chain, bundle, lists, passphrase)
+        self._changed()
+
+    def load(self) -> tuple[Credential, tuple[str, ...]]:
+        """Give what was brought last."""
+        return self._credential, ()
+
+    def folders(self) -> Iterable[Path]:
+        """Give none."""
+        return ()
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Take the function that :meth:`replace` calls."""
+        self._changed = changed
+
+    def remembered(self) -> RevocationLists | None:
+        """Give the lists seen since the process began: there is no place to keep them longer."""
+        return self._seen
+
+    def remember(self, lists: RevocationLists) -> None:
+        """Keep the lists in memory."""
+        self._seen = lists
 
 
-def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:
-    """Give the end of the first list to end, once it is past half of its life."""
-    for item in sorted(lists.lists.values(), key=lambda found: found.next_update):
-        if now > item.this_update + (item.next_update - item.this_update) / 2:
-            return item.next_update
-    return None
+def _read(
+    key: bytes, chain: bytes, bundle: bytes, lists: bytes | None, passphrase: bytes | None
+) -> Credential:
+    certificates = read_chain(chain)
+    found = read_names(certificates[0]).spiffe_id
+    return Credential(
+        read_private_key(key, passphrase),
+        certificates,
+        TrustBundle.read(bundle, default=found.trust_domain if found else None),
+        None if lists is None else RevocationLists.read(lists),
+    )

@@ -63,6 +63,11 @@ class Watcher:
 
     def _watch(self) -> None:
         folders = {str(folder) for folder in self._folders()}
+        if not folders:
+            # Nothing on disk to watch: a source that pushes, and no policy.
+            self._call(changed=False)
+            self._stop.wait(_TICK_MILLISECONDS / 1000)
+            return
         for changes in watch(
             *sorted(folders),
             debounce=_SETTLE_MILLISECONDS,

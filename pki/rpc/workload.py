@@ -27,11 +27,12 @@ from pki.rpc.following import Following
 from pki.rpc.gate import Gate
 from pki.rpc.guard_aio import AioGuard
 from pki.rpc.guard_sync import SyncGuard
+from pki.rpc.intake import check_own
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.policy_file import PolicyFile
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
-from pki.rpc.source import DirectorySource, check_own
+from pki.rpc.source import DirectorySource, PemSource, Source
 from pki.x509 import Credential, RevocationMode
 from pki.x509.readers import to_pem
 
@@ -46,7 +47,7 @@ class Workload:
     channels made from it follow its credential, trust, lists and policy while they run.
     """
 
-    def __init__(self, source: DirectorySource, policy: PathLike | None, clock: Clock) -> None:
+    def __init__(self, source: Source, policy: PathLike | None, clock: Clock) -> None:
         self._clock = clock
         self._pid = os.getpid()
         self._following = Following(source, clock)
@@ -88,6 +89,63 @@ class Workload:
             _word(RevocationMode, revocation, "revocation"),
             passphrase,
         )
+        return cls(source, policy, clock)
+
+    @classmethod
+    def from_pem(
+        cls,
+        *,
+        key: bytes,
+        chain: bytes,
+        bundle: bytes,
+        lists: bytes | None = None,
+        policy: PathLike | None = None,
+        revocation: RevocationMode | str = RevocationMode.REQUIRED,
+        passphrase: bytes | None = None,
+        clock: Clock = system_clock,
+    ) -> Workload:
+        """Take a workload's identity from PEM in memory; it stays so until the process ends.
+
+        To bring the next one, make a :class:`~pki.rpc.PemSource` and give it to
+        :meth:`from_source`.
+
+        Args:
+            key: the private key, PEM.
+            chain: the leaf, then the issuing CAs, PEM.
+            bundle: the roots to believe, PEM.
+            lists: the revocation lists, one for each issuer, PEM.
+            policy: as :meth:`from_directory`.
+            revocation: as :meth:`from_directory`.
+            passphrase: for an encrypted key.
+            clock: gives the time.
+
+        Raises:
+            PkiError: if the credential or the policy can't be used: then nothing starts.
+        """
+        source = PemSource(
+            key=key,
+            chain=chain,
+            bundle=bundle,
+            lists=lists,
+            revocation=_word(RevocationMode, revocation, "revocation"),
+            passphrase=passphrase,
+        )
+        return cls(source, policy, clock)
+
+    @classmethod
+    def from_source(
+        cls, source: Source, *, policy: PathLike | None = None, clock: Clock = system_clock
+    ) -> Workload:
+        """Take a workload's identity from a source of your own, and follow it.
+
+        Args:
+            source: fetches the credential; what is accepted of it is decided here.
+            policy: as :meth:`from_directory`.
+            clock: gives the time.
+
+        Raises:
+            PkiError: if the credential or the policy can't be used: then nothing starts.
+        """
         return cls(source, policy, clock)
 
     @property

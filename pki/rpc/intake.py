@@ -1,0 +1,135 @@
+"""What is accepted of a source, as a workload's first credential and as its next one.
+
+The rules, for every source alike:
+
+1. The first credential must be one that peers would accept: profile, time, path. Else nothing
+   starts.
+2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and key and
+   chain in use are kept; trust and lists are taken in all the same.
+3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from pki.errors import CredentialError, PkiError, VerificationError
+from pki.identity import SpiffeId
+from pki.rpc.source import Source
+from pki.x509 import (
+    WORKLOAD,
+    ChainVerifier,
+    Credential,
+    Purpose,
+    RevocationLists,
+    RevocationMode,
+)
+
+log = logging.getLogger("handfast.rpc")
+
+
+class Intake:
+    """Takes credentials in from one source.
+
+    Args:
+        source: fetches them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._told: frozenset[str] = frozenset()
+
+    def first(self, now: datetime) -> Credential:
+        """Take in the credential to start with.
+
+        Raises:
+            PkiError: if it can't be used: then the workload does not start.
+        """
+        loaded = self._load()
+        check_own(loaded, now)
+        credential = self._remembering(loaded, self.source.remembered())
+        if credential.lists is None and self.source.revocation is RevocationMode.REQUIRED:
+            raise CredentialError(
+                f"{self.source.name} holds no revocation lists",
+                remedy="Bring them (handfast renew), or set revocation to when-present or "
+                "short-lived",
+            )
+        return credential
+
+    def next(self, current: Credential, now: datetime) -> tuple[Credential, str]:
+        """Take in what the source holds now.
+
+        Gives the credential to use from now on, and why key and chain were refused; empty if they
+        were not.
+
+        Raises:
+            PkiError: if the source can't be read; then everything in use is kept.
+        """
+        loaded = self._load()
+        found = self._remembering(loaded, current.lists)
+        if loaded.chain == current.chain:
+            return found, ""
+        try:
+            check_own(found, now)
+            if found.spiffe_id != current.spiffe_id:
+                raise CredentialError(
+                    f"certificate is for {found.spiffe_id}, and this workload is "
+                    f"{current.spiffe_id}",
+                    remedy="Start a workload anew for another identity",
+                )
+        except PkiError as error:
+            return replace(found, key=current.key, chain=current.chain), str(error)
+        return found, ""
+
+    def _load(self) -> Credential:
+        credential, warnings = self.source.load()
+        for words in warnings:
+            if words not in self._told:
+                log.warning("%s", words)
+        self._told = frozenset(warnings)
+        return credential
+
+    def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
+        if found.lists is None:
+            # Once a list was seen, its absence is stale too: the old one goes on counting, and
+            # ends.
+            return replace(found, lists=seen)
+        # A forged list with a huge number would shut out the true ones for good.
+        issuers = (*found.chain[1:], *found.bundle.all_roots())
+        merged, refused = (seen or RevocationLists.none()).followed_by(found.lists, issuers=issuers)
+        for line in refused:
+            log.error("%s: %s", self.source.name, line)
+        if seen is None or merged.lists != seen.lists:
+            self.source.remember(merged)
+        return replace(found, lists=merged)
+
+
+def check_own(credential: Credential, now: datetime) -> SpiffeId:
+    """Check a workload's own credential: profile, time and path; revocation is the peers' to judge.
+
+    Raises:
+        PkiError: if no peer would accept it.
+    """
+    verifier = ChainVerifier(credential.bundle, mode=RevocationMode.WHEN_PRESENT)
+    for purpose in Purpose:
+        try:
+            verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=purpose, at=now)
+        except VerificationError as error:
+            raise CredentialError(
+                f"own certificate would be refused: {error.message}",
+                remedy=error.remedy or "Issue or renew it: handfast renew DIR",
+            ) from error
+    spiffe_id = verified.names.spiffe_id
+    if spiffe_id is None:
+        raise CredentialError("own certificate holds no SPIFFE ID")
+    return spiffe_id
+
+
+def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:
+    """Give the end of the first list to end, once it is past half of its life."""
+    for item in sorted(lists.lists.values(), key=lambda found: found.next_update):
+        if now > item.this_update + (item.next_update - item.this_update) / 2:
+            return item.next_update
+    return None
