@@ -1,6 +1,8 @@
-"""The gate of one server: judge, log, and the streams that run behind it."""
+"""The gate of one server: judge, log, count, and the streams that run behind it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from pki.clock import Clock
 from pki.rpc.decision_log import DecisionLog
@@ -9,12 +11,27 @@ from pki.rpc.running import RunningStreams
 
 
 class Gate:
-    """What both kinds of server ask before a handler runs."""
+    """What both kinds of server ask before a handler runs.
 
-    def __init__(self, judge: Judge, decisions: DecisionLog, clock: Clock) -> None:
+    Args:
+        judge: judges each call.
+        decisions: is told of each answer.
+        clock: gives the time.
+        observe: is told of each answer too, those of streams that are ended included; it runs on
+            the calls' path, and may be called by several threads at once.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        decisions: DecisionLog,
+        clock: Clock,
+        observe: Callable[[Judgement], None] | None = None,
+    ) -> None:
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
+        self._observe = observe
         self.streams = RunningStreams(judge, self._note)
 
     def ask(self, auth: AuthContext, method: str) -> Judgement:
@@ -23,5 +40,11 @@ class Gate:
         self._note(judgement)
         return judgement
 
+    def tick(self) -> None:
+        """Do what is due a few times a second: end the streams that may not go on."""
+        self.streams.sweep()
+
     def _note(self, judgement: Judgement) -> None:
         self._decisions.write(judgement, self._clock())
+        if self._observe is not None:
+            self._observe(judgement)
