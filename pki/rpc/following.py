@@ -168,7 +168,7 @@ class Following:
                 with self._lock:
                     self._live = self._made_live(self._live.credential, self._live)
         for gate in list(self._gates):
-            gate.streams.sweep()
+            gate.tick()
         with self._lock:
             channels = list(self._channels)
         for channel in channels:
