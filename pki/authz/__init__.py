@@ -1,6 +1,7 @@
 """Roles: who a principal is in the eyes of a policy, and what it may call. No I/O, no clock."""
 
 from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.enforcement import Enforce, Enforcement, EnforcementRule
 from pki.authz.explain import Explanation, NameTried, explain
 from pki.authz.policy import Grant, Policy, ServedBy
 from pki.authz.principal import Principal
@@ -9,6 +10,9 @@ from pki.authz.reader import MAX_POLICY_BYTES, read_policy
 __all__ = [
     "MAX_POLICY_BYTES",
     "Decision",
+    "Enforce",
+    "Enforcement",
+    "EnforcementRule",
     "Explanation",
     "Grant",
     "NameTried",

@@ -30,13 +30,15 @@ class Decision:
     """One answer.
 
     Args:
-        allowed: the answer.
+        allowed: the answer of the grants.
         reason: its cause.
         roles: every role of the principal, sorted.
         role: the role that decided, if one did.
         rule: the rule that decided, e.g. ``grant at policy.toml:12``; empty if none did.
         line: the rule's line, 0 if none.
         scopes: what the grants that allow it name together.
+        audited: the answer is no, and it is only told of, not enforced (``enforce = "audit"``);
+            the rule is the one that says so.
     """
 
     allowed: bool
@@ -46,3 +48,4 @@ class Decision:
     rule: str = ""
     line: int = 0
     scopes: frozenset[str] = frozenset()
+    audited: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pki.authz.decision import Decision, Reason, RoleMatch
-from pki.authz.patterns import MethodPattern
+from pki.authz.patterns import MethodPattern, written_method
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
 from pki.errors import shown
@@ -61,7 +61,13 @@ class Explanation:
             said.append(
                 f"{self.decision.rule} lets {self.decision.role} call {_printable(self.method)}"
             )
+        if self.decision.audited:
+            said.append(
+                f'this is not enforced: enforce = "audit" ({self.source}:{self.decision.line})'
+            )
         verdict = "allowed" if self.decision.allowed else "refused"
+        if self.decision.audited:
+            verdict = "goes through, and is logged as one that would be refused"
         return [*said, f"{verdict}: {self.decision.reason.value}"]
 
     def _missed(self) -> list[str]:
@@ -82,6 +88,7 @@ class Explanation:
             "method": self.method,
             "allowed": self.decision.allowed,
             "reason": self.decision.reason.value,
+            "audited": self.decision.audited,
             "roles": list(self.decision.roles),
             "role": self.decision.role,
             "rule": self.decision.rule,
@@ -146,7 +153,7 @@ def _grants(grant: Grant, method: str) -> bool:
 
 
 def _written(grant: Grant) -> list[str]:
-    return [f"/{item.service}/{item.method or '*'}" for item in grant.methods]
+    return [written_method(item) for item in grant.methods]
 
 
 def _grant_json(grant: Grant) -> dict[str, object]:

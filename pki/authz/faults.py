@@ -9,13 +9,23 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pki.authz.lines import Lines, Location
-from pki.authz.schema import FindingError, GrantModel, PolicyModel, ServedByModel
+from pki.authz.schema import (
+    EnforcementModel,
+    FindingError,
+    GrantModel,
+    PolicyModel,
+    ServedByModel,
+)
 from pki.errors import PolicyError, shown
 
 _REMEDY = "See docs/policy.md for what may stand there"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_TABLES: Mapping[str, type[BaseModel]] = {"grant": GrantModel, "served_by": ServedByModel}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "grant": GrantModel,
+    "served_by": ServedByModel,
+    "enforcement": EnforcementModel,
+}
 _WANTED = {
     "string_type": "a string",
     "list_type": "a list",
@@ -89,7 +99,7 @@ def _words(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
     if kind == "too_short":
         return " is empty, and needs at least 1 element", "Name one, or take it out"
     wanted, given = _WANTED[kind], _FOUND.get(type(finding["input"]), "a date or time")
-    if location in {("grant",), ("served_by",)}:
+    if len(location) == 1 and location[0] in _TABLES:
         return f" should be a list of tables, and is {given}", f"Write [[{location[0]}]]"
     return f" should be {wanted}, and is {given}", _REMEDY
 

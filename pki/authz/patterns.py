@@ -135,6 +135,27 @@ def parse_method_pattern(text: str) -> MethodPattern:
     )
 
 
+def parse_method_path(path: str) -> MethodPattern | None:
+    """Read a call's path as the one method that a pattern could name; None if none could.
+
+    Args:
+        path: just as the call gave it.
+    """
+    parts = path.split("/", 3)
+    plain = (
+        len(parts) == 3
+        and not parts[0]
+        and _SERVICE.fullmatch(parts[1])
+        and _METHOD.fullmatch(parts[2])
+    )
+    return MethodPattern(parts[1], parts[2]) if plain else None
+
+
+def written_method(pattern: MethodPattern) -> str:
+    """Write a method pattern as a policy file does."""
+    return f"/{pattern.service}/{pattern.method or _STAR}"
+
+
 def parse_service(text: str) -> str:
     """Parse a service's full name, ``package.Service``.
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.enforcement import Enforcement, EnforcementRule, Written
 from pki.authz.patterns import (
     MethodPattern,
     NamePattern,
@@ -67,6 +68,8 @@ class PolicyRules:
     served_by: tuple[ServedBy, ...]
     policy_grace: timedelta
     revocation_grace: timedelta
+    enforce: Written
+    enforcement: tuple[EnforcementRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Policy:
         "_by_method",
         "_by_service",
         "_digest",
+        "_enforcement",
         "_exact",
         "_rules",
         "_served_by",
@@ -124,6 +128,7 @@ class Policy:
         self._shapes = _shapes_by_length(wild)
         self._by_method, self._by_service = _grant_tables(rules.grants)
         self._served_by = {item.service: item for item in rules.served_by}
+        self._enforcement = Enforcement(rules.enforce, rules.enforcement)
 
     @property
     def rules(self) -> PolicyRules:
@@ -155,6 +160,11 @@ class Policy:
         """How long past its ``nextUpdate`` a revocation list goes on being used."""
         return self.rules.revocation_grace
 
+    @property
+    def enforcement(self) -> Enforcement:
+        """Which of its refusals are enforced, and which are only told of."""
+        return self._enforcement
+
     def roles_of(self, principal: Principal) -> tuple[RoleMatch, ...]:
         """Give every role of a principal, with the pattern that gave it."""
         found: set[RoleMatch] = set()
@@ -176,7 +186,7 @@ class Policy:
     def decide_for_roles(self, roles: tuple[str, ...], method: str) -> Decision:
         """Decide for a caller whose roles are known already (sorted)."""
         if not roles:
-            return Decision(allowed=False, reason=Reason.NO_ROLE, roles=())
+            return self._no(Reason.NO_ROLE, roles, method)
         granted = [
             by_role[role]
             for by_role in self._tables_of(method)
@@ -184,7 +194,7 @@ class Policy:
             if role in by_role
         ]
         if not granted:
-            return Decision(allowed=False, reason=Reason.METHOD_NOT_GRANTED, roles=roles)
+            return self._no(Reason.METHOD_NOT_GRANTED, roles, method)
         first = min((item.grant for item in granted), key=lambda grant: grant.line)
         return Decision(
             allowed=True,
@@ -219,6 +229,15 @@ class Policy:
             role=rule.role if held else None,
             rule=self._rule("served_by", rule.line),
             line=rule.line,
+        )
+
+    def _no(self, reason: Reason, roles: tuple[str, ...], method: str) -> Decision:
+        line = self._enforcement.audited_at(method)
+        if line is None:
+            return Decision(allowed=False, reason=reason, roles=roles)
+        rule = self._rule("audit", line)
+        return Decision(
+            allowed=False, reason=reason, roles=roles, rule=rule, line=line, audited=True
         )
 
     def _tables_of(self, method: str) -> Iterable[_ByRole]:

@@ -11,9 +11,10 @@ import tomllib
 
 from pydantic import ValidationError
 
+from pki.authz.enforcement import Enforce, EnforcementRule, Written
 from pki.authz.faults import schema_error, syntax_error
 from pki.authz.lines import Lines, Location, scan_lines
-from pki.authz.patterns import parse_method_pattern, parse_name_pattern
+from pki.authz.patterns import MethodPattern, parse_method_pattern, parse_name_pattern, written_method
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import PolicyModel, parse_duration
 from pki.errors import PolicyError, shown
@@ -108,6 +109,14 @@ def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
         ServedBy(item.service, item.role, lines.of(("served_by", index)))
         for index, item in enumerate(model.served_by)
     )
+    enforcement = tuple(
+        EnforcementRule(
+            tuple(parse_method_pattern(method) for method in item.methods),
+            Enforce(item.enforce),
+            lines.of(("enforcement", index)),
+        )
+        for index, item in enumerate(model.enforcement)
+    )
     return PolicyRules(
         TrustDomain(model.trust_domain),
         roles,
@@ -115,11 +124,17 @@ def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
         served_by,
         parse_duration(model.policy_grace),
         parse_duration(model.revocation_grace),
+        Written(Enforce(model.enforce), lines.of(("enforce",))),
+        enforcement,
     )
 
 
 def _check_references(rules: PolicyRules, lines: Lines, source: str) -> None:
-    errors = [*_undefined_roles(rules, lines, source), *_services_twice(rules, lines, source)]
+    errors = [
+        *_undefined_roles(rules, lines, source),
+        *_services_twice(rules, lines, source),
+        *_enforced_both_ways(rules, lines, source),
+    ]
     if errors:
         raise min(errors, key=lambda error: error.line)
 
@@ -157,4 +172,24 @@ def _services_twice(rules: PolicyRules, lines: Lines, source: str) -> list[Polic
             )
             errors.append(error)
         seen.setdefault(item.service, line)
+    return errors
+
+
+def _enforced_both_ways(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
+    errors = []
+    seen: dict[MethodPattern, tuple[Enforce, int]] = {}
+    for index, item in enumerate(rules.enforcement):
+        for at, pattern in enumerate(item.methods):
+            line = lines.of(("enforcement", index, "methods", at))
+            word, first = seen.setdefault(pattern, (item.enforce, line))
+            if word is item.enforce:
+                continue
+            error = PolicyError(
+                f"enforcement says {item.enforce} of {shown(written_method(pattern))}, and line "
+                f"{first} says {word}",
+                source=source,
+                line=line,
+                remedy="Keep one of the two",
+            )
+            errors.append(error)
     return errors

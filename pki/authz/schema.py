@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pki.authz.enforcement import Enforce
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_service
 from pki.errors import InputError, shown
 from pki.identity import TrustDomain
@@ -66,6 +67,22 @@ def parse_scope(text: str) -> str:
     return text
 
 
+def parse_enforce(text: str) -> Enforce:
+    """Check the word that says whether refusals are enforced.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        return Enforce(text)
+    except ValueError:
+        raise InputError(
+            f"{shown(text)} is neither deny nor audit",
+            remedy="Write deny to refuse what no grant allows, or audit to let it through and "
+            "log it",
+        ) from None
+
+
 class FindingError(ValueError):
     """What a parser of ours found, as pydantic wants it: it takes a ValueError alone."""
 
@@ -91,6 +108,7 @@ MethodText = Annotated[str, _checked_by(parse_method_pattern)]
 ServiceText = Annotated[str, _checked_by(parse_service)]
 Scope = Annotated[str, _checked_by(parse_scope)]
 Duration = Annotated[str, _checked_by(parse_duration)]
+EnforceText = Annotated[str, _checked_by(parse_enforce)]
 
 
 class _Strict(BaseModel):
@@ -112,6 +130,13 @@ class ServedByModel(_Strict):
     role: Role
 
 
+class EnforcementModel(_Strict):
+    """``[[enforcement]]``: whether these methods' refusals are enforced or only logged."""
+
+    methods: Annotated[list[MethodText], Field(min_length=1)]
+    enforce: EnforceText
+
+
 class PolicyModel(_Strict):
     """The whole file."""
 
@@ -121,3 +146,5 @@ class PolicyModel(_Strict):
     served_by: list[ServedByModel] = []
     policy_grace: Duration = "0s"
     revocation_grace: Duration = "0s"
+    enforce: EnforceText = Enforce.DENY.value
+    enforcement: list[EnforcementModel] = []

@@ -7,7 +7,9 @@ The rules:
 2. A chain is parsed once. Its standing (trust, time, revocation) is taken from the last full
    verification only while nothing has changed: the same trust, and a time within the answer's own.
 3. Roles and grants are asked of the policy that is in force now.
-4. Whatever goes wrong is a refusal.
+4. Two things let a call through that no grant allows, and both stand behind all that is said
+   above: a method that the server's maker calls public, and a policy that says ``audit``.
+5. Whatever goes wrong is a refusal.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pki.authz.policy import role_names
 from pki.clock import Clock
 from pki.errors import InputError, VerificationError, shown
 from pki.rpc.peer import Peer
+from pki.rpc.public import NOTHING_PUBLIC, PublicMethods
 from pki.rpc.refusal import (
     NO_CERTIFICATE,
     POLICY_UNAVAILABLE,
@@ -43,7 +46,11 @@ AuthContext = Mapping[str, Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One answer: the peer if it may call, the refusal if not, and the facts for the log."""
+    """One answer: the peer if it may call, the refusal if not, and the facts for the log.
+
+    ``audited`` is what would have refused a call that goes through because its policy is not
+    enforced.
+    """
 
     method: str
     peer: Peer | None
@@ -54,6 +61,7 @@ class Judgement:
     issuer: str
     good_until: datetime | None
     detail: str = ""
+    audited: Refusal | None = None
 
 
 class _Known:
@@ -95,6 +103,7 @@ class Judge:
         verifier: gives the verifier of the trust in force.
         policy: gives the policy in force; None refuses everything.
         clock: gives the time.
+        public: the methods that any peer may call whose certificate is accepted.
     """
 
     def __init__(
@@ -102,10 +111,12 @@ class Judge:
         verifier: Callable[[], ChainVerifier],
         policy: Callable[[], Policy | None],
         clock: Clock,
+        public: PublicMethods = NOTHING_PUBLIC,
     ) -> None:
         self._verifier = verifier
         self._policy = policy
         self._clock = clock
+        self._public = public
         self._known: OrderedDict[tuple[bytes, ...], _Known] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -141,11 +152,15 @@ class Judge:
             known.roles = role_names(policy.roles_of(known.principal))
             known.roles_by = policy
         decision = policy.decide_for_roles(known.roles, method)
-        if not decision.allowed:
-            who = str(known.principal.spiffe_id)
-            refusal = refusal_of_decision(decision.reason, who=who, what=_printable(method))
-            return self._judgement(known, method, refusal, decision)
-        return self._judgement(known, method, None, decision)
+        if decision.allowed:
+            return self._judgement(known, method, None, decision)
+        if method in self._public.methods:
+            return self._judgement(known, method, None, self._public.decision(decision.roles))
+        who = str(known.principal.spiffe_id)
+        refusal = refusal_of_decision(decision.reason, who=who, what=_printable(method))
+        if decision.audited:
+            return self._judgement(known, method, None, decision, audited=refusal)
+        return self._judgement(known, method, refusal, decision)
 
     def _look_up(self, key: tuple[bytes, ...]) -> _Known:
         with self._lock:
@@ -182,7 +197,11 @@ class Judge:
 
     @staticmethod
     def _judgement(
-        known: _Known, method: str, refusal: Refusal | None, decision: Decision | None
+        known: _Known,
+        method: str,
+        refusal: Refusal | None,
+        decision: Decision | None,
+        audited: Refusal | None = None,
     ) -> Judgement:
         leaf = known.chain[0]
         verified = known.verified
@@ -208,6 +227,7 @@ class Judge:
             known.issuer,
             known.good_until if verified else None,
             known.why,
+            audited,
         )
 
 
