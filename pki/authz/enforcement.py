@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from pki.authz.patterns import MethodPattern, parse_method_path, written_method
 
+_MOST_SAID = 10
+
 
 class Enforce(StrEnum):
     """What becomes of a call that no grant allows."""
@@ -77,8 +79,8 @@ class Enforcement:
         """Say for a person what is not enforced; empty if everything is."""
         if self._whole.enforce is Enforce.AUDIT:
             kept = self._patterns(Enforce.DENY)
-            return "every method" + (f" but {', '.join(kept)}" if kept else "")
-        return ", ".join(self._patterns(Enforce.AUDIT))
+            return "every method" + (f" but {_listed(kept)}" if kept else "")
+        return _listed(self._patterns(Enforce.AUDIT))
 
     def _patterns(self, enforce: Enforce) -> list[str]:
         return [
@@ -86,3 +88,8 @@ class Enforcement:
             for pattern, word in self._by_pattern.items()
             if word.enforce is enforce
         ]
+
+
+def _listed(texts: list[str]) -> str:
+    more = len(texts) - _MOST_SAID
+    return ", ".join(texts[:_MOST_SAID]) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,12 @@ from pydantic import ValidationError
 from pki.authz.enforcement import Enforce, EnforcementRule, Written
 from pki.authz.faults import schema_error, syntax_error
 from pki.authz.lines import Lines, Location, scan_lines
-from pki.authz.patterns import MethodPattern, parse_method_pattern, parse_name_pattern, written_method
+from pki.authz.patterns import (
+    MethodPattern,
+    parse_method_pattern,
+    parse_name_pattern,
+    written_method,
+)
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import PolicyModel, parse_duration
 from pki.errors import PolicyError, shown

@@ -41,10 +41,16 @@ class Gate:
         return judgement
 
     def tick(self) -> None:
-        """Do what is due a few times a second: end the streams that may not go on."""
+        """Do what is due a few times a second: end streams, and tell what the log left out."""
         self.streams.sweep()
+        self._decisions.summarize(self._clock())
+
+    def close(self) -> None:
+        """Tell what the log has left out: there will be no more ticks."""
+        self._decisions.summarize(self._clock(), at_once=True)
 
     def _note(self, judgement: Judgement) -> None:
-        self._decisions.write(judgement, self._clock())
+        if self._decisions.takes(judgement):
+            self._decisions.write(judgement, self._clock())
         if self._observe is not None:
             self._observe(judgement)

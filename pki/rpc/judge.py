@@ -120,6 +120,11 @@ class Judge:
         self._known: OrderedDict[tuple[bytes, ...], _Known] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force."""
+        return self._policy()
+
     def judge(self, auth: AuthContext, method: str) -> Judgement:
         """Judge one call.
 

@@ -42,6 +42,7 @@ class PolicyFile:
         self._removed_at: datetime | None = None
         self._refusing = False
         self.problem = ""
+        self._say_what_is_not_enforced()
 
     def policy(self) -> Policy | None:
         """Give the policy in force; None when everything is refused."""
@@ -67,8 +68,19 @@ class PolicyFile:
         except PolicyError as error:
             return self._bad(error, digest)
         log.info("policy %s reloaded", shown(self.path))
+        self._say_what_is_not_enforced()
         self._good()
         return True
+
+    def _say_what_is_not_enforced(self) -> None:
+        words = self._policy.enforcement.words()
+        if words:
+            log.warning(
+                'policy %s is NOT ENFORCED for %s (enforce = "audit"): calls that no grant allows '
+                "go through, and are logged",
+                shown(self.path),
+                words,
+            )
 
     def _read(self) -> bytes:
         return read_bounded(self.path, max_bytes=MAX_POLICY_BYTES)[0]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.authz import Policy
 from pki.rpc.judge import AuthContext, Judge, Judgement
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
 
@@ -24,18 +25,27 @@ class RunningStream:
     end: Callable[[Refusal], None]
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A running stream, and the policy that it was judged by when it was last told of."""
+
+    stream: RunningStream
+    policy: Policy | None
+
+
 class RunningStreams:
     """The running streams of one server.
 
     Args:
         judge: judges their peers again.
-        refused: told of each that is ended.
+        note: told of each that is ended, and of each that a new policy would have ended if it were
+            enforced.
     """
 
-    def __init__(self, judge: Judge, refused: Callable[[Judgement], None]) -> None:
+    def __init__(self, judge: Judge, note: Callable[[Judgement], None]) -> None:
         self._judge = judge
-        self._refused = refused
-        self._streams: dict[int, RunningStream] = {}
+        self._note = note
+        self._streams: dict[int, _Kept] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
@@ -43,7 +53,7 @@ class RunningStreams:
         """Keep an eye on a stream; give the number to take it off by."""
         number = next(self._numbers)
         with self._lock:
-            self._streams[number] = stream
+            self._streams[number] = _Kept(stream, self._judge.policy)
         return number
 
     def discard(self, number: int) -> None:
@@ -55,15 +65,19 @@ class RunningStreams:
         """Judge every running stream again, and end those that may not go on."""
         with self._lock:
             streams = list(self._streams.items())
-        for number, stream in streams:
+        for number, kept in streams:
+            stream, policy = kept.stream, self._judge.policy
             judgement = self._judge.judge(stream.auth, stream.method)
             if judgement.refusal is None:
+                if judgement.audited is not None and kept.policy is not policy:
+                    self._note(judgement)
+                kept.policy = policy
                 continue
             self.discard(number)
             refusal = judgement.refusal
             if refusal.reason == ErrorReason.CERTIFICATE_EXPIRED:
                 refusal = CREDENTIAL_ENDED
-            self._refused(judgement)
+            self._note(judgement)
             try:
                 stream.end(refusal)
             except Exception:
