@@ -102,6 +102,8 @@ class Following:
     def close(self) -> None:
         """Stop following."""
         self._watcher.stop()
+        for gate in self._gates:
+            gate.close()
         for port in self._ports:
             port.close()
 

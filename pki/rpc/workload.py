@@ -31,6 +31,7 @@ from pki.rpc.intake import check_own
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.policy_file import PolicyFile
+from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
 from pki.rpc.source import DirectorySource, PemSource, Source
 from pki.x509 import Credential, RevocationMode
@@ -167,6 +168,7 @@ class Workload:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> AioServer:
         """Make an asyncio server: mutual TLS, roles, revocation; deny is the default.
 
@@ -177,14 +179,17 @@ class Workload:
             maximum_concurrent_rpcs: of gRPC.
             compression: of gRPC.
             decision_log: which decisions are logged: none, on-deny, on-allow, both.
+            health: who may ask for the server's health: ``granted``, who has a grant; ``public``,
+                every peer whose certificate is accepted.
 
         Raises:
             PkiError: if there is no policy, or a bad one.
         """
-        gate = self._gate(policy, decision_log)
+        gate = self._gate(policy, decision_log, health)
         inner = grpc.aio.server(
             interceptors=[AioGuard(gate), *interceptors],
-            options=[OWN_PORT, *options],
+            # Of an option that is given twice gRPC takes the first.
+            options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
@@ -200,6 +205,7 @@ class Workload:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> SyncServer:
         """Make a synchronous server; as :meth:`server` otherwise.
 
@@ -211,12 +217,13 @@ class Workload:
             maximum_concurrent_rpcs: as :meth:`server`.
             compression: as :meth:`server`.
             decision_log: as :meth:`server`.
+            health: as :meth:`server`.
         """
-        gate = self._gate(policy, decision_log)
+        gate = self._gate(policy, decision_log, health)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
             interceptors=[SyncGuard(gate), *interceptors],
-            options=[OWN_PORT, *options],
+            options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
@@ -313,7 +320,9 @@ class Workload:
         """Close it."""
         self.close()
 
-    def _gate(self, policy: PathLike | None, decision_log: LogWhen | str) -> Gate:
+    def _gate(
+        self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
+    ) -> Gate:
         self._check_process()
         used = self._chosen_policy(policy)
         if used is None:
@@ -321,7 +330,8 @@ class Workload:
                 "a server needs a policy: without one nobody may call it",
                 remedy="Give policy= to Workload.from_directory or to server()",
             )
-        judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock)
+        public = public_methods(_word(HealthAccess, health, "health"))
+        judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock, public)
         when = _word(LogWhen, decision_log, "decision_log")
         gate = Gate(judge, DecisionLog(when, used.path.name), self._clock)
         self._following.add_gate(gate)
