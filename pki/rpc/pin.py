@@ -9,6 +9,7 @@ from typing import Any
 from pki.authz import Policy, Principal
 from pki.errors import InputError, NotPermittedError, shown
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
+from pki.rpc.process import MadeHere
 from pki.rpc.refusal import POLICY_UNAVAILABLE, Refusal, refusal_of_decision
 
 _TARGET_NAME = "grpc.ssl_target_name_override"
@@ -85,11 +86,17 @@ class ServedBy:
     def __init__(self, pin: Pin, policy: Callable[[], Policy | None] | None) -> None:
         self._principal = pin.principal()
         self._policy = policy
+        self._here = MadeHere("channel")
         self._answers: dict[str, Refusal | None] = {}
         self._answered_by: Policy | None = None
 
     def refusal(self, method: str | bytes) -> Refusal | None:
-        """Give the refusal of a method, or None if it may be called."""
+        """Give the refusal of a method, or None if it may be called.
+
+        Raises:
+            StateError: after a fork, in the child: a call would hang there.
+        """
+        self._here.check()
         if self._policy is None:
             return None
         policy = self._policy()

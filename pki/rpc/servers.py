@@ -10,6 +10,7 @@ import grpc.aio
 
 from pki.errors import NotPermittedError
 from pki.rpc.port import Port
+from pki.rpc.process import MadeHere
 
 # Without this a second server binds a port that is in use without a word.
 OWN_PORT = ("grpc.so_reuseport", 0)
@@ -42,6 +43,7 @@ class AioServer(grpc.aio.Server):
     """
 
     def __init__(self, inner: grpc.aio.Server, new_port: Callable[[], Port]) -> None:
+        self._here = MadeHere("server")
         self._inner = inner
         self._new_port = new_port
 
@@ -58,6 +60,7 @@ class AioServer(grpc.aio.Server):
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
             server_credentials: none: the workload's own are taken.
         """
+        self._here.check()
         return _open_port(self._inner, self._new_port(), address, server_credentials)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
@@ -70,6 +73,7 @@ class AioServer(grpc.aio.Server):
 
     async def start(self) -> None:
         """Begin to serve."""
+        self._here.check()
         await self._inner.start()
 
     async def stop(self, grace: float | None) -> None:
@@ -91,6 +95,7 @@ class SyncServer(grpc.Server):
     """
 
     def __init__(self, inner: grpc.Server, new_port: Callable[[], Port]) -> None:
+        self._here = MadeHere("server")
         self._inner = inner
         self._new_port = new_port
 
@@ -107,6 +112,7 @@ class SyncServer(grpc.Server):
             address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
             server_credentials: none: the workload's own are taken.
         """
+        self._here.check()
         return _open_port(self._inner, self._new_port(), address, server_credentials)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
@@ -119,6 +125,7 @@ class SyncServer(grpc.Server):
 
     def start(self) -> None:
         """Begin to serve."""
+        self._here.check()
         self._inner.start()
 
     def stop(self, grace: float | None) -> Any:

@@ -31,6 +31,7 @@ from pki.rpc.intake import check_own
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.policy_file import PolicyFile
+from pki.rpc.process import MadeHere
 from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
 from pki.rpc.source import DirectorySource, PemSource, Source
@@ -50,7 +51,7 @@ class Workload:
 
     def __init__(self, source: Source, policy: PathLike | None, clock: Clock) -> None:
         self._clock = clock
-        self._pid = os.getpid()
+        self._here = MadeHere("Workload")
         self._following = Following(source, clock)
         self.spiffe_id: SpiffeId = check_own(self.credential, clock())
         self._policy = self._following.policy_file(Path(policy)) if policy is not None else None
@@ -152,11 +153,13 @@ class Workload:
     @property
     def credential(self) -> Credential:
         """The credential in force."""
+        self._here.check()
         return self._following.live.credential
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What makes this workload unready; empty if all is well."""
+        self._here.check()
         return self._following.problems
 
     def server(
@@ -288,11 +291,16 @@ class Workload:
 
     def reload(self) -> None:
         """Look at the credential and the policies now, instead of soon."""
+        self._here.check()
         self._following.look(changed=True)
 
     def close(self) -> None:
-        """Stop following changes. Servers and channels are closed by whoever made them."""
-        self._following.close()
+        """Stop following changes. Servers and channels are closed by whoever made them.
+
+        After a fork there is nothing to stop in the child, and nothing is done.
+        """
+        if self._here.still:
+            self._following.close()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -323,7 +331,7 @@ class Workload:
     def _gate(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
     ) -> Gate:
-        self._check_process()
+        self._here.check()
         used = self._chosen_policy(policy)
         if used is None:
             raise StateError(
@@ -338,7 +346,7 @@ class Workload:
         return gate
 
     def _pinned(self, peer: str | SpiffeId, policy: PathLike | None) -> tuple[Pin, ServedBy]:
-        self._check_process()
+        self._here.check()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
         return pin, ServedBy(pin, used.policy if used else None)
@@ -366,13 +374,6 @@ class Workload:
     def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
         """Give the policy of a server or channel: its own, or the workload's."""
         return self._policy if path is None else self._following.policy_file(Path(path))
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise StateError(
-                "this Workload was made before a fork, and its threads stayed in the parent",
-                remedy="Make it, its servers and its channels after the fork",
-            )
 
 
 def _word(kind: type[_Word], value: str, name: str) -> _Word:
