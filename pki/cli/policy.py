@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pki.authz import MAX_POLICY_BYTES, Policy, Principal, explain, read_policy
+from pki.authz.patterns import written_method
 from pki.cli.issue import CouldNotTellError
 from pki.cli.output import JsonOption, tell
 from pki.errors import PkiError, PolicyError
@@ -25,6 +26,8 @@ def check(
     policy = _read(file)
     rules = policy.rules
     roles = len({rule.role for rule in rules.roles})
+    not_enforced = policy.enforcement.words()
+    warning = [f"NOT ENFORCED for {not_enforced}: there, calls that no grant allows go through"]
     tell(
         "policy check",
         {
@@ -34,11 +37,21 @@ def check(
             "names": len(rules.roles),
             "grants": len(rules.grants),
             "served_by": len(rules.served_by),
+            "enforce": rules.enforce.enforce.value,
+            "enforcement": [
+                {
+                    "methods": [written_method(pattern) for pattern in rule.methods],
+                    "enforce": rule.enforce.value,
+                    "line": rule.line,
+                }
+                for rule in rules.enforcement
+            ],
             "digest": policy.digest,
         },
         [
             f"{file} is good: {roles} roles with {len(rules.roles)} names, {len(rules.grants)} "
-            f"grants, {len(rules.served_by)} services, for {policy.trust_domain}"
+            f"grants, {len(rules.served_by)} services, for {policy.trust_domain}",
+            *(warning if not_enforced else []),
         ],
         as_json=as_json,
     )

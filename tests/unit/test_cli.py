@@ -280,6 +280,25 @@ def test_policy_explain_answers_yes_no_or_could_not_tell(capsys: Capture) -> Non
     assert said(capsys, "policy", "explain", "--peer", "a", "--method", "/a.B/C")[0] == 3
 
 
+def test_a_policy_that_is_not_enforced_is_shown_by_every_command_that_reads_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    tried = tmp_path / "tried.toml"
+    tried.write_text('enforce = "audit"\n' + POLICY.read_text())
+    code, out, _ = said(capsys, "policy", "check", str(tried))
+    assert code == 0
+    assert "NOT ENFORCED for every method" in out
+    assert json_of(capsys, "policy", "check", str(tried))["enforce"] == "audit"
+    assert "NOT ENFORCED" not in said(capsys, "policy", "check", str(POLICY))[1]
+    ask = ["policy", "explain", "--policy", str(tried), "--peer", "audit"]
+    ask += ["--method", "/shop.v1.Orders/PlaceOrder"]
+    code, out, _ = said(capsys, *ask)
+    assert code == 1
+    assert "this is not enforced" in out
+    found = json_of(capsys, *ask)
+    assert (found["allowed"], found["audited"]) == (False, True)
+
+
 def test_a_bad_policy_costs_one_line_with_its_place(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "bad.toml").write_text('trust_domain = "shop.internal"\nx = 1\n[roles]\n')
     code, _, err = said(capsys, "policy", "check", "bad.toml")

@@ -107,6 +107,7 @@ def test_the_same_is_had_for_scripts() -> None:
         "method": PLACE,
         "allowed": False,
         "reason": "METHOD_NOT_GRANTED",
+        "audited": False,
         "roles": ["reader"],
         "role": None,
         "rule": "",
