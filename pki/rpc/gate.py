@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pki.clock import Clock
+from pki.rpc.counting import Counts
 from pki.rpc.decision_log import DecisionLog
 from pki.rpc.judge import AuthContext, Judge, Judgement
 from pki.rpc.running import RunningStreams
@@ -17,8 +16,7 @@ class Gate:
         judge: judges each call.
         decisions: is told of each answer.
         clock: gives the time.
-        observe: is told of each answer too, those of streams that are ended included; it runs on
-            the calls' path, and may be called by several threads at once.
+        counts: counts each answer, those to streams that are ended included.
     """
 
     def __init__(
@@ -26,12 +24,12 @@ class Gate:
         judge: Judge,
         decisions: DecisionLog,
         clock: Clock,
-        observe: Callable[[Judgement], None] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
-        self._observe = observe
+        self.counts = counts if counts is not None else Counts()
         self.streams = RunningStreams(judge, self._note)
 
     def ask(self, auth: AuthContext, method: str) -> Judgement:
@@ -52,5 +50,4 @@ class Gate:
     def _note(self, judgement: Judgement) -> None:
         if self._decisions.takes(judgement):
             self._decisions.write(judgement, self._clock())
-        if self._observe is not None:
-            self._observe(judgement)
+        self.counts.judged(judgement)

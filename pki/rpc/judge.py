@@ -49,7 +49,7 @@ class Judgement:
     """One answer: the peer if it may call, the refusal if not, and the facts for the log.
 
     ``audited`` is what would have refused a call that goes through because its policy is not
-    enforced.
+    enforced. ``leaf`` is what the peer showed, accepted or not.
     """
 
     method: str
@@ -62,6 +62,7 @@ class Judgement:
     good_until: datetime | None
     detail: str = ""
     audited: Refusal | None = None
+    leaf: x509.Certificate | None = None
 
 
 class _Known:
@@ -233,6 +234,7 @@ class Judge:
             known.good_until if verified else None,
             known.why,
             audited,
+            leaf,
         )
 
 

@@ -49,6 +49,10 @@ class RunningStreams:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Give how many run."""
+        return len(self._streams)
+
     def add(self, stream: RunningStream) -> int:
         """Keep an eye on a stream; give the number to take it off by."""
         number = next(self._numbers)

@@ -1,0 +1,142 @@
+"""What a workload counts while it runs: plain numbers, read when somebody asks for metrics.
+
+Counting is always on, and stands on the path of each call: it costs one lock and one step in a
+dictionary. Whoever calls chooses neither how many numbers there are nor what they are called: a
+method counts under its name only if this process has a handler for it, and there is a most.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import datetime
+from enum import StrEnum
+
+from pki.authz.patterns import parse_method_path
+from pki.rpc.judge import Judgement
+from pki.rpc.refusal import Refusal
+
+ALLOWED = "ALLOWED"
+OTHER = "other"
+_MOST_METHODS = 1024
+_MOST_LOOKS = 1024
+
+
+class Counts:
+    """What one workload has counted since it began. Safe for use by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._methods: frozenset[str] = frozenset()
+        self._decided: dict[tuple[str, str, str], int] = {}
+        self._audited: Counter[tuple[str, str]] = Counter()
+        self._streams: Counter[str] = Counter()
+        self._rotations: Counter[str] = Counter()
+        self._looks: Counter[tuple[str, str]] = Counter()
+
+    def knows(self, method: str) -> None:
+        """Count this method under its own name from now on: there is a handler for it."""
+        if method in self._methods or parse_method_path(method) is None:
+            return
+        with self._lock:
+            if len(self._methods) < _MOST_METHODS:
+                self._methods |= {method}
+
+    def judged(self, judgement: Judgement) -> None:
+        """Count one answer of a server."""
+        method = judgement.method if judgement.method in self._methods else OTHER
+        if judgement.audited is not None:
+            with self._lock:
+                self._audited[method, judgement.audited.name] += 1
+            return
+        decision, refusal = judgement.decision, judgement.refusal
+        role = decision.role or "" if decision is not None else ""
+        key = (method, role, ALLOWED if refusal is None else refusal.name)
+        with self._lock:
+            self._decided[key] = self._decided.get(key, 0) + 1
+
+    def stream_ended(self, refusal: Refusal) -> None:
+        """Count a running stream that a server ended."""
+        with self._lock:
+            self._streams[refusal.name] += 1
+
+    def rotated(self, kind: str) -> None:
+        """Count a channel whose new calls went over to another connection.
+
+        Args:
+            kind: ``aio`` or ``sync``.
+        """
+        with self._lock:
+            self._rotations[kind] += 1
+
+    def looked(self, peer: str, result: str) -> None:
+        """Count a look of a channel at its server.
+
+        Args:
+            peer: the SPIFFE ID that the channel is pinned to.
+            result: the result name of gRFC A118.
+        """
+        with self._lock:
+            if (peer, result) not in self._looks and len(self._looks) >= _MOST_LOOKS:
+                peer = OTHER
+            self._looks[peer, result] += 1
+
+    def decided(self) -> dict[tuple[str, str, str], int]:
+        """Give how many answers there were by method, role that decided, and verdict."""
+        with self._lock:
+            return dict(self._decided)
+
+    def audited(self) -> dict[tuple[str, str], int]:
+        """Give how many calls went through that no grant allows, by method and reason."""
+        with self._lock:
+            return dict(self._audited)
+
+    def streams_ended(self) -> dict[str, int]:
+        """Give how many streams were ended, by reason."""
+        with self._lock:
+            return dict(self._streams)
+
+    def rotations(self) -> dict[str, int]:
+        """Give how often channels went over to another connection, by kind."""
+        with self._lock:
+            return dict(self._rotations)
+
+    def looks(self) -> dict[tuple[str, str], int]:
+        """Give how often channels looked at their servers, by peer and result."""
+        with self._lock:
+            return dict(self._looks)
+
+
+class Outcome(StrEnum):
+    """What came of reading a credential or a policy again."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+class Reloads:
+    """How reading one thing again went: when it was last in order, when last not, how often.
+
+    Written by one thread at a time.
+
+    Args:
+        began: when it was read first, which went well.
+    """
+
+    def __init__(self, began: datetime) -> None:
+        self.last_success = began
+        self.last_failure: datetime | None = None
+        self._outcomes: Counter[Outcome] = Counter()
+
+    def note(self, outcome: Outcome, now: datetime) -> None:
+        """Take down one more."""
+        self._outcomes[outcome] += 1
+        if outcome is Outcome.REFUSED:
+            self.last_failure = now
+        else:
+            self.last_success = now
+
+    def outcomes(self) -> dict[Outcome, int]:
+        """Give how often each came about, those that never did included."""
+        return {outcome: self._outcomes[outcome] for outcome in Outcome}

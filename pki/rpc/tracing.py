@@ -1,0 +1,87 @@
+"""What OpenTelemetry's current span is told of a judged call; see docs/tracing.md.
+
+Names of the semantic conventions are used as they stand. They know no SPIFFE ID and no roles: those
+names are ours. Without a span that records, all of it is one look at the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from opentelemetry.trace import Span, get_current_span
+
+from pki.rpc.judge import AuthContext, Judgement
+from pki.rpc.refusal import Refusal
+from pki.x509.decoding import UNREADABLE
+
+_MOST_LEAVES = 1024
+
+
+def mark(judgement: Judgement, auth: AuthContext) -> None:
+    """Tell the current span who called and what was answered."""
+    span = get_current_span()
+    if span.is_recording():
+        span.set_attributes({**_of_call(judgement, auth), **_of_answer(judgement)})
+
+
+def recording_span() -> Span | None:
+    """Give the current span if it records, for a stream that may be ended later."""
+    span = get_current_span()
+    return span if span.is_recording() else None
+
+
+def mark_ended(span: Span | None, refusal: Refusal) -> None:
+    """Tell a stream's span why the stream is ended. Any thread may do so."""
+    if span is not None:
+        span.set_attribute("handfast.stream.ended", refusal.name)
+
+
+def _of_call(judgement: Judgement, auth: AuthContext) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {}
+    resumed = auth.get("ssl_session_reused")
+    if resumed:
+        found["tls.resumed"] = resumed[0] == b"true"
+    if judgement.leaf is not None:
+        found.update(_of_leaf(judgement.leaf))
+    if judgement.spiffe_id:
+        found["handfast.peer.spiffe_id"] = judgement.spiffe_id
+    return found
+
+
+def _of_answer(judgement: Judgement) -> dict[str, str | bool | tuple[str, ...]]:
+    against, decision = judgement.refusal or judgement.audited, judgement.decision
+    found: dict[str, str | bool | tuple[str, ...]] = {
+        "handfast.decision": against.name if against is not None else "ALLOWED",
+        "handfast.audited": judgement.audited is not None,
+    }
+    if decision is not None:
+        found["handfast.peer.roles"] = decision.roles
+        if decision.rule:
+            found["handfast.rule"] = decision.rule
+    return found
+
+
+@lru_cache(maxsize=_MOST_LEAVES)
+def _of_leaf(leaf: x509.Certificate) -> Mapping[str, str]:
+    try:
+        return _read(leaf)
+    except UNREADABLE:
+        return {}
+
+
+def _read(leaf: x509.Certificate) -> Mapping[str, str]:
+    return {
+        "tls.client.subject": leaf.subject.rfc4514_string(),
+        "tls.client.issuer": leaf.issuer.rfc4514_string(),
+        "tls.client.not_before": _written(leaf.not_valid_before_utc),
+        "tls.client.not_after": _written(leaf.not_valid_after_utc),
+        "tls.client.hash.sha256": leaf.fingerprint(SHA256()).hex().upper(),
+    }
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
