@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from pki.rpc import guard_sync
+from pki.rpc import guard_sync, tracing
 from pki.rpc.gate import Gate
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
@@ -43,6 +43,7 @@ class _Watched:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._refusal: Refusal | None = None
+        self._span = tracing.recording_span()
         stream = RunningStream(context.auth_context(), method, self._end)
         self._number = gate.streams.add(stream)
 
@@ -54,6 +55,8 @@ class _Watched:
 
     def _end(self, refusal: Refusal) -> None:
         self._refusal = refusal
+        self._gate.counts.stream_ended(refusal)
+        tracing.mark_ended(self._span, refusal)
         try:
             self._loop.call_soon_threadsafe(self._cancel)
         except RuntimeError:
@@ -75,7 +78,9 @@ class _Watched:
 
 
 async def _admit(gate: Gate, method: str, context: Any) -> Peer:
-    judgement = gate.ask(context.auth_context(), method)
+    auth = context.auth_context()
+    judgement = gate.ask(auth, method)
+    tracing.mark(judgement, auth)
     if judgement.peer is None:
         await _abort(context, judgement.refusal)
     assert judgement.peer is not None
@@ -92,18 +97,22 @@ async def _abort(context: Any, refusal: Refusal | None) -> None:
 def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
     if handler is None:
 
-        async def unknown(_requests: Any, context: Any) -> None:
+        async def unknown(_requests: Any, context: Any) -> AsyncIterator[Any]:
             await _admit(gate, method, context)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            yield
 
         return grpc.stream_stream_rpc_method_handler(unknown)
+    gate.counts.knows(method)
     inner = behavior_of(handler)
     if inspect.isasyncgenfunction(inner):
         return same_kind(handler, _generator(gate, inner, method))
     if not inspect.iscoroutinefunction(inner):
         # gRPC runs a plain function in a thread of its own.
         return same_kind(handler, guard_sync.guarded(gate, handler, method))
-    if handler.request_streaming or handler.response_streaming:
+    if handler.response_streaming:
+        return same_kind(handler, _writer(gate, inner, method))
+    if handler.request_streaming:
         return same_kind(handler, _stream(gate, inner, method))
     return same_kind(handler, _unary(gate, inner, method))
 
@@ -126,6 +135,19 @@ def _stream(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[...,
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise
+
+    return answer
+
+
+def _writer(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+    guarded = _stream(gate, inner, method)
+
+    # A generator that gives nothing: the handler writes to the context by itself. OpenTelemetry's
+    # interceptor, for one, takes every stream of answers for a generator.
+    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+        await guarded(request, context)
+        return
+        yield
 
     return answer
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from pki.rpc import tracing
 from pki.rpc.gate import Gate
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
@@ -32,7 +33,9 @@ class SyncGuard(grpc.ServerInterceptor):
 
 def admit(gate: Gate, method: str, context: Any) -> Peer:
     """Ask the gate, and end the call with a structured status if it refuses."""
-    judgement = gate.ask(context.auth_context(), method)
+    auth = context.auth_context()
+    judgement = gate.ask(auth, method)
+    tracing.mark(judgement, auth)
     if judgement.refusal is not None or judgement.peer is None:
         abort(context, judgement.refusal)
     return judgement.peer
@@ -88,6 +91,7 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
             yield
 
         return grpc.stream_stream_rpc_method_handler(unknown)
+    gate.counts.knows(method)
     return same_kind(handler, guarded(gate, handler, method))
 
 
@@ -98,6 +102,7 @@ class _Watched:
         self._gate = gate
         self._context = context
         self._refusal: Refusal | None = None
+        self._span = tracing.recording_span()
         stream = RunningStream(context.auth_context(), method, self._end)
         self._number = gate.streams.add(stream)
 
@@ -110,6 +115,8 @@ class _Watched:
 
     def _end(self, refusal: Refusal) -> None:
         self._refusal = refusal
+        self._gate.counts.stream_ended(refusal)
+        tracing.mark_ended(self._span, refusal)
         # A synchronous call can be cancelled from here, and takes no words along. A plain function
         # in an asyncio server has no such handle: it is ended at its next message.
         cancel = getattr(self._context, "cancel", None)
