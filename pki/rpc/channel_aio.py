@@ -1,54 +1,46 @@
-"""Asyncio channels: pinned, following their credential, asking ``served_by`` before a call."""
+"""Asyncio channels: pinned, following their credential, looking at their server before a call."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
-from pki.clock import Clock
-from pki.errors import PkiError
-from pki.rpc.pin import ServedBy
-from pki.rpc.rotation import Generation, Rotation
+from pki.rpc.calls_aio import HeldCall, WaitingCall, refused
+from pki.rpc.rotation import Generation
+from pki.rpc.route import Connections, Route
 
-log = logging.getLogger("handfast.rpc")
+_READY = grpc.ChannelConnectivity.READY
+_TIMEOUT_AT = 1  # of a multi-callable's arguments: the request, the timeout, the metadata, ...
 
 
 class AioChannel(grpc.aio.Channel):
     """A pinned channel that follows its workload's credential. All else is ``grpc.aio.Channel``'s.
 
     A call that the policy refuses raises ``grpc.aio.AioRpcError`` when it is made, with a
-    ``google.rpc.ErrorInfo`` among its trailing metadata; nothing is sent.
+    ``google.rpc.ErrorInfo`` among its trailing metadata; nothing is sent. Calls that are made
+    before the server was seen wait for that within their deadlines.
+
+    Args:
+        make: makes a connection with the credential in force.
+        route: where it goes, to whom, and with what.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], grpc.aio.Channel],
-        credential: Callable[[], tuple[object, datetime]],
-        served_by: ServedBy,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, make: Callable[[], grpc.aio.Channel], route: Route) -> None:
         self._make = make
-        self._credential = credential
-        self._served_by = served_by
-        self._clock = clock
+        self._route = route
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self.rotation = Rotation(self._generation)
+        self.connections = Connections(route, self._generation, changed=self._move_on)
 
     def follow(self) -> None:
-        """Go over to a new credential, if there is one; called every now and then, by a thread."""
-        # Before its first call a channel has no loop; that call looks for itself.
-        if self._loop is not None:
-            # A loop that has closed took its channels with it.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._tick)
+        """Take in what changed, if anything; called every now and then, by a thread."""
+        self.connections.look()
+        self._move_on()
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Make a callable of this kind."""
@@ -68,20 +60,21 @@ class AioChannel(grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """Give the connectivity."""
-        return self.rotation.current.channel.get_state(try_to_connect)
+        return self._channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Wait until the connectivity is another."""
-        await self.rotation.current.channel.wait_for_state_change(last_observed_state)
+        await self._channel.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        """Wait until the channel is connected."""
-        await self.rotation.current.channel.channel_ready()
+        """Wait until the server was seen and accepted, and the channel is connected."""
+        await self._wait_for_sight(lambda: None, patient=True)
+        await self._channel.channel_ready()
 
     async def close(self, grace: float | None = None) -> None:
         """Close it; calls that run have ``grace`` seconds."""
-        await self.rotation.current.channel.close(grace)
-        self.rotation.close()
+        await self._channel.close(grace)
+        self.connections.rotation.close()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -93,44 +86,108 @@ class AioChannel(grpc.aio.Channel):
         """Close it."""
         await self.close()
 
-    def enter(self, method: str) -> Generation[grpc.aio.Channel]:
-        """Check a call, and take hold of a connection for it.
+    def check(self, method: str) -> None:
+        """Raise if the policy does not let the pinned server answer a method."""
+        refusal = self._route.served_by.refusal(method)
+        if refusal is not None:
+            raise refused(refusal)
+
+    async def begin(
+        self,
+        start: Callable[[Generation[grpc.aio.Channel], float | None], HeldCall],
+        remaining: Callable[[], float | None],
+        *,
+        patient: bool,
+    ) -> HeldCall:
+        """Begin a call once the server was seen.
+
+        Args:
+            start: starts it on a connection, within so many seconds.
+            remaining: gives the seconds that it has left.
+            patient: whether it waits for a server that is not there yet.
 
         Raises:
-            grpc.aio.AioRpcError: if the pinned server may not answer the method.
+            grpc.aio.AioRpcError: if the server is not accepted, or time is over.
         """
-        refusal = self._served_by.refusal(method)
-        if refusal is not None:
+        await self._wait_for_sight(remaining, patient=patient)
+        generation = self.connections.rotation.enter()
+        if generation is None:
+            if not self.connections.rotation.is_closed:
+                raise refused(self.connections.refusal())
+            # gRPC's own error for a closed channel tells the caller.
+            generation = self.connections.rotation.current
+        return start(generation, remaining())
+
+    def see(self, generation: Generation[grpc.aio.Channel], *, calling: bool) -> None:
+        """Note whether a connection is ready, and look at the server again if it was made anew.
+
+        A watch on its state would tell sooner, but gRPC never frees a channel that has one.
+        """
+        ready = generation.channel.get_state() is _READY
+        if generation.was_made_anew(ready=ready, calling=calling):
+            self.connections.sight.look_soon()
+
+    async def _wait_for_sight(
+        self, remaining: Callable[[], float | None], *, patient: bool
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        sight = self.connections.sight
+        try:
+            while sight.good is None and not self.connections.rotation.is_closed:
+                looking = sight.demand()
+                if looking is not None:
+                    waiting = asyncio.shield(asyncio.wrap_future(looking))
+                    await asyncio.wait_for(waiting, remaining())
+                if sight.good is None:
+                    if not patient:
+                        raise refused(self.connections.refusal())
+                    await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
+        except TimeoutError:
             raise grpc.aio.AioRpcError(
-                refusal.code,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
                 grpc.aio.Metadata(),
-                grpc.aio.Metadata(*refusal.trailing_metadata()),
-                details=refusal.message,
-            )
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._tick()
-        return self.rotation.enter()
+                grpc.aio.Metadata(),
+                details=f"Deadline Exceeded before {self._route.pin.spiffe_id} was seen",
+            ) from None
+        self._tick()
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        return self.connections.rotation.current.channel
+
+    def _move_on(self) -> None:
+        # Before its first call a channel has no loop; that call moves it on.
+        if self._loop is not None:
+            # A loop that has closed took its channels with it.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._tick)
 
     def _tick(self) -> None:
-        try:
-            self.rotation.tick(self._credential()[0], self._clock())
-        except PkiError as error:
-            log.warning("channel keeps its credential: %s", error)
+        self.connections.tick()
+        if self.connections.rotation.is_closed:
+            return
+        for item in self.connections.rotation:
+            self.see(item, calling=False)
 
     def _generation(self) -> Generation[grpc.aio.Channel]:
-        shown, ends = self._credential()
         channel = self._make()
 
         def is_ready() -> bool:
-            return channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+            return channel.get_state(try_to_connect=True) is _READY
 
         def close() -> None:
-            task = asyncio.get_running_loop().create_task(channel.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            if self._loop is not None:
+                task = self._loop.create_task(channel.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
 
-        return Generation(channel, shown, ends, is_ready, close)
+        return Generation(
+            channel,
+            self._route.shown(),
+            self._route.ends(),
+            is_ready=is_ready,
+            close=close,
+        )
 
 
 class _Callable:
@@ -143,7 +200,29 @@ class _Callable:
         self._made: tuple[object, Any] = (None, None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        generation = self._channel.enter(self._method)
+        self._channel.check(self._method)
+        generation = self._channel.connections.enter()
+        if generation is not None:
+            return self._start(generation, args, kwargs)
+        if len(args) > _TIMEOUT_AT:
+            kwargs["timeout"] = args[_TIMEOUT_AT]
+            args = (*args[:_TIMEOUT_AT], None, *args[_TIMEOUT_AT + 1 :])
+
+        def start(found: Generation[grpc.aio.Channel], seconds: float | None) -> HeldCall:
+            used = {**kwargs, "timeout": seconds}
+            if len(args) > _TIMEOUT_AT:
+                del used["timeout"]
+                return self._start(found, (args[0], seconds, *args[_TIMEOUT_AT + 1 :]), used)
+            return self._start(found, args, used)
+
+        patient = bool(kwargs.get("wait_for_ready"))
+        return WaitingCall(
+            lambda remaining: self._channel.begin(start, remaining, patient=patient),
+            kwargs.get("timeout"),
+        )
+
+    def _start(self, generation: Generation[grpc.aio.Channel], args: Any, kwargs: Any) -> HeldCall:
+        self._channel.see(generation, calling=True)
         made_for, made = self._made
         if made_for is not generation:
             made = getattr(generation.channel, self._kind)(
@@ -151,12 +230,10 @@ class _Callable:
             )
             self._made = (generation, made)
         try:
-            call = made(*args, **kwargs)
+            return HeldCall(made(*args, **kwargs), generation)
         except BaseException:
             generation.leave()
             raise
-        call.add_done_callback(lambda _: generation.leave())
-        return call
 
 
 class _UnaryUnary(_Callable, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]

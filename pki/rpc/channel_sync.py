@@ -1,87 +1,63 @@
-"""Synchronous channels: pinned, following their credential, asking ``served_by`` before a call."""
+"""Synchronous channels: pinned, following their credential, looking at their server first."""
 
 from __future__ import annotations
 
-import logging
+import time
+import weakref
 from collections.abc import Callable
-from datetime import datetime
+from concurrent.futures import TimeoutError as WaitTimeoutError
 from typing import Any, Self
 
 import grpc
 
-from pki.clock import Clock
-from pki.errors import PkiError
-from pki.rpc.pin import ServedBy
-from pki.rpc.refusal import Refusal
-from pki.rpc.rotation import Generation, Rotation
+from pki.rpc.calls_sync import HeldCall, LocalCallError, ended
+from pki.rpc.rotation import Generation
+from pki.rpc.route import Connections, Route
 
-log = logging.getLogger("handfast.rpc")
-
-
-class RefusedCallError(grpc.RpcError):
-    """A call refused on this side, before a byte was sent; read as any ``grpc.RpcError``."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self._refusal = refusal
-
-    def code(self) -> grpc.StatusCode:
-        """Give the status code."""
-        return self._refusal.code
-
-    def details(self) -> str:
-        """Give the words."""
-        return self._refusal.message
-
-    def initial_metadata(self) -> Any:
-        """Give nothing: nobody answered."""
-        return ()
-
-    def trailing_metadata(self) -> Any:
-        """Give the structured status."""
-        return self._refusal.trailing_metadata()
+_READY = grpc.ChannelConnectivity.READY
+_TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
 class SyncChannel(grpc.Channel):
     """A pinned channel that follows its workload's credential. All else is ``grpc.Channel``'s.
 
-    A call that the policy refuses raises :class:`RefusedCallError` when it is made; nothing is
-    sent.
+    A call that the policy refuses raises :class:`~pki.rpc.calls_sync.LocalCallError` when it is
+    made; nothing is sent. Calls that are made before the server was seen wait for that within their
+    deadlines.
+
+    Args:
+        make: makes a connection with the credential in force.
+        route: where it goes, to whom, and with what.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], grpc.Channel],
-        credential: Callable[[], tuple[object, datetime]],
-        served_by: ServedBy,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, make: Callable[[], grpc.Channel], route: Route) -> None:
         self._make = make
-        self._credential = credential
-        self._served_by = served_by
-        self._clock = clock
+        self._route = route
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
-        self.rotation = Rotation(self._generation, self._swapped)
+        self._watches: weakref.WeakKeyDictionary[Generation[grpc.Channel], _Watch] = (
+            weakref.WeakKeyDictionary()
+        )
+        self.connections = Connections(
+            route, self._generation, changed=self._move_on, swapped=self._swapped
+        )
 
     def follow(self) -> None:
-        """Go over to a new credential, if there is one; called every now and then, by a thread."""
-        try:
-            self.rotation.tick(self._credential()[0], self._clock())
-        except PkiError as error:
-            log.warning("channel keeps its credential: %s", error)
+        """Take in what changed, if anything; called every now and then, by a thread."""
+        self.connections.look()
+        self._move_on()
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
     ) -> None:
         """Be told of the connectivity."""
         self._watchers.append(callback)
-        self.rotation.current.channel.subscribe(callback, try_to_connect)
+        self._channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         """Be told no more."""
         if callback in self._watchers:
             self._watchers.remove(callback)
-        self.rotation.current.channel.unsubscribe(callback)
+        self._channel.unsubscribe(callback)
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Make a callable of this kind."""
@@ -101,7 +77,7 @@ class SyncChannel(grpc.Channel):
 
     def close(self) -> None:
         """Close it; calls that run are cancelled."""
-        self.rotation.close()
+        self.connections.rotation.close()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -111,35 +87,131 @@ class SyncChannel(grpc.Channel):
         """Close it."""
         self.close()
 
-    def check(self, method: str) -> None:
-        """Raise if the pinned server may not answer a method."""
-        refusal = self._served_by.refusal(method)
+    def enter(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Generation[grpc.Channel], tuple[Any, ...], dict[str, Any]]:
+        """Check a call and take hold of a connection for it, waiting until the server was seen.
+
+        Gives the connection, and the call's arguments with the seconds that it has left.
+
+        Raises:
+            LocalCallError: if the policy refuses it, the server is not accepted, or time is over.
+        """
+        refusal = self._route.served_by.refusal(method)
         if refusal is not None:
-            raise RefusedCallError(refusal)
+            raise LocalCallError.of(refusal)
+        generation = self.connections.enter()
+        if generation is not None:
+            return generation, args, kwargs
+        timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
+        end = None if timeout is None else time.monotonic() + timeout
+        patient = bool(_argument("wait_for_ready", _PATIENT_AT, args, kwargs))
+        self._wait_for_sight(end, patient=patient)
+        generation = self.connections.rotation.enter()
+        if generation is None:
+            if self.connections.rotation.is_closed:
+                # gRPC's own error for a closed channel tells the caller.
+                return self.connections.rotation.current, args, kwargs
+            raise LocalCallError.of(self.connections.refusal())
+        return generation, *_with_timeout(end, args, kwargs)
+
+    def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
+        sight = self.connections.sight
+        while sight.good is None and not self.connections.rotation.is_closed:
+            looking = sight.demand()
+            if looking is not None:
+                try:
+                    looking.result(self._remaining(end))
+                except WaitTimeoutError:
+                    self._remaining(end)
+            if sight.good is None:
+                if not patient:
+                    raise LocalCallError.of(self.connections.refusal())
+                pause, left = sight.pause(), self._remaining(end)
+                time.sleep(pause if left is None else min(pause, left))
+        self._move_on()
+
+    def _remaining(self, end: float | None) -> float | None:
+        """Give the seconds left; raise if there are none."""
+        if end is None:
+            return None
+        left = end - time.monotonic()
+        if left <= 0:
+            raise LocalCallError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"Deadline Exceeded before {self._route.pin.spiffe_id} was seen",
+            )
+        return left
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        return self.connections.rotation.current.channel
+
+    def _move_on(self) -> None:
+        self.connections.tick()
+        for item in self.connections.rotation:
+            watch = self._watches.get(item)
+            if watch is not None and not item.is_over:
+                watch.begin(item, try_to_connect=False)
 
     def _generation(self) -> Generation[grpc.Channel]:
-        shown, ends = self._credential()
         channel = self._make()
-        seen: list[grpc.ChannelConnectivity] = []
-        watching: list[Callable[[grpc.ChannelConnectivity], None]] = []
+        watch = _Watch(weakref.ref(self))
 
         def is_ready() -> bool:
-            # Asked of a connection that is to take over, and of no other: watching costs a thread.
-            if not watching:
-                watching.append(seen.append)
-                channel.subscribe(seen.append, try_to_connect=True)
-            return bool(seen) and seen[-1] is grpc.ChannelConnectivity.READY
+            watch.begin(generation, try_to_connect=True)
+            return watch.is_ready
 
         def close() -> None:
-            for callback in watching:
-                channel.unsubscribe(callback)
+            channel.unsubscribe(watch)
             channel.close()
 
-        return Generation(channel, shown, ends, is_ready, close)
+        shown, ends = self._route.shown(), self._route.ends()
+        generation = Generation(channel, shown, ends, is_ready=is_ready, close=close)
+        self._watches[generation] = watch
+        return generation
 
     def _swapped(self) -> None:
         for callback in self._watchers:
-            self.rotation.current.channel.subscribe(callback)
+            self._channel.subscribe(callback)
+
+
+class _Watch:
+    """Sees whether a connection is ready, and when it was made anew: gRPC's thread tells."""
+
+    def __init__(self, owner: weakref.ref[SyncChannel]) -> None:
+        self._owner = owner
+        self._generation: weakref.ref[Generation[grpc.Channel]] | None = None
+        self.is_ready = False
+
+    def begin(self, generation: Generation[grpc.Channel], *, try_to_connect: bool) -> None:
+        if self._generation is None:
+            self._generation = weakref.ref(generation)
+            generation.channel.subscribe(self, try_to_connect=try_to_connect)
+
+    def __call__(self, state: grpc.ChannelConnectivity) -> None:
+        self.is_ready = state is _READY
+        owner = self._owner()
+        generation = None if self._generation is None else self._generation()
+        if owner is None or generation is None:
+            return
+        if generation.was_made_anew(ready=self.is_ready, calling=False):
+            owner.connections.sight.look_soon()
+
+
+def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[at] if len(args) > at else kwargs.get(name)
+
+
+def _with_timeout(
+    end: float | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if end is None:
+        return args, kwargs
+    left = max(0.0, end - time.monotonic())
+    if len(args) > _TIMEOUT_AT:
+        return (*args[:_TIMEOUT_AT], left, *args[_TIMEOUT_AT + 1 :]), kwargs
+    return args, {**kwargs, "timeout": left}
 
 
 class _Callable:
@@ -153,53 +225,53 @@ class _Callable:
         self._kwargs = kwargs
         self._made: tuple[object, Any] = (None, None)
 
-    def _enter(self) -> tuple[Generation[grpc.Channel], Any]:
-        """Check the call, and take hold of a connection for it."""
-        self._channel.check(self._method)
-        generation = self._channel.rotation.enter()
+    def _on(self, generation: Generation[grpc.Channel]) -> Any:
+        """Give gRPC's own callable on one connection."""
         made_for, made = self._made
         if made_for is not generation:
             made = getattr(generation.channel, self._kind)(
                 self._method, *self._args, **self._kwargs
             )
             self._made = (generation, made)
-        return generation, made
+        return made
 
-    def _held(self, start: Callable[[Any], Any]) -> Any:
+    def _held(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HeldCall:
         """Start a call that outlives this one, and hold the connection until it ends."""
-        generation, made = self._enter()
+        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
         try:
-            call = start(made)
+            call = getattr(self._on(generation), kind)(*args, **kwargs)
         except BaseException:
             generation.leave()
             raise
-        if not call.add_callback(generation.leave):
-            generation.leave()
-        return call
+        return HeldCall(call, generation)
 
 
 class _Streaming(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._held(lambda made: made(*args, **kwargs))
+        return self._held("__call__", args, kwargs)
 
 
 class _Answered(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        generation, made = self._enter()
+        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
         try:
-            return made(*args, **kwargs)
+            return self._on(generation)(*args, **kwargs)
+        except grpc.RpcError as error:
+            raise ended(error, generation) from None
         finally:
             generation.leave()
 
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
-        generation, made = self._enter()
+        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
         try:
-            return made.with_call(*args, **kwargs)
+            return self._on(generation).with_call(*args, **kwargs)
+        except grpc.RpcError as error:
+            raise ended(error, generation) from None
         finally:
             generation.leave()
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
-        return self._held(lambda made: made.future(*args, **kwargs))
+        return self._held("future", args, kwargs)
 
 
 class _UnaryUnary(_Answered, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]

@@ -61,6 +61,8 @@ _CODES = MappingProxyType(
         ErrorReason.REVOCATION_STALE: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.POLICY_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.CREDENTIAL_ENDED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.SERVER_REFUSED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.SERVER_NOT_SEEN: grpc.StatusCode.UNAVAILABLE,
     }
 )
 _OF_FAULT = MappingProxyType(
@@ -87,6 +89,19 @@ _WORDS = MappingProxyType(
         ErrorReason.CERTIFICATE_INVALID: "your certificate breaks a rule for workload certificates",
     }
 )
+_SERVER_WORDS = MappingProxyType(
+    {
+        Fault.EXPIRED: "has expired",
+        Fault.NOT_YET_VALID: "is not valid yet",
+        Fault.REVOKED: "was revoked",
+        Fault.ISSUER_REVOKED: "comes from a CA that was revoked",
+        Fault.UNTRUSTED: "comes from a CA that is not in our trust bundle",
+        Fault.REVOCATION_UNKNOWN: "may have been revoked: our revocation lists are missing or old",
+        Fault.NAME_MISMATCH: "names another workload",
+        Fault.PROFILE: "breaks a rule for workload certificates",
+        Fault.INVALID: "is not valid",
+    }
+)
 
 
 def refusal_of_fault(fault: str, serial: int | None = None) -> Refusal:
@@ -94,6 +109,24 @@ def refusal_of_fault(fault: str, serial: int | None = None) -> Refusal:
     reason = _OF_FAULT[Fault(fault)]
     metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(reason, _WORDS[reason], metadata)
+
+
+def refusal_of_server(server: str, fault: Fault, serial: int) -> Refusal:
+    """Turn the fault of a server's chain into the refusal that its caller reads."""
+    return Refusal(
+        ErrorReason.SERVER_REFUSED,
+        f"the certificate at the address of {server} {_SERVER_WORDS[fault]}",
+        (("peer", server), ("verdict", fault.verdict), ("serial", f"{serial:x}")),
+    )
+
+
+def server_not_seen(server: str, verdict: str, words: str) -> Refusal:
+    """Tell a caller that its server could not be looked at."""
+    return Refusal(
+        ErrorReason.SERVER_NOT_SEEN,
+        f"no look at {server} was possible: {words}",
+        (("peer", server), ("verdict", verdict)),
+    )
 
 
 def refusal_of_decision(reason: Reason, *, who: str, what: str) -> Refusal:
@@ -123,5 +156,9 @@ POLICY_UNAVAILABLE = Refusal(
 NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
 CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,
-    "the certificate that this stream's connection began with has ended; call again",
+    "the certificate that this call's connection began with has ended; call again",
+)
+OWN_CREDENTIAL_ENDED = Refusal(
+    ErrorReason.CREDENTIAL_ENDED,
+    "our own certificate has ended and no other has come: renew it",
 )

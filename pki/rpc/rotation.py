@@ -2,34 +2,65 @@
 
 The rules:
 
-1. A channel's first connection is made with the credential in force. When another one comes, a new
-   connection is made beside it, and new calls go over once it is ready, or after five seconds, or
-   at once where the old one was never used.
+1. A channel's first connection is made with the credential in force. When our credential or the
+   server's leaf is another, a new connection is made beside it, and new calls go over once it is
+   ready, or after five seconds, or at once where the old one takes no more calls.
 2. Calls that run stay where they began. An old connection is closed when its last call has ended,
-   at the latest when the leaf that it was made with has ended.
-3. A call that takes a connection holds it: none is closed between the choice and the call.
+   at the latest at the drain limit.
+3. A connection ends with its proof, whatever runs on it: when the leaf that either side began with
+   has ended; a moment after the server's was revoked or lost our trust, so that short calls end
+   well; at once when the server is found to be another, or not found.
+4. A call that takes a connection holds it: none is closed between the choice and the call.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
+from pki.rpc.standing import Standing
+
 _PATIENCE = timedelta(seconds=5)
+# The whole way from a revocation list on disk to the end of a stream has a second.
+_LAST_CALLS_SECONDS = 0.4
 
 Inner = TypeVar("Inner")
 
 
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a channel's connections are held against.
+
+    Args:
+        shown: stands for our credential; another object is another credential.
+        ends: the end of its leaf.
+        good: the server's chain that was seen last and stands; None if it must be seen first.
+        lost: why nothing may go to the server, if a look failed.
+        refusal_of: judges a chain that was seen earlier.
+        now: the time.
+    """
+
+    shown: object
+    ends: datetime
+    good: Standing | None
+    lost: Refusal | None
+    refusal_of: Callable[[Standing], Refusal | None]
+    now: datetime
+
+
 class Generation(Generic[Inner]):
-    """A connection made with one credential, and the calls that run on it.
+    """A connection made with one credential to one leaf of the server, and the calls on it.
 
     Args:
         channel: gRPC's own channel.
-        shown: stands for the credential; another object is another credential.
+        shown: stands for our credential.
         ends: the end of its leaf.
-        is_ready: tells whether it is connected.
+        is_ready: tells whether it is connected, and has it connect.
         close: closes it.
     """
 
@@ -38,23 +69,35 @@ class Generation(Generic[Inner]):
         channel: Inner,
         shown: object,
         ends: datetime,
+        *,
         is_ready: Callable[[], bool],
         close: Callable[[], None],
     ) -> None:
         self.channel = channel
         self.shown = shown
-        self.ends = ends
         self.is_ready = is_ready
+        self.seen: Standing | None = None
         self.used = False
+        self.refusal: Refusal | None = None
+        """Why it was ended under the calls that ran on it; None if it was not."""
+        self._ends = ends
         self._close = close
         self._running = 0
         self._closed = False
+        self._doomed_at: float | None = None
+        self._was_ready = False
+        self._dropped = False
         self._lock = threading.Lock()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._closed or self._doomed_at is not None
+
     def enter(self) -> bool:
-        """Take hold of it for a call; False if it was closed already."""
+        """Take hold of it for a call; False if it takes no more."""
         with self._lock:
-            if self._closed:
+            if self._closed or self._doomed_at is not None:
                 return False
             self.used = True
             self._running += 1
@@ -65,20 +108,71 @@ class Generation(Generic[Inner]):
         with self._lock:
             self._running -= 1
 
-    def close_if_over(self, now: datetime) -> bool:
-        """Close it if no call runs on it, or its leaf has ended; tell whether it is closed."""
+    def is_for(self, situation: Situation) -> bool:
+        """Whether a connection made now would be the same."""
+        if self.is_over or self.shown is not situation.shown:
+            return False
+        good = situation.good
+        return good is None or self.seen is None or self.seen.leaf == good.leaf
+
+    def was_made_anew(self, *, ready: bool, calling: bool) -> bool:
+        """Tell whether it was dropped since it was ready, and is there again.
+
+        Args:
+            ready: whether it is connected now.
+            calling: whether a call begins now, which connects it again if it is not.
+        """
+        anew = self._dropped and (ready or calling)
+        self._dropped = not anew and (self._dropped or (self._was_ready and not ready))
+        self._was_ready = ready
+        return anew
+
+    def judge(self, situation: Situation) -> None:
+        """End it if its proof has ended."""
+        if self._closed:
+            return
+        if situation.lost is not None:
+            self.end(situation.lost)
+        elif situation.now >= self._ends:
+            self.end(CREDENTIAL_ENDED)
+        elif self.seen is not None:
+            if situation.now > self.seen.leaf.not_valid_after_utc:
+                self.end(CREDENTIAL_ENDED)
+            elif (refusal := situation.refusal_of(self.seen)) is not None:
+                self._doom(refusal)
+
+    def close_if_idle(self) -> bool:
+        """Close it if no call runs on it; tell whether it is closed."""
         with self._lock:
-            if self._running and now < self.ends:
+            if self._closed:
+                return True
+            if self._running:
                 return False
+            # In one step with the look: a call that chose it a moment ago must not find it closed.
             self._closed = True
         self._close()
         return True
 
+    def end(self, refusal: Refusal) -> None:
+        """Close it, whatever runs on it, and have those calls read why."""
+        self.refusal = self.refusal or refusal
+        self.close()
+
     def close(self) -> None:
         """Close it, whatever runs on it."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
         self._close()
+
+    def _doom(self, refusal: Refusal) -> None:
+        with self._lock:
+            if self._doomed_at is None:
+                self._doomed_at = time.monotonic()
+            over = not self._running or time.monotonic() >= self._doomed_at + _LAST_CALLS_SECONDS
+        if over:
+            self.end(refusal)
 
 
 class Rotation(Generic[Inner]):
@@ -86,38 +180,60 @@ class Rotation(Generic[Inner]):
 
     Args:
         make: makes a connection with the credential in force.
+        drain: how long calls may run on an old connection; None has no limit but its leaf's end.
         swapped: called after new calls began to use another connection.
     """
 
     def __init__(
-        self, make: Callable[[], Generation[Inner]], swapped: Callable[[], None] = lambda: None
+        self,
+        make: Callable[[], Generation[Inner]],
+        *,
+        drain: timedelta | None = None,
+        swapped: Callable[[], None] = lambda: None,
     ) -> None:
         self._make = make
+        self._drain = drain
         self._swapped = swapped
         self.current = make()
         self._next: tuple[Generation[Inner], datetime] | None = None
-        self._old: list[Generation[Inner]] = []
+        self._old: list[tuple[Generation[Inner], datetime]] = []
         self._closed = False
         self._lock = threading.Lock()
 
-    def enter(self) -> Generation[Inner]:
-        """Take hold of the connection for a new call."""
+    def __iter__(self) -> Iterator[Generation[Inner]]:
+        """Give every connection that is not closed."""
+        with self._lock:
+            following = [self._next[0]] if self._next else []
+            return iter([self.current, *following, *(item for item, _ in self._old)])
+
+    def enter(self) -> Generation[Inner] | None:
+        """Take hold of the connection for a new call; None if there is none now."""
         while True:
             found = self.current
             if found.enter():
                 return found
             if found is self.current:
-                # Closed by whoever owns the channel: gRPC's own error tells the caller.
-                return found
+                # Closed by whoever owns the channel, or ended and not replaced yet.
+                return None
 
-    def tick(self, shown: object, now: datetime) -> None:
-        """Go on: begin a connection for a new credential, go over to it, close what is over."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether whoever owns the channel has closed it."""
+        return self._closed
+
+    def tick(self, situation: Situation) -> None:
+        """Go on: end what has lost its proof, begin a connection, go over to it, close the old."""
         with self._lock:
             if self._closed:
                 return
-            self._begin(shown, now)
-            swapped = self._go_over(now)
-            self._old = [item for item in self._old if not item.close_if_over(now)]
+            following = [self._next[0]] if self._next else []
+            for item in (self.current, *following, *(old for old, _ in self._old)):
+                if item.seen is None:
+                    item.seen = situation.good
+                item.judge(situation)
+            self._begin(situation)
+            swapped = self._go_over(situation.now)
+            self._old = [item for item in self._old if not self._is_drained(*item, situation.now)]
         if swapped:
             self._swapped()
 
@@ -125,25 +241,38 @@ class Rotation(Generic[Inner]):
         """Close every connection."""
         with self._lock:
             self._closed = True
-            waiting = [self._next[0]] if self._next else []
-            for item in (self.current, *waiting, *self._old):
+            following = [self._next[0]] if self._next else []
+            for item in (self.current, *following, *(old for old, _ in self._old)):
                 item.close()
             self._next, self._old = None, []
 
-    def _begin(self, shown: object, now: datetime) -> None:
+    def _begin(self, situation: Situation) -> None:
         newest = self._next[0] if self._next else self.current
-        if newest.shown is shown:
+        # With a leaf of ours that has ended, or a server that is lost, nothing can be begun.
+        if newest.is_for(situation) or situation.now >= situation.ends or situation.lost:
             return
         if self._next:
             self._next[0].close()
-        self._next = (self._make(), now)
+        made = self._make()
+        made.seen = situation.good
+        self._next = (made, situation.now)
 
     def _go_over(self, now: datetime) -> bool:
         if self._next is None:
             return False
         made, since = self._next
-        if self.current.used and not made.is_ready() and now < since + _PATIENCE:
+        if (
+            self.current.used
+            and not self.current.is_over
+            and not made.is_ready()
+            and now < since + _PATIENCE
+        ):
             return False
-        self._old.append(self.current)
+        self._old.append((self.current, now))
         self.current, self._next = made, None
         return True
+
+    def _is_drained(self, item: Generation[Inner], since: datetime, now: datetime) -> bool:
+        if self._drain is not None and now >= since + self._drain:
+            item.end(CREDENTIAL_ENDED)
+        return item.close_if_idle()

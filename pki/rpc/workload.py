@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent import futures
-from datetime import datetime
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,10 @@ from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.policy_file import PolicyFile
 from pki.rpc.process import MadeHere
 from pki.rpc.public import HealthAccess, public_methods
+from pki.rpc.route import Route
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
 from pki.rpc.source import DirectorySource, PemSource, Source
+from pki.rpc.target import Target
 from pki.x509 import Credential, RevocationMode
 from pki.x509.readers import to_pem
 
@@ -241,6 +243,7 @@ class Workload:
         options: ChannelOptions = (),
         compression: grpc.Compression | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        drain: timedelta | None = None,
     ) -> grpc.aio.Channel:
         """Make an asyncio channel to one named server.
 
@@ -253,19 +256,21 @@ class Workload:
             options: of gRPC.
             compression: of gRPC.
             interceptors: of gRPC.
+            drain: how long calls may go on with an old connection after a rotation; None lets them
+                until the leaf ends that it began with.
 
         Raises:
-            PkiError: if the peer can't be pinned, or its trust domain is not trusted.
+            PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
         """
-        pin, served_by = self._pinned(peer, policy)
-        used = pin.options(options)
+        route = self._route(target, peer, policy, drain)
+        used = route.pin.options(options)
 
         def make() -> grpc.aio.Channel:
             return grpc.aio.secure_channel(
-                target, self._channel_credentials(pin), used, compression, interceptors
+                target, self._channel_credentials(route.pin), used, compression, interceptors
             )
 
-        channel = AioChannel(make, self._shown, served_by, self._clock)
+        channel = AioChannel(make, route)
         self._following.add_channel(channel)
         return channel
 
@@ -277,15 +282,17 @@ class Workload:
         policy: PathLike | None = None,
         options: ChannelOptions = (),
         compression: grpc.Compression | None = None,
+        drain: timedelta | None = None,
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        pin, served_by = self._pinned(peer, policy)
-        used = pin.options(options)
+        route = self._route(target, peer, policy, drain)
+        used = route.pin.options(options)
 
         def make() -> grpc.Channel:
-            return grpc.secure_channel(target, self._channel_credentials(pin), used, compression)
+            credentials = self._channel_credentials(route.pin)
+            return grpc.secure_channel(target, credentials, used, compression)
 
-        channel = SyncChannel(make, self._shown, served_by, self._clock)
+        channel = SyncChannel(make, route)
         self._following.add_channel(channel)
         return channel
 
@@ -345,16 +352,27 @@ class Workload:
         self._following.add_gate(gate)
         return gate
 
-    def _pinned(self, peer: str | SpiffeId, policy: PathLike | None) -> tuple[Pin, ServedBy]:
+    def _route(
+        self,
+        target: str,
+        peer: str | SpiffeId,
+        policy: PathLike | None,
+        drain: timedelta | None,
+    ) -> Route:
         self._here.check()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
-        return pin, ServedBy(pin, used.policy if used else None)
-
-    def _shown(self) -> tuple[object, datetime]:
-        """Give what stands for the credential in force, and the end of its leaf."""
-        live = self._following.live
-        return live.server_configuration, live.credential.leaf.not_valid_after_utc
+        following = self._following
+        return Route(
+            Target.parse(target),
+            pin,
+            ServedBy(pin, used.policy if used else None),
+            credential=lambda: following.live.credential,
+            shown=lambda: following.live.server_configuration,
+            verifier=lambda: following.live.verifier,
+            clock=self._clock,
+            drain=drain,
+        )
 
     def _channel_credentials(self, pin: Pin) -> grpc.ChannelCredentials:
         credential = self.credential

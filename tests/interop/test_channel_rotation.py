@@ -94,7 +94,7 @@ def test_no_synchronous_call_fails_while_both_sides_rotate(shop: Shop) -> None:
         assert shown <= seen.serials
         assert stream.is_active(), "a running stream stays where it began"
         stream.cancel()
-        assert eventually(lambda: not channel.rotation._old), "old connections are closed"  # type: ignore[attr-defined]
+        assert eventually(lambda: not channel.connections.rotation._old), "old connections are closed"  # type: ignore[attr-defined]
 
 
 def test_no_asyncio_call_fails_while_both_sides_rotate(shop: Shop) -> None:

@@ -53,6 +53,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     CREDENTIAL_ENDED: _ErrorReason.ValueType  # 11
     """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
+    SERVER_REFUSED: _ErrorReason.ValueType  # 12
+    """UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
+    verdict (the result name of gRFC A118), serial.
+    """
+    SERVER_NOT_SEEN: _ErrorReason.ValueType  # 13
+    """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
+    Metadata: peer, verdict.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why handfast refused a call or ended a stream: the `reason` of the one
@@ -90,4 +98,12 @@ serve the service. Metadata: peer, method.
 """
 CREDENTIAL_ENDED: ErrorReason.ValueType  # 11
 """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
+SERVER_REFUSED: ErrorReason.ValueType  # 12
+"""UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
+verdict (the result name of gRFC A118), serial.
+"""
+SERVER_NOT_SEEN: ErrorReason.ValueType  # 13
+"""UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
+Metadata: peer, verdict.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

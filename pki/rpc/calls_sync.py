@@ -1,0 +1,177 @@
+"""Calls of synchronous channels: held by their connection, and what they raise when it ends.
+
+They are read as gRPC's own. When the connection ends under a call, gRPC reports a cancellation,
+which nobody asked for: the caller reads ``UNAVAILABLE`` with the reason instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from pki.rpc.refusal import Refusal
+from pki.rpc.rotation import Generation
+
+
+class LocalCallError(grpc.RpcError):
+    """A call that ended on this side; read as any ``grpc.RpcError``.
+
+    Args:
+        code: the status code.
+        words: the words of the status.
+        metadata: its trailing metadata.
+    """
+
+    def __init__(
+        self, code: grpc.StatusCode, words: str, metadata: tuple[tuple[str, bytes], ...] = ()
+    ) -> None:
+        super().__init__(words)
+        self._code = code
+        self._words = words
+        self._metadata = metadata
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> LocalCallError:
+        """Make the error of a refusal."""
+        return cls(refusal.code, refusal.message, refusal.trailing_metadata())
+
+    def code(self) -> grpc.StatusCode:
+        """Give the status code."""
+        return self._code
+
+    def details(self) -> str:
+        """Give the words."""
+        return self._words
+
+    def debug_error_string(self) -> str:
+        """Give the words."""
+        return self._words
+
+    def initial_metadata(self) -> Any:
+        """Give nothing: nobody answered."""
+        return ()
+
+    def trailing_metadata(self) -> Any:
+        """Give the structured status."""
+        return self._metadata
+
+
+def ended(error: grpc.RpcError, generation: Generation[grpc.Channel]) -> grpc.RpcError:
+    """Give what the caller of a call shall read: why its connection ended, if that ended it."""
+    refusal = generation.refusal
+    code = getattr(error, "code", None)
+    if refusal is None or code is None or code() is not grpc.StatusCode.CANCELLED:
+        return error
+    return LocalCallError.of(refusal)
+
+
+class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
+    """A call that runs on one connection: a stream of answers, or an answer that comes later.
+
+    Args:
+        call: gRPC's own.
+        generation: the connection, held until the call has ended.
+    """
+
+    def __init__(self, call: Any, generation: Generation[grpc.Channel]) -> None:
+        self._call = call
+        self._generation = generation
+        self._cancelled = False
+        if not call.add_callback(generation.leave):
+            generation.leave()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give itself."""
+        return self
+
+    def __next__(self) -> Any:
+        """Read one message."""
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise self._read(error) from None
+
+    def is_active(self) -> bool:
+        """Tell whether it runs."""
+        return bool(self._call.is_active())
+
+    def time_remaining(self) -> Any:
+        """Give the seconds until its deadline."""
+        return self._call.time_remaining()
+
+    def cancel(self) -> Any:
+        """Cancel it."""
+        self._cancelled = True
+        return self._call.cancel()
+
+    def add_callback(self, callback: Any) -> Any:
+        """Have a function called when it has ended; False if it has."""
+        return self._call.add_callback(callback)
+
+    def initial_metadata(self) -> Any:
+        """Give the server's initial metadata."""
+        return self._call.initial_metadata()
+
+    def trailing_metadata(self) -> Any:
+        """Give the server's trailing metadata."""
+        refusal = self._refusal()
+        return self._call.trailing_metadata() if refusal is None else refusal.trailing_metadata()
+
+    def code(self) -> Any:
+        """Give the status code."""
+        refusal = self._refusal()
+        return self._call.code() if refusal is None else refusal.code
+
+    def details(self) -> Any:
+        """Give the words of the status."""
+        refusal = self._refusal()
+        return self._call.details() if refusal is None else refusal.message
+
+    def debug_error_string(self) -> Any:
+        """Give gRPC's own words."""
+        return self._call.debug_error_string()
+
+    def cancelled(self) -> bool:
+        """Tell whether its caller cancelled it."""
+        return bool(self._call.cancelled())
+
+    def running(self) -> bool:
+        """Tell whether it runs."""
+        return bool(self._call.running())
+
+    def done(self) -> bool:
+        """Tell whether it has ended."""
+        return bool(self._call.done())
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the answer."""
+        try:
+            return self._call.result(timeout)
+        except grpc.RpcError as error:
+            raise self._read(error) from None
+
+    def exception(self, timeout: float | None = None) -> Any:
+        """Wait for the error; None if it answered."""
+        found = self._call.exception(timeout)
+        return self._read(found) if isinstance(found, grpc.RpcError) else found
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        """Wait for the error's traceback."""
+        return self._call.traceback(timeout)
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Have a function called with this call when it has ended."""
+        self._call.add_done_callback(lambda _: fn(self))
+
+    def _refusal(self) -> Refusal | None:
+        """Wait for the end, and give why the connection ended, if that ended the call."""
+        found = self._call.code()
+        if self._cancelled or found is not grpc.StatusCode.CANCELLED:
+            return None
+        return self._generation.refusal
+
+    def _read(self, error: grpc.RpcError) -> grpc.RpcError:
+        # gRPC raises the call itself; so do we where it is read as it is.
+        return error if self._cancelled else ended(error, self._generation)

@@ -1,0 +1,162 @@
+"""A handshake of our own with a server, to see the certificate that gRPC doesn't show.
+
+gRPC for Python checks a server's chain and one DNS name, and tells nobody what it saw. So the
+channel connects beside it, as gRPC would: the same address, name indication, protocol and client
+certificate. What it sees is judged by the caller; the handshake proves only that the server holds
+the key of the leaf that it shows.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from pki.errors import shown
+from pki.rpc.target import Target
+from pki.x509 import Credential
+from pki.x509.readers import MAX_CHAIN_LENGTH
+
+_BLOCK = 16384
+_MOST_BYTES = 256 * 1024  # a handshake of a chain of the longest that is taken needs a part of it
+
+
+class NotSeenError(Exception):
+    """No chain was seen.
+
+    Args:
+        verdict: the handshake result name of gRFC A118.
+        words: what happened.
+    """
+
+    def __init__(self, verdict: str, words: str) -> None:
+        super().__init__(words)
+        self.verdict = verdict
+        self.words = words
+
+
+def look(
+    target: Target,
+    server_name: str,
+    credential: Credential,
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[x509.Certificate, ...]:
+    """Shake hands with a server, and give the chain that it showed: the leaf first.
+
+    Args:
+        target: where it is; the first address that takes the connection counts.
+        server_name: for the name indication.
+        credential: what we show.
+        seconds: how long all of it may take.
+        clock: gives seconds that only grow.
+
+    Raises:
+        NotSeenError: if no handshake came about.
+    """
+    end = clock() + seconds
+
+    def remaining() -> float:
+        left = end - clock()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    try:
+        with _connected(target, remaining) as plain:
+            return _shake_hands(plain, _context(credential), server_name, remaining)
+    except TimeoutError:
+        raise NotSeenError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
+    except OSError as error:
+        raise NotSeenError("PEER_CONNECTION_CLOSED", _words(error)) from error
+    except SSL.Error as error:
+        raise NotSeenError("HANDSHAKE_FAILURE", f"TLS failed: {_ssl_words(error)}") from error
+
+
+def _connected(target: Target, remaining: Callable[[], float]) -> socket.socket:
+    last: OSError = OSError("the name has no address")
+    for family, address in target.addresses():
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            plain.settimeout(remaining())
+            plain.connect(address)
+        except OSError as error:
+            plain.close()
+            last = error
+        else:
+            return plain
+    raise last
+
+
+def _context(credential: Credential) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    # The chain is judged by our own verifier, which knows revocation, profile and SPIFFE ID.
+    context.set_verify(SSL.VERIFY_NONE)
+    context.set_alpn_protos([b"h2"])
+    context.use_certificate(credential.leaf)
+    for issuer in credential.chain[1:]:
+        context.add_extra_chain_cert(issuer)
+    context.use_privatekey(credential.key)
+    return context
+
+
+def _shake_hands(
+    plain: socket.socket, context: SSL.Context, server_name: str, remaining: Callable[[], float]
+) -> tuple[x509.Certificate, ...]:
+    connection = SSL.Connection(context, None)
+    connection.set_tlsext_host_name(server_name.encode())
+    connection.set_connect_state()
+    received = 0
+    done = False
+    while not done:
+        try:
+            connection.do_handshake()
+            done = True
+        except SSL.WantReadError:
+            pass
+        _send(plain, connection, remaining)
+        if done:
+            break
+        plain.settimeout(remaining())
+        data = plain.recv(_BLOCK)
+        received += len(data)
+        if not data:
+            raise ConnectionResetError("the server closed the connection in the handshake")
+        if received > _MOST_BYTES:
+            raise NotSeenError("CERTIFICATE_MALFORMED", "the server's handshake is too long")
+        connection.bio_write(data)
+    return _chain(connection)
+
+
+def _send(plain: socket.socket, connection: SSL.Connection, remaining: Callable[[], float]) -> None:
+    while True:
+        try:
+            data = connection.bio_read(_BLOCK)
+        except SSL.WantReadError:
+            return
+        plain.settimeout(remaining())
+        plain.sendall(data)
+
+
+def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
+    found = connection.get_peer_cert_chain() or []
+    if not 1 <= len(found) <= MAX_CHAIN_LENGTH:
+        raise NotSeenError("CERTIFICATE_MALFORMED", f"the server showed {len(found)} certificates")
+    try:
+        return tuple(item.to_cryptography() for item in found)
+    except ValueError as error:
+        raise NotSeenError("CERTIFICATE_MALFORMED", shown(error)) from None
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or shown(error)
+
+
+def _ssl_words(error: SSL.Error) -> str:
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return "; ".join(shown(item[-1]) for item in reasons) or "the connection was closed"

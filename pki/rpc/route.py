@@ -1,0 +1,128 @@
+"""A channel's way to its server: what was seen of it, and the connections to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from pki.clock import Clock
+from pki.errors import PkiError
+from pki.rpc.look import look
+from pki.rpc.pin import Pin, ServedBy
+from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal
+from pki.rpc.rotation import Generation, Rotation, Situation
+from pki.rpc.sight import Sight
+from pki.rpc.target import Target
+from pki.x509 import ChainVerifier, Credential
+
+log = logging.getLogger("handfast.rpc")
+
+_LOOK_SECONDS = 5.0
+
+Inner = TypeVar("Inner")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a channel goes, to whom, and with what.
+
+    Args:
+        target: where the server is.
+        pin: who it must be.
+        served_by: asks the policy before each call.
+        credential: gives our credential in force.
+        shown: gives what stands for it and the trust bundle, another object after each change.
+        verifier: gives the verifier of the trust in force.
+        clock: gives the time.
+        drain: how long calls may run on an old connection; None has no limit but its leaf's end.
+        looked: told the result name (gRFC A118) of each look.
+    """
+
+    target: Target
+    pin: Pin
+    served_by: ServedBy
+    credential: Callable[[], Credential]
+    shown: Callable[[], object]
+    verifier: Callable[[], ChainVerifier]
+    clock: Clock
+    drain: timedelta | None = None
+    looked: Callable[[str], None] = lambda _: None
+
+    def ends(self) -> datetime:
+        """Give the end of our own leaf."""
+        return self.credential().leaf.not_valid_after_utc
+
+
+class Connections(Generic[Inner]):
+    """The sight of a server and the connections to it, moved on together.
+
+    Args:
+        route: where they go.
+        make: makes a connection with the credential in force.
+        changed: called, from any thread, when :meth:`tick` has something to do.
+        swapped: called after new calls began to use another connection.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        make: Callable[[], Generation[Inner]],
+        *,
+        changed: Callable[[], None],
+        swapped: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._route = route
+        self.sight = Sight(
+            route.pin.spiffe_id,
+            lambda: look(
+                route.target, route.pin.dns.name, route.credential(), seconds=_LOOK_SECONDS
+            ),
+            route.verifier,
+            route.clock,
+            changed=changed,
+            looked=route.looked,
+        )
+        self.rotation = Rotation(make, drain=route.drain, swapped=swapped)
+        self._shown = route.shown()
+
+    def enter(self) -> Generation[Inner] | None:
+        """Take hold of a connection for a call; None if it must wait, or there is none."""
+        return None if self.sight.good is None else self.rotation.enter()
+
+    def look(self) -> None:
+        """Hold what was seen against what is in force now: the costly part of a tick."""
+        self.sight.tick()
+        for item in self.rotation:
+            if item.seen is not None:
+                self.sight.refusal_of(item.seen)
+
+    def tick(self) -> None:
+        """Move the connections on."""
+        shown = self._route.shown()
+        if shown is not self._shown:
+            # By now the server may have changed its leaf too.
+            self._shown = shown
+            self.sight.look_soon()
+        try:
+            self.rotation.tick(
+                Situation(
+                    shown,
+                    self._route.ends(),
+                    self.sight.good,
+                    self.sight.lost,
+                    self.sight.refusal_of,
+                    self._route.clock(),
+                )
+            )
+        except PkiError as error:
+            log.warning("channel keeps its credential: %s", error)
+
+    def refusal(self) -> Refusal:
+        """Say why there is no connection for a call."""
+        if self._route.clock() >= self._route.ends():
+            return OWN_CREDENTIAL_ENDED
+        lost = self.sight.lost or self.rotation.current.refusal
+        return lost if lost is not None else OWN_CREDENTIAL_ENDED

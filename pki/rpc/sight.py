@@ -1,0 +1,202 @@
+"""What a channel has seen of its server: by looks of its own, beside gRPC's handshakes.
+
+The rules:
+
+1. Before the first call the server must have been seen and accepted: chain, profile, revocation and
+   the exact SPIFFE ID. Calls wait for that within their deadlines.
+2. What was seen stands while trust, lists and time let it, and is held against each change at once.
+   When it falls, new calls wait for another look.
+3. The channel looks again, with jitter and off the calls' path: well before the leaf seen ends,
+   when the connection is seen to be made anew, and when our own credential has changed.
+4. A look that finds a wrong server, or none where one was, lets nothing new through and ends what
+   runs. A call may ask for another look then, less and less often.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from pki.clock import Clock
+from pki.errors import VerificationError
+from pki.identity import SpiffeId
+from pki.rpc.look import NotSeenError
+from pki.rpc.refusal import Refusal, refusal_of_server, server_not_seen
+from pki.rpc.standing import Standing
+from pki.x509 import ChainVerifier, Fault, Purpose
+
+log = logging.getLogger("handfast.rpc")
+
+_JITTER_SECONDS = 0.5
+_APART_SECONDS = 1.0  # between two looks that no call waits for
+_TRIES = 4
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_EARLIEST, _LATEST = 0.5, 0.8  # of what is left of the leaf's life
+_SOONEST = timedelta(seconds=1)
+
+
+class Sight:
+    """The server of one channel, as seen.
+
+    Args:
+        server: who it must be.
+        look: shakes hands with it, and gives its chain.
+        verifier: gives the verifier of the trust in force.
+        clock: gives the time.
+        changed: called, from any thread, when more is known of it, or less.
+        looked: told the result name (gRFC A118) of each look.
+    """
+
+    def __init__(
+        self,
+        server: SpiffeId,
+        look: Callable[[], tuple[x509.Certificate, ...]],
+        verifier: Callable[[], ChainVerifier],
+        clock: Clock,
+        *,
+        changed: Callable[[], None],
+        looked: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._server = server
+        self._look = look
+        self._verifier = verifier
+        self._clock = clock
+        self._changed = changed
+        self._looked = looked
+        self._lock = threading.Lock()
+        self._good: Standing | None = None
+        self._lost: Refusal | None = None
+        self._looking: Future[None] | None = None
+        self._failures = 0
+        self._due: float | None = None
+        self._due_before_end: datetime | None = None
+        self._not_before = 0.0  # after a look that failed
+        self._apart_until = 0.0  # after one that did not
+
+    @property
+    def good(self) -> Standing | None:
+        """The chain that was seen and stands; None where calls must wait for a look."""
+        return self._good
+
+    @property
+    def lost(self) -> Refusal | None:
+        """Why nothing may go to it, after a look that failed; None before one, and while good."""
+        return self._lost
+
+    def demand(self) -> Future[None] | None:
+        """Have a look on its way, for a call that waits; None if one failed a moment ago."""
+        with self._lock:
+            if self._looking is None and time.monotonic() < self._not_before:
+                return None
+            return self._begun()
+
+    def pause(self) -> float:
+        """Give the seconds until the next look may be asked for."""
+        return max(0.0, self._not_before - time.monotonic())
+
+    def look_soon(self) -> None:
+        """Look again within a moment: the connection was made anew, or our credential changed."""
+        with self._lock:
+            # A server that was never seen is looked at when the first call asks.
+            if self._good is not None and self._due is None:
+                self._due = max(time.monotonic(), self._apart_until) + _jitter()
+
+    def refusal_of(self, standing: Standing) -> Refusal | None:
+        """Judge a chain that was seen, by the trust and time of now."""
+        error = standing.error(self._verifier(), self._clock())
+        return None if error is None else self._refusal(error, standing.leaf)
+
+    def tick(self) -> None:
+        """Hold what was seen against what is in force now, and begin a look that is due."""
+        good = self._good
+        fallen = good is not None and self.refusal_of(good) is not None
+        with self._lock:
+            if fallen and self._good is good:
+                self._good, self._due = None, time.monotonic() + _jitter()
+            elif self._is_due():
+                self._begun()
+
+    def _is_due(self) -> bool:
+        if self._due is not None and time.monotonic() >= self._due:
+            return True
+        before_end = self._due_before_end
+        return before_end is not None and self._clock() >= before_end
+
+    def _begun(self) -> Future[None]:
+        """Give the look that is on its way, one begun now if there is none."""
+        self._due = self._due_before_end = None
+        if self._looking is None:
+            self._looking = Future()
+            # A thread of its own: a server that doesn't answer keeps nobody else waiting, and the
+            # process may end meanwhile.
+            threading.Thread(
+                target=self._run, args=(self._looking,), name="handfast-look", daemon=True
+            ).start()
+        return self._looking
+
+    def _run(self, done: Future[None]) -> None:
+        seen: Standing | None = None
+        refusal: Refusal | None = None
+        lasting = True
+        try:
+            seen = Standing(self._look(), Purpose.SERVER, self._server)
+            error = seen.error(self._verifier(), self._clock())
+            verdict = "SUCCESS"
+            if error is not None:
+                verdict = Fault(error.fault).verdict
+                refusal = self._refusal(error, seen.leaf)
+                log.error("%s at its address is refused: %s", self._server, error)
+        except NotSeenError as error:
+            verdict, lasting = error.verdict, False
+            refusal = server_not_seen(str(self._server), error.verdict, error.words)
+            log.warning("no look at %s: %s", self._server, error)
+        except Exception:
+            # Whatever goes wrong in a look is a look that failed.
+            log.exception("looking at %s failed", self._server)
+            verdict, lasting = "UNSPECIFIED", False
+            refusal = server_not_seen(str(self._server), verdict, "the look itself failed")
+        with self._lock:
+            self._looking = None
+            if refusal is None:
+                self._accept(seen)
+            else:
+                self._refuse(refusal, lasting=lasting)
+        self._looked(verdict)
+        self._changed()
+        done.set_result(None)
+
+    def _accept(self, seen: Standing | None) -> None:
+        assert seen is not None
+        if self._good is None or self._good.chain != seen.chain:
+            self._good = seen
+        self._lost, self._failures = None, 0
+        self._apart_until = time.monotonic() + _APART_SECONDS
+        now = self._clock()
+        left = seen.leaf.not_valid_after_utc - now
+        share = random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - spreads load
+        self._due_before_end = now + max(_SOONEST, left * share)
+
+    def _refuse(self, refusal: Refusal, *, lasting: bool) -> None:
+        self._failures += 1
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._failures)
+        self._not_before = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311
+        if self._good is not None and not lasting and self._failures < _TRIES:
+            # It stands still, and may only be busy: look again before anybody is turned away.
+            self._due = self._not_before
+            return
+        self._good, self._lost = None, refusal
+
+    def _refusal(self, error: VerificationError, leaf: x509.Certificate) -> Refusal:
+        return refusal_of_server(str(self._server), Fault(error.fault), leaf.serial_number)
+
+
+def _jitter() -> float:
+    return random.uniform(0, _JITTER_SECONDS)  # noqa: S311 - spreads load, keeps no secret
