@@ -122,9 +122,9 @@ class Generation(Generic[Inner]):
             ready: whether it is connected now.
             calling: whether a call begins now, which connects it again if it is not.
         """
-        anew = self._dropped and (ready or calling)
-        self._dropped = not anew and (self._dropped or (self._was_ready and not ready))
-        self._was_ready = ready
+        dropped = self._dropped or (self._was_ready and not ready)
+        anew = dropped and (ready or calling)
+        self._dropped, self._was_ready = dropped and not anew, ready
         return anew
 
     def judge(self, situation: Situation) -> None:
