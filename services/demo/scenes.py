@@ -26,7 +26,6 @@ HANDSHAKES = MappingProxyType(
         "latecomer": ("certificate has expired", "certificate has expired"),
     }
 )
-WRONG_SERVER = "Hostname Verification Check failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +154,8 @@ class Stage:
                 "inventory",
                 "inventory at the address of payments",
                 "orders",
-                WRONG_SERVER,
-                WRONG_SERVER if WRONG_SERVER in answer["words"] else answer["reason"],
+                "SERVER_REFUSED",
+                answer["reason"],
                 answer["words"],
             )
         )
