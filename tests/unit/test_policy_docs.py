@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pki.authz import Principal, explain, read_policy
-from pki.authz.schema import GrantModel, PolicyModel, ServedByModel
+from pki.authz.schema import EnforcementModel, GrantModel, PolicyModel, ServedByModel
+from pki.cli.app import run
 from pki.errors import PolicyError
 from pki.identity import SpiffeId, TrustDomain, derive_names
 
@@ -49,6 +50,26 @@ def test_every_key_of_the_schema_is_in_the_table() -> None:
         assert f"| `grant.{field}` |" in PAGE
     for field in ServedByModel.model_fields:
         assert f"| `served_by.{field}` |" in PAGE
+    for field in EnforcementModel.model_fields:
+        assert f"| `enforcement.{field}` |" in PAGE
+
+
+def test_the_example_of_a_policy_that_is_tried_says_what_the_page_says_of_it() -> None:
+    tables = PAGE.partition("## Trying a policy")[2].partition("```toml\n")[2].partition("```")[0]
+    policy = read_policy((EXAMPLE + tables).encode())
+    stranger = caller("stranger")
+    assert not policy.decide(stranger, "/shop.v1.Payments/Settle").audited
+    assert policy.decide(stranger, "/shop.v1.Payments/GetSettlement").audited
+    assert not policy.decide(stranger, "/shop.v1.Orders/GetOrder").audited
+
+
+def test_what_the_command_prints_of_such_a_policy_is_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("policy.toml").write_text('enforce = "audit"\n' + EXAMPLE)
+    assert run(["policy", "check", "policy.toml"]) == 0
+    assert f"$ handfast policy check policy.toml\n{capsys.readouterr().out}```" in PAGE
 
 
 SPOILT_AS_SHOWN = [
