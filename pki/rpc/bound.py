@@ -1,0 +1,56 @@
+"""What serving and calling have in common: one workload's identity and policies."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from pki.clock import Clock
+from pki.errors import InputError
+from pki.identity import SpiffeId
+from pki.rpc.following import Following
+from pki.rpc.policy_file import PolicyFile
+from pki.rpc.process import MadeHere
+
+PathLike = str | os.PathLike[str]
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class Bound:
+    """A workload's identity as its servers and channels need it.
+
+    Args:
+        following: what is in force, kept fresh.
+        spiffe_id: the workload's name.
+        policy: the policy for servers and channels that bring none of their own.
+        clock: gives the time.
+    """
+
+    def __init__(
+        self, following: Following, spiffe_id: SpiffeId, policy: PathLike | None, clock: Clock
+    ) -> None:
+        self._here = MadeHere("Workload")
+        self._following = following
+        self._clock = clock
+        self.spiffe_id = spiffe_id
+        self._policy = following.policy_file(Path(policy)) if policy is not None else None
+
+    def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
+        """Give the policy of a server or channel: its own, or the workload's."""
+        return self._policy if path is None else self._following.policy_file(Path(path))
+
+
+def word_of(kind: type[_Word], value: str, name: str) -> _Word:
+    """Read a setting.
+
+    Raises:
+        InputError: if it is none of its words.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise InputError(
+            f"{name} {value!r} is unknown", remedy=f"Use one of {', '.join(kind)}"
+        ) from None

@@ -1,0 +1,206 @@
+"""What a workload serves with: servers, and their parts for those who make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent import futures
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from pki.errors import InputError, NotPermittedError, StateError, shown
+from pki.rpc.bound import Bound, PathLike, word_of
+from pki.rpc.decision_log import DecisionLog, LogWhen
+from pki.rpc.gate import Gate
+from pki.rpc.guard_aio import AioGuard
+from pki.rpc.guard_sync import SyncGuard
+from pki.rpc.judge import Judge
+from pki.rpc.pin import ChannelOptions
+from pki.rpc.public import HealthAccess, public_methods
+from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
+
+
+class Serving(Bound):
+    """The side of a workload that answers calls."""
+
+    def server(
+        self,
+        *,
+        policy: PathLike | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        options: ChannelOptions = (),
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
+    ) -> AioServer:
+        """Make an asyncio server: mutual TLS, roles, revocation; deny is the default.
+
+        Args:
+            policy: the policy file; None takes the workload's.
+            interceptors: yours; they run behind the gate, for calls that are allowed. A gate made
+                by :meth:`interceptor` may stand first among them, and nowhere else; its own
+                settings count then.
+            options: of gRPC.
+            maximum_concurrent_rpcs: of gRPC.
+            compression: of gRPC.
+            decision_log: which decisions are logged: none, on-deny, on-allow, both.
+            health: who may ask for the server's health: ``granted``, who has a grant; ``public``,
+                every peer whose certificate is accepted.
+
+        Raises:
+            PkiError: if there is no policy, or a bad one, or an interceptor stands before the gate.
+        """
+        guard = gate_among(interceptors, AioGuard) or self.interceptor(
+            policy, decision_log=decision_log, health=health
+        )
+        inner = grpc.aio.server(
+            interceptors=[guard, *(item for item in interceptors if item is not guard)],
+            # Of an option that is given twice gRPC takes the first.
+            options=[*options, OWN_PORT],
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        return AioServer(inner, self._following.new_port)
+
+    def sync_server(
+        self,
+        thread_pool: futures.ThreadPoolExecutor | None = None,
+        *,
+        policy: PathLike | None = None,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        options: ChannelOptions = (),
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
+    ) -> SyncServer:
+        """Make a synchronous server; as :meth:`server` otherwise.
+
+        Args:
+            thread_pool: runs the handlers; None takes ten threads.
+            policy: as :meth:`server`.
+            interceptors: as :meth:`server`.
+            options: as :meth:`server`.
+            maximum_concurrent_rpcs: as :meth:`server`.
+            compression: as :meth:`server`.
+            decision_log: as :meth:`server`.
+            health: as :meth:`server`.
+        """
+        guard = gate_among(interceptors, SyncGuard) or self.sync_interceptor(
+            policy, decision_log=decision_log, health=health
+        )
+        inner = grpc.server(
+            thread_pool or futures.ThreadPoolExecutor(max_workers=10),
+            interceptors=[guard, *(item for item in interceptors if item is not guard)],
+            options=[*options, OWN_PORT],
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        return SyncServer(inner, self._following.new_port)
+
+    def interceptor(
+        self,
+        policy: PathLike | None = None,
+        *,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
+    ) -> AioGuard:
+        """Make the gate alone, for an asyncio server of your own: put it first.
+
+        It judges each call by the client certificate of its connection: trust, time, revocation and
+        policy. What only :meth:`server` gives: no port without client authentication, rotation of
+        the server's own certificate, the order of interceptors.
+
+        Args:
+            policy: as :meth:`server`.
+            decision_log: as :meth:`server`.
+            health: as :meth:`server`.
+
+        Raises:
+            PkiError: if there is no policy, or a bad one.
+        """
+        return AioGuard(self._gate(policy, decision_log, health))
+
+    def sync_interceptor(
+        self,
+        policy: PathLike | None = None,
+        *,
+        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        health: HealthAccess | str = HealthAccess.GRANTED,
+    ) -> SyncGuard:
+        """Make the gate alone, for a synchronous server of your own; as :meth:`interceptor`."""
+        return SyncGuard(self._gate(policy, decision_log, health))
+
+    def server_credentials(self, address: str) -> grpc.ServerCredentials:
+        """Make credentials for one port of a server of your own, of either kind.
+
+        Clients must show a certificate that chains to the trust bundle, and each new handshake gets
+        the certificate in force. Roles, revocation, and the end of a certificate on an open
+        connection are the gate's: without :meth:`interceptor` they are not looked at.
+
+        Args:
+            address: what the server is told to listen on, e.g. ``0.0.0.0:8443``. A certificate is
+                changed under a handshake of our own with that port, so its number must be known.
+
+        Raises:
+            InputError: if the address leaves the number of the port open.
+        """
+        self._here.check()
+        number = 0
+        if not address.startswith("unix"):
+            text = address.rpartition(":")[2]
+            number = int(text) if text.isascii() and text.isdigit() else 0
+            if not 0 < number <= 65535:
+                raise InputError(
+                    f"address {shown(address)} leaves the number of its port open",
+                    remedy="Choose one, or use Workload.server(): it learns which one it got",
+                )
+        port = self._following.new_port()
+        port.opened(address, number)
+        return port.credentials()
+
+    def _gate(
+        self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
+    ) -> Gate:
+        self._here.check()
+        used = self._chosen_policy(policy)
+        if used is None:
+            raise StateError(
+                "a server needs a policy: without one nobody may call it",
+                remedy="Give policy= to Workload.from_directory or to server()",
+            )
+        public = public_methods(word_of(HealthAccess, health, "health"))
+        judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock, public)
+        when = word_of(LogWhen, decision_log, "decision_log")
+        gate = Gate(judge, DecisionLog(when, used.path.name), self._clock)
+        self._following.add_gate(gate)
+        return gate
+
+
+_Guard = TypeVar("_Guard", AioGuard, SyncGuard)
+
+
+def gate_among(interceptors: Sequence[object], kind: type[_Guard]) -> _Guard | None:
+    """Find the gate that a user put among the interceptors; None if there is none.
+
+    Raises:
+        InputError: if it is for the other kind of server.
+        NotPermittedError: if it is not the first: what stands before it would run, and might
+            answer, for callers that nobody has judged.
+    """
+    gates = [item for item in interceptors if isinstance(item, AioGuard | SyncGuard)]
+    if not gates:
+        return None
+    if len(gates) > 1 or interceptors[0] is not gates[0]:
+        raise NotPermittedError(
+            "an interceptor stands before the gate: it would run for callers nobody has judged",
+            remedy="Put Workload.interceptor() first, once; or leave it out, server() has its own",
+        )
+    if not isinstance(gates[0], kind):
+        raise InputError(
+            "the gate is for the other kind of server",
+            remedy="Use interceptor() with server(), sync_interceptor() with sync_server()",
+        )
+    return gates[0]
