@@ -6,6 +6,7 @@ which nobody asked for: the caller reads ``UNAVAILABLE`` with the reason instead
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,6 +66,23 @@ def ended(error: grpc.RpcError, generation: Generation[grpc.Channel]) -> grpc.Rp
     if refusal is None or code is None or code() is not grpc.StatusCode.CANCELLED:
         return error
     return LocalCallError.of(refusal)
+
+
+def held(call: Any, generation: Generation[grpc.Channel]) -> Any:
+    """Give the caller's view of a call that has begun, which holds its connection until it ends."""
+    if hasattr(call, "add_callback"):
+        return HeldCall(call, generation)
+    # OpenTelemetry's instrumentation gives a plain generator for a stream of answers; so do we.
+    found = _read_through(call, generation)
+    weakref.finalize(found, generation.leave).atexit = False
+    return found
+
+
+def _read_through(items: Iterator[Any], generation: Generation[grpc.Channel]) -> Iterator[Any]:
+    try:
+        yield from items
+    except grpc.RpcError as error:
+        raise ended(error, generation) from None
 
 
 class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]

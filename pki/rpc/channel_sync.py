@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import grpc
 
-from pki.rpc.calls_sync import HeldCall, LocalCallError, ended
+from pki.rpc.calls_sync import LocalCallError, ended, held
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
@@ -235,7 +235,7 @@ class _Callable:
             self._made = (generation, made)
         return made
 
-    def _held(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HeldCall:
+    def _held(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Start a call that outlives this one, and hold the connection until it ends."""
         generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
         try:
@@ -243,7 +243,7 @@ class _Callable:
         except BaseException:
             generation.leave()
             raise
-        return HeldCall(call, generation)
+        return held(call, generation)
 
 
 class _Streaming(_Callable):

@@ -19,7 +19,7 @@ from pki.rpc.refusal import Refusal
 ALLOWED = "ALLOWED"
 OTHER = "other"
 _MOST_METHODS = 1024
-_MOST_LOOKS = 1024
+_MOST_PEERS = 1024
 
 
 class Counts:
@@ -60,14 +60,15 @@ class Counts:
         with self._lock:
             self._streams[refusal.name] += 1
 
-    def rotated(self, kind: str) -> None:
+    def rotated(self, peer: str) -> None:
         """Count a channel whose new calls went over to another connection.
 
         Args:
-            kind: ``aio`` or ``sync``.
+            peer: the SPIFFE ID that the channel is pinned to.
         """
         with self._lock:
-            self._rotations[kind] += 1
+            known = peer in self._rotations or len(self._rotations) < _MOST_PEERS
+            self._rotations[peer if known else OTHER] += 1
 
     def looked(self, peer: str, result: str) -> None:
         """Count a look of a channel at its server.
@@ -77,9 +78,8 @@ class Counts:
             result: the result name of gRFC A118.
         """
         with self._lock:
-            if (peer, result) not in self._looks and len(self._looks) >= _MOST_LOOKS:
-                peer = OTHER
-            self._looks[peer, result] += 1
+            known = (peer, result) in self._looks or len(self._looks) < _MOST_PEERS
+            self._looks[peer if known else OTHER, result] += 1
 
     def decided(self) -> dict[tuple[str, str, str], int]:
         """Give how many answers there were by method, role that decided, and verdict."""
@@ -97,7 +97,7 @@ class Counts:
             return dict(self._streams)
 
     def rotations(self) -> dict[str, int]:
-        """Give how often channels went over to another connection, by kind."""
+        """Give how often channels went over to another connection, by peer."""
         with self._lock:
             return dict(self._rotations)
 
@@ -113,6 +113,13 @@ class Outcome(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     REFUSED = "refused"
+
+    @classmethod
+    def of(cls, problem: str, *, is_new: bool) -> Outcome:
+        """Tell it by what was wrong, if anything, and whether something new came of it."""
+        if problem:
+            return cls.REFUSED
+        return cls.CHANGED if is_new else cls.UNCHANGED
 
 
 class Reloads:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +20,12 @@ from pki.errors import PkiError
 from pki.keys import private_key_to_pem
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
+from pki.rpc.counting import Counts, Outcome, Reloads
 from pki.rpc.gate import Gate
 from pki.rpc.intake import Intake, half_life_passed
 from pki.rpc.policy_file import PolicyFile, log
 from pki.rpc.port import Port
+from pki.rpc.seen import Seen
 from pki.rpc.source import Source
 from pki.rpc.watcher import Watcher
 from pki.x509 import ChainVerifier, Credential
@@ -62,6 +65,9 @@ class Following:
         self._gates: list[Gate] = []
         self._ports: list[Port] = []
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
+        self.counts = Counts()
+        self._reloads = Reloads(clock())
+        self._policy_reloads: dict[Path, Reloads] = {}
         self._ticks = 0
         self._told: set[str] = set()
         self._live = self._made_live(self._intake.first(clock()), None)
@@ -81,6 +87,24 @@ class Following:
     def problems(self) -> tuple[str, ...]:
         """What makes the policies unready; empty if all is well."""
         return tuple(item.problem for item in self._policies.values() if item.problem)
+
+    def seen(self) -> Seen:
+        """Give what is to be seen of it now."""
+        with self._lock:
+            live, channels, gates = self._live, list(self._channels), list(self._gates)
+            policies = [(item, self._policy_reloads[path]) for path, item in self._policies.items()]
+        return Seen(
+            live.credential,
+            self._intake.on_disk or live.credential.leaf,
+            self._reloads,
+            tuple(policies),
+            problems=len(self.problems),
+            streams=sum(len(gate.streams) for gate in gates),
+            connections=Counter(
+                state for item in channels for state in item.connections.rotation.states()
+            ),
+            counts=self.counts,
+        )
 
     def add_gate(self, gate: Gate) -> None:
         """Judge this gate's running streams after each change."""
@@ -119,6 +143,7 @@ class Following:
             if known is not None:
                 return known
             made = self._policies[found] = PolicyFile(found)
+            self._policy_reloads[found] = Reloads(self._clock())
             self._watcher.folders_changed()
             # The grace for stale lists stands in the policy.
             self._live = self._made_live(self._live.credential, self._live)
@@ -164,11 +189,15 @@ class Following:
         # Watches lose events now and then (network file systems): look anyway, every few seconds.
         if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
             self._take_in()
-        for item in list(self._policies.values()):
+        for path, item in list(self._policies.items()):
             due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
-            if due and item.reload(now):
+            if not due:
+                continue
+            is_new = item.reload(now)
+            if is_new:
                 with self._lock:
                     self._live = self._made_live(self._live.credential, self._live)
+            self._policy_reloads[path].note(Outcome.of(item.problem, is_new=is_new), now)
         for gate in list(self._gates):
             gate.tick()
         with self._lock:
@@ -184,15 +213,18 @@ class Following:
         try:
             found, refused = self._intake.next(current, now)
         except PkiError as error:
+            self._reloads.note(Outcome.REFUSED, now)
             self._tell_once(f"credential refused, the one in use is kept: {error}")
             return
         if refused:
             self._tell_once(f"new certificate refused, the one in use is kept: {refused}")
-        if (
+        is_new = (
             found.chain != current.chain
             or found.bundle.roots != current.bundle.roots
             or found.lists != current.lists
-        ):
+        )
+        self._reloads.note(Outcome.of(refused, is_new=is_new), now)
+        if is_new:
             with self._lock:
                 self._live = self._made_live(found, self._live)
             self._told.clear()

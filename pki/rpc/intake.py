@@ -15,6 +15,8 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
+from cryptography import x509
+
 from pki.errors import CredentialError, PkiError, VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.source import Source
@@ -40,6 +42,8 @@ class Intake:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._told: frozenset[str] = frozenset()
+        self.on_disk: x509.Certificate | None = None
+        """The leaf that the source gave last, accepted or not."""
 
     def first(self, now: datetime) -> Credential:
         """Take in the credential to start with.
@@ -85,6 +89,7 @@ class Intake:
 
     def _load(self) -> Credential:
         credential, warnings = self.source.load()
+        self.on_disk = credential.leaf
         for words in warnings:
             if words not in self._told:
                 log.warning("%s", words)

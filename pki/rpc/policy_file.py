@@ -48,6 +48,11 @@ class PolicyFile:
         """Give the policy in force; None when everything is refused."""
         return None if self._refusing else self._policy
 
+    @property
+    def grace_ends(self) -> datetime | None:
+        """When everything is refused, since the file was removed; None while it is there."""
+        return None if self._removed_at is None else self._removed_at + self._policy.policy_grace
+
     def reload(self, now: datetime) -> bool:
         """Read the file again; tell whether what is in force changed."""
         try:

@@ -237,6 +237,15 @@ class Rotation(Generic[Inner]):
         if swapped:
             self._swapped()
 
+    def states(self) -> list[str]:
+        """Give a word for each connection: ``in_use``, ``next`` or ``draining``."""
+        with self._lock:
+            if self._closed:
+                return []
+            using = [] if self.current.is_over else ["in_use"]
+            following = ["next"] if self._next else []
+            return [*using, *following, *("draining" for _ in self._old)]
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:

@@ -39,6 +39,7 @@ class Route:
         clock: gives the time.
         drain: how long calls may run on an old connection; None has no limit but its leaf's end.
         looked: told the result name (gRFC A118) of each look.
+        rotated: called after new calls began to use another connection.
     """
 
     target: Target
@@ -50,6 +51,7 @@ class Route:
     clock: Clock
     drain: timedelta | None = None
     looked: Callable[[str], None] = lambda _: None
+    rotated: Callable[[], None] = lambda: None
 
     def ends(self) -> datetime:
         """Give the end of our own leaf."""
@@ -75,6 +77,7 @@ class Connections(Generic[Inner]):
         swapped: Callable[[], None] = lambda: None,
     ) -> None:
         self._route = route
+        self._swapped = swapped
         self.sight = Sight(
             route.pin.spiffe_id,
             lambda: look(
@@ -85,7 +88,7 @@ class Connections(Generic[Inner]):
             changed=changed,
             looked=route.looked,
         )
-        self.rotation = Rotation(make, drain=route.drain, swapped=swapped)
+        self.rotation = Rotation(make, drain=route.drain, swapped=self._go_over)
         self._shown = route.shown()
 
     def enter(self) -> Generation[Inner] | None:
@@ -119,6 +122,10 @@ class Connections(Generic[Inner]):
             )
         except PkiError as error:
             log.warning("channel keeps its credential: %s", error)
+
+    def _go_over(self) -> None:
+        self._swapped()
+        self._route.rotated()
 
     def refusal(self) -> Refusal:
         """Say why there is no connection for a call."""

@@ -1,0 +1,37 @@
+"""What of a workload is to be seen at one moment, gathered for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from pki.rpc.counting import Counts, Reloads
+from pki.rpc.policy_file import PolicyFile
+from pki.x509 import Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One moment of a workload.
+
+    Args:
+        credential: what is in force.
+        on_disk: the leaf that its source gave last, accepted or not.
+        reloads: how reading the credential again went.
+        policies: the policy files, and how reading each again went.
+        problems: how many things make the workload unready.
+        streams: how many streams run in its servers.
+        connections: how many connections its channels have, by state.
+        counts: what it has counted.
+    """
+
+    credential: Credential
+    on_disk: x509.Certificate
+    reloads: Reloads
+    policies: tuple[tuple[PolicyFile, Reloads], ...]
+    problems: int
+    streams: int
+    connections: Mapping[str, int]
+    counts: Counts
