@@ -20,9 +20,13 @@ from typing import cast
 
 import grpc
 
+from pki.rpc.own_port import ends_here, is_shared
+
 log = logging.getLogger("handfast.rpc")
 
 _HANDSHAKE_SECONDS = 2.0
+# A neighbour on a shared port may have stopped, and must not cost all of that.
+_SHARED_HANDSHAKE_SECONDS = 0.2
 # A thread that has read the old factory has taken its own hold on it within microseconds.
 _HOLD_SECONDS = 3.0
 
@@ -43,6 +47,7 @@ class Port:
         self._given = configuration
         self._next: grpc.ServerCertificateConfiguration | None = None
         self._address: tuple[socket.AddressFamily, str | tuple[str, int]] | None = None
+        self._shared = False
         self._held: list[tuple[float, socket.socket]] = []
         self._clock = clock
         self._lock = threading.Lock()
@@ -58,6 +63,8 @@ class Port:
     def opened(self, address: str, number: int) -> None:
         """Note where the port is, once it is open."""
         self._address = _reachable(address, number)
+        if self._address is not None and isinstance(self._address[1], tuple):
+            self._shared = is_shared(self._address[0], self._address[1])
 
     def offer(self, configuration: grpc.ServerCertificateConfiguration) -> None:
         """Change the port's configuration, if it is another than the one given last."""
@@ -102,25 +109,42 @@ class Port:
         if self._address is None:
             return None
         family, target = self._address
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        with contextlib.suppress(ssl.SSLWantReadError):
-            context.wrap_bio(incoming, outgoing).do_handshake()
-        opened = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            opened.settimeout(_HANDSHAKE_SECONDS)
-            opened.connect(target)
-            opened.sendall(outgoing.read())
-            # The first byte back: gRPC has a handshake of ours, made by the present factory.
-            opened.recv(1)
-        except OSError as error:
-            opened.close()
-            log.info("no handshake with our own port: %s", error)
-            return None
-        return opened
+        if not self._shared:
+            return _handshake_begun(family, target, _HANDSHAKE_SECONDS)
+        # Whoever shares the port takes a part of the connections: begin until one is ours.
+        end = time.monotonic() + _HANDSHAKE_SECONDS
+        while time.monotonic() < end:
+            opened = _handshake_begun(family, target, _SHARED_HANDSHAKE_SECONDS)
+            if opened is not None and ends_here(opened):
+                return opened
+            if opened is not None:
+                opened.close()
+        log.warning("no handshake with our own port: others that share it took them all")
+        return None
+
+
+def _handshake_begun(
+    family: socket.AddressFamily, target: str | tuple[str, int], seconds: float
+) -> socket.socket | None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing).do_handshake()
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.settimeout(seconds)
+        opened.connect(target)
+        opened.sendall(outgoing.read())
+        # The first byte back: gRPC has a handshake of ours, made by the present factory.
+        opened.recv(1)
+    except OSError as error:
+        opened.close()
+        log.info("no handshake with our own port: %s", error)
+        return None
+    return opened
 
 
 def _reachable(

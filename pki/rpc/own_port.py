@@ -1,0 +1,59 @@
+"""Whether a connection to a port of ours ended up with us: prefork servers share their ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+_DESCRIPTORS = "/dev/fd"
+
+
+def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool:
+    """Tell whether a port that we listen on lets other processes listen too (SO_REUSEPORT).
+
+    Args:
+        listening: the family that the address is of.
+        address: host and port.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        return False
+    with socket.socket(listening, socket.SOCK_STREAM) as second:
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            # Bound and never listening, it takes no connection from anybody.
+            second.bind(address)
+        except OSError:
+            return False
+    return True
+
+
+def ends_here(connected: socket.socket) -> bool:
+    """Tell whether the other end of a connection is in this process; True where it can't be told.
+
+    Args:
+        connected: our end; the other one must have been accepted already.
+    """
+    # A default timeout would change the mode of each socket that is looked at.
+    if socket.getdefaulttimeout() is not None or not os.path.isdir(_DESCRIPTORS):
+        return True
+    host, port = connected.getsockname()[:2]
+    return any(
+        peer is not None and peer[1] == port and peer[0].removeprefix("::ffff:") == host
+        for peer in map(_peer_of, os.listdir(_DESCRIPTORS))
+    )
+
+
+def _peer_of(descriptor: str) -> tuple[str, int] | None:
+    try:
+        number = int(descriptor)
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            return None
+        with socket.socket(fileno=os.dup(number)) as found:
+            if found.family not in {socket.AF_INET, socket.AF_INET6}:
+                return None
+            peer: tuple[str, int] = found.getpeername()[:2]
+            return peer
+    except (OSError, ValueError):
+        # Closed meanwhile, or not connected.
+        return None

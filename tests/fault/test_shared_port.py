@@ -1,0 +1,160 @@
+"""A port that several processes share: a change of certificate is held by a handshake with us."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+import pki
+from pki.keys import private_key_to_pem
+from pki.rpc.own_port import ends_here, is_shared
+from pki.rpc.port import Port
+from pki.x509.readers import to_pem
+from tests.interop.shop import Shop, eventually
+
+HOST = "127.0.0.1"
+# Answers every connection with a byte, as a server's first answer, and keeps it open.
+NEIGHBOUR = """
+import socket, sys
+with socket.socket() as listening:
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind(("127.0.0.1", int(sys.argv[1])))
+    listening.listen(64)
+    print("listening", flush=True)
+    kept = []
+    while True:
+        connection, _ = listening.accept()
+        connection.sendall(b"x")
+        kept.append(connection)
+"""
+# It never answers anybody.
+STOPPED = NEIGHBOUR.partition("    while True")[0] + "    sys.stdin.read()\n"
+
+
+@contextmanager
+def neighbour(port: int, text: str = NEIGHBOUR) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, "-c", text, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline() == b"listening\n"
+            yield
+        finally:
+            running.kill()
+
+
+class Listener:
+    """Listens in this process, answers like the neighbours, and knows what is open."""
+
+    def __init__(self, *, shared: bool = True) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        self.socket.bind((HOST, 0))
+        self.socket.listen(64)
+        self.port: int = self.socket.getsockname()[1]
+        self.accepted: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            connection.sendall(b"x")
+            self.accepted.append(connection)
+
+    def still_open(self) -> int:
+        """Count the connections whose other end was not closed."""
+        found = 0
+        for connection in list(self.accepted):
+            connection.setblocking(False)
+            try:
+                while connection.recv(4096):
+                    pass
+            except BlockingIOError:
+                found += 1
+            except OSError:
+                pass
+        return found
+
+    def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        for item in (self.socket, *self.accepted):
+            item.close()
+
+
+@pytest.fixture
+def configurations(tmp_path: Path) -> Iterator[list[grpc.ServerCertificateConfiguration]]:
+    shop = Shop(tmp_path)
+    with shop.workload("server") as me:
+        yield [configuration(me) for _ in range(2)]
+    shop.ca.close()
+
+
+def configuration(me: pki.Workload) -> grpc.ServerCertificateConfiguration:
+    own = me.credential
+    return grpc.ssl_server_certificate_configuration(
+        [(private_key_to_pem(own.key), to_pem(own.chain))], own.bundle.to_pem()
+    )
+
+
+@pytest.mark.parametrize("texts", [[NEIGHBOUR] * 3, [NEIGHBOUR, STOPPED]])
+def test_a_change_is_held_by_a_handshake_with_ourselves(
+    configurations: list[grpc.ServerCertificateConfiguration], texts: list[str]
+) -> None:
+    first, second = configurations
+    listener = Listener()
+    with ExitStack() as stack:
+        for text in texts:
+            stack.enter_context(neighbour(listener.port, text))
+        for _ in range(4):
+            port = Port(first)
+            port.opened(f"{HOST}:0", listener.port)
+            port.offer(second)
+            assert eventually(lambda: listener.still_open() == 1)
+            port.close()
+            assert eventually(lambda: listener.still_open() == 0)
+    listener.close()
+
+
+def test_a_connection_is_known_to_end_here_or_elsewhere() -> None:
+    listener = Listener()
+    try:
+        with socket.create_connection((HOST, listener.port)) as ours:
+            assert ours.recv(1) == b"x"
+            assert ends_here(ours)
+        with socket.socket() as closed:
+            closed.bind((HOST, 0))
+            number = closed.getsockname()[1]
+        with neighbour(number), socket.create_connection((HOST, number)) as theirs:
+            assert theirs.recv(1) == b"x"
+            assert not ends_here(theirs)
+    finally:
+        listener.close()
+
+
+def test_a_port_is_known_to_be_shared_or_not() -> None:
+    for shared in (True, False):
+        listener = Listener(shared=shared)
+        assert is_shared(socket.AF_INET, (HOST, listener.port)) is shared
+        listener.close()
+
+
+def test_a_servers_port_is_its_own_unless_it_asks_to_share_it(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    with shop.workload("server") as me:
+        for options, wanted in (((), False), ([("grpc.so_reuseport", 1)], True)):
+            with shop.sync_server(me, options=options) as target:
+                number = int(target.rpartition(":")[2])
+                assert is_shared(socket.AF_INET, (HOST, number)) is wanted
+    shop.ca.close()
