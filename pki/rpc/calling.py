@@ -63,8 +63,10 @@ class Calling(Bound):
         used = route.pin.options(options)
 
         def make() -> grpc.aio.Channel:
+            credentials = self._channel_credentials(route.pin)
+            # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
             return grpc.aio.secure_channel(
-                target, self._channel_credentials(route.pin), used, compression, interceptors
+                target, credentials, used, compression, interceptors=interceptors
             )
 
         channel = AioChannel(make, route)
@@ -126,7 +128,7 @@ class Calling(Bound):
         self._here.check()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
-        following = self._following
+        following, name = self._following, str(pin.spiffe_id)
         return Route(
             Target.parse(target),
             pin,
@@ -136,6 +138,8 @@ class Calling(Bound):
             verifier=lambda: following.live.verifier,
             clock=self._clock,
             drain=drain,
+            looked=lambda result: following.counts.looked(name, result),
+            rotated=lambda: following.counts.rotated(name),
         )
 
     def _channel_credentials(self, pin: Pin) -> grpc.ChannelCredentials:

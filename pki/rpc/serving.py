@@ -29,6 +29,7 @@ class Serving(Bound):
         *,
         policy: PathLike | None = None,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        observers: Sequence[grpc.aio.ServerInterceptor] = (),
         options: ChannelOptions = (),
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
@@ -42,6 +43,8 @@ class Serving(Bound):
             interceptors: yours; they run behind the gate, for calls that are allowed. A gate made
                 by :meth:`interceptor` may stand first among them, and nowhere else; its own
                 settings count then.
+            observers: interceptors that stand before the gate and see refused calls too. For
+                telemetry alone: what one answers by itself is answered to anybody.
             options: of gRPC.
             maximum_concurrent_rpcs: of gRPC.
             compression: of gRPC.
@@ -56,7 +59,11 @@ class Serving(Bound):
             policy, decision_log=decision_log, health=health
         )
         inner = grpc.aio.server(
-            interceptors=[guard, *(item for item in interceptors if item is not guard)],
+            interceptors=[
+                *observers,
+                guard,
+                *(item for item in interceptors if item is not guard),
+            ],
             # Of an option that is given twice gRPC takes the first.
             options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
@@ -70,6 +77,7 @@ class Serving(Bound):
         *,
         policy: PathLike | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        observers: Sequence[grpc.ServerInterceptor] = (),
         options: ChannelOptions = (),
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
@@ -82,6 +90,7 @@ class Serving(Bound):
             thread_pool: runs the handlers; None takes ten threads.
             policy: as :meth:`server`.
             interceptors: as :meth:`server`.
+            observers: as :meth:`server`.
             options: as :meth:`server`.
             maximum_concurrent_rpcs: as :meth:`server`.
             compression: as :meth:`server`.
@@ -93,7 +102,11 @@ class Serving(Bound):
         )
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
-            interceptors=[guard, *(item for item in interceptors if item is not guard)],
+            interceptors=[
+                *observers,
+                guard,
+                *(item for item in interceptors if item is not guard),
+            ],
             options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
@@ -174,7 +187,8 @@ class Serving(Bound):
         public = public_methods(word_of(HealthAccess, health, "health"))
         judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock, public)
         when = word_of(LogWhen, decision_log, "decision_log")
-        gate = Gate(judge, DecisionLog(when, used.path.name), self._clock)
+        log = DecisionLog(when, used.path.name)
+        gate = Gate(judge, log, self._clock, self._following.counts)
         self._following.add_gate(gate)
         return gate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pki.clock import Clock, system_clock
 from pki.files import KeyMode
@@ -13,9 +13,13 @@ from pki.rpc.bound import PathLike, word_of
 from pki.rpc.calling import Calling
 from pki.rpc.following import Following
 from pki.rpc.intake import check_own
+from pki.rpc.seen import Seen
 from pki.rpc.serving import Serving
 from pki.rpc.source import DirectorySource, PemSource, Source
 from pki.x509 import Credential, RevocationMode
+
+if TYPE_CHECKING:
+    from pki.rpc.metrics import WorkloadCollector
 
 
 class Workload(Serving, Calling):
@@ -135,6 +139,24 @@ class Workload(Serving, Calling):
         """What makes this workload unready; empty if all is well."""
         self._here.check()
         return self._following.problems
+
+    def collector(self, *others: Workload) -> WorkloadCollector:
+        """Give what shows this workload's metrics to Prometheus: ``REGISTRY.register(...)``.
+
+        Args:
+            others: the other workloads of this process: a registry takes each metric once.
+
+        Raises:
+            InputError: if two of them have one SPIFFE ID.
+        """
+        # Here and not above: whoever wants no metrics does not pay for loading the library.
+        from pki.rpc.metrics import WorkloadCollector  # noqa: PLC0415
+
+        return WorkloadCollector([(str(item.spiffe_id), item._seen) for item in (self, *others)])
+
+    def _seen(self) -> Seen | None:
+        # After a fork its locks may be held for good.
+        return self._following.seen() if self._here.still else None
 
     def reload(self) -> None:
         """Look at the credential and the policies now, instead of soon."""
