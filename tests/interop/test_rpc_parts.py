@@ -40,7 +40,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def own_sync_server(me: pki.Workload, *gates: grpc.ServerInterceptor) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     with ThreadPoolExecutor(max_workers=4) as pool:
-        server = grpc.server(pool, interceptors=gates)
+        server = grpc.server(pool, interceptors=list(gates))
         inventory_pb2_grpc.add_InventoryServicer_to_server(SyncInventory(), server)
         server.add_secure_port(address, me.server_credentials(address))
         server.start()
@@ -111,7 +111,7 @@ def test_credentials_without_the_gate_ask_for_a_certificate_and_judge_nothing(sh
         address = f"127.0.0.1:{free_port()}"
         with ThreadPoolExecutor(max_workers=2) as pool:
             server = grpc.server(pool)
-            handlers = {
+            handlers: dict[str, Any] = {
                 "Ping": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"here")
             }
             server.add_generic_rpc_handlers(
