@@ -25,7 +25,7 @@ from pki.rpc.gate import Gate
 from pki.rpc.intake import Intake, half_life_passed
 from pki.rpc.policy_file import PolicyFile, log
 from pki.rpc.port import Port
-from pki.rpc.seen import Seen
+from pki.rpc.seen import OnDisk, Seen
 from pki.rpc.source import Source
 from pki.rpc.watcher import Watcher
 from pki.x509 import ChainVerifier, Credential
@@ -95,7 +95,7 @@ class Following:
             policies = [(item, self._policy_reloads[path]) for path, item in self._policies.items()]
         return Seen(
             live.credential,
-            self._intake.on_disk or live.credential.leaf,
+            self._intake.on_disk or OnDisk.of(live.credential),
             self._reloads,
             tuple(policies),
             problems=len(self.problems),

@@ -15,10 +15,9 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from cryptography import x509
-
 from pki.errors import CredentialError, PkiError, VerificationError
 from pki.identity import SpiffeId
+from pki.rpc.seen import OnDisk
 from pki.rpc.source import Source
 from pki.x509 import (
     WORKLOAD,
@@ -42,8 +41,7 @@ class Intake:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._told: frozenset[str] = frozenset()
-        self.on_disk: x509.Certificate | None = None
-        """The leaf that the source gave last, accepted or not."""
+        self.on_disk: OnDisk | None = None
 
     def first(self, now: datetime) -> Credential:
         """Take in the credential to start with.
@@ -89,7 +87,7 @@ class Intake:
 
     def _load(self) -> Credential:
         credential, warnings = self.source.load()
-        self.on_disk = credential.leaf
+        self.on_disk = OnDisk.of(credential)
         for words in warnings:
             if words not in self._told:
                 log.warning("%s", words)

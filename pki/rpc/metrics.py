@@ -21,7 +21,6 @@ from prometheus_client.registry import Collector
 from pki.errors import InputError
 from pki.rpc.counting import Reloads
 from pki.rpc.seen import Seen
-from pki.x509 import RevocationLists
 
 Sample = tuple["Family", tuple[str, ...], float]
 
@@ -47,7 +46,7 @@ class Family:
 
 
 _SOURCE = ("source",)
-_LIST = ("issuer", "key_id")
+_LIST = ("issuer", "key_id", "source")
 _POLICY = ("policy",)
 
 DECISIONS = Family(
@@ -192,7 +191,7 @@ class WorkloadCollector(Collector):
 def _samples(seen: Seen) -> Iterator[Sample]:
     yield from _calls(seen)
     yield from _certificates(seen)
-    yield from _lists(seen.credential.lists or RevocationLists.none())
+    yield from _lists(seen)
     yield from _reloads(
         (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), seen.reloads
     )
@@ -212,7 +211,7 @@ def _calls(seen: Seen) -> Iterator[Sample]:
 
 
 def _certificates(seen: Seen) -> Iterator[Sample]:
-    for source, leaf in (("in_use", seen.credential.leaf), ("on_disk", seen.on_disk)):
+    for source, leaf in (("in_use", seen.credential.leaf), ("on_disk", seen.on_disk.leaf)):
         yield CERTIFICATE, (source, f"{leaf.serial_number:x}"), 1
         yield NOT_BEFORE, (source,), leaf.not_valid_before_utc.timestamp()
         yield NOT_AFTER, (source,), leaf.not_valid_after_utc.timestamp()
@@ -222,10 +221,13 @@ def _certificates(seen: Seen) -> Iterator[Sample]:
             yield ROOT_NOT_AFTER, labels, root.not_valid_after_utc.timestamp()
 
 
-def _lists(lists: RevocationLists) -> Iterator[Sample]:
-    for issuer, item in lists.lists.items():
+def _lists(seen: Seen) -> Iterator[Sample]:
+    lists = seen.credential.lists
+    for issuer, item in lists.lists.items() if lists else ():
+        # The list of an issuer that is withdrawn is remembered, and becomes stale without harm.
+        source = "on_disk" if issuer in seen.on_disk.lists else "remembered"
         # Two CAs of other makers may share a name; the key's identifier tells them apart.
-        labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex())
+        labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex(), source)
         yield LIST_NUMBER, labels, item.number
         yield THIS_UPDATE, labels, item.this_update.timestamp()
         yield NEXT_UPDATE, labels, item.next_update.timestamp()

@@ -10,6 +10,26 @@ from cryptography import x509
 from pki.rpc.counting import Counts, Reloads
 from pki.rpc.policy_file import PolicyFile
 from pki.x509 import Credential
+from pki.x509.revocation import IssuerId
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What a source gave last, accepted or not.
+
+    Args:
+        leaf: the workload's certificate.
+        lists: whose revocation lists came with it.
+    """
+
+    leaf: x509.Certificate
+    lists: frozenset[IssuerId]
+
+    @classmethod
+    def of(cls, credential: Credential) -> OnDisk:
+        """Note what a credential holds."""
+        lists = credential.lists
+        return cls(credential.leaf, frozenset(lists.lists) if lists else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +38,7 @@ class Seen:
 
     Args:
         credential: what is in force.
-        on_disk: the leaf that its source gave last, accepted or not.
+        on_disk: what its source gave last.
         reloads: how reading the credential again went.
         policies: the policy files, and how reading each again went.
         problems: how many things make the workload unready.
@@ -28,7 +48,7 @@ class Seen:
     """
 
     credential: Credential
-    on_disk: x509.Certificate
+    on_disk: OnDisk
     reloads: Reloads
     policies: tuple[tuple[PolicyFile, Reloads], ...]
     problems: int
