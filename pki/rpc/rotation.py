@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from pki.rpc.process import MadeHere
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
 from pki.rpc.standing import Standing
 
@@ -198,6 +199,7 @@ class Rotation(Generic[Inner]):
         self._next: tuple[Generation[Inner], datetime] | None = None
         self._old: list[tuple[Generation[Inner], datetime]] = []
         self._closed = False
+        self._here = MadeHere("channel")
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Generation[Inner]]:
@@ -248,6 +250,9 @@ class Rotation(Generic[Inner]):
 
     def close(self) -> None:
         """Close every connection."""
+        if not self._here.still:
+            # After a fork gRPC would wait for a thread that stayed in the parent.
+            return
         with self._lock:
             self._closed = True
             following = [self._next[0]] if self._next else []
