@@ -100,6 +100,7 @@ attempts = {
     "close": me.close,
     "with": end_a_with_block,
     "channel close": channel.close,
+    "aio channel close": lambda: asyncio.run(aio_channel.close()),
 }
 for name, attempt in attempts.items():
     reading, writing = os.pipe()
@@ -115,7 +116,7 @@ for name, attempt in attempts.items():
         os._exit(0)
     os.close(writing)
     _, status = os.waitpid(child, 0)
-    said = os.read(reading, 4096).decode() if status == 0 else "hung"
+    said = os.read(reading, 4096).decode() if status == 0 else f"ended by {status}"
     print(json.dumps([name, said]), flush=True)
     os.close(reading)
 print(json.dumps(["parent", str(get_stock(channel))]), flush=True)
@@ -133,7 +134,9 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 @contextmanager
-def program(shop: Shop, text: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def program(
+    shop: Shop, text: str, *arguments: str | Path, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run a program of its own: gRPC has begun in this process, which must not fork."""
     file = shop.home / "program.py"
     file.write_text(text)
@@ -142,7 +145,7 @@ def program(shop: Shop, text: str, *arguments: str | Path) -> Iterator[subproces
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     ) as running:
         try:
             yield running
@@ -213,15 +216,24 @@ def test_a_port_is_shared_only_by_those_who_ask_for_it(shop: Shop) -> None:
             assert other.endswith(target.rpartition(":")[2])
 
 
-def test_what_was_carried_across_a_fork_says_so_and_never_hangs(shop: Shop) -> None:
+@pytest.mark.parametrize("fork_support", ["0", "1"])
+def test_what_was_carried_across_a_fork_says_so_and_never_hangs(
+    shop: Shop, fork_support: str
+) -> None:
+    # Where gRPC is not told, its own threads crash such a child now and then: see docs/fork.md.
     with program(
-        shop, CARRIED, shop.directory("server"), shop.directory("caller"), shop.policy
+        shop,
+        CARRIED,
+        shop.directory("server"),
+        shop.directory("caller"),
+        shop.policy,
+        GRPC_ENABLE_FORK_SUPPORT=fork_support,
     ) as parent:
         out, _ = parent.communicate(timeout=60)
     said = dict(json.loads(line) for line in out.splitlines())
     assert int(said.pop("parent")) > 0
-    for harmless in ("close", "with", "channel close"):
-        assert said.pop(harmless) == "fine"
+    for harmless in ("close", "with", "channel close", "aio channel close"):
+        assert said.pop(harmless) == "fine", harmless
     assert len(said) == 12
     for name, words in said.items():
         assert words.startswith("StateError: this "), name
