@@ -15,6 +15,7 @@ from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
 _READY = grpc.ChannelConnectivity.READY
+_GOING_OVER = 0.01  # seconds between two looks whether a new connection is ready
 _TIMEOUT_AT = 1  # of a multi-callable's arguments: the request, the timeout, the metadata, ...
 
 
@@ -34,6 +35,7 @@ class AioChannel(grpc.aio.Channel):
         self._make = make
         self._route = route
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticking: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.connections = Connections(route, self._generation, changed=self._move_on)
 
@@ -75,6 +77,8 @@ class AioChannel(grpc.aio.Channel):
         """Close it; calls that run have ``grace`` seconds."""
         await self._channel.close(grace)
         self.connections.rotation.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -166,8 +170,14 @@ class AioChannel(grpc.aio.Channel):
         self.connections.tick()
         if self.connections.rotation.is_closed:
             return
+        if self.connections.rotation.is_going_over and self._loop is not None:
+            self._ticking = self._ticking or self._loop.call_later(_GOING_OVER, self._tick_again)
         for item in self.connections.rotation:
             self.see(item, calling=False)
+
+    def _tick_again(self) -> None:
+        self._ticking = None
+        self._tick()
 
     def _generation(self) -> Generation[grpc.aio.Channel]:
         channel = self._make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
 _READY = grpc.ChannelConnectivity.READY
+# gRPC's watching thread looks up as often, and would fall over a channel that is closed under it.
+_UNWATCHED_SECONDS = 0.5
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
@@ -37,6 +40,7 @@ class SyncChannel(grpc.Channel):
         self._watches: weakref.WeakKeyDictionary[Generation[grpc.Channel], _Watch] = (
             weakref.WeakKeyDictionary()
         )
+        self._unwatched: list[tuple[float, grpc.Channel]] = []
         self.connections = Connections(
             route, self._generation, changed=self._move_on, swapped=self._swapped
         )
@@ -45,6 +49,7 @@ class SyncChannel(grpc.Channel):
         """Take in what changed, if anything; called every now and then, by a thread."""
         self.connections.look()
         self._move_on()
+        self._close_unwatched(time.monotonic())
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
@@ -78,6 +83,7 @@ class SyncChannel(grpc.Channel):
     def close(self) -> None:
         """Close it; calls that run are cancelled."""
         self.connections.rotation.close()
+        self._close_unwatched(math.inf)
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -164,12 +170,23 @@ class SyncChannel(grpc.Channel):
 
         def close() -> None:
             channel.unsubscribe(watch)
-            channel.close()
+            if generation.is_running or self.connections.rotation.is_closed:
+                channel.close()
+            else:
+                self._unwatched.append((time.monotonic() + _UNWATCHED_SECONDS, channel))
 
         shown, ends = self._route.shown(), self._route.ends()
         generation = Generation(channel, shown, ends, is_ready=is_ready, close=close)
         self._watches[generation] = watch
         return generation
+
+    def _close_unwatched(self, now: float) -> None:
+        unwatched, self._unwatched = self._unwatched, []
+        for due, channel in unwatched:
+            if due <= now:
+                channel.close()
+            else:
+                self._unwatched.append((due, channel))
 
     def _swapped(self) -> None:
         for callback in self._watchers:
@@ -197,6 +214,8 @@ class _Watch:
             return
         if generation.was_made_anew(ready=self.is_ready, calling=False):
             owner.connections.sight.look_soon()
+        if self.is_ready and owner.connections.rotation.is_going_over:
+            owner.follow()
 
 
 def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -95,6 +95,11 @@ class Generation(Generic[Inner]):
         """Whether it takes no more calls."""
         return self._closed or self._doomed_at is not None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether calls run on it."""
+        return self._running > 0
+
     def enter(self) -> bool:
         """Take hold of it for a call; False if it takes no more."""
         with self._lock:
@@ -217,6 +222,11 @@ class Rotation(Generic[Inner]):
             if found is self.current:
                 # Closed by whoever owns the channel, or ended and not replaced yet.
                 return None
+
+    @property
+    def is_going_over(self) -> bool:
+        """Whether a connection has begun that is to take over: look again soon whether it can."""
+        return self._next is not None
 
     @property
     def is_closed(self) -> bool:
