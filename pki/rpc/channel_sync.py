@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
 _READY = grpc.ChannelConnectivity.READY
-# gRPC's watching thread looks up as often, and would fall over a channel that is closed under it.
-_UNWATCHED_SECONDS = 0.5
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
@@ -31,16 +28,23 @@ class SyncChannel(grpc.Channel):
     Args:
         make: makes a connection with the credential in force.
         route: where it goes, to whom, and with what.
+        close_later: closes a connection that no call runs on, once gRPC's thread that watched it
+            has looked up: it falls over one that is closed under it.
     """
 
-    def __init__(self, make: Callable[[], grpc.Channel], route: Route) -> None:
+    def __init__(
+        self,
+        make: Callable[[], grpc.Channel],
+        route: Route,
+        close_later: Callable[[grpc.Channel], None],
+    ) -> None:
         self._make = make
+        self._close_later = close_later
         self._route = route
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
         self._watches: weakref.WeakKeyDictionary[Generation[grpc.Channel], _Watch] = (
             weakref.WeakKeyDictionary()
         )
-        self._unwatched: list[tuple[float, grpc.Channel]] = []
         self.connections = Connections(
             route, self._generation, changed=self._move_on, swapped=self._swapped
         )
@@ -49,7 +53,6 @@ class SyncChannel(grpc.Channel):
         """Take in what changed, if anything; called every now and then, by a thread."""
         self.connections.look()
         self._move_on()
-        self._close_unwatched(time.monotonic())
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
@@ -83,7 +86,6 @@ class SyncChannel(grpc.Channel):
     def close(self) -> None:
         """Close it; calls that run are cancelled."""
         self.connections.rotation.close()
-        self._close_unwatched(math.inf)
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -116,8 +118,7 @@ class SyncChannel(grpc.Channel):
         generation = self.connections.rotation.enter()
         if generation is None:
             if self.connections.rotation.is_closed:
-                # gRPC's own error for a closed channel tells the caller.
-                return self.connections.rotation.current, args, kwargs
+                raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
             raise LocalCallError.of(self.connections.refusal())
         return generation, *_with_timeout(end, args, kwargs)
 
@@ -157,7 +158,7 @@ class SyncChannel(grpc.Channel):
         self.connections.tick()
         for item in self.connections.rotation:
             watch = self._watches.get(item)
-            if watch is not None and not item.is_over:
+            if watch is not None and item.used and not item.is_over:
                 watch.begin(item, try_to_connect=False)
 
     def _generation(self) -> Generation[grpc.Channel]:
@@ -170,23 +171,15 @@ class SyncChannel(grpc.Channel):
 
         def close() -> None:
             channel.unsubscribe(watch)
-            if generation.is_running or self.connections.rotation.is_closed:
+            if generation.is_running:
                 channel.close()
             else:
-                self._unwatched.append((time.monotonic() + _UNWATCHED_SECONDS, channel))
+                self._close_later(channel)
 
         shown, ends = self._route.shown(), self._route.ends()
         generation = Generation(channel, shown, ends, is_ready=is_ready, close=close)
         self._watches[generation] = watch
         return generation
-
-    def _close_unwatched(self, now: float) -> None:
-        unwatched, self._unwatched = self._unwatched, []
-        for due, channel in unwatched:
-            if due <= now:
-                channel.close()
-            else:
-                self._unwatched.append((due, channel))
 
     def _swapped(self) -> None:
         for callback in self._watchers:

@@ -6,7 +6,9 @@ that is replaced whole, so nobody sees half of a change.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import weakref
 from collections import Counter
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from pki.x509 import ChainVerifier, Credential
 from pki.x509.readers import to_pem
 
 _TICKS_BETWEEN_LOOKS = 20
+_CLOSED_AFTER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Following:
         self.counts = Counts()
         self._reloads = Reloads(clock())
         self._policy_reloads: dict[Path, Reloads] = {}
+        self._closing: list[tuple[float, grpc.Channel]] = []
         self._ticks = 0
         self._told: set[str] = set()
         self._live = self._made_live(self._intake.first(clock()), None)
@@ -116,6 +120,14 @@ class Following:
         with self._lock:
             self._channels.add(channel)
 
+    def close_later(self, channel: grpc.Channel) -> None:
+        """Close a connection within a second or so; at once when nothing is followed any more."""
+        if self._watcher.is_stopped:
+            channel.close()
+            return
+        with self._lock:
+            self._closing.append((time.monotonic() + _CLOSED_AFTER_SECONDS, channel))
+
     def new_port(self) -> Port:
         """Make a port that is given each new configuration."""
         with self._lock:
@@ -130,6 +142,7 @@ class Following:
             gate.close()
         for port in self._ports:
             port.close()
+        self._close_due(math.inf)
 
     def policy_file(self, path: Path) -> PolicyFile:
         """Give a policy file that is followed from now on.
@@ -204,9 +217,17 @@ class Following:
             channels = list(self._channels)
         for channel in channels:
             channel.follow()
+        self._close_due(time.monotonic())
         for port in list(self._ports):
             port.release()
             port.offer(self._live.server_configuration)
+
+    def _close_due(self, now: float) -> None:
+        with self._lock:
+            due = [channel for at, channel in self._closing if at <= now]
+            self._closing = [item for item in self._closing if item[0] > now]
+        for channel in due:
+            channel.close()
 
     def _take_in(self) -> None:
         now, current = self._clock(), self._live.credential
