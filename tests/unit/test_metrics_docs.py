@@ -104,12 +104,12 @@ def wrong_in(expression: str) -> str:
         return f"no metric: {strange}" if names else "no metric at all"
     for name, matchers in re.findall(r"(handfast_\w+)\{([^}]*)\}", expression):
         labels = re.findall(r'(\w+)(?:=~|!~|!=|=)"', matchers)
-        if strange := set(labels) - {"workload", *BY_NAME[name].labels}:
-            return f"{name} has no {strange}"
+        if unknown := set(labels) - {"workload", *BY_NAME[name].labels}:
+            return f"{name} has no {unknown}"
     known = {"workload", *ADDED}.union(*(BY_NAME[name].labels for name in names))
     for listed in re.findall(r"\bby \(([^)]*)\)", expression):
-        if strange := set(re.split(r",\s*", listed)) - known:
-            return f"by {strange}"
+        if unknown := set(re.split(r",\s*", listed)) - known:
+            return f"by {unknown}"
     for name in names:
         rated = re.search(rf"(?:rate|increase)\({name}\b", expression) is not None
         if rated != (kind(BY_NAME[name]) == "counter"):
