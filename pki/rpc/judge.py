@@ -6,7 +6,8 @@ The rules:
    gives them; never by address, thread or task.
 2. A chain is parsed once. Its standing (trust, time, revocation) is taken from the last full
    verification only while nothing has changed: the same trust, and a time within the answer's own.
-3. Roles and grants are asked of the policy that is in force now.
+3. Roles and grants are asked of the policy that is in force now. The answer to a call that is
+   allowed is kept with the verification and the policy that gave it, and goes with either.
 4. Two things let a call through that no grant allows, and both stand behind all that is said
    above: a method that the server's maker calls public, and a policy that says ``audit``.
 5. Whatever goes wrong is a refusal.
@@ -18,14 +19,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 
-from pki.authz import Decision, Policy, Principal
-from pki.authz.policy import role_names
+from pki.authz import Decision, Policy
 from pki.clock import Clock
-from pki.errors import InputError, VerificationError, shown
+from pki.errors import InputError, shown
+from pki.rpc.known import Answers, Known, Verdict
 from pki.rpc.peer import Peer
 from pki.rpc.public import NOTHING_PUBLIC, PublicMethods
 from pki.rpc.refusal import (
@@ -35,11 +36,9 @@ from pki.rpc.refusal import (
     refusal_of_decision,
     refusal_of_fault,
 )
-from pki.x509 import WORKLOAD, ChainVerifier, Fault, Purpose, VerifiedChain, read_names
-from pki.x509.readers import read_chain
+from pki.x509 import ChainVerifier, Fault
 
 _MOST_KNOWN = 4096
-_REFUSED_FOR = timedelta(seconds=1)
 
 AuthContext = Mapping[str, Sequence[bytes]]
 
@@ -65,38 +64,6 @@ class Judgement:
     leaf: x509.Certificate | None = None
 
 
-class _Known:
-    """A chain seen before, and its standing under one trust."""
-
-    __slots__ = (
-        "chain",
-        "claimed",
-        "good_from",
-        "good_until",
-        "issuer",
-        "principal",
-        "refusal",
-        "roles",
-        "roles_by",
-        "verified",
-        "verifier",
-        "why",
-    )
-
-    def __init__(self, chain: tuple[x509.Certificate, ...]) -> None:
-        self.chain = chain
-        self.issuer = chain[0].issuer.rfc4514_string()
-        self.claimed = _claimed_id(chain[0])
-        self.verifier: ChainVerifier | None = None
-        self.verified: VerifiedChain | None = None
-        self.refusal: Refusal | None = None
-        self.why = ""
-        self.good_from = self.good_until = datetime.max
-        self.principal: Principal | None = None
-        self.roles: tuple[str, ...] = ()
-        self.roles_by: Policy | None = None
-
-
 class Judge:
     """Judges the callers of one server.
 
@@ -118,7 +85,7 @@ class Judge:
         self._policy = policy
         self._clock = clock
         self._public = public
-        self._known: OrderedDict[tuple[bytes, ...], _Known] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, ...], Known] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -141,118 +108,85 @@ class Judge:
             known = self._look_up(key)
         except InputError as error:
             return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
-        return self.judge_known(known, method)
-
-    def judge_known(self, known: _Known, method: str) -> Judgement:
-        """Judge a call of a peer whose chain was read already."""
         now = self._clock()
         verifier = self._verifier()
-        if known.verifier is not verifier or not known.good_from <= now < known.good_until:
-            self._verify(known, verifier, now)
-        if known.refusal is not None or known.principal is None:
-            return self._judgement(known, method, known.refusal, None)
+        verdict = known.verdict
+        if (
+            verdict is None
+            or verdict.verifier is not verifier
+            or not verdict.good_from <= now < verdict.good_until
+        ):
+            verdict = known.verify(verifier, now)
+        if verdict.refusal is not None or verdict.principal is None:
+            return _judgement(known, verdict, method, verdict.refusal, None)
         policy = self._policy()
         if policy is None:
-            return self._judgement(known, method, POLICY_UNAVAILABLE, None)
-        if known.roles_by is not policy:
-            known.roles = role_names(policy.roles_of(known.principal))
-            known.roles_by = policy
-        decision = policy.decide_for_roles(known.roles, method)
-        if decision.allowed:
-            return self._judgement(known, method, None, decision)
-        if method in self._public.methods:
-            return self._judgement(known, method, None, self._public.decision(decision.roles))
-        who = str(known.principal.spiffe_id)
-        refusal = refusal_of_decision(decision.reason, who=who, what=_printable(method))
-        if decision.audited:
-            return self._judgement(known, method, None, decision, audited=refusal)
-        return self._judgement(known, method, refusal, decision)
+            return _judgement(known, verdict, method, POLICY_UNAVAILABLE, None)
+        answers = verdict.answers_of(policy)
+        return answers.allowed.get(method) or self._decide(known, verdict, answers, method)
 
-    def _look_up(self, key: tuple[bytes, ...]) -> _Known:
+    def _decide(self, known: Known, verdict: Verdict, answers: Answers, method: str) -> Judgement:
+        decision = answers.policy.decide_for_roles(answers.roles, method)
+        if decision.allowed or method in self._public.methods:
+            if not decision.allowed:
+                decision = self._public.decision(decision.roles)
+            judgement = _judgement(known, verdict, method, None, decision)
+            answers.keep(judgement)
+            return judgement
+        refusal = refusal_of_decision(decision.reason, who=known.claimed, what=_printable(method))
+        if decision.audited:
+            return _judgement(known, verdict, method, None, decision, audited=refusal)
+        return _judgement(known, verdict, method, refusal, decision)
+
+    def _look_up(self, key: tuple[bytes, ...]) -> Known:
         with self._lock:
             known = self._known.get(key)
             if known is not None:
                 self._known.move_to_end(key)
                 return known
-        known = _Known(_read(key))
+        known = Known(key)
         with self._lock:
             self._known[key] = known
             while len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
         return known
 
-    @staticmethod
-    def _verify(known: _Known, verifier: ChainVerifier, now: datetime) -> None:
-        try:
-            verified = verifier.verify(
-                known.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
-            )
-        except VerificationError as error:
-            known.refusal = refusal_of_fault(error.fault, known.chain[0].serial_number)
-            known.why = str(error)
-            known.verified = known.principal = None
-            # A refusal is looked at again soon, so that a mended list or clock is seen.
-            known.good_from, known.good_until = now - _REFUSED_FOR, now + _REFUSED_FOR
-        else:
-            names = verified.names
-            known.verified, known.refusal, known.why = verified, None, ""
-            known.principal = Principal(names.spiffe_id, frozenset(names.dns_names), names.subject)
-            known.roles_by = None
-            known.good_from, known.good_until = verified.good_from, verified.good_until
-        known.verifier = verifier
 
-    @staticmethod
-    def _judgement(
-        known: _Known,
-        method: str,
-        refusal: Refusal | None,
-        decision: Decision | None,
-        audited: Refusal | None = None,
-    ) -> Judgement:
-        leaf = known.chain[0]
-        verified = known.verified
-        spiffe_id = verified.names.spiffe_id if verified else None
-        peer = None
-        if refusal is None and verified and spiffe_id and decision:
-            peer = Peer(
-                spiffe_id,
-                verified.names,
-                decision.roles,
-                decision.scopes,
-                leaf.serial_number,
-                known.issuer,
-                leaf.not_valid_after_utc,
-            )
-        return Judgement(
-            method,
-            peer,
-            refusal,
-            decision,
-            known.claimed,
-            f"{leaf.serial_number:x}",
+def _judgement(
+    known: Known,
+    verdict: Verdict,
+    method: str,
+    refusal: Refusal | None,
+    decision: Decision | None,
+    *,
+    audited: Refusal | None = None,
+) -> Judgement:
+    leaf, verified = known.chain[0], verdict.verified
+    spiffe_id = verified.names.spiffe_id if verified else None
+    peer = None
+    if refusal is None and verified and spiffe_id and decision:
+        peer = Peer(
+            spiffe_id,
+            verified.names,
+            decision.roles,
+            decision.scopes,
+            known.serial,
             known.issuer,
-            known.good_until if verified else None,
-            known.why,
-            audited,
-            leaf,
+            leaf.not_valid_after_utc,
         )
-
-
-def _read(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
-    # The leaf is repeated at the head of the chain that gRPC gives.
-    leaf = read_chain(key[0])
-    if len(key) == 1:
-        return leaf
-    chain = read_chain(key[1])
-    return chain if chain[0] == leaf[0] else (*leaf, *chain)
-
-
-def _claimed_id(leaf: x509.Certificate) -> str:
-    """Give the SPIFFE ID that a leaf holds, for the log of refusals; never to decide by."""
-    try:
-        return str(read_names(leaf).spiffe_id or "")
-    except InputError:
-        return ""
+    return Judgement(
+        method,
+        peer,
+        refusal,
+        decision,
+        known.claimed,
+        f"{known.serial:x}",
+        known.issuer,
+        verdict.good_until if verified else None,
+        verdict.why,
+        audited,
+        leaf,
+    )
 
 
 def _printable(method: str) -> str:

@@ -1,0 +1,134 @@
+"""A chain seen before, and what its last verification said.
+
+What a verification says is one value that is replaced whole: a call that is judged by old trust
+while another is judged by new trust never leaves half of its answer behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from pki.authz import Policy, Principal
+from pki.authz.policy import role_names
+from pki.errors import InputError, VerificationError
+from pki.rpc.refusal import Refusal, refusal_of_fault
+from pki.x509 import WORKLOAD, ChainVerifier, Purpose, VerifiedChain, read_names
+from pki.x509.readers import read_chain
+
+if TYPE_CHECKING:
+    from pki.rpc.judge import Judgement
+
+_REFUSED_FOR = timedelta(seconds=1)
+_MOST_ANSWERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one policy says to a caller: its roles, and the calls that it was allowed already."""
+
+    policy: Policy
+    roles: tuple[str, ...]
+    allowed: dict[str, Judgement] = field(default_factory=dict)
+
+    def keep(self, judgement: Judgement) -> None:
+        """Keep an answer, unless a caller that thinks up methods has filled the room."""
+        if len(self.allowed) < _MOST_ANSWERS:
+            self.allowed[judgement.method] = judgement
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a verification said, and how long it counts; all but ``answers`` stays as it is.
+
+    Args:
+        verifier: who said it.
+        verified: the chain as it was accepted; None if it was refused.
+        principal: the caller; None if the chain was refused.
+        refusal: why it was refused.
+        why: the same in words, for the log.
+        good_from: it counts from this time.
+        good_until: and before this one.
+        answers: what the policy that was asked last says to the caller.
+    """
+
+    verifier: ChainVerifier
+    verified: VerifiedChain | None
+    principal: Principal | None
+    refusal: Refusal | None
+    why: str
+    good_from: datetime
+    good_until: datetime
+    answers: Answers | None = None
+
+    def answers_of(self, policy: Policy) -> Answers:
+        """Give what a policy says to the caller."""
+        answers = self.answers
+        if answers is None or answers.policy is not policy:
+            roles = role_names(policy.roles_of(self.principal)) if self.principal else ()
+            answers = self.answers = Answers(policy, roles)
+        return answers
+
+
+class Known:
+    """A chain that was read once.
+
+    Args:
+        key: its bytes, as ``auth_context()`` gives them.
+
+    Raises:
+        InputError: if it can't be read.
+    """
+
+    __slots__ = ("chain", "claimed", "issuer", "serial", "verdict")
+
+    def __init__(self, key: tuple[bytes, ...]) -> None:
+        self.chain = _read(key)
+        leaf = self.chain[0]
+        self.issuer = leaf.issuer.rfc4514_string()
+        self.serial = leaf.serial_number
+        self.claimed = _claimed_id(leaf)
+        self.verdict: Verdict | None = None
+
+    def verify(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+        """Verify it, and keep what is said."""
+        try:
+            verified = verifier.verify(self.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=now)
+        except VerificationError as error:
+            refusal = refusal_of_fault(error.fault, self.serial)
+            # A refusal is looked at again soon, so that a mended list or clock is seen.
+            since, until = now - _REFUSED_FOR, now + _REFUSED_FOR
+            verdict = Verdict(verifier, None, None, refusal, str(error), since, until)
+        else:
+            names = verified.names
+            verdict = Verdict(
+                verifier,
+                verified,
+                Principal(names.spiffe_id, frozenset(names.dns_names), names.subject),
+                None,
+                "",
+                verified.good_from,
+                verified.good_until,
+            )
+        self.verdict = verdict
+        return verdict
+
+
+def _read(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
+    # The leaf is repeated at the head of the chain that gRPC gives.
+    leaf = read_chain(key[0])
+    if len(key) == 1:
+        return leaf
+    chain = read_chain(key[1])
+    return chain if chain[0] == leaf[0] else (*leaf, *chain)
+
+
+def _claimed_id(leaf: x509.Certificate) -> str:
+    """Give the SPIFFE ID that a leaf holds, for the log of refusals; never to decide by."""
+    try:
+        return str(read_names(leaf).spiffe_id or "")
+    except InputError:
+        return ""

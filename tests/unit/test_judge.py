@@ -1,0 +1,183 @@
+"""The judge: what it keeps of a caller, and what makes it forget."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from pki.authz import Policy, read_policy
+from pki.rpc.judge import Judge, Judgement
+from pki.rpc.public import HealthAccess, public_methods
+from pki.x509 import ChainVerifier, RevocationLists, VerifiedChain
+from pki.x509.readers import to_pem
+from tests.support import NOW, Hierarchy
+
+H = Hierarchy()
+LEAF = H.leaf("gateway")
+AUTH = {"x509_pem_cert": [to_pem([LEAF])], "x509_pem_cert_chain": [to_pem([LEAF, H.issuing])]}
+GET = "/shop.v1.Orders/Get"
+BODY = """\
+trust_domain = "shop.internal"
+[roles]
+clerk = ["spiffe://shop.internal/gateway"]
+[[grant]]
+role = "clerk"
+methods = ["/shop.v1.Orders/*"]
+"""
+
+
+class Bench:
+    """A judge, and all that it goes by."""
+
+    def __init__(self, policy: str = BODY, health: str = "granted") -> None:
+        self.verifier = trusting(H.lists())
+        self.policy: Policy | None = read_policy(policy.encode())
+        self.now = NOW
+        self.judge = Judge(
+            lambda: self.verifier,
+            lambda: self.policy,
+            lambda: self.now,
+            public_methods(HealthAccess(health)),
+        )
+
+    def ask(self, method: str = GET, auth: Any = AUTH) -> Judgement:
+        return self.judge.judge(auth, method)
+
+    def reason(self, method: str = GET, auth: Any = AUTH) -> str:
+        refusal = self.ask(method, auth).refusal
+        return refusal.name if refusal else "ALLOWED"
+
+
+def trusting(lists: RevocationLists) -> ChainVerifier:
+    return ChainVerifier(H.bundle, lists)
+
+
+def test_an_allowed_call_is_answered_again_from_what_is_kept() -> None:
+    bench = Bench()
+    first = bench.ask()
+    assert first.peer is not None
+    assert first.peer.roles == ("clerk",)
+    assert bench.ask() is first
+    assert bench.ask("/shop.v1.Orders/List") is not first
+
+
+def test_what_is_kept_goes_with_its_policy() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.policy = read_policy(BODY.replace("Orders", "Stock").encode())
+    assert bench.reason() == "METHOD_NOT_GRANTED"
+    bench.policy = read_policy(BODY.replace("internal/gateway", "internal/other").encode())
+    assert bench.reason() == "NO_ROLE"
+    bench.policy = None
+    assert bench.reason() == "POLICY_UNAVAILABLE"
+
+
+def test_what_is_kept_goes_with_its_trust() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.verifier = trusting(H.lists([LEAF], number=2))
+    assert bench.reason() == "CERTIFICATE_REVOKED"
+
+
+def test_what_is_kept_ends_with_its_time() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.now = LEAF.not_valid_after_utc + timedelta(seconds=1)
+    assert bench.reason() == "CERTIFICATE_EXPIRED"
+    bench.now = LEAF.not_valid_before_utc - timedelta(days=1)
+    assert bench.reason() in {"CERTIFICATE_NOT_YET_VALID", "REVOCATION_STALE"}
+
+
+def test_a_refusal_is_looked_at_again_within_a_second() -> None:
+    bench = Bench()
+    bench.now = LEAF.not_valid_after_utc + timedelta(seconds=1)
+    assert bench.reason() == "CERTIFICATE_EXPIRED"
+    bench.now = NOW
+    assert bench.reason() == "ALLOWED"
+
+
+def test_refusals_and_audited_calls_are_decided_anew_each_time() -> None:
+    bench = Bench('enforce = "audit"\n' + BODY)
+    first = bench.ask("/shop.v1.Stock/Get")
+    assert first.audited is not None
+    assert first.peer is not None
+    assert first.peer.roles == ("clerk",)
+    assert bench.ask("/shop.v1.Stock/Get") is not first
+
+
+def test_methods_that_a_caller_thinks_up_fill_no_memory() -> None:
+    bench = Bench()
+    kept = bench.ask()
+    for number in range(1000):
+        assert bench.reason(f"/shop.v1.Orders/M{number}") == "ALLOWED"
+    assert bench.ask() is kept
+    again = "/shop.v1.Orders/M999"
+    assert bench.ask(again) is not bench.ask(again)
+
+
+def test_public_health_stands_behind_trust_and_policy() -> None:
+    check = "/grpc.health.v1.Health/Check"
+    bench = Bench(BODY.replace("internal/gateway", "internal/other"), health="public")
+    judgement = bench.ask(check)
+    assert judgement.decision is not None
+    assert judgement.decision.rule == "health = public"
+    assert bench.reason("/grpc.health.v1.Health/Reset") == "NO_ROLE"
+    bench.policy = None
+    assert bench.reason(check) == "POLICY_UNAVAILABLE"
+    bench.verifier = trusting(H.lists([LEAF], number=2))
+    assert bench.reason(check) == "CERTIFICATE_REVOKED"
+
+
+def test_a_grant_for_health_gives_its_scopes_where_health_is_public_too() -> None:
+    granted = BODY + '[[grant]]\nrole = "clerk"\nmethods = ["/grpc.health.v1.Health/Check"]\n'
+    bench = Bench(granted + 'scopes = ["probe"]\n', health="public")
+    peer = bench.ask("/grpc.health.v1.Health/Check").peer
+    assert peer is not None
+    assert peer.scopes == {"probe"}
+
+
+@pytest.mark.parametrize("auth", [{}, {"x509_pem_cert": []}, {"x509_pem_cert": [b"nonsense"]}])
+def test_without_a_certificate_that_can_be_read_nothing_is_allowed(auth: Any) -> None:
+    bench = Bench('enforce = "audit"\n' + BODY, health="public")
+    for method in (GET, "/grpc.health.v1.Health/Check"):
+        assert bench.reason(method, auth) == "CERTIFICATE_INVALID"
+
+
+class Slow(ChainVerifier):
+    """Verifies by old lists, and is overtaken while it does."""
+
+    def __init__(self) -> None:
+        super().__init__(H.bundle, H.lists())
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def verify(self, chain: tuple[x509.Certificate, ...], **how: Any) -> VerifiedChain:  # type: ignore[override]
+        self.begun.set()
+        assert self.go_on.wait(10)
+        return super().verify(chain, **how)
+
+
+def test_a_call_judged_by_old_trust_leaves_nothing_behind_for_the_new() -> None:
+    bench = Bench()
+    slow = bench.verifier = Slow()
+    late = threading.Thread(target=bench.ask)
+    late.start()
+    assert slow.begun.wait(10)
+    bench.verifier = trusting(H.lists([LEAF], number=2))
+    assert bench.reason() == "CERTIFICATE_REVOKED"
+    slow.go_on.set()
+    late.join()
+    assert bench.reason() == "CERTIFICATE_REVOKED"
+
+
+def test_a_call_judged_by_an_old_policy_leaves_nothing_behind_for_the_new() -> None:
+    bench = Bench()
+    old = bench.policy
+    assert bench.reason() == "ALLOWED"
+    bench.policy = read_policy(BODY.replace("Orders", "Stock").encode())
+    assert bench.reason() == "METHOD_NOT_GRANTED"
+    bench.policy = old
+    assert bench.reason() == "ALLOWED"
