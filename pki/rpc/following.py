@@ -34,6 +34,7 @@ from pki.x509 import ChainVerifier, Credential
 from pki.x509.readers import to_pem
 
 _TICKS_BETWEEN_LOOKS = 20
+_TICKS_BETWEEN_RETRIES = 4
 _CLOSED_AFTER_SECONDS = 0.5
 
 
@@ -73,6 +74,7 @@ class Following:
         self._policy_reloads: dict[Path, Reloads] = {}
         self._closing: list[tuple[float, grpc.Channel]] = []
         self._ticks = 0
+        self._took_in = True
         self._told: set[str] = set()
         self._live = self._made_live(self._intake.first(clock()), None)
         self._watcher = Watcher(self._folders, self.look)
@@ -199,9 +201,11 @@ class Following:
     def _look(self, changed: bool) -> None:
         now = self._clock()
         self._ticks += 1
-        # Watches lose events now and then (network file systems): look anyway, every few seconds.
-        if changed or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
-            self._take_in()
+        # Watches lose events now and then (network file systems): look anyway, every few seconds,
+        # and sooner where the last look found nothing that is good.
+        between = _TICKS_BETWEEN_LOOKS if self._took_in else _TICKS_BETWEEN_RETRIES
+        if changed or self._ticks % between == 0:
+            self._took_in = self._take_in()
         for path, item in list(self._policies.items()):
             due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
             if not due:
@@ -229,14 +233,15 @@ class Following:
         for channel in due:
             channel.close()
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> bool:
+        """Take in what the source holds; tell whether all of it was good."""
         now, current = self._clock(), self._live.credential
         try:
             found, refused = self._intake.next(current, now)
         except PkiError as error:
             self._reloads.note(Outcome.REFUSED, now)
             self._tell_once(f"credential refused, the one in use is kept: {error}")
-            return
+            return False
         if refused:
             self._tell_once(f"new certificate refused, the one in use is kept: {refused}")
         is_new = (
@@ -255,6 +260,7 @@ class Following:
             self._tell_once(
                 f"revocation lists are past half of their life and end at {end}: bring fresh ones"
             )
+        return not refused
 
     def _tell_once(self, words: str) -> None:
         """Warn of something that stays so, until the credential or its lists change."""

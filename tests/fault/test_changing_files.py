@@ -1,0 +1,235 @@
+"""What happens to the files of a workload that runs: replaced without end, torn, gone, back."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+import pki
+from pki.files import save_credential
+from pki.files.layouts import layout_named
+from pki.x509 import Credential
+from tests.fault.load import Load
+from tests.interop.shop import Shop, eventually, get_stock, reason
+
+PER_SECOND = 200
+SECONDS_LONG = 4.0
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(tmp_path)
+    for name in ("server", "caller"):
+        made.directory(name)
+    yield made
+    made.ca.close()
+
+
+def credentials(shop: Shop, name: str, count: int = 8) -> list[Credential]:
+    return [shop.ca.issue(name).credential for _ in range(count)]
+
+
+def files_of(shop: Shop, name: str, made: Credential) -> dict[str, bytes]:
+    """Give the files of a credential, as another tool would write them."""
+    folder = shop.home / f"made-{made.leaf.serial_number:x}"
+    save_credential(made, folder)
+    names = ("key.pem", "chain.pem", "bundle.pem", "crl.pem")
+    found = {item: (folder / item).read_bytes() for item in names}
+    shutil.rmtree(folder)
+    return found
+
+
+def write_in_place(folder: Path, files: dict[str, bytes]) -> None:
+    """Write as a shell script does: cut off, and filled again."""
+    for name, data in files.items():
+        with (folder / name).open("wb") as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            file.write(data[len(data) // 2 :])
+
+
+def rename(folder: Path, files: dict[str, bytes]) -> None:
+    """Write each file aside, and rename it: the pair is torn for a moment."""
+    for name, data in files.items():
+        aside = folder / f".{name}.aside"
+        aside.write_bytes(data)
+        aside.chmod(0o600)
+        aside.replace(folder / name)
+
+
+def swap_link(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files into a new folder, and swap the link to it, as Kubernetes does."""
+    made = folder / f"..{time.monotonic_ns()}"
+    made.mkdir()
+    for name, data in files.items():
+        (made / name).write_bytes(data)
+        (made / name).chmod(0o600)
+    aside = folder / "..data_tmp"
+    aside.symlink_to(made.name)
+    old = (folder / "..data").resolve()
+    aside.replace(folder / "..data")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def begin_with_link(folder: Path, files: dict[str, bytes]) -> None:
+    first = folder / "..first"
+    first.mkdir()
+    (folder / "..data").symlink_to(first.name)
+    for name, data in files.items():
+        (first / name).write_bytes(data)
+        (first / name).chmod(0o600)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(Path("..data") / name)
+
+
+@pytest.mark.parametrize("write", [write_in_place, rename, swap_link])
+def test_files_replaced_two_hundred_times_a_second_fail_no_call(
+    shop: Shop, write: Callable[[Path, dict[str, bytes]], None]
+) -> None:
+    prepared = {
+        name: [(made, files_of(shop, name, made)) for made in credentials(shop, name)]
+        for name in ("server", "caller")
+    }
+    if write is swap_link:
+        for name, made in prepared.items():
+            begin_with_link(shop.home / name, made[0][1])
+    with (
+        shop.workload("server") as me,
+        shop.workload("caller") as caller,
+        shop.aio_server(me) as address,
+        Load(caller, address) as load,
+    ):
+        begun = time.monotonic()
+        writes = 0
+        for turn in itertools.count():
+            if time.monotonic() > begun + SECONDS_LONG:
+                break
+            for name, made in prepared.items():
+                write(shop.home / name, made[turn % len(made)][1])
+            writes += 1
+            time.sleep(max(0.0, begun + writes / PER_SECOND - time.monotonic()))
+        last = {name: made[(writes - 1) % len(made)][0] for name, made in prepared.items()}
+        assert writes > SECONDS_LONG * PER_SECOND / 8, "so that this test can fail"
+        assert eventually(lambda: me.credential.leaf == last["server"].leaf)
+        assert eventually(lambda: caller.credential.leaf == last["caller"].leaf)
+        assert load.goes_on()
+    assert not load.failed, load.failed[:3]
+
+
+def test_a_source_that_is_gone_is_told_and_the_last_credential_goes_on(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        shop.workload("server") as me,
+        shop.workload("caller") as caller,
+        shop.aio_server(me) as address,
+        Load(caller, address) as load,
+    ):
+        for name, workload in (("server", me), ("caller", caller)):
+            old = workload.credential
+            (shop.home / name).rename(shop.home / f"{name}-away")
+            workload.reload()
+            assert load.goes_on()
+            assert workload.credential == old
+            assert "the one in use is kept" in caplog.text
+            caplog.clear()
+            fresh = shop.ca.issue(name)
+            fresh.save(shop.home / f"{name}-away")
+            (shop.home / f"{name}-away").rename(shop.home / name)
+            assert eventually(lambda: workload.credential.leaf == fresh.leaf)  # noqa: B023
+            assert load.goes_on()
+    assert not load.failed, load.failed[:3]
+
+
+@pytest.mark.parametrize("name", ["key.pem", "chain.pem", "bundle.pem"])
+def test_a_file_that_is_gone_or_empty_or_another_changes_nothing(
+    shop: Shop, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shop.home / "server" / name
+    good = path.read_bytes()
+    with (
+        shop.workload("server") as me,
+        shop.workload("caller") as caller,
+        shop.aio_server(me) as address,
+        Load(caller, address) as load,
+    ):
+        before = me.credential
+        for bad in (None, b"", b"\0" * 100, good[: len(good) // 2], good + good[:40]):
+            if bad is None:
+                path.unlink()
+            else:
+                path.write_bytes(bad)
+                path.chmod(0o600)
+            me.reload()
+            assert me.credential == before
+            assert load.goes_on(5)
+        assert "the one in use is kept" in caplog.text
+        path.write_bytes(good)
+        path.chmod(0o600)
+        me.reload()
+        assert me.credential == before
+    assert not load.failed, load.failed[:3]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_files_that_may_not_be_read_change_nothing(shop: Shop) -> None:
+    with shop.workload("server") as me:
+        before = me.credential
+        (shop.home / "server" / "chain.pem").chmod(0)
+        me.reload()
+        assert me.credential == before
+
+
+def test_an_hour_back_and_an_hour_forward_refuse_and_come_back(shop: Shop) -> None:
+    for name in ("server", "caller"):
+        shop.ca.issue(name).save(shop.home / name)
+    with (
+        shop.workload("server", shifted=True) as me,
+        shop.workload("caller", shifted=True) as caller,
+        shop.aio_server(me) as address,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+
+        def answer() -> str:
+            try:
+                get_stock(channel)
+            except grpc.RpcError as error:
+                return reason(error)
+            return "ALLOWED"
+
+        assert answer() == "ALLOWED"
+        for hours in (2, -2):
+            shop.clock.move(hours=hours)
+            assert eventually(lambda: answer() not in {"ALLOWED", "UNAVAILABLE"})
+            shop.clock.move(hours=-hours)
+            assert eventually(lambda: answer() == "ALLOWED")
+
+
+def test_every_layout_is_followed_under_load(shop: Shop) -> None:
+    for name in ("kubernetes", "spiffe-helper", "spire", "certbot", "spiffe-files"):
+        layout = layout_named(name)
+        folder = shop.home / name
+        save_credential(shop.ca.issue("caller").credential, folder, layout=layout)
+        with (
+            shop.workload("server") as me,
+            pki.Workload.from_directory(folder, policy=shop.policy) as caller,
+            shop.aio_server(me) as address,
+            Load(caller, address) as load,
+        ):
+            fresh = shop.ca.issue("caller").credential
+            writing = threading.Thread(
+                target=save_credential, args=(fresh, folder), kwargs={"layout": layout}
+            )
+            writing.start()
+            writing.join()
+            assert eventually(lambda: caller.credential.leaf == fresh.leaf)  # noqa: B023
+            assert load.goes_on()
+        assert not load.failed, (name, load.failed[:3])
