@@ -28,7 +28,8 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._methods: frozenset[str] = frozenset()
-        self._decided: dict[tuple[str, str, str], int] = {}
+        self._allowed: dict[tuple[str, str | None], int] = {}
+        self._refused: Counter[tuple[str, str]] = Counter()
         self._audited: Counter[tuple[str, str]] = Counter()
         self._streams: Counter[str] = Counter()
         self._rotations: Counter[str] = Counter()
@@ -44,16 +45,28 @@ class Counts:
 
     def judged(self, judgement: Judgement) -> None:
         """Count one answer of a server."""
-        method = judgement.method if judgement.method in self._methods else OTHER
-        if judgement.audited is not None:
+        decision = judgement.decision
+        if judgement.refusal is None and judgement.audited is None and decision is not None:
+            key = (judgement.method, decision.role)
             with self._lock:
-                self._audited[method, judgement.audited.name] += 1
-            return
-        decision, refusal = judgement.decision, judgement.refusal
-        role = decision.role or "" if decision is not None else ""
-        key = (method, role, ALLOWED if refusal is None else refusal.name)
+                before = self._allowed.get(key)
+                if before is not None:
+                    self._allowed[key] = before + 1
+                    return
+        self._judged_seldom(judgement)
+
+    def _judged_seldom(self, judgement: Judgement) -> None:
+        """Count a refusal, an audited call, or the first call of its kind that is allowed."""
+        decision = judgement.decision
+        role = decision.role if decision is not None else None
         with self._lock:
-            self._decided[key] = self._decided.get(key, 0) + 1
+            method = judgement.method if judgement.method in self._methods else OTHER
+            if judgement.audited is not None:
+                self._audited[method, judgement.audited.name] += 1
+            elif judgement.refusal is not None:
+                self._refused[method, judgement.refusal.name] += 1
+            else:
+                self._allowed[method, role] = self._allowed.get((method, role), 0) + 1
 
     def stream_ended(self, refusal: Refusal) -> None:
         """Count a running stream that a server ended."""
@@ -84,7 +97,11 @@ class Counts:
     def decided(self) -> dict[tuple[str, str, str], int]:
         """Give how many answers there were by method, role that decided, and verdict."""
         with self._lock:
-            return dict(self._decided)
+            allowed, refused = dict(self._allowed), dict(self._refused)
+        return {
+            **{(method, role or "", ALLOWED): count for (method, role), count in allowed.items()},
+            **{(method, "", reason): count for (method, reason), count in refused.items()},
+        }
 
     def audited(self) -> dict[tuple[str, str], int]:
         """Give how many calls went through that no grant allows, by method and reason."""
