@@ -1,0 +1,136 @@
+"""What asyncio callers do to a server, and how fast it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from services._proto.shop.v1 import inventory_pb2 as inv
+from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
+from services._proto.shop.v1 import payments_pb2 as pay
+from tests.bench.tally import Tally, told
+
+_SECONDS = 20.0
+_ASKED = inv.GetStockRequest(sku="tea")
+
+
+class AioLoads:
+    """Loads on one channel. Rates are messages (or calls) a second, latencies seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._inventory = inventory_pb2_grpc.InventoryStub(channel)
+        self._payments = payments_pb2_grpc.PaymentsStub(channel)
+        self._tally = Tally()
+        self._running: list[asyncio.Task[None]] = []
+
+    async def unary(self, seconds: float, at_once: int) -> float:
+        """Make unary calls, so many at once."""
+
+        async def once() -> int:
+            await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
+            return 1
+
+        return await _rate(once, seconds, at_once)
+
+    async def server_stream(self, seconds: float, at_once: int, messages: int) -> float:
+        """Read streams of so many messages each."""
+        return await _rate(lambda: self._read(messages), seconds, at_once)
+
+    async def bidi(self, seconds: float, at_once: int, messages: int) -> float:
+        """Write and read streams of so many messages each; the answers count."""
+
+        async def requests() -> AsyncIterator[pay.SettleRequest]:
+            for number in range(messages):
+                yield pay.SettleRequest(order_id="1", amount_minor=number)
+
+        async def once() -> int:
+            found = 0
+            async for _ in self._payments.Settle(requests(), timeout=_SECONDS):
+                found += 1
+            return found
+
+        return await _rate(once, seconds, at_once)
+
+    async def latencies(self, seconds: float) -> list[float]:
+        """Make one unary call after the other."""
+        found = []
+        end = time.perf_counter() + seconds
+        begin = time.perf_counter()
+        while begin < end:
+            await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
+            now = time.perf_counter()
+            found.append(now - begin)
+            begin = now
+        return found
+
+    async def paced(self, seconds: float, rate: float) -> list[float]:
+        """Make unary calls at fixed times, whether those before have ended or not.
+
+        A call's latency counts from the moment when it was due: a caller that is held up holds up
+        the measure too.
+        """
+        begin = time.perf_counter() + 0.05
+        found: list[float] = []
+
+        async def once(due: float) -> None:
+            await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
+            found.append(time.perf_counter() - due)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(seconds * rate)):
+                due = begin + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(once(due))
+        return found
+
+    async def begin(self, callers: int, messages: int) -> None:
+        """Have callers make unary calls and read short streams until :meth:`end`."""
+        self._tally = Tally()
+        self._running = [asyncio.create_task(self._call_on(messages)) for _ in range(callers)]
+
+    async def end(self) -> dict[str, Any]:
+        """Stop them; give how many calls there were and what failed."""
+        self._tally.over = True
+        await asyncio.gather(*self._running)
+        return self._tally.answer()
+
+    async def _call_on(self, messages: int) -> None:
+        while not self._tally.over:
+            for kind in (self._unary_once, lambda: self._read(messages)):
+                try:
+                    await kind()
+                    self._tally.good()
+                except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                    self._tally.failed(told(error))
+
+    async def _unary_once(self) -> int:
+        await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
+        return 1
+
+    async def _read(self, messages: int) -> int:
+        found = 0
+        asked = inv.WatchStockRequest(sku=str(messages))
+        async for _ in self._inventory.WatchStock(asked, timeout=_SECONDS):
+            found += 1
+        if found != messages:
+            self._tally.failed(f"{found} messages of {messages}")
+        return found
+
+
+async def _rate(once: Callable[[], Awaitable[int]], seconds: float, at_once: int) -> float:
+    begin = time.perf_counter()
+    end = begin + seconds
+
+    async def call_on() -> int:
+        found = 0
+        while time.perf_counter() < end:
+            found += await once()
+        return found
+
+    counts = await asyncio.gather(*(call_on() for _ in range(at_once)))
+    return sum(counts) / (time.perf_counter() - begin)

@@ -1,0 +1,134 @@
+"""Rotations under load: how many calls fail, and how long calls take.
+
+A rotation replaces the credential directories of both the server and the caller. It counts when it
+was taken up: a handshake of ours with the server's port shows the new leaf, and a handler of the
+server has seen the caller's. Only then comes the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from statistics import median, quantiles
+from typing import Any
+
+from pki.files import save_credential
+from pki.identity import DnsName
+from pki.rpc.look import NotSeenError, look
+from pki.rpc.target import Target
+from pki.x509 import Credential
+from tests.bench.ground import Ground
+from tests.bench.rows import Pairs, Row
+from tests.bench.sides import OURS
+from tests.bench.throughput import Pair
+
+_UPTAKE_SECONDS = 20.0
+_PAUSE_SECONDS = 0.002
+_CALLERS = 3
+_MESSAGES = 5
+_PACE = 200.0  # calls a second
+_WARM_UP_SECONDS = 1.0
+_MOST_TIMES = 1.5
+_PERCENTILE = 99
+_MILLION = 1e6
+
+
+class Rotator:
+    """Replaces the directories of a server and its caller.
+
+    Args:
+        ground: issues.
+        pair: the two.
+    """
+
+    def __init__(self, ground: Ground, pair: Pair) -> None:
+        self._ground = ground
+        self._pair = pair
+        self._target = Target.parse(pair.server.hello["target"])
+
+    def rotate(self) -> float:
+        """Replace both, and wait until both are taken up; give the seconds that took.
+
+        Raises:
+            TimeoutError: if one was not taken up.
+        """
+        begin = time.monotonic()
+        caller, server = (self._replace(name) for name in ("caller", "server"))
+        self._pair.server.tell("saw", serial=caller.leaf.serial_number, seconds=_UPTAKE_SECONDS)
+        shown = self._shown(server, caller)
+        if not self._pair.server.answer() or not shown:
+            raise TimeoutError("a rotation was not taken up")
+        return time.monotonic() - begin
+
+    def _replace(self, name: str) -> Credential:
+        made = self._ground.issue(name)
+        save_credential(made, self._pair.folders[name])
+        return made
+
+    def _shown(self, server: Credential, caller: Credential) -> bool:
+        """Wait until the server's port shows a leaf."""
+        name = DnsName("server.shop.internal").name
+        end = time.monotonic() + _UPTAKE_SECONDS
+        while time.monotonic() < end:
+            try:
+                if look(self._target, name, caller, seconds=_UPTAKE_SECONDS)[0] == server.leaf:
+                    return True
+            except NotSeenError:
+                pass
+            time.sleep(_PAUSE_SECONDS)
+        return False
+
+
+def failures(ground: Ground, kind: str, rotations: int) -> Iterator[Row]:
+    """Count the calls that fail while both sides rotate."""
+    with ExitStack() as stack:
+        pair = Pair(stack, ground, {"kind": kind, "side": OURS, "record": True})
+        rotator = Rotator(ground, pair)
+        pair.caller.ask("begin", callers=_CALLERS, messages=_MESSAGES)
+        took = []
+        begin = time.monotonic()
+        for _ in range(rotations):
+            took.append(rotator.rotate())
+        seconds = time.monotonic() - begin
+        found: dict[str, Any] = pair.caller.ask("end")
+    words = (
+        f"{len(took)} taken up by both, {len(took) / seconds:.1f} a second, median "
+        f"{median(took) * 1000:.0f} ms, most {max(took) * 1000:.0f} ms; {found['good']:,} calls"
+    )
+    if found["how"]:
+        words += f"; {'; '.join(found['how'])}"
+    name = f"failed calls in {rotations:,} rotations, {kind}"
+    yield Row(name, found["failed"], None, None, 0, found["failed"] == 0, words)
+
+
+def tail(ground: Ground, kind: str, pairs: int, seconds: float) -> Iterator[Row]:
+    """Measure the 99th percentile of latency with a rotation a second, and without."""
+    with ExitStack() as stack:
+        pair = Pair(stack, ground, {"kind": kind, "side": OURS, "record": True})
+        rotator = Rotator(ground, pair)
+        pair.caller.ask("paced", seconds=_WARM_UP_SECONDS, rate=_PACE)
+        found: dict[bool, list[float]] = {True: [], False: []}
+        count = 0
+        for number in range(pairs):
+            for rotating in (number % 2 == 0, number % 2 == 1):
+                pair.caller.tell("paced", seconds=seconds, rate=_PACE)
+                if rotating:
+                    count += _rotate_each_second(rotator, seconds)
+                latencies = pair.caller.answer()
+                found[rotating].append(quantiles(latencies, n=100)[_PERCENTILE - 1] * _MILLION)
+    measured = Pairs(found[True], found[False])
+    yield measured.row(
+        f"p99 latency of a unary call, us, rotating once a second, {kind}, {_PACE:.0f} calls/s",
+        _MOST_TIMES,
+        median(measured.ratios) <= _MOST_TIMES,
+        f"{count} rotations",
+    )
+
+
+def _rotate_each_second(rotator: Rotator, seconds: float) -> int:
+    begin = time.monotonic()
+    for number in range(int(seconds)):
+        time.sleep(max(0.0, begin + number + 0.5 - time.monotonic()))
+        rotator.rotate()
+    return int(seconds)

@@ -1,0 +1,142 @@
+"""The one service that both sides serve. Its handlers do next to nothing, so that the way counts.
+
+What a caller wants of a stream stands in the article's name: how many messages, or ``idle`` for one
+message and then none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pki
+from pki.errors import StateError
+from services._proto.shop.v1 import inventory_pb2 as inv
+from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
+from services._proto.shop.v1 import payments_pb2 as pay
+
+IDLE = "idle"
+
+Note = Callable[[], None]
+
+
+class SeenSerials:
+    """The serial numbers that callers showed to handlers."""
+
+    def __init__(self) -> None:
+        self._serials: set[int] = set()
+        self._changed = threading.Condition()
+
+    def note(self) -> None:
+        """Take down who calls."""
+        try:
+            serial = pki.peer().serial
+        except StateError:
+            return
+        if serial not in self._serials:
+            with self._changed:
+                self._serials.add(serial)
+                self._changed.notify_all()
+
+    def saw(self, serial: int, seconds: float) -> bool:
+        """Wait until a caller showed this one; forget those before it."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: serial in self._serials, seconds)
+            self._serials = {serial} if found else self._serials
+            return found
+
+
+def nothing() -> None:
+    """Take nothing down."""
+
+
+class AioInventory(inventory_pb2_grpc.InventoryServicer):
+    """In coroutines."""
+
+    def __init__(self, note: Note = nothing) -> None:
+        self._note = note
+
+    async def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
+        self._note()
+        return inv.GetStockResponse(quantity=1)
+
+    async def WatchStock(
+        self, request: inv.WatchStockRequest, context: object
+    ) -> AsyncIterator[inv.WatchStockResponse]:
+        self._note()
+        if request.sku == IDLE:
+            yield inv.WatchStockResponse(quantity=1)
+            await asyncio.Event().wait()
+        for number in range(int(request.sku)):
+            yield inv.WatchStockResponse(quantity=number)
+
+    async def Reserve(self, request: inv.ReserveRequest, context: object) -> inv.ReserveResponse:
+        return inv.ReserveResponse()
+
+    async def Restock(
+        self, request_iterator: AsyncIterator[inv.RestockRequest], context: object
+    ) -> inv.RestockResponse:
+        return inv.RestockResponse(deliveries=len([item async for item in request_iterator]))
+
+
+class AioPayments(payments_pb2_grpc.PaymentsServicer):
+    """In coroutines."""
+
+    async def Settle(
+        self, request_iterator: AsyncIterator[pay.SettleRequest], context: object
+    ) -> AsyncIterator[pay.SettleResponse]:
+        async for item in request_iterator:
+            yield pay.SettleResponse(order_id=item.order_id)
+
+
+class SyncInventory(inventory_pb2_grpc.InventoryServicer):
+    """In threads."""
+
+    def __init__(self, note: Note = nothing) -> None:
+        self._note = note
+
+    def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
+        self._note()
+        return inv.GetStockResponse(quantity=1)
+
+    def WatchStock(
+        self, request: inv.WatchStockRequest, context: Any
+    ) -> Iterator[inv.WatchStockResponse]:
+        self._note()
+        if request.sku == IDLE:
+            yield inv.WatchStockResponse(quantity=1)
+            over = threading.Event()
+            if context.add_callback(over.set):
+                over.wait()
+            return
+        for number in range(int(request.sku)):
+            yield inv.WatchStockResponse(quantity=number)
+
+    def Reserve(self, request: inv.ReserveRequest, context: object) -> inv.ReserveResponse:
+        return inv.ReserveResponse()
+
+    def Restock(
+        self, request_iterator: Iterator[inv.RestockRequest], context: object
+    ) -> inv.RestockResponse:
+        return inv.RestockResponse(deliveries=sum(1 for _ in request_iterator))
+
+
+class SyncPayments(payments_pb2_grpc.PaymentsServicer):
+    """In threads."""
+
+    def Settle(
+        self, request_iterator: Iterator[pay.SettleRequest], context: object
+    ) -> Iterator[pay.SettleResponse]:
+        for item in request_iterator:
+            yield pay.SettleResponse(order_id=item.order_id)
+
+
+def add_to(server: Any, kind: str, note: Note) -> None:
+    """Register the handlers of one kind, ``aio`` or ``sync``."""
+    aio = kind == "aio"
+    inventory = AioInventory(note) if aio else SyncInventory(note)
+    payments = AioPayments() if aio else SyncPayments()
+    inventory_pb2_grpc.add_InventoryServicer_to_server(inventory, server)
+    payments_pb2_grpc.add_PaymentsServicer_to_server(payments, server)

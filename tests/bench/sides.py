@@ -1,0 +1,136 @@
+"""The two sides: bare grpcio with mutual TLS, and handfast with all that it does by default.
+
+Both use the same files, the same pin and the same options otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+import pki
+from pki.files import load_credential
+from pki.keys import private_key_to_pem
+from pki.rpc import PemSource
+from pki.x509.readers import to_pem
+
+OURS, BARE = "ours", "bare"
+_PIN = (("grpc.ssl_target_name_override", "server.shop.internal"),)
+_START_SECONDS = 20
+
+Answer = TypeVar("Answer")
+Settings = Mapping[str, Any]
+
+
+class Loop:
+    """An event loop in a thread of its own; the main thread reads commands."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run a coroutine there, and give its answer."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class Identity:
+    """A workload of ours, from a directory or from PEM that is replaced by command.
+
+    Args:
+        how: ``directory``, ``policy``, ``log`` (where decisions go), and ``pem`` (whether PEM in
+            memory is used).
+    """
+
+    def __init__(self, how: Settings) -> None:
+        if how.get("log"):
+            handler = logging.FileHandler(how["log"])
+            logger = logging.getLogger("handfast.decisions")
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+        self._source: PemSource | None = None
+        if how.get("pem"):
+            pem = pem_of(Path(how["directory"]))
+            self._source = PemSource(
+                key=pem["key"], chain=pem["chain"], bundle=pem["bundle"], lists=pem["lists"]
+            )
+            self.workload = pki.Workload.from_source(self._source, policy=how["policy"])
+        else:
+            self.workload = pki.Workload.from_directory(how["directory"], policy=how["policy"])
+
+    def replace(self, key: str, chain: str, bundle: str, lists: str) -> None:
+        """Bring the next credential."""
+        assert self._source is not None
+        self._source.replace(
+            key=key.encode(), chain=chain.encode(), bundle=bundle.encode(), lists=lists.encode()
+        )
+
+
+def pem_of(directory: Path) -> dict[str, bytes]:
+    """Read a credential directory as PEM."""
+    credential = load_credential(directory).credential
+    assert credential.lists is not None
+    return {
+        "key": private_key_to_pem(credential.key),
+        "chain": to_pem(credential.chain),
+        "bundle": credential.bundle.to_pem(),
+        "lists": to_pem([item.crl for item in credential.lists.lists.values()]),
+    }
+
+
+def make_server(how: Settings, identity: Identity | None) -> Any:
+    """Make a server of one kind and side, to be called in its event loop if it has one.
+
+    Args:
+        how: ``kind``, ``when`` (of the decision log) and ``threads``.
+        identity: ours; None makes a bare one.
+    """
+    pool = ThreadPoolExecutor(max_workers=how.get("threads", 10))
+    if identity is None:
+        return grpc.aio.server() if how["kind"] == "aio" else grpc.server(pool)
+    when = how.get("when", "on-deny")
+    if how["kind"] == "aio":
+        return identity.workload.server(decision_log=when)
+    return identity.workload.sync_server(pool, decision_log=when)
+
+
+def open_port(server: Any, how: Settings, identity: Identity | None) -> int:
+    """Open a port for mutual TLS; give its number."""
+    address = "127.0.0.1:0"
+    if identity is not None:
+        return int(server.add_secure_port(address))
+    pem = pem_of(Path(how["directory"]))
+    credentials = grpc.ssl_server_credentials(
+        [(pem["key"], pem["chain"])], pem["bundle"], require_client_auth=True
+    )
+    return int(server.add_secure_port(address, credentials))
+
+
+def make_channel(how: Settings, identity: Identity | None) -> Any:
+    """Make a channel of one kind and side.
+
+    Args:
+        how: ``kind``, ``target`` and ``directory``.
+        identity: ours; None makes a bare one.
+    """
+    aio = how["kind"] == "aio"
+    if identity is not None:
+        make_ours = identity.workload.channel if aio else identity.workload.sync_channel
+        return make_ours(how["target"], peer="server")
+    make = grpc.aio.secure_channel if aio else grpc.secure_channel
+    return make(how["target"], bare_credentials(Path(how["directory"])), _PIN)
+
+
+def bare_credentials(directory: Path) -> grpc.ChannelCredentials:
+    """Give a caller's credentials for a channel of bare grpcio."""
+    pem = pem_of(directory)
+    return grpc.ssl_channel_credentials(pem["bundle"], pem["key"], pem["chain"])

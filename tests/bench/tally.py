@@ -1,0 +1,43 @@
+"""How many calls went well, and how those failed that did not."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+
+class Tally:
+    """Counts. Safe for use by several threads."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._good = 0
+        self._failed: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def good(self) -> None:
+        """Count a call that went well."""
+        with self._lock:
+            self._good += 1
+
+    def failed(self, how: str) -> None:
+        """Count a call that failed."""
+        with self._lock:
+            self._failed[how] += 1
+
+    def answer(self) -> dict[str, Any]:
+        """Give the counts."""
+        return {
+            "good": self._good,
+            "failed": self._failed.total(),
+            "how": [f"{count} of {how}" for how, count in self._failed.most_common(5)],
+        }
+
+
+def told(error: BaseException) -> str:
+    """Give an error's code and words."""
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    if code is None or details is None:
+        return f"{type(error).__name__}: {error}"
+    return f"{code()} {details()}"
