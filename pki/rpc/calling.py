@@ -91,7 +91,7 @@ class Calling(Bound):
             credentials = self._channel_credentials(route.pin)
             return grpc.secure_channel(target, credentials, used, compression)
 
-        channel = SyncChannel(make, route, self._following.close_later)
+        channel = SyncChannel(make, route)
         self._following.add_channel(channel)
         return channel
 

@@ -122,15 +122,6 @@ class AioChannel(grpc.aio.Channel):
             generation = self.connections.rotation.current
         return start(generation, remaining())
 
-    def see(self, generation: Generation[grpc.aio.Channel], *, calling: bool) -> None:
-        """Note whether a connection is ready, and look at the server again if it was made anew.
-
-        A watch on its state would tell sooner, but gRPC never frees a channel that has one.
-        """
-        ready = generation.channel.get_state() is _READY
-        if generation.was_made_anew(ready=ready, calling=calling):
-            self.connections.sight.look_soon()
-
     async def _wait_for_sight(
         self, remaining: Callable[[], float | None], *, patient: bool
     ) -> None:
@@ -172,8 +163,6 @@ class AioChannel(grpc.aio.Channel):
             return
         if self.connections.rotation.is_going_over and self._loop is not None:
             self._ticking = self._ticking or self._loop.call_later(_GOING_OVER, self._tick_again)
-        for item in self.connections.rotation:
-            self.see(item, calling=False)
 
     def _tick_again(self) -> None:
         self._ticking = None
@@ -182,8 +171,9 @@ class AioChannel(grpc.aio.Channel):
     def _generation(self) -> Generation[grpc.aio.Channel]:
         channel = self._make()
 
-        def is_ready() -> bool:
-            return channel.get_state(try_to_connect=True) is _READY
+        def is_ready(connect: bool) -> bool:
+            # A watch would tell sooner, but gRPC never frees a channel that has one.
+            return channel.get_state(connect) is _READY
 
         def close() -> None:
             if self._loop is not None:
@@ -232,7 +222,6 @@ class _Callable:
         )
 
     def _start(self, generation: Generation[grpc.aio.Channel], args: Any, kwargs: Any) -> HeldCall:
-        self._channel.see(generation, calling=True)
         made_for, made = self._made
         if made_for is not generation:
             made = getattr(generation.channel, self._kind)(

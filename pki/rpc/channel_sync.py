@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from typing import Any, Self
@@ -11,10 +10,10 @@ from typing import Any, Self
 import grpc
 
 from pki.rpc.calls_sync import LocalCallError, ended, held
+from pki.rpc.connectivity import Connectivity
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
-_READY = grpc.ChannelConnectivity.READY
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
@@ -28,23 +27,12 @@ class SyncChannel(grpc.Channel):
     Args:
         make: makes a connection with the credential in force.
         route: where it goes, to whom, and with what.
-        close_later: closes a connection that no call runs on, once gRPC's thread that watched it
-            has looked up: it falls over one that is closed under it.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], grpc.Channel],
-        route: Route,
-        close_later: Callable[[grpc.Channel], None],
-    ) -> None:
+    def __init__(self, make: Callable[[], grpc.Channel], route: Route) -> None:
         self._make = make
-        self._close_later = close_later
         self._route = route
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
-        self._watches: weakref.WeakKeyDictionary[Generation[grpc.Channel], _Watch] = (
-            weakref.WeakKeyDictionary()
-        )
         self.connections = Connections(
             route, self._generation, changed=self._move_on, swapped=self._swapped
         )
@@ -108,6 +96,9 @@ class SyncChannel(grpc.Channel):
         refusal = self._route.served_by.refusal(method)
         if refusal is not None:
             raise LocalCallError.of(refusal)
+        if self.connections.rotation.is_going_over:
+            # Nobody else looks whether the new connection is ready for some tenths of a second.
+            self._move_on()
         generation = self.connections.enter()
         if generation is not None:
             return generation, args, kwargs
@@ -156,59 +147,26 @@ class SyncChannel(grpc.Channel):
 
     def _move_on(self) -> None:
         self.connections.tick()
-        for item in self.connections.rotation:
-            watch = self._watches.get(item)
-            if watch is not None and item.used and not item.is_over:
-                watch.begin(item, try_to_connect=False)
 
     def _generation(self) -> Generation[grpc.Channel]:
         channel = self._make()
-        watch = _Watch(weakref.ref(self))
-
-        def is_ready() -> bool:
-            watch.begin(generation, try_to_connect=True)
-            return watch.is_ready
+        connectivity = Connectivity(channel)
 
         def close() -> None:
-            channel.unsubscribe(watch)
-            if generation.is_running:
-                channel.close()
-            else:
-                self._close_later(channel)
+            connectivity.close()
+            channel.close()
 
-        shown, ends = self._route.shown(), self._route.ends()
-        generation = Generation(channel, shown, ends, is_ready=is_ready, close=close)
-        self._watches[generation] = watch
-        return generation
+        return Generation(
+            channel,
+            self._route.shown(),
+            self._route.ends(),
+            is_ready=connectivity.is_ready,
+            close=close,
+        )
 
     def _swapped(self) -> None:
         for callback in self._watchers:
             self._channel.subscribe(callback)
-
-
-class _Watch:
-    """Sees whether a connection is ready, and when it was made anew: gRPC's thread tells."""
-
-    def __init__(self, owner: weakref.ref[SyncChannel]) -> None:
-        self._owner = owner
-        self._generation: weakref.ref[Generation[grpc.Channel]] | None = None
-        self.is_ready = False
-
-    def begin(self, generation: Generation[grpc.Channel], *, try_to_connect: bool) -> None:
-        if self._generation is None:
-            self._generation = weakref.ref(generation)
-            generation.channel.subscribe(self, try_to_connect=try_to_connect)
-
-    def __call__(self, state: grpc.ChannelConnectivity) -> None:
-        self.is_ready = state is _READY
-        owner = self._owner()
-        generation = None if self._generation is None else self._generation()
-        if owner is None or generation is None:
-            return
-        if generation.was_made_anew(ready=self.is_ready, calling=False):
-            owner.connections.sight.look_soon()
-        if self.is_ready and owner.connections.rotation.is_going_over:
-            owner.follow()
 
 
 def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -6,9 +6,7 @@ that is replaced whole, so nobody sees half of a change.
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 import weakref
 from collections import Counter
 from dataclasses import dataclass
@@ -35,7 +33,6 @@ from pki.x509.readers import to_pem
 
 _TICKS_BETWEEN_LOOKS = 20
 _TICKS_BETWEEN_RETRIES = 4
-_CLOSED_AFTER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,6 @@ class Following:
         self.counts = Counts()
         self._reloads = Reloads(clock())
         self._policy_reloads: dict[Path, Reloads] = {}
-        self._closing: list[tuple[float, grpc.Channel]] = []
         self._ticks = 0
         self._took_in = True
         self._told: set[str] = set()
@@ -122,14 +118,6 @@ class Following:
         with self._lock:
             self._channels.add(channel)
 
-    def close_later(self, channel: grpc.Channel) -> None:
-        """Close a connection within a second or so; at once when nothing is followed any more."""
-        if self._watcher.is_stopped:
-            channel.close()
-            return
-        with self._lock:
-            self._closing.append((time.monotonic() + _CLOSED_AFTER_SECONDS, channel))
-
     def new_port(self) -> Port:
         """Make a port that is given each new configuration."""
         with self._lock:
@@ -144,7 +132,6 @@ class Following:
             gate.close()
         for port in self._ports:
             port.close()
-        self._close_due(math.inf)
 
     def policy_file(self, path: Path) -> PolicyFile:
         """Give a policy file that is followed from now on.
@@ -221,17 +208,9 @@ class Following:
             channels = list(self._channels)
         for channel in channels:
             channel.follow()
-        self._close_due(time.monotonic())
         for port in list(self._ports):
             port.release()
             port.offer(self._live.server_configuration)
-
-    def _close_due(self, now: float) -> None:
-        with self._lock:
-            due = [channel for at, channel in self._closing if at <= now]
-            self._closing = [item for item in self._closing if item[0] > now]
-        for channel in due:
-            channel.close()
 
     def _take_in(self) -> bool:
         """Take in what the source holds; tell whether all of it was good."""

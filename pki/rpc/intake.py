@@ -4,8 +4,8 @@ The rules, for every source alike:
 
 1. The first credential must be one that peers would accept: profile, time, path. Else nothing
    starts.
-2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and key and
-   chain in use are kept; trust and lists are taken in all the same.
+2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and the one in
+   use is kept, its trust bundle too; revocation lists are taken in all the same.
 3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
 """
 
@@ -63,27 +63,26 @@ class Intake:
     def next(self, current: Credential, now: datetime) -> tuple[Credential, str]:
         """Take in what the source holds now.
 
-        Gives the credential to use from now on, and why key and chain were refused; empty if they
-        were not.
+        Gives the credential to use from now on, and why the source's was refused; empty if it was
+        not.
 
         Raises:
             PkiError: if the source can't be read; then everything in use is kept.
         """
         loaded = self._load()
-        found = self._remembering(loaded, current.lists)
-        if loaded.chain == current.chain:
-            return found, ""
-        try:
-            check_own(found, now)
-            if found.spiffe_id != current.spiffe_id:
-                raise CredentialError(
-                    f"certificate is for {found.spiffe_id}, and this workload is "
-                    f"{current.spiffe_id}",
-                    remedy="Start a workload anew for another identity",
-                )
-        except PkiError as error:
-            return replace(found, key=current.key, chain=current.chain), str(error)
-        return found, ""
+        if loaded.chain != current.chain:
+            try:
+                check_own(loaded, now)
+                if loaded.spiffe_id != current.spiffe_id:
+                    raise CredentialError(
+                        f"certificate is for {loaded.spiffe_id}, and this workload is "
+                        f"{current.spiffe_id}",
+                        remedy="Start a workload anew for another identity",
+                    )
+            except PkiError as error:
+                kept = replace(current, lists=loaded.lists)
+                return self._remembering(kept, current.lists), str(error)
+        return self._remembering(loaded, current.lists), ""
 
     def _load(self) -> Credential:
         credential, warnings = self.source.load()

@@ -61,7 +61,7 @@ class Generation(Generic[Inner]):
         channel: gRPC's own channel.
         shown: stands for our credential.
         ends: the end of its leaf.
-        is_ready: tells whether it is connected, and has it connect.
+        is_ready: tells whether it is connected; given True it has it connect if it is not.
         close: closes it.
     """
 
@@ -71,7 +71,7 @@ class Generation(Generic[Inner]):
         shown: object,
         ends: datetime,
         *,
-        is_ready: Callable[[], bool],
+        is_ready: Callable[[bool], bool],
         close: Callable[[], None],
     ) -> None:
         self.channel = channel
@@ -113,6 +113,8 @@ class Generation(Generic[Inner]):
         """Let go of it: the call has ended."""
         with self._lock:
             self._running -= 1
+            # Whatever came of the call: if it is not ready after this, it was dropped.
+            self._was_ready = True
 
     def is_for(self, situation: Situation) -> bool:
         """Whether a connection made now would be the same."""
@@ -121,13 +123,13 @@ class Generation(Generic[Inner]):
         good = situation.good
         return good is None or self.seen is None or self.seen.leaf == good.leaf
 
-    def was_made_anew(self, *, ready: bool, calling: bool) -> bool:
+    def was_made_anew(self, *, calling: bool) -> bool:
         """Tell whether it was dropped since it was ready, and is there again.
 
         Args:
-            ready: whether it is connected now.
             calling: whether a call begins now, which connects it again if it is not.
         """
+        ready = self.is_ready(False)
         dropped = self._dropped or (self._was_ready and not ready)
         anew = dropped and (ready or calling)
         self._dropped, self._was_ready = dropped and not anew, ready
@@ -288,7 +290,7 @@ class Rotation(Generic[Inner]):
         if (
             self.current.used
             and not self.current.is_over
-            and not made.is_ready()
+            and not made.is_ready(True)
             and now < since + _PATIENCE
         ):
             return False

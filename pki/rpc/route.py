@@ -93,7 +93,10 @@ class Connections(Generic[Inner]):
 
     def enter(self) -> Generation[Inner] | None:
         """Take hold of a connection for a call; None if it must wait, or there is none."""
-        return None if self.sight.good is None else self.rotation.enter()
+        generation = None if self.sight.good is None else self.rotation.enter()
+        if generation is not None and generation.was_made_anew(calling=True):
+            self.sight.look_soon()
+        return generation
 
     def look(self) -> None:
         """Hold what was seen against what is in force now: the costly part of a tick."""
@@ -104,6 +107,8 @@ class Connections(Generic[Inner]):
 
     def tick(self) -> None:
         """Move the connections on."""
+        if any(item.was_made_anew(calling=False) for item in self.rotation if not item.is_over):
+            self.sight.look_soon()
         shown = self._route.shown()
         if shown is not self._shown:
             # By now the server may have changed its leaf too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -32,9 +33,8 @@ class Standing:
         self.chain = chain
         self._purpose = purpose
         self._expected = expected
-        self._verifier: ChainVerifier | None = None
-        self._good_from = self._good_until = datetime.max
-        self._error: VerificationError | None = None
+        # One value that is replaced whole: it is asked for by several threads.
+        self._verdict: _Verdict | None = None
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -43,11 +43,16 @@ class Standing:
 
     def error(self, verifier: ChainVerifier, now: datetime) -> VerificationError | None:
         """Say what is wrong with it now; None if it is accepted."""
-        if self._verifier is not verifier or not self._good_from <= now < self._good_until:
-            self._verify(verifier, now)
-        return self._error
+        verdict = self._verdict
+        if (
+            verdict is None
+            or verdict.verifier is not verifier
+            or not verdict.good_from <= now < verdict.good_until
+        ):
+            verdict = self._verdict = self._verified(verifier, now)
+        return verdict.error
 
-    def _verify(self, verifier: ChainVerifier, now: datetime) -> None:
+    def _verified(self, verifier: ChainVerifier, now: datetime) -> _Verdict:
         try:
             found = verifier.verify(
                 self.chain,
@@ -57,9 +62,13 @@ class Standing:
                 expected=self._expected,
             )
         except VerificationError as error:
-            self._error = error
-            self._good_from, self._good_until = now - _REFUSED_FOR, now + _REFUSED_FOR
-        else:
-            self._error = None
-            self._good_from, self._good_until = found.good_from, found.good_until
-        self._verifier = verifier
+            return _Verdict(verifier, error, now - _REFUSED_FOR, now + _REFUSED_FOR)
+        return _Verdict(verifier, None, found.good_from, found.good_until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    verifier: ChainVerifier
+    error: VerificationError | None
+    good_from: datetime
+    good_until: datetime

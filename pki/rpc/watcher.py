@@ -44,11 +44,6 @@ class Watcher:
         """Look at the folders anew: there is another one to watch."""
         self._renew.set()
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was told to end."""
-        return self._stop.is_set()
-
     def stop(self) -> None:
         """End, and wait for the thread."""
         self._stop.set()

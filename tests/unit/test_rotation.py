@@ -38,7 +38,7 @@ class Connections:
             number,
             self.shown,
             self.ends,
-            is_ready=lambda: number in self.ready,
+            is_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
         )
 
@@ -281,8 +281,17 @@ def test_a_connection_ends_with_the_servers_leaf_that_it_began_with() -> None:
 )
 def test_a_connection_made_anew_is_told_once_each_time(states: str, told: int) -> None:
     """R: ready; C, D: connecting, dropped; c: dropped, and a call begins."""
-    made = Connections().make()
-    found = [
-        made.was_made_anew(ready=state == "R", calling=state == "c") for state in states.split()
-    ]
+    them = Connections()
+    made = them.make()
+    found = []
+    for state in states.split():
+        them.ready = {1} if state == "R" else set()
+        found.append(made.was_made_anew(calling=state == "c"))
     assert sum(found) == told
+
+
+def test_a_connection_dropped_right_after_its_first_call_is_told_at_the_next() -> None:
+    made = Connections().make()
+    assert made.enter()
+    made.leave()
+    assert made.was_made_anew(calling=True)
