@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pki.authority import Authority
     from pki.errors import PkiError
-    from pki.rpc import Peer, Workload, peer
+    from pki.rpc import Peer, PemSource, Workload, peer, reason_of
 
-__all__ = ["Authority", "Peer", "PkiError", "Workload", "peer"]
+__all__ = ["Authority", "Peer", "PemSource", "PkiError", "Workload", "peer", "reason_of"]
 
 _HOMES = {
     "Authority": "pki.authority",
     "PkiError": "pki.errors",
     "Peer": "pki.rpc",
     "Workload": "pki.rpc",
+    "PemSource": "pki.rpc",
     "peer": "pki.rpc",
+    "reason_of": "pki.rpc",
 }
 
 

@@ -2,7 +2,17 @@
 
 from pki.rpc.decision_log import LogWhen
 from pki.rpc.peer import Peer, peer
+from pki.rpc.reasons import reason_of
 from pki.rpc.source import DirectorySource, PemSource, Source
 from pki.rpc.workload import Workload
 
-__all__ = ["DirectorySource", "LogWhen", "Peer", "PemSource", "Source", "Workload", "peer"]
+__all__ = [
+    "DirectorySource",
+    "LogWhen",
+    "Peer",
+    "PemSource",
+    "Source",
+    "Workload",
+    "peer",
+    "reason_of",
+]
