@@ -21,7 +21,8 @@ def error_with(value: bytes) -> grpc.RpcError:
 def status_of(domain: str, reason: str) -> bytes:
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.ErrorInfo(domain=domain, reason=reason))
-    return status_pb2.Status(details=[detail]).SerializeToString()
+    made: bytes = status_pb2.Status(details=[detail]).SerializeToString()
+    return made
 
 
 def test_both_kinds_of_error_are_read() -> None:
