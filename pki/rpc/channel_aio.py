@@ -44,6 +44,11 @@ class AioChannel(grpc.aio.Channel):
         self.connections.look()
         self._move_on()
 
+    def stop_following(self) -> None:
+        """End what runs and refuse what comes: the workload was closed."""
+        self.connections.sight.close()
+        self._move_on()
+
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Make a callable of this kind."""
         return _UnaryUnary(self, "unary_unary", method, args, kwargs)

@@ -42,6 +42,11 @@ class SyncChannel(grpc.Channel):
         self.connections.look()
         self._move_on()
 
+    def stop_following(self) -> None:
+        """End what runs and refuse what comes: the workload was closed."""
+        self.connections.sight.close()
+        self._move_on()
+
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
     ) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -33,6 +35,7 @@ from pki.x509.readers import to_pem
 
 _TICKS_BETWEEN_LOOKS = 20
 _TICKS_BETWEEN_RETRIES = 4
+_MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +129,17 @@ class Following:
         return port
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following, and let nothing through from now on: nobody would notice what changes."""
         self._watcher.stop()
+        for item in self._policies.values():
+            item.withdraw()
         for gate in self._gates:
-            gate.close()
+            _try(gate.tick)
+            _try(gate.close)
+        for channel in list(self._channels):
+            _try(channel.stop_following)
         for port in self._ports:
-            port.close()
+            _try(port.close)
 
     def policy_file(self, path: Path) -> PolicyFile:
         """Give a policy file that is followed from now on.
@@ -203,14 +211,14 @@ class Following:
                     self._live = self._made_live(self._live.credential, self._live)
             self._policy_reloads[path].note(Outcome.of(item.problem, is_new=is_new), now)
         for gate in list(self._gates):
-            gate.tick()
+            _try(gate.tick)
         with self._lock:
             channels = list(self._channels)
         for channel in channels:
-            channel.follow()
+            _try(channel.follow)
         for port in list(self._ports):
-            port.release()
-            port.offer(self._live.server_configuration)
+            _try(port.release)
+            _try(partial(port.offer, self._live.server_configuration))
 
     def _take_in(self) -> bool:
         """Take in what the source holds; tell whether all of it was good."""
@@ -244,5 +252,15 @@ class Following:
     def _tell_once(self, words: str) -> None:
         """Warn of something that stays so, until the credential or its lists change."""
         if words not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
             self._told.add(words)
             log.error("%s", words)
+
+
+def _try(step: Callable[[], None]) -> None:
+    """Do one thing of many: that it fails must not keep the others from being done."""
+    try:
+        step()
+    except Exception:
+        log.exception("following a change failed")

@@ -87,6 +87,10 @@ class PolicyFile:
                 words,
             )
 
+    def withdraw(self) -> None:
+        """Have it say nothing any more: nobody follows its changes now."""
+        self._refusing = True
+
     def _read(self) -> bytes:
         return read_bounded(self.path, max_bytes=MAX_POLICY_BYTES)[0]
 

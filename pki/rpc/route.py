@@ -12,7 +12,7 @@ from pki.clock import Clock
 from pki.errors import PkiError
 from pki.rpc.look import look
 from pki.rpc.pin import Pin, ServedBy
-from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal
+from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
 from pki.rpc.rotation import Generation, Rotation, Situation
 from pki.rpc.sight import Sight
 from pki.rpc.target import Target
@@ -134,7 +134,10 @@ class Connections(Generic[Inner]):
 
     def refusal(self) -> Refusal:
         """Say why there is no connection for a call."""
+        if self.sight.lost is not None:
+            return self.sight.lost
         if self._route.clock() >= self._route.ends():
             return OWN_CREDENTIAL_ENDED
-        lost = self.sight.lost or self.rotation.current.refusal
-        return lost if lost is not None else OWN_CREDENTIAL_ENDED
+        return self.rotation.current.refusal or server_not_seen(
+            str(self._route.pin.spiffe_id), "UNSPECIFIED", "what was seen of it has just fallen"
+        )

@@ -75,6 +75,7 @@ class Sight:
         self._good: Standing | None = None
         self._lost: Refusal | None = None
         self._looking: Future[None] | None = None
+        self._closed = False
         self._failures = 0
         self._due: float | None = None
         self._due_before_end: datetime | None = None
@@ -94,12 +95,24 @@ class Sight:
     def demand(self) -> Future[None] | None:
         """Have a look on its way, for a call that waits; None if one failed a moment ago."""
         with self._lock:
-            if self._looking is None and time.monotonic() < self._not_before:
+            failed_just_now = self._lost is not None and time.monotonic() < self._not_before
+            if self._closed or (self._looking is None and failed_just_now):
                 return None
             return self._begun()
 
+    def close(self) -> None:
+        """Look no more, and let nothing through: nobody would notice what changes."""
+        with self._lock:
+            self._closed = True
+            self._good, self._due, self._due_before_end = None, None, None
+            self._lost = server_not_seen(
+                str(self._server), "UNSPECIFIED", "the Workload of this channel was closed"
+            )
+
     def pause(self) -> float:
         """Give the seconds until the next look may be asked for."""
+        if self._closed:
+            return _LONGEST_PAUSE_SECONDS
         return max(0.0, self._not_before - time.monotonic())
 
     def look_soon(self) -> None:
@@ -163,15 +176,18 @@ class Sight:
             log.exception("looking at %s failed", self._server)
             verdict, lasting = "UNSPECIFIED", False
             refusal = server_not_seen(str(self._server), verdict, "the look itself failed")
-        with self._lock:
-            self._looking = None
-            if refusal is None:
-                self._accept(seen)
-            else:
-                self._refuse(refusal, lasting=lasting)
-        self._looked(verdict)
-        self._changed()
-        done.set_result(None)
+        try:
+            with self._lock:
+                self._looking = None
+                if not self._closed and refusal is None:
+                    self._accept(seen)
+                elif not self._closed and refusal is not None:
+                    self._refuse(refusal, lasting=lasting)
+            self._looked(verdict)
+            self._changed()
+        finally:
+            # Calls wait for this, some of them without a deadline.
+            done.set_result(None)
 
     def _accept(self, seen: Standing | None) -> None:
         assert seen is not None

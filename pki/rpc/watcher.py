@@ -55,8 +55,9 @@ class Watcher:
             self._renew.clear()
             try:
                 self._watch()
-            except (OSError, RuntimeError) as error:
-                # The folder is gone, or the system has no watch to give: look by the clock instead.
+            except Exception as error:
+                # The folder is gone, or the system has no watch to give, or whatever: this thread
+                # keeps everything fresh, and looks by the clock instead.
                 log.debug("no watch: %s", error)
                 self._call(changed=True)
                 self._stop.wait(_TICK_MILLISECONDS / 1000)

@@ -164,7 +164,9 @@ class Workload(Serving, Calling):
         self._following.look(changed=True)
 
     def close(self) -> None:
-        """Stop following changes. Servers and channels are closed by whoever made them.
+        """Stop following changes: from now on its servers refuse every call, its channels too.
+
+        Whoever made servers and channels closes them, before this.
 
         After a fork there is nothing to stop in the child, and nothing is done.
         """
