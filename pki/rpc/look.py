@@ -2,24 +2,28 @@
 
 gRPC for Python checks a server's chain and one DNS name, and tells nobody what it saw. So the
 channel connects beside it, as gRPC would: the same address, name indication, protocol and client
-certificate. What it sees is judged by the caller; the handshake proves only that the server holds
-the key of the leaf that it shows.
+certificate. A chain that leads to none of the roots ends the handshake before we show who we are,
+as it does in gRPC. All else is judged by the caller; the handshake proves that the server holds the
+key of the leaf that it shows.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
-from pki.errors import shown
+from pki.errors import VerificationError, shown
 from pki.rpc.target import Target
 from pki.x509 import Credential
+from pki.x509.path import refusal_of_openssl
 from pki.x509.readers import MAX_CHAIN_LENGTH
 
+# Times are judged by our own clock, afterwards. OpenSSL's codes, include/openssl/x509_vfy.h.
+_JUDGED_LATER = {9, 10}
 _BLOCK = 16384
 _MOST_BYTES = 256 * 1024  # a handshake of a chain of the longest that is taken needs a part of it
 
@@ -42,6 +46,7 @@ def look(
     target: Target,
     server_name: str,
     credential: Credential,
+    roots: Sequence[x509.Certificate],
     *,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
@@ -52,11 +57,13 @@ def look(
         target: where it is; the first address that takes the connection counts.
         server_name: for the name indication.
         credential: what we show.
+        roots: those that its chain must lead to one of, or it is shown nothing.
         seconds: how long all of it may take.
         clock: gives seconds that only grow.
 
     Raises:
         NotSeenError: if no handshake came about.
+        VerificationError: if its chain leads to none of the roots.
     """
     end = clock() + seconds
 
@@ -68,7 +75,7 @@ def look(
 
     try:
         with _connected(target, remaining) as plain:
-            return _shake_hands(plain, _context(credential), server_name, remaining)
+            return _shake_hands(plain, credential, roots, server_name, remaining)
     except TimeoutError:
         raise NotSeenError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
     except OSError as error:
@@ -92,11 +99,30 @@ def _connected(target: Target, remaining: Callable[[], float]) -> socket.socket:
     raise last
 
 
-def _context(credential: Credential) -> SSL.Context:
+class _FirstWord:
+    """OpenSSL's word on the chain in the handshake: whether we show who we are."""
+
+    def __init__(self) -> None:
+        self.refusal: VerificationError | None = None
+
+    def __call__(
+        self, _connection: SSL.Connection, _cert: crypto.X509, code: int, depth: int, good: int
+    ) -> bool:
+        if not good and code not in _JUDGED_LATER and self.refusal is None:
+            self.refusal = refusal_of_openssl(code, depth, f"OpenSSL error {code}")
+        return self.refusal is None
+
+
+def _context(
+    credential: Credential, roots: Sequence[x509.Certificate], first_word: _FirstWord
+) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    # The chain is judged by our own verifier, which knows revocation, profile and SPIFFE ID.
-    context.set_verify(SSL.VERIFY_NONE)
+    store = context.get_cert_store()
+    assert store is not None
+    for root in roots:
+        store.add_cert(crypto.X509.from_cryptography(root))
+    context.set_verify(SSL.VERIFY_PEER, first_word)
     context.set_alpn_protos([b"h2"])
     context.use_certificate(credential.leaf)
     for issuer in credential.chain[1:]:
@@ -106,9 +132,14 @@ def _context(credential: Credential) -> SSL.Context:
 
 
 def _shake_hands(
-    plain: socket.socket, context: SSL.Context, server_name: str, remaining: Callable[[], float]
+    plain: socket.socket,
+    credential: Credential,
+    roots: Sequence[x509.Certificate],
+    server_name: str,
+    remaining: Callable[[], float],
 ) -> tuple[x509.Certificate, ...]:
-    connection = SSL.Connection(context, None)
+    first_word = _FirstWord()
+    connection = SSL.Connection(_context(credential, roots, first_word), None)
     connection.set_tlsext_host_name(server_name.encode())
     connection.set_connect_state()
     received = 0
@@ -119,6 +150,10 @@ def _shake_hands(
             done = True
         except SSL.WantReadError:
             pass
+        except SSL.Error:
+            if first_word.refusal is not None:
+                raise first_word.refusal from None
+            raise
         _send(plain, connection, remaining)
         if done:
             break

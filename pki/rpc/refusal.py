@@ -111,12 +111,13 @@ def refusal_of_fault(fault: str, serial: int | None = None) -> Refusal:
     return Refusal(reason, _WORDS[reason], metadata)
 
 
-def refusal_of_server(server: str, fault: Fault, serial: int) -> Refusal:
+def refusal_of_server(server: str, fault: Fault, serial: int | None = None) -> Refusal:
     """Turn the fault of a server's chain into the refusal that its caller reads."""
+    number = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(
         ErrorReason.SERVER_REFUSED,
         f"the certificate at the address of {server} {_SERVER_WORDS[fault]}",
-        (("peer", server), ("verdict", fault.verdict), ("serial", f"{serial:x}")),
+        (("peer", server), ("verdict", fault.verdict), *number),
     )
 
 

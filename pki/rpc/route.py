@@ -81,7 +81,11 @@ class Connections(Generic[Inner]):
         self.sight = Sight(
             route.pin.spiffe_id,
             lambda: look(
-                route.target, route.pin.dns.name, route.credential(), seconds=_LOOK_SECONDS
+                route.target,
+                route.pin.dns.name,
+                route.credential(),
+                route.credential().bundle.roots_of(route.pin.spiffe_id.trust_domain),
+                seconds=_LOOK_SECONDS,
             ),
             route.verifier,
             route.clock,

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
+from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.clock import Clock
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
@@ -40,6 +41,7 @@ _TRIES = 4
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _EARLIEST, _LATEST = 0.5, 0.8  # of what is left of the leaf's life
+_UNSPECIFIED = "UNSPECIFIED"
 _SOONEST = timedelta(seconds=1)
 
 
@@ -106,7 +108,7 @@ class Sight:
             self._closed = True
             self._good, self._due, self._due_before_end = None, None, None
             self._lost = server_not_seen(
-                str(self._server), "UNSPECIFIED", "the Workload of this channel was closed"
+                str(self._server), _UNSPECIFIED, "the Workload of this channel was closed"
             )
 
     def pause(self) -> float:
@@ -156,41 +158,45 @@ class Sight:
         return self._looking
 
     def _run(self, done: Future[None]) -> None:
-        seen: Standing | None = None
-        refusal: Refusal | None = None
-        lasting = True
-        try:
-            seen = Standing(self._look(), Purpose.SERVER, self._server)
-            error = seen.error(self._verifier(), self._clock())
-            verdict = "SUCCESS"
-            if error is not None:
-                verdict = Fault(error.fault).verdict
-                refusal = self._refusal(error, seen.leaf)
-                log.error("%s at its address is refused: %s", self._server, error)
-        except NotSeenError as error:
-            verdict, lasting = error.verdict, False
-            refusal = server_not_seen(str(self._server), error.verdict, error.words)
-            log.warning("no look at %s: %s", self._server, error)
-        except Exception:
-            # Whatever goes wrong in a look is a look that failed.
-            log.exception("looking at %s failed", self._server)
-            verdict, lasting = "UNSPECIFIED", False
-            refusal = server_not_seen(str(self._server), verdict, "the look itself failed")
+        verdict, seen, refusal = self._seen()
         try:
             with self._lock:
                 self._looking = None
-                if not self._closed and refusal is None:
+                if self._closed:
+                    pass
+                elif refusal is not None:
+                    self._refuse(refusal)
+                elif seen is not None:
                     self._accept(seen)
-                elif not self._closed and refusal is not None:
-                    self._refuse(refusal, lasting=lasting)
             self._looked(verdict)
             self._changed()
         finally:
             # Calls wait for this, some of them without a deadline.
             done.set_result(None)
 
-    def _accept(self, seen: Standing | None) -> None:
-        assert seen is not None
+    def _seen(self) -> tuple[str, Standing | None, Refusal | None]:
+        """Look; give the result name of gRFC A118, and what was seen or why it is refused."""
+        seen: Standing | None = None
+        try:
+            seen = Standing(self._look(), Purpose.SERVER, self._server)
+            error = seen.error(self._verifier(), self._clock())
+        except VerificationError as refused:
+            error = refused
+        except NotSeenError as unseen:
+            log.warning("no look at %s: %s", self._server, unseen)
+            refusal = server_not_seen(str(self._server), unseen.verdict, unseen.words)
+            return unseen.verdict, None, refusal
+        except Exception:
+            # Whatever goes wrong in a look is a look that failed.
+            log.exception("looking at %s failed", self._server)
+            refusal = server_not_seen(str(self._server), _UNSPECIFIED, "the look itself failed")
+            return _UNSPECIFIED, None, refusal
+        if error is None:
+            return "SUCCESS", seen, None
+        log.error("%s at its address is refused: %s", self._server, error)
+        return Fault(error.fault).verdict, None, self._refusal(error, seen.leaf if seen else None)
+
+    def _accept(self, seen: Standing) -> None:
         if self._good is None or self._good.chain != seen.chain:
             self._good = seen
         self._lost, self._failures = None, 0
@@ -200,18 +206,20 @@ class Sight:
         share = random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - spreads load
         self._due_before_end = now + max(_SOONEST, left * share)
 
-    def _refuse(self, refusal: Refusal, *, lasting: bool) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self._failures += 1
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._failures)
         self._not_before = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311
-        if self._good is not None and not lasting and self._failures < _TRIES:
+        is_unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+        if self._good is not None and is_unseen and self._failures < _TRIES:
             # It stands still, and may only be busy: look again before anybody is turned away.
             self._due = self._not_before
             return
         self._good, self._lost = None, refusal
 
-    def _refusal(self, error: VerificationError, leaf: x509.Certificate) -> Refusal:
-        return refusal_of_server(str(self._server), Fault(error.fault), leaf.serial_number)
+    def _refusal(self, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
+        serial = leaf.serial_number if leaf is not None else None
+        return refusal_of_server(str(self._server), Fault(error.fault), serial)
 
 
 def _jitter() -> float:

@@ -105,8 +105,19 @@ class PathBuilder:
 
 def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
     code, depth, words = error.errors[0], error.errors[1], error.errors[2]
-    fault = _FAULTS.get(int(code), Fault.INVALID)
-    if fault is Fault.REVOKED and int(depth) > 0:
+    return refusal_of_openssl(int(code), int(depth), str(words))
+
+
+def refusal_of_openssl(code: int, depth: int, words: str) -> VerificationError:
+    """Put OpenSSL's answer on a chain into our words.
+
+    Args:
+        code: its error code, as in ``include/openssl/x509_vfy.h``.
+        depth: at which certificate; the leaf is 0.
+        words: its own words.
+    """
+    fault = _FAULTS.get(code, Fault.INVALID)
+    if fault is Fault.REVOKED and depth > 0:
         fault = Fault.ISSUER_REVOKED
-    where = "leaf" if int(depth) == 0 else f"certificate at depth {depth}"
+    where = "leaf" if depth == 0 else f"certificate at depth {depth}"
     return VerificationError(f"chain refused at the {where}: {words}", fault=fault)

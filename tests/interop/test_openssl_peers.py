@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from pki.authority import Authority
 from pki.files import load_credential
 from tests.interop.shop import SECONDS, Shop, eventually, get_stock, reason
 
@@ -156,3 +157,22 @@ def test_an_openssl_server_refuses_our_client_once_it_is_revoked(shop: Shop) -> 
             get_stock(channel)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert eventually(lambda: any("certificate revoked" in line for line in told))
+
+
+def test_a_server_of_another_ca_is_not_shown_who_we_are(shop: Shop, tmp_path: Path) -> None:
+    with Authority.create(tmp_path / "elsewhere", "shop.internal") as other:
+        other.issue("server").save(tmp_path / "impostor")
+    # It would take our certificate: it trusts our root beside its own.
+    (tmp_path / "impostor" / "bundle.pem").write_bytes((shop.home / "ca/bundle.pem").read_bytes())
+    (tmp_path / "impostor" / "crl.pem").write_bytes((shop.home / "ca/crl.pem").read_bytes())
+    with (
+        openssl_server(tmp_path / "impostor") as (address, told),
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            get_stock(channel)
+        assert reason(caught.value) == "SERVER_REFUSED"
+        assert "not in our trust bundle" in (caught.value.details() or "")
+        assert eventually(lambda: bool(told))
+        assert not any("spiffe" in line for line in told), told

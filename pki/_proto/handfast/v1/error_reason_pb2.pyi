@@ -55,7 +55,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
     SERVER_REFUSED: _ErrorReason.ValueType  # 12
     """UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
-    verdict (the result name of gRFC A118), serial.
+    verdict (the result name of gRFC A118), serial where it was seen.
     """
     SERVER_NOT_SEEN: _ErrorReason.ValueType  # 13
     """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
@@ -100,7 +100,7 @@ CREDENTIAL_ENDED: ErrorReason.ValueType  # 11
 """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
 SERVER_REFUSED: ErrorReason.ValueType  # 12
 """UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
-verdict (the result name of gRFC A118), serial.
+verdict (the result name of gRFC A118), serial where it was seen.
 """
 SERVER_NOT_SEEN: ErrorReason.ValueType  # 13
 """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
