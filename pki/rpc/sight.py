@@ -149,12 +149,13 @@ class Sight:
         """Give the look that is on its way, one begun now if there is none."""
         self._due = self._due_before_end = None
         if self._looking is None:
-            self._looking = Future()
+            looking: Future[None] = Future()
             # A thread of its own: a server that doesn't answer keeps nobody else waiting, and the
             # process may end meanwhile.
             threading.Thread(
-                target=self._run, args=(self._looking,), name="handfast-look", daemon=True
+                target=self._run, args=(looking,), name="handfast-look", daemon=True
             ).start()
+            self._looking = looking
         return self._looking
 
     def _run(self, done: Future[None]) -> None:
