@@ -12,7 +12,7 @@ from tests.bench.loads_aio import AioLoads
 from tests.bench.loads_sync import SyncLoads
 from tests.bench.sides import OURS, Identity, Loop, Settings, make_channel
 
-_LOADS = ("unary", "server_stream", "bidi", "latencies", "paced", "begin", "end")
+_LOADS = ("unary", "server_stream", "bidi", "latencies", "paced", "once", "begin", "end")
 
 
 def main(how: Settings) -> None:

@@ -88,6 +88,11 @@ class AioLoads:
                 group.create_task(once(due))
         return found
 
+    async def once(self, messages: int) -> None:
+        """Make a unary call and read a short stream."""
+        await self._unary_once()
+        await self._read(messages)
+
     async def begin(self, callers: int, messages: int) -> None:
         """Have callers make unary calls and read short streams until :meth:`end`."""
         self._tally = Tally()

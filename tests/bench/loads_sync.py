@@ -79,6 +79,11 @@ class SyncLoads:
                 calls.append(pool.submit(once, due))
             return [call.result() for call in calls]
 
+    def once(self, messages: int) -> None:
+        """Make a unary call and read a short stream."""
+        self._unary_once()
+        self._read(messages)
+
     def begin(self, callers: int, messages: int) -> None:
         """Have callers make unary calls and read short streams until :meth:`end`."""
         self._tally = Tally()
