@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -17,20 +17,11 @@ import pki
 from pki.files import save_credential
 from pki.files.layouts import layout_named
 from pki.x509 import Credential
-from tests.fault.load import Load
+from tests.interop.load import Load
 from tests.interop.shop import Shop, eventually, get_stock, reason
 
 PER_SECOND = 200
 SECONDS_LONG = 4.0
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 def credentials(shop: Shop, name: str, count: int = 8) -> list[Credential]:

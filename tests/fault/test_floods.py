@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from tests.fault.load import Load
+from tests.interop.load import Load
 from tests.interop.shop import SECONDS, Shop, eventually, get_stock
 
 # In a process of its own: what is looked for is a crash of it.

@@ -124,15 +124,6 @@ os._exit(0)
 """
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
-
-
 @contextmanager
 def program(
     shop: Shop, text: str, *arguments: str | Path, **environment: str

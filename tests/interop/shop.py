@@ -23,6 +23,7 @@ import pki
 from pki.authority import Authority
 from pki.authority.setup import AuthorityPlan
 from pki.clock import system_clock
+from pki.files import load_credential
 from pki.identity import DnsName, TrustDomain
 from services._proto.shop.v1 import (
     inventory_pb2 as inv,
@@ -271,6 +272,30 @@ def refused(call: Callable[[], object]) -> str:
     raise AssertionError(f"was allowed: {answer}")
 
 
+def watch(channel: grpc.Channel) -> Any:
+    """Open a stream of answers, and see its first message."""
+    stream = inventory_pb2_grpc.InventoryStub(channel).WatchStock(inv.WatchStockRequest())
+    assert next(stream).quantity > 0
+    return stream
+
+
+def ended(stream: Any) -> str:
+    """Wait for a stream's end; give its reason."""
+    try:
+        for _ in stream:
+            pass
+    except grpc.RpcError as error:
+        return reason(error)
+    raise AssertionError("the stream ended well")
+
+
+def revoke(shop: Shop, name: str) -> None:
+    """Revoke the certificate in a workload's directory, and bring everybody the lists."""
+    leaf = load_credential(shop.directory(name)).credential.leaf
+    shop.ca.revoke(leaf.serial_number, reason="key-compromise")
+    shop.bring_trust()
+
+
 def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Wait until something that another thread brings about is so."""
     end = time.monotonic() + seconds
@@ -279,6 +304,19 @@ def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return check()
+
+
+def soon(channel: grpc.Channel, wanted: str) -> bool:
+    """Tell whether calls are refused for a reason before long, or ``ALLOWED``."""
+
+    def is_so() -> bool:
+        try:
+            get_stock(channel)
+        except grpc.RpcError as error:
+            return reason(error) == wanted
+        return wanted == "ALLOWED"
+
+    return eventually(is_so)
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -36,15 +35,6 @@ class Recorder(AioInventory):
     async def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
         self.serials.add(pki.peer().serial)
         return inv.GetStockResponse(quantity=1)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 def renew(shop: Shop, workload: pki.Workload, name: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,21 +12,14 @@ import pytest
 import pki
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.shop import SECONDS, Shop, get_stock, reason, refused
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    yield made
-    made.ca.close()
-
-
-def ended(stream: Any) -> str:
-    with pytest.raises(grpc.RpcError) as caught:
-        for _ in stream:
-            pass
-    return reason(caught.value)
+from tests.interop.shop import (
+    SECONDS,
+    Shop,
+    ended,
+    get_stock,
+    reason,
+    refused,
+)
 
 
 @pytest.mark.parametrize(("kind", "words"), [("aio", "POLICY_UNAVAILABLE"), ("sync", "CANCELLED")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,6 @@ from tests.interop.shop import POLICY, SECONDS, Shop, eventually, get_stock, ref
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 GET = "/shop.v1.Inventory/GetStock"
 SERVER = "spiffe://shop.internal/server"
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller", "stranger"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 class Page:

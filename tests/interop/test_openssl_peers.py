@@ -14,21 +14,18 @@ import grpc
 import pytest
 
 from pki.authority import Authority
-from pki.files import load_credential
-from tests.interop.shop import SECONDS, Shop, eventually, get_stock, reason
+from tests.interop.shop import (
+    SECONDS,
+    Shop,
+    eventually,
+    get_stock,
+    reason,
+    revoke,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 SETTINGS = 4
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 def context(folder: Path, side: int) -> ssl.SSLContext:
@@ -75,12 +72,6 @@ def openssl_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
         finally:
             listening.shutdown(socket.SHUT_RDWR)
             thread.join(SECONDS)
-
-
-def revoke(shop: Shop, name: str) -> None:
-    leaf = load_credential(shop.home / name).credential.leaf
-    shop.ca.revoke(leaf.serial_number)
-    shop.bring_trust()
 
 
 @pytest.mark.parametrize("kind", ["aio", "sync"])

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 
 import pki
 from pki.files import save_credential, write_durably
 from pki.x509 import Credential, RevocationLists, TrustBundle
 from services._proto.shop.v1 import inventory_pb2 as inv
-from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.shop import SECONDS, AioInventory, Shop, eventually, get_stock
+from tests.interop.load import Load
+from tests.interop.shop import AioInventory, Shop, eventually
 
 FIRST = list(itertools.product(("server", "caller"), repeat=3))
 
@@ -95,57 +92,6 @@ class Sending(AioInventory):
             await asyncio.sleep(0)
 
 
-class Load:
-    """Calls of both kinds, unary and streaming, until it is stopped."""
-
-    def __init__(self, caller: pki.Workload, address: str) -> None:
-        self._caller = caller
-        self._address = address
-        self._done = threading.Event()
-        self.failed: list[str] = []
-        self.calls = 0
-        self._threads = [
-            threading.Thread(target=self._call_synchronously),
-            threading.Thread(target=lambda: asyncio.run(self._call())),
-        ]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join(SECONDS)
-
-    def _note(self, error: grpc.RpcError) -> None:
-        self.failed.append(f"{error.code()} {error.details()}")
-
-    def _call_synchronously(self) -> None:
-        with self._caller.sync_channel(self._address, peer="server") as channel:
-            stub = inventory_pb2_grpc.InventoryStub(channel)
-            while not self._done.is_set():
-                try:
-                    get_stock(channel)
-                    assert len(list(stub.WatchStock(inv.WatchStockRequest()))) == 5
-                    self.calls += 2
-                except grpc.RpcError as error:
-                    self._note(error)
-
-    async def _call(self) -> None:
-        async with self._caller.channel(self._address, peer="server") as channel:
-            stub = inventory_pb2_grpc.InventoryStub(channel)
-            while not self._done.is_set():
-                try:
-                    await stub.GetStock(inv.GetStockRequest(), timeout=SECONDS)
-                    got = [item async for item in stub.WatchStock(inv.WatchStockRequest())]
-                    assert len(got) == 5
-                    self.calls += 2
-                except grpc.RpcError as error:
-                    self._note(error)
-
-
 @pytest.mark.parametrize("first", FIRST, ids="-".join)
 def test_a_root_rotates_under_load_whoever_is_first(roots: TwoRoots, first: Any) -> None:
     sending = Sending()
@@ -153,7 +99,7 @@ def test_a_root_rotates_under_load_whoever_is_first(roots: TwoRoots, first: Any)
         roots.shop.workload("server") as me,
         roots.shop.workload("caller") as caller,
         roots.shop.aio_server(me, inventory=sending) as address,
-        Load(caller, address) as load,
+        Load(caller, address, streams=True) as load,
     ):
         roots.workloads.update(server=me, caller=caller)
         assert eventually(lambda: load.calls > 20)

@@ -18,8 +18,18 @@ from pki.files import load_credential
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.shop import POLICY, SECONDS, Shop, eventually, get_stock, refused
-from tests.interop.test_rpc_changes import ended, revoke, soon, watch
+from tests.interop.shop import (
+    POLICY,
+    SECONDS,
+    Shop,
+    ended,
+    eventually,
+    get_stock,
+    refused,
+    revoke,
+    soon,
+    watch,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 AUDIT = 'enforce = "audit"\n' + POLICY

@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -32,66 +31,16 @@ from tests.interop.shop import (
     SECONDS,
     PlainInventory,
     Shop,
+    ended,
     eventually,
     get_stock,
-    reason,
     refused,
+    revoke,
+    soon,
+    watch,
 )
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
-
-
-def revoke(shop: Shop, name: str) -> None:
-    leaf = load_credential(shop.directory(name)).credential.leaf
-    shop.ca.revoke(leaf.serial_number, reason="key-compromise")
-    shop.bring_trust()
-
-
-def soon(channel: grpc.Channel, wanted: str) -> bool:
-    """Tell whether calls are refused for a reason before long."""
-
-    def is_refused() -> bool:
-        try:
-            get_stock(channel)
-        except grpc.RpcError as error:
-            return reason(error) == wanted
-        return False
-
-    return eventually(is_refused)
-
-
-def soon_allowed(channel: grpc.Channel) -> bool:
-    def is_allowed() -> bool:
-        try:
-            return get_stock(channel) > 0
-        except grpc.RpcError:
-            return False
-
-    return eventually(is_allowed)
-
-
-def watch(channel: grpc.Channel) -> Any:
-    """Open an idle stream, and see its first message."""
-    stream = inventory_pb2_grpc.InventoryStub(channel).WatchStock(inv.WatchStockRequest())
-    assert next(stream).quantity > 0
-    return stream
-
-
-def ended(stream: Any) -> str:
-    """Wait for a stream's end; give its reason."""
-    with pytest.raises(grpc.RpcError) as caught:
-        for _ in stream:
-            pass
-    return reason(caught.value)
 
 
 @KINDS
@@ -169,7 +118,7 @@ def test_a_peer_that_expired_since_is_refused_and_its_streams_end(shop: Shop, ki
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_EXPIRED"
         assert ended(stream) == ("CREDENTIAL_ENDED" if kind == "aio" else "CANCELLED")
         shop.clock.move(hours=-1, seconds=-2)
-        assert soon_allowed(channel)
+        assert soon(channel, "ALLOWED")
         shop.clock.move(hours=-1)
         assert soon(channel, "CERTIFICATE_NOT_YET_VALID") or soon(channel, "REVOCATION_STALE")
 
@@ -266,7 +215,7 @@ def test_a_role_taken_away_counts_at_once_and_streams_end(shop: Shop) -> None:
         assert soon(channel, "NO_ROLE")
         assert ended(stream) == "NO_ROLE"
         shop.write_policy(POLICY)
-        assert soon_allowed(channel)
+        assert soon(channel, "ALLOWED")
 
 
 def test_a_bad_policy_leaves_the_last_good_one_in_force_and_is_told_loudly(
@@ -309,7 +258,7 @@ def test_a_removed_policy_refuses_after_its_grace(shop: Shop, grace: str) -> Non
             shop.clock.move(hours=-1, seconds=-1)
         assert soon(channel, "POLICY_UNAVAILABLE")
         shop.write_policy(text)
-        assert soon_allowed(channel)
+        assert soon(channel, "ALLOWED")
 
 
 def test_a_channel_whose_policy_was_removed_calls_nobody(shop: Shop) -> None:

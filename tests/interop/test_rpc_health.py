@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,20 +24,18 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 
 import pki
 from pki.errors import InputError
-from tests.interop.shop import POLICY, SECONDS, Shop, eventually, reason, refused
-from tests.interop.test_rpc_changes import revoke
+from tests.interop.shop import (
+    POLICY,
+    SECONDS,
+    Shop,
+    eventually,
+    reason,
+    refused,
+    revoke,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller", "stranger"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,6 @@ from tests.interop.shop import SECONDS, Shop
 
 HOUR = timedelta(hours=1)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "runtime.md"
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 def example(heading: str) -> dict[str, Any]:

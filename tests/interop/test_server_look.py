@@ -21,7 +21,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import pki
 from pki.clock import system_clock
-from pki.files import load_credential
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509.profiles.building import Validity
 from pki.x509.readers import to_pem
@@ -31,52 +30,17 @@ from tests.interop.shop import (
     SECONDS,
     Shop,
     SyncInventory,
+    ended,
     eventually,
     free_port,
     get_stock,
     reason,
     refused,
+    revoke,
+    soon,
+    watch,
 )
 from tests.support import BOTH_USAGES, Extension, Hierarchy, misused_key, with_extension
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
-
-
-def revoke(shop: Shop, name: str) -> None:
-    leaf = load_credential(shop.directory(name)).credential.leaf
-    shop.ca.revoke(leaf.serial_number, reason="key-compromise")
-    shop.bring_trust()
-
-
-def watch(channel: grpc.Channel) -> Any:
-    stream = inventory_pb2_grpc.InventoryStub(channel).WatchStock(inv.WatchStockRequest())
-    assert next(stream).quantity > 0
-    return stream
-
-
-def ended(stream: Any) -> str:
-    with pytest.raises(grpc.RpcError) as caught:
-        for _ in stream:
-            pass
-    return reason(caught.value)
-
-
-def soon(channel: grpc.Channel, wanted: str) -> bool:
-    def is_refused() -> bool:
-        try:
-            get_stock(channel)
-        except grpc.RpcError as error:
-            return reason(error) == wanted
-        return wanted == "ALLOWED"
-
-    return eventually(is_refused)
 
 
 class Chatty(SyncInventory):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,15 +19,6 @@ from pki.rpc import PemSource
 from pki.x509 import Credential, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
 from tests.interop.shop import Shop, eventually, get_stock, refused
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 def pem_of(credential: Credential) -> dict[str, Any]:

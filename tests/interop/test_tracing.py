@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,6 @@ from tests.interop.spans import GRPC, SERVER, Spans
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 PAGE = (Path(__file__).parents[2] / "docs" / "tracing.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller", "stranger"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,15 +17,6 @@ from tests.interop.shop import POLICY, SECONDS, Shop, eventually, get_stock, rea
 from tests.interop.spans import CLIENT, GRPC, GRPCEXT, SERVER, Spans
 
 INVENTORY = "/shop.v1.Inventory/"
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(tmp_path)
-    for name in ("server", "caller", "stranger"):
-        made.directory(name)
-    yield made
-    made.ca.close()
 
 
 @pytest.fixture

@@ -17,15 +17,19 @@ from tests.interop.shop import SECONDS, eventually, get_stock
 
 
 class Load:
-    """Unary calls over a synchronous and an asyncio channel, until it is stopped.
+    """Calls over a synchronous and an asyncio channel, until it is stopped.
 
     Args:
         caller: whose channels.
         address: of the server.
         peer: who answers there.
+        streams: reads short streams too, beside the unary calls.
     """
 
-    def __init__(self, caller: pki.Workload, address: str, peer: str = "server") -> None:
+    def __init__(
+        self, caller: pki.Workload, address: str, peer: str = "server", *, streams: bool = False
+    ) -> None:
+        self._streams = streams
         self._caller = caller
         self._address = address
         self._peer = peer
@@ -60,9 +64,12 @@ class Load:
 
     def _call_synchronously(self) -> None:
         with self._caller.sync_channel(self._address, peer=self._peer) as channel:
+            stub = inventory_pb2_grpc.InventoryStub(channel)
             while not self._done.is_set():
                 try:
                     get_stock(channel)
+                    if self._streams:
+                        assert list(stub.WatchStock(inv.WatchStockRequest()))
                     self.calls += 1
                 except grpc.RpcError as error:
                     self.failed.append(f"{error.code()} {error.details()}")
@@ -73,6 +80,8 @@ class Load:
             while not self._done.is_set():
                 try:
                     await stub.GetStock(inv.GetStockRequest(sku="tea"), timeout=SECONDS)
+                    if self._streams:
+                        assert [item async for item in stub.WatchStock(inv.WatchStockRequest())]
                     self.calls += 1
                 except grpc.RpcError as error:
                     self.failed.append(f"{error.code()} {error.details()}")
