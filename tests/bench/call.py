@@ -1,4 +1,4 @@
-"""A caller in a process of its own: ``python -m tests.bench.call '{"kind": "aio", ...}'``."""
+"""Callers in a process of their own: ``python -m tests.bench.call '{"kinds": ["aio"], ...}'``."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ _LOADS = ("unary", "server_stream", "bidi", "latencies", "paced", "once", "begin
 
 
 def main(how: Settings) -> None:
-    """Call until there are no more commands.
+    """Call until there are no more commands: each load in turn with the channels of all kinds.
 
     Args:
-        how: ``kind``, ``side``, ``target`` and what the side needs.
+        how: ``kinds``, ``side``, ``targets`` and what the side needs.
     """
     identity = Identity(how) if how["side"] == OURS else None
-    commands: dict[str, Command] = {}
+    loop = Loop()
+
+    async def begin() -> AioLoads:
+        return AioLoads(make_channel("aio", how, identity))
+
+    def on_loop(work: Callable[..., Any]) -> Command:
+        return lambda **settings: loop.run(work(**settings))
+
+    loads: list[dict[str, Command]] = []
+    if "aio" in how["kinds"]:
+        aio = loop.run(begin())
+        loads.append({name: on_loop(getattr(aio, name)) for name in _LOADS})
+    if "sync" in how["kinds"]:
+        sync = SyncLoads(make_channel("sync", how, identity))
+        loads.append({name: getattr(sync, name) for name in _LOADS})
+
+    def by_all(name: str) -> Command:
+        return lambda **settings: [of_kind[name](**settings) for of_kind in loads]
+
+    commands: dict[str, Command] = {name: by_all(name) for name in _LOADS}
     if identity is not None:
         commands["replace"] = identity.replace
-    if how["kind"] == "aio":
-        loop = Loop()
-
-        async def begin() -> AioLoads:
-            return AioLoads(make_channel(how, identity))
-
-        loads = loop.run(begin())
-
-        def on_loop(work: Callable[..., Any]) -> Command:
-            return lambda **settings: loop.run(work(**settings))
-
-        commands.update({name: on_loop(getattr(loads, name)) for name in _LOADS})
-    else:
-        waiting = SyncLoads(make_channel(how, identity))
-        commands.update({name: getattr(waiting, name) for name in _LOADS})
     serve_commands({}, commands)
 
 

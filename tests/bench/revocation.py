@@ -24,7 +24,7 @@ def revocation(ground: Ground, kind: str, times: int) -> Iterator[Row]:
     """Measure it: all callers hold leaves of their own, all of which one new list revokes."""
     server_folder = ground.directory("server", f"{kind}-server")
     settings = {
-        "kind": kind,
+        "kinds": [kind],
         "side": OURS,
         "directory": str(server_folder),
         "policy": str(ground.policy),
@@ -34,8 +34,9 @@ def revocation(ground: Ground, kind: str, times: int) -> Iterator[Row]:
     took: list[float] = []
     codes: Counter[str] = Counter()
     with Child("tests.bench.serve", settings, ground.home) as server:
+        target = server.hello["targets"][kind]
         for number in range(times):
-            seconds, found = _once(ground, server, server_folder, f"{kind}-{number}")
+            seconds, found = _once(ground, target, server_folder, f"{kind}-{number}")
             took.append(seconds)
             codes.update(found)
     words = ", ".join(f"{count} {code}" for code, count in codes.items())
@@ -51,7 +52,7 @@ def revocation(ground: Ground, kind: str, times: int) -> Iterator[Row]:
 
 
 def _once(
-    ground: Ground, server: Child, server_folder: Path, place: str
+    ground: Ground, target: str, server_folder: Path, place: str
 ) -> tuple[float, Counter[str]]:
     issued = {
         ground.home / f"{place}-{number}": ground.issue(f"crowd/{place}-{number}")
@@ -59,7 +60,7 @@ def _once(
     }
     for folder, credential in issued.items():
         save_credential(credential, folder)
-    how = {"target": server.hello["target"], "directories": [str(folder) for folder in issued]}
+    how = {"target": target, "directories": [str(folder) for folder in issued]}
     with Child("tests.bench.crowd", how, ground.home) as crowd:
         lists = ground.revoke(credential.leaf for credential in issued.values())
         aside = server_folder / ".crl.aside"

@@ -48,7 +48,7 @@ def _tail(ground: Ground, quick: bool) -> Iterable[Row]:
 
 
 def _growth(ground: Ground, quick: bool) -> Iterable[Row]:
-    return _side_by_side(lambda kind: growth(ground, kind, 500 if quick else 10_000))
+    return growth(ground, 500 if quick else 10_000)
 
 
 def _revocation(ground: Ground, quick: bool) -> Iterable[Row]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import pki
-from pki.errors import StateError
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
 from services._proto.shop.v1 import payments_pb2 as pay
@@ -23,28 +22,38 @@ Note = Callable[[], None]
 
 
 class SeenSerials:
-    """The serial numbers that callers showed to handlers."""
+    """The serial numbers that callers showed to handlers.
 
-    def __init__(self) -> None:
-        self._serials: set[int] = set()
+    Args:
+        kinds: of the servers that take them down.
+    """
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._serials: dict[str, set[int]] = {kind: set() for kind in kinds}
         self._changed = threading.Condition()
 
-    def note(self) -> None:
-        """Take down who calls."""
-        try:
+    def note_of(self, kind: str) -> Note:
+        """Give what a server's handlers call to take down who calls."""
+        serials = self._serials[kind]
+
+        def note() -> None:
             serial = pki.peer().serial
-        except StateError:
-            return
-        if serial not in self._serials:
-            with self._changed:
-                self._serials.add(serial)
-                self._changed.notify_all()
+            if serial not in serials:
+                with self._changed:
+                    serials.add(serial)
+                    self._changed.notify_all()
+
+        return note
 
     def saw(self, serial: int, seconds: float) -> bool:
-        """Wait until a caller showed this one; forget those before it."""
+        """Wait until a caller showed this one to every server; forget those before it."""
+        everywhere = self._serials.values()
         with self._changed:
-            found = self._changed.wait_for(lambda: serial in self._serials, seconds)
-            self._serials = {serial} if found else self._serials
+            found = self._changed.wait_for(
+                lambda: all(serial in serials for serials in everywhere), seconds
+            )
+            for serials in everywhere if found else ():
+                serials.intersection_update({serial})
             return found
 
 

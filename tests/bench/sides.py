@@ -87,18 +87,19 @@ def pem_of(directory: Path) -> dict[str, bytes]:
     }
 
 
-def make_server(how: Settings, identity: Identity | None) -> Any:
-    """Make a server of one kind and side, to be called in its event loop if it has one.
+def make_server(kind: str, how: Settings, identity: Identity | None) -> Any:
+    """Make a server of one side, to be called in its event loop if it has one.
 
     Args:
-        how: ``kind``, ``when`` (of the decision log) and ``threads``.
+        kind: ``aio`` or ``sync``.
+        how: ``when`` (of the decision log) and ``threads``.
         identity: ours; None makes a bare one.
     """
     pool = ThreadPoolExecutor(max_workers=how.get("threads", 10))
     if identity is None:
-        return grpc.aio.server() if how["kind"] == "aio" else grpc.server(pool)
+        return grpc.aio.server() if kind == "aio" else grpc.server(pool)
     when = how.get("when", "on-deny")
-    if how["kind"] == "aio":
+    if kind == "aio":
         return identity.workload.server(decision_log=when)
     return identity.workload.sync_server(pool, decision_log=when)
 
@@ -115,19 +116,20 @@ def open_port(server: Any, how: Settings, identity: Identity | None) -> int:
     return int(server.add_secure_port(address, credentials))
 
 
-def make_channel(how: Settings, identity: Identity | None) -> Any:
-    """Make a channel of one kind and side.
+def make_channel(kind: str, how: Settings, identity: Identity | None) -> Any:
+    """Make a channel of one side.
 
     Args:
-        how: ``kind``, ``target`` and ``directory``.
+        kind: ``aio`` or ``sync``.
+        how: ``targets`` by kind, and ``directory``.
         identity: ours; None makes a bare one.
     """
-    aio = how["kind"] == "aio"
+    aio, target = kind == "aio", how["targets"][kind]
     if identity is not None:
         make_ours = identity.workload.channel if aio else identity.workload.sync_channel
-        return make_ours(how["target"], peer="server")
+        return make_ours(target, peer="server")
     make = grpc.aio.secure_channel if aio else grpc.secure_channel
-    return make(how["target"], bare_credentials(Path(how["directory"])), _PIN)
+    return make(target, bare_credentials(Path(how["directory"])), _PIN)
 
 
 def bare_credentials(directory: Path) -> grpc.ChannelCredentials:

@@ -32,10 +32,12 @@ _MOST_MORE = 2
 _MEGABYTE = 1e6
 
 
-def growth(ground: Ground, kind: str, rotations: int) -> Iterator[Row]:
-    """Measure how much a server and a caller grow."""
+def growth(ground: Ground, rotations: int) -> Iterator[Row]:
+    """Measure how much servers and callers grow: one process each, asyncio and threads in both."""
     with ExitStack() as stack:
-        pair = Pair(stack, ground, {"kind": kind, "side": OURS, "record": True, "pem": True})
+        pair = Pair(
+            stack, ground, {"kinds": ["aio", "sync"], "side": OURS, "record": True, "pem": True}
+        )
         early = _sizes_after(ground, pair, _EARLY)
         late = _sizes_after(ground, pair, rotations - _EARLY)
     for name in ("server", "caller"):
@@ -44,7 +46,7 @@ def growth(ground: Ground, kind: str, rotations: int) -> Iterator[Row]:
         more = {what: after[what] - before[what] for what in ("threads", "descriptors")}
         words = ", ".join(f"{what} {before[what]} to {after[what]}" for what in more)
         yield Row(
-            f"resident MB after {rotations:,} rotations against {_EARLY}, {name}, {kind}",
+            f"resident MB after {rotations:,} rotations against {_EARLY}, {name}",
             after["resident"] / _MEGABYTE,
             before["resident"] / _MEGABYTE,
             after["resident"] / before["resident"],

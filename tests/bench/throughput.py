@@ -54,10 +54,16 @@ class _Readings:
 
 
 class Pair:
-    """A server and a caller of one kind and side, each a process."""
+    """A server and a caller of one side, each a process.
+
+    Args:
+        stack: ends them.
+        ground: gives their directories.
+        how: ``kinds``, ``side`` and what the side needs.
+    """
 
     def __init__(self, stack: ExitStack, ground: Ground, how: dict[str, Any]) -> None:
-        place = f"{how['kind']}-{how['side']}-{how.get('when', 'default')}"
+        place = "-".join([*how["kinds"], how["side"]])
         settings = {**how, "policy": str(ground.policy)}
         self.folders = {
             name: ground.directory(name, f"{place}-{name}") for name in ("server", "caller")
@@ -69,7 +75,8 @@ class Pair:
             return stack.enter_context(Child(f"tests.bench.{module}", used, ground.home))
 
         self.server = started("serve", "server")
-        self.caller = started("call", "caller", target=self.server.hello["target"])
+        self.targets: dict[str, str] = self.server.hello["targets"]
+        self.caller = started("call", "caller", targets=self.targets)
 
     def cpu(self) -> float:
         """Give the processor seconds that both have used."""
@@ -81,8 +88,8 @@ def both_sides(ground: Ground, kind: str, **of_ours: Any) -> Iterator[dict[str, 
     """Run both sides of one kind."""
     with ExitStack() as stack:
         yield {
-            BARE: Pair(stack, ground, {"kind": kind, "side": BARE, **of_ours}),
-            OURS: Pair(stack, ground, {"kind": kind, "side": OURS, **of_ours}),
+            BARE: Pair(stack, ground, {"kinds": [kind], "side": BARE, **of_ours}),
+            OURS: Pair(stack, ground, {"kinds": [kind], "side": OURS, **of_ours}),
         }
 
 
@@ -115,7 +122,7 @@ def latency(ground: Ground, kind: str, effort: Effort) -> Iterator[Row]:
             pair.caller.ask("latencies", seconds=_WARM_UP_SECONDS)
         for turn in turns(effort.pairs):
             for side in turn:
-                found = sides[side].caller.ask("latencies", seconds=effort.seconds)
+                [found] = sides[side].caller.ask("latencies", seconds=effort.seconds)
                 medians[side].append(median(found) * _MILLION)
     pairs = Pairs(medians[OURS], medians[BARE])
     added = median(pairs.differences)
@@ -137,7 +144,7 @@ def _rate_row(sides: dict[str, Pair], kind: str, load: str, effort: Effort) -> R
         for side in turn:
             pair = sides[side]
             before = pair.cpu()
-            rate = float(pair.caller.ask(load, seconds=effort.seconds, **how))
+            [rate] = pair.caller.ask(load, seconds=effort.seconds, **how)
             readings[side].rates.append(rate)
             readings[side].costs.append((pair.cpu() - before) / rate / effort.seconds * _MILLION)
     pairs = Pairs(readings[OURS].rates, readings[BARE].rates)
