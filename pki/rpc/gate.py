@@ -39,8 +39,9 @@ class Gate:
         return judgement
 
     def tick(self) -> None:
-        """Do what is due a few times a second: end streams, and tell what the log left out."""
+        """Do what is due a few times a second: end streams, forget, tell what the log left out."""
         self.streams.sweep()
+        self._judge.forget_idle()
         self._decisions.summarize(self._clock())
 
     def close(self) -> None:

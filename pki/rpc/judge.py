@@ -19,9 +19,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-
-from cryptography import x509
+from datetime import datetime, timedelta
 
 from pki.authz import Decision, Policy
 from pki.clock import Clock
@@ -39,6 +37,8 @@ from pki.rpc.refusal import (
 from pki.x509 import ChainVerifier, Fault
 
 _MOST_KNOWN = 4096
+# A caller that renews leaves its old chain behind; reading one again takes about a millisecond.
+_IDLE = timedelta(seconds=20)
 
 AuthContext = Mapping[str, Sequence[bytes]]
 
@@ -48,7 +48,7 @@ class Judgement:
     """One answer: the peer if it may call, the refusal if not, and the facts for the log.
 
     ``audited`` is what would have refused a call that goes through because its policy is not
-    enforced. ``leaf`` is what the peer showed, accepted or not.
+    enforced.
     """
 
     method: str
@@ -61,7 +61,6 @@ class Judgement:
     good_until: datetime | None
     detail: str = ""
     audited: Refusal | None = None
-    leaf: x509.Certificate | None = None
 
 
 class Judge:
@@ -108,15 +107,15 @@ class Judge:
             known = self._look_up(key)
         except InputError as error:
             return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
-        now = self._clock()
+        now = known.used = self._clock()
         verifier = self._verifier()
         verdict = known.verdict
         if (
             verdict is None
-            or verdict.verifier is not verifier
+            or verdict.by is not verifier.mark
             or not verdict.good_from <= now < verdict.good_until
         ):
-            verdict = known.verify(verifier, now)
+            verdict = known.verify(key, verifier, now)
         if verdict.refusal is not None or verdict.principal is None:
             return _judgement(known, verdict, method, verdict.refusal, None)
         policy = self._policy()
@@ -124,6 +123,16 @@ class Judge:
             return _judgement(known, verdict, method, POLICY_UNAVAILABLE, None)
         answers = verdict.answers_of(policy)
         return answers.allowed.get(method) or self._decide(known, verdict, answers, method)
+
+    def forget_idle(self) -> None:
+        """Forget the peers that have not called for a while: they are read again if they do."""
+        now = self._clock()
+        with self._lock:
+            for key, known in list(self._known.items()):
+                if known.used is not None and now - _IDLE < known.used <= now:
+                    # The rest has been used since.
+                    break
+                del self._known[key]
 
     def _decide(self, known: Known, verdict: Verdict, answers: Answers, method: str) -> Judgement:
         decision = answers.policy.decide_for_roles(answers.roles, method)
@@ -161,18 +170,18 @@ def _judgement(
     *,
     audited: Refusal | None = None,
 ) -> Judgement:
-    leaf, verified = known.chain[0], verdict.verified
-    spiffe_id = verified.names.spiffe_id if verified else None
+    names = verdict.names
+    spiffe_id = names.spiffe_id if names else None
     peer = None
-    if refusal is None and verified and spiffe_id and decision:
+    if refusal is None and names and spiffe_id and decision:
         peer = Peer(
             spiffe_id,
-            verified.names,
+            names,
             decision.roles,
             decision.scopes,
             known.serial,
             known.issuer,
-            leaf.not_valid_after_utc,
+            known.not_after,
         )
     return Judgement(
         method,
@@ -182,10 +191,9 @@ def _judgement(
         known.claimed,
         f"{known.serial:x}",
         known.issuer,
-        verdict.good_until if verified else None,
+        verdict.good_until if names else None,
         verdict.why,
         audited,
-        leaf,
     )
 
 

@@ -1,5 +1,8 @@
 """A chain seen before, and what its last verification said.
 
+Thousands are kept, so the certificates themselves are not: the caller brings their bytes with each
+call, and they are read again when trust has changed.
+
 What a verification says is one value that is replaced whole: a call that is judged by old trust
 while another is judged by new trust never leaves half of its answer behind.
 """
@@ -16,7 +19,7 @@ from pki.authz import Policy, Principal
 from pki.authz.policy import role_names
 from pki.errors import InputError, VerificationError
 from pki.rpc.refusal import Refusal, refusal_of_fault
-from pki.x509 import WORKLOAD, ChainVerifier, Purpose, VerifiedChain, read_names
+from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Purpose, read_names
 from pki.x509.readers import read_chain
 
 if TYPE_CHECKING:
@@ -45,8 +48,8 @@ class Verdict:
     """What a verification said, and how long it counts; all but ``answers`` stays as it is.
 
     Args:
-        verifier: who said it.
-        verified: the chain as it was accepted; None if it was refused.
+        by: stands for the verifier that said it.
+        names: those of the leaf as it was accepted; None if the chain was refused.
         principal: the caller; None if the chain was refused.
         refusal: why it was refused.
         why: the same in words, for the log.
@@ -55,8 +58,8 @@ class Verdict:
         answers: what the policy that was asked last says to the caller.
     """
 
-    verifier: ChainVerifier
-    verified: VerifiedChain | None
+    by: object
+    names: CertificateNames | None
     principal: Principal | None
     refusal: Refusal | None
     why: str
@@ -83,30 +86,33 @@ class Known:
         InputError: if it can't be read.
     """
 
-    __slots__ = ("chain", "claimed", "issuer", "serial", "verdict")
+    __slots__ = ("claimed", "issuer", "not_after", "serial", "used", "verdict")
 
     def __init__(self, key: tuple[bytes, ...]) -> None:
-        self.chain = _read(key)
-        leaf = self.chain[0]
+        leaf = read_key(key)[0]
         self.issuer = leaf.issuer.rfc4514_string()
         self.serial = leaf.serial_number
+        self.not_after = leaf.not_valid_after_utc
         self.claimed = _claimed_id(leaf)
         self.verdict: Verdict | None = None
+        self.used: datetime | None = None
 
-    def verify(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+    def verify(self, key: tuple[bytes, ...], verifier: ChainVerifier, now: datetime) -> Verdict:
         """Verify it, and keep what is said."""
         try:
-            verified = verifier.verify(self.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=now)
+            verified = verifier.verify(
+                read_key(key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
+            )
         except VerificationError as error:
             refusal = refusal_of_fault(error.fault, self.serial)
             # A refusal is looked at again soon, so that a mended list or clock is seen.
             since, until = now - _REFUSED_FOR, now + _REFUSED_FOR
-            verdict = Verdict(verifier, None, None, refusal, str(error), since, until)
+            verdict = Verdict(verifier.mark, None, None, refusal, str(error), since, until)
         else:
             names = verified.names
             verdict = Verdict(
-                verifier,
-                verified,
+                verifier.mark,
+                names,
                 Principal(names.spiffe_id, frozenset(names.dns_names), names.subject),
                 None,
                 "",
@@ -117,7 +123,12 @@ class Known:
         return verdict
 
 
-def _read(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
+def read_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
+    """Read a chain: the leaf first.
+
+    Raises:
+        InputError: if it can't be read.
+    """
     # The leaf is repeated at the head of the chain that gRPC gives.
     leaf = read_chain(key[0])
     if len(key) == 1:

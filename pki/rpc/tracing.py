@@ -14,8 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from opentelemetry.trace import Span, get_current_span
 
+from pki.errors import InputError
 from pki.rpc.judge import AuthContext, Judgement
 from pki.rpc.refusal import Refusal
+from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE
 
 _MOST_LEAVES = 1024
@@ -45,8 +47,9 @@ def _of_call(judgement: Judgement, auth: AuthContext) -> dict[str, str | bool]:
     resumed = auth.get("ssl_session_reused")
     if resumed:
         found["tls.resumed"] = resumed[0] == b"true"
-    if judgement.leaf is not None:
-        found.update(_of_leaf(judgement.leaf))
+    leaf = auth.get("x509_pem_cert")
+    if leaf:
+        found.update(_of_leaf(leaf[0]))
     if judgement.spiffe_id:
         found["handfast.peer.spiffe_id"] = judgement.spiffe_id
     return found
@@ -66,10 +69,10 @@ def _of_answer(judgement: Judgement) -> dict[str, str | bool | tuple[str, ...]]:
 
 
 @lru_cache(maxsize=_MOST_LEAVES)
-def _of_leaf(leaf: x509.Certificate) -> Mapping[str, str]:
+def _of_leaf(pem: bytes) -> Mapping[str, str]:
     try:
-        return _read(leaf)
-    except UNREADABLE:
+        return _read(read_certificate(pem))
+    except (InputError, *UNREADABLE):
         return {}
 
 

@@ -93,6 +93,8 @@ class ChainVerifier:
         mode: RevocationMode = RevocationMode.REQUIRED,
         grace: timedelta = timedelta(0),
     ) -> None:
+        self.mark = object()
+        """Stands for this verifier where keeping what it said must not keep it alive."""
         self.bundle = bundle
         self.lists = lists or RevocationLists.none()
         self._mode = mode

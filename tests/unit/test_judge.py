@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from datetime import timedelta
 from typing import Any
 
@@ -181,3 +183,39 @@ def test_a_call_judged_by_an_old_policy_leaves_nothing_behind_for_the_new() -> N
     assert bench.reason() == "METHOD_NOT_GRANTED"
     bench.policy = old
     assert bench.reason() == "ALLOWED"
+
+
+def test_whoever_has_not_called_for_a_while_is_forgotten_and_read_again() -> None:
+    bench = Bench()
+    first = bench.ask()
+    bench.now += timedelta(seconds=19)
+    bench.judge.forget_idle()
+    assert bench.ask() is first
+    other = H.leaf("gateway")
+    auth = {"x509_pem_cert": [to_pem([other])], "x509_pem_cert_chain": [to_pem([other, H.issuing])]}
+    bench.now += timedelta(seconds=19)
+    bench.ask(auth=auth)
+    bench.now += timedelta(seconds=1)
+    kept = bench.ask(auth=auth)
+    bench.judge.forget_idle()
+    assert bench.ask(auth=auth) is kept, "who has called since is kept"
+    again = bench.ask()
+    assert again is not first
+    assert again.refusal is None
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_for_ever() -> None:
+    bench = Bench()
+    first = bench.ask()
+    bench.now -= timedelta(minutes=5)
+    bench.judge.forget_idle()
+    assert bench.ask() is not first
+
+
+def test_what_was_said_of_a_caller_keeps_no_old_trust_alive() -> None:
+    bench = Bench()
+    bench.ask()
+    old = weakref.ref(bench.verifier)
+    bench.verifier = trusting(H.lists(number=2))
+    gc.collect()
+    assert old() is None
