@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench clean lock test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc clean lock test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -48,6 +49,9 @@ protos: $(READY) ## make the checked-in stubs anew from protos/
 
 bench: $(READY) ## run the benchmarks
 	@if ls tests/bench/test_*.py >/dev/null 2>&1; then $(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,ops,rounds; else echo "There are no benchmarks yet: they belong in tests/bench/"; fi
+
+bench-rpc: $(READY) ## measure the runtime beside bare gRPC, and hold it to its bars (BENCH_ARGS=--quick)
+	@$(BIN)/python -m tests.bench.rpc $(BENCH_ARGS)
 
 lock: $(READY) ## write requirements.txt for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt
