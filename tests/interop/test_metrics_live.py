@@ -15,7 +15,15 @@ import pki
 from pki.files import load_credential, save_credential
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.shop import POLICY, SECONDS, Shop, eventually, get_stock, refused
+from tests.interop.shop import (
+    POLICY,
+    SECONDS,
+    Shop,
+    eventually,
+    forked,
+    get_stock,
+    refused,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 GET = "/shop.v1.Inventory/GetStock"
@@ -304,7 +312,7 @@ def test_in_a_child_process_the_page_is_empty_and_does_not_hang(shop: Shop) -> N
         reading, writing = os.pipe()
         # As another thread may, at the moment of the fork.
         with inside._lock:
-            child = os.fork()
+            child = forked()
         if not child:
             try:
                 os.write(writing, b"%d" % len(page.labels("streams_running")))

@@ -27,7 +27,15 @@ from services._proto.shop.v1 import (
 from services._proto.shop.v1 import (
     payments_pb2 as pay,
 )
-from tests.interop.shop import SECONDS, Shop, free_port, get_stock, reason, refused
+from tests.interop.shop import (
+    SECONDS,
+    Shop,
+    forked,
+    free_port,
+    get_stock,
+    reason,
+    refused,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["aio", "sync"])
 
@@ -417,7 +425,7 @@ def test_what_peer_tells(shop: Shop, caller: pki.Workload) -> None:
 
 def test_a_workload_carried_across_a_fork_says_so(shop: Shop) -> None:
     with shop.workload("server", policy=None) as me:
-        child = os.fork()
+        child = forked()
         if child == 0:
             try:
                 me.sync_channel("127.0.0.1:1", peer="server")
