@@ -21,8 +21,9 @@ from pki.files import load_credential
 from pki.keys import private_key_to_pem
 from pki.rpc import PemSource
 from pki.x509.readers import to_pem
+from tests.bench.floor import AioFloor, SyncFloor
 
-OURS, BARE = "ours", "bare"
+OURS, BARE, FLOOR = "ours", "bare", "floor"
 _PIN = (("grpc.ssl_target_name_override", "server.shop.internal"),)
 _START_SECONDS = 20
 
@@ -92,12 +93,15 @@ def make_server(kind: str, how: Settings, identity: Identity | None) -> Any:
 
     Args:
         kind: ``aio`` or ``sync``.
-        how: ``when`` (of the decision log) and ``threads``.
+        how: ``side``, ``when`` (of the decision log) and ``threads``.
         identity: ours; None makes a bare one.
     """
     pool = ThreadPoolExecutor(max_workers=how.get("threads", 10))
     if identity is None:
-        return grpc.aio.server() if kind == "aio" else grpc.server(pool)
+        floor = how["side"] == FLOOR
+        if kind == "aio":
+            return grpc.aio.server(interceptors=[AioFloor()] if floor else None)
+        return grpc.server(pool, interceptors=[SyncFloor()] if floor else None)
     when = how.get("when", "on-deny")
     if kind == "aio":
         return identity.workload.server(decision_log=when)
