@@ -37,8 +37,10 @@ from pki.rpc.refusal import (
 from pki.x509 import ChainVerifier, Fault
 
 _MOST_KNOWN = 4096
-# A caller that renews leaves its old chain behind; reading one again takes about a millisecond.
-_IDLE = timedelta(seconds=20)
+# Of a few callers each is kept for a while; of many, those that call again and again. A caller that
+# renews leaves its old chain behind, and reading one again takes about a millisecond.
+_FEW = 256
+_IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
 AuthContext = Mapping[str, Sequence[bytes]]
 
@@ -129,7 +131,8 @@ class Judge:
         now = self._clock()
         with self._lock:
             for key, known in list(self._known.items()):
-                if known.used is not None and now - _IDLE < known.used <= now:
+                most = _IDLE_OF_FEW if len(self._known) <= _FEW else _IDLE_OF_MANY
+                if known.used is not None and now - most < known.used <= now:
                     # The rest has been used since.
                     break
                 del self._known[key]

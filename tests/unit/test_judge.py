@@ -185,23 +185,44 @@ def test_a_call_judged_by_an_old_policy_leaves_nothing_behind_for_the_new() -> N
     assert bench.reason() == "ALLOWED"
 
 
+def another() -> dict[str, list[bytes]]:
+    leaf = H.leaf("gateway")
+    return {"x509_pem_cert": [to_pem([leaf])], "x509_pem_cert_chain": [to_pem([leaf, H.issuing])]}
+
+
 def test_whoever_has_not_called_for_a_while_is_forgotten_and_read_again() -> None:
     bench = Bench()
     first = bench.ask()
-    bench.now += timedelta(seconds=19)
+    bench.now += timedelta(minutes=9)
+    auth = another()
+    kept = bench.ask(auth=auth)
     bench.judge.forget_idle()
     assert bench.ask() is first
-    other = H.leaf("gateway")
-    auth = {"x509_pem_cert": [to_pem([other])], "x509_pem_cert_chain": [to_pem([other, H.issuing])]}
-    bench.now += timedelta(seconds=19)
-    bench.ask(auth=auth)
-    bench.now += timedelta(seconds=1)
-    kept = bench.ask(auth=auth)
+    bench.now += timedelta(minutes=9)
+    assert bench.ask(auth=auth) is kept
+    bench.now += timedelta(minutes=1)
     bench.judge.forget_idle()
     assert bench.ask(auth=auth) is kept, "who has called since is kept"
     again = bench.ask()
     assert again is not first
     assert again.refusal is None
+
+
+def test_of_many_callers_those_are_kept_that_call_again_and_again() -> None:
+    bench = Bench()
+    first = bench.ask()
+    bench.now += timedelta(seconds=1)
+    for _ in range(256):
+        bench.ask(auth=another())
+    last = another()
+    kept = bench.ask(auth=last)
+    bench.now += timedelta(seconds=4)
+    bench.judge.forget_idle()
+    assert bench.ask(auth=last) is kept
+    bench.now += timedelta(seconds=1)
+    bench.judge.forget_idle()
+    assert bench.ask() is not first
+    assert bench.ask(auth=last) is kept
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_for_ever() -> None:
