@@ -39,7 +39,7 @@ from pki.x509 import ChainVerifier, Fault
 _MOST_KNOWN = 4096
 # Of a few callers each is kept for a while; of many, those that call again and again. A caller that
 # renews leaves its old chain behind, and reading one again takes about a millisecond.
-_FEW = 256
+_FEW = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
 AuthContext = Mapping[str, Sequence[bytes]]
