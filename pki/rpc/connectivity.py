@@ -27,7 +27,7 @@ class Connectivity:
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
         self._ask = _asked_of(channel)
-        self._watching = False
+        self._watching = self._connecting = False
         self._seen_ready = False
 
     def is_ready(self, connect: bool) -> bool:
@@ -41,13 +41,14 @@ class Connectivity:
                 return bool(self._ask(connect) == _READY.value[0])
             except ValueError:
                 return False  # closed
-        if not self._watching:
-            self._watching = True
+        if not self._watching or (connect and not self._connecting):
+            self.close()
+            self._watching, self._connecting = True, connect
             self._channel.subscribe(self._note, try_to_connect=connect)
         return self._seen_ready
 
     def close(self) -> None:
-        """Watch it no more: it is about to be closed."""
+        """Watch it no more."""
         if self._watching:
             with contextlib.suppress(ValueError):
                 self._channel.unsubscribe(self._note)
