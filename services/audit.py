@@ -16,7 +16,7 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import SERVING, serve_until_stopped, settings
+from services.serving import SERVING, serve_until_stopped, settings, show_metrics
 
 
 class Audit(audit_pb2_grpc.AuditServicer):
@@ -48,6 +48,7 @@ async def main() -> None:
         me.channel(mine.peers["orders"], peer="orders") as orders,
         me.channel(mine.peers["inventory"], peer="inventory") as inventory,
     ):
+        show_metrics(me, mine)
         server = me.server(decision_log="both")
         audit_pb2_grpc.add_AuditServicer_to_server(Audit(orders, inventory), server)
         state = health.aio.HealthServicer()

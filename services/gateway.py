@@ -14,7 +14,7 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import SERVING, serve_until_stopped, settings
+from services.serving import SERVING, serve_until_stopped, settings, show_metrics
 
 
 class Gateway(gateway_pb2_grpc.GatewayServicer):
@@ -40,6 +40,7 @@ async def main() -> None:
         pki.Workload.from_directory(mine.credential, policy=mine.policy) as me,
         me.channel(mine.peers["orders"], peer="orders") as orders,
     ):
+        show_metrics(me, mine)
         server = me.server(decision_log="both")
         gateway_pb2_grpc.add_GatewayServicer_to_server(Gateway(orders), server)
         state = health.aio.HealthServicer()

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
-from services.serving import SERVING, serve_until_stopped, settings
+from services.serving import SERVING, serve_until_stopped, settings, show_metrics
 
 
 class Inventory(inventory_pb2_grpc.InventoryServicer):
@@ -70,6 +70,7 @@ async def main() -> None:
     """Run the service."""
     mine = settings(__doc__)
     async with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
+        show_metrics(me, mine)
         server = me.server(decision_log="both")
         inventory_pb2_grpc.add_InventoryServicer_to_server(Inventory(), server)
         state = health.aio.HealthServicer()

@@ -19,7 +19,7 @@ from services._proto.shop.v1 import (
     payments_pb2,
     payments_pb2_grpc,
 )
-from services.serving import SERVING, serve_until_stopped, settings
+from services.serving import SERVING, serve_until_stopped, settings, show_metrics
 
 _PRICE_MINOR = 1999
 
@@ -82,6 +82,7 @@ async def main() -> None:
         me.channel(mine.peers["inventory"], peer="inventory") as inventory,
         me.channel(mine.peers["payments"], peer="payments") as payments,
     ):
+        show_metrics(me, mine)
         server = me.server(decision_log="both")
         orders_pb2_grpc.add_OrdersServicer_to_server(Orders(inventory, payments), server)
         state = health.aio.HealthServicer()

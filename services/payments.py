@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import payments_pb2, payments_pb2_grpc
-from services.serving import DRAIN_SECONDS, SERVING, announce, end_at_once, settings
+from services.serving import DRAIN_SECONDS, SERVING, announce, end_at_once, settings, show_metrics
 
 
 class Payments(payments_pb2_grpc.PaymentsServicer):
@@ -41,6 +41,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
+        show_metrics(me, mine)
         server = me.sync_server(decision_log="both")
         payments_pb2_grpc.add_PaymentsServicer_to_server(Payments(), server)
         state = health.HealthServicer()

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health_pb2
+from prometheus_client import CollectorRegistry, start_http_server
+
+import pki
 
 DRAIN_SECONDS = 5.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -25,6 +28,7 @@ class Settings:
     credential: Path
     policy: Path
     listen: str
+    metrics: str | None
     peers: dict[str, str]
 
 
@@ -34,12 +38,24 @@ def settings(description: str | None) -> Settings:
     parser.add_argument("--credential", type=Path, required=True, help="directory with key.pem")
     parser.add_argument("--policy", type=Path, default=Path(__file__).with_name("policy.toml"))
     parser.add_argument("--listen", default="127.0.0.1:0", help="address, port 0 takes a free one")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="where Prometheus finds metrics")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=ADDRESS")
     found = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     peers = dict(item.split("=", 1) for item in found.peer)
-    return Settings(found.credential, found.policy, found.listen, peers)
+    return Settings(found.credential, found.policy, found.listen, found.metrics, peers)
+
+
+def show_metrics(me: pki.Workload, mine: Settings) -> None:
+    """Have Prometheus find the workload's metrics, if an address was given for them."""
+    if mine.metrics is None:
+        return
+    host, _, port = mine.metrics.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(me.collector())
+    server, _ = start_http_server(int(port), host, registry)
+    logging.info("metrics on http://%s:%s/metrics", host, server.server_port)
 
 
 def announce(port: int) -> None:

@@ -28,7 +28,7 @@ _HANDSHAKE_SECONDS = 2.0
 # A neighbour on a shared port may have stopped, and must not cost all of that.
 _SHARED_HANDSHAKE_SECONDS = 0.2
 # A thread that has read the old factory has taken its own hold on it within microseconds.
-_HOLD_SECONDS = 3.0
+_HOLD_SECONDS = 1.0
 
 
 class Port:

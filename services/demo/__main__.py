@@ -19,6 +19,7 @@ from rich.table import Table
 
 from pki.authz import read_policy
 from services.demo.cast import make_cast
+from services.demo.changes import Changes
 from services.demo.fleet import Fleet
 from services.demo.scenes import CALLS, Row, Stage
 
@@ -61,12 +62,15 @@ async def play(home: Path, say: Console) -> list[Row]:
                 fleet.start_service("audit", ["orders", "inventory"]),
             )
             say.print("[dim]3/4[/] calling ...")
-            stage = Stage(fleet, policy, authority, home)
+            stage = Stage(fleet, policy, home)
+            changes = Changes(stage, authority)
             rows = [await stage.play(scene) for scene in CALLS]
             rows += await stage.play_health()
             rows += await stage.play_handshakes()
-            rows += await stage.play_renewal()
-            rows += await stage.play_revocation()
+            rows += await changes.play_renewal()
+            rows += await changes.play_taking_up()
+            rows += await changes.play_live_stream()
+            rows += await changes.play_revoked_server()
             say.print("[dim]4/4[/] stopping everything ...")
     return rows
 

@@ -1,7 +1,7 @@
 """A caller in a process of its own: reads what to call from stdin, writes what came of it.
 
 A line in: ``{"method": ..., "target": ..., "peer": ..., "do": ...}``, where ``do`` is one of call,
-open, read and repeat. A line out: ``{"reason": ..., "words": ...}``.
+open, read, watch and repeat. A line out: ``{"reason": ..., "words": ...}``.
 
 ``--plain`` calls with bare grpcio and whatever files are there, as somebody would who does not play
 by the rules.
@@ -21,25 +21,14 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.rpc import error_details_pb2, status_pb2
 
 import pki
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
 from services.demo.calls import CALLS
+from services.watching import watch_stock
 
 Answer = dict[str, Any]
 MakeChannel = Callable[[str, str], grpc.aio.Channel]
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Give the reason in a refusal's structured status, or the bare status code."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            status = status_pb2.Status.FromString(value)
-            info = error_details_pb2.ErrorInfo()
-            if status.details and status.details[0].Unpack(info):
-                return str(info.reason)
-    return str(error.code().name)
 
 
 def plain_channels(folder: Path) -> MakeChannel:
@@ -77,7 +66,8 @@ class Caller:
         try:
             words = await self._do(order)
         except grpc.aio.AioRpcError as error:
-            return {"reason": reason_of(error), "words": error.details() or ""}
+            reason = pki.reason_of(error) or error.code().name
+            return {"reason": reason, "words": error.details() or ""}
         return {"reason": "ALLOWED", "words": words}
 
     async def _do(self, order: Answer) -> str:
@@ -89,10 +79,22 @@ class Caller:
                 return f"stream open: {(await self._stream.read()).quantity}"
             case "read":
                 return f"stream goes on: {(await self._stream.read()).quantity}"
+            case "watch":
+                return await self._watch(channel, order["reopened"])
             case "repeat":
                 return await self._repeat(channel, order)
             case _:
                 return await CALLS[order["method"]](channel)
+
+    async def _watch(self, channel: grpc.aio.Channel, reason: str) -> str:
+        """Watch until the stream has ended for a reason, and was taken up again."""
+        reopened: list[str] = []
+        watching = watch_stock(inventory_pb2_grpc.InventoryStub(channel), "tea", reopened.append)
+        async for _ in watching:
+            if reason in reopened:
+                break
+        await watching.aclose()
+        return f"its stream ends with its certificate ({reason}) and is taken up again"
 
     async def _repeat(self, channel: grpc.aio.Channel, order: Answer) -> str:
         """Call on until the file that the order names is there."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -22,7 +25,8 @@ from services._proto.shop.v1 import (
     payments_pb2,
     payments_pb2_grpc,
 )
-from tests.interop.shop import SECONDS
+from services.watching import watch_stock
+from tests.interop.shop import SECONDS, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "services" / "policy.toml"
@@ -67,8 +71,16 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"29 rows, 29 as the policy says, 0 otherwise", done.stdout)
-    for word in ("CERTIFICATE_REVOKED", "NO_ROLE", "SERVER_ROLE_MISSING", "METHOD_NOT_GRANTED"):
+    assert re.search(r"34 rows, 34 as the policy says, 0 otherwise", done.stdout)
+    for word in (
+        "CERTIFICATE_REVOKED",
+        "NO_ROLE",
+        "SERVER_ROLE_MISSING",
+        "METHOD_NOT_GRANTED",
+        "SERVER_REFUSED",
+        "CREDENTIAL_ENDED",
+        "rotation 3",
+    ):
         assert word in done.stdout
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
     assert str(folder) not in running.stdout
@@ -81,6 +93,48 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
     )
     assert again.returncode == 1
     assert "choose another" in again.stderr
+
+
+def test_a_service_shows_prometheus_what_it_decided(home: Path) -> None:
+    at = f"127.0.0.1:{free_port()}"
+    process, target = start(home, "inventory", f"--policy={POLICY}", f"--metrics={at}")
+    with (
+        pki.Workload.from_directory(home / "audit", policy=POLICY) as me,
+        me.sync_channel(target, peer="inventory") as channel,
+    ):
+        stub = inventory_pb2_grpc.InventoryStub(channel)
+        for _ in range(3):
+            stub.GetStock(inventory_pb2.GetStockRequest(sku="tea"), timeout=SECONDS)
+        with urllib.request.urlopen(f"http://{at}/metrics", timeout=SECONDS) as page:
+            told = page.read().decode()
+    assert stop(process) == 0
+    decisions = [line for line in told.splitlines() if line.startswith("handfast_decisions_total")]
+    (counted,) = [line for line in decisions if "GetStock" in line and "ALLOWED" in line]
+    assert counted.endswith(" 3.0")
+
+
+def test_the_stock_is_watched_on_when_the_service_is_another_process(home: Path) -> None:
+    at = f"127.0.0.1:{free_port()}"
+    reasons: list[str] = []
+
+    async def play() -> None:
+        process, target = await asyncio.to_thread(start, home, "inventory", f"--listen={at}")
+        async with (
+            pki.Workload.from_directory(home / "audit", policy=POLICY) as me,
+            me.channel(target, peer="inventory") as channel,
+        ):
+            stub: Any = inventory_pb2_grpc.InventoryStub(channel)
+            stock = watch_stock(stub, "tea", reasons.append)
+            assert await anext(stock) == 1000
+            process.kill()
+            await asyncio.to_thread(process.communicate)
+            following, _ = await asyncio.to_thread(start, home, "inventory", f"--listen={at}")
+            assert await asyncio.wait_for(anext(stock), SECONDS) == 1000
+            assert reasons
+            await stock.aclose()
+        assert await asyncio.to_thread(stop, following) == 0
+
+    asyncio.run(play())
 
 
 def test_sigterm_lets_a_running_call_finish(home: Path) -> None:
