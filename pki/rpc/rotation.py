@@ -95,11 +95,6 @@ class Generation(Generic[Inner]):
         """Whether it takes no more calls."""
         return self._closed or self._doomed_at is not None
 
-    @property
-    def is_running(self) -> bool:
-        """Whether calls run on it."""
-        return self._running > 0
-
     def enter(self) -> bool:
         """Take hold of it for a call; False if it takes no more."""
         with self._lock:
