@@ -28,7 +28,7 @@ Measure = Callable[[Ground, bool], Iterable[Row]]
 
 
 def _for_both(measure: Callable[[Ground, str, Effort], Iterable[Row]], effort: Effort) -> Measure:
-    quickly = Effort(7, 0.3)
+    quickly = Effort(15, 0.12)
 
     def run(ground: Ground, quick: bool) -> Iterable[Row]:
         for kind in KINDS:
@@ -64,9 +64,9 @@ def _side_by_side(measure: Callable[[str], Iterable[Row]]) -> list[Row]:
 
 
 MEASURES: dict[str, Measure] = {
-    "throughput": _for_both(throughput, Effort(31, 0.3)),
-    "logged": _for_both(logged_throughput, Effort(21, 0.3)),
-    "latency": _for_both(latency, Effort(31, 0.3)),
+    "throughput": _for_both(throughput, Effort(101, 0.12)),
+    "logged": _for_both(logged_throughput, Effort(51, 0.12)),
+    "latency": _for_both(latency, Effort(101, 0.12)),
     "failures": _failures,
     "tail": _tail,
     "growth": _growth,
