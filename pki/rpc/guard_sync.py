@@ -9,6 +9,7 @@ import grpc
 
 from pki.rpc import tracing
 from pki.rpc.gate import Gate
+from pki.rpc.judge import AuthContext, what_counts_of
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
 from pki.rpc.running import RunningStream
@@ -31,14 +32,14 @@ class SyncGuard(grpc.ServerInterceptor):
         return self._wrapped.get(handler, handler_call_details.method)
 
 
-def admit(gate: Gate, method: str, context: Any) -> Peer:
+def admit(gate: Gate, method: str, context: Any) -> tuple[Peer, AuthContext]:
     """Ask the gate, and end the call with a structured status if it refuses."""
     auth = context.auth_context()
     judgement = gate.ask(auth, method)
     tracing.mark(judgement, auth)
     if judgement.refusal is not None or judgement.peer is None:
         abort(context, judgement.refusal)
-    return judgement.peer
+    return judgement.peer, auth
 
 
 def abort(context: Any, refusal: Refusal | None) -> NoReturn:
@@ -56,8 +57,9 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
     inner = behavior_of(handler)
 
     def answer(request: Any, context: Any) -> Any:
-        token = CURRENT_PEER.set(admit(gate, method, context))
-        watched = _Watched(gate, method, context) if handler.request_streaming else None
+        peer, auth = admit(gate, method, context)
+        token = CURRENT_PEER.set(peer)
+        watched = _Watched(gate, auth, method, context) if handler.request_streaming else None
         try:
             result = inner(request, context)
             if watched is not None:
@@ -69,8 +71,9 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
                 watched.discard()
 
     def stream(request: Any, context: Any) -> Iterator[Any]:
-        token = CURRENT_PEER.set(admit(gate, method, context))
-        watched = _Watched(gate, method, context)
+        peer, auth = admit(gate, method, context)
+        token = CURRENT_PEER.set(peer)
+        watched = _Watched(gate, auth, method, context)
         try:
             for item in inner(request, context):
                 watched.stop_if_ended()
@@ -98,12 +101,12 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 class _Watched:
     """A running stream that is ended from another thread."""
 
-    def __init__(self, gate: Gate, method: str, context: Any) -> None:
+    def __init__(self, gate: Gate, auth: AuthContext, method: str, context: Any) -> None:
         self._gate = gate
         self._context = context
         self._refusal: Refusal | None = None
         self._span = tracing.recording_span()
-        stream = RunningStream(context.auth_context(), method, self._end)
+        stream = RunningStream(what_counts_of(auth), method, self._end)
         self._number = gate.streams.add(stream)
 
     def discard(self) -> None:

@@ -43,6 +43,12 @@ _FEW = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
 AuthContext = Mapping[str, Sequence[bytes]]
+_LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+
+
+def what_counts_of(auth: AuthContext) -> AuthContext:
+    """Give the part that a peer is judged by: what else is in it would live as long as a stream."""
+    return {name: auth[name] for name in (_LEAF, _CHAIN) if name in auth}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +107,10 @@ class Judge:
             auth: the call's ``auth_context()``.
             method: its path, just as it came.
         """
-        leaf = auth.get("x509_pem_cert")
+        leaf = auth.get(_LEAF)
         if not leaf:
             return _refused(method, NO_CERTIFICATE)
-        key = (leaf[0], *auth.get("x509_pem_cert_chain", ()))
+        key = (leaf[0], *auth.get(_CHAIN, ()))
         try:
             known = self._look_up(key)
         except InputError as error:
