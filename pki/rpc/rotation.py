@@ -134,15 +134,15 @@ class Generation(Generic[Inner]):
         """End it if its proof has ended."""
         if self._closed:
             return
-        if situation.lost is not None:
+        # What was seen here comes first: a look that finds the same takes no call its last moment.
+        if self.seen is not None and (refusal := situation.refusal_of(self.seen)) is not None:
+            self._doom(refusal)
+        elif situation.lost is not None:
             self.end(situation.lost)
-        elif situation.now >= self._ends:
+        if situation.now >= self._ends or (
+            self.seen is not None and situation.now > self.seen.leaf.not_valid_after_utc
+        ):
             self.end(CREDENTIAL_ENDED)
-        elif self.seen is not None:
-            if situation.now > self.seen.leaf.not_valid_after_utc:
-                self.end(CREDENTIAL_ENDED)
-            elif (refusal := situation.refusal_of(self.seen)) is not None:
-                self._doom(refusal)
 
     def close_if_idle(self) -> bool:
         """Close it if no call runs on it; tell whether it is closed."""

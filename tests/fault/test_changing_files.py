@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
+import subprocess
+import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -21,10 +20,12 @@ from tests.interop.load import Load
 from tests.interop.shop import Shop, eventually, get_stock, reason
 
 PER_SECOND = 200
-SECONDS_LONG = 4.0
+WRITES = 800
+COUNT = 8
+WRITER = str(Path(__file__).parent / "replace_files.py")
 
 
-def credentials(shop: Shop, name: str, count: int = 8) -> list[Credential]:
+def credentials(shop: Shop, name: str, count: int = COUNT) -> list[Credential]:
     return [shop.ca.issue(name).credential for _ in range(count)]
 
 
@@ -38,38 +39,6 @@ def files_of(shop: Shop, name: str, made: Credential) -> dict[str, bytes]:
     return found
 
 
-def write_in_place(folder: Path, files: dict[str, bytes]) -> None:
-    """Write as a shell script does: cut off, and filled again."""
-    for name, data in files.items():
-        with (folder / name).open("wb") as file:
-            file.write(data[: len(data) // 2])
-            file.flush()
-            file.write(data[len(data) // 2 :])
-
-
-def rename(folder: Path, files: dict[str, bytes]) -> None:
-    """Write each file aside, and rename it: the pair is torn for a moment."""
-    for name, data in files.items():
-        aside = folder / f".{name}.aside"
-        aside.write_bytes(data)
-        aside.chmod(0o600)
-        aside.replace(folder / name)
-
-
-def swap_link(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files into a new folder, and swap the link to it, as Kubernetes does."""
-    made = folder / f"..{time.monotonic_ns()}"
-    made.mkdir()
-    for name, data in files.items():
-        (made / name).write_bytes(data)
-        (made / name).chmod(0o600)
-    aside = folder / "..data_tmp"
-    aside.symlink_to(made.name)
-    old = (folder / "..data").resolve()
-    aside.replace(folder / "..data")
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def begin_with_link(folder: Path, files: dict[str, bytes]) -> None:
     first = folder / "..first"
     first.mkdir()
@@ -81,36 +50,36 @@ def begin_with_link(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).symlink_to(Path("..data") / name)
 
 
-@pytest.mark.parametrize("write", [write_in_place, rename, swap_link])
-def test_files_replaced_two_hundred_times_a_second_fail_no_call(
-    shop: Shop, write: Callable[[Path, dict[str, bytes]], None]
-) -> None:
-    prepared = {
-        name: [(made, files_of(shop, name, made)) for made in credentials(shop, name)]
-        for name in ("server", "caller")
-    }
-    if write is swap_link:
-        for name, made in prepared.items():
-            begin_with_link(shop.home / name, made[0][1])
+@pytest.mark.parametrize("way", ["in-place", "rename", "swap-link"])
+def test_files_replaced_two_hundred_times_a_second_fail_no_call(shop: Shop, way: str) -> None:
+    made = {name: credentials(shop, name) for name in ("server", "caller")}
+    orders = []
+    for name, found in made.items():
+        prepared = [files_of(shop, name, credential) for credential in found]
+        if way == "swap-link":
+            begin_with_link(shop.home / name, prepared[0])
+        for turn, files in enumerate(prepared):
+            folder = shop.home / f"prepared-{name}-{turn}"
+            folder.mkdir()
+            for file, data in files.items():
+                (folder / file).write_bytes(data)
+        orders += [str(shop.home / name), str(shop.home / f"prepared-{name}-")]
     with (
         shop.workload("server") as me,
         shop.workload("caller") as caller,
         shop.aio_server(me) as address,
         Load(caller, address) as load,
     ):
-        begun = time.monotonic()
-        writes = 0
-        for turn in itertools.count():
-            if time.monotonic() > begun + SECONDS_LONG:
-                break
-            for name, made in prepared.items():
-                write(shop.home / name, made[turn % len(made)][1])
-            writes += 1
-            time.sleep(max(0.0, begun + writes / PER_SECOND - time.monotonic()))
-        last = {name: made[(writes - 1) % len(made)][0] for name, made in prepared.items()}
-        assert writes > SECONDS_LONG * PER_SECOND / 8, "so that this test can fail"
-        assert eventually(lambda: me.credential.leaf == last["server"].leaf)
-        assert eventually(lambda: caller.credential.leaf == last["caller"].leaf)
+        # A process of its own, without coverage: threads of this one would slow the writer down.
+        calls = load.calls
+        subprocess.run(
+            [sys.executable, "-I", "-S", WRITER, way, str(PER_SECOND), str(WRITES), *orders],
+            check=True,
+        )
+        assert load.calls > calls
+        last = (WRITES - 1) % COUNT
+        assert eventually(lambda: me.credential.leaf == made["server"][last].leaf)
+        assert eventually(lambda: caller.credential.leaf == made["caller"][last].leaf)
         assert load.goes_on()
     assert not load.failed, load.failed[:3]
 
