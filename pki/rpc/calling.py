@@ -17,7 +17,7 @@ from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.route import Route
-from pki.rpc.target import Target
+from pki.tls.target import Target
 from pki.x509.readers import to_pem
 
 

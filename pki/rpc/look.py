@@ -17,14 +17,14 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.errors import VerificationError, shown
-from pki.rpc.target import Target
+from pki.tls.talk import Limit, Talk, TooLongError, connected, words_of
+from pki.tls.target import Target
 from pki.x509 import Credential
 from pki.x509.path import refusal_of_openssl
 from pki.x509.readers import MAX_CHAIN_LENGTH
 
 # Times are judged by our own clock, afterwards. OpenSSL's codes, include/openssl/x509_vfy.h.
 _JUDGED_LATER = {9, 10}
-_BLOCK = 16384
 _MOST_BYTES = 256 * 1024  # a handshake of a chain of the longest that is taken needs a part of it
 
 
@@ -65,38 +65,18 @@ def look(
         NotSeenError: if no handshake came about.
         VerificationError: if its chain leads to none of the roots.
     """
-    end = clock() + seconds
-
-    def remaining() -> float:
-        left = end - clock()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        return left
-
+    limit = Limit(seconds, clock)
     try:
-        with _connected(target, remaining) as plain:
-            return _shake_hands(plain, credential, roots, server_name, remaining)
+        with connected(target, limit) as plain:
+            return _shake_hands(plain, credential, roots, server_name, limit)
     except TimeoutError:
         raise NotSeenError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
+    except TooLongError as error:
+        raise NotSeenError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
     except OSError as error:
         raise NotSeenError("PEER_CONNECTION_CLOSED", _words(error)) from error
     except SSL.Error as error:
-        raise NotSeenError("HANDSHAKE_FAILURE", f"TLS failed: {_ssl_words(error)}") from error
-
-
-def _connected(target: Target, remaining: Callable[[], float]) -> socket.socket:
-    last: OSError = OSError("the name has no address")
-    for family, address in target.addresses():
-        plain = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            plain.settimeout(remaining())
-            plain.connect(address)
-        except OSError as error:
-            plain.close()
-            last = error
-        else:
-            return plain
-    raise last
+        raise NotSeenError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
 
 
 class _FirstWord:
@@ -136,46 +116,19 @@ def _shake_hands(
     credential: Credential,
     roots: Sequence[x509.Certificate],
     server_name: str,
-    remaining: Callable[[], float],
+    limit: Limit,
 ) -> tuple[x509.Certificate, ...]:
     first_word = _FirstWord()
-    connection = SSL.Connection(_context(credential, roots, first_word), None)
-    connection.set_tlsext_host_name(server_name.encode())
-    connection.set_connect_state()
-    received = 0
-    done = False
-    while not done:
+    with Talk(plain, _context(credential, roots, first_word), most_bytes=_MOST_BYTES) as talk:
+        talk.tls.set_tlsext_host_name(server_name.encode())
+        talk.tls.set_connect_state()
         try:
-            connection.do_handshake()
-            done = True
-        except SSL.WantReadError:
-            pass
+            talk.shake_hands(limit)
         except SSL.Error:
             if first_word.refusal is not None:
                 raise first_word.refusal from None
             raise
-        _send(plain, connection, remaining)
-        if done:
-            break
-        plain.settimeout(remaining())
-        data = plain.recv(_BLOCK)
-        received += len(data)
-        if not data:
-            raise ConnectionResetError("the server closed the connection in the handshake")
-        if received > _MOST_BYTES:
-            raise NotSeenError("CERTIFICATE_MALFORMED", "the server's handshake is too long")
-        connection.bio_write(data)
-    return _chain(connection)
-
-
-def _send(plain: socket.socket, connection: SSL.Connection, remaining: Callable[[], float]) -> None:
-    while True:
-        try:
-            data = connection.bio_read(_BLOCK)
-        except SSL.WantReadError:
-            return
-        plain.settimeout(remaining())
-        plain.sendall(data)
+        return _chain(talk.tls)
 
 
 def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
@@ -190,8 +143,3 @@ def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
 
 def _words(error: OSError) -> str:
     return error.strerror or shown(error)
-
-
-def _ssl_words(error: SSL.Error) -> str:
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return "; ".join(shown(item[-1]) for item in reasons) or "the connection was closed"

@@ -15,7 +15,7 @@ from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
 from pki.rpc.rotation import Generation, Rotation, Situation
 from pki.rpc.sight import Sight
-from pki.rpc.target import Target
+from pki.tls.target import Target
 from pki.x509 import ChainVerifier, Credential
 
 log = logging.getLogger("handfast.rpc")

@@ -1,0 +1,1 @@
+"""TLS handshakes of our own, through pyOpenSSL: to see what gRPC does not show."""
