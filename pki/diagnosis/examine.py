@@ -1,0 +1,174 @@
+"""Examines a server from a client's end: handshakes with and without our certificate, and a call.
+
+Each question is answered by a module of its own; this one asks them in the order in which a
+connection comes about, and stops where the rest can't be asked.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from pki.clock import Clock
+from pki.diagnosis import grpc_call
+from pki.diagnosis.acceptance import examine_acceptance, examine_asking
+from pki.diagnosis.certificates import examine_certificate
+from pki.diagnosis.chains import Trust, examine_chain
+from pki.diagnosis.connection import examine_connection
+from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown
+from pki.diagnosis.handshake import Handshake, shake_hands
+from pki.diagnosis.names import ExpectedName, examine_names
+from pki.diagnosis.own import OwnCredential, examine_own
+from pki.errors import shown
+from pki.identity import DnsName, SpiffeId, derive_names
+from pki.tls.target import Target
+from pki.x509 import Fault, Purpose
+from pki.x509.decoding import UNREADABLE
+
+_SERVER = "server certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What is examined, and from where.
+
+    Args:
+        target: where the server is.
+        expected: whom to expect there; None where nobody said.
+        own: our credential; None where there is none.
+        roots: the roots to believe where there is no credential, or instead of its own.
+        clock: gives the time.
+        seconds: how long each handshake and call may take.
+        calls: whether gRPC is asked too.
+    """
+
+    target: Target
+    expected: ExpectedName | None
+    own: OwnCredential | None
+    roots: tuple[x509.Certificate, ...]
+    clock: Clock
+    seconds: float = 5.0
+    calls: bool = True
+
+    @property
+    def server_name(self) -> str:
+        """The DNS name for the name indication, and for gRPC's pin; empty if there is none."""
+        match self.expected:
+            case DnsName():
+                return self.expected.name
+            case SpiffeId():
+                derived = derive_names(self.expected).dns
+                return derived.name if derived else ""
+            case _:
+                return ""
+
+    @property
+    def trust(self) -> Trust | None:
+        """What the server's chain is held against."""
+        if self.own is not None and not self.roots:
+            return self.own.trust()
+        return Trust(self.roots, whose="the bundle") if self.roots else None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the handshakes and the calls showed.
+
+    Args:
+        bare: the handshake in which we showed nothing.
+        showing: the one in which we showed our certificate; None if there is none to show.
+        answer: of the call with our certificate, or without where there is none; None if none
+            was made.
+    """
+
+    bare: Handshake
+    showing: Handshake | None
+    answer: grpc_call.Answer | None
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates that the server showed, in DER."""
+        return self.bare.chain or (self.showing.chain if self.showing else ())
+
+
+def examine(examination: Examination) -> Report:
+    """Examine a server. What goes wrong on the way is part of the report."""
+    seen = see(examination)
+    return Report(examination.target.text, tuple(judge(examination, seen)))
+
+
+def see(examination: Examination) -> Seen:
+    """Make the handshakes and the call, side by side: a server that stands still costs one wait."""
+    own = examination.own
+    showing = own.shown if own is not None else None
+    name, seconds = examination.server_name, examination.seconds
+
+    def shake(shown_to_it: bool) -> Handshake:
+        return shake_hands(
+            examination.target, name, showing if shown_to_it else None, seconds=seconds
+        )
+
+    def ask() -> grpc_call.Answer:
+        trust = examination.trust
+        return grpc_call.call(
+            examination.target.text, name, showing, trust.roots if trust else (), seconds=seconds
+        )
+
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        bare = pool.submit(shake, False)
+        second = pool.submit(shake, True) if showing is not None else None
+        answer = pool.submit(ask) if examination.calls else None
+        return Seen(
+            bare.result(), second.result() if second else None, answer.result() if answer else None
+        )
+
+
+def judge(examination: Examination, seen: Seen) -> list[Finding]:
+    """Answer the questions from what was seen."""
+    now = examination.clock()
+    own = examination.own
+    ours = examine_own(own, Purpose.CLIENT, now) if own is not None else []
+    found = [*ours, *examine_connection(examination.target, seen.bare)]
+    if any(item.question in {"listens", "TLS"} and item.failure for item in found):
+        return [*found, *_of_the_call(examination, seen, found)]
+    chain, unreadable = _chain(seen)
+    found += unreadable
+    if chain:
+        found += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)
+        found += examine_chain(_SERVER, chain, examination.trust, now)
+        found += examine_names(chain[0], examination.expected)
+    found += examine_asking(seen.bare, own)
+    found += examine_acceptance(
+        seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
+    )
+    return [*found, *_of_the_call(examination, seen, found)]
+
+
+def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
+    try:
+        chain = tuple(x509.load_der_x509_certificate(item) for item in seen.chain)
+    except UNREADABLE as error:
+        words = f"it can't be read: {shown(error)}"
+        return (), [failed(_SERVER, "malformed", words, verdict=Fault.PROFILE.verdict)]
+    if not chain:
+        return (), [unknown(_SERVER, "the server showed none before the connection ended")]
+    return chain, []
+
+
+def _of_the_call(examination: Examination, seen: Seen, found: list[Finding]) -> list[Finding]:
+    question = "a call by gRPC"
+    answer = seen.answer
+    if answer is None:
+        return []
+    if answer.reached:
+        return [ok(question, f"is answered ({answer.code})")]
+    words = f"{answer.code}: {answer.details}"
+    if any(item.status is Status.FAILED for item in found):
+        return [unknown(question, f"fails, as the rest explains: {words}")]
+    if examination.trust is None:
+        return [
+            unknown(question, f"fails without roots of ours: {words}", "Name them: --bundle FILE")
+        ]
+    return [failed(question, "closed-without-a-word", f"fails: {words}", likely=30)]
