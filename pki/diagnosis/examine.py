@@ -129,11 +129,11 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     """Answer the questions from what was seen."""
     now = examination.clock()
     own = examination.own
-    ours = examine_own(own, Purpose.CLIENT, now) if own is not None else []
+    chain, unreadable = _chain(seen)
+    ours = examine_own(own, Purpose.CLIENT, now, chain[1:]) if own is not None else []
     found = [*ours, *examine_connection(examination.target, seen.bare)]
     if any(item.question in {"listens", "TLS"} and item.failure for item in found):
         return [*found, *_of_the_call(examination, seen, found)]
-    chain, unreadable = _chain(seen)
     found += unreadable
     if chain:
         found += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)

@@ -6,7 +6,7 @@ The runtime's reader refuses what is not whole; here everything that can be read
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -82,8 +82,20 @@ class OwnCredential:
         return Trust(self.roots, lists, self.chain[1:], whose)
 
 
-def examine_own(own: OwnCredential, purpose: Purpose, now: datetime) -> list[Finding]:
-    """Examine our own credential, for the end at which we present it."""
+def examine_own(
+    own: OwnCredential,
+    purpose: Purpose,
+    now: datetime,
+    known: tuple[x509.Certificate, ...] = (),
+) -> list[Finding]:
+    """Examine our own credential.
+
+    Args:
+        own: the credential.
+        purpose: the end at which we present it.
+        now: the time, aware.
+        known: CAs seen elsewhere, as in the server's chain.
+    """
     whose = "our certificate"
     if not own.chain:
         return list(own.faults)
@@ -91,7 +103,7 @@ def examine_own(own: OwnCredential, purpose: Purpose, now: datetime) -> list[Fin
     if own.key is not None:
         found.append(ok("our key", "belongs to our certificate"))
     found += examine_certificate(whose, own.chain[0], purpose, now)
-    found += examine_chain(whose, own.chain, own.trust(), now)
+    found += examine_chain(whose, own.chain, replace(own.trust(), known=known), now)
     return found
 
 

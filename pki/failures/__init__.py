@@ -1,0 +1,22 @@
+"""The failures of mutual TLS: one table, from which all that handfast says of them is made.
+
+``handfast doctor`` names them, ``handfast explain`` recognises them in anybody's log, the runtime
+puts them into errors, and ``docs/failures/`` shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pki.failures.calls import CALLS
+from pki.failures.certificates import CERTIFICATES
+from pki.failures.connection import CONNECTION
+from pki.failures.ends import ENDS
+from pki.failures.failure import Failure
+
+FAILURES: Mapping[str, Failure] = MappingProxyType(
+    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDS, *CALLS)}
+)
+
+__all__ = ["FAILURES", "Failure"]

@@ -1,0 +1,62 @@
+"""Failures of a call on a connection that stands: roles, policy, and what the runtime says."""
+
+from __future__ import annotations
+
+from pki.failures.failure import Failure
+
+CALLS = (
+    Failure(
+        "no-role",
+        "the caller has no role",
+        "The certificate is good, and none of its names stands under a role in the policy.",
+        "Add the caller's name to [roles]; handfast policy explain --peer NAME --method PATH says "
+        "what was tried.",
+        "NO_ROLE",
+    ),
+    Failure(
+        "not-granted",
+        "no grant names the method",
+        "The caller has roles, and none of them is granted the method, be it known or unknown.",
+        "Add a [[grant]]; handfast policy explain --peer NAME --method PATH says what missed nearest.",
+        "METHOD_NOT_GRANTED",
+    ),
+    Failure(
+        "server-role-missing",
+        "the server may not answer this service",
+        "On the caller's own side: by served_by in the policy, a server of that name may not answer "
+        "the service.",
+        "Correct served_by, or the peer that the channel is made for.",
+        "SERVER_ROLE_MISSING",
+    ),
+    Failure(
+        "policy-unavailable",
+        "the server has no policy to decide by",
+        "The policy file was removed, and its grace is over: everything is refused.",
+        "Put the policy file back; handfast policy check FILE says whether it is good.",
+        "POLICY_UNAVAILABLE",
+    ),
+    Failure(
+        "credential-ended",
+        "a certificate ended under the call",
+        "The call outlived the certificate, either side's, that its connection began with; or our own "
+        "has ended and no other came.",
+        "Call again: a new connection is used. If it stays so, our own is not renewed: "
+        "handfast renew DIR.",
+        "CREDENTIAL_ENDED",
+    ),
+    Failure(
+        "server-refused",
+        "our own side refuses the server",
+        "The channel looked at the server, and does not accept what it shows: revoked, expired, "
+        "another workload, or untrusted. The verdict says which.",
+        "Run: handfast doctor TARGET --credential DIR --name PEER.",
+        "SERVER_REFUSED",
+    ),
+    Failure(
+        "server-not-seen",
+        "the server could not be looked at",
+        "Before its first call a channel shakes hands with the server by itself, and that failed.",
+        "Run: handfast doctor TARGET --credential DIR --name PEER.",
+        "SERVER_NOT_SEEN",
+    ),
+)
