@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from pki.clock import Clock
 from pki.diagnosis import grpc_call
 from pki.diagnosis.acceptance import examine_acceptance, examine_asking
-from pki.diagnosis.certificates import examine_certificate
+from pki.diagnosis.certificates import examine_certificate, span
 from pki.diagnosis.chains import Trust, examine_chain
 from pki.diagnosis.connection import examine_connection
-from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown
+from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, warning
 from pki.diagnosis.handshake import Handshake, shake_hands
 from pki.diagnosis.names import ExpectedName, examine_names
 from pki.diagnosis.own import OwnCredential, examine_own
@@ -28,6 +29,7 @@ from pki.x509 import Fault, Purpose
 from pki.x509.decoding import UNREADABLE
 
 _SERVER = "server certificate"
+_APART = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,20 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     found += examine_acceptance(
         seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
     )
-    return [*found, *_of_the_call(examination, seen, found)]
+    return [*found, *_clocks(seen.answer, now), *_of_the_call(examination, seen, found)]
+
+
+def _clocks(answer: grpc_call.Answer | None, now: datetime) -> list[Finding]:
+    question = "clocks"
+    if answer is None:
+        return []
+    if answer.date is None:
+        return [unknown(question, "the server tells no time (gRPC does not); its certificate does")]
+    apart = abs(now - answer.date)
+    words = f"{span(apart)} apart by the time that the server tells"
+    if apart > _APART:
+        return [warning(question, "clock-differs", words)]
+    return [ok(question, words)]
 
 
 def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import grpc
@@ -37,11 +39,13 @@ class Answer:
         reached: whether the server answered it.
         code: the status code's name.
         details: gRPC's words, escaped.
+        date: the time that the server, or a proxy before it, told; None where it told none.
     """
 
     reached: bool
     code: str
     details: str
+    date: datetime | None = None
 
 
 def call(
@@ -83,5 +87,17 @@ def call(
             details = error.details() or ""
             # gRPC's word for an answer in HTTP that is none of gRPC.
             reached = code in _DONE or "http2 header with status" in details
-            return Answer(reached, code.name, shown(details))
+            return Answer(reached, code.name, shown(details), _date(error))
     return Answer(True, grpc.StatusCode.OK.name, "")
+
+
+def _date(error: Any) -> datetime | None:
+    """Read the header ``date`` (RFC 9110 section 6.6.1): Envoy and nginx send it, gRPC does not."""
+    for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):
+        if key == "date" and isinstance(value, str):
+            try:
+                found = parsedate_to_datetime(value)
+            except ValueError:
+                return None
+            return found if found.tzinfo is not None else None
+    return None

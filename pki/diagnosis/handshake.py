@@ -28,6 +28,8 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ALL:@SECLEVEL=0"
 _SETTINGS = 4  # the type of an HTTP/2 frame, RFC 9113 section 6.5
 _MOST_ISSUERS = 100
+# Times are judged from what was seen. OpenSSL's codes, include/openssl/x509_vfy.h.
+_JUDGED_LATER = {9, 10}
 
 
 class End(StrEnum):
@@ -115,18 +117,18 @@ def shake_hands(
     showing: Shown | None,
     *,
     seconds: float,
-    alpn: Sequence[bytes] = (b"h2",),
+    roots: Sequence[x509.Certificate] | None = None,
 ) -> Handshake:
     """Shake hands with a server; whatever goes wrong is part of the answer.
 
-    Nothing of the server is verified: it is shown the certificate whoever it is.
+    Without roots nothing of the server is verified: it is shown the certificate whoever it is.
 
     Args:
         target: where it is.
         server_name: for the name indication; empty sends none.
         showing: the certificate for it, if it asks for one.
         seconds: how long all of it may take.
-        alpn: the protocols to offer.
+        roots: those that its chain must lead to one of, or it is shown nothing.
     """
     limit = Limit(seconds)
     try:
@@ -136,7 +138,7 @@ def shake_hands(
         return Handshake(end, error.strerror or shown(error), error=error)
     heard = _Heard()
     try:
-        context = _context(showing, heard, alpn)
+        context = _context(showing, heard, roots)
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
         words = words_of(error) if isinstance(error, SSL.Error) else shown(error)
@@ -167,12 +169,22 @@ class _Heard:
         self.ticket = self.ticket or state.endswith(b"session ticket")
 
 
-def _context(showing: Shown | None, heard: _Heard, alpn: Sequence[bytes]) -> SSL.Context:
+def _context(
+    showing: Shown | None, heard: _Heard, roots: Sequence[x509.Certificate] | None
+) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_cipher_list(_CIPHERS)
     context.set_info_callback(heard)
-    context.set_alpn_protos(list(alpn))
+    context.set_alpn_protos([b"h2"])
+    if roots is not None:
+        store = context.get_cert_store()
+        assert store is not None
+        for root in roots:
+            store.add_cert(crypto.X509.from_cryptography(root))
+        context.set_verify(
+            SSL.VERIFY_PEER, lambda *found: bool(found[4]) or found[2] in _JUDGED_LATER
+        )
     if showing is not None:
         context.use_certificate(showing.chain[0])
         for issuer in showing.chain[1:]:

@@ -15,6 +15,7 @@ from pki.keys import private_key_to_pem
 from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
+from pki.rpc.inquiry import Inquiry, why
 from pki.rpc.pin import ChannelOptions, Pin, ServedBy
 from pki.rpc.route import Route
 from pki.tls.target import Target
@@ -41,6 +42,7 @@ class Calling(Bound):
         compression: grpc.Compression | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         drain: timedelta | None = None,
+        explain: bool = True,
     ) -> grpc.aio.Channel:
         """Make an asyncio channel to one named server.
 
@@ -55,11 +57,12 @@ class Calling(Bound):
             interceptors: of gRPC.
             drain: how long calls may go on with an old connection after a rotation; None lets them
                 until the leaf ends that it began with.
+            explain: whether a call that fails in the handshake waits a moment to say why.
 
         Raises:
             PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
         """
-        route = self._route(target, peer, policy, drain)
+        route = self._route(target, peer, policy, drain, explain=explain)
         used = route.pin.options(options)
 
         def make() -> grpc.aio.Channel:
@@ -82,9 +85,10 @@ class Calling(Bound):
         options: ChannelOptions = (),
         compression: grpc.Compression | None = None,
         drain: timedelta | None = None,
+        explain: bool = True,
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        route = self._route(target, peer, policy, drain)
+        route = self._route(target, peer, policy, drain, explain=explain)
         used = route.pin.options(options)
 
         def make() -> grpc.Channel:
@@ -124,13 +128,17 @@ class Calling(Bound):
         peer: str | SpiffeId,
         policy: PathLike | None,
         drain: timedelta | None,
+        *,
+        explain: bool,
     ) -> Route:
         self._here.check()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
         following, name = self._following, str(pin.spiffe_id)
+        place = Target.parse(target)
+        inquiry = Inquiry(lambda: why(place, pin.spiffe_id, following.live.credential, self._clock))
         return Route(
-            Target.parse(target),
+            place,
             pin,
             ServedBy(pin, used.policy if used else None),
             credential=lambda: following.live.credential,
@@ -140,6 +148,7 @@ class Calling(Bound):
             drain=drain,
             looked=lambda result: following.counts.looked(name, result),
             rotated=lambda: following.counts.rotated(name),
+            inquiry=inquiry if explain else None,
         )
 
     def _channel_credentials(self, pin: Pin) -> grpc.ChannelCredentials:

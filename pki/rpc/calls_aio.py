@@ -14,6 +14,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.rpc.inquiry import Inquiry
 from pki.rpc.refusal import Refusal
 from pki.rpc.rotation import Generation
 
@@ -26,6 +28,13 @@ def refused(refusal: Refusal) -> grpc.aio.AioRpcError:
         grpc.aio.Metadata(*refusal.trailing_metadata()),
         details=refusal.message,
     )
+
+
+async def turned_away(refusal: Refusal, inquiry: Inquiry | None) -> grpc.aio.AioRpcError:
+    """Make the error of a call for which there is no connection, and say why, if that is known."""
+    unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+    words = await inquiry.words_soon() if inquiry is not None and unseen else ""
+    return refused(refusal.because(words))
 
 
 class HeldCall(
@@ -90,7 +99,10 @@ class HeldCall(
         """Give the words of the status."""
         found: str = await self._call.details()
         refusal = self._refusal()
-        return found if refusal is None else refusal.message
+        if refusal is not None:
+            return refusal.message
+        words = await self._explanation(await self._call.code(), found)
+        return f"{found}; {words}" if words else found
 
     async def debug_error_string(self) -> str:
         """Give gRPC's own words."""
@@ -120,6 +132,8 @@ class HeldCall(
         except asyncio.CancelledError:
             self._raise_if_ended()
             raise
+        except grpc.aio.AioRpcError as error:
+            raise (yield from self._explained(error).__await__()) from None
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Read message after message."""
@@ -129,6 +143,8 @@ class HeldCall(
         except asyncio.CancelledError:
             self._raise_if_ended()
             raise
+        except grpc.aio.AioRpcError as error:
+            raise await self._explained(error) from None
 
     async def _answer(self, answer: Awaitable[Any]) -> Any:
         try:
@@ -136,6 +152,27 @@ class HeldCall(
         except asyncio.CancelledError:
             self._raise_if_ended()
             raise
+        except grpc.aio.AioRpcError as error:
+            raise await self._explained(error) from None
+
+    async def _explanation(self, code: grpc.StatusCode, details: str | None) -> str:
+        """Say why the call failed, if it failed as handshakes fail; empty if nothing is known."""
+        inquiry = self._generation.inquiry
+        if self._cancelled or inquiry is None or not inquiry.concerns(code, details):
+            return ""
+        return await inquiry.words_soon()
+
+    async def _explained(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        words = await self._explanation(error.code(), error.details())
+        if not words:
+            return error
+        return grpc.aio.AioRpcError(
+            error.code(),
+            error.initial_metadata(),
+            error.trailing_metadata(),
+            details=f"{error.details()}; {words}",
+            debug_error_string=error.debug_error_string(),
+        )
 
     def _leave(self, _: object) -> None:
         self._generation.leave()

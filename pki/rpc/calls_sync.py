@@ -12,6 +12,8 @@ from typing import Any
 
 import grpc
 
+from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.rpc.inquiry import Inquiry
 from pki.rpc.refusal import Refusal
 from pki.rpc.rotation import Generation
 
@@ -59,13 +61,46 @@ class LocalCallError(grpc.RpcError):
         return self._metadata
 
 
+class ExplainedCallError(LocalCallError):
+    """A call that failed in the handshake; its details say why.
+
+    Args:
+        error: gRPC's own.
+        words: why.
+    """
+
+    def __init__(self, error: Any, words: str) -> None:
+        details = f"{error.details()}; {words}"
+        super().__init__(error.code(), details, error.trailing_metadata() or ())
+        self._debug = error.debug_error_string()
+
+    def debug_error_string(self) -> str:
+        """Give gRPC's own words."""
+        return str(self._debug)
+
+
 def ended(error: grpc.RpcError, generation: Generation[grpc.Channel]) -> grpc.RpcError:
-    """Give what the caller of a call shall read: why its connection ended, if that ended it."""
-    refusal = generation.refusal
-    code = getattr(error, "code", None)
-    if refusal is None or code is None or code() is not grpc.StatusCode.CANCELLED:
-        return error
-    return LocalCallError.of(refusal)
+    """Give what the caller of a call shall read: why its connection ended, or never came about."""
+    code = error.code() if isinstance(error, grpc.Call) else None
+    if code is grpc.StatusCode.CANCELLED and generation.refusal is not None:
+        return LocalCallError.of(generation.refusal)
+    words = explanation(error, generation) if code is grpc.StatusCode.UNAVAILABLE else ""
+    return ExplainedCallError(error, words) if words else error
+
+
+def explanation(call: Any, generation: Generation[grpc.Channel]) -> str:
+    """Say why a call failed, if it failed as handshakes fail; empty where nothing is known."""
+    inquiry = generation.inquiry
+    if inquiry is None or not inquiry.concerns(call.code(), call.details()):
+        return ""
+    return inquiry.words()
+
+
+def turned_away(refusal: Refusal, inquiry: Inquiry | None) -> LocalCallError:
+    """Make the error of a call for which there is no connection, and say why, if that is known."""
+    unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+    words = inquiry.words() if inquiry is not None and unseen else ""
+    return LocalCallError.of(refusal.because(words))
 
 
 def held(call: Any, generation: Generation[grpc.Channel]) -> Any:
@@ -145,7 +180,11 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def details(self) -> Any:
         """Give the words of the status."""
         refusal = self._refusal()
-        return self._call.details() if refusal is None else refusal.message
+        if refusal is not None:
+            return refusal.message
+        details = self._call.details()
+        words = "" if self._cancelled else explanation(self._call, self._generation)
+        return f"{details}; {words}" if words else details
 
     def debug_error_string(self) -> Any:
         """Give gRPC's own words."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from pki.rpc.calls_aio import HeldCall, WaitingCall, refused
+from pki.rpc.calls_aio import HeldCall, WaitingCall, refused, turned_away
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
@@ -122,7 +122,7 @@ class AioChannel(grpc.aio.Channel):
         generation = self.connections.rotation.enter()
         if generation is None:
             if not self.connections.rotation.is_closed:
-                raise refused(self.connections.refusal())
+                raise await turned_away(self.connections.refusal(), self._route.inquiry)
             # gRPC's own error for a closed channel tells the caller.
             generation = self.connections.rotation.current
         return start(generation, remaining())
@@ -140,7 +140,7 @@ class AioChannel(grpc.aio.Channel):
                     await asyncio.wait_for(waiting, remaining())
                 if sight.good is None:
                     if not patient:
-                        raise refused(self.connections.refusal())
+                        raise await turned_away(self.connections.refusal(), self._route.inquiry)
                     await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
         except TimeoutError:
             raise grpc.aio.AioRpcError(
@@ -192,6 +192,7 @@ class AioChannel(grpc.aio.Channel):
             self._route.ends(),
             is_ready=is_ready,
             close=close,
+            inquiry=self._route.inquiry,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from pki.rpc.calls_sync import LocalCallError, ended, held
+from pki.rpc.calls_sync import LocalCallError, ended, held, turned_away
 from pki.rpc.connectivity import Connectivity
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
@@ -115,7 +115,7 @@ class SyncChannel(grpc.Channel):
         if generation is None:
             if self.connections.rotation.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
-            raise LocalCallError.of(self.connections.refusal())
+            raise turned_away(self.connections.refusal(), self._route.inquiry)
         return generation, *_with_timeout(end, args, kwargs)
 
     def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
@@ -129,7 +129,7 @@ class SyncChannel(grpc.Channel):
                     self._remaining(end)
             if sight.good is None:
                 if not patient:
-                    raise LocalCallError.of(self.connections.refusal())
+                    raise turned_away(self.connections.refusal(), self._route.inquiry)
                 pause, left = sight.pause(), self._remaining(end)
                 time.sleep(pause if left is None else min(pause, left))
         self._move_on()
@@ -167,6 +167,7 @@ class SyncChannel(grpc.Channel):
             self._route.ends(),
             is_ready=connectivity.is_ready,
             close=close,
+            inquiry=self._route.inquiry,
         )
 
     def _swapped(self) -> None:

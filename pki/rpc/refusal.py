@@ -41,6 +41,12 @@ class Refusal:
         """The reason's name, as in ``google.rpc.ErrorInfo``."""
         return ErrorReason.Name(self.reason)
 
+    def because(self, words: str) -> Refusal:
+        """Give the same refusal with a cause that was found out; itself where there is none."""
+        if not words:
+            return self
+        return Refusal(self.reason, f"{self.message}; {words}", (*self.metadata, ("cause", words)))
+
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
         """Give the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
         info = error_details_pb2.ErrorInfo(

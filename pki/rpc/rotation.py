@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from pki.rpc.inquiry import Inquiry
 from pki.rpc.process import MadeHere
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
 from pki.rpc.standing import Standing
@@ -63,6 +64,7 @@ class Generation(Generic[Inner]):
         ends: the end of its leaf.
         is_ready: tells whether it is connected; given True it has it connect if it is not.
         close: closes it.
+        inquiry: finds out why its handshakes fail; None where nobody wants to know.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Generation(Generic[Inner]):
         *,
         is_ready: Callable[[bool], bool],
         close: Callable[[], None],
+        inquiry: Inquiry | None = None,
     ) -> None:
         self.channel = channel
+        self.inquiry = inquiry
         self.shown = shown
         self.is_ready = is_ready
         self.seen: Standing | None = None

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from pki.clock import Clock
 from pki.errors import PkiError
+from pki.rpc.inquiry import Inquiry
 from pki.rpc.look import look
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
@@ -40,6 +41,7 @@ class Route:
         drain: how long calls may run on an old connection; None has no limit but its leaf's end.
         looked: told the result name (gRFC A118) of each look.
         rotated: called after new calls began to use another connection.
+        inquiry: finds out why handshakes fail; None where nobody wants to know.
     """
 
     target: Target
@@ -52,6 +54,7 @@ class Route:
     drain: timedelta | None = None
     looked: Callable[[str], None] = lambda _: None
     rotated: Callable[[], None] = lambda: None
+    inquiry: Inquiry | None = None
 
     def ends(self) -> datetime:
         """Give the end of our own leaf."""

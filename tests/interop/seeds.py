@@ -241,6 +241,9 @@ class Scene:
     def close(self) -> None:
         self._stack.close()
 
+    def on_close(self, done: Callable[[], object]) -> None:
+        self._stack.callback(done)
+
     def credential(
         self,
         name: str,
@@ -339,6 +342,7 @@ class Scene:
         setting: Callable[[SSL.Context], None] = lambda _: None,
         accepts: bool | None = True,
         asked_for: Sequence[x509.Certificate] = (),
+        came: Callable[[object], None] = lambda _: None,
     ) -> str:
         """Run a server of OpenSSL; ``accepts`` None asks for no certificate."""
         used = made or self.ca.leaf()
@@ -367,7 +371,10 @@ class Scene:
             connection = SSL.Connection(context, plain)
             connection.set_accept_state()
             plain.settimeout(None)
-            connection.do_handshake()
+            try:
+                connection.do_handshake()
+            finally:
+                came(connection.get_peer_certificate())
             if alpn == b"h2":
                 connection.send(b"\0\0\0\4\0\0\0\0\0")
             while connection.recv(1024):
