@@ -34,12 +34,13 @@ test: $(READY) ## run the tests, counting branches across all processes
 	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 
 # A test run leaves a file for each process; the first lint after it makes one of them.
-lint: $(READY) ## check style, types, layers, stubs, and the coverage of the last test run
+lint: $(READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python docs/make_failures.py --check
 	@ls build/coverage/data* >/dev/null 2>&1 || { echo "No coverage was counted yet: run make test first" >&2; exit 1; }
 	@if ls build/coverage/data.* >/dev/null 2>&1; then $(BIN)/python -m coverage combine --quiet; fi
 	@$(BIN)/python -m coverage report --fail-under=95

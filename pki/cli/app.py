@@ -13,6 +13,7 @@ import typer
 
 from pki.cli import ca, policy
 from pki.cli.doctor import doctor
+from pki.cli.explaining import explain
 from pki.cli.inspecting import inspect, verify
 from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue, renew
 from pki.cli.listing import list_certificates
@@ -43,6 +44,7 @@ app.command(epilog="Example: handfast crl")(crl)
 app.command("list", epilog="Example: handfast list --expiring 24h")(list_certificates)
 app.command(epilog="Example: handfast inspect certs/orders")(inspect)
 app.command(epilog="Example: handfast doctor localhost:8443 --credential certs/orders")(doctor)
+app.command(epilog="Example: handfast explain 'Socket closed'")(explain)
 app.command(epilog="Example: handfast verify certs/payments --as server --name payments")(verify)
 
 

@@ -4,19 +4,9 @@
 puts them into errors, and ``docs/failures/`` shows them.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from pki.failures.calls import CALLS
-from pki.failures.certificates import CERTIFICATES
-from pki.failures.connection import CONNECTION
-from pki.failures.ends import ENDS
 from pki.failures.failure import Failure
+from pki.failures.recognise import Match, recognise
+from pki.failures.signs import SIGNS, Sign
+from pki.failures.table import FAILURES
 
-FAILURES: Mapping[str, Failure] = MappingProxyType(
-    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDS, *CALLS)}
-)
-
-__all__ = ["FAILURES", "Failure"]
+__all__ = ["FAILURES", "SIGNS", "Failure", "Match", "Sign", "recognise"]

@@ -1,0 +1,96 @@
+"""``handfast explain``: what an error text from anybody's log means, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pki.cli.output import JsonOption, tell
+from pki.errors import InputError
+from pki.failures import FAILURES, Failure, Match, recognise
+from pki.failures.recognise import MAX_TEXT
+
+_TRY = "Try: handfast doctor TARGET --credential DIR, which looks for itself"
+
+
+def explain(
+    text: Annotated[
+        str | None,
+        typer.Argument(help="The text, or a failure's name; - or nothing reads standard input."),
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the failures by name.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an error text means: exit 0 recognised, 1 not."""
+    if listing:
+        lines = [f"{item.slug:<24}{item.title}" for item in FAILURES.values()]
+        data = {"failures": [_failure_json(item) for item in FAILURES.values()]}
+        tell("explain", data, lines, as_json=as_json)
+        return
+    words = _read(text)
+    if words.strip() in FAILURES:
+        failure = FAILURES[words.strip()]
+        tell("explain", {"matches": [_failure_json(failure)]}, _lines(failure), as_json=as_json)
+        return
+    matches = recognise(words)
+    if not matches:
+        tell("explain", {"matches": []}, [f"Not recognised. {_TRY}"], as_json=as_json)
+        raise typer.Exit(1)
+    tell(
+        "explain",
+        {"matches": [_match_json(item) for item in matches]},
+        _explained(matches),
+        as_json=as_json,
+    )
+
+
+def _read(text: str | None) -> str:
+    if text is not None and text != "-":
+        return text
+    if text is None and sys.stdin.isatty():
+        raise typer.BadParameter("give the text, or pipe it in")
+    data = sys.stdin.buffer.read(4 * MAX_TEXT)
+    if not data.strip():
+        raise InputError("there is no text on standard input", remedy="Give it as an argument")
+    return data.decode("utf-8", "replace")
+
+
+def _explained(matches: tuple[Match, ...]) -> list[str]:
+    if len(matches) == 1:
+        only = matches[0]
+        return [*_lines(only.failure), f"  Said by: {only.sign.party}"]
+    lines = ["These fit, the likeliest first:"]
+    for item in matches:
+        lines += ["", *_lines(item.failure), f"  Said by: {item.sign.party}"]
+    if not matches[0].sure:
+        lines += ["", f"The text alone can't tell which. {_TRY}"]
+    return lines
+
+
+def _lines(failure: Failure) -> list[str]:
+    return [
+        f"{failure.title} ({failure.slug})",
+        f"  {failure.cause}",
+        f"  Remedy: {failure.remedy}",
+    ]
+
+
+def _match_json(match: Match) -> dict[str, object]:
+    return {
+        **_failure_json(match.failure),
+        "party": match.sign.party,
+        "recognised_by": match.sign.text,
+        "sure": match.sure,
+    }
+
+
+def _failure_json(failure: Failure) -> dict[str, object]:
+    return {
+        "failure": failure.slug,
+        "title": failure.title,
+        "cause": failure.cause,
+        "remedy": failure.remedy,
+        "verdict": failure.verdict,
+    }

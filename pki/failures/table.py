@@ -1,0 +1,16 @@
+"""All failures, by slug."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pki.failures.calls import CALLS
+from pki.failures.certificates import CERTIFICATES
+from pki.failures.connection import CONNECTION
+from pki.failures.ends import ENDS
+from pki.failures.failure import Failure
+
+FAILURES: Mapping[str, Failure] = MappingProxyType(
+    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDS, *CALLS)}
+)
