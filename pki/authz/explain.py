@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pki.authz.decision import Decision, Reason, RoleMatch
+from pki.authz.near import near_methods, near_names
 from pki.authz.patterns import MethodPattern, written_method
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
@@ -36,6 +37,7 @@ class Explanation:
         grants: all grants of its roles.
         others: the grants that missed nearest: of this method, to roles that it does not have.
         source: the policy's file name.
+        near: what missed nearest, in words: names and methods that are almost these.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Explanation:
     grants: tuple[Grant, ...]
     others: tuple[Grant, ...]
     source: str
+    near: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Give the steps as lines for a person."""
@@ -56,7 +59,7 @@ class Explanation:
             said = ["no name of this peer is listed under any role"]
             said += [_no_match(name) for name in self.names]
         if not self.decision.allowed:
-            said += self._missed()
+            said += [*self._missed(), *self.near]
         else:
             said.append(
                 f"{self.decision.rule} lets {self.decision.role} call {_printable(self.method)}"
@@ -101,6 +104,7 @@ class Explanation:
             ],
             "grants": [_grant_json(grant) for grant in self.grants],
             "others": [_grant_json(grant) for grant in self.others],
+            "near": list(self.near),
         }
 
 
@@ -123,7 +127,15 @@ def explain(policy: Policy, principal: Principal, method: str) -> Explanation:
         tuple(grant for grant in grants if grant.role in decision.roles),
         tuple(grant for grant in grants if grant.role in able and _grants(grant, method)),
         policy.source,
+        tuple(_near(policy, principal, method, decision)),
     )
+
+
+def _near(policy: Policy, principal: Principal, method: str, decision: Decision) -> list[str]:
+    if decision.allowed:
+        return []
+    names = near_names(policy, principal) if decision.reason is Reason.NO_ROLE else []
+    return [*names, *near_methods(policy, method)]
 
 
 def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
+from pki.authz import Policy
 from pki.cli.issue import CouldNotTellError
 from pki.cli.output import SCHEMA, JsonOption, console_for, tell
+from pki.cli.policy.reading import read_policy_file
 from pki.clock import system_clock
 from pki.diagnosis.chains import named
 from pki.diagnosis.examine import Examination, Seen, judge, see
@@ -92,7 +93,7 @@ def doctor(
         raise typer.BadParameter("name either a target or --stand-in")
     try:
         own = read_own(credential) if credential is not None else None
-        used = _policy(policy) if policy is not None else None
+        used = read_policy_file(policy) if policy is not None else None
         if stand_in is not None:
             if own is None:
                 raise InputError(
@@ -144,10 +145,6 @@ def _of_host(host: str) -> ExpectedName | None:
         return read_expected(host, None)
     except PkiError:
         return None
-
-
-def _policy(path: Path) -> Policy:
-    return read_policy(_read(path, MAX_POLICY_BYTES), source=str(path))
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

@@ -131,4 +131,5 @@ def test_the_same_is_had_for_scripts() -> None:
         "others": [
             {"role": "clerk", "methods": ["/shop.v1.Orders/*"], "scopes": ["write"], "line": 6}
         ],
+        "near": [],
     }

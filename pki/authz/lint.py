@@ -1,0 +1,299 @@
+"""What is written in a policy and does nothing, or not what it seems to.
+
+The rules, by their codes:
+
+- ``unused-role``: a role that no grant and no ``served_by`` names.
+- ``name-twice``: a name that stands in a role twice.
+- ``shadowed-name``: a name that a wildcard of the same role covers.
+- ``shadowed-grant``: a grant whose methods and scopes the role has by another grant.
+- ``foreign-name``: ``dns:`` or ``subject:`` of another trust domain, which no leaf can match.
+- ``unknown-service``, ``unknown-method``: granted, served or audited, and in no contract.
+- ``ungranted-method``: in a contract, and granted to nobody.
+- ``unserved-service``: in a contract and granted, and no ``served_by`` says who answers it.
+- ``not-enforced``: methods for which refusals are only logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+
+from pki.authz.contracts import WELL_KNOWN, Contracts
+from pki.authz.enforcement import Enforce
+from pki.authz.patterns import (
+    DnsPattern,
+    MethodPattern,
+    NamePattern,
+    SpiffePattern,
+    SubjectPattern,
+    written_method,
+)
+from pki.authz.policy import Grant, Policy, RoleRule
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    """It can never do what it says."""
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LintFinding:
+    """Something in a policy that is not as it seems.
+
+    Args:
+        line: where, 1-based; 0 for the whole file.
+        code: which rule, a word that stays the same.
+        severity: how bad it is.
+        words: what is wrong.
+        remedy: what to do.
+    """
+
+    line: int
+    code: str
+    severity: Severity
+    words: str
+    remedy: str
+
+
+def lint(policy: Policy, contracts: Contracts | None = None) -> tuple[LintFinding, ...]:
+    """Look through a policy, in the order of its lines.
+
+    Args:
+        policy: the policy.
+        contracts: the services that there are; None leaves the rules about them out.
+    """
+    found = [
+        *_unused_roles(policy),
+        *_names(policy),
+        *_shadowed_grants(policy),
+        *_not_enforced(policy),
+    ]
+    if contracts is not None:
+        found += [*_unknown(policy, contracts), *_ungranted(policy, contracts)]
+    return tuple(sorted(found))
+
+
+def _unused_roles(policy: Policy) -> Iterator[LintFinding]:
+    rules = policy.rules
+    used = {item.role for item in rules.grants} | {item.role for item in rules.served_by}
+    for role in dict.fromkeys(rule.role for rule in rules.roles):
+        if role not in used:
+            line = min(rule.line for rule in rules.roles if rule.role == role)
+            yield LintFinding(
+                line,
+                "unused-role",
+                Severity.WARNING,
+                f"nobody gains anything by the role {role}: no grant and no served_by names it",
+                "Grant it something, or take it out",
+            )
+
+
+def _names(policy: Policy) -> Iterator[LintFinding]:
+    own = policy.trust_domain
+    by_role: dict[str, list[RoleRule]] = {}
+    for rule in policy.rules.roles:
+        by_role.setdefault(rule.role, []).append(rule)
+    for role, rules in by_role.items():
+        first: dict[NamePattern, int] = {}
+        wild = [rule for rule in rules if _is_wild(rule.pattern)]
+        for rule in rules:
+            if rule.pattern in first:
+                yield LintFinding(
+                    rule.line,
+                    "name-twice",
+                    Severity.WARNING,
+                    f"{rule.text} stands under {role} already, at line {first[rule.pattern]}",
+                    "Keep one of the two",
+                )
+                continue
+            first[rule.pattern] = rule.line
+            cover = next((item for item in wild if _covers(item.pattern, rule.pattern)), None)
+            if cover is not None:
+                yield LintFinding(
+                    rule.line,
+                    "shadowed-name",
+                    Severity.WARNING,
+                    f"{rule.text} adds nothing to {role}: {cover.text} at line {cover.line} covers "
+                    "it",
+                    "Take one of the two out",
+                )
+            pattern = rule.pattern
+            if isinstance(pattern, DnsPattern) and _is_foreign(pattern.name.name, own.name):
+                yield LintFinding(
+                    rule.line,
+                    "foreign-name",
+                    Severity.WARNING,
+                    f"{rule.text} lies outside {own}: it matches only a leaf of {own} that was "
+                    "issued with that name besides",
+                    "Name the peer by its SPIFFE ID",
+                )
+
+
+def _is_wild(pattern: NamePattern) -> bool:
+    match pattern:
+        case SpiffePattern():
+            return pattern.exact is None
+        case DnsPattern():
+            return pattern.any_label
+        case SubjectPattern():
+            return False
+
+
+def _covers(wild: NamePattern, other: NamePattern) -> bool:
+    """Tell whether a pattern with a wildcard matches all that another one does."""
+    if wild == other:
+        return False
+    if isinstance(wild, SpiffePattern) and isinstance(other, SpiffePattern):
+        return (
+            wild.trust_domain == other.trust_domain
+            and len(wild.segments) == len(other.segments)
+            and all(
+                mine is None or mine == theirs
+                for mine, theirs in zip(wild.segments, other.segments, strict=True)
+            )
+        )
+    if isinstance(wild, DnsPattern) and isinstance(other, DnsPattern) and not other.any_label:
+        return other.name.name.partition(".")[2] == wild.name.name
+    return False
+
+
+def _is_foreign(name: str, own: str) -> bool:
+    return name != own and not name.endswith(f".{own}")
+
+
+def _shadowed_grants(policy: Policy) -> Iterator[LintFinding]:
+    by_role: dict[str, list[Grant]] = {}
+    for grant in policy.rules.grants:
+        by_role.setdefault(grant.role, []).append(grant)
+    for role, grants in by_role.items():
+        # What each method and service gains from which grants, so that each is compared with few.
+        by_pattern: dict[MethodPattern, list[Grant]] = {}
+        for grant in grants:
+            for pattern in grant.methods:
+                by_pattern.setdefault(pattern, []).append(grant)
+        shadowed: set[int] = set()
+        for grant in grants:
+            others = [_others(grant, pattern, by_pattern, shadowed) for pattern in grant.methods]
+            if others and all(others):
+                shadowed.add(grant.line)
+                lines = sorted({item.line for found in others for item in found})
+                yield LintFinding(
+                    grant.line,
+                    "shadowed-grant",
+                    Severity.WARNING,
+                    f"this grant adds nothing to {role}: line "
+                    f"{', '.join(map(str, lines[:5]))} grants the same",
+                    "Take one of them out",
+                )
+
+
+def _others(
+    grant: Grant,
+    pattern: MethodPattern,
+    by_pattern: dict[MethodPattern, list[Grant]],
+    shadowed: set[int],
+) -> list[Grant]:
+    """Give the grants that give a role the same method, and the same scopes with it."""
+    whole = MethodPattern(pattern.service, None)
+    candidates = by_pattern.get(pattern, []) + (
+        by_pattern.get(whole, []) if pattern.method is not None else []
+    )
+    others = [
+        item
+        for item in candidates
+        if item is not grant and item.line not in shadowed and grant.scopes <= item.scopes
+    ]
+    return others[:1]
+
+
+def _not_enforced(policy: Policy) -> Iterator[LintFinding]:
+    rules = policy.rules
+    if rules.enforce.enforce is Enforce.AUDIT:
+        yield _audited(rules.enforce.line, "the whole policy")
+    for rule in rules.enforcement:
+        if rule.enforce is Enforce.AUDIT:
+            yield _audited(rule.line, ", ".join(written_method(item) for item in rule.methods))
+
+
+def _audited(line: int, what: str) -> LintFinding:
+    return LintFinding(
+        line,
+        "not-enforced",
+        Severity.WARNING,
+        f"refusals are only logged for {what}: calls that no grant allows go through",
+        "Set enforce to deny once the log shows no call that should go on",
+    )
+
+
+def _unknown(policy: Policy, contracts: Contracts) -> Iterator[LintFinding]:
+    rules = policy.rules
+    known = Contracts({**WELL_KNOWN, **contracts.services})
+    methods = [(item.line, pattern) for item in rules.grants for pattern in item.methods]
+    methods += [(item.line, pattern) for item in rules.enforcement for pattern in item.methods]
+    for line, pattern in methods:
+        yield from _unknown_method(line, pattern, known)
+    for served in rules.served_by:
+        if served.service not in known.services:
+            yield _unknown_service(served.line, served.service, known)
+
+
+def _unknown_method(
+    line: int, pattern: MethodPattern, contracts: Contracts
+) -> Iterator[LintFinding]:
+    if pattern.service not in contracts.services:
+        yield _unknown_service(line, pattern.service, contracts)
+    elif pattern.method is not None and pattern.method not in contracts.services[pattern.service]:
+        known = sorted(contracts.services[pattern.service])
+        yield LintFinding(
+            line,
+            "unknown-method",
+            Severity.ERROR,
+            f"{written_method(pattern)} is in no contract",
+            _meant(pattern.method, known, f"{pattern.service} has {', '.join(known[:10])}"),
+        )
+
+
+def _unknown_service(line: int, service: str, contracts: Contracts) -> LintFinding:
+    known = sorted(contracts.services)
+    return LintFinding(
+        line,
+        "unknown-service",
+        Severity.ERROR,
+        f"the service {service} is in no contract",
+        _meant(service, known, "Give its contract too, or correct the name"),
+    )
+
+
+def _meant(word: str, known: list[str], otherwise: str) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f"Is {close[0]} meant?" if close else otherwise
+
+
+def _ungranted(policy: Policy, contracts: Contracts) -> Iterator[LintFinding]:
+    served = {item.service for item in policy.rules.served_by}
+    granted: set[str] = set()
+    for method in contracts.methods:
+        if policy.roles_of_method(method):
+            granted.add(method[1:].partition("/")[0])
+        else:
+            yield LintFinding(
+                0,
+                "ungranted-method",
+                Severity.WARNING,
+                f"nobody may call {method}",
+                "Grant it, if it is to be called",
+            )
+    for service in sorted(granted - served):
+        yield LintFinding(
+            0,
+            "unserved-service",
+            Severity.WARNING,
+            f"no served_by says who may answer {service}: clients with this policy refuse every "
+            "server of it",
+            "Add a [[served_by]]",
+        )

@@ -1,0 +1,137 @@
+"""``handfast policy diff``: what another policy would change, for the calls of yesterday."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from pki.authz.replay import (
+    LONGEST_LINE,
+    Change,
+    Recorded,
+    difference,
+    read_recorded,
+    replay,
+)
+from pki.cli.issue import CouldNotTellError
+from pki.cli.output import JsonOption, tell
+from pki.cli.policy.reading import not_enforced, read_policy_file
+from pki.errors import PkiError, StateError, shown
+
+_MOST_LINES = 50
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="The policy in force.")],
+    new: Annotated[Path, typer.Argument(help="The one that may follow it.")],
+    calls: Annotated[
+        Path | None,
+        typer.Option(help="Recorded decisions, as docs/decision-log.md has them; - reads stdin."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a new policy changes: exit 0 nothing, 1 something, 3 could not tell."""
+    try:
+        before, after = read_policy_file(old), read_policy_file(new)
+        recorded = _recorded(calls) if calls is not None else None
+    except PkiError as error:
+        raise CouldNotTellError(error) from error
+    written = difference(before, after)
+    lines = [f"- {item}" for item in written.gone] + [f"+ {item}" for item in written.come]
+    if not lines:
+        lines = ["The two policies say the same"]
+    data: dict[str, object] = {"old": old, "new": new, "gone": written.gone, "come": written.come}
+    changes: tuple[Change, ...] = ()
+    if recorded is not None:
+        changes = replay(before, after, recorded)
+        lines += ["", *_lines(changes, recorded)]
+        data |= {
+            "calls": _recorded_json(recorded),
+            "changes": [_change_json(item) for item in changes],
+        }
+    lines += [f"{new}: {line}" for line in not_enforced(after)]
+    tell("policy diff", data, lines, as_json=as_json)
+    if changes or (recorded is None and (written.gone or written.come)):
+        raise typer.Exit(1)
+
+
+def _recorded(path: Path) -> Recorded:
+    if str(path) == "-":
+        return read_recorded(_read_lines(sys.stdin.buffer))
+    try:
+        with path.open("rb") as file:
+            return read_recorded(_read_lines(file))
+    except FileNotFoundError:
+        raise StateError(f"{shown(path)} is not there") from None
+    except OSError as error:
+        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from None
+
+
+def _read_lines(file: BinaryIO) -> Iterator[str]:
+    """Read line by line; of one that is too long no more than shows that it is."""
+    while line := file.readline(LONGEST_LINE + 1):
+        whole = line
+        while not whole.endswith(b"\n") and (whole := file.readline(LONGEST_LINE + 1)):
+            line = line[: LONGEST_LINE + 1] + b"+"
+        yield line.decode("utf-8", "replace")
+
+
+def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
+    refused = [item for item in changes if item.is_refused]
+    allowed = [item for item in changes if not item.is_refused]
+    lines = []
+    for words, items in (("newly refused", refused), ("newly let through", allowed)):
+        count = sum(item.times.count for item in items)
+        lines.append(f"{len(items)} kinds of calls would be {words}, {count} of those recorded")
+        lines += [f"  {_line(item)}" for item in items[:_MOST_LINES]]
+        if len(items) > _MOST_LINES:
+            lines.append(f"  and {len(items) - _MOST_LINES} more")
+    count = sum(times.count for times in recorded.calls.values())
+    lines.append(
+        f"{count} recorded calls of {len(recorded.calls)} kinds were replayed; "
+        f"{recorded.not_asked} were refused before a policy was asked, {recorded.left_out} were "
+        "left out of the log by its limit"
+    )
+    if recorded.bad_count:
+        lines.append(
+            f"{recorded.bad_count} lines are none of a decision log: "
+            f"{', '.join(map(str, recorded.bad))}"
+        )
+    return lines
+
+
+def _line(item: Change) -> str:
+    return (
+        f"{shown(item.call.peer)} {shown(item.call.method)}: {item.times.count} times, "
+        f"{shown(item.times.first)} to {shown(item.times.last)}; {item.old.reason.value} -> "
+        f"{item.new.reason.value}"
+    )
+
+
+def _recorded_json(recorded: Recorded) -> dict[str, object]:
+    return {
+        "replayed": sum(times.count for times in recorded.calls.values()),
+        "kinds": len(recorded.calls),
+        "not_asked": recorded.not_asked,
+        "left_out": recorded.left_out,
+        "bad": recorded.bad_count,
+        "bad_lines": recorded.bad,
+    }
+
+
+def _change_json(item: Change) -> dict[str, object]:
+    return {
+        "peer": item.call.peer,
+        "method": item.call.method,
+        "refused": item.is_refused,
+        "count": item.times.count,
+        "first": item.times.first,
+        "last": item.times.last,
+        "old": item.old.reason.value,
+        "new": item.new.reason.value,
+        "rule": item.new.rule or item.old.rule,
+    }

@@ -1,0 +1,36 @@
+"""Reads policy files for the commands, and says aloud where one is not enforced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
+from pki.errors import PolicyError
+from pki.files import read_bounded
+
+PolicyOption = Annotated[Path, typer.Option(help="The policy file.")]
+DEFAULT_POLICY = Path("policy.toml")
+
+
+def read_policy_file(path: Path) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        PolicyError: if it is not there, or none.
+    """
+    try:
+        data, _ = read_bounded(path, max_bytes=MAX_POLICY_BYTES)
+    except FileNotFoundError:
+        raise PolicyError("is not there", source=str(path)) from None
+    return read_policy(data, source=str(path))
+
+
+def not_enforced(policy: Policy) -> list[str]:
+    """Give a warning for people; empty where all refusals are enforced."""
+    words = policy.enforcement.words()
+    if not words:
+        return []
+    return [f"NOT ENFORCED for {words}: there, calls that no grant allows go through"]
