@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from pki.cli.policy.asking import explain_call, what_can_call, who_can_call
-from pki.cli.policy.checking import check, lint_policy, test_policy
+from pki.cli.policy.checking import check, check_expected, lint_policy
 from pki.cli.policy.comparing import diff
 from pki.cli.policy.drawing import graph
 
@@ -20,6 +20,6 @@ app.command("who-can", epilog="Example: handfast policy who-can /shop.v1.Orders/
 )
 app.command("what-can", epilog="Example: handfast policy what-can gateway")(what_can_call)
 app.command(epilog="Example: handfast policy graph --out policy.svg")(graph)
-app.command("test", epilog="Example: handfast policy test policy.test.toml")(test_policy)
+app.command("test", epilog="Example: handfast policy test policy.test.toml")(check_expected)
 app.command("lint", epilog="Example: handfast policy lint --proto protos")(lint_policy)
 app.command(epilog="Example: handfast policy diff old.toml new.toml --calls decisions.jsonl")(diff)

@@ -110,7 +110,7 @@ def lint_policy(
         raise typer.Exit(1)
 
 
-def test_policy(
+def check_expected(
     file: Annotated[Path, typer.Argument(help="The file of expectations.")],
     policy: Annotated[
         Path | None, typer.Option(help="Another policy than the one that the file names.")

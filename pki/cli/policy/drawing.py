@@ -62,8 +62,9 @@ def graph(
             ],
         },
         [
-            f"{out}: {len(drawn.roles)} roles, {len(drawn.services)} services, {len(drawn.edges)} lines"
-        ]
-        + not_enforced(policy),
+            f"{out}: {len(drawn.roles)} roles, {len(drawn.services)} services, "
+            f"{len(drawn.edges)} lines",
+            *not_enforced(policy),
+        ],
         as_json=as_json,
     )
