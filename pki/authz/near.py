@@ -64,7 +64,9 @@ def near_methods(policy: Policy, method: str) -> list[str]:
 
 
 def _begins_alike(pattern: SpiffePattern, segments: tuple[str, ...]) -> bool:
-    return all(
+    # Stars alone are like everything.
+    shared = any(item is not None and item in segments for item in pattern.segments)
+    return shared and all(
         mine is None or mine == theirs
         for mine, theirs in zip(pattern.segments, segments, strict=False)
     )
