@@ -1,248 +1,202 @@
-"""``handfast inspect`` and ``handfast verify``."""
+"""``handfast inspect``: what files, directories and servers hold, whoever made them."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import sys
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from cryptography import x509
+from rich.text import Text
+from rich.tree import Tree
 
-from pki.cli.issue import CouldNotTellError
-from pki.cli.output import JsonOption, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.output import JsonOption, console_for, tell
 from pki.clock import system_clock
-from pki.errors import CertificateError, PkiError, StateError, VerificationError, shown
-from pki.files import detect_layout, load_credential, read_bounded
-from pki.identity import DnsName, SpiffeId
-from pki.keys import public_key_fingerprint
-from pki.keys.encoding import decode_private_key, is_private_key_block
-from pki.pem import PemBlock, read_blocks
-from pki.x509 import (
-    CLIENT,
-    SERVER,
-    WORKLOAD,
-    ChainVerifier,
-    Fault,
-    LeafProfile,
-    Purpose,
-    RevocationList,
-    RevocationLists,
-    RevocationMode,
-    TrustBundle,
-    read_chain,
-    read_names,
-    read_request,
-)
-from pki.x509.readers import MAX_LISTS_BYTES, decode_certificate
-from pki.x509.verify import ExpectedName
+from pki.diagnosis.handshake import shake_hands
+from pki.errors import CertificateError, InputError, PkiError, StateError, shown
+from pki.files import LAYOUTS, read_bounded
+from pki.inspection import MAX_BYTES, Level, Thing, describe, judge_together
+from pki.inspection.certificates import describe_certificate
+from pki.inspection.thing import plain
+from pki.tls.target import Target
+from pki.x509.decoding import UNREADABLE
 
-Facts = dict[str, object]
+_MOST_FILES = 200
+_MOST_SERVER_CERTIFICATES = 20
+_SECONDS = 5.0
+_OTHERS = 0o077
+_NAMES = frozenset(
+    name
+    for layout in LAYOUTS.values()
+    for name in (layout.key, layout.chain, layout.bundle, layout.lists)
+    if name
+)
+_ENDINGS = {".pem", ".crt", ".cer", ".der", ".key", ".crl", ".csr", ".p12", ".pfx", ".p7b", ".0"}
+_COLOURS = {
+    Level.GOOD: "green",
+    Level.NOTE: "cyan",
+    Level.WARNING: "yellow",
+    Level.BAD: "bold red",
+}
+
+Found = list[tuple[str, list[Thing]]]
 
 
 def inspect(
-    target: Annotated[Path, typer.Argument(help="A PEM or DER file, or a credential directory.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a certificate, chain, request, key, list or directory holds; never a secret."""
-    files = [target]
-    if target.is_dir():
-        layout = detect_layout(target)
-        names = (layout.key, layout.chain, layout.bundle, layout.lists)
-        files = [target / name for name in names if name and (target / name).exists()]
-    found: list[Facts] = []
-    for path in files:
-        found.extend({"file": str(path), **facts} for facts in _facts_of_file(path))
-    lines = []
-    for facts in found:
-        lines.append(f"{facts['file']}: {facts['kind']}")
-        lines.extend(
-            f"  {name:<12}{_words(value)}"
-            for name, value in facts.items()
-            if name not in {"file", "kind"}
-        )
-    tell("inspect", {"objects": found}, lines, as_json=as_json)
-
-
-def verify(
-    target: Annotated[Path, typer.Argument(help="A chain in PEM, or a credential directory.")],
-    purpose: Annotated[Purpose, typer.Option("--as", help="Which end it is presented at.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(help="Files, directories, host:port, unix:PATH, or - for standard input."),
+    ],
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file whose first line opens PKCS#12 and keys.")
+    ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="The name that it must hold: payments, a SPIFFE ID, DNS name or IP."),
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="The roots to believe; those beside it, or the CA's.")
-    ] = None,
-    crl: Annotated[
-        Path | None, typer.Option(help="Revocation lists; those beside it, or the CA's.")
-    ] = None,
-    revocation: Annotated[
-        RevocationMode, typer.Option(help="What to do where a list is missing.")
-    ] = RevocationMode.REQUIRED,
-    directory: DirOption = DEFAULT_DIR,
+        str, typer.Option(help="The name to ask a server for; its host if there is none.")
+    ] = "",
+    whole: Annotated[bool, typer.Option("--text", help="Show all of it, each extension.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
+    """Show what certificates, requests, keys, lists, stores and servers hold; never a secret."""
+    password = _password(password_file)
+    now = system_clock()
+    found: Found = []
+    for target in targets:
+        found += _of_target(target, name, password, now)
+    things = [thing for _, items in found for thing in items]
+    judge_together(things)
+    if as_json:
+        tell(
+            "inspect",
+            {"objects": [_json(file, item) for file, items in found for item in items]},
+            [],
+            as_json=True,
+        )
+        return
+    console = console_for(sys.stdout)
+    for file, items in found:
+        tree = Tree(Text(plain(file), style="bold"))
+        for thing in items:
+            _grow(tree, thing, whole=whole)
+        console.print(tree, highlight=False, soft_wrap=True)
+
+
+def _of_target(target: str, name: str, password: bytes | None, now: datetime) -> Found:
+    if target == "-":
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"standard input holds more than {MAX_BYTES} bytes")
+        return [("-", list(describe(data, source="standard input", now=now, password=password)))]
+    path = Path(target)
+    if path.is_dir():
+        return _of_directory(path, password, now)
+    if not path.exists() and _is_server(target):
+        return [(target, _of_server(target, name, now))]
+    return [(target, _of_file(path, password, now))]
+
+
+def _of_directory(path: Path, password: bytes | None, now: datetime) -> Found:
+    """Describe the files of a directory; one that can't be read does not hide the others."""
     try:
-        chain, roots, lists = _load(target, bundle, crl, ca_home(directory))
-        profile = _profile(chain[0], purpose)
-        spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
-        expected = _expected(name, spiffe_id) if name else None
-    except CertificateError as error:
-        raise VerificationError(error.message, fault=Fault.PROFILE) from error
-    except PkiError as error:
-        raise CouldNotTellError(error) from error
-    verified = ChainVerifier(roots, lists, mode=revocation).verify(
-        chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
-    )
-    tell(
-        "verify",
-        {
-            "accepted": True,
-            "verdict": "SUCCESS",
-            "profile": profile.name,
-            "purpose": purpose.value,
-            "path": [item.subject.rfc4514_string() for item in verified.path],
-            "good_until": verified.good_until,
-        },
-        [
-            f"Accepted as a {purpose.value} ({profile.name} certificate)",
-            *(f"  {shown(item.subject.rfc4514_string())}" for item in verified.path),
-            f"  good until {verified.good_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
-        ],
-        as_json=as_json,
-    )
+        there = sorted(item for item in path.iterdir() if item.is_file())
+    except OSError as error:
+        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from None
+    files = [item for item in there if item.name in _NAMES or item.suffix in _ENDINGS]
+    if not files:
+        raise StateError(f"{shown(path)} holds no file of a kind known here")
+    if len(files) > _MOST_FILES:
+        raise InputError(f"{shown(path)} holds {len(files)} files; {_MOST_FILES} is the most")
+    found: Found = []
+    # As a credential is read: the key, its chain, then the rest.
+    for file in sorted(files, key=_place):
+        try:
+            found.append((str(file), _of_file(file, password, now)))
+        except PkiError as error:
+            thing = Thing("unreadable", facts={"error": error.message})
+            thing.flag(Level.BAD, error.message)
+            found.append((str(file), [thing]))
+    return found
 
 
-def _load(
-    target: Path, bundle: Path | None, crl: Path | None, home: Path
-) -> tuple[tuple[x509.Certificate, ...], TrustBundle, RevocationLists | None]:
-    if target.is_dir():
-        credential = load_credential(target).credential
-        roots = TrustBundle.read(_read(bundle)) if bundle else credential.bundle
-        lists = RevocationLists.read(_read(crl)) if crl else credential.lists
-        return credential.chain, roots, lists
-    chain = read_chain(_read(target))
-    roots = TrustBundle.read(_read(bundle or home / "bundle.pem"))
-    lists_path = crl or home / "crl.pem"
-    lists = RevocationLists.read(_read(lists_path)) if crl or lists_path.exists() else None
-    return chain, roots, lists
+def _place(file: Path) -> tuple[int, str]:
+    order: list[set[str | None]] = [
+        {layout.key for layout in LAYOUTS.values()},
+        {layout.chain for layout in LAYOUTS.values()},
+        {layout.bundle for layout in LAYOUTS.values()},
+    ]
+    return next((at for at, names in enumerate(order) if file.name in names), 3), file.name
 
 
-def _profile(leaf: x509.Certificate, purpose: Purpose) -> LeafProfile:
-    if any(uri.startswith("spiffe://") for uri in read_names(leaf).uris):
-        return WORKLOAD
-    return SERVER if purpose is Purpose.SERVER else CLIENT
-
-
-def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
-    if "://" in name:
-        return SpiffeId.parse(name)
+def _of_file(path: Path, password: bytes | None, now: datetime) -> list[Thing]:
     try:
-        return ip_address(name)
-    except ValueError:
-        if "." not in name and own is not None:
-            return SpiffeId.of_path(own.trust_domain, name)
-        return DnsName.parse(name)
+        data, mode = read_bounded(path, max_bytes=MAX_BYTES)
+    except FileNotFoundError:
+        raise StateError(f"{shown(path)} is not there") from None
+    things = list(describe(data, source=str(path), now=now, password=password))
+    for thing in things:
+        if thing.kind.startswith("private key"):
+            thing.facts["mode"] = f"{mode:04o}"
+            if mode & _OTHERS:
+                thing.flag(Level.WARNING, f"mode {mode:04o}: others may read it")
+    return things
 
 
-def _read(path: Path) -> bytes:
+def _is_server(target: str) -> bool:
     try:
-        return read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0]
+        parsed = Target.parse(target)
+    except InputError:
+        return False
+    return parsed.path is not None or (":" in target and "/" not in target)
+
+
+def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
+    parsed = Target.parse(target)
+    host = name or (parsed.hosts[0][0] if parsed.hosts else "")
+    # A name indication is a DNS name: an address is none (RFC 6066 section 3).
+    asked = host if any(item.isalpha() for item in host) and ":" not in host else ""
+    seen = shake_hands(parsed, asked, None, seconds=_SECONDS)
+    if not seen.chain:
+        raise StateError(
+            f"{shown(target)} showed no certificate: {seen.words}",
+            remedy=f"handfast doctor {plain(target)} says more",
+        )
+    things = []
+    for der in seen.chain[:_MOST_SERVER_CERTIFICATES]:
+        try:
+            things.append(describe_certificate(x509.load_der_x509_certificate(der), now))
+        except UNREADABLE as error:
+            raise CertificateError(
+                f"a certificate of {shown(target)} can't be decoded: {shown(error)}"
+            ) from None
+    return things
+
+
+def _password(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return read_bounded(path, max_bytes=4096)[0].split(b"\n")[0].rstrip(b"\r")
     except FileNotFoundError:
         raise StateError(f"{shown(path)} is not there") from None
 
 
-def _facts_of_file(path: Path) -> list[Facts]:
-    data = _read(path)
-    if data[:1] == b"\x30":
-        for label in ("CERTIFICATE", "X509 CRL", "CERTIFICATE REQUEST"):
-            try:
-                return [_facts(PemBlock(label, data))]
-            except PkiError:
-                continue
-        raise CertificateError(f"{shown(path)} is DER of none of the known kinds")
-    blocks = read_blocks(data, what=shown(path), max_bytes=MAX_LISTS_BYTES)
-    if not blocks:
-        raise CertificateError(f"{shown(path)} holds nothing")
-    return [_facts(block) for block in blocks]
+def _grow(tree: Tree, thing: Thing, *, whole: bool) -> None:
+    head = Text(f"{thing.kind}" + (f": {thing.title}" if thing.title else ""))
+    for flag in thing.flags:
+        head.append(f"  [{flag.words}]", style=_COLOURS[flag.level])
+    branch = tree.add(head)
+    width = max((len(row.label) for row in thing.rows), default=0)
+    lines: Iterable[str] = [f"{row.label:<{width}}  {row.value}" for row in thing.rows]
+    for line in [*lines, *(thing.text if whole else [])]:
+        branch.add(Text(line))
 
 
-def _facts(block: PemBlock) -> Facts:
-    if block.label == "CERTIFICATE":
-        return _certificate(decode_certificate(block.der, what="certificate"))
-    if block.label == "X509 CRL":
-        (item,) = RevocationLists.read(block.der).lists.values()
-        return _list(item)
-    if block.label.endswith("CERTIFICATE REQUEST"):
-        request = read_request(block.der)
-        return {
-            "kind": "certificate request",
-            "subject": str(request.names.subject),
-            "uris": list(request.names.uris),
-            "dns": [item.name for item in request.names.dns_names],
-            "key": public_key_fingerprint(request.public_key),
-        }
-    if is_private_key_block(block):
-        if block.label.startswith("ENCRYPTED"):
-            return {"kind": "private key, encrypted"}
-        key = decode_private_key(block).public_key()
-        return {"kind": "private key (not shown)", "key": public_key_fingerprint(key)}
-    raise CertificateError(f"PEM block {shown(block.label)} is of no kind known here")
-
-
-def _certificate(certificate: x509.Certificate) -> Facts:
-    basic = certificate.extensions
-    is_ca = any(isinstance(item.value, x509.BasicConstraints) and item.value.ca for item in basic)
-    facts: Facts = {
-        "kind": "CA certificate" if is_ca else "certificate",
-        "subject": certificate.subject.rfc4514_string(),
-    }
-    try:
-        names = read_names(certificate)
-    except CertificateError as error:
-        if not is_ca:
-            facts["names"] = f"refused: {error.message}"
-    else:
-        facts["uris"] = list(names.uris)
-        facts["dns"] = [item.name for item in names.dns_names]
-        facts["ip"] = [str(item) for item in names.ip_addresses]
-    facts |= {
-        "until": certificate.not_valid_after_utc,
-        "from": certificate.not_valid_before_utc,
-        "issuer": certificate.issuer.rfc4514_string(),
-        "serial": f"{certificate.serial_number:x}",
-    }
-    if not is_ca:
-        facts["profiles"] = [
-            profile.name for profile in (WORKLOAD, SERVER, CLIENT) if _fits(profile, certificate)
-        ]
-    return facts
-
-
-def _fits(profile: LeafProfile, certificate: x509.Certificate) -> bool:
-    try:
-        profile.check(certificate)
-    except CertificateError:
-        return False
-    return True
-
-
-def _list(item: RevocationList) -> Facts:
+def _json(file: str, thing: Thing) -> dict[str, object]:
     return {
-        "kind": "revocation list",
-        "issuer": item.crl.issuer.rfc4514_string(),
-        "number": item.number,
-        "entries": len(item.revoked),
-        "this update": item.this_update,
-        "next update": item.next_update,
+        "file": file,
+        "kind": thing.kind,
+        **thing.facts,
+        "flags": [{"level": item.level.value, "words": item.words} for item in thing.flags],
     }
-
-
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(_words(item) for item in value) or "-"
-    text = str(value)
-    return text if text.isascii() and text.isprintable() else shown(text)

@@ -1,0 +1,124 @@
+"""``handfast verify``."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+
+from pki.cli.issue import CouldNotTellError
+from pki.cli.output import JsonOption, tell
+from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
+from pki.clock import system_clock
+from pki.errors import CertificateError, PkiError, StateError, VerificationError, shown
+from pki.files import load_credential, read_bounded
+from pki.identity import DnsName, SpiffeId
+from pki.x509 import (
+    CLIENT,
+    SERVER,
+    WORKLOAD,
+    ChainVerifier,
+    Fault,
+    LeafProfile,
+    Purpose,
+    RevocationLists,
+    RevocationMode,
+    TrustBundle,
+    read_chain,
+    read_names,
+)
+from pki.x509.readers import MAX_LISTS_BYTES
+from pki.x509.verify import ExpectedName
+
+
+def verify(
+    target: Annotated[Path, typer.Argument(help="A chain in PEM, or a credential directory.")],
+    purpose: Annotated[Purpose, typer.Option("--as", help="Which end it is presented at.")],
+    name: Annotated[
+        str | None,
+        typer.Option(help="The name that it must hold: payments, a SPIFFE ID, DNS name or IP."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The roots to believe; those beside it, or the CA's.")
+    ] = None,
+    crl: Annotated[
+        Path | None, typer.Option(help="Revocation lists; those beside it, or the CA's.")
+    ] = None,
+    revocation: Annotated[
+        RevocationMode, typer.Option(help="What to do where a list is missing.")
+    ] = RevocationMode.REQUIRED,
+    directory: DirOption = DEFAULT_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
+    try:
+        chain, roots, lists = _load(target, bundle, crl, ca_home(directory))
+        profile = _profile(chain[0], purpose)
+        spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
+        expected = _expected(name, spiffe_id) if name else None
+    except CertificateError as error:
+        raise VerificationError(error.message, fault=Fault.PROFILE) from error
+    except PkiError as error:
+        raise CouldNotTellError(error) from error
+    verified = ChainVerifier(roots, lists, mode=revocation).verify(
+        chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
+    )
+    tell(
+        "verify",
+        {
+            "accepted": True,
+            "verdict": "SUCCESS",
+            "profile": profile.name,
+            "purpose": purpose.value,
+            "path": [item.subject.rfc4514_string() for item in verified.path],
+            "good_until": verified.good_until,
+        },
+        [
+            f"Accepted as a {purpose.value} ({profile.name} certificate)",
+            *(f"  {shown(item.subject.rfc4514_string())}" for item in verified.path),
+            f"  good until {verified.good_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
+        ],
+        as_json=as_json,
+    )
+
+
+def _load(
+    target: Path, bundle: Path | None, crl: Path | None, home: Path
+) -> tuple[tuple[x509.Certificate, ...], TrustBundle, RevocationLists | None]:
+    if target.is_dir():
+        credential = load_credential(target).credential
+        roots = TrustBundle.read(_read(bundle)) if bundle else credential.bundle
+        lists = RevocationLists.read(_read(crl)) if crl else credential.lists
+        return credential.chain, roots, lists
+    chain = read_chain(_read(target))
+    roots = TrustBundle.read(_read(bundle or home / "bundle.pem"))
+    lists_path = crl or home / "crl.pem"
+    lists = RevocationLists.read(_read(lists_path)) if crl or lists_path.exists() else None
+    return chain, roots, lists
+
+
+def _profile(leaf: x509.Certificate, purpose: Purpose) -> LeafProfile:
+    if any(uri.startswith("spiffe://") for uri in read_names(leaf).uris):
+        return WORKLOAD
+    return SERVER if purpose is Purpose.SERVER else CLIENT
+
+
+def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
+    if "://" in name:
+        return SpiffeId.parse(name)
+    try:
+        return ip_address(name)
+    except ValueError:
+        if "." not in name and own is not None:
+            return SpiffeId.of_path(own.trust_domain, name)
+        return DnsName.parse(name)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0]
+    except FileNotFoundError:
+        raise StateError(f"{shown(path)} is not there") from None

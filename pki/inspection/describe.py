@@ -1,0 +1,165 @@
+"""Bytes in, things out: PEM with anything around it, DER, PKCS#12."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
+
+from pki.errors import CertificateError, shown
+from pki.inspection.certificates import describe_certificate
+from pki.inspection.others import describe_list, describe_private_key, describe_request
+from pki.inspection.thing import Level, Thing
+from pki.x509.decoding import UNREADABLE
+
+MAX_BYTES = 64 * 1024 * 1024
+_MOST_BLOCKS = 1000
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_FAILS = (*UNREADABLE, UnsupportedAlgorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    label: str
+    der: bytes
+    encrypted: bool
+
+
+def describe(
+    data: bytes, *, source: str, now: datetime, password: bytes | None = None
+) -> tuple[Thing, ...]:
+    """Describe all that some bytes hold, in their order.
+
+    Args:
+        data: PEM, DER or PKCS#12.
+        source: the file's name, for messages.
+        now: the time, aware.
+        password: for PKCS#12 and encrypted keys.
+
+    Raises:
+        CertificateError: if nothing in it can be decoded.
+    """
+    if not data.strip():
+        raise CertificateError(f"{shown(source)} holds nothing")
+    blocks = _blocks(data, source)
+    if blocks:
+        return tuple(_of_block(block, source, now, password) for block in blocks)
+    return _of_der(data, source, now, password)
+
+
+def _blocks(data: bytes, source: str) -> list[_Block]:
+    """Find the PEM blocks; what stands between them is a comment."""
+    found: list[_Block] = []
+    at = 0
+    while match := _BEGIN.search(data, at):
+        if len(found) >= _MOST_BLOCKS:
+            raise CertificateError(f"{shown(source)} holds more than {_MOST_BLOCKS} PEM blocks")
+        label = match[1].decode()
+        end = data.find(b"-----END " + match[1] + b"-----", match.end())
+        if end < 0:
+            raise CertificateError(f"{shown(source)}: the PEM block {shown(label)} is cut off")
+        found.append(_block(label, data[match.end() : end]))
+        at = end
+    return found
+
+
+def _block(label: str, body: bytes) -> _Block:
+    headers, _, rest = body.partition(b"\n\n") if b":" in body else (b"", b"", body)
+    try:
+        der = base64.b64decode(b"".join(rest.split()), validate=True)
+    except binascii.Error:
+        der = b""
+    encrypted = b"ENCRYPTED" in headers or label.startswith("ENCRYPTED")
+    return _Block(label, der, encrypted)
+
+
+def _of_block(block: _Block, source: str, now: datetime, password: bytes | None) -> Thing:
+    try:
+        match block.label:
+            case "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE":
+                return describe_certificate(x509.load_der_x509_certificate(block.der), now)
+            case "X509 CRL":
+                return describe_list(x509.load_der_x509_crl(block.der), now)
+            case "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST":
+                return describe_request(x509.load_der_x509_csr(block.der), block.der)
+            case label if label.endswith("PRIVATE KEY"):
+                return _private_key(block, password)
+    except _FAILS as error:
+        raise CertificateError(
+            f"{shown(source)}: the PEM block {shown(block.label)} can't be decoded: {shown(error)}"
+        ) from None
+    raise CertificateError(
+        f"{shown(source)}: PEM block {shown(block.label)} is of no kind known here"
+    )
+
+
+def _private_key(block: _Block, password: bytes | None) -> Thing:
+    if block.encrypted:
+        if password is not None and block.label == "ENCRYPTED PRIVATE KEY":
+            try:
+                return describe_private_key(load_der_private_key(block.der, password))
+            except _FAILS:
+                thing = Thing("private key, encrypted")
+                thing.flag(Level.WARNING, "this password does not open it")
+                return thing
+        return Thing("private key, encrypted")
+    try:
+        thing = describe_private_key(load_der_private_key(block.der, None))
+    except _FAILS:
+        # The library's words could quote parts of the secret, so they stay out.
+        raise CertificateError("a private key can't be decoded: it is damaged") from None
+    return thing
+
+
+def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> tuple[Thing, ...]:
+    ways: tuple[Callable[[], list[Thing]], ...] = (
+        lambda: [describe_certificate(x509.load_der_x509_certificate(data), now)],
+        lambda: [describe_list(x509.load_der_x509_crl(data), now)],
+        lambda: [describe_request(x509.load_der_x509_csr(data), data)],
+        lambda: [describe_private_key(load_der_private_key(data, None))],
+        lambda: [describe_certificate(item, now) for item in _pkcs7(data)],
+    )
+    for way in ways:
+        try:
+            return tuple(way())
+        except _FAILS:
+            continue
+    return _of_pkcs12(data, source, now, password)
+
+
+def _pkcs7(data: bytes) -> list[x509.Certificate]:
+    with warnings.catch_warnings():
+        # cryptography's word on stores that are BER, as OpenSSL writes them.
+        warnings.simplefilter("ignore")
+        return load_der_pkcs7_certificates(data)
+
+
+def _of_pkcs12(
+    data: bytes, source: str, now: datetime, password: bytes | None
+) -> tuple[Thing, ...]:
+    # A PFX is a sequence that begins with version 3 (RFC 7292 section 4).
+    if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:16]:
+        raise CertificateError(f"{shown(source)} is of none of the known kinds")
+    tried = [password] if password is not None else [None, b""]
+    for word in tried:
+        try:
+            found = pkcs12.load_pkcs12(data, word)
+        except _FAILS:
+            continue
+        things = [describe_private_key(found.key)] if found.key is not None else []
+        certificates = [found.cert] if found.cert is not None else []
+        certificates += found.additional_certs
+        return (*things, *(describe_certificate(item.certificate, now) for item in certificates))
+    thing = Thing("PKCS#12 store, encrypted")
+    words = "needs a password" if password is None else "this password does not open it"
+    thing.flag(Level.WARNING, words)
+    return (thing,)

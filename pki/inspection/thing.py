@@ -1,0 +1,110 @@
+"""What was found in a file: rows for people, facts for scripts, and flags for what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pki.errors import shown
+
+MOST_SHOWN = 20
+
+
+class Level(StrEnum):
+    """How a flag is meant."""
+
+    GOOD = "good"
+    NOTE = "note"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """What stands out, in a word or a few."""
+
+    level: Level
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line for people: what, and its value, which is escaped already."""
+
+    label: str
+    value: str
+
+
+@dataclass(slots=True)
+class Thing:
+    """One object.
+
+    Args:
+        kind: what it is.
+        title: who or what it is for, escaped.
+        facts: for scripts.
+        rows: what matters first, for people.
+        flags: what stands out.
+        text: the rest of it, line by line, for who wants to see all.
+        object: what was decoded, for judging several together; None where nothing was.
+    """
+
+    kind: str
+    title: str = ""
+    facts: dict[str, object] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    object: object = None
+
+    def row(self, label: str, value: str) -> None:
+        """Add a row."""
+        self.rows.append(Row(label, value))
+
+    def flag(self, level: Level, words: str) -> None:
+        """Add a flag."""
+        self.flags.append(Flag(level, words))
+
+
+def listed(items: Iterable[str]) -> str:
+    """Write names one after the other, escaped, and no more of them than a person reads."""
+    found = list(items)
+    words = ", ".join(plain(item) for item in found[:MOST_SHOWN])
+    more = len(found) - MOST_SHOWN
+    return words + (f", and {more} more" if more > 0 else "") or "-"
+
+
+def plain(text: object) -> str:
+    """Write a text as it is if nothing in it can deceive, and escaped otherwise."""
+    words = str(text)
+    good = words.isascii() and words.isprintable() and len(words) <= 200
+    return words if good else shown(words)
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """Write a time, absolute and relative."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC ({relative(at, now)})"
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """Write how far away a time is."""
+    return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
+
+
+def span(length: timedelta) -> str:
+    """Write a span of time in its two largest units."""
+    left = int(length.total_seconds())
+    parts = []
+    for name, size in (
+        ("year", 31536000),
+        ("day", 86400),
+        ("hour", 3600),
+        ("minute", 60),
+        ("second", 1),
+    ):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
+    return " ".join(parts[:2]) or "no time"
