@@ -80,7 +80,7 @@ def inspect(
         tree = Tree(Text(plain(file), style="bold"))
         for thing in items:
             _grow(tree, thing, whole=whole)
-        console.print(tree, highlight=False, soft_wrap=True)
+        console.print(tree, highlight=False)
 
 
 def _of_target(target: str, name: str, password: bytes | None, now: datetime) -> Found:
@@ -183,14 +183,14 @@ def _password(path: Path | None) -> bytes | None:
 
 
 def _grow(tree: Tree, thing: Thing, *, whole: bool) -> None:
-    head = Text(f"{thing.kind}" + (f": {thing.title}" if thing.title else ""))
+    head = Text(thing.kind + (f": {thing.title}" if thing.title else ""), overflow="fold")
     for flag in thing.flags:
         head.append(f"  [{flag.words}]", style=_COLOURS[flag.level])
     branch = tree.add(head)
     width = max((len(row.label) for row in thing.rows), default=0)
     lines: Iterable[str] = [f"{row.label:<{width}}  {row.value}" for row in thing.rows]
     for line in [*lines, *(thing.text if whole else [])]:
-        branch.add(Text(line))
+        branch.add(Text(line, overflow="fold"))
 
 
 def _json(file: str, thing: Thing) -> dict[str, object]:
