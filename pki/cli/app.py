@@ -20,6 +20,7 @@ from pki.cli.listing import list_certificates
 from pki.cli.output import JsonOption, complain, tell
 from pki.cli.revoke import crl, revoke
 from pki.cli.verifying import verify
+from pki.cli.watching import watch
 from pki.errors import PkiError
 from pki.version import __version__
 
@@ -45,6 +46,7 @@ app.command(epilog="Example: handfast crl")(crl)
 app.command("list", epilog="Example: handfast list --expiring 24h")(list_certificates)
 app.command(epilog="Example: handfast inspect certs/orders")(inspect)
 app.command(epilog="Example: handfast doctor localhost:8443 --credential certs/orders")(doctor)
+app.command(epilog="Example: handfast watch certs")(watch)
 app.command(epilog="Example: handfast explain 'Socket closed'")(explain)
 app.command(epilog="Example: handfast verify certs/payments --as server --name payments")(verify)
 
