@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pki.authority.ledger.records import CertificateRecord, IssuerRecord
 from pki.errors import PkiError, shown
-from pki.inspection.thing import plain, relative
+from pki.inspection.thing import plain, relative_briefly
 from pki.x509 import Credential, read_names
 
 _MOST_EVENTS = 8
@@ -86,15 +86,15 @@ def credential_row(found: Found, now: datetime) -> CredentialRow:
     revoked = _revoked(credential)
     problem, state = "", State.GOOD
     if end < now:
-        problem, state = f"expired {relative(end, now)}", State.BAD
+        problem, state = f"expired {relative_briefly(end, now)}", State.BAD
     elif begin > now:
-        problem, state = f"valid only {relative(begin, now)}", State.BAD
+        problem, state = f"valid only {relative_briefly(begin, now)}", State.BAD
     elif revoked:
         problem, state = "revoked by its own list", State.BAD
     elif stale:
-        problem, state = lists, State.BAD
+        problem, state = f"its lists {lists}", State.BAD
     elif left < _LATE:
-        problem, state = f"renewal is late: it was due {relative(half, now)}", State.LATE
+        problem, state = f"renewal is late: it was due {relative_briefly(half, now)}", State.LATE
     elif now > half:
         state = State.DUE
     return CredentialRow(
@@ -125,8 +125,8 @@ def _lists(credential: Credential, now: datetime) -> tuple[str, bool]:
         return "none", False
     end = min(item.next_update for item in credential.lists.lists.values())
     if end < now:
-        return f"list ended {relative(end, now)}", True
-    return f"fresh, ends {relative(end, now)}", False
+        return f"ended {relative_briefly(end, now)}", True
+    return f"end {relative_briefly(end, now)}", False
 
 
 def _revoked(credential: Credential) -> bool:

@@ -32,10 +32,10 @@ from pki.cli.watch_rows import (
 from pki.clock import system_clock
 from pki.errors import InputError, PkiError, StateError, shown
 from pki.files import KeyMode, detect_layout, load_credential
-from pki.inspection.thing import plain, relative
+from pki.inspection.thing import plain, relative_briefly
 
 _COLOURS = {State.GOOD: "green", State.DUE: "cyan", State.LATE: "yellow", State.BAD: "bold red"}
-_BAR = 16
+_BAR = 10
 _MOST_FOLDERS = 500
 _MOST_DEPTH = 6
 _MOST_ROWS = 30
@@ -225,11 +225,11 @@ def _credentials(
         table.add_row(
             Text(row.name),
             Text(row.workload),
-            f"{row.serial[:12]}..",
+            f"{row.serial[:8]}..",
             Text(_bar(row.left), style=colour),
-            Text(row.problem if row.state is State.BAD else relative(row.until, now), style=colour),
+            Text(_end(row, row.until, now), style=colour),
             Text(_renewal(row, row.renewal_from, now), style=colour),
-            relative(row.renewed_at, now) if row.renewed_at else "-",
+            relative_briefly(row.renewed_at, now) if row.renewed_at else "-",
             Text(row.lists),
         )
     parts: list[RenderableType] = [table]
@@ -242,9 +242,13 @@ def _credentials(
     return Group(*parts)
 
 
+def _end(row: CredentialRow, end: datetime, now: datetime) -> str:
+    return row.problem if row.state is State.BAD else relative_briefly(end, now)
+
+
 def _renewal(row: CredentialRow, due_from: datetime, now: datetime) -> str:
     if row.state is State.GOOD:
-        return relative(due_from, now)
+        return relative_briefly(due_from, now)
     return {State.DUE: "due", State.LATE: "late", State.BAD: "-"}[row.state]
 
 
@@ -289,7 +293,9 @@ def _ledger(view: LedgerView, now: datetime) -> RenderableType:
     for heading in ("workload", "serial", "expires"):
         table.add_column(heading, overflow="fold")
     for item in view.in_force[:_MOST_ROWS]:
-        table.add_row(Text(plain(item.spiffe_id)), item.serial, relative(item.not_after, now))
+        table.add_row(
+            Text(plain(item.spiffe_id)), item.serial, relative_briefly(item.not_after, now)
+        )
     parts: list[RenderableType] = [table]
     if len(view.in_force) > _MOST_ROWS:
         parts.append(Text(f"and {len(view.in_force) - _MOST_ROWS} more"))
@@ -298,7 +304,7 @@ def _ledger(view: LedgerView, now: datetime) -> RenderableType:
         parts.append(
             Text(
                 f"{issuer.kind.value} {issuer.key_id}: {issuer.status.value}, ends "
-                f"{relative(end, now)}"
+                f"{relative_briefly(end, now)}"
             )
         )
     for item in view.revoked:

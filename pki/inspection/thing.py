@@ -93,11 +93,25 @@ def relative(at: datetime, now: datetime) -> str:
     return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
 
 
+def relative_briefly(at: datetime, now: datetime) -> str:
+    """Write how far away a time is, where there is little room: ``in 5m 3s``, ``2h 4m ago``."""
+    counts = _in_units(at - now if at > now else now - at)
+    words = " ".join(f"{count}{unit[0]}" for count, unit in counts) or "0s"
+    return f"in {words}" if at > now else f"{words} ago"
+
+
 def span(length: timedelta) -> str:
     """Write a span of time in its two largest units."""
+    counts = _in_units(length)
+    return " ".join(f"{count} {unit}{'s' if count > 1 else ''}" for count, unit in counts) or (
+        "no time"
+    )
+
+
+def _in_units(length: timedelta) -> list[tuple[int, str]]:
     left = int(length.total_seconds())
-    parts = []
-    for name, size in (
+    found = []
+    for unit, size in (
         ("year", 31536000),
         ("day", 86400),
         ("hour", 3600),
@@ -106,5 +120,5 @@ def span(length: timedelta) -> str:
     ):
         count, left = divmod(left, size)
         if count:
-            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
-    return " ".join(parts[:2]) or "no time"
+            found.append((count, unit))
+    return found[:2]
