@@ -23,7 +23,7 @@ from pki.diagnosis.names import ExpectedName, read_expected
 from pki.diagnosis.other_end import examine_caller
 from pki.diagnosis.own import OwnCredential, read_own
 from pki.diagnosis.roles import examine_our_role, examine_server_role
-from pki.diagnosis.stand_in import Caller, StandIn
+from pki.diagnosis.stand_in import Caller, Outcome, StandIn
 from pki.errors import InputError, PkiError, StateError, shown
 from pki.failures import FAILURES
 from pki.files import read_bounded
@@ -37,6 +37,11 @@ _MARKS = {
     Status.WARNING: ("warning", "yellow"),
     Status.FAILED: ("FAILED", "red"),
     Status.UNKNOWN: ("?", "dim"),
+}
+_OUTCOMES = {
+    Outcome.ACCEPTED: "would be accepted",
+    Outcome.REFUSED: "would be refused",
+    Outcome.LEFT: "left before the handshake was done",
 }
 
 
@@ -313,13 +318,13 @@ def _tell_caller(caller: Caller, *, as_json: bool) -> None:
                 "address": caller.address,
                 "server_name": caller.server_name,
                 "chain": [item.subject.rfc4514_string() for item in caller.chain],
-                "refused": caller.would_be_refused,
+                "outcome": caller.outcome.value,
                 "findings": [_finding_json(item) for item in caller.findings],
             }
         )
         return
     console = console_for(sys.stdout)
-    verdict = "would be refused" if caller.would_be_refused else "would be accepted"
+    verdict = _OUTCOMES[caller.outcome]
     asked = f", for {shown(caller.server_name)}" if caller.server_name else ""
     line = f"\n{caller.address}{asked}: {who} {verdict}"
     console.print(line, soft_wrap=True, highlight=False, markup=False)

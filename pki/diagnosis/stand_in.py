@@ -8,12 +8,12 @@ alert, and that is told too.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -32,12 +32,26 @@ _MOST_BYTES = 512 * 1024
 _SECONDS = 10.0
 _AT_ONCE = 32
 _POLL_SECONDS = 0.2
-_WHOSE = "the caller's certificate"
-# HTTP/2 settings, then a goodbye that names no error: a caller reads it as a server that goes away.
-_GOODBYE = b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\7\0\0\0\0\0" + b"\0" * 8
+_CALLER = "the caller"
+_WHOSE = f"{_CALLER}'s certificate"
+# HTTP/2 settings, then a goodbye behind the last stream there can be: a caller reads it as a server
+# that has its calls and goes away, and does not try again at once.
+_GOODBYE = b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\7\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0" * 4
 _LATE_SECONDS = 0.5
+# What this end refuses a handshake for, RFC 8446 section 6.
+_OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
 
 Judge = Callable[[x509.Certificate], list[Finding]]
+
+
+class Outcome(StrEnum):
+    """What would come of a caller at the real server."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """The server would refuse it."""
+    LEFT = "left"
+    """It did not shake hands to the end: that is not the server's doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +71,14 @@ class Caller:
     findings: tuple[Finding, ...]
 
     @property
-    def would_be_refused(self) -> bool:
-        """Whether the server would refuse it."""
-        return any(item.status is Status.FAILED for item in self.findings)
+    def outcome(self) -> Outcome:
+        """What would come of it at the real server."""
+        ended = [item for item in self.findings if item.question == _CALLER]
+        if any(item.status is not Status.OK for item in ended):
+            return Outcome.LEFT
+        if any(item.status is Status.FAILED for item in self.findings):
+            return Outcome.REFUSED
+        return Outcome.ACCEPTED
 
 
 class StandIn:
@@ -108,17 +127,20 @@ class StandIn:
     def serve(self, callers: int | None = None) -> None:
         """Take callers until :meth:`stop`, or so many have come."""
         left = callers
-        # As many at once as this: a caller that stands still keeps no other waiting.
+        # A caller that stands still keeps no other waiting, and a flood waits in the kernel.
+        free = threading.BoundedSemaphore(_AT_ONCE)
         with self._listening, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             while not self._done.is_set() and left != 0:
+                if not free.acquire(timeout=_POLL_SECONDS):
+                    continue
                 try:
                     plain, address = self._listening.accept()
-                except TimeoutError:
-                    continue
                 except OSError:
-                    # A caller that was gone before it was taken.
+                    # Nobody came, or it was gone before it was taken.
+                    free.release()
                     continue
-                pool.submit(self._take, plain, f"{address[0]}:{address[1]}")
+                taken = pool.submit(self._take, plain, f"{address[0]}:{address[1]}")
+                taken.add_done_callback(lambda _: free.release())
                 left = None if left is None else left - 1
 
     def stop(self) -> None:
@@ -129,7 +151,7 @@ class StandIn:
         try:
             caller = self._examined(plain, address)
         except Exception as error:
-            caller = Caller(address, "", (), (unknown("handshake", f"fails: {shown(error)}"),))
+            caller = Caller(address, "", (), (unknown(_CALLER, f"fails: {shown(error)}"),))
         with self._lock:
             self._came(caller)
 
@@ -140,27 +162,24 @@ class StandIn:
             talk.tls.set_accept_state()
             ending = _ending(talk, heard, limit)
             name = (talk.tls.get_servername() or b"").decode("ascii", "backslashreplace")
-            ders = [
-                crypto.dump_certificate(crypto.FILETYPE_ASN1, item)
-                for item in (talk.tls.get_peer_cert_chain() or ())[:MAX_CHAIN_LENGTH]
-            ]
+            ders = _shown(talk.tls)
         chain, findings = self._judged(ders, ending)
         return Caller(address, name, chain, tuple(findings))
 
     def _judged(
-        self, ders: list[bytes], ending: list[Finding]
+        self, ders: list[bytes], ending: Finding
     ) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
         if not ders:
-            if any(item.status is Status.FAILED for item in ending):
-                return (), ending
+            if ending.status is not Status.OK:
+                return (), [ending]
             words = "it shows no certificate, and a server of mutual TLS refuses it"
-            return (), [failed(_WHOSE, "no-client-certificate", words), *ending]
+            return (), [failed(_WHOSE, "no-client-certificate", words), ending]
         try:
             chain = tuple(x509.load_der_x509_certificate(item) for item in ders)
         except UNREADABLE as error:
             return (), [failed(_WHOSE, "malformed", f"it can't be read: {shown(error)}")]
         found = examine_caller(_WHOSE, chain, self._credential, self._clock())
-        return chain, [*found, *self._judge(chain[0]), *ending]
+        return chain, [*found, *self._judge(chain[0]), ending]
 
     def _context(self, heard: _Heard) -> SSL.Context:
         showing = self._credential.shown
@@ -182,36 +201,62 @@ class StandIn:
         return context
 
 
+def _shown(tls: SSL.Connection) -> list[bytes]:
+    """Give what a caller showed, leaf first: at a server's end OpenSSL keeps the leaf apart."""
+    leaf = tls.get_peer_certificate()
+    if leaf is None:
+        return []
+    ders = [
+        crypto.dump_certificate(crypto.FILETYPE_ASN1, item)
+        for item in (leaf, *(tls.get_peer_cert_chain() or ()))
+    ]
+    return ders[:MAX_CHAIN_LENGTH]
+
+
 class _Heard:
+    """The alerts of both sides."""
+
     def __init__(self) -> None:
         self.alert: int | None = None
+        self.own_alert: int | None = None
 
     def __call__(self, _connection: SSL.Connection, where: int, code: int) -> None:
-        if where & SSL.SSL_CB_ALERT and where & SSL.SSL_CB_READ and code & 0xFF:
+        if not where & SSL.SSL_CB_ALERT or not code & 0xFF:
+            return
+        if where & SSL.SSL_CB_READ:
             self.alert = code & 0xFF
+        else:
+            self.own_alert = code & 0xFF
 
 
-def _ending(talk: Talk, heard: _Heard, limit: Limit) -> list[Finding]:
+def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
     """Shake hands, hear what the caller says behind it, and say goodbye."""
-    question = "the caller"
+    done = False
     try:
         talk.shake_hands(limit)
-        with contextlib.suppress(TimeoutError):
-            talk.read(limit.part(_LATE_SECONDS))
+        done = True
+        talk.read(limit.part(_LATE_SECONDS))
         talk.write(_GOODBYE, limit)
     except SSL.Error as error:
-        if heard.alert is not None:
-            slug, name = alert_words(heard.alert)
-            words = f'it refuses the server\'s certificate with the alert "{name}"'
-            return [failed(question, slug, words)]
-        if talk.first_bytes and talk.first_bytes[0] not in range(20, 25):
-            begin = shown(talk.first_bytes[:24].decode("latin-1"))
-            return [failed(question, "plaintext-client", f"it speaks plaintext: {begin}")]
-        return [failed(question, "cipher-mismatch", f"TLS fails: {words_of(error)}")]
+        return _failure(talk, heard, error)
     except TimeoutError:
-        return [failed(question, "handshake-timeout", "it connected, and said nothing")]
+        if not done:
+            return failed(_CALLER, "handshake-timeout", "it connected, and said nothing")
     except TooLongError as error:
-        return [failed(question, "malformed", shown(error))]
+        return failed(_CALLER, "malformed", shown(error))
     except OSError:
-        return [unknown(question, "it closed the connection without a word")]
-    return [ok(question, "shakes hands: it accepts the server's certificate")]
+        if not done:
+            return unknown(_CALLER, "it closed the connection without a word")
+    return ok(_CALLER, "shakes hands: it accepts the server's certificate")
+
+
+def _failure(talk: Talk, heard: _Heard, error: SSL.Error) -> Finding:
+    if heard.alert is not None:
+        slug, name = alert_words(heard.alert)
+        words = f'it refuses the server\'s certificate with the alert "{name}"'
+        return failed(_CALLER, slug, words)
+    if talk.first_bytes and talk.first_bytes[0] not in range(20, 25):
+        begin = shown(talk.first_bytes[:24].decode("latin-1"))
+        return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
+    slug = _OWN_ALERTS.get(heard.own_alert or 0, "cipher-mismatch")
+    return failed(_CALLER, slug, f"TLS fails: {words_of(error)}")

@@ -6,6 +6,7 @@ an answer in plaintext can be shown, and nobody can keep us reading.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -107,14 +108,15 @@ class Talk:
                 self._take(limit)
             except SSL.Error:
                 # The alert, for whoever logs it on the other side.
-                self._flush_quietly(limit)
+                with contextlib.suppress(TimeoutError):
+                    self._flush(limit)
                 raise
             else:
                 self._flush(limit)
                 return
 
     def write(self, data: bytes, limit: Limit) -> None:
-        """Send what goes through TLS."""
+        """Send what goes through TLS; if the other side has closed, :meth:`read` tells."""
         self.tls.send(data)
         self._flush(limit)
 
@@ -167,13 +169,9 @@ class Talk:
             except SSL.WantReadError:
                 return
             self._plain.settimeout(limit.remaining())
-            self._plain.sendall(data)
-
-    def _flush_quietly(self, limit: Limit) -> None:
-        try:
-            self._flush(limit)
-        except OSError:
-            return
+            # What it said before it closed is still there to be read, its alert above all.
+            with contextlib.suppress(ConnectionError):
+                self._plain.sendall(data)
 
 
 def words_of(error: SSL.Error) -> str:

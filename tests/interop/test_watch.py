@@ -24,11 +24,7 @@ from pki.cli.watching import find_credentials
 from tests.interop.seeds import HOUR, Ca, Scene, names_of, scene_in
 
 Told = Callable[..., tuple[int, str, str]]
-COMMAND = [
-    sys.executable,
-    "-c",
-    "import sys; from pki.cli.app import run; sys.exit(run(sys.argv[1:]))",
-]
+COMMAND = str(Path(sys.executable).with_name("handfast"))
 
 
 @pytest.fixture
@@ -230,7 +226,7 @@ def lines_of(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 def test_a_line_comes_at_each_change_and_an_interrupt_ends_it(scene: Scene) -> None:
     folder = scene.credential("a", scene.ca.leaf("a", begin=-timedelta(minutes=1)))
     with subprocess.Popen(
-        [*COMMAND, "watch", str(scene.home), "--json", "--follow", "--interval", "0.2"],
+        [COMMAND, "watch", str(scene.home), "--json", "--follow", "--interval", "0.2"],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -253,7 +249,7 @@ def test_a_terminal_shows_a_renewal_while_it_is_watched(scene: Scene) -> None:
     scene.credential("a", scene.ca.leaf("a", begin=-timedelta(minutes=1)))
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "watch", str(scene.home), "--interval", "0.2"],
+        [COMMAND, "watch", str(scene.home), "--interval", "0.2"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
