@@ -186,16 +186,10 @@ def _tell(report: Report, *, as_json: bool) -> None:
         return
     console = console_for(sys.stdout)
     _show(report.findings)
-    causes, likely = report.causes, report.likely
-    if causes:
-        console.print()
-        for item in causes:
-            _explain("cause", item)
-    elif likely:
-        console.print()
-        console.print("What is wrong can't be seen from this end. Likely, the likeliest first:")
-        for number, item in enumerate(likely[:5], start=1):
-            _explain(f"likely {number}", item)
+    _show_causes(report)
+    if report.causes:
+        return
+    if report.likely:
         console.print(
             "  To be sure: handfast doctor --stand-in PORT --credential DIR with the server's own"
             " credential, or --server-credential DIR here",
@@ -205,6 +199,19 @@ def _tell(report: Report, *, as_json: bool) -> None:
     else:
         words = {Status.OK: "All well", Status.WARNING: "It works, with warnings"}
         console.print(f"\n{words[report.status]}: {shown(report.target)}", highlight=False)
+
+
+def _show_causes(report: Report) -> None:
+    console = console_for(sys.stdout)
+    if report.causes:
+        console.print()
+        for item in report.causes:
+            _explain("cause", item)
+    elif report.likely:
+        console.print()
+        console.print("What is wrong can't be seen from this end. Likely, the likeliest first:")
+        for number, item in enumerate(report.likely[:5], start=1):
+            _explain(f"likely {number}", item)
 
 
 def _show(findings: tuple[Finding, ...]) -> None:
@@ -233,6 +240,12 @@ def _report_json(report: Report) -> dict[str, object]:
         "target": report.target,
         "status": report.status.value,
         "verdict": report.verdict,
+        **_causes_json(report),
+    }
+
+
+def _causes_json(report: Report) -> dict[str, object]:
+    return {
         "causes": [item.failure for item in report.causes],
         "likely": [item.failure for item in report.likely],
         "findings": [_finding_json(item) for item in report.findings],
@@ -310,6 +323,7 @@ def _listen_at(where: str) -> tuple[str, int]:
 
 
 def _tell_caller(caller: Caller, *, as_json: bool) -> None:
+    report = Report(caller.address, caller.findings)
     who = named(caller.chain[0].subject) if caller.chain else "no certificate"
     if as_json:
         _line(
@@ -319,7 +333,7 @@ def _tell_caller(caller: Caller, *, as_json: bool) -> None:
                 "server_name": caller.server_name,
                 "chain": [item.subject.rfc4514_string() for item in caller.chain],
                 "outcome": caller.outcome.value,
-                "findings": [_finding_json(item) for item in caller.findings],
+                **_causes_json(report),
             }
         )
         return
@@ -336,9 +350,7 @@ def _tell_caller(caller: Caller, *, as_json: bool) -> None:
             markup=False,
         )
     _show(caller.findings)
-    for item in caller.findings:
-        if item.status is Status.FAILED:
-            _explain("cause", item)
+    _show_causes(report)
     sys.stdout.flush()
 
 

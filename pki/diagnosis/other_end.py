@@ -14,10 +14,13 @@ from cryptography import x509
 from pki.diagnosis.certificates import examine_certificate
 from pki.diagnosis.chains import examine_chain
 from pki.diagnosis.finding import Finding, Status, failed, ok, warning
-from pki.diagnosis.own import OwnCredential
+from pki.diagnosis.names import examine_names, read_expected
+from pki.diagnosis.own import OwnCredential, examine_own
 from pki.errors import PkiError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
+TAKES_SERVER = "the caller takes the server's certificate"
+_LEFT = "it left when it had been shown the server's certificate, and said no word"
 _HANDFAST = "as handfast judges"
 _SLUGS = {
     Fault.EXPIRED: "expired",
@@ -53,6 +56,45 @@ def examine_caller(
     if any(item.status is Status.FAILED for item in found):
         return found
     return [*found, *_by_handfast(whose, chain, server, now)]
+
+
+def examine_departure(server: OwnCredential, asked_for: str, now: datetime) -> list[Finding]:
+    """Rank why a caller left without a word when it had been shown the server's certificate.
+
+    Args:
+        server: the server's credential.
+        asked_for: the name that the caller asked for; empty if it named none.
+        now: the time, aware.
+    """
+    found: dict[str, int] = {}
+    for item in examine_own(server, Purpose.SERVER, now):
+        if item.status is Status.FAILED and item.failure is not None:
+            found.setdefault(item.failure, 90)
+    findings = [
+        failed(TAKES_SERVER, slug, f"{_LEFT}; the certificate has this fault", likely=likely)
+        for slug, likely in found.items()
+    ]
+    findings += examine_asked_name(server, asked_for)
+    why = f"{_LEFT}; its bundle may not hold the root of the server's certificate"
+    return [*findings, failed(TAKES_SERVER, "unknown-ca", why, likely=50)]
+
+
+def examine_asked_name(server: OwnCredential, asked_for: str) -> list[Finding]:
+    """Hold the name that a caller asked for against the server's certificate.
+
+    gRPC does so when the handshake is done, and leaves without a word if it is another.
+    """
+    try:
+        name = read_expected(asked_for, None) if asked_for else None
+    except PkiError:
+        name = None
+    if name is None:
+        return []
+    return [
+        replace(item, question=TAKES_SERVER, words=f"{_LEFT}; {item.words}", likely=80, verdict="")
+        for item in examine_names(server.chain[0], name)
+        if item.status is Status.FAILED
+    ]
 
 
 def _by_handfast(

@@ -20,8 +20,14 @@ from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
 from pki.diagnosis.acceptance import alert_words
+from pki.diagnosis.farewell import bid_farewell
 from pki.diagnosis.finding import Finding, Status, failed, ok, unknown
-from pki.diagnosis.other_end import examine_caller
+from pki.diagnosis.other_end import (
+    TAKES_SERVER,
+    examine_asked_name,
+    examine_caller,
+    examine_departure,
+)
 from pki.diagnosis.own import OwnCredential
 from pki.errors import InputError, shown
 from pki.tls.talk import Limit, Talk, TooLongError, words_of
@@ -34,12 +40,11 @@ _AT_ONCE = 32
 _POLL_SECONDS = 0.2
 _CALLER = "the caller"
 _WHOSE = f"{_CALLER}'s certificate"
-# HTTP/2 settings, then a goodbye behind the last stream there can be: a caller reads it as a server
-# that has its calls and goes away, and does not try again at once.
-_GOODBYE = b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\7\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0" * 4
-_LATE_SECONDS = 0.5
+_LATE_SECONDS = 1.0
 # What this end refuses a handshake for, RFC 8446 section 6.
 _OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
+
+_LEFT_EARLY = ok(_CALLER, "shakes hands, and leaves without a call, as a probe does")
 
 Judge = Callable[[x509.Certificate], list[Finding]]
 
@@ -73,7 +78,7 @@ class Caller:
     @property
     def outcome(self) -> Outcome:
         """What would come of it at the real server."""
-        ended = [item for item in self.findings if item.question == _CALLER]
+        ended = [item for item in self.findings if item.question in {_CALLER, TAKES_SERVER}]
         if any(item.status is not Status.OK for item in ended):
             return Outcome.LEFT
         if any(item.status is Status.FAILED for item in self.findings):
@@ -163,7 +168,12 @@ class StandIn:
             ending = _ending(talk, heard, limit)
             name = (talk.tls.get_servername() or b"").decode("ascii", "backslashreplace")
             ders = _shown(talk.tls)
+            said_hello = bool(talk.first_bytes)
         chain, findings = self._judged(ders, ending)
+        if ending.status is Status.UNKNOWN and said_hello:
+            findings += examine_departure(self._credential, name, self._clock())
+        if ending is _LEFT_EARLY:
+            findings += examine_asked_name(self._credential, name)
         return Caller(address, name, chain, tuple(findings))
 
     def _judged(
@@ -235,8 +245,7 @@ def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
     try:
         talk.shake_hands(limit)
         done = True
-        talk.read(limit.part(_LATE_SECONDS))
-        talk.write(_GOODBYE, limit)
+        bid_farewell(talk, limit.part(_LATE_SECONDS))
     except SSL.Error as error:
         return _failure(talk, heard, error)
     except TimeoutError:
@@ -245,8 +254,9 @@ def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
     except TooLongError as error:
         return failed(_CALLER, "malformed", shown(error))
     except OSError:
-        if not done:
-            return unknown(_CALLER, "it closed the connection without a word")
+        if done:
+            return _LEFT_EARLY
+        return unknown(_CALLER, "it closed the connection without a word")
     return ok(_CALLER, "shakes hands: it accepts the server's certificate")
 
 

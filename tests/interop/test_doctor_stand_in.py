@@ -76,8 +76,14 @@ def call(target: str, made: Made | None, roots: bytes) -> grpc.RpcError:
         return caught.value
 
 
-def causes(line: dict[str, Any]) -> list[str]:
-    return [item["failure"] for item in line["findings"] if item["status"] == "failed"]
+def shake_hands(context: SSL.Context, target: str) -> None:
+    """Shake hands as OpenSSL does, to a failure."""
+    host, _, port = target.rpartition(":")
+    with socket.create_connection((host, int(port))) as plain:
+        connection = SSL.Connection(context, plain)
+        connection.set_connect_state()
+        with pytest.raises(SSL.Error):
+            connection.do_handshake()
 
 
 def test_a_good_caller_is_told_by_its_name_and_would_be_accepted(scene: Scene) -> None:
@@ -130,22 +136,45 @@ def test_why_the_server_would_refuse_a_caller_is_told(
         call(there.target, make(scene), pem([scene.ca.root]))
         line = there.line()
     assert line["outcome"] == "refused"
-    assert set(causes(line)) == {cause}, line
+    assert [*line["causes"], *line["likely"]][0] == cause, line
+    assert bool(line["likely"]) == (cause == "unknown-ca"), line
 
 
 def test_a_revoked_caller_is_told_by_the_servers_list(scene: Scene) -> None:
     caller = scene.ca.leaf("caller")
     with standing_in(scene, lists=scene.ca.lists([caller.chain[0]])) as there:
         call(there.target, caller, pem([scene.ca.root]))
-        assert causes(there.line()) == ["revoked"]
+        assert there.line()["causes"] == ["revoked"]
 
 
-def test_a_caller_that_refuses_the_server_says_so_by_its_alert(scene: Scene) -> None:
+def test_a_grpc_caller_that_refuses_the_server_leaves_and_the_causes_are_ranked(
+    scene: Scene,
+) -> None:
     with standing_in(scene) as there:
         call(there.target, scene.ca.leaf("caller"), pem([Ca("other").root]))
         line = there.line()
     assert line["outcome"] == "left"
-    assert causes(line) == ["unknown-ca"]
+    assert not line["causes"]
+    assert line["likely"] == ["unknown-ca"]
+
+
+def test_a_server_by_another_name_is_likely_what_a_caller_left_for(scene: Scene) -> None:
+    folder = scene.credential("other", scene.ca.leaf("other"))
+    with standing_in(scene, "--credential", str(folder)) as there:
+        call(there.target, scene.ca.leaf("caller"), pem([scene.ca.root]))
+        line = there.line()
+    assert line["outcome"] == "left"
+    assert line["likely"][0] == "wrong-name"
+
+
+def test_an_openssl_caller_that_refuses_the_server_says_so_by_its_alert(scene: Scene) -> None:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_PEER)
+    with standing_in(scene) as there:
+        shake_hands(context, there.target)
+        line = there.line()
+    assert line["outcome"] == "left"
+    assert line["causes"] == ["unknown-ca"]
     assert "it refuses the server's certificate with the alert" in json.dumps(line)
 
 
@@ -154,9 +183,9 @@ def test_the_policy_says_what_the_caller_may_do(scene: Scene) -> None:
     policy.write_text(POLICY)
     with standing_in(scene, "--policy", str(policy), "--method", "/seed.v1.Seed/Put") as there:
         call(there.target, scene.ca.leaf("caller"), pem([scene.ca.root]))
-        assert causes(there.line()) == ["not-granted"]
+        assert there.line()["causes"] == ["not-granted"]
         call(there.target, scene.ca.leaf("stranger"), pem([scene.ca.root]))
-        assert causes(there.line()) == ["no-role"]
+        assert there.line()["causes"] == ["no-role"]
 
 
 def test_bytes_of_anything_are_told_shown_and_never_obeyed(scene: Scene) -> None:
@@ -179,7 +208,7 @@ def test_bytes_of_anything_are_told_shown_and_never_obeyed(scene: Scene) -> None
             assert "\x1b" not in json.dumps(line, ensure_ascii=False)
         with socket.create_connection(address):
             pass
-        assert causes(there.line()) == []
+        assert there.line()["causes"] == []
         call(there.target, scene.ca.leaf("caller"), pem([scene.ca.root]))
         assert there.line()["outcome"] == "accepted"
 
@@ -206,8 +235,8 @@ def test_it_ends_after_so_many_callers_and_tells_people_in_words(scene: Scene) -
         told = process.stdout.read()
         assert process.wait(20) == 0
     assert first.startswith(f"standing in at 127.0.0.1:{port}; nobody is served")
-    assert "CN=caller.seed.internal would be refused" in told
-    assert "caller.seed.internal <- " in told
+    assert "'CN=caller.seed.internal' would be refused" in told
+    assert "'CN=caller.seed.internal' <- 'CN=seed issuing'" in told
     assert "cause: " in told
     assert "(expired)" in told
     assert "Remedy: " in told
@@ -251,13 +280,7 @@ def test_an_old_version_of_tls_is_told(scene: Scene) -> None:
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_max_proto_version(SSL.TLS1_1_VERSION)
     with standing_in(scene) as there:
-        host, _, port = there.target.rpartition(":")
-        with socket.create_connection((host, int(port))) as plain:
-            connection = SSL.Connection(context, plain)
-            connection.set_connect_state()
-            plain.settimeout(None)
-            with pytest.raises(SSL.Error):
-                connection.do_handshake()
+        shake_hands(context, there.target)
         line = there.line()
     assert line["outcome"] == "left"
-    assert causes(line) == ["protocol-version"]
+    assert line["causes"] == ["protocol-version"]
