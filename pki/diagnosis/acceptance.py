@@ -19,6 +19,9 @@ from pki.diagnosis.own import OwnCredential
 
 _ASKS = "asks for a certificate"
 _TAKES = "takes our certificate"
+_SAID_NOTHING = (
+    "the server closed the connection when it had seen our certificate, and said no word"
+)
 _VERDICT = "PEER_CONNECTION_CLOSED"
 _RECENT = timedelta(minutes=5)
 
@@ -192,16 +195,17 @@ def likely_causes(
     ours: Sequence[Finding],
     server_chain: Sequence[x509.Certificate],
     now: datetime,
+    words: str = _SAID_NOTHING,
 ) -> list[Finding]:
-    """Rank why a server closed the connection when it had seen our certificate.
+    """Rank why a server refused us when it had seen our certificate, and did not say why.
 
     Args:
         own: our credential.
         ours: what was found about it.
         server_chain: what the server showed.
         now: the time, aware.
+        words: how it refused us.
     """
-    words = "the server closed the connection when it had seen our certificate, and said no word"
     found: dict[str, Finding] = {}
 
     def add(slug: str, why: str, likely: int) -> None:

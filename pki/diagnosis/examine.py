@@ -14,12 +14,12 @@ from cryptography import x509
 
 from pki.clock import Clock
 from pki.diagnosis import grpc_call
-from pki.diagnosis.acceptance import examine_acceptance, examine_asking
+from pki.diagnosis.acceptance import examine_acceptance, examine_asking, likely_causes
 from pki.diagnosis.certificates import examine_certificate, span
 from pki.diagnosis.chains import Trust, examine_chain
 from pki.diagnosis.connection import examine_connection
 from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, warning
-from pki.diagnosis.handshake import Handshake, shake_hands
+from pki.diagnosis.handshake import End, Handshake, shake_hands
 from pki.diagnosis.names import ExpectedName, examine_names
 from pki.diagnosis.own import OwnCredential, examine_own
 from pki.errors import shown
@@ -29,6 +29,10 @@ from pki.x509 import Fault, Purpose
 from pki.x509.decoding import UNREADABLE
 
 _SERVER = "server certificate"
+_CALL = "a call by gRPC"
+# nginx refuses a certificate by one of these behind a handshake that it let come about
+# (https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors).
+_REFUSED_BY_HTTP = {400, 495, 496}
 _APART = timedelta(seconds=30)
 
 
@@ -145,7 +149,10 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     found += examine_acceptance(
         seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
     )
-    return [*found, *_clocks(seen.answer, now), *_of_the_call(examination, seen, found)]
+    found += _clocks(seen.answer, now)
+    if seen.answer is not None and seen.answer.http_status in _REFUSED_BY_HTTP:
+        return [*found, *_refused_by_http(own, seen, ours, chain, now)]
+    return [*found, *_of_the_call(examination, seen, found)]
 
 
 def _clocks(answer: grpc_call.Answer | None, now: datetime) -> list[Finding]:
@@ -172,13 +179,42 @@ def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
     return chain, []
 
 
+def _refused_by_http(
+    own: OwnCredential | None,
+    seen: Seen,
+    ours: list[Finding],
+    chain: tuple[x509.Certificate, ...],
+    now: datetime,
+) -> list[Finding]:
+    words = (
+        f"the server shakes hands with anybody, and answers our call by HTTP {answer.http_status}"
+    )
+    if not seen.bare.asked:
+        return [unknown(_CALL, words)]
+    words += ", as nginx does where a certificate does not please it"
+    if seen.showing is None:
+        return [failed(_CALL, "no-client-certificate", f"{words}; we showed none", likely=80)]
+    if any(item.status is Status.FAILED and item.is_sure for item in ours):
+        return [unknown(_CALL, f"{words}; what is wrong with ours stands above")]
+    return likely_causes(own, ours, chain, now, words)
+
+
+def _speaks_no_http2(seen: Seen) -> bool:
+    shook = [item for item in (seen.bare, seen.showing) if item is not None and item.done]
+    gone_on = any(item.end in {End.ACCEPTED, End.SILENT} for item in shook)
+    return gone_on and all(item.alpn == "h2" and not item.http2 for item in shook)
+
+
 def _of_the_call(examination: Examination, seen: Seen, found: list[Finding]) -> list[Finding]:
-    question = "a call by gRPC"
+    question = _CALL
     answer = seen.answer
     if answer is None:
         return []
     if answer.reached:
         return [ok(question, f"is answered ({answer.code})")]
+    if answer.code == "DEADLINE_EXCEEDED" and _speaks_no_http2(seen):
+        words = "HTTP/2 is agreed on, and the server does not speak it: no settings come, no answer"
+        return [failed(question, "not-http2", words)]
     words = f"{answer.code}: {answer.details}"
     if any(item.status is Status.FAILED for item in found):
         return [unknown(question, f"fails, as the rest explains: {words}")]

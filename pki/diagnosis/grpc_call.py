@@ -7,6 +7,7 @@ whatever status, says that the connection came about. A handfast server answers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,8 @@ _DONE = {
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.NOT_FOUND,
 }
+# gRPC's words for an answer in HTTP that is none of gRPC.
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Answer:
         reached: whether the server answered it.
         code: the status code's name.
         details: gRPC's words, escaped.
+        http_status: of an answer in HTTP that is none of gRPC; None for another.
         date: the time that the server, or a proxy before it, told; None where it told none.
     """
 
     reached: bool
     code: str
     details: str
+    http_status: int | None = None
     date: datetime | None = None
 
 
@@ -85,9 +90,14 @@ def call(
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()
             details = error.details() or ""
-            # gRPC's word for an answer in HTTP that is none of gRPC.
-            reached = code in _DONE or "http2 header with status" in details
-            return Answer(reached, code.name, shown(details), _date(error))
+            status = _HTTP_STATUS.search(details)
+            return Answer(
+                code in _DONE or status is not None,
+                code.name,
+                shown(details),
+                int(status[1]) if status else None,
+                _date(error),
+            )
     return Answer(True, grpc.StatusCode.OK.name, "")
 
 
