@@ -186,9 +186,7 @@ def _refused_by_http(
     chain: tuple[x509.Certificate, ...],
     now: datetime,
 ) -> list[Finding]:
-    words = (
-        f"the server shakes hands with anybody, and answers our call by HTTP {answer.http_status}"
-    )
+    words = f"the server shakes hands with anybody, and answers our call by HTTP {status}"
     if not seen.bare.asked:
         return [unknown(_CALL, words)]
     words += ", as nginx does where a certificate does not please it"
