@@ -186,6 +186,7 @@ def _refused_by_http(
     chain: tuple[x509.Certificate, ...],
     now: datetime,
 ) -> list[Finding]:
+    status = seen.answer.http_status if seen.answer is not None else None
     words = f"the server shakes hands with anybody, and answers our call by HTTP {status}"
     if not seen.bare.asked:
         return [unknown(_CALL, words)]
