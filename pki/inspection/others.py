@@ -88,8 +88,8 @@ def describe_list(crl: x509.CertificateRevocationList, now: datetime) -> Thing:
         "issuer": issuer,
         "number": number,
         "entries": entries,
-        "this update": begin,
-        "next update": end,
+        "this_update": begin,
+        "next_update": end,
     }
     thing.row("issuer", plain(issuer))
     thing.row("number", "-" if number is None else str(number))

@@ -53,7 +53,10 @@ def explain_call(
 def _explain_serving(policy: Policy, principal: Principal, serves: str, *, as_json: bool) -> None:
     decision = policy.decide_served_by(principal, serves)
     matches = policy.roles_of(principal)
-    lines = [f"{item.pattern} gives the role {item.role} (line {item.line})" for item in matches]
+    lines = [
+        f"{item.pattern} gives the role {item.role} ({policy.source}:{item.line})"
+        for item in matches
+    ]
     lines = lines or ["no name of this peer is listed under any role"]
     if decision.rule:
         wanted = next(item for item in policy.rules.served_by if item.service == serves)
