@@ -28,7 +28,12 @@ from pki.errors import InputError, PkiError, StateError, shown
 from pki.failures import FAILURES
 from pki.files import read_bounded
 from pki.tls.target import Target
-from pki.x509.readers import MAX_BUNDLE_BYTES, MAX_BUNDLE_LENGTH, read_certificates
+from pki.x509.readers import (
+    MAX_BUNDLE_BYTES,
+    MAX_BUNDLE_LENGTH,
+    decode_certificate,
+    read_certificates,
+)
 
 CRITICAL = 1
 WARNING = 4
@@ -173,8 +178,8 @@ def _roles(
         found += examine_our_role(policy, examination.own.chain[0], method)
     if seen.chain and (role is not None or method is not None):
         try:
-            leaf = x509.load_der_x509_certificate(seen.chain[0])
-        except ValueError:
+            leaf = decode_certificate(seen.chain[0], what="the server's certificate")
+        except PkiError:
             return found
         found += examine_server_role(policy, leaf, role, method)
     return found

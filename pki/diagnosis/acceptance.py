@@ -119,11 +119,11 @@ def examine_acceptance(
     if showing is None:
         return _without(bare, own)
     if showing.end in {End.ACCEPTED, End.SILENT}:
-        return _taken(bare, showing)
+        return _taken(showing)
     if showing.end is End.ALERT and showing.alert is not None:
         return _by_alert(showing, own, ours)
     if showing.end is End.FAILED:
-        return [failed(_TAKES, "unsupported-key", showing.words)]
+        return [_failed_here(showing)]
     if bare.end in {End.ACCEPTED, End.SILENT} and not bare.asked:
         return [unknown(_TAKES, f"the connection ended: {showing.words}; try again")]
     return likely_causes(own, ours, server_chain, now)
@@ -148,7 +148,15 @@ def _without(bare: Handshake, own: OwnCredential | None) -> list[Finding]:
     ]
 
 
-def _taken(bare: Handshake, showing: Handshake) -> list[Finding]:
+def _failed_here(showing: Handshake) -> Finding:
+    """Say why TLS failed at our own end, in the handshake with our certificate alone."""
+    words = f"TLS fails at our end: {showing.words}"
+    if any(sign in showing.words for sign in ("signature", "can't be shown")):
+        return failed(_TAKES, "unsupported-key", words)
+    return unknown(_TAKES, words)
+
+
+def _taken(showing: Handshake) -> list[Finding]:
     if showing.end is End.SILENT:
         return [
             unknown(
@@ -157,11 +165,7 @@ def _taken(bare: Handshake, showing: Handshake) -> list[Finding]:
                 "refuse",
             )
         ]
-    found = [ok(_TAKES, "it goes on after it was shown")]
-    if showing.asked and bare.end is End.ACCEPTED:
-        words = "it takes callers without a certificate too: nothing is proved by TLS alone"
-        found.append(warning("needs a certificate", "client-not-asked", words))
-    return found
+    return [ok(_TAKES, "it goes on after it was shown")]
 
 
 def _by_alert(

@@ -62,7 +62,8 @@ def examine_chain(
             *_trust(whose, chain, trust),
             *_revocation(whose, chain, trust, now),
         ]
-    except UNREADABLE as error:
+    except (*UNREADABLE, crypto.Error) as error:
+        # What one decoder takes, the other may not.
         words = f"the chain can't be read: {shown(error)}"
         return [failed(f"{whose}: chain", "malformed", words, verdict=Fault.PROFILE.verdict)]
 

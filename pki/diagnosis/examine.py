@@ -19,14 +19,14 @@ from pki.diagnosis.certificates import examine_certificate, span
 from pki.diagnosis.chains import Trust, examine_chain
 from pki.diagnosis.connection import examine_connection
 from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, warning
-from pki.diagnosis.handshake import End, Handshake, shake_hands
+from pki.diagnosis.handshake import End, Handshake, Shown, shake_hands
 from pki.diagnosis.names import ExpectedName, examine_names
 from pki.diagnosis.own import OwnCredential, examine_own
-from pki.errors import shown
+from pki.errors import CertificateError
 from pki.identity import DnsName, SpiffeId, derive_names
 from pki.tls.target import Target
 from pki.x509 import Fault, Purpose
-from pki.x509.decoding import UNREADABLE
+from pki.x509.readers import decode_certificate
 
 _SERVER = "server certificate"
 _CALL = "a call by gRPC"
@@ -87,11 +87,13 @@ class Seen:
         showing: the one in which we showed our certificate; None if there is none to show.
         answer: of the call with our certificate, or without where there is none; None if none
             was made.
+        bare_answer: of the call without our certificate, where we have one; None if none was made.
     """
 
     bare: Handshake
     showing: Handshake | None
     answer: grpc_call.Answer | None
+    bare_answer: grpc_call.Answer | None = None
 
     @property
     def chain(self) -> tuple[bytes, ...]:
@@ -106,7 +108,7 @@ def examine(examination: Examination) -> Report:
 
 
 def see(examination: Examination) -> Seen:
-    """Make the handshakes and the call, side by side: a server that stands still costs one wait."""
+    """Make the handshakes and calls, side by side: a server that stands still costs one wait."""
     own = examination.own
     showing = own.shown if own is not None else None
     name, seconds = examination.server_name, examination.seconds
@@ -116,18 +118,21 @@ def see(examination: Examination) -> Seen:
             examination.target, name, showing if shown_to_it else None, seconds=seconds
         )
 
-    def ask() -> grpc_call.Answer:
+    def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
         trust = examination.trust
-        return grpc_call.call(
-            examination.target.text, name, showing, trust.roots if trust else (), seconds=seconds
-        )
+        roots = trust.roots if trust else ()
+        return grpc_call.call(examination.target.text, name, shown_to_it, roots, seconds=seconds)
 
-    with ThreadPoolExecutor(max_workers=3) as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool:
         bare = pool.submit(shake, False)
         second = pool.submit(shake, True) if showing is not None else None
-        answer = pool.submit(ask) if examination.calls else None
+        answer = pool.submit(ask, showing) if examination.calls else None
+        without = pool.submit(ask, None) if examination.calls and showing is not None else None
         return Seen(
-            bare.result(), second.result() if second else None, answer.result() if answer else None
+            bare.result(),
+            second.result() if second else None,
+            answer.result() if answer else None,
+            without.result() if without else None,
         )
 
 
@@ -149,6 +154,7 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     found += examine_acceptance(
         seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
     )
+    found += _needs_a_certificate(seen)
     found += _clocks(seen.answer, now)
     if seen.answer is not None and seen.answer.http_status in _REFUSED_BY_HTTP:
         return [*found, *_refused_by_http(own, seen, ours, chain, now)]
@@ -170,13 +176,27 @@ def _clocks(answer: grpc_call.Answer | None, now: datetime) -> list[Finding]:
 
 def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
     try:
-        chain = tuple(x509.load_der_x509_certificate(item) for item in seen.chain)
-    except UNREADABLE as error:
-        words = f"it can't be read: {shown(error)}"
-        return (), [failed(_SERVER, "malformed", words, verdict=Fault.PROFILE.verdict)]
+        chain = tuple(decode_certificate(item, what="the chain") for item in seen.chain)
+    except CertificateError as error:
+        return (), [failed(_SERVER, "malformed", error.message, verdict=Fault.PROFILE.verdict)]
     if not chain:
         return (), [unknown(_SERVER, "the server showed none before the connection ended")]
     return chain, []
+
+
+def _needs_a_certificate(seen: Seen) -> list[Finding]:
+    """Say whether a server that asks for a certificate goes on without one."""
+    question = "needs a certificate"
+    showing, answer = seen.showing, seen.bare_answer
+    if showing is None or not showing.asked or End.ACCEPTED is not seen.bare.end:
+        return []
+    if answer is not None and answer.http_status in _REFUSED_BY_HTTP:
+        words = f"it shakes hands without one, and answers such a call by HTTP {answer.http_status}"
+        return [ok(question, words)]
+    words = "it takes callers without a certificate too: nothing is proved by TLS alone"
+    if answer is not None and answer.reached:
+        words += f" (a call of gRPC is answered {answer.code})"
+    return [warning(question, "client-not-asked", words)]
 
 
 def _refused_by_http(

@@ -29,10 +29,9 @@ from pki.diagnosis.other_end import (
     examine_departure,
 )
 from pki.diagnosis.own import OwnCredential
-from pki.errors import InputError, shown
+from pki.errors import CertificateError, InputError, shown
 from pki.tls.talk import Limit, Talk, TooLongError, words_of
-from pki.x509.decoding import UNREADABLE
-from pki.x509.readers import MAX_CHAIN_LENGTH
+from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024
 _SECONDS = 10.0
@@ -185,9 +184,9 @@ class StandIn:
             words = "it shows no certificate, and a server of mutual TLS refuses it"
             return (), [failed(_WHOSE, "no-client-certificate", words), ending]
         try:
-            chain = tuple(x509.load_der_x509_certificate(item) for item in ders)
-        except UNREADABLE as error:
-            return (), [failed(_WHOSE, "malformed", f"it can't be read: {shown(error)}")]
+            chain = tuple(decode_certificate(item, what="the chain") for item in ders)
+        except CertificateError as error:
+            return (), [failed(_WHOSE, "malformed", error.message)]
         found = examine_caller(_WHOSE, chain, self._credential, self._clock())
         return chain, [*found, *self._judge(chain[0]), ending]
 

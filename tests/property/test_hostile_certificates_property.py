@@ -1,0 +1,101 @@
+"""Whatever bytes stand where a certificate should, nothing but a finding or a typed error comes."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from functools import cache
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pki.diagnosis.examine import Examination, Seen, judge
+from pki.diagnosis.finding import Status
+from pki.diagnosis.grpc_call import Answer
+from pki.diagnosis.handshake import End, Handshake
+from pki.diagnosis.other_end import examine_caller, examine_departure
+from pki.diagnosis.own import OwnCredential
+from pki.errors import PkiError
+from pki.identity import SpiffeId
+from pki.inspection import describe
+from pki.tls.target import Target
+from pki.x509.readers import decode_certificate
+from tests.interop.seeds import Ca
+
+
+@cache
+def scene() -> tuple[OwnCredential, OwnCredential, tuple[bytes, ...]]:
+    ca = Ca()
+    caller, server = ca.leaf("caller"), ca.leaf("server")
+    ders = tuple(item.public_bytes(Encoding.DER) for item in (*server.chain, ca.root))
+    return (
+        OwnCredential(tuple(caller.chain), caller.key, (ca.root,)),
+        OwnCredential(tuple(server.chain), server.key, (ca.root,)),
+        ders,
+    )
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[bytes, ...]:
+    """Give a good chain with bytes of it changed, taken out or put in."""
+    ders = [bytearray(item) for item in scene()[2][: draw(st.integers(1, 3))]]
+    for _ in range(draw(st.integers(1, 4))):
+        changed = draw(st.sampled_from(ders))
+        at = draw(st.integers(0, len(changed) - 1))
+        match draw(st.sampled_from(["change", "change", "take out", "put in"])):
+            case "change":
+                changed[at] = draw(st.integers(0, 255))
+            case "take out" if len(changed) > 1:
+                del changed[at]
+            case _:
+                changed.insert(at, draw(st.integers(0, 255)))
+    return tuple(map(bytes, ders))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    chain=chains(),
+    end=st.sampled_from(list(End)),
+    alert=st.sampled_from([None, 42, 45, 48, 116, 255]),
+    status=st.sampled_from([None, 400]),
+)
+def test_doctor_judges_any_server(
+    chain: tuple[bytes, ...], end: End, alert: int | None, status: int | None
+) -> None:
+    own = scene()[0]
+    expected = SpiffeId.parse("spiffe://seed.internal/server")
+    examination = Examination(Target.parse("127.0.0.1:1"), expected, own, (), now)
+    seen = Handshake(
+        end, "ended", done=True, alert=alert, version="TLSv1.3", alpn="h2", chain=chain, asked=True
+    )
+    answer = Answer(status is not None, "UNKNOWN", "", status)
+    for finding in judge(examination, Seen(seen, seen, answer, answer)):
+        assert finding.words
+        assert finding.failure is not None or finding.status is not Status.FAILED
+
+
+@settings(max_examples=200, deadline=None)
+@given(chain=chains())
+def test_a_stand_in_judges_any_caller(chain: tuple[bytes, ...]) -> None:
+    server = scene()[1]
+    with contextlib.suppress(PkiError):
+        certificates = tuple(decode_certificate(item, what="the chain") for item in chain)
+        assert examine_caller("the caller", certificates, server, now())
+
+
+@given(name=st.text())
+def test_a_caller_may_ask_for_any_name(name: str) -> None:
+    assert examine_departure(scene()[1], name, now())[-1].failure == "unknown-ca"
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=chains().map(b"".join) | st.binary(max_size=200))
+def test_inspect_shows_any_bytes_or_refuses_them(data: bytes) -> None:
+    with contextlib.suppress(PkiError):
+        for thing in describe(data, source="given", now=now()):
+            assert thing.kind
