@@ -21,7 +21,7 @@ from pki.cli.output import JsonOption, complain, tell
 from pki.cli.revoke import crl, revoke
 from pki.cli.verifying import verify
 from pki.cli.watching import watch
-from pki.errors import PkiError
+from pki.errors import PkiError, shown
 from pki.version import __version__
 
 # typer brings a click of its own under a private name, and exports this heir of it alone.
@@ -69,19 +69,21 @@ def run(arguments: list[str] | None = None) -> int:
     except CouldNotTellError as error:
         complain(f"could not tell: {error.cause.message}", error.cause.remedy)
         return COULD_NOT_TELL
-    except PkiError as error:
-        complain(error.message, error.remedy)
-        return FAILED
     except UsageError as error:
         # Called without arguments, the command has printed its help already.
         if type(error).__name__ != "NoArgsIsHelpError":
             complain(error.format_message(), "See --help")
         return WRONG_USAGE
+    except PkiError as error:
+        complain(error.message, error.remedy)
     except (typer.Abort, KeyboardInterrupt):
         complain("interrupted")
-        return FAILED
     except BrokenPipeError:
         # Whoever read our output has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    return code if isinstance(code, int) else 0
+    except OSError as error:
+        where = f"{shown(error.filename)}: " if error.filename else ""
+        complain(f"{where}{error.strerror or shown(error)}")
+    else:
+        return code if isinstance(code, int) else 0
+    return FAILED

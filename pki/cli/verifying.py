@@ -63,6 +63,9 @@ def verify(
         raise VerificationError(error.message, fault=Fault.PROFILE) from error
     except PkiError as error:
         raise CouldNotTellError(error) from error
+    except OSError as error:
+        cause = StateError(f"{shown(target)} can't be read: {error.strerror}")
+        raise CouldNotTellError(cause) from error
     verified = ChainVerifier(roots, lists, mode=revocation).verify(
         chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
     )

@@ -39,7 +39,7 @@ _AT_ONCE = 32
 _POLL_SECONDS = 0.2
 _CALLER = "the caller"
 _WHOSE = f"{_CALLER}'s certificate"
-_LATE_SECONDS = 1.0
+_LATE_SECONDS = 3.0
 # What this end refuses a handshake for, RFC 8446 section 6.
 _OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
 

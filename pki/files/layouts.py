@@ -71,13 +71,16 @@ def detect_layout(directory: Path) -> Layout:
     """Tell a directory's layout by the name of its key file.
 
     Raises:
-        CredentialError: if it holds none or more than one of them.
+        CredentialError: if it holds none or more than one of them, or can't be looked into.
     """
-    found = [
-        layout
-        for layout in LAYOUTS.values()
-        if (directory / layout.key).exists() or (directory / layout.next_key).exists()
-    ]
+    try:
+        found = [
+            layout
+            for layout in LAYOUTS.values()
+            if (directory / layout.key).exists() or (directory / layout.next_key).exists()
+        ]
+    except OSError as error:
+        raise CredentialError(f"{shown(directory)} can't be read: {error.strerror}") from None
     if len(found) == 1:
         return found[0]
     if found:

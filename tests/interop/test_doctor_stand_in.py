@@ -48,6 +48,13 @@ class StandingIn:
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
         return found
 
+    def line_of(self, name: str) -> dict[str, Any]:
+        """Give the next line of a caller by its name: one may have tried again."""
+        while True:
+            line = self.line()
+            if f"CN={name}.seed.internal" in line["chain"]:
+                return line
+
 
 @contextlib.contextmanager
 def standing_in(scene: Scene, *more: str, **how: Any) -> Iterator[StandingIn]:
@@ -185,7 +192,7 @@ def test_the_policy_says_what_the_caller_may_do(scene: Scene) -> None:
         call(there.target, scene.ca.leaf("caller"), pem([scene.ca.root]))
         assert there.line()["causes"] == ["not-granted"]
         call(there.target, scene.ca.leaf("stranger"), pem([scene.ca.root]))
-        assert there.line()["causes"] == ["no-role"]
+        assert there.line_of("stranger")["causes"] == ["no-role"]
 
 
 def test_bytes_of_anything_are_told_shown_and_never_obeyed(scene: Scene) -> None:

@@ -443,3 +443,25 @@ def test_shell_completion_is_offered() -> None:
         },
     )
     assert set(done.stdout.split()) == {"renew", "revoke"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["inspect"], 1),
+        (["watch"], 1),
+        (["verify", "--as", "server"], 3),
+        (["doctor", "localhost:1", "--credential"], 3),
+        (["doctor", "localhost:1", "--policy"], 3),
+        (["policy", "lint", "--proto"], 1),
+        (["policy", "test"], 1),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else str(item),
+)
+def test_a_path_that_no_system_takes_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: int
+) -> None:
+    code, _, error = said(capsys, *arguments, "a" * 5000)
+    assert code == expected
+    assert error.startswith("handfast: ")
+    assert error.count("\n") == 1
