@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from functools import cache
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +100,13 @@ def test_inspect_shows_any_bytes_or_refuses_them(data: bytes) -> None:
     with contextlib.suppress(PkiError):
         for thing in describe(data, source="given", now=now()):
             assert thing.kind
+
+
+def test_a_leaf_that_openssl_alone_can_not_read_is_malformed() -> None:
+    server = scene()[1]
+    leaf = server.chain[0].public_bytes(Encoding.DER)
+    name = b"\x0c\x14server.seed.internal"
+    # An OCTET STRING for a text: cryptography reads it as one, OpenSSL does not.
+    chain = (x509.load_der_x509_certificate(leaf.replace(name, b"\x04" + name[1:])),)
+    found = examine_caller("the caller", chain, server, now())
+    assert "malformed" in [item.failure for item in found], found
