@@ -124,6 +124,8 @@ def examine_acceptance(
         return _by_alert(showing, own, ours)
     if showing.end is End.FAILED:
         return [_failed_here(showing)]
+    if showing.end is not End.CLOSED:
+        return [_not_so_far(showing)]
     if bare.end in {End.ACCEPTED, End.SILENT} and not bare.asked:
         return [unknown(_TAKES, f"the connection ended: {showing.words}; try again")]
     return likely_causes(own, ours, server_chain, now)
@@ -154,6 +156,14 @@ def _failed_here(showing: Handshake) -> Finding:
     if any(sign in showing.words for sign in ("signature", "can't be shown")):
         return failed(_TAKES, "unsupported-key", words)
     return unknown(_TAKES, words)
+
+
+def _not_so_far(showing: Handshake) -> Finding:
+    """Say that the handshake with our certificate broke off before it could be refused."""
+    words = f"the handshake with our certificate breaks off: {showing.words}"
+    if showing.end is End.TIMED_OUT:
+        return failed(_TAKES, "handshake-timeout", words, likely=50, verdict="HANDSHAKE_TIMEOUT")
+    return unknown(_TAKES, f"{words}; try again")
 
 
 def _taken(showing: Handshake) -> list[Finding]:

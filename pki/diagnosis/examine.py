@@ -7,7 +7,7 @@ connection comes about, and stops where the rest can't be asked.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -34,6 +34,7 @@ _CALL = "a call by gRPC"
 # (https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors).
 _REFUSED_BY_HTTP = {400, 495, 496}
 _APART = timedelta(seconds=30)
+_CONFIRMING_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Seen:
     bare_answer: grpc_call.Answer | None = None
 
     @property
+    def handshakes(self) -> tuple[Handshake, ...]:
+        """Those that were made."""
+        return (self.bare, self.showing) if self.showing is not None else (self.bare,)
+
+    @property
     def chain(self) -> tuple[bytes, ...]:
         """The certificates that the server showed, in DER."""
         return self.bare.chain or (self.showing.chain if self.showing else ())
@@ -108,32 +114,36 @@ def examine(examination: Examination) -> Report:
 
 
 def see(examination: Examination) -> Seen:
-    """Make the handshakes and calls, side by side: a server that stands still costs one wait."""
+    """Make the handshakes, and then the calls.
+
+    Those of a kind go side by side, so that a server that stands still costs one wait; the calls
+    wait for the handshakes, or they would keep a server busy that serves one connection at a time
+    (``openssl s_server`` does), and that would look like a refusal.
+    """
     own = examination.own
     showing = own.shown if own is not None else None
     name, seconds = examination.server_name, examination.seconds
 
-    def shake(shown_to_it: bool) -> Handshake:
-        return shake_hands(
-            examination.target, name, showing if shown_to_it else None, seconds=seconds
-        )
+    def shake(shown_to_it: Shown | None) -> Handshake:
+        return shake_hands(examination.target, name, shown_to_it, seconds=seconds)
 
-    def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        second = pool.submit(shake, showing) if showing is not None else None
+        seen = Seen(shake(None), second.result() if second else None, None)
+        if not examination.calls:
+            return seen
         trust = examination.trust
         roots = trust.roots if trust else ()
-        return grpc_call.call(examination.target.text, name, shown_to_it, roots, seconds=seconds)
+        if not any(item.http2 for item in seen.handshakes):
+            # The call can but confirm it.
+            seconds = min(seconds, _CONFIRMING_SECONDS)
 
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        bare = pool.submit(shake, False)
-        second = pool.submit(shake, True) if showing is not None else None
-        answer = pool.submit(ask, showing) if examination.calls else None
-        without = pool.submit(ask, None) if examination.calls and showing is not None else None
-        return Seen(
-            bare.result(),
-            second.result() if second else None,
-            answer.result() if answer else None,
-            without.result() if without else None,
-        )
+        def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
+            target = examination.target.text
+            return grpc_call.call(target, name, shown_to_it, roots, seconds=seconds)
+
+        without = pool.submit(ask, None) if showing is not None else None
+        return replace(seen, answer=ask(showing), bare_answer=without.result() if without else None)
 
 
 def judge(examination: Examination, seen: Seen) -> list[Finding]:
@@ -219,7 +229,7 @@ def _refused_by_http(
 
 
 def _speaks_no_http2(seen: Seen) -> bool:
-    shook = [item for item in (seen.bare, seen.showing) if item is not None and item.done]
+    shook = [item for item in seen.handshakes if item.done]
     gone_on = any(item.end in {End.ACCEPTED, End.SILENT} for item in shook)
     return gone_on and all(item.alpn == "h2" and not item.http2 for item in shook)
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,11 @@ from typing import Any
 
 import grpc
 import pytest
+from OpenSSL import SSL
 
 from pki.cli.app import run
+from pki.diagnosis.handshake import Handshake, Shown, shake_hands
+from pki.tls.target import Target
 from tests.interop.seeds import (
     HOUR,
     LOCALHOST,
@@ -132,6 +136,22 @@ def test_a_good_s_server_is_found_good_but_for_http2(
     assert not found["likely"], found
     assert "seed root" in words(found, "asks for a certificate")
     assert words(found, "takes our certificate") == "it goes on after it was shown"
+
+
+@needs_openssl
+def test_a_server_of_one_connection_at_a_time_is_not_kept_busy_by_the_call(
+    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(target: Target, name: str, showing: Shown | None, *, seconds: float) -> Handshake:
+        # Long enough that a call which does not wait for the handshakes comes first.
+        if showing is not None:
+            time.sleep(0.7)
+        return shake_hands(target, name, showing, seconds=seconds)
+
+    monkeypatch.setattr("pki.diagnosis.examine.shake_hands", later)
+    with s_server(scene, scene.ca.leaf(), *MUST) as target:
+        code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
+    assert (code, found["causes"], found["likely"]) == (1, ["not-http2"], []), found
 
 
 @needs_openssl
@@ -318,6 +338,31 @@ def test_a_unix_socket_is_examined_alike(scene: Scene, capsys: pytest.CaptureFix
         pool.shutdown()
     assert code in (0, 4), found
     assert not found["causes"], found
+
+
+def test_a_server_that_stands_still_over_our_certificate_has_not_refused_it(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = threading.Event()
+
+    def stand_still(*found: Any) -> bool:
+        over.wait(20)
+        return bool(found[4])
+
+    def setting(context: SSL.Context) -> None:
+        # In TLS 1.2 a client waits for the end of this; in 1.3 it is done before.
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.set_verify(SSL.VERIFY_PEER, stand_still)
+
+    target = scene.openssl_server(setting=setting)
+    asked = (target, "--credential", scene.caller(), *NAME, "--seconds", "1.5")
+    try:
+        code, found = examined(capsys, *asked)
+    finally:
+        over.set()
+    assert code == 1
+    assert (found["causes"], found["likely"]) == ([], ["handshake-timeout"]), found
+    assert "breaks off: no answer within 1.5 s" in words(found, "takes our certificate")
 
 
 def test_a_bundle_alone_is_enough_to_judge_the_server(
