@@ -34,7 +34,7 @@ _CALL = "a call by gRPC"
 # (https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors).
 _REFUSED_BY_HTTP = {400, 495, 496}
 _APART = timedelta(seconds=30)
-_CONFIRMING_SECONDS = 1.5
+_CONFIRMING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,9 @@ def see(examination: Examination) -> Seen:
         trust = examination.trust
         roots = trust.roots if trust else ()
         if not any(item.http2 for item in seen.handshakes):
-            # The call can but confirm it.
-            seconds = min(seconds, _CONFIRMING_SECONDS)
+            # The call can but confirm it; a server far away gets the longer.
+            shortest = min((item.seconds for item in seen.handshakes if item.done), default=0.0)
+            seconds = min(seconds, _CONFIRMING_SECONDS + 3 * shortest)
 
         def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
             target = examination.target.text
@@ -242,8 +243,8 @@ def _of_the_call(examination: Examination, seen: Seen, found: list[Finding]) -> 
     if answer.reached:
         return [ok(question, f"is answered ({answer.code})")]
     if answer.code == "DEADLINE_EXCEEDED" and _speaks_no_http2(seen):
-        words = "HTTP/2 is agreed on, and the server does not speak it: no settings come, no answer"
-        return [failed(question, "not-http2", words)]
+        words = "HTTP/2 is agreed on, and the server says nothing in it: no settings, no answer"
+        return [failed(question, "not-http2", words, likely=80)]
     words = f"{answer.code}: {answer.details}"
     if any(item.status is Status.FAILED for item in found):
         return [unknown(question, f"fails, as the rest explains: {words}")]

@@ -23,6 +23,8 @@ from pki.tls.target import Target
 
 _MOST_BYTES = 512 * 1024
 _ANSWER_SECONDS = 1.0
+# How long a server that went on with TLS is given to go on with HTTP/2.
+_SETTINGS_SECONDS = 0.4
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 # First what gRPC offers, then all that OpenSSL has: what is weak shall be seen, and named.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ALL:@SECLEVEL=0"
@@ -235,12 +237,14 @@ def _answer(talk: Talk, heard: _Heard, limit: Limit) -> bool:
     is_http2 = talk.tls.get_alpn_proto_negotiated() == b"h2"
     if is_http2:
         talk.write(_PREFACE, limit)
-    try:
-        data = talk.read(limit)
-    except TimeoutError:
-        if heard.ticket:
-            return False
-        raise
+    while True:
+        try:
+            data = talk.read(limit.part(_SETTINGS_SECONDS))
+            break
+        except TimeoutError:
+            if heard.ticket:
+                return False
+            limit.remaining()
     if not data and not heard.ticket:
         raise ConnectionResetError
     return is_http2 and len(data) > 3 and data[3] == _SETTINGS
