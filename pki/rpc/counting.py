@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pki.authz.patterns import parse_method_path
-from pki.rpc.judge import Judgement
+from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal
 
 ALLOWED = "ALLOWED"

@@ -11,7 +11,7 @@ import logging
 from datetime import datetime
 from enum import StrEnum
 
-from pki.rpc.judge import Judgement
+from pki.rpc.judgement import Judgement
 from pki.rpc.log_limit import LogLimit
 
 log = logging.getLogger("handfast.decisions")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pki.clock import Clock
 from pki.rpc.counting import Counts
 from pki.rpc.decision_log import DecisionLog
-from pki.rpc.judge import AuthContext, Judge, Judgement
+from pki.rpc.judge import AuthContext, Judge
+from pki.rpc.judgement import Judgement
 from pki.rpc.running import RunningStreams
 
 

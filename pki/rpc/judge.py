@@ -18,12 +18,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pki.authz import Decision, Policy
 from pki.clock import Clock
 from pki.errors import InputError, shown
+from pki.rpc.judgement import Judgement
 from pki.rpc.known import Answers, Known, Verdict
 from pki.rpc.peer import Peer
 from pki.rpc.public import NOTHING_PUBLIC, PublicMethods
@@ -49,26 +49,6 @@ _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
 def what_counts_of(auth: AuthContext) -> AuthContext:
     """Give the part that a peer is judged by: what else is in it would live as long as a stream."""
     return {name: auth[name] for name in (_LEAF, _CHAIN) if name in auth}
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One answer: the peer if it may call, the refusal if not, and the facts for the log.
-
-    ``audited`` is what would have refused a call that goes through because its policy is not
-    enforced.
-    """
-
-    method: str
-    peer: Peer | None
-    refusal: Refusal | None
-    decision: Decision | None
-    spiffe_id: str
-    serial: str
-    issuer: str
-    good_until: datetime | None
-    detail: str = ""
-    audited: Refusal | None = None
 
 
 class Judge:

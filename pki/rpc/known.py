@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from pki.authz import Policy, Principal
 from pki.authz.policy import role_names
 from pki.errors import InputError, VerificationError
+from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal, refusal_of_fault
 from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Purpose, read_names
 from pki.x509.readers import read_chain
-
-if TYPE_CHECKING:
-    from pki.rpc.judge import Judgement
 
 _REFUSED_FOR = timedelta(seconds=1)
 _MOST_ANSWERS = 256

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.authz import Policy
-from pki.rpc.judge import AuthContext, Judge, Judgement
+from pki.rpc.judge import AuthContext, Judge
+from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
 
 log = logging.getLogger("handfast.rpc")

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from opentelemetry.trace import Span, get_current_span
 
 from pki.errors import InputError
-from pki.rpc.judge import AuthContext, Judgement
+from pki.rpc.judge import AuthContext
+from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal
 from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE

@@ -12,7 +12,7 @@ import pytest
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.authz import Decision, Reason
 from pki.rpc.decision_log import DecisionLog, LogWhen
-from pki.rpc.judge import Judgement
+from pki.rpc.judgement import Judgement
 from pki.rpc.log_limit import BURST, BURST_OF_ALL, LogLimit
 from pki.rpc.refusal import Refusal
 

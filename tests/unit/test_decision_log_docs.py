@@ -16,7 +16,7 @@ import pytest
 
 from pki.authz import Decision, read_policy
 from pki.rpc.decision_log import DecisionLog, LogWhen
-from pki.rpc.judge import Judgement
+from pki.rpc.judgement import Judgement
 from pki.rpc.log_limit import (
     BURST,
     BURST_OF_ALL,

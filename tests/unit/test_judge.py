@@ -12,7 +12,8 @@ import pytest
 from cryptography import x509
 
 from pki.authz import Policy, read_policy
-from pki.rpc.judge import Judge, Judgement
+from pki.rpc.judge import Judge
+from pki.rpc.judgement import Judgement
 from pki.rpc.public import HealthAccess, public_methods
 from pki.x509 import ChainVerifier, RevocationLists, VerifiedChain
 from pki.x509.readers import to_pem

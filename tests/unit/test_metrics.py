@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from pki.authz import Decision, Reason
 from pki.errors import InputError
 from pki.rpc.counting import OTHER, Counts, Outcome, Reloads
-from pki.rpc.judge import Judgement
+from pki.rpc.judgement import Judgement
 from pki.rpc.metrics import FAMILIES, WorkloadCollector
 from pki.rpc.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, refusal_of_decision
 from pki.rpc.seen import OnDisk, Seen
