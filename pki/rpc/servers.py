@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -23,28 +23,15 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
-def _open_port(
-    inner: grpc.aio.Server | grpc.Server,
-    port: Port,
-    address: str,
-    foreign: grpc.ServerCredentials | None,
-) -> int:
-    if foreign is not None:
-        _refuse("credentials of another kind")
-    number = inner.add_secure_port(address, port.credentials())
-    port.opened(address, number)
-    return number
+_Server = TypeVar("_Server", grpc.Server, grpc.aio.Server)
 
 
-class AioServer(grpc.aio.Server):
-    """An asyncio server whose every port asks for a client certificate.
+class _Guarded(Generic[_Server]):
+    """What both kinds of server have in common."""
 
-    All else is that of ``grpc.aio.Server``.
-    """
-
-    def __init__(self, inner: grpc.aio.Server, new_port: Callable[[], Port]) -> None:
+    def __init__(self, inner: _Server, new_port: Callable[[], Port]) -> None:
         self._here = MadeHere("server")
-        self._inner = inner
+        self._inner: _Server = inner
         self._new_port = new_port
 
     def add_insecure_port(self, address: str) -> int:
@@ -61,7 +48,12 @@ class AioServer(grpc.aio.Server):
             server_credentials: none: the workload's own are taken.
         """
         self._here.check()
-        return _open_port(self._inner, self._new_port(), address, server_credentials)
+        if server_credentials is not None:
+            _refuse("credentials of another kind")
+        port = self._new_port()
+        number = self._inner.add_secure_port(address, port.credentials())
+        port.opened(address, number)
+        return number
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""
@@ -70,6 +62,13 @@ class AioServer(grpc.aio.Server):
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """Register a service's handlers."""
         self._inner.add_registered_method_handlers(service_name, method_handlers)
+
+
+class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
+    """An asyncio server whose every port asks for a client certificate.
+
+    All else is that of ``grpc.aio.Server``.
+    """
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -88,40 +87,11 @@ class AioServer(grpc.aio.Server):
         return await self._inner.wait_for_termination(timeout)
 
 
-class SyncServer(grpc.Server):
+class SyncServer(_Guarded[grpc.Server], grpc.Server):
     """A synchronous server whose every port asks for a client certificate.
 
     All else is that of ``grpc.Server``.
     """
-
-    def __init__(self, inner: grpc.Server, new_port: Callable[[], Port]) -> None:
-        self._here = MadeHere("server")
-        self._inner = inner
-        self._new_port = new_port
-
-    def add_insecure_port(self, address: str) -> int:
-        """Refuse: there is no port without client authentication."""
-        _refuse(f"insecure port ({address})")
-
-    def add_secure_port(
-        self, address: str, server_credentials: grpc.ServerCredentials | None = None
-    ) -> int:
-        """Open a port with the workload's credentials; give its number.
-
-        Args:
-            address: e.g. ``127.0.0.1:8443``, ``[::]:0``, ``unix:/run/orders.sock``.
-            server_credentials: none: the workload's own are taken.
-        """
-        self._here.check()
-        return _open_port(self._inner, self._new_port(), address, server_credentials)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
-        """Register handlers."""
-        self._inner.add_generic_rpc_handlers(generic_rpc_handlers)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
-        """Register a service's handlers."""
-        self._inner.add_registered_method_handlers(service_name, method_handlers)
 
     def start(self) -> None:
         """Begin to serve."""
