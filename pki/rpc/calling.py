@@ -148,6 +148,7 @@ class Calling(Bound):
             drain=drain,
             looked=lambda result: following.counts.looked(name, result),
             rotated=lambda: following.counts.rotated(name),
+            refused=lambda refusal: following.counts.turned_away(name, refusal),
             inquiry=inquiry if explain else None,
         )
 

@@ -16,6 +16,7 @@ import grpc.aio
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.rpc.inquiry import Inquiry
+from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.refusal import Refusal
 from pki.rpc.rotation import Generation
 
@@ -58,7 +59,7 @@ class HeldCall(
 
     def cancelled(self) -> bool:
         """Tell whether it was cancelled by its caller or the server."""
-        return bool(self._call.cancelled()) and not self._was_ended()
+        return bool(self._call.cancelled()) and self._why_ended() is None
 
     def done(self) -> bool:
         """Tell whether it has ended."""
@@ -177,13 +178,14 @@ class HeldCall(
     def _leave(self, _: object) -> None:
         self._generation.leave()
 
-    def _was_ended(self) -> bool:
-        return not self._cancelled and self._generation.refusal is not None
+    def _why_ended(self) -> Refusal | None:
+        """Give why it was ended on this side, if anybody but its caller did so."""
+        return None if self._cancelled else self._generation.refusal
 
     def _refusal(self) -> Refusal | None:
-        """Give why the connection ended under this call, if it did."""
-        ended = self._was_ended() and self._call.cancelled()
-        return self._generation.refusal if ended else None
+        """Give why it was ended, if that is what it ended of."""
+        why = self._why_ended()
+        return why if why is not None and self._call.cancelled() else None
 
     def _raise_if_ended(self) -> None:
         task = asyncio.current_task()
@@ -193,6 +195,42 @@ class HeldCall(
         refusal = self._refusal()
         if refusal is not None:
             raise refused(refusal) from None
+
+
+class HeldStream(HeldCall):
+    """A call with a stream in it, which the channel may end while its connection goes on.
+
+    Args:
+        call: as :class:`HeldCall`.
+        generation: as :class:`HeldCall`.
+        method: its path.
+        streams: those of the channel; it is among them until it ends.
+    """
+
+    def __init__(
+        self,
+        call: Any,
+        generation: Generation[grpc.aio.Channel],
+        method: str | bytes,
+        streams: OutgoingStreams,
+    ) -> None:
+        self.method = method
+        self._ended: Refusal | None = None
+        self._streams = streams
+        streams.add(self)
+        super().__init__(call, generation)
+
+    def end(self, refusal: Refusal) -> None:
+        """End it, and have its caller read why; called in its event loop."""
+        self._ended = refusal
+        self._call.cancel()
+
+    def _leave(self, call: object) -> None:
+        self._streams.discard(self)
+        super()._leave(call)
+
+    def _why_ended(self) -> Refusal | None:
+        return None if self._cancelled else self._ended or self._generation.refusal
 
 
 class WaitingCall(

@@ -14,6 +14,7 @@ import grpc
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.rpc.inquiry import Inquiry
+from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.refusal import Refusal
 from pki.rpc.rotation import Generation
 
@@ -79,11 +80,20 @@ class ExplainedCallError(LocalCallError):
         return str(self._debug)
 
 
-def ended(error: grpc.RpcError, generation: Generation[grpc.Channel]) -> grpc.RpcError:
-    """Give what the caller of a call shall read: why its connection ended, or never came about."""
+def ended(
+    error: grpc.RpcError, generation: Generation[grpc.Channel], refusal: Refusal | None = None
+) -> grpc.RpcError:
+    """Give what the caller of a call shall read.
+
+    Args:
+        error: gRPC's own.
+        generation: the connection; it may have ended under the call, or never come about.
+        refusal: why the call alone was ended on this side, if it was.
+    """
     code = error.code() if isinstance(error, grpc.Call) else None
-    if code is grpc.StatusCode.CANCELLED and generation.refusal is not None:
-        return LocalCallError.of(generation.refusal)
+    refusal = refusal or generation.refusal
+    if code is grpc.StatusCode.CANCELLED and refusal is not None:
+        return LocalCallError.of(refusal)
     words = explanation(error, generation) if code is grpc.StatusCode.UNAVAILABLE else ""
     return ExplainedCallError(error, words) if words else error
 
@@ -103,10 +113,22 @@ def turned_away(refusal: Refusal, inquiry: Inquiry | None) -> LocalCallError:
     return LocalCallError.of(refusal.because(words))
 
 
-def held(call: Any, generation: Generation[grpc.Channel]) -> Any:
-    """Give the caller's view of a call that has begun, which holds its connection until it ends."""
+def held(
+    call: Any,
+    generation: Generation[grpc.Channel],
+    method: str | bytes,
+    streams: OutgoingStreams,
+) -> Any:
+    """Give the caller's view of a call that has begun, which holds its connection until it ends.
+
+    Args:
+        call: gRPC's own.
+        generation: the connection.
+        method: its path.
+        streams: those of the channel.
+    """
     if hasattr(call, "add_callback"):
-        return HeldCall(call, generation)
+        return HeldCall(call, generation, method, streams)
     # OpenTelemetry's instrumentation gives a plain generator for a stream of answers; so do we.
     found = _read_through(call, generation)
     weakref.finalize(found, generation.leave).atexit = False
@@ -126,14 +148,31 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     Args:
         call: gRPC's own.
         generation: the connection, held until the call has ended.
+        method: its path.
+        streams: those of the channel; it is among them until it ends.
     """
 
-    def __init__(self, call: Any, generation: Generation[grpc.Channel]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        generation: Generation[grpc.Channel],
+        method: str | bytes,
+        streams: OutgoingStreams,
+    ) -> None:
+        self.method = method
         self._call = call
         self._generation = generation
+        self._streams = streams
         self._cancelled = False
-        if not call.add_callback(generation.leave):
-            generation.leave()
+        self._ended: Refusal | None = None
+        streams.add(self)
+        if not call.add_callback(self._leave):
+            self._leave()
+
+    def end(self, refusal: Refusal) -> None:
+        """End it, and have its caller read why."""
+        self._ended = refusal
+        self._call.cancel()
 
     def __iter__(self) -> Iterator[Any]:
         """Give itself."""
@@ -222,13 +261,17 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         """Have a function called with this call when it has ended."""
         self._call.add_done_callback(lambda _: fn(self))
 
+    def _leave(self) -> None:
+        self._streams.discard(self)
+        self._generation.leave()
+
     def _refusal(self) -> Refusal | None:
-        """Wait for the end, and give why the connection ended, if that ended the call."""
+        """Wait for the end, and give why it was ended on this side, if that ended the call."""
         found = self._call.code()
         if self._cancelled or found is not grpc.StatusCode.CANCELLED:
             return None
-        return self._generation.refusal
+        return self._ended or self._generation.refusal
 
     def _read(self, error: grpc.RpcError) -> grpc.RpcError:
         # gRPC raises the call itself; so do we where it is read as it is.
-        return error if self._cancelled else ended(error, self._generation)
+        return error if self._cancelled else ended(error, self._generation, self._ended)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from pki.rpc.calls_aio import HeldCall, WaitingCall, refused, turned_away
+from pki.rpc.calls_aio import HeldCall, HeldStream, WaitingCall, refused, turned_away
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 
@@ -97,7 +97,7 @@ class AioChannel(grpc.aio.Channel):
 
     def check(self, method: str) -> None:
         """Raise if the policy does not let the pinned server answer a method."""
-        refusal = self._route.served_by.refusal(method)
+        refusal = self.connections.check(method)
         if refusal is not None:
             raise refused(refusal)
 
@@ -122,7 +122,7 @@ class AioChannel(grpc.aio.Channel):
         generation = self.connections.rotation.enter()
         if generation is None:
             if not self.connections.rotation.is_closed:
-                raise await turned_away(self.connections.refusal(), self._route.inquiry)
+                raise await turned_away(self.connections.turn_away(), self._route.inquiry)
             # gRPC's own error for a closed channel tells the caller.
             generation = self.connections.rotation.current
         return start(generation, remaining())
@@ -140,7 +140,7 @@ class AioChannel(grpc.aio.Channel):
                     await asyncio.wait_for(waiting, remaining())
                 if sight.good is None:
                     if not patient:
-                        raise await turned_away(self.connections.refusal(), self._route.inquiry)
+                        raise await turned_away(self.connections.turn_away(), self._route.inquiry)
                     await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
         except TimeoutError:
             raise grpc.aio.AioRpcError(
@@ -235,14 +235,19 @@ class _Callable:
             )
             self._made = (generation, made)
         try:
-            return HeldCall(made(*args, **kwargs), generation)
+            call = made(*args, **kwargs)
         except BaseException:
             generation.leave()
             raise
+        return self._held(call, generation)
+
+    def _held(self, call: Any, generation: Generation[grpc.aio.Channel]) -> HeldCall:
+        return HeldStream(call, generation, self._method, self._channel.connections.streams)
 
 
 class _UnaryUnary(_Callable, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
-    pass
+    def _held(self, call: Any, generation: Generation[grpc.aio.Channel]) -> HeldCall:
+        return HeldCall(call, generation)
 
 
 class _UnaryStream(_Callable, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]

@@ -98,7 +98,7 @@ class SyncChannel(grpc.Channel):
         Raises:
             LocalCallError: if the policy refuses it, the server is not accepted, or time is over.
         """
-        refusal = self._route.served_by.refusal(method)
+        refusal = self.connections.check(method)
         if refusal is not None:
             raise LocalCallError.of(refusal)
         if self.connections.rotation.is_going_over:
@@ -115,7 +115,7 @@ class SyncChannel(grpc.Channel):
         if generation is None:
             if self.connections.rotation.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
-            raise turned_away(self.connections.refusal(), self._route.inquiry)
+            raise turned_away(self.connections.turn_away(), self._route.inquiry)
         return generation, *_with_timeout(end, args, kwargs)
 
     def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
@@ -129,7 +129,7 @@ class SyncChannel(grpc.Channel):
                     self._remaining(end)
             if sight.good is None:
                 if not patient:
-                    raise turned_away(self.connections.refusal(), self._route.inquiry)
+                    raise turned_away(self.connections.turn_away(), self._route.inquiry)
                 pause, left = sight.pause(), self._remaining(end)
                 time.sleep(pause if left is None else min(pause, left))
         self._move_on()
@@ -219,7 +219,7 @@ class _Callable:
         except BaseException:
             generation.leave()
             raise
-        return held(call, generation)
+        return held(call, generation, self._method, self._channel.connections.streams)
 
 
 class _Streaming(_Callable):

@@ -34,6 +34,7 @@ class Counts:
         self._streams: Counter[str] = Counter()
         self._rotations: Counter[str] = Counter()
         self._looks: Counter[tuple[str, str]] = Counter()
+        self._turned_away: Counter[tuple[str, str]] = Counter()
 
     def knows(self, method: str) -> None:
         """Count this method under its own name from now on: there is a handler for it."""
@@ -94,6 +95,18 @@ class Counts:
             known = (peer, result) in self._looks or len(self._looks) < _MOST_PEERS
             self._looks[peer if known else OTHER, result] += 1
 
+    def turned_away(self, peer: str, refusal: Refusal) -> None:
+        """Count a call that a channel refused before anything was sent.
+
+        Args:
+            peer: the SPIFFE ID that the channel is pinned to.
+            refusal: why.
+        """
+        with self._lock:
+            key = (peer, refusal.name)
+            known = key in self._turned_away or len(self._turned_away) < _MOST_PEERS
+            self._turned_away[peer if known else OTHER, refusal.name] += 1
+
     def decided(self) -> dict[tuple[str, str, str], int]:
         """Give how many answers there were by method, role that decided, and verdict."""
         with self._lock:
@@ -122,6 +135,11 @@ class Counts:
         """Give how often channels looked at their servers, by peer and result."""
         with self._lock:
             return dict(self._looks)
+
+    def calls_turned_away(self) -> dict[tuple[str, str], int]:
+        """Give how many calls channels refused before anything was sent, by peer and reason."""
+        with self._lock:
+            return dict(self._turned_away)
 
 
 class Outcome(StrEnum):

@@ -32,7 +32,11 @@ class AioGuard(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """Wrap the method's handler, unknown methods' too."""
         handler = await continuation(handler_call_details)
-        return self._wrapped.get(handler, handler_call_details.method)
+        return self.behind(handler, handler_call_details.method)
+
+    def behind(self, handler: Handler | None, method: str) -> Handler:
+        """Give the wrapped form of a method's handler; None stands for a method without one."""
+        return self._wrapped.get(handler, method)
 
 
 class _Watched:

@@ -29,7 +29,11 @@ class SyncGuard(grpc.ServerInterceptor):
     ) -> Handler:
         """Wrap the method's handler, unknown methods' too."""
         handler = continuation(handler_call_details)
-        return self._wrapped.get(handler, handler_call_details.method)
+        return self.behind(handler, handler_call_details.method)
+
+    def behind(self, handler: Handler | None, method: str) -> Handler:
+        """Give the wrapped form of a method's handler; None stands for a method without one."""
+        return self._wrapped.get(handler, method)
 
 
 def admit(gate: Gate, method: str, context: Any) -> tuple[Peer, AuthContext]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pki.authz import Decision, Policy
 from pki.clock import Clock
@@ -91,11 +91,14 @@ class Judge:
         if not leaf:
             return _refused(method, NO_CERTIFICATE)
         key = (leaf[0], *auth.get(_CHAIN, ()))
-        try:
-            known = self._look_up(key)
-        except InputError as error:
-            return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
-        now = known.used = self._clock()
+        now = self._clock()
+        known = self._known.get(key)
+        if known is None or not known.moved <= now < known.moves_at:
+            try:
+                known = self._look_up(key, now)
+            except InputError as error:
+                return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
+        known.used = now
         verifier = self._verifier()
         verdict = known.verdict
         if (
@@ -118,7 +121,7 @@ class Judge:
         with self._lock:
             for key, known in list(self._known.items()):
                 most = _IDLE_OF_FEW if len(self._known) <= _FEW else _IDLE_OF_MANY
-                if known.used is not None and now - most < known.used <= now:
+                if now - most < known.used <= now:
                     # The rest has been used since.
                     break
                 del self._known[key]
@@ -136,13 +139,15 @@ class Judge:
             return _judgement(known, verdict, method, None, decision, audited=refusal)
         return _judgement(known, verdict, method, refusal, decision)
 
-    def _look_up(self, key: tuple[bytes, ...]) -> Known:
+    def _look_up(self, key: tuple[bytes, ...], now: datetime) -> Known:
+        """Find or read a chain, and have it stand last among the known."""
         with self._lock:
             known = self._known.get(key)
             if known is not None:
                 self._known.move_to_end(key)
+                known.note_moved(now)
                 return known
-        known = Known(key)
+        known = Known(key, now)
         with self._lock:
             self._known[key] = known
             while len(self._known) > _MOST_KNOWN:

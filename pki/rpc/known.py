@@ -24,6 +24,8 @@ from pki.x509.readers import read_chain
 
 _REFUSED_FOR = timedelta(seconds=1)
 _MOST_ANSWERS = 256
+# Those that call stand last among the known; one that calls all the time is moved there this often.
+_MOVED_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +80,36 @@ class Known:
 
     Args:
         key: its bytes, as ``auth_context()`` gives them.
+        now: the time: when it was used, and moved behind all others that are kept.
 
     Raises:
         InputError: if it can't be read.
     """
 
-    __slots__ = ("claimed", "issuer", "not_after", "serial", "used", "verdict")
+    __slots__ = (
+        "claimed",
+        "issuer",
+        "moved",
+        "moves_at",
+        "not_after",
+        "serial",
+        "used",
+        "verdict",
+    )
 
-    def __init__(self, key: tuple[bytes, ...]) -> None:
+    def __init__(self, key: tuple[bytes, ...], now: datetime) -> None:
         leaf = read_key(key)[0]
         self.issuer = leaf.issuer.rfc4514_string()
         self.serial = leaf.serial_number
         self.not_after = leaf.not_valid_after_utc
         self.claimed = _claimed_id(leaf)
         self.verdict: Verdict | None = None
-        self.used: datetime | None = None
+        self.used = now
+        self.note_moved(now)
+
+    def note_moved(self, now: datetime) -> None:
+        """Take down that it was moved behind all others, and when that is due again."""
+        self.moved, self.moves_at = now, now + _MOVED_EVERY
 
     def verify(self, key: tuple[bytes, ...], verifier: ChainVerifier, now: datetime) -> Verdict:
         """Verify it, and keep what is said."""

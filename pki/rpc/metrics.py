@@ -123,6 +123,11 @@ LOOKS = Family(
     "Looks of channels at their servers' certificates.",
     ("peer", "result"),
 )
+TURNED_AWAY = Family(
+    "handfast_channel_calls_refused_total",
+    "Calls that channels refused before anything was sent.",
+    ("peer", "reason"),
+)
 FAMILIES = (
     DECISIONS,
     AUDITED,
@@ -148,6 +153,7 @@ FAMILIES = (
     CONNECTIONS,
     ROTATIONS,
     LOOKS,
+    TURNED_AWAY,
 )
 
 _CONNECTION_STATES = ("in_use", "next", "draining")
@@ -252,6 +258,8 @@ def _channels(seen: Seen) -> Iterator[Sample]:
         yield ROTATIONS, (peer,), count
     for (peer, result), count in seen.counts.looks().items():
         yield LOOKS, (peer, result), count
+    for (peer, reason), count in seen.counts.calls_turned_away().items():
+        yield TURNED_AWAY, (peer, reason), count
 
 
 def _reloads(

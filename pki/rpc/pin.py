@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from pki.errors import InputError, NotPermittedError, shown
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.rpc.process import MadeHere
 from pki.rpc.refusal import POLICY_UNAVAILABLE, Refusal, refusal_of_decision
+
+log = logging.getLogger("handfast.rpc")
 
 _TARGET_NAME = "grpc.ssl_target_name_override"
 _OWN_OPTIONS = {_TARGET_NAME, "grpc.default_authority"}
@@ -108,11 +111,12 @@ class ServedBy:
         if text not in self._answers:
             service = text[1:].partition("/")[0] if text.startswith("/") else ""
             decision = policy.decide_served_by(self._principal, service)
-            self._answers[text] = (
-                None
-                if decision.allowed
-                else refusal_of_decision(
+            refusal = None
+            if not decision.allowed:
+                refusal = refusal_of_decision(
                     decision.reason, who=str(self._principal.spiffe_id), what=service
                 )
-            )
+                # Once for each policy: whoever calls reads it each time.
+                log.warning("calls of %s are refused: %s", shown(text), refusal.message)
+            self._answers[text] = refusal
         return self._answers[text]

@@ -12,6 +12,7 @@ from pki.clock import Clock
 from pki.errors import PkiError
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.look import look
+from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
 from pki.rpc.rotation import Generation, Rotation, Situation
@@ -41,6 +42,7 @@ class Route:
         drain: how long calls may run on an old connection; None has no limit but its leaf's end.
         looked: told the result name (gRFC A118) of each look.
         rotated: called after new calls began to use another connection.
+        refused: told of each call that is refused on this side.
         inquiry: finds out why handshakes fail; None where nobody wants to know.
     """
 
@@ -54,6 +56,7 @@ class Route:
     drain: timedelta | None = None
     looked: Callable[[str], None] = lambda _: None
     rotated: Callable[[], None] = lambda: None
+    refused: Callable[[Refusal], None] = lambda _: None
     inquiry: Inquiry | None = None
 
     def ends(self) -> datetime:
@@ -62,7 +65,7 @@ class Route:
 
 
 class Connections(Generic[Inner]):
-    """The sight of a server and the connections to it, moved on together.
+    """The sight of a server, the connections to it and their streams, moved on together.
 
     Args:
         route: where they go.
@@ -96,6 +99,7 @@ class Connections(Generic[Inner]):
             looked=route.looked,
         )
         self.rotation = Rotation(make, drain=route.drain, swapped=self._go_over)
+        self.streams = OutgoingStreams(route.served_by)
         self._shown = route.shown()
 
     def enter(self) -> Generation[Inner] | None:
@@ -114,6 +118,7 @@ class Connections(Generic[Inner]):
 
     def tick(self) -> None:
         """Move the connections on."""
+        self.streams.sweep()
         if any(item.was_made_anew(calling=False) for item in self.rotation if not item.is_over):
             self.sight.look_soon()
         shown = self._route.shown()
@@ -139,8 +144,20 @@ class Connections(Generic[Inner]):
         self._swapped()
         self._route.rotated()
 
-    def refusal(self) -> Refusal:
+    def check(self, method: str | bytes) -> Refusal | None:
+        """Say why the policy does not let the server answer a call, if it does not."""
+        refusal = self._route.served_by.refusal(method)
+        if refusal is not None:
+            self._route.refused(refusal)
+        return refusal
+
+    def turn_away(self) -> Refusal:
         """Say why there is no connection for a call."""
+        refusal = self._no_connection()
+        self._route.refused(refusal)
+        return refusal
+
+    def _no_connection(self) -> Refusal:
         if self.sight.lost is not None:
             return self.sight.lost
         if self._route.clock() >= self._route.ends():

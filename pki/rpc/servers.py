@@ -11,6 +11,7 @@ import grpc.aio
 from pki.errors import NotPermittedError
 from pki.rpc.port import Port
 from pki.rpc.process import MadeHere
+from pki.rpc.registered import Behind, Registered
 
 # Without this a second server binds a port that is in use without a word.
 OWN_PORT = ("grpc.so_reuseport", 0)
@@ -27,12 +28,21 @@ _Server = TypeVar("_Server", grpc.Server, grpc.aio.Server)
 
 
 class _Guarded(Generic[_Server]):
-    """What both kinds of server have in common."""
+    """What both kinds of server have in common.
 
-    def __init__(self, inner: _Server, new_port: Callable[[], Port]) -> None:
+    Args:
+        inner: gRPC's own.
+        new_port: makes what keeps a port's certificate fresh.
+        behind: puts handlers behind the gate; None where the gate is an interceptor of ``inner``.
+    """
+
+    def __init__(self, inner: _Server, new_port: Callable[[], Port], behind: Behind | None) -> None:
         self._here = MadeHere("server")
         self._inner: _Server = inner
         self._new_port = new_port
+        self._registered = None if behind is None else Registered(behind)
+        if self._registered is not None:
+            inner.add_generic_rpc_handlers((self._registered,))
 
     def add_insecure_port(self, address: str) -> int:
         """Refuse: there is no port without client authentication."""
@@ -57,10 +67,12 @@ class _Guarded(Generic[_Server]):
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""
-        self._inner.add_generic_rpc_handlers(generic_rpc_handlers)
+        (self._registered or self._inner).add_generic_rpc_handlers(generic_rpc_handlers)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """Register a service's handlers."""
+        if self._registered is not None:
+            method_handlers = self._registered.service_behind(service_name, method_handlers)
         self._inner.add_registered_method_handlers(service_name, method_handlers)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent import futures
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,6 +19,7 @@ from pki.rpc.guard_sync import SyncGuard
 from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions
 from pki.rpc.public import HealthAccess, public_methods
+from pki.rpc.registered import Behind
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
 
 
@@ -58,18 +60,16 @@ class Serving(Bound):
         guard = gate_among(interceptors, AioGuard) or self.interceptor(
             policy, decision_log=decision_log, health=health
         )
+        line = Line.of(guard, observers, interceptors)
         inner = grpc.aio.server(
-            interceptors=[
-                *observers,
-                guard,
-                *(item for item in interceptors if item is not guard),
-            ],
+            # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
+            interceptors=line.interceptors,
             # Of an option that is given twice gRPC takes the first.
             options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return AioServer(inner, self._following.new_port)
+        return AioServer(inner, self._following.new_port, line.behind)
 
     def sync_server(
         self,
@@ -100,18 +100,15 @@ class Serving(Bound):
         guard = gate_among(interceptors, SyncGuard) or self.sync_interceptor(
             policy, decision_log=decision_log, health=health
         )
+        line = Line.of(guard, observers, interceptors)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
-            interceptors=[
-                *observers,
-                guard,
-                *(item for item in interceptors if item is not guard),
-            ],
+            interceptors=line.interceptors,
             options=[*options, OWN_PORT],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return SyncServer(inner, self._following.new_port)
+        return SyncServer(inner, self._following.new_port, line.behind)
 
     def interceptor(
         self,
@@ -191,6 +188,33 @@ class Serving(Bound):
         gate = Gate(judge, log, self._clock, self._following.counts)
         self._following.add_gate(gate)
         return gate
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Who stands before whom in a server.
+
+    gRPC asks each interceptor anew at each call. Where nobody's interceptors stand behind the gate,
+    it is none: it wraps each handler once, where handlers are registered.
+
+    Args:
+        interceptors: those that gRPC is given, the outermost first.
+        behind: puts a handler that is registered behind the gate; None where the gate stands among
+            the interceptors.
+    """
+
+    interceptors: list[Any]
+    behind: Behind | None
+
+    @classmethod
+    def of(
+        cls, guard: AioGuard | SyncGuard, observers: Sequence[Any], interceptors: Sequence[Any]
+    ) -> Line:
+        """Line up a gate, what stands before it, and what stands behind it."""
+        others = [item for item in interceptors if item is not guard]
+        if others:
+            return cls([*observers, guard, *others], None)
+        return cls([*observers], guard.behind)
 
 
 _Guard = TypeVar("_Guard", AioGuard, SyncGuard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,16 @@ def test_a_renewal_is_seen_on_disk_and_in_use(shop: Shop) -> None:
         assert looks is not None
         assert looks >= 1
         assert page.labels("server_looks_total") == []
+        assert calling.labels("channel_calls_refused_total") == []
+        shop.write_policy(POLICY.replace('role = "server"', 'role = "caller"'))
+
+        def is_refused() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                get_stock(channel)
+            refused = {"peer": SERVER, "reason": "SERVER_ROLE_MISSING"}
+            return bool(calling.value("channel_calls_refused_total", **refused))
+
+        soon(is_refused)
 
 
 def test_a_refused_certificate_is_seen_on_disk_and_not_in_use(shop: Shop) -> None:

@@ -26,8 +26,10 @@ from pki.rpc import rotation
 from pki.x509.profiles.building import Validity
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv
-from services._proto.shop.v1 import inventory_pb2_grpc
+from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
+from services._proto.shop.v1 import payments_pb2 as pay
 from tests.interop.shop import (
+    POLICY,
     SECONDS,
     Shop,
     SyncInventory,
@@ -170,6 +172,78 @@ def test_a_server_revoked_under_a_channel_is_gone_within_a_second_and_back_when_
         shop.ca.issue("server").save(shop.home / "server")
         assert soon(channel, "ALLOWED")
         assert watch(channel).cancel()
+
+
+# The server keeps its role's grants: what a client takes from it is its word as a server.
+TAKEN_FROM_SERVER = POLICY.replace(
+    'service = "shop.v1.Inventory"\nrole = "server"',
+    'service = "shop.v1.Inventory"\nrole = "caller"',
+)
+
+
+def test_a_role_taken_from_a_server_ends_its_callers_streams_and_refuses_their_calls(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me) as address,
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        stream = watch(channel)
+        over = threading.Event()
+
+        def orders() -> Iterator[pay.SettleRequest]:
+            yield pay.SettleRequest(order_id="1")
+            over.wait(SECONDS)
+
+        neighbour = payments_pb2_grpc.PaymentsStub(channel).Settle(orders())
+        assert next(neighbour).order_id == "1"
+        begun = time.monotonic()
+        shop.write_policy(TAKEN_FROM_SERVER)
+        assert ended(stream) == "SERVER_ROLE_MISSING"
+        assert time.monotonic() - begun < 5, "a loaded machine may take longer than one second"
+        assert stream.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "may not answer shop.v1.Inventory" in stream.details()
+        assert refused(lambda: get_stock(channel)) == "SERVER_ROLE_MISSING"
+        assert "calls of '/shop.v1.Inventory/GetStock' are refused" in caplog.text
+        assert neighbour.is_active(), "another service of the same server is not meant"
+        shop.write_policy(POLICY)
+        assert soon(channel, "ALLOWED")
+        assert watch(channel).cancel()
+        assert neighbour.is_active()
+        over.set()
+        assert not list(neighbour)
+
+
+def test_an_asyncio_channels_streams_end_when_their_servers_role_is_taken_away(shop: Shop) -> None:
+    async def play(caller: pki.Workload, address: str) -> None:
+        async with caller.channel(address, peer="server") as channel:
+            stub = inventory_pb2_grpc.InventoryStub(channel)
+            stream: Any = stub.WatchStock(inv.WatchStockRequest())
+            cancelled: Any = stub.WatchStock(inv.WatchStockRequest())
+            assert (await stream.read()).quantity > 0
+            assert (await cancelled.read()).quantity > 0
+            waiting = asyncio.create_task(stream.read())
+            cancelled.cancel()
+            await asyncio.to_thread(shop.write_policy, TAKEN_FROM_SERVER)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(waiting, SECONDS)
+            assert reason(caught.value) == "SERVER_ROLE_MISSING"
+            assert await stream.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert not stream.cancelled()
+            assert cancelled.cancelled(), "its caller did that, before the policy changed"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.GetStock(inv.GetStockRequest())
+            assert reason(caught.value) == "SERVER_ROLE_MISSING"
+            assert not channel.connections.streams, "what has ended is not kept"  # type: ignore[attr-defined]
+
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me) as address,
+        shop.workload("caller") as caller,
+    ):
+        asyncio.run(play(caller, address))
 
 
 def test_an_asyncio_channels_stream_ends_with_its_revoked_server_and_says_why(shop: Shop) -> None:

@@ -106,6 +106,17 @@ def test_peers_beyond_a_thousand_count_together() -> None:
     assert len(counts.looks()) == len(counts.rotations()) == 1025
 
 
+def test_calls_that_channels_refuse_are_counted_by_peer_and_reason() -> None:
+    counts = Counts()
+    for number in range(1500):
+        counts.turned_away(f"spiffe://shop.internal/{number}", CREDENTIAL_ENDED)
+    counts.turned_away("spiffe://shop.internal/1", CREDENTIAL_ENDED)
+    found = counts.calls_turned_away()
+    assert found["spiffe://shop.internal/1", "CREDENTIAL_ENDED"] == 2
+    assert found[OTHER, "CREDENTIAL_ENDED"] == 476
+    assert len(found) == 1025
+
+
 def test_threads_lose_no_call() -> None:
     counts = counts_that_know(GET)
     answer = judged(role="caller")
