@@ -16,7 +16,7 @@ from watchfiles import watch
 log = logging.getLogger("handfast.rpc")
 
 _TICK_MILLISECONDS = 250
-_SETTLE_MILLISECONDS = 20
+_SETTLE_MILLISECONDS = 50
 
 
 class Watcher:

@@ -256,6 +256,7 @@ def test_a_terminal_shows_a_renewal_while_it_is_watched(scene: Scene) -> None:
         env={**os.environ, "COLUMNS": "160", "LINES": "40", "TERM": "xterm"},
     )
     os.close(theirs)
+    seen = ""
     try:
         seen = _until(ours, "spiffe://seed.internal/a")
         fresh = scene.credential(
@@ -267,8 +268,10 @@ def test_a_terminal_shows_a_renewal_while_it_is_watched(scene: Scene) -> None:
         seen += _until(ours, "a: renewed")
     finally:
         process.send_signal(signal.SIGINT)
-    code = process.wait(20)
-    os.close(ours)
+        # A terminal that nobody reads is full after a few frames, and holds up whoever writes.
+        seen += _rest(ours)
+        code = process.wait(20)
+        os.close(ours)
     assert code == 0, seen
 
 
@@ -278,4 +281,18 @@ def _until(terminal: int, words: str, seconds: float = 30) -> str:
         ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
         assert ready, seen
         seen += os.read(terminal, 65536).decode("utf-8", "replace")
+    return seen
+
+
+def _rest(terminal: int, seconds: float = 30) -> str:
+    """Read until the other side has closed it."""
+    seen, end = "", time.monotonic() + seconds
+    while select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # EIO: how Linux tells the end of a terminal
+            break
+        if not data:
+            break
+        seen += data.decode("utf-8", "replace")
     return seen
