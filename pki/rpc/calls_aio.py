@@ -31,10 +31,18 @@ def refused(refusal: Refusal) -> grpc.aio.AioRpcError:
     )
 
 
-async def turned_away(refusal: Refusal, inquiry: Inquiry | None) -> grpc.aio.AioRpcError:
-    """Make the error of a call for which there is no connection, and say why, if that is known."""
+async def turned_away(
+    refusal: Refusal, inquiry: Inquiry | None, remaining: float | None
+) -> grpc.aio.AioRpcError:
+    """Make the error of a call for which there is no connection, and say why, if that is known.
+
+    Args:
+        refusal: what is known already.
+        inquiry: finds out why; None where nobody wants to know.
+        remaining: the seconds that the call has left; None has no limit.
+    """
     unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
-    words = await inquiry.words_soon() if inquiry is not None and unseen else ""
+    words = await inquiry.words_soon(remaining) if inquiry is not None and unseen else ""
     return refused(refusal.because(words))
 
 
@@ -161,7 +169,7 @@ class HeldCall(
         inquiry = self._generation.inquiry
         if self._cancelled or inquiry is None or not inquiry.concerns(code, details):
             return ""
-        return await inquiry.words_soon()
+        return await inquiry.words_soon(self._call.time_remaining())
 
     async def _explained(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
         words = await self._explanation(error.code(), error.details())

@@ -81,35 +81,47 @@ class ExplainedCallError(LocalCallError):
 
 
 def ended(
-    error: grpc.RpcError, generation: Generation[grpc.Channel], refusal: Refusal | None = None
+    error: grpc.RpcError,
+    generation: Generation[grpc.Channel],
+    remaining: float | None,
+    refusal: Refusal | None = None,
 ) -> grpc.RpcError:
     """Give what the caller of a call shall read.
 
     Args:
         error: gRPC's own.
         generation: the connection; it may have ended under the call, or never come about.
+        remaining: the seconds that the call has left; None has no limit.
         refusal: why the call alone was ended on this side, if it was.
     """
     code = error.code() if isinstance(error, grpc.Call) else None
     refusal = refusal or generation.refusal
     if code is grpc.StatusCode.CANCELLED and refusal is not None:
         return LocalCallError.of(refusal)
-    words = explanation(error, generation) if code is grpc.StatusCode.UNAVAILABLE else ""
+    words = explanation(error, generation, remaining) if code is grpc.StatusCode.UNAVAILABLE else ""
     return ExplainedCallError(error, words) if words else error
 
 
-def explanation(call: Any, generation: Generation[grpc.Channel]) -> str:
+def explanation(call: Any, generation: Generation[grpc.Channel], remaining: float | None) -> str:
     """Say why a call failed, if it failed as handshakes fail; empty where nothing is known."""
     inquiry = generation.inquiry
     if inquiry is None or not inquiry.concerns(call.code(), call.details()):
         return ""
-    return inquiry.words()
+    return inquiry.words(remaining)
 
 
-def turned_away(refusal: Refusal, inquiry: Inquiry | None) -> LocalCallError:
-    """Make the error of a call for which there is no connection, and say why, if that is known."""
+def turned_away(
+    refusal: Refusal, inquiry: Inquiry | None, remaining: float | None
+) -> LocalCallError:
+    """Make the error of a call for which there is no connection, and say why, if that is known.
+
+    Args:
+        refusal: what is known already.
+        inquiry: finds out why; None where nobody wants to know.
+        remaining: the seconds that the call has left; None has no limit.
+    """
     unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
-    words = inquiry.words() if inquiry is not None and unseen else ""
+    words = inquiry.words(remaining) if inquiry is not None and unseen else ""
     return LocalCallError.of(refusal.because(words))
 
 
@@ -139,7 +151,7 @@ def _read_through(items: Iterator[Any], generation: Generation[grpc.Channel]) ->
     try:
         yield from items
     except grpc.RpcError as error:
-        raise ended(error, generation) from None
+        raise ended(error, generation, None) from None
 
 
 class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -222,7 +234,7 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         if refusal is not None:
             return refusal.message
         details = self._call.details()
-        words = "" if self._cancelled else explanation(self._call, self._generation)
+        words = "" if self._cancelled else self._explanation()
         return f"{details}; {words}" if words else details
 
     def debug_error_string(self) -> Any:
@@ -274,4 +286,9 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def _read(self, error: grpc.RpcError) -> grpc.RpcError:
         # gRPC raises the call itself; so do we where it is read as it is.
-        return error if self._cancelled else ended(error, self._generation, self._ended)
+        if self._cancelled:
+            return error
+        return ended(error, self._generation, self._call.time_remaining(), self._ended)
+
+    def _explanation(self) -> str:
+        return explanation(self._call, self._generation, self._call.time_remaining())

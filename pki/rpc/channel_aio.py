@@ -122,7 +122,7 @@ class AioChannel(grpc.aio.Channel):
         generation = self.connections.rotation.enter()
         if generation is None:
             if not self.connections.rotation.is_closed:
-                raise await turned_away(self.connections.turn_away(), self._route.inquiry)
+                raise await self._turned_away(remaining())
             # gRPC's own error for a closed channel tells the caller.
             generation = self.connections.rotation.current
         return start(generation, remaining())
@@ -140,7 +140,7 @@ class AioChannel(grpc.aio.Channel):
                     await asyncio.wait_for(waiting, remaining())
                 if sight.good is None:
                     if not patient:
-                        raise await turned_away(self.connections.turn_away(), self._route.inquiry)
+                        raise await self._turned_away(remaining())
                     await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
         except TimeoutError:
             raise grpc.aio.AioRpcError(
@@ -150,6 +150,9 @@ class AioChannel(grpc.aio.Channel):
                 details=f"Deadline Exceeded before {self._route.pin.spiffe_id} was seen",
             ) from None
         self._tick()
+
+    async def _turned_away(self, remaining: float | None) -> grpc.aio.AioRpcError:
+        return await turned_away(self.connections.turn_away(), self._route.inquiry, remaining)
 
     @property
     def _channel(self) -> grpc.aio.Channel:

@@ -13,6 +13,7 @@ from pki.rpc.calls_sync import LocalCallError, ended, held, turned_away
 from pki.rpc.connectivity import Connectivity
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
+from pki.rpc.waiting_sync import WaitingCall
 
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
@@ -22,7 +23,7 @@ class SyncChannel(grpc.Channel):
 
     A call that the policy refuses raises :class:`~pki.rpc.calls_sync.LocalCallError` when it is
     made; nothing is sent. Calls that are made before the server was seen wait for that within their
-    deadlines.
+    deadlines: those that give an answer hold up their caller, streams and futures do not.
 
     Args:
         make: makes a connection with the credential in force.
@@ -98,13 +99,7 @@ class SyncChannel(grpc.Channel):
         Raises:
             LocalCallError: if the policy refuses it, the server is not accepted, or time is over.
         """
-        refusal = self.connections.check(method)
-        if refusal is not None:
-            raise LocalCallError.of(refusal)
-        if self.connections.rotation.is_going_over:
-            # Nobody else looks whether the new connection is ready for some tenths of a second.
-            self._move_on()
-        generation = self.connections.enter()
+        generation = self.enter_now(method)
         if generation is not None:
             return generation, args, kwargs
         timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
@@ -115,8 +110,27 @@ class SyncChannel(grpc.Channel):
         if generation is None:
             if self.connections.rotation.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
-            raise turned_away(self.connections.turn_away(), self._route.inquiry)
+            raise self._turned_away(end)
         return generation, *_with_timeout(end, args, kwargs)
+
+    def enter_now(self, method: str) -> Generation[grpc.Channel] | None:
+        """Check a call and take hold of a connection for it; None if it must wait, or ends here.
+
+        Raises:
+            LocalCallError: if the policy refuses it.
+        """
+        refusal = self.connections.check(method)
+        if refusal is not None:
+            raise LocalCallError.of(refusal)
+        if self.connections.rotation.is_going_over:
+            # Nobody else looks whether the new connection is ready for some tenths of a second.
+            self._move_on()
+        return self.connections.enter()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether whoever owns it has closed it."""
+        return self.connections.rotation.is_closed
 
     def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
         sight = self.connections.sight
@@ -129,10 +143,14 @@ class SyncChannel(grpc.Channel):
                     self._remaining(end)
             if sight.good is None:
                 if not patient:
-                    raise turned_away(self.connections.turn_away(), self._route.inquiry)
+                    raise self._turned_away(end)
                 pause, left = sight.pause(), self._remaining(end)
                 time.sleep(pause if left is None else min(pause, left))
         self._move_on()
+
+    def _turned_away(self, end: float | None) -> LocalCallError:
+        left = None if end is None else end - time.monotonic()
+        return turned_away(self.connections.turn_away(), self._route.inquiry, left)
 
     def _remaining(self, end: float | None) -> float | None:
         """Give the seconds left; raise if there are none."""
@@ -179,6 +197,12 @@ def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     return args[at] if len(args) > at else kwargs.get(name)
 
 
+def _left(began: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """Give the seconds that a call has left; None has no limit."""
+    timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
+    return None if timeout is None else began + timeout - time.monotonic()
+
+
 def _with_timeout(
     end: float | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -211,9 +235,29 @@ class _Callable:
             self._made = (generation, made)
         return made
 
-    def _held(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Start a call that outlives this one, and hold the connection until it ends."""
-        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
+    def _begun(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Give a call that outlives this one, and begins by itself once the server was seen."""
+        generation = self._channel.enter_now(self._method)
+        if generation is not None:
+            return self._held(kind, generation, args, kwargs)
+
+        def begin() -> Any:
+            found, left, named = self._channel.enter(self._method, args, kwargs)
+            return self._held(kind, found, left, named)
+
+        # gRPC's own error for a closed channel tells the caller at once.
+        if self._channel.is_closed:
+            return begin()
+        return WaitingCall(begin, _argument("timeout", _TIMEOUT_AT, args, kwargs))
+
+    def _held(
+        self,
+        kind: str,
+        generation: Generation[grpc.Channel],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Start a call, and hold the connection until it ends."""
         try:
             call = getattr(self._on(generation), kind)(*args, **kwargs)
         except BaseException:
@@ -224,30 +268,32 @@ class _Callable:
 
 class _Streaming(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._held("__call__", args, kwargs)
+        return self._begun("__call__", args, kwargs)
 
 
 class _Answered(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
+        began = time.monotonic()
         try:
             return self._on(generation)(*args, **kwargs)
         except grpc.RpcError as error:
-            raise ended(error, generation) from None
+            raise ended(error, generation, _left(began, args, kwargs)) from None
         finally:
             generation.leave()
 
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
         generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
+        began = time.monotonic()
         try:
             return self._on(generation).with_call(*args, **kwargs)
         except grpc.RpcError as error:
-            raise ended(error, generation) from None
+            raise ended(error, generation, _left(began, args, kwargs)) from None
         finally:
             generation.leave()
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
-        return self._held("future", args, kwargs)
+        return self._begun("future", args, kwargs)
 
 
 class _UnaryUnary(_Answered, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]

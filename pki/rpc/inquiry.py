@@ -64,17 +64,22 @@ class Inquiry:
         lower = details.lower()
         return any(sign in lower for sign in _SIGNS)
 
-    def words(self) -> str:
-        """Give the cause, waiting a moment for it; empty where none is known."""
+    def words(self, remaining: float | None = None) -> str:
+        """Give the cause, waiting a moment for it; empty where none is known by then.
+
+        Args:
+            remaining: the seconds that the call has left; None has no limit.
+        """
         try:
-            return self._begun().result(_WAIT_SECONDS)
+            return self._begun().result(_patience(remaining))
         except WaitTimeoutError:
             return ""
 
-    async def words_soon(self) -> str:
+    async def words_soon(self, remaining: float | None = None) -> str:
         """Give the cause as :meth:`words` does, without holding up the event loop."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._begun()), _WAIT_SECONDS)
+            asking = asyncio.wrap_future(self._begun())
+            return await asyncio.wait_for(asking, _patience(remaining))
         except TimeoutError:
             return ""
 
@@ -101,6 +106,10 @@ class Inquiry:
             log.exception("finding out why a handshake fails has failed")
         finally:
             found.set_result(words)
+
+
+def _patience(remaining: float | None) -> float:
+    return _WAIT_SECONDS if remaining is None else max(0.0, min(_WAIT_SECONDS, remaining))
 
 
 def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) -> str:
