@@ -2,7 +2,7 @@
 
 from pki.files.atomic import read_bounded, remove_durably, write_durably
 from pki.files.layouts import HANDFAST, LAYOUTS, Layout, detect_layout
-from pki.files.reader import KeyMode, LoadedCredential, load_credential
+from pki.files.reader import KeyMode, LoadedCredential, load_credential, load_lists
 from pki.files.writer import pending_key, save_credential, save_trust
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "LoadedCredential",
     "detect_layout",
     "load_credential",
+    "load_lists",
     "pending_key",
     "read_bounded",
     "remove_durably",

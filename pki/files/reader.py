@@ -86,6 +86,19 @@ def load_credential(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
+def load_lists(directory: Path, layout: Layout) -> RevocationLists | None:
+    """Read the revocation lists of a credential directory; None where there are none.
+
+    Raises:
+        InputError: if the file does not hold exactly what it should.
+    """
+    try:
+        data, _ = read_bounded(directory / layout.lists, max_bytes=MAX_LISTS_BYTES)
+    except FileNotFoundError:
+        return None
+    return RevocationLists.read(data)
+
+
 class _LastingError(CredentialError):
     """A fault that another look does not mend."""
 
@@ -113,12 +126,7 @@ def _load(
     spiffe_id = read_names(chain[0]).spiffe_id
     own: TrustDomain | None = spiffe_id.trust_domain if spiffe_id else None
     bundle = TrustBundle.read(_read(directory, layout.bundle, MAX_BUNDLE_BYTES), default=own)
-    try:
-        lists = RevocationLists.read(
-            read_bounded(directory / layout.lists, max_bytes=MAX_LISTS_BYTES)[0]
-        )
-    except FileNotFoundError:
-        lists = None
+    lists = load_lists(directory, layout)
     for number, key in enumerate(keys, start=1):
         try:
             credential = Credential(key, chain, bundle, lists)

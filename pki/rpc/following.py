@@ -18,7 +18,6 @@ from pathlib import Path
 import grpc
 
 from pki.clock import Clock
-from pki.errors import PkiError
 from pki.keys import private_key_to_pem
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
@@ -223,14 +222,9 @@ class Following:
     def _take_in(self) -> bool:
         """Take in what the source holds; tell whether all of it was good."""
         now, current = self._clock(), self._live.credential
-        try:
-            found, refused = self._intake.next(current, now)
-        except PkiError as error:
-            self._reloads.note(Outcome.REFUSED, now)
-            self._tell_once(f"credential refused, the one in use is kept: {error}")
-            return False
+        found, refused = self._intake.next(current, now)
         if refused:
-            self._tell_once(f"new certificate refused, the one in use is kept: {refused}")
+            self._tell_once(f"credential refused, the one in use is kept: {refused}")
         is_new = (
             found.chain != current.chain
             or found.bundle.roots != current.bundle.roots

@@ -119,7 +119,7 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
         return same_kind(handler, _generator(gate, inner, method))
     if not inspect.iscoroutinefunction(inner):
         # gRPC runs a plain function in a thread of its own.
-        return same_kind(handler, guard_sync.guarded(gate, handler, method))
+        return same_kind(handler, guard_sync.guarded_in_thread(gate, handler, method))
     if handler.response_streaming:
         return same_kind(handler, _writer(gate, inner, method))
     if handler.request_streaming:

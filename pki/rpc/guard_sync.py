@@ -46,14 +46,22 @@ def admit(gate: Gate, method: str, context: Any) -> tuple[Peer, AuthContext]:
     return judgement.peer, auth
 
 
+class _EndedError(Exception):
+    """The call's status is set: its handler has only to return."""
+
+
 def abort(context: Any, refusal: Refusal | None) -> NoReturn:
     """End a call with a refusal."""
-    if refusal is None:
-        context.abort(grpc.StatusCode.INTERNAL, "judged without an answer")
-    else:
+    code, words = grpc.StatusCode.INTERNAL, "judged without an answer"
+    if refusal is not None:
         context.set_trailing_metadata(refusal.trailing_metadata())
-        context.abort(refusal.code, refusal.message)
-    raise AssertionError("unreachable: abort raises")
+        code, words = refusal.code, refusal.message
+    if isinstance(context, grpc.ServicerContext):
+        context.abort(code, words)
+    # In an asyncio server abort() waits for the event loop: without end if that has stopped.
+    context.set_code(code)
+    context.set_details(words)
+    raise _EndedError
 
 
 def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
@@ -87,6 +95,25 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
             watched.discard()
 
     return stream if handler.response_streaming else answer
+
+
+def guarded_in_thread(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
+    """Give the guarded form of a plain function that an asyncio server runs in a thread."""
+    behavior = guarded(gate, handler, method)
+
+    def answer(request: Any, context: Any) -> Any:
+        try:
+            return behavior(request, context)
+        except _EndedError:
+            return None
+
+    def answers(request: Any, context: Any) -> Iterator[Any]:
+        try:
+            yield from behavior(request, context)
+        except _EndedError:
+            return
+
+    return answers if handler.response_streaming else answer
 
 
 def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:

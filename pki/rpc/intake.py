@@ -5,7 +5,8 @@ The rules, for every source alike:
 1. The first credential must be one that peers would accept: profile, time, path. Else nothing
    starts.
 2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and the one in
-   use is kept, its trust bundle too; revocation lists are taken in all the same.
+   use is kept, its trust bundle too; revocation lists are taken in all the same, also where they
+   are all that can be read.
 3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
 """
 
@@ -65,11 +66,11 @@ class Intake:
 
         Gives the credential to use from now on, and why the source's was refused; empty if it was
         not.
-
-        Raises:
-            PkiError: if the source can't be read; then everything in use is kept.
         """
-        loaded = self._load()
+        try:
+            loaded = self._load()
+        except PkiError as error:
+            return self._with_lists_alone(current), str(error)
         if loaded.chain != current.chain:
             try:
                 check_own(loaded, now)
@@ -83,6 +84,14 @@ class Intake:
                 kept = replace(current, lists=loaded.lists)
                 return self._remembering(kept, current.lists), str(error)
         return self._remembering(loaded, current.lists), ""
+
+    def _with_lists_alone(self, current: Credential) -> Credential:
+        try:
+            lists = self.source.lists()
+        except PkiError:
+            # Why the source can't be read is told already.
+            return current
+        return self._remembering(replace(current, lists=lists), current.lists)
 
     def _load(self) -> Credential:
         credential, warnings = self.source.load()

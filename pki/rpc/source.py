@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from pki.errors import StateError, shown
-from pki.files import KeyMode, Layout, load_credential, read_bounded, write_durably
+from pki.files import (
+    KeyMode,
+    Layout,
+    detect_layout,
+    load_credential,
+    load_lists,
+    read_bounded,
+    write_durably,
+)
 from pki.files.atomic import PRIVATE
 from pki.keys import read_private_key
 from pki.x509 import (
@@ -50,6 +58,15 @@ class Source(Protocol):
 
         Raises:
             PkiError: if it can't be fetched or read; the one in use is kept then.
+        """
+
+    def lists(self) -> RevocationLists | None:
+        """Fetch the revocation lists alone; None where there are none.
+
+        Asked where the rest can't be loaded: what was revoked counts all the same.
+
+        Raises:
+            PkiError: if they can't be fetched or read.
         """
 
     def folders(self) -> Iterable[Path]:
@@ -101,6 +118,10 @@ class DirectorySource:
             passphrase=self.passphrase,
         )
         return loaded.credential, loaded.warnings
+
+    def lists(self) -> RevocationLists | None:
+        """Read the lists that lie in the directory."""
+        return load_lists(self.directory, self.layout or detect_layout(self.directory))
 
     def folders(self) -> Iterable[Path]:
         """Give the directory."""
@@ -189,6 +210,10 @@ class PemSource:
     def load(self) -> tuple[Credential, tuple[str, ...]]:
         """Give what was brought last."""
         return self._credential, ()
+
+    def lists(self) -> RevocationLists | None:
+        """Give the lists that were brought last."""
+        return self._credential.lists
 
     def folders(self) -> Iterable[Path]:
         """Give none."""

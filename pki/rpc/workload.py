@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pki.clock import Clock, system_clock
-from pki.files import KeyMode
+from pki.files import KeyMode, detect_layout
 from pki.files.layouts import layout_named
 from pki.rpc.bound import PathLike, word_of
 from pki.rpc.calling import Calling
@@ -62,9 +62,11 @@ class Workload(Serving, Calling):
         Raises:
             PkiError: if the credential or the policy can't be used: then nothing starts.
         """
+        folder = Path(directory)
         source = DirectorySource(
-            Path(directory),
-            layout_named(layout) if layout else None,
+            folder,
+            # Told once: lists are read by it also while the key is away.
+            layout_named(layout) if layout else detect_layout(folder),
             word_of(KeyMode, key_mode, "key_mode"),
             word_of(RevocationMode, revocation, "revocation"),
             passphrase,

@@ -7,17 +7,20 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 
 import pki
 from pki.files import save_credential
 from pki.files.layouts import layout_named
 from pki.x509 import Credential
+from pki.x509.readers import to_pem
 from tests.interop.load import Load
-from tests.interop.shop import Shop, eventually, get_stock, reason
+from tests.interop.shop import Shop, ended, eventually, get_stock, reason, refused, watch
 
 PER_SECOND = 200
 WRITES = 800
@@ -137,6 +140,55 @@ def test_a_file_that_is_gone_or_empty_or_another_changes_nothing(
         me.reload()
         assert me.credential == before
     assert not load.failed, load.failed[:3]
+
+
+def break_the_key(folder: Path) -> None:
+    (folder / "key.pem").write_bytes(b"")
+
+
+def open_the_key_to_others(folder: Path) -> None:
+    (folder / "key.pem").chmod(0o644)
+
+
+def cut_the_chain(folder: Path) -> None:
+    (folder / "chain.pem").write_bytes((folder / "chain.pem").read_bytes()[:200])
+
+
+def remove_the_key(folder: Path) -> None:
+    (folder / "key.pem").unlink()
+
+
+@pytest.mark.parametrize(
+    "harm", [break_the_key, open_the_key_to_others, cut_the_chain, remove_the_key]
+)
+def test_what_is_revoked_counts_though_the_rest_cant_be_read(
+    shop: Shop, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        shop.workload("server") as me,
+        shop.workload("caller") as caller,
+        shop.aio_server(me) as address,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        stream, before = watch(channel), me.credential
+        assert before.lists is not None
+        harm(shop.home / "server")
+        me.reload()
+        assert "the one in use is kept" in caplog.text
+        leaf = caller.credential.leaf
+        shop.ca.revoke(leaf.serial_number, reason="key-compromise")
+        shop.bring_trust()
+        assert ended(stream) == "CERTIFICATE_REVOKED"
+        assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED"
+        assert me.credential.leaf == before.leaf
+        (shop.home / "server" / "crl.pem").write_bytes(to_pem(list_crls(before)))
+        me.reload()
+        assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED", "nobody goes back"
+
+
+def list_crls(credential: Credential) -> list[x509.CertificateRevocationList]:
+    assert credential.lists is not None
+    return [item.crl for item in credential.lists.lists.values()]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -178,6 +178,9 @@ class Vault:
             raise CredentialError("the vault does not answer")
         return self.credential, ("this vault is a test",)
 
+    def lists(self) -> RevocationLists | None:
+        return self.load()[0].lists
+
     def folders(self) -> Iterable[Path]:
         return ()
 
