@@ -142,16 +142,25 @@ def held(
     if hasattr(call, "add_callback"):
         return HeldCall(call, generation, method, streams)
     # OpenTelemetry's instrumentation gives a plain generator for a stream of answers; so do we.
-    found = _read_through(call, generation)
-    weakref.finalize(found, generation.leave).atexit = False
+    over: list[Callable[[], object]] = []
+    found = _read_through(call, generation, over)
+    # It is let go of once: when it has been read to its end, or is given up.
+    leave = weakref.finalize(found, generation.leave)
+    leave.atexit = False
+    over.append(leave)
     return found
 
 
-def _read_through(items: Iterator[Any], generation: Generation[grpc.Channel]) -> Iterator[Any]:
+def _read_through(
+    items: Iterator[Any], generation: Generation[grpc.Channel], over: list[Callable[[], object]]
+) -> Iterator[Any]:
     try:
         yield from items
     except grpc.RpcError as error:
         raise ended(error, generation, None) from None
+    finally:
+        for tell in over:
+            tell()
 
 
 class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -174,12 +183,21 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self.method = method
         self._call = call
         self._generation = generation
-        self._streams = streams
         self._cancelled = False
         self._ended: Refusal | None = None
         streams.add(self)
-        if not call.add_callback(self._leave):
-            self._leave()
+        weak = weakref.ref(self)
+
+        def leave() -> None:
+            # Held by gRPC until the call ends: it must not hold this one, or no call that its
+            # caller has dropped would ever be cancelled.
+            generation.leave()
+            ended_call = weak()
+            if ended_call is not None:
+                streams.discard(ended_call)
+
+        if not call.add_callback(leave):
+            leave()
 
     def end(self, refusal: Refusal) -> None:
         """End it, and have its caller read why."""
@@ -272,10 +290,6 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """Have a function called with this call when it has ended."""
         self._call.add_done_callback(lambda _: fn(self))
-
-    def _leave(self) -> None:
-        self._streams.discard(self)
-        self._generation.leave()
 
     def _refusal(self) -> Refusal | None:
         """Wait for the end, and give why it was ended on this side, if that ended the call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -16,7 +17,16 @@ from pki.rpc.judge import AuthContext, what_counts_of
 from pki.rpc.peer import CURRENT_PEER
 from pki.rpc.refusal import Refusal
 from pki.rpc.running import RunningStream
-from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
+from pki.rpc.wrapped import (
+    Handler,
+    WrappedHandlers,
+    behavior_of,
+    request_decoder,
+    same_kind,
+)
+
+_Behavior = Callable[..., Any]
+_Decode = Callable[[bytes], Any]
 
 
 class AioGuard(grpc.aio.ServerInterceptor):
@@ -31,8 +41,13 @@ class AioGuard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Wrap the method's handler, unknown methods' too."""
-        handler = await continuation(handler_call_details)
-        return self.behind(handler, handler_call_details.method)
+        method = handler_call_details.method
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as error:
+            # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
+            return self.behind(guard_sync.failing(error), method)
+        return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
         """Give the wrapped form of a method's handler; None stands for a method without one."""
@@ -40,7 +55,12 @@ class AioGuard(grpc.aio.ServerInterceptor):
 
 
 class _Watched:
-    """A running stream that can be ended from another thread, with words for the caller."""
+    """A running stream that can be ended from another thread, with words for the caller.
+
+    Its task is cancelled at each sweep until it has ended: a cancellation can get lost, in a
+    handler's ``except`` as in ``asyncio.wait_for``. A handler that goes on all the same finds the
+    call ended under it.
+    """
 
     def __init__(self, gate: Gate, auth: AuthContext, method: str, context: Any) -> None:
         self._gate = gate
@@ -48,6 +68,8 @@ class _Watched:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._refusal: Refusal | None = None
+        self._over = False
+        self._aborting: asyncio.Future[None] | None = None
         self._span = tracing.recording_span()
         stream = RunningStream(what_counts_of(auth), method, self._end)
         self._number = gate.streams.add(stream)
@@ -56,30 +78,50 @@ class _Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over = True
         self._gate.streams.discard(self._number)
 
     def _end(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        self._gate.counts.stream_ended(refusal)
-        tracing.mark_ended(self._span, refusal)
+        step = self._abort_anyway if self._refusal is not None else self._cancel
+        if self._refusal is None:
+            self._refusal = refusal
+            self._gate.counts.stream_ended(refusal)
+            tracing.mark_ended(self._span, refusal)
         try:
-            self._loop.call_soon_threadsafe(self._cancel)
+            self._loop.call_soon_threadsafe(step)
         except RuntimeError:
             # The loop has closed: the stream ended with it.
             return
 
     def _cancel(self) -> None:
-        if self._task is not None:
+        if self._task is not None and not self._over:
             self._task.cancel()
+
+    def _abort_anyway(self) -> None:
+        if not self._over:
+            self._aborting = self._aborting or asyncio.ensure_future(self._abort_from_outside())
+            self._cancel()
+
+    async def _abort_from_outside(self) -> None:
+        # gRPC raises in whoever aborts a call; its handler has nothing left to write to.
+        with contextlib.suppress(Exception):
+            await _abort(self._context, self._refusal)
 
     async def ended(self) -> bool:
         """After a cancellation: tell the caller if it was ours."""
         if self._refusal is None:
             return False
+        self._over = True
         if self._task is not None and hasattr(self._task, "uncancel"):
             self._task.uncancel()
-        await _abort(self._context, self._refusal)
+        if self._aborting is None:
+            await _abort(self._context, self._refusal)
         return True
+
+    async def end_if_refused(self) -> None:
+        """Before a message is written: end the call if its peer may not go on."""
+        if self._refusal is not None:
+            await self.ended()
 
 
 async def _admit(gate: Gate, method: str, context: Any) -> AuthContext:
@@ -114,20 +156,24 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
-    inner = behavior_of(handler)
+    return same_kind(handler, _guarded(gate, handler, method), raw=not handler.request_streaming)
+
+
+def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
+    inner, decode = behavior_of(handler), request_decoder(handler)
     if inspect.isasyncgenfunction(inner):
-        return same_kind(handler, _generator(gate, inner, method))
+        return _generator(gate, inner, decode, method)
     if not inspect.iscoroutinefunction(inner):
         # gRPC runs a plain function in a thread of its own.
-        return same_kind(handler, guard_sync.guarded_in_thread(gate, handler, method))
+        return guard_sync.guarded_in_thread(gate, handler, method)
     if handler.response_streaming:
-        return same_kind(handler, _writer(gate, inner, method))
+        return _writer(gate, inner, decode, method)
     if handler.request_streaming:
-        return same_kind(handler, _stream(gate, inner, method))
-    return same_kind(handler, _unary(gate, inner, method))
+        return _stream(gate, inner, decode, method)
+    return _unary(gate, inner, decode, method)
 
 
-def _unary(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
     async def answer(request: Any, context: Any) -> Any:
         # As _admit does, without the cost of another coroutine: most calls are of this kind.
         auth = context.auth_context()
@@ -137,17 +183,17 @@ def _unary(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., 
             await _abort(context, judgement.refusal)
         assert judgement.peer is not None
         CURRENT_PEER.set(judgement.peer)
-        return await inner(request, context)
+        return await inner(decode(request), context)
 
     return answer
 
 
-def _stream(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _stream(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
     async def answer(request: Any, context: Any) -> Any:
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
             try:
-                return await inner(request, context)
+                return await inner(decode(request), context)
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise
@@ -155,8 +201,8 @@ def _stream(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[...,
     return answer
 
 
-def _writer(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
-    guarded = _stream(gate, inner, method)
+def _writer(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+    guarded = _stream(gate, inner, decode, method)
 
     # A generator that gives nothing: the handler writes to the context by itself. OpenTelemetry's
     # interceptor, for one, takes every stream of answers for a generator.
@@ -168,15 +214,21 @@ def _writer(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[...,
     return answer
 
 
-def _generator(gate: Gate, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _generator(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+    # Written from here, and not given to gRPC to be written: a cancellation that meets gRPC's own
+    # write ends in gRPC, which sends no status then, and the caller would wait without end.
     async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
             try:
-                async for item in inner(request, context):
-                    yield item
+                async with contextlib.aclosing(inner(decode(request), context)) as items:
+                    async for item in items:
+                        await watched.end_if_refused()
+                        await context.write(item)
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise
+        return
+        yield
 
     return answer

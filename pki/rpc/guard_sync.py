@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -13,7 +14,15 @@ from pki.rpc.judge import AuthContext, what_counts_of
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
 from pki.rpc.running import RunningStream
-from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
+from pki.rpc.wrapped import (
+    Handler,
+    WrappedHandlers,
+    behavior_of,
+    request_decoder,
+    same_kind,
+)
+
+log = logging.getLogger("handfast.rpc")
 
 
 class SyncGuard(grpc.ServerInterceptor):
@@ -28,8 +37,13 @@ class SyncGuard(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Wrap the method's handler, unknown methods' too."""
-        handler = continuation(handler_call_details)
-        return self.behind(handler, handler_call_details.method)
+        method = handler_call_details.method
+        try:
+            handler = continuation(handler_call_details)
+        except Exception as error:
+            # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
+            return self.behind(failing(error), method)
+        return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
         """Give the wrapped form of a method's handler; None stands for a method without one."""
@@ -56,6 +70,10 @@ def abort(context: Any, refusal: Refusal | None) -> NoReturn:
     if refusal is not None:
         context.set_trailing_metadata(refusal.trailing_metadata())
         code, words = refusal.code, refusal.message
+    _end(context, code, words)
+
+
+def _end(context: Any, code: grpc.StatusCode, words: str) -> NoReturn:
     if isinstance(context, grpc.ServicerContext):
         context.abort(code, words)
     # In an asyncio server abort() waits for the event loop: without end if that has stopped.
@@ -64,37 +82,68 @@ def abort(context: Any, refusal: Refusal | None) -> NoReturn:
     raise _EndedError
 
 
+def failing(error: Exception) -> Handler:
+    """Give the handler of a method whose handler could not be found: it fails."""
+
+    def fail(_requests: Any, _context: Any) -> Iterator[Any]:
+        raise error
+        yield
+
+    return grpc.stream_stream_rpc_method_handler(fail)
+
+
 def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
-    """Give a plain function's guarded form."""
-    inner = behavior_of(handler)
+    """Give a plain function's guarded form; it takes a single request as it came."""
+    inner, decode = behavior_of(handler), request_decoder(handler)
 
     def answer(request: Any, context: Any) -> Any:
-        peer, auth = admit(gate, method, context)
+        peer, _ = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
-        watched = _Watched(gate, auth, method, context) if handler.request_streaming else None
         try:
-            result = inner(request, context)
-            if watched is not None:
-                watched.stop_if_ended()
-            return result
+            return inner(_decoded(decode, request, context), context)
         finally:
             CURRENT_PEER.reset(token)
-            if watched is not None:
-                watched.discard()
+
+    def take(requests: Any, context: Any) -> Any:
+        peer, auth = admit(gate, method, context)
+        token = CURRENT_PEER.set(peer)
+        watched = _Watched(gate, auth, method, context)
+        try:
+            result = inner(watched.reading(requests), context)
+            watched.stop_if_ended()
+            return result
+        finally:
+            watched.discard()
+            CURRENT_PEER.reset(token)
 
     def stream(request: Any, context: Any) -> Iterator[Any]:
         peer, auth = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
         watched = _Watched(gate, auth, method, context)
         try:
-            for item in inner(request, context):
+            if handler.request_streaming:
+                asked = watched.reading(request)
+            else:
+                asked = _decoded(decode, request, context)
+            for item in inner(asked, context):
                 watched.stop_if_ended()
                 yield item
         finally:
-            CURRENT_PEER.reset(token)
             watched.discard()
+            CURRENT_PEER.reset(token)
 
-    return stream if handler.response_streaming else answer
+    if handler.response_streaming:
+        return stream
+    return take if handler.request_streaming else answer
+
+
+def _decoded(decode: Callable[[bytes], Any], request: Any, context: Any) -> Any:
+    try:
+        return decode(request)
+    except Exception:
+        log.exception("a request can't be decoded")
+        # In gRPC's own words, and with its code.
+        _end(context, grpc.StatusCode.INTERNAL, "Exception deserializing request!")
 
 
 def guarded_in_thread(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
@@ -126,7 +175,8 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
-    return same_kind(handler, guarded(gate, handler, method))
+    behavior = guarded(gate, handler, method)
+    return same_kind(handler, behavior, raw=not handler.request_streaming)
 
 
 class _Watched:
@@ -147,10 +197,23 @@ class _Watched:
         if self._refusal is not None:
             abort(self._context, self._refusal)
 
+    def reading(self, requests: Iterator[Any]) -> Iterator[Any]:
+        """Give a stream of requests that ends with the call.
+
+        In a synchronous server gRPC ends it by itself when the call is cancelled.
+        """
+        return requests if hasattr(self._context, "cancel") else self._until_ended(requests)
+
+    def _until_ended(self, requests: Iterator[Any]) -> Iterator[Any]:
+        for item in requests:
+            self.stop_if_ended()
+            yield item
+
     def _end(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        self._gate.counts.stream_ended(refusal)
-        tracing.mark_ended(self._span, refusal)
+        if self._refusal is None:
+            self._refusal = refusal
+            self._gate.counts.stream_ended(refusal)
+            tracing.mark_ended(self._span, refusal)
         # A synchronous call can be cancelled from here, and takes no words along. A plain function
         # in an asyncio server has no such handle: it is ended at its next message.
         cancel = getattr(self._context, "cancel", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Protocol
 
 from pki.rpc.pin import ServedBy
@@ -19,7 +20,7 @@ class OutgoingStream(Protocol):
 
 
 class OutgoingStreams:
-    """The running streams of one channel.
+    """The running streams of one channel, for as long as somebody holds them.
 
     Args:
         served_by: asks the policy in force.
@@ -27,7 +28,8 @@ class OutgoingStreams:
 
     def __init__(self, served_by: ServedBy) -> None:
         self._served_by = served_by
-        self._streams: set[OutgoingStream] = set()
+        # gRPC cancels a stream that nobody holds any more.
+        self._streams: weakref.WeakSet[OutgoingStream] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ log = logging.getLogger("handfast.rpc")
 
 @dataclass(frozen=True, slots=True)
 class RunningStream:
-    """A stream, who runs it, and how it is ended."""
+    """A stream, who runs it, and how it is ended: again and again, until it is taken off."""
 
     auth: AuthContext
     method: str
@@ -28,10 +28,11 @@ class RunningStream:
 
 @dataclass(slots=True)
 class _Kept:
-    """A running stream, and the policy that it was judged by when it was last told of."""
+    """A running stream, the policy that it was judged by when it was last told of, and its end."""
 
     stream: RunningStream
     policy: Policy | None
+    refusal: Refusal | None = None
 
 
 class RunningStreams:
@@ -69,22 +70,27 @@ class RunningStreams:
     def sweep(self) -> None:
         """Judge every running stream again, and end those that may not go on."""
         with self._lock:
-            streams = list(self._streams.items())
-        for number, kept in streams:
-            stream, policy = kept.stream, self._judge.policy
-            judgement = self._judge.judge(stream.auth, stream.method)
-            if judgement.refusal is None:
-                if judgement.audited is not None and kept.policy is not policy:
-                    self._note(judgement)
-                kept.policy = policy
-                continue
-            self.discard(number)
-            refusal = judgement.refusal
-            if refusal.reason == ErrorReason.CERTIFICATE_EXPIRED:
-                refusal = CREDENTIAL_ENDED
-            self._note(judgement)
+            streams = list(self._streams.values())
+        for kept in streams:
             try:
-                stream.end(refusal)
+                if kept.refusal is None:
+                    kept.refusal = self._refusal(kept)
+                if kept.refusal is not None:
+                    kept.stream.end(kept.refusal)
             except Exception:
-                # One stream that can't be ended must not keep the others running.
-                log.exception("a stream of a refused peer could not be ended")
+                # One stream that can't be judged or ended must not keep the others running.
+                log.exception("a stream could not be judged again or ended")
+
+    def _refusal(self, kept: _Kept) -> Refusal | None:
+        """Judge a stream again; tell of it if it may not go on."""
+        stream, policy = kept.stream, self._judge.policy
+        judgement = self._judge.judge(stream.auth, stream.method)
+        if judgement.refusal is None:
+            if judgement.audited is not None and kept.policy is not policy:
+                self._note(judgement)
+            kept.policy = policy
+            return None
+        self._note(judgement)
+        if judgement.refusal.reason == ErrorReason.CERTIFICATE_EXPIRED:
+            return CREDENTIAL_ENDED
+        return judgement.refusal

@@ -36,8 +36,15 @@ class WrappedHandlers:
         return wrapped
 
 
-def same_kind(handler: Handler, behavior: Callable[..., Any]) -> Handler:
-    """Make a handler of the same RPC kind and coding around another behavior."""
+def same_kind(handler: Handler, behavior: Callable[..., Any], *, raw: bool = False) -> Handler:
+    """Make a handler of the same RPC kind around another behavior.
+
+    Args:
+        handler: whose kind and coding are taken.
+        behavior: what it does.
+        raw: has it take a request as it came, in bytes. gRPC decodes a request before it asks the
+            behavior: what a caller sends would be parsed before anybody judged the caller.
+    """
     make: Callable[..., Handler]
     if handler.request_streaming and handler.response_streaming:
         make = grpc.stream_stream_rpc_method_handler
@@ -47,7 +54,22 @@ def same_kind(handler: Handler, behavior: Callable[..., Any]) -> Handler:
         make = grpc.unary_stream_rpc_method_handler
     else:
         make = grpc.unary_unary_rpc_method_handler
-    return make(behavior, handler.request_deserializer, handler.response_serializer)
+    decode = None if raw else handler.request_deserializer
+    return make(behavior, decode, handler.response_serializer)
+
+
+def request_decoder(handler: Handler) -> Callable[[bytes], Any]:
+    """Give what decodes a handler's one request, once its caller was judged.
+
+    Streams of requests are decoded message by message, as they are read: for them this does
+    nothing.
+    """
+    decode = handler.request_deserializer
+    return _as_it_came if decode is None or handler.request_streaming else decode
+
+
+def _as_it_came(request: Any) -> Any:
+    return request
 
 
 def behavior_of(handler: Handler) -> Callable[..., Any]:
