@@ -46,7 +46,7 @@ class AioChannel(grpc.aio.Channel):
 
     def stop_following(self) -> None:
         """End what runs and refuse what comes: the workload was closed."""
-        self.connections.sight.close()
+        self.connections.stop("the Workload of this channel was closed")
         self._move_on()
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -80,8 +80,9 @@ class AioChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close it; calls that run have ``grace`` seconds."""
-        await self._channel.close(grace)
-        self.connections.rotation.close()
+        open_ones = self.connections.rotation.take_no_more()
+        await asyncio.gather(*(item.channel.close(grace) for item in open_ones))
+        self.connections.close()
         if self._ticking is not None:
             self._ticking.cancel()
         if self._closing:

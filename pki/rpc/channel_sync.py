@@ -45,7 +45,7 @@ class SyncChannel(grpc.Channel):
 
     def stop_following(self) -> None:
         """End what runs and refuse what comes: the workload was closed."""
-        self.connections.sight.close()
+        self.connections.stop("the Workload of this channel was closed")
         self._move_on()
 
     def subscribe(
@@ -79,7 +79,7 @@ class SyncChannel(grpc.Channel):
 
     def close(self) -> None:
         """Close it; calls that run are cancelled."""
-        self.connections.rotation.close()
+        self.connections.close()
 
     def __enter__(self) -> Self:
         """Give itself."""

@@ -1,7 +1,9 @@
 """Follows a credential and its policies, and brings each change to servers that run.
 
-One thread looks, a few times a second and whenever a file changes. What is in force is one value
-that is replaced whole, so nobody sees half of a change.
+One thread looks, a few times a second and whenever a file changes. Another judges again whoever is
+connected: a source that takes seconds to answer holds up no revocation that is known already, and
+no end of a certificate. What is in force is one value that is replaced whole, so nobody sees half
+of a change.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from pki.rpc.policy_file import PolicyFile, log
 from pki.rpc.port import Port
 from pki.rpc.seen import OnDisk, Seen
 from pki.rpc.source import Source
+from pki.rpc.ticker import Ticker
 from pki.rpc.watcher import Watcher
 from pki.x509 import ChainVerifier, Credential
 from pki.x509.readers import to_pem
 
+_SWEEP_SECONDS = 0.25
 _TICKS_BETWEEN_LOOKS = 20
 _TICKS_BETWEEN_RETRIES = 4
 _MOST_TOLD = 100
@@ -64,6 +68,8 @@ class Following:
         self._lock = threading.RLock()
         # The watching thread and whoever asks for a reload look one after the other.
         self._looking = threading.RLock()
+        self._sweeping = threading.Lock()
+        self._closed = False
         self._policies: dict[Path, PolicyFile] = {}
         self._gates: list[Gate] = []
         self._ports: list[Port] = []
@@ -76,11 +82,13 @@ class Following:
         self._told: set[str] = set()
         self._live = self._made_live(self._intake.first(clock()), None)
         self._watcher = Watcher(self._folders, self.look)
+        self._sweeper = Ticker(_SWEEP_SECONDS, self._sweep, "handfast-sweep")
         source.subscribe(lambda: self.look(changed=True))
 
     def start(self) -> None:
         """Begin to follow."""
         self._watcher.start()
+        self._sweeper.start()
 
     @property
     def live(self) -> Live:
@@ -129,16 +137,20 @@ class Following:
 
     def close(self) -> None:
         """Stop following, and let nothing through from now on: nobody would notice what changes."""
+        self._closed = True
         self._watcher.stop()
-        for item in self._policies.values():
-            item.withdraw()
-        for gate in self._gates:
-            _try(gate.tick)
-            _try(gate.close)
-        for channel in list(self._channels):
-            _try(channel.stop_following)
-        for port in self._ports:
-            _try(port.close)
+        self._sweeper.stop()
+        # Whoever looks at this moment has its say first, and nobody after it.
+        with self._looking:
+            for channel in list(self._channels):
+                _try(channel.stop_following)
+            for item in self._policies.values():
+                item.withdraw()
+            for gate in self._gates:
+                _try(gate.tick)
+                _try(gate.close)
+            for port in self._ports:
+                _try(port.close)
 
     def policy_file(self, path: Path) -> PolicyFile:
         """Give a policy file that is followed from now on.
@@ -190,7 +202,8 @@ class Following:
     def look(self, changed: bool) -> None:
         """Take in what changed, and judge again whoever is connected."""
         with self._looking:
-            self._look(changed)
+            if not self._closed:
+                self._look(changed)
 
     def _look(self, changed: bool) -> None:
         now = self._clock()
@@ -209,15 +222,22 @@ class Following:
                 with self._lock:
                     self._live = self._made_live(self._live.credential, self._live)
             self._policy_reloads[path].note(Outcome.of(item.problem, is_new=is_new), now)
-        for gate in list(self._gates):
-            _try(gate.tick)
-        with self._lock:
-            channels = list(self._channels)
-        for channel in channels:
-            _try(channel.follow)
-        for port in list(self._ports):
+        if changed:
+            self._sweep()
+        self._ports = [port for port in self._ports if not port.is_closed]
+        for port in self._ports:
             _try(port.release)
             _try(partial(port.offer, self._live.server_configuration))
+
+    def _sweep(self) -> None:
+        """Judge again whoever is connected, and whoever we are connected to."""
+        with self._sweeping:
+            with self._lock:
+                gates, channels = list(self._gates), list(self._channels)
+            for gate in gates:
+                _try(gate.tick)
+            for channel in channels:
+                _try(channel.follow)
 
     def _take_in(self) -> bool:
         """Take in what the source holds; tell whether all of it was good."""

@@ -10,7 +10,7 @@ while another is judged by new trust never leaves half of its answer behind.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
@@ -19,11 +19,14 @@ from pki.authz.policy import role_names
 from pki.errors import InputError, VerificationError
 from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal, refusal_of_fault
-from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Purpose, read_names
+from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Fault, Purpose, read_names
 from pki.x509.readers import read_chain
 
 _REFUSED_FOR = timedelta(seconds=1)
+_FOR_GOOD = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED, Fault.EXPIRED})
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _MOST_ANSWERS = 256
+_LONGEST_METHOD = 256
 # Those that call stand last among the known; one that calls all the time is moved there this often.
 _MOVED_EVERY = timedelta(seconds=1)
 
@@ -37,8 +40,8 @@ class Answers:
     allowed: dict[str, Judgement] = field(default_factory=dict)
 
     def keep(self, judgement: Judgement) -> None:
-        """Keep an answer, unless a caller that thinks up methods has filled the room."""
-        if len(self.allowed) < _MOST_ANSWERS:
+        """Keep an answer, unless a caller that thinks up methods would fill the memory."""
+        if len(self.allowed) < _MOST_ANSWERS and len(judgement.method) <= _LONGEST_METHOD:
             self.allowed[judgement.method] = judgement
 
 
@@ -119,8 +122,10 @@ class Known:
             )
         except VerificationError as error:
             refusal = refusal_of_fault(error.fault, self.serial)
-            # A refusal is looked at again soon, so that a mended list or clock is seen.
-            since, until = now - _REFUSED_FOR, now + _REFUSED_FOR
+            # A refusal is looked at again soon, so that a mended clock is seen; one that time
+            # can't mend is not, or whoever calls again and again would have us verify each second.
+            since = now - _REFUSED_FOR
+            until = _NEVER if error.fault in _FOR_GOOD else now + _REFUSED_FOR
             verdict = Verdict(verifier.mark, None, None, refusal, str(error), since, until)
         else:
             names = verified.names

@@ -41,12 +41,13 @@ class PolicyFile:
         self._failed_digest = ""
         self._removed_at: datetime | None = None
         self._refusing = False
+        self._withdrawn = False
         self.problem = ""
         self._say_what_is_not_enforced()
 
     def policy(self) -> Policy | None:
         """Give the policy in force; None when everything is refused."""
-        return None if self._refusing else self._policy
+        return None if self._refusing or self._withdrawn else self._policy
 
     @property
     def grace_ends(self) -> datetime | None:
@@ -88,8 +89,8 @@ class PolicyFile:
             )
 
     def withdraw(self) -> None:
-        """Have it say nothing any more: nobody follows its changes now."""
-        self._refusing = True
+        """Have it say nothing any more, whatever is read: nobody follows its changes now."""
+        self._withdrawn = True
 
     def _read(self) -> bytes:
         return read_bounded(self.path, max_bytes=MAX_POLICY_BYTES)[0]

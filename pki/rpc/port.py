@@ -29,6 +29,7 @@ _HANDSHAKE_SECONDS = 2.0
 _SHARED_HANDSHAKE_SECONDS = 0.2
 # A thread that has read the old factory has taken its own hold on it within microseconds.
 _HOLD_SECONDS = 1.0
+_TRIES = 5  # one each time that the port is offered the change
 
 
 class Port:
@@ -50,7 +51,10 @@ class Port:
         self._shared = False
         self._held: list[tuple[float, socket.socket]] = []
         self._clock = clock
+        self._unheld = 0
         self._lock = threading.Lock()
+        self.is_closed = False
+        """Whether its server has stopped: it is given nothing any more."""
 
     def credentials(self) -> grpc.ServerCredentials:
         """Give the credentials to open the port with: client authentication is always on."""
@@ -67,12 +71,22 @@ class Port:
             self._shared = is_shared(self._address[0], self._address[1])
 
     def offer(self, configuration: grpc.ServerCertificateConfiguration) -> None:
-        """Change the port's configuration, if it is another than the one given last."""
+        """Change the port's configuration, if it is another than the one given last.
+
+        To be offered again until it has: no handshake of our own may be possible now.
+        """
         with self._lock:
             known = self._next or self._given
         if known is configuration:
             return
         held = self._begin_handshake()
+        if held is None and self._address is not None:
+            # A flood may leave no place for us: without our hold the change could end the process.
+            self._unheld += 1
+            if self._unheld < _TRIES:
+                return
+            log.error("a port's certificate changes without a handshake of our own to hold it")
+        self._unheld = 0
         with self._lock:
             self._next = configuration
         if held is not None:
@@ -91,7 +105,8 @@ class Port:
         self._held = [item for item in self._held if item[0] > now]
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them: the server has stopped."""
+        self.is_closed = True
         for _, held in self._held:
             held.close()
         self._held = []
@@ -156,7 +171,8 @@ def _reachable(
         return socket.AF_UNIX, "/" + path.lstrip("/") if path.startswith("//") else path
     if ":" not in address or address.startswith("unix-abstract:"):
         return None
-    host = address.rpartition(":")[0].strip("[]").removeprefix("ipv4:").removeprefix("ipv6:")
+    plain = address.removeprefix("ipv4:").removeprefix("ipv6:").lstrip("/")
+    host = plain.rpartition(":")[0].strip("[]")
     if host in {"::", "::1"} and socket.has_ipv6:
         return socket.AF_INET6, ("::1", number)
     if host in {"", "0.0.0.0", "localhost"}:  # noqa: S104 - compared, not bound

@@ -259,6 +259,12 @@ class Rotation(Generic[Inner]):
             following = ["next"] if self._next else []
             return [*using, *following, *("draining" for _ in self._old)]
 
+    def take_no_more(self) -> list[Generation[Inner]]:
+        """Begin no connection any more; give those that there are, to be closed."""
+        with self._lock:
+            self._closed = True
+        return list(self)
+
     def close(self) -> None:
         """Close every connection."""
         if not self._here.still:

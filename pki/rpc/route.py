@@ -144,6 +144,15 @@ class Connections(Generic[Inner]):
         self._swapped()
         self._route.rotated()
 
+    def close(self) -> None:
+        """Close every connection: whoever owns the channel is done with it."""
+        self.rotation.close()
+        self.stop("the channel was closed")
+
+    def stop(self, words: str) -> None:
+        """Look at the server no more, and let nothing through: nobody would notice what changes."""
+        self.sight.close(words)
+
     def check(self, method: str | bytes) -> Refusal | None:
         """Say why the policy does not let the server answer a call, if it does not."""
         refusal = self._route.served_by.refusal(method)

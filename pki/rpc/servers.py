@@ -40,6 +40,7 @@ class _Guarded(Generic[_Server]):
         self._here = MadeHere("server")
         self._inner: _Server = inner
         self._new_port = new_port
+        self._ports: list[Port] = []
         self._registered = None if behind is None else Registered(behind)
         if self._registered is not None:
             inner.add_generic_rpc_handlers((self._registered,))
@@ -63,7 +64,13 @@ class _Guarded(Generic[_Server]):
         port = self._new_port()
         number = self._inner.add_secure_port(address, port.credentials())
         port.opened(address, number)
+        self._ports.append(port)
         return number
+
+    def _close_ports(self) -> None:
+        # Whoever gets their numbers next is not ours to connect to.
+        for port in self._ports:
+            port.close()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""
@@ -89,6 +96,7 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls, and end those that run after ``grace`` seconds."""
+        self._close_ports()
         await self._inner.stop(grace)
 
     async def wait_for_termination(  # the signature is gRPC's
@@ -112,6 +120,7 @@ class SyncServer(_Guarded[grpc.Server], grpc.Server):
 
     def stop(self, grace: float | None) -> Any:
         """Take no new calls, and end those that run after ``grace`` seconds; give an event."""
+        self._close_ports()
         return self._inner.stop(grace)
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:

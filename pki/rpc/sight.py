@@ -102,14 +102,16 @@ class Sight:
                 return None
             return self._begun()
 
-    def close(self) -> None:
-        """Look no more, and let nothing through: nobody would notice what changes."""
+    def close(self, words: str) -> None:
+        """Look no more, and let nothing through: nobody would notice what changes.
+
+        Args:
+            words: why, for calls that come yet.
+        """
         with self._lock:
             self._closed = True
             self._good, self._due, self._due_before_end = None, None, None
-            self._lost = server_not_seen(
-                str(self._server), _UNSPECIFIED, "the Workload of this channel was closed"
-            )
+            self._lost = server_not_seen(str(self._server), _UNSPECIFIED, words)
 
     def pause(self) -> float:
         """Give the seconds until the next look may be asked for."""

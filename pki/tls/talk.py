@@ -19,6 +19,7 @@ from pki.errors import shown
 from pki.tls.target import Target
 
 _BLOCK = 16384
+_BRIEFLY_SECONDS = 0.25
 
 
 class TooLongError(Exception):
@@ -57,14 +58,22 @@ class Limit:
 def connected(target: Target, limit: Limit) -> socket.socket:
     """Connect to the first address of a target that takes it.
 
+    Of several, each is asked briefly at first, as gRPC does: one that does not answer must not keep
+    us from its neighbours.
+
     Raises:
         OSError: what the last address answered.
     """
     last: OSError = OSError("the name has no address")
-    for family, address in target.addresses():
+    addresses = target.addresses()
+    briefly = [(item, _BRIEFLY_SECONDS) for item in addresses] if len(addresses) > 1 else []
+    at_length = [
+        (item, limit.seconds / (len(addresses) - number)) for number, item in enumerate(addresses)
+    ]
+    for (family, address), seconds in [*briefly, *at_length]:
         plain = socket.socket(family, socket.SOCK_STREAM)
         try:
-            plain.settimeout(limit.remaining())
+            plain.settimeout(min(seconds, limit.remaining()))
             plain.connect(address)
         except OSError as error:
             plain.close()

@@ -5,7 +5,8 @@ The rules:
 1. A list speaks for one issuer, known by its name and its key identifier. Revocation is by issuer
    and serial number.
 2. A list has a number. For each issuer the highest number seen counts; a lower one is refused, and
-   so is another list under the same number.
+   so is another list under the same number. Lists that nobody brings any more are remembered for as
+   long as they can be read back: of many, those that ended first are forgotten.
 3. A list past its ``nextUpdate`` is stale: the receiver can't tell, and refuses (unless the policy
    sets a grace).
 4. Indirect, partial and delta lists are refused: they revoke less than they seem to.
@@ -27,7 +28,7 @@ from pki.keys import PrivateKey
 from pki.x509.decoding import UNREADABLE, check_openssl_reads, extensions_of, public_key_of
 from pki.x509.profiles import rules
 from pki.x509.profiles.building import authority_key_identifier, signature_hash
-from pki.x509.readers import read_revocation_lists
+from pki.x509.readers import MAX_LISTS, MAX_LISTS_BYTES, read_revocation_lists
 
 _OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER
 # Refused even where their writer forgot to mark them as critical.
@@ -238,11 +239,32 @@ class RevocationLists:
                 refused.append(
                     f"another revocation list bears the number {old.number}, seen before"
                 )
+        _forget_what_ended_first(merged, newer.lists)
         return RevocationLists(MappingProxyType(merged)), tuple(refused)
 
     def of_issuer(self, certificate: x509.Certificate) -> RevocationList | None:
         """Give the list that speaks for a certificate."""
         return self.lists.get(IssuerId.of(certificate))
+
+
+def _forget_what_ended_first(
+    lists: dict[IssuerId, RevocationList], brought: Mapping[IssuerId, RevocationList]
+) -> None:
+    """Keep what is remembered within what can be read back; what was just brought stays."""
+    left = sorted(
+        (issuer for issuer in lists if issuer not in brought),
+        key=lambda issuer: lists[issuer].next_update,
+    )
+    size = sum(_pem_size(item) for item in lists.values()) if left else 0
+    for issuer in left:
+        if len(lists) <= MAX_LISTS and size <= MAX_LISTS_BYTES:
+            return
+        size -= _pem_size(lists.pop(issuer))
+
+
+def _pem_size(item: RevocationList) -> int:
+    # Base64 in lines of 64 characters, between two lines of words.
+    return len(item.der) * 4 // 3 * 65 // 64 + 64
 
 
 def _serials(crl: x509.CertificateRevocationList) -> frozenset[int]:

@@ -16,9 +16,9 @@ import pytest
 import pki
 from pki.keys import private_key_to_pem
 from pki.rpc.own_port import ends_here, is_shared
-from pki.rpc.port import Port
+from pki.rpc.port import Port, _reachable
 from pki.x509.readers import to_pem
-from tests.interop.shop import Shop, eventually
+from tests.interop.shop import Shop, eventually, free_port
 
 HOST = "127.0.0.1"
 # Answers every connection with a byte, as a server's first answer, and keeps it open.
@@ -125,6 +125,25 @@ def test_a_change_is_held_by_a_handshake_with_ourselves(
             port.close()
             assert eventually(lambda: listener.still_open() == 0)
     listener.close()
+
+
+def test_a_change_waits_for_a_handshake_to_hold_it_and_not_without_end(
+    configurations: list[grpc.ServerCertificateConfiguration], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = configurations
+    port = Port(first)
+    port.opened(f"{HOST}:0", free_port())  # nobody listens there
+    for _ in range(4):
+        port.offer(second)
+        assert port._fetch() is None
+    port.offer(second)
+    assert "without a handshake of our own" in caplog.text
+    assert port._fetch() is second
+
+
+@pytest.mark.parametrize("address", ["[::]:0", "ipv6:[::]:0", "ipv6:[::1]:0", "[::1]:0"])
+def test_a_port_on_ipv6_is_reached_by_the_loopback(address: str) -> None:
+    assert _reachable(address, 5) == (socket.AF_INET6, ("::1", 5))
 
 
 def test_a_connection_is_known_to_end_here_or_elsewhere() -> None:

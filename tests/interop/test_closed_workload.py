@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from tests.interop.shop import (
     SECONDS,
     Shop,
     ended,
+    eventually,
     get_stock,
     reason,
     refused,
@@ -77,3 +79,81 @@ def test_its_asyncio_channels_let_nothing_through(shop: Shop) -> None:
 
 async def _answer(stub: Any) -> Any:
     return await stub.GetStock(inv.GetStockRequest())
+
+
+def pem_of(shop: Shop, name: str) -> dict[str, Any]:
+    folder = shop.directory(name)
+    return {
+        "key": (folder / "key.pem").read_bytes(),
+        "chain": (folder / "chain.pem").read_bytes(),
+        "bundle": (folder / "bundle.pem").read_bytes(),
+        "lists": (folder / "crl.pem").read_bytes(),
+    }
+
+
+def test_what_was_closed_stays_closed_whatever_is_brought_to_it(shop: Shop) -> None:
+    source = pki.PemSource(**pem_of(shop, "server"))
+    with (
+        pki.Workload.from_source(source, policy=shop.policy) as me,
+        shop.sync_server(me) as address,
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        assert get_stock(channel) > 0
+        me.close()
+        assert refused(lambda: get_stock(channel)) == "POLICY_UNAVAILABLE"
+        source.replace(**pem_of(shop, "server"))
+        me.reload()
+        assert refused(lambda: get_stock(channel)) == "POLICY_UNAVAILABLE"
+
+
+def test_a_closed_channel_looks_at_its_server_no_more(shop: Shop) -> None:
+    def looks(caller: pki.Workload) -> int:
+        return sum(caller._following.counts.looks().values())
+
+    with (
+        shop.workload("server") as me,
+        shop.sync_server(me) as address,
+        shop.workload("caller") as caller,
+    ):
+        channel = caller.sync_channel(address, peer="server")
+        assert get_stock(channel) > 0
+        channel.close()
+        before = looks(caller)
+        fresh = shop.ca.issue("caller")
+        fresh.save(shop.home / "caller")
+        assert eventually(lambda: caller.credential.leaf == fresh.leaf)
+        with caller.sync_channel(address, peer="server") as other:
+            assert get_stock(other) > 0
+            # A second rotation, and the open channel's look after it: the closed one had its time.
+            shop.ca.issue("caller").save(shop.home / "caller")
+            assert eventually(lambda: looks(caller) >= before + 2)
+        assert not channel.connections.sight.good  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="closed"):
+            get_stock(channel)
+
+
+def test_closing_a_channel_gives_its_calls_their_grace_on_old_connections_too(shop: Shop) -> None:
+    async def play(caller: pki.Workload, address: str) -> None:
+        channel = caller.channel(address, peer="server")
+        stub = inventory_pb2_grpc.InventoryStub(channel)
+        stream: Any = stub.WatchStock(inv.WatchStockRequest())
+        assert (await stream.read()).quantity > 0
+        rotation = channel.connections.rotation  # type: ignore[attr-defined]
+        shop.ca.issue("caller").save(shop.home / "caller")
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if "draining" in rotation.states():
+                break
+        assert "draining" in rotation.states()
+        begun = time.monotonic()
+        await channel.close(0.5)
+        assert time.monotonic() - begun >= 0.4, "the stream had its grace"
+        assert stream.done()
+
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me) as address,
+        shop.workload("caller") as caller,
+    ):
+        asyncio.run(play(caller, address))

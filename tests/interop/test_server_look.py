@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -615,3 +615,26 @@ def test_a_unix_socket_is_looked_at_too(shop: Shop) -> None:
             caller.sync_channel(form.format(path), peer="server") as channel,
         ):
             assert get_stock(channel) > 0
+
+
+def test_an_address_that_does_not_answer_keeps_nobody_from_the_next(shop: Shop) -> None:
+    with socket.socket() as hole, ExitStack() as stack:
+        hole.bind(("127.0.0.2", 0))
+        hole.listen(0)
+        port = hole.getsockname()[1]
+        for _ in range(4):
+            # Whoever comes after these waits in vain: the queue is full.
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(("127.0.0.2", port))
+        with (
+            shop.workload("server") as me,
+            shop.sync_server(me, address=f"127.0.0.1:{port}"),
+            shop.workload("caller") as caller,
+            caller.sync_channel(
+                f"ipv4:127.0.0.2:{port},127.0.0.1:{port}", peer="server"
+            ) as channel,
+        ):
+            begun = time.monotonic()
+            assert get_stock(channel) > 0
+            assert time.monotonic() - begun < 4, "all of the look's five seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +19,7 @@ from pki.keys import generate_key, private_key_to_pem
 from pki.rpc import PemSource
 from pki.x509 import Credential, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
-from tests.interop.shop import Shop, eventually, get_stock, refused
+from tests.interop.shop import SECONDS, Shop, ended, eventually, get_stock, refused, watch
 
 
 def pem_of(credential: Credential) -> dict[str, Any]:
@@ -233,3 +234,39 @@ def test_a_source_that_pushes_nothing_is_looked_at_every_few_seconds(shop: Shop)
     with pki.Workload.from_source(vault) as me:
         vault.credential = second
         assert eventually(lambda: me.credential.leaf == second.leaf, 15)
+
+
+class Hanging(Vault):
+    """A source that takes its time, once it is told to."""
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(credential)
+        self.hangs = False
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def load(self) -> tuple[Credential, tuple[str, ...]]:
+        if self.hangs:
+            self.asked.set()
+            self.go_on.wait(SECONDS)
+        return super().load()
+
+
+def test_a_source_that_hangs_holds_up_no_end_of_a_certificate(shop: Shop) -> None:
+    source = Hanging(issued(shop, "server", lifetime=timedelta(hours=20)))
+    with (
+        pki.Workload.from_source(source, policy=shop.policy, clock=shop.clock) as me,
+        shop.aio_server(me) as address,
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        stream = watch(channel)
+        source.hangs = True
+        changing = threading.Thread(target=source.changed)
+        changing.start()
+        assert source.asked.wait(SECONDS)
+        shop.clock.move(hours=2)
+        assert ended(stream) == "CREDENTIAL_ENDED"
+        assert not source.go_on.is_set()
+        assert changing.is_alive(), "the source hangs still"
+        source.go_on.set()
+        changing.join()

@@ -150,6 +150,47 @@ def test_without_a_certificate_that_can_be_read_nothing_is_allowed(auth: Any) ->
         assert bench.reason(method, auth) == "CERTIFICATE_INVALID"
 
 
+class Counting(ChainVerifier):
+    """Counts how often it is asked."""
+
+    def __init__(self, lists: RevocationLists) -> None:
+        super().__init__(H.bundle, lists)
+        self.asked = 0
+
+    def verify(self, chain: tuple[x509.Certificate, ...], **how: Any) -> VerifiedChain:  # type: ignore[override]
+        self.asked += 1
+        return super().verify(chain, **how)
+
+
+def test_a_revoked_peer_that_calls_each_second_is_verified_once() -> None:
+    bench = Bench()
+    counting = bench.verifier = Counting(H.lists([LEAF], number=2))
+    for _ in range(60):
+        assert bench.reason() == "CERTIFICATE_REVOKED"
+        bench.now += timedelta(seconds=1)
+    assert counting.asked == 1
+    bench.verifier = trusting(H.lists(number=3))
+    assert bench.reason() == "ALLOWED", "what a new list says counts at once"
+
+
+def test_a_refusal_that_time_may_mend_is_verified_each_second() -> None:
+    bench = Bench()
+    counting = bench.verifier = Counting(H.lists())
+    bench.now = LEAF.not_valid_before_utc - timedelta(seconds=2)
+    assert bench.ask().refusal is not None
+    bench.now = LEAF.not_valid_before_utc + timedelta(minutes=1)
+    assert bench.reason() == "ALLOWED"
+    assert counting.asked == 2
+
+
+def test_methods_without_end_fill_no_memory() -> None:
+    bench = Bench()
+    long = "/shop.v1.Orders/" + "M" * 1000
+    first = bench.ask(long)
+    assert first.refusal is None
+    assert bench.ask(long) is not first, "it is allowed, and not kept"
+
+
 class Slow(ChainVerifier):
     """Verifies by old lists, and is overtaken while it does."""
 

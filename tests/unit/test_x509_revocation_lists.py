@@ -18,6 +18,7 @@ from pki.x509.verify import ChainVerifier
 from tests.support import NOW, Extension, Hierarchy
 
 H = Hierarchy()
+MOST = 64  # that are read back
 GOOD = H.list_of(H.issuing, H.issuing_key)
 NUMBER: Extension = (x509.CRLNumber(1), False)
 AKI: Extension = (authority_key_identifier(H.issuing), False)
@@ -212,3 +213,38 @@ def test_a_chain_is_bounded() -> None:
     assert len(read_chain(CERTIFICATE * 8)) == 8
     with pytest.raises(CertificateError, match="9 objects; 8"):
         read_chain(CERTIFICATE * 9)
+
+
+def of_many_issuers(count: int, *, first: int = 0) -> list[RevocationList]:
+    """Give lists of issuers that differ by name alone; each ends an hour after the one before."""
+    key = generate_key()
+    made = []
+    for number in range(first, first + count):
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"issuing {number}")])
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(name)
+            .last_update(NOW)
+            .next_update(NOW + timedelta(hours=10 + number))
+            .add_extension(x509.CRLNumber(1), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False
+            )
+        )
+        made.append(RevocationList.of(builder.sign(key, hashes.SHA256())))
+    return made
+
+
+def test_what_is_remembered_of_many_issuers_can_be_read_back() -> None:
+    seen = RevocationLists.none()
+    retired = of_many_issuers(2 * MOST)
+    brought = RevocationLists.of(of_many_issuers(3, first=-5))
+    for item in retired:
+        seen, refused = seen.followed_by(RevocationLists.of([item, *brought.lists.values()]))
+        assert not refused
+    assert len(seen.lists) == MOST
+    assert RevocationLists.read(to_pem([item.crl for item in seen.lists.values()]))
+    for issuer in brought.lists:
+        assert issuer in seen.lists, "what is brought stays, however soon it ends"
+    assert retired[-1].issuer in seen.lists
+    assert retired[0].issuer not in seen.lists, "it has ended first"
