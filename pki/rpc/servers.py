@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -12,6 +15,12 @@ from pki.errors import NotPermittedError
 from pki.rpc.port import Port
 from pki.rpc.process import MadeHere
 from pki.rpc.registered import Behind, Registered
+
+log = logging.getLogger("handfast.rpc")
+
+_CHECK_SECONDS = 0.2
+# What runs on a server that has fallen may end well, for so long.
+_GRACE_SECONDS = 30.0
 
 # Without this a second server binds a port that is in use without a word.
 OWN_PORT = ("grpc.so_reuseport", 0)
@@ -41,9 +50,17 @@ class _Guarded(Generic[_Server]):
         self._inner: _Server = inner
         self._new_port = new_port
         self._ports: list[Port] = []
+        # What was registered and opened, for a server that has to be made again.
+        self._registrations: list[Callable[[_Server], object]] = []
+        self._addresses: list[tuple[str, int]] = []
         self._registered = None if behind is None else Registered(behind)
         if self._registered is not None:
-            inner.add_generic_rpc_handlers((self._registered,))
+            found = self._registered
+            self._register(lambda server: server.add_generic_rpc_handlers((found,)))
+
+    def _register(self, registration: Callable[[_Server], object]) -> None:
+        self._registrations.append(registration)
+        registration(self._inner)
 
     def add_insecure_port(self, address: str) -> int:
         """Refuse: there is no port without client authentication."""
@@ -61,6 +78,11 @@ class _Guarded(Generic[_Server]):
         self._here.check()
         if server_credentials is not None:
             _refuse("credentials of another kind")
+        number = self._open_port(address)
+        self._addresses.append((address, number))
+        return number
+
+    def _open_port(self, address: str) -> int:
         port = self._new_port()
         number = self._inner.add_secure_port(address, port.credentials())
         port.opened(address, number)
@@ -71,40 +93,135 @@ class _Guarded(Generic[_Server]):
         # Whoever gets their numbers next is not ours to connect to.
         for port in self._ports:
             port.close()
+        self._ports = []
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Register handlers."""
-        (self._registered or self._inner).add_generic_rpc_handlers(generic_rpc_handlers)
+        if self._registered is not None:
+            self._registered.add_generic_rpc_handlers(generic_rpc_handlers)
+            return
+        found = tuple(generic_rpc_handlers)
+        self._register(lambda server: server.add_generic_rpc_handlers(found))
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """Register a service's handlers."""
         if self._registered is not None:
             method_handlers = self._registered.service_behind(service_name, method_handlers)
-        self._inner.add_registered_method_handlers(service_name, method_handlers)
+        self._register(
+            lambda server: server.add_registered_method_handlers(service_name, method_handlers)
+        )
 
 
 class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
     """An asyncio server whose every port asks for a client certificate.
 
-    All else is that of ``grpc.aio.Server``.
+    All else is that of ``grpc.aio.Server``, but for one thing: gRPC's falls for good over a call
+    whose path is not UTF-8, from anybody who gets through TLS (grpcio 1.85.1). This one is up again
+    a moment later.
+
+    Args:
+        make: makes gRPC's own.
+        new_port: makes what keeps a port's certificate fresh.
+        behind: puts handlers behind the gate; None where the gate is an interceptor of its own.
     """
+
+    def __init__(
+        self,
+        make: Callable[[], grpc.aio.Server],
+        new_port: Callable[[], Port],
+        behind: Behind | None,
+    ) -> None:
+        super().__init__(make(), new_port, behind)
+        self._make = make
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._raising = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._fallen: dict[asyncio.Future[None], grpc.aio.Server] = {}
 
     async def start(self) -> None:
         """Begin to serve."""
         self._here.check()
         await self._inner.start()
+        if self._watching is None:
+            # By a weak reference: gRPC stops a server that nobody holds.
+            self._watching = asyncio.create_task(_watch(weakref.ref(self)))
 
     async def stop(self, grace: float | None) -> None:
         """Take no new calls, and end those that run after ``grace`` seconds."""
+        self._stopping = True
         self._close_ports()
-        await self._inner.stop(grace)
+        async with self._raising:
+            inner = self._inner
+        if self._watching is not None:
+            self._watching.cancel()
+        await asyncio.gather(*(item.stop(grace) for item in (inner, *self._fallen.values())))
+        self._stopped.set()
+
+    async def raise_if_fallen(self) -> bool:
+        """Serve again if gRPC's server has fallen; False if there is nothing to watch any more."""
+        async with self._raising:
+            if self._stopping:
+                return False
+            try:
+                await self._inner.wait_for_termination(0)
+            except Exception as error:
+                log.critical(
+                    "gRPC's server fell over what a peer sent, and is started again: %r", error
+                )
+                await self._raise()
+            return True
+
+    async def _raise(self) -> None:
+        ending = asyncio.ensure_future(self._inner.stop(_GRACE_SECONDS))
+        self._fallen[ending] = self._inner
+        ending.add_done_callback(self._fallen.pop)
+        self._close_ports()
+        self._inner = self._make()
+        for registration in self._registrations:
+            registration(self._inner)
+        for address, number in self._addresses:
+            while not self._stopping:
+                try:
+                    self._open_port(_with_number(address, number))
+                    break
+                except RuntimeError as error:
+                    # Held for a moment yet by the one that fell.
+                    log.warning("%s", error)
+                    await asyncio.sleep(_CHECK_SECONDS)
+        await self._inner.start()
 
     async def wait_for_termination(  # the signature is gRPC's
         self,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> bool:
-        """Wait until the server has stopped."""
-        return await self._inner.wait_for_termination(timeout)
+        """Wait until the server has stopped; True if time was over before."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), timeout)
+        except TimeoutError:
+            return True
+        return False
+
+
+async def _watch(server: weakref.ref[AioServer]) -> None:
+    going_on = True
+    while going_on:
+        await asyncio.sleep(_CHECK_SECONDS)
+        found = server()
+        if found is None:
+            return
+        try:
+            going_on = await found.raise_if_fallen()
+        except Exception:
+            log.exception("a server that fell could not be started again")
+        del found
+
+
+def _with_number(address: str, number: int) -> str:
+    """Give the address of a port that was open, for opening it again."""
+    if number <= 1 or ":" not in address or address.startswith("unix"):
+        return address
+    return f"{address.rpartition(':')[0]}:{number}"
 
 
 class SyncServer(_Guarded[grpc.Server], grpc.Server):

@@ -61,15 +61,18 @@ class Serving(Bound):
             policy, decision_log=decision_log, health=health
         )
         line = Line.of(guard, observers, interceptors)
-        inner = grpc.aio.server(
-            # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
-            interceptors=line.interceptors,
-            # Of an option that is given twice gRPC takes the first.
-            options=[*options, OWN_PORT],
-            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
-            compression=compression,
-        )
-        return AioServer(inner, self._following.new_port, line.behind)
+
+        def make() -> grpc.aio.Server:
+            return grpc.aio.server(
+                # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there.
+                interceptors=list(line.interceptors),
+                # Of an option that is given twice gRPC takes the first.
+                options=[*options, OWN_PORT],
+                maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+                compression=compression,
+            )
+
+        return AioServer(make, self._following.new_port, line.behind)
 
     def sync_server(
         self,
