@@ -39,6 +39,10 @@ class Gate:
         self._note(judgement)
         return judgement
 
+    def what_counts_of(self, auth: AuthContext) -> AuthContext:
+        """Give the part that a peer is judged by, to be kept for as long as a stream runs."""
+        return self._judge.what_counts_of(auth)
+
     def tick(self) -> None:
         """Do what is due a few times a second: end streams, forget, tell what the log left out."""
         self.streams.sweep()

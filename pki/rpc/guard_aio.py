@@ -13,7 +13,7 @@ import grpc.aio
 
 from pki.rpc import guard_sync, tracing
 from pki.rpc.gate import Gate
-from pki.rpc.judge import AuthContext, what_counts_of
+from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER
 from pki.rpc.refusal import Refusal
 from pki.rpc.running import RunningStream
@@ -71,7 +71,7 @@ class _Watched:
         self._over = False
         self._aborting: asyncio.Future[None] | None = None
         self._span = tracing.recording_span()
-        stream = RunningStream(what_counts_of(auth), method, self._end)
+        stream = RunningStream(gate.what_counts_of(auth), method, self._end)
         self._number = gate.streams.add(stream)
 
     def __enter__(self) -> _Watched:

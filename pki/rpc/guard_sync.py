@@ -10,7 +10,7 @@ import grpc
 
 from pki.rpc import tracing
 from pki.rpc.gate import Gate
-from pki.rpc.judge import AuthContext, what_counts_of
+from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
 from pki.rpc.running import RunningStream
@@ -187,7 +187,7 @@ class _Watched:
         self._context = context
         self._refusal: Refusal | None = None
         self._span = tracing.recording_span()
-        stream = RunningStream(what_counts_of(auth), method, self._end)
+        stream = RunningStream(gate.what_counts_of(auth), method, self._end)
         self._number = gate.streams.add(stream)
 
     def discard(self) -> None:

@@ -37,6 +37,7 @@ from pki.rpc.refusal import (
 from pki.x509 import ChainVerifier, Fault
 
 _MOST_KNOWN = 4096
+_MOST_BYTES = 32 * 1024 * 1024  # of the chains that peers chose to show
 # Of a few callers each is kept for a while; of many, those that call again and again. A caller that
 # renews leaves its old chain behind, and reading one again takes about a millisecond.
 _FEW = 64
@@ -44,11 +45,6 @@ _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
 AuthContext = Mapping[str, Sequence[bytes]]
 _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
-
-
-def what_counts_of(auth: AuthContext) -> AuthContext:
-    """Give the part that a peer is judged by: what else is in it would live as long as a stream."""
-    return {name: auth[name] for name in (_LEAF, _CHAIN) if name in auth}
 
 
 class Judge:
@@ -73,6 +69,7 @@ class Judge:
         self._clock = clock
         self._public = public
         self._known: OrderedDict[tuple[bytes, ...], Known] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     @property
@@ -125,6 +122,18 @@ class Judge:
                     # The rest has been used since.
                     break
                 del self._known[key]
+                self._bytes -= _size(key)
+
+    def what_counts_of(self, auth: AuthContext) -> AuthContext:
+        """Give the part that a peer is judged by, to be kept for as long as a stream runs.
+
+        All streams of a peer share the bytes that are kept of it anyway: how many they are is the
+        peer's choice.
+        """
+        key = (auth[_LEAF][0], *auth.get(_CHAIN, ()))
+        known = self._known.get(key)
+        leaf, *chain = key if known is None else known.key
+        return {_LEAF: (leaf,), _CHAIN: chain}
 
     def _decide(self, known: Known, verdict: Verdict, answers: Answers, method: str) -> Judgement:
         decision = answers.policy.decide_for_roles(answers.roles, method)
@@ -149,9 +158,12 @@ class Judge:
                 return known
         known = Known(key, now)
         with self._lock:
+            if key not in self._known:
+                self._bytes += _size(key)
             self._known[key] = known
-            while len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
+            while len(self._known) > _MOST_KNOWN or self._bytes > _MOST_BYTES:
+                gone, _ = self._known.popitem(last=False)
+                self._bytes -= _size(gone)
         return known
 
 
@@ -189,6 +201,10 @@ def _judgement(
         verdict.why,
         audited,
     )
+
+
+def _size(key: tuple[bytes, ...]) -> int:
+    return sum(map(len, key))
 
 
 def _printable(method: str) -> str:

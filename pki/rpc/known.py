@@ -1,7 +1,7 @@
 """A chain seen before, and what its last verification said.
 
-Thousands are kept, so the certificates themselves are not: the caller brings their bytes with each
-call, and they are read again when trust has changed.
+Thousands are kept, so the certificates themselves are not, but for the bytes that they are known
+by: they are read again when trust has changed.
 
 What a verification says is one value that is replaced whole: a call that is judged by old trust
 while another is judged by new trust never leaves half of its answer behind.
@@ -92,6 +92,7 @@ class Known:
     __slots__ = (
         "claimed",
         "issuer",
+        "key",
         "moved",
         "moves_at",
         "not_after",
@@ -102,6 +103,7 @@ class Known:
 
     def __init__(self, key: tuple[bytes, ...], now: datetime) -> None:
         leaf = read_key(key)[0]
+        self.key = key
         self.issuer = leaf.issuer.rfc4514_string()
         self.serial = leaf.serial_number
         self.not_after = leaf.not_valid_after_utc

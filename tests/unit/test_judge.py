@@ -282,3 +282,30 @@ def test_what_was_said_of_a_caller_keeps_no_old_trust_alive() -> None:
     bench.verifier = trusting(H.lists(number=2))
     gc.collect()
     assert old() is None
+
+
+def test_streams_of_one_peer_share_the_bytes_that_it_chose_to_show() -> None:
+    bench = Bench()
+    copies = [
+        {name: [bytes(bytearray(item)) for item in AUTH[name]] for name in AUTH} for _ in "ab"
+    ]
+    kept = []
+    for auth in copies:
+        assert bench.ask(auth=auth).refusal is None
+        kept.append(bench.judge.what_counts_of(auth))
+    assert all(bench.reason(auth=auth) == "ALLOWED" for auth in kept)
+    for name in AUTH:
+        assert kept[0][name][0] is kept[1][name][0]
+
+
+def test_chains_that_peers_pad_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(AUTH["x509_pem_cert"][0]) + len(AUTH["x509_pem_cert_chain"][0])
+    monkeypatch.setattr("pki.rpc.judge._MOST_BYTES", 3 * size + 200)
+    bench = Bench()
+    first = bench.ask()
+    for _ in range(2):
+        bench.ask(auth=another())
+    assert bench.ask() is first, "three have room"
+    for _ in range(3):
+        bench.ask(auth=another())
+    assert bench.ask() is not first
