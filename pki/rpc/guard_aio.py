@@ -33,6 +33,7 @@ class AioGuard(grpc.aio.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
     def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
     async def intercept_service(
@@ -46,7 +47,7 @@ class AioGuard(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
         except Exception as error:
             # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
-            return self.behind(guard_sync.failing(error), method)
+            return _failing(self._gate, error, method)
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
@@ -157,6 +158,17 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
     return same_kind(handler, _guarded(gate, handler, method), raw=not handler.request_streaming)
+
+
+def _failing(gate: Gate, error: Exception, method: str) -> Handler:
+    """Give the handler of a method whose own could not be found: it fails, for whom it may tell."""
+
+    async def fail(_requests: Any, context: Any) -> AsyncIterator[Any]:
+        await _admit(gate, method, context)
+        raise error
+        yield
+
+    return grpc.stream_stream_rpc_method_handler(fail)
 
 
 def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:

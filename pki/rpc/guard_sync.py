@@ -29,6 +29,7 @@ class SyncGuard(grpc.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
     def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
     def intercept_service(
@@ -42,7 +43,7 @@ class SyncGuard(grpc.ServerInterceptor):
             handler = continuation(handler_call_details)
         except Exception as error:
             # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
-            return self.behind(failing(error), method)
+            return _failing(self._gate, error, method)
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
@@ -82,10 +83,11 @@ def _end(context: Any, code: grpc.StatusCode, words: str) -> NoReturn:
     raise _EndedError
 
 
-def failing(error: Exception) -> Handler:
-    """Give the handler of a method whose handler could not be found: it fails."""
+def _failing(gate: Gate, error: Exception, method: str) -> Handler:
+    """Give the handler of a method whose own could not be found: it fails, for whom it may tell."""
 
-    def fail(_requests: Any, _context: Any) -> Iterator[Any]:
+    def fail(_requests: Any, context: Any) -> Iterator[Any]:
+        admit(gate, method, context)
         raise error
         yield
 
