@@ -58,12 +58,15 @@ def _read(text: str | None) -> str:
 
 
 def _explained(matches: tuple[Match, ...]) -> list[str]:
-    if len(matches) == 1:
-        only = matches[0]
-        return [*_lines(only.failure), f"  Said by: {only.sign.party}"]
-    lines = ["These fit, the likeliest first:"]
+    lines: list[str] = []
     for item in matches:
         lines += ["", *_lines(item.failure), f"  Said by: {item.sign.party}"]
+    if len(matches) > 1:
+        lines.insert(0, "These fit, the likeliest first:")
+    elif matches[0].sure:
+        del lines[0]
+    else:
+        lines.insert(0, "This fits, and so may others:")
     if not matches[0].sure:
         lines += ["", f"The text alone can't tell which. {_TRY}"]
     return lines

@@ -38,7 +38,6 @@ SURE = [
     ("x509: certificate has expired or is not yet valid: current time 2026-11-23T12:00:00Z is after 2026-11-22T12:00:00Z", "expired"),
     ("x509: certificate has expired or is not yet valid: current time 2026-11-23T12:00:00Z is before 2026-11-24T12:00:00Z", "not-yet-valid"),
     ("x509: certificate relies on legacy Common Name field, use SANs instead", "no-san"),
-    ("x509: cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs", "no-san"),
     ("remote error: tls: certificate required", "no-client-certificate"),
     ("tls: client didn't provide a certificate", "no-client-certificate"),
     ("http: TLS handshake error from 10.0.0.2:4711: client sent an HTTP request to an HTTPS server", "plaintext-client"),
@@ -89,6 +88,9 @@ SEVERAL = [
     ("x509: certificate signed by unknown authority", "unknown-ca"),
     ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", "plaintext-server"),
     ("sslv3 alert handshake failure", "cipher-mismatch"),
+    ("I1124 00:04:36 1 ssl_transport_security.cc:2563] Handshake failed with error SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: Invalid certificate verification context", "plaintext-client"),
+    ("x509: cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs", "wrong-name"),
+    ("x509: certificate is not valid for any names, but wanted to match a.internal", "wrong-name"),
 ]  # fmt: skip
 
 UNKNOWN = [
@@ -98,6 +100,7 @@ UNKNOWN = [
     "certificate",
     "TLS",
     "expired milk",
+    "connection refused by user policy",
     "\0\0\0",
     "ошибка",
     "🙂" * 100,
@@ -122,6 +125,11 @@ def test_a_text_that_may_mean_several_things_is_not_taken_for_one(text: str, fir
 @pytest.mark.parametrize("text", UNKNOWN)
 def test_what_says_nothing_is_not_recognised(text: str) -> None:
     assert recognise(text) == ()
+
+
+def test_words_within_others_of_another_meaning_do_not_hide_those_that_count() -> None:
+    text = "connection refused by user policy. curl: connect failed: Connection refused"
+    assert [match.failure.slug for match in recognise(text)] == ["not-listening"]
 
 
 def test_a_text_in_a_traceback_over_several_lines_is_recognised() -> None:
