@@ -117,7 +117,7 @@ def _workload(credential: Credential) -> str:
     except PkiError as error:
         return shown(error.message)
     held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
-    return plain(held[0]) if held else plain(names.subject)
+    return plain(held[0]) if held else plain(names.subject, letters=True)
 
 
 def _lists(credential: Credential, now: datetime) -> tuple[str, bool]:

@@ -167,7 +167,11 @@ def find_credentials(folder: Path) -> list[Found]:
         return [Found(plain(folder), None, "the folder is gone")]
     found: list[Found] = []
     for place in _folders(folder):
-        name = plain(place.relative_to(folder)) if place != folder else plain(folder.name or ".")
+        name = (
+            plain(place.relative_to(folder), letters=True)
+            if place != folder
+            else plain(folder.name or ".", letters=True)
+        )
         try:
             layout = detect_layout(place)
         except PkiError as error:
