@@ -32,7 +32,20 @@ CORE: tuple[Sign, ...] = (
         ("Received http2 header with status: 404", "unknown-method"),
         ("tcp handshaker shutdown", "handshake-timeout"),
         ("Trying to connect an http1.x server", "plaintext-server not-http2"),
+        ("Peer name…is not in peer certificate", "wrong-name"),
+        (
+            "timed out before receiving SETTINGS frame",
+            "handshake-timeout plaintext-client not-http2",
+        ),
+        ("Received http2 header with status: 502", "proxy-failed"),
+        ("Received http2 header with status: 503", "proxy-failed"),
+        ("Received http2 header with status: 504", "proxy-failed"),
     ),
+    *signs(
+        GRPC_CLIENT, ("Deadline Exceeded", "deadline unreachable handshake-timeout"), vague=True
+    ),
+    # The handshake goes on after it, and a client that expects a SPIFFE ID takes no offence.
+    *signs(GRPC_STDERR, ("No match found for server name:", "wrong-name"), vague=True),
     *signs(
         GRPC_STDERR,
         (

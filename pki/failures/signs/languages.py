@@ -7,6 +7,10 @@ from pki.failures.sign import Sign, signs
 GO = "Go (crypto/tls, crypto/x509, grpc-go, go-spiffe)"
 JAVA = "Java (JSSE, Netty, grpc-java)"
 RUST = "rustls, tonic"
+NODE = "Node.js"
+DOTNET = ".NET (SslStream, HttpClient, Kestrel)"
+_CHAIN = "The remote certificate is invalid because of errors in the certificate chain:"
+_ALERT = "the remote party sent a TLS alert:"
 
 LANGUAGES: tuple[Sign, ...] = (
     *signs(
@@ -63,6 +67,45 @@ LANGUAGES: tuple[Sign, ...] = (
         ("code = Unimplemented desc = unknown service", "unknown-method"),
     ),
     *signs(
+        GO,
+        ("x509: too many intermediates for path length constraint", "path-length"),
+        ("unexpected ID…spiffe://", "wrong-name"),
+        ("unexpected trust domain", "wrong-trust-domain"),
+        ("dial tcp…: i/o timeout", "unreachable"),
+        ("dial tcp: lookup…: i/o timeout", "no-such-host"),
+        ("TLS handshake error from…: i/o timeout", "handshake-timeout"),
+        ("authentication handshake failed: context deadline exceeded", "handshake-timeout"),
+    ),
+    *signs(
+        GO,
+        ("TLS handshake error from…: EOF", "closed-without-a-word"),
+        ("i/o timeout", "unreachable handshake-timeout"),
+        vague=True,
+    ),
+    *signs(
+        JAVA,
+        ("PKIX path validation failed…validity check failed", "expired not-yet-valid"),
+        ("PKIX path validation failed…signature check failed", "bad-signature"),
+        ("Path does not chain with any of the trust anchors", "unknown-ca incomplete-chain"),
+        ("Could not determine revocation status", "no-list stale-list"),
+        ("pathLenConstraint violated", "path-length"),
+        (
+            "The server selected protocol version…is not accepted by client preferences",
+            "protocol-version",
+        ),
+        ("server selected protocol version", "protocol-version"),
+        ("Failed ALPN negotiation", "not-http2"),
+        (
+            "Network closed for unknown reason",
+            "closed-without-a-word plaintext-client no-client-certificate",
+        ),
+    ),
+    *signs(
+        JAVA,
+        ("PKIX path validation failed", "expired unknown-ca bad-signature revoked"),
+        vague=True,
+    ),
+    *signs(
         JAVA,
         (
             "unable to find valid certification path to requested target",
@@ -98,6 +141,81 @@ LANGUAGES: tuple[Sign, ...] = (
         ("not an SSL/TLS record", "plaintext-client plaintext-server"),
         ("Remote host terminated the handshake", "closed-without-a-word"),
         ("Remote host closed connection during handshake", "closed-without-a-word"),
+    ),
+    *signs(
+        RUST,
+        ("certificate expired: verification time", "expired"),
+        ("certificate not valid yet: verification time", "not-yet-valid"),
+        ("certificate not valid for name", "wrong-name"),
+        ("CaUsedAsEndEntity", "ca-as-leaf"),
+        ("NoCipherSuitesInCommon", "cipher-mismatch"),
+        ("peer doesn't support any known protocol", "not-http2"),
+        ("received fatal alert: NoApplicationProtocol", "not-http2"),
+        ("received fatal alert: HandshakeFailure", "cipher-mismatch no-client-certificate"),
+        ("received fatal alert: CertificateUnknown", "client-refused"),
+        ("received fatal alert: CertificateExpired", "expired"),
+        ("received fatal alert: CertificateRevoked", "revoked"),
+        ("received fatal alert: ProtocolVersion", "protocol-version"),
+        ("tls handshake eof", "closed-without-a-word"),
+    ),
+    *signs(
+        NODE,
+        ("DEPTH_ZERO_SELF_SIGNED_CERT", "self-signed"),
+        ("SELF_SIGNED_CERT_IN_CHAIN", "unknown-ca"),
+        ("UNABLE_TO_VERIFY_LEAF_SIGNATURE", "incomplete-chain unknown-ca"),
+        ("UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown-ca incomplete-chain"),
+        ("ERR_TLS_CERT_ALTNAME_INVALID", "wrong-name"),
+        ("Hostname/IP does not match certificate's altnames", "wrong-name"),
+        ("CERT_HAS_EXPIRED", "expired"),
+        ("CERT_NOT_YET_VALID", "not-yet-valid"),
+        ("CERT_REVOKED", "revoked"),
+        ("CRL_HAS_EXPIRED", "stale-list"),
+        ("UNABLE_TO_GET_CRL", "no-list"),
+        ("CERT_SIGNATURE_FAILURE", "bad-signature"),
+        ("CERT_CHAIN_TOO_LONG", "chain-too-long"),
+        ("ECONNREFUSED", "not-listening"),
+        ("ENOTFOUND", "no-such-host"),
+        ("ECONNRESET", "closed-without-a-word"),
+    ),
+    *signs(
+        DOTNET,
+        ("RemoteCertificateNameMismatch", "wrong-name"),
+        ("RemoteCertificateNotAvailable", "no-client-certificate"),
+        (f"{_CHAIN}…UntrustedRoot", "unknown-ca self-signed"),
+        (f"{_CHAIN}…PartialChain", "incomplete-chain unknown-ca"),
+        (f"{_CHAIN}…NotTimeValid", "expired not-yet-valid"),
+        (f"{_CHAIN}…RevocationStatusUnknown", "no-list stale-list"),
+        (f"{_CHAIN}…NotValidForUsage", "wrong-usage"),
+        (f"{_CHAIN} Revoked", "revoked"),
+        (f"{_ALERT} 'BadCertificate'", "client-refused no-client-certificate"),
+        (f"{_ALERT} 'CertificateUnknown'", "client-refused"),
+        (f"{_ALERT} 'CertificateExpired'", "expired"),
+        (f"{_ALERT} 'CertificateRevoked'", "revoked"),
+        (f"{_ALERT} 'UnknownCA'", "unknown-ca incomplete-chain"),
+        (f"{_ALERT} 'HandshakeFailure'", "cipher-mismatch no-client-certificate"),
+        (f"{_ALERT} 'ProtocolVersion'", "protocol-version"),
+        (f"{_ALERT} '116'", "no-client-certificate"),
+        (
+            "Cannot determine the frame size or a corrupted frame was received",
+            "plaintext-server plaintext-client",
+        ),
+        (
+            "Received an unexpected EOF or 0 bytes from the transport stream",
+            "closed-without-a-word",
+        ),
+        ("the remote party has closed the transport stream", "closed-without-a-word"),
+    ),
+    *signs(
+        DOTNET,
+        (
+            "The remote certificate is invalid according to the validation procedure",
+            "unknown-ca wrong-name expired",
+        ),
+        (
+            "rejected by the provided RemoteCertificateValidationCallback",
+            "unknown-ca wrong-name expired",
+        ),
+        vague=True,
     ),
     *signs(
         RUST,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pki.failures.sign import Sign, signs
 
 OPENSSL = "OpenSSL or BoringSSL (gRPC, Python, Envoy, nginx, curl, ...)"
+GNUTLS = "GnuTLS (gnutls-cli, wget, curl built with it, ...)"
+# A verification failed, and the words don't say at what.
+_UNSAID = "unknown-ca incomplete-chain expired wrong-name"
 
 LIBRARIES: tuple[Sign, ...] = (
     *signs(
@@ -78,5 +81,48 @@ LIBRARIES: tuple[Sign, ...] = (
         ("unexpected eof while reading", "closed-without-a-word"),
         ("UNEXPECTED_EOF_WHILE_READING", "closed-without-a-word"),
         ("EOF occurred in violation of protocol", "closed-without-a-word"),
+        ("path length constraint exceeded", "path-length"),
+        ("certificate chain too long", "chain-too-long"),
+        ("tls_handle_alpn:no application protocol", "not-http2"),
+    ),
+    *signs(
+        OPENSSL,
+        ("CERTIFICATE_VERIFY_FAILED", _UNSAID),
+        ("certificate verify failed", _UNSAID),
+        vague=True,
+    ),
+    *signs(
+        GNUTLS,
+        ("The certificate issuer is unknown", "unknown-ca incomplete-chain self-signed"),
+        ("The certificate chain uses expired certificate", "expired"),
+        ("The certificate chain uses not yet valid certificate", "not-yet-valid"),
+        ("The name in the certificate does not match the expected", "wrong-name"),
+        ("The certificate chain is revoked", "revoked"),
+        ("The certificate chain uses insecure algorithm", "weak-signature weak-key"),
+        ("The signature in the certificate is invalid", "bad-signature"),
+        ("The certificate chain violates the signer's constraints", "name-constraint path-length"),
+        ("The certificate chain does not match the intended purpose", "wrong-usage"),
+        ("The revocation or OCSP data are old and have been superseded", "stale-list"),
+        ("The revocation or OCSP data are issued with a future date", "clock-differs"),
+        ("The certificate and the given key do not match", "key-mismatch"),
+        ("The TLS connection was non-properly terminated", "closed-without-a-word"),
+        ("An unexpected TLS packet was received", "plaintext-server plaintext-client"),
+        (
+            "A packet with illegal or unsupported version was received",
+            "plaintext-server protocol-version",
+        ),
+        ("No supported cipher suites have been found", "cipher-mismatch"),
+        ("Could not negotiate a supported cipher suite", "cipher-mismatch"),
+        ("No common key share with peer", "cipher-mismatch"),
+        ("alert [40]: Handshake failed", "cipher-mismatch no-client-certificate"),
+        ("alert [42]: Certificate is bad", "client-refused no-client-certificate"),
+        ("alert [43]: Certificate is not supported", "wrong-usage"),
+        ("alert [44]: Certificate was revoked", "revoked"),
+        ("alert [45]: Certificate is expired", "expired"),
+        ("alert [46]: Unknown certificate", "client-refused"),
+        ("alert [48]: CA is unknown", "unknown-ca incomplete-chain"),
+        ("alert [70]: Error in protocol version", "protocol-version"),
+        ("alert [116]: Certificate is required", "no-client-certificate"),
+        ("alert [120]: No supported application protocol", "not-http2"),
     ),
 )

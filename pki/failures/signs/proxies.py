@@ -26,15 +26,29 @@ PROXIES: tuple[Sign, ...] = (
         ("client SSL certificate verify error: (3:unable to get certificate CRL)", "no-list"),
         ("client SSL certificate verify error: (12:CRL has expired)", "stale-list"),
         ("client SSL certificate verify error: (26:", "wrong-usage"),
+        (
+            "client SSL certificate verify error: (22:certificate chain too long)",
+            "chain-too-long",
+        ),
+        ("upstream SSL certificate does not match", "wrong-name"),
         ("The plain HTTP request was sent to HTTPS port", "plaintext-client"),
         ("The SSL certificate error", "client-refused"),
     ),
+    # Envoy itself refused, and only newer versions say at what.
     *signs(
         ENVOY,
         (
             "TLS_error:…CERTIFICATE_VERIFY_FAILED:TLS_error_end",
-            "client-refused unknown-ca expired wrong-name",
+            "unknown-ca wrong-name expired incomplete-chain",
         ),
+        (
+            "TLS error:…CERTIFICATE_VERIFY_FAILED",
+            "unknown-ca wrong-name expired incomplete-chain",
+        ),
+        vague=True,
+    ),
+    *signs(
+        ENVOY,
         (
             "verify cert failed: X509_verify_cert: certificate verification error at depth…: certificate has expired",
             "expired",
@@ -46,7 +60,7 @@ PROXIES: tuple[Sign, ...] = (
         ("verify cert failed: verify SAN list", "wrong-name"),
         ("fail_verify_san", "wrong-name"),
         ("fail_verify_no_cert", "no-client-certificate"),
-        ("fail_verify_error", "client-refused unknown-ca expired"),
+        ("fail_verify_error", "unknown-ca incomplete-chain expired"),
         ("delayed connect error: 111", "not-listening"),
         ("transport failure reason: delayed connect error: Connection refused", "not-listening"),
         (
