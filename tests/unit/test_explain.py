@@ -307,6 +307,30 @@ def test_the_command_reads_standard_input(told: Told, monkeypatch: pytest.Monkey
     assert json.loads(out)["matches"][0]["failure"] == "expired"
 
 
+@pytest.mark.parametrize("filler", ["x\n", "ü\n"])
+def test_a_log_that_is_longer_than_what_is_read_is_told_as_such(
+    told: Told, monkeypatch: pytest.MonkeyPatch, filler: str
+) -> None:
+    def piped(text: str) -> io.StringIO:
+        class Piped(io.StringIO):
+            buffer = io.BytesIO(text.encode())
+
+        return Piped()
+
+    text = filler * 200_000 + "certificate has expired\n"
+    monkeypatch.setattr(sys, "stdin", piped(text))
+    code, out, _ = told("-")
+    assert code == 1
+    assert "Only the first 65536 characters were read" in out
+    monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n" + text))
+    code, out, _ = told("-", "--json")
+    assert code == 0
+    assert json.loads(out)["cut"] is True
+    monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n"))
+    assert json.loads(told("-", "--json")[1])["cut"] is False
+    assert "Only the first" in told(text)[1]
+
+
 def test_empty_standard_input_is_an_error(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     class Piped(io.StringIO):
         buffer = io.BytesIO(b"")
