@@ -352,6 +352,47 @@ def test_of_two_grants_that_are_the_same_one_is_kept(told: Told, tmp_path: Path)
     assert [item["code"] for item in found["findings"]] == ["shadowed-grant"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("methods", "found"),
+    [
+        (['"/shop.v1.Orders/Get", "/shop.v1.Stock/Get"'], {"shadowed-method": 18}),
+        (['"/shop.v1.Stock/*", "/shop.v1.Stock/Get"'], {"shadowed-method": 18}),
+        (
+            ['"/shop.v1.Stock/*"', '"/shop.v1.Stock/Get", "/shop.v1.Pay/Get"'],
+            {"shadowed-method": 22},
+        ),
+        (
+            ['"/shop.v1.Stock/Get", "/shop.v1.Pay/Get"', '"/shop.v1.Stock/Get"'],
+            {"shadowed-grant": 22},
+        ),
+        (['"/shop.v1.Stock/Get", "/shop.v1.Pay/*"'], {}),
+    ],
+)
+def test_a_method_in_a_longer_grant_that_adds_nothing_is_found(
+    told: Told, tmp_path: Path, methods: list[str], found: dict[str, int]
+) -> None:
+    more = "".join(f'# a line\n[[grant]]\nrole = "clerk"\nmethods = [{item}]\n' for item in methods)
+    assert linted(told, tmp_path, POLICY + "# another\n" + more) == found
+
+
+def test_of_two_grants_that_share_a_method_one_is_told(told: Told, tmp_path: Path) -> None:
+    more = "".join(
+        f'[[grant]]\nrole = "clerk"\nmethods = ["/shop.v1.Stock/Get", "/shop.v1.{name}/Get"]\n'
+        for name in ("Pay", "Bill")
+    )
+    (tmp_path / "policy.toml").write_text(POLICY + more)
+    _, found = asked(told, "lint")
+    assert [item["code"] for item in found["findings"]] == ["shadowed-method"]  # type: ignore[attr-defined]
+
+
+def test_a_method_with_scopes_of_its_own_is_not_shadowed(told: Told, tmp_path: Path) -> None:
+    more = (
+        '[[grant]]\nrole = "clerk"\nmethods = ["/shop.v1.Orders/Get", "/shop.v1.Stock/Get"]\n'
+        'scopes = ["read"]\n'
+    )
+    assert linted(told, tmp_path, POLICY + more) == {}
+
+
 def contracts(tmp_path: Path, *methods: str, service: str = "Orders") -> str:
     made = FileDescriptorSet()
     file = made.file.add(name="orders.proto", package="shop.v1")
