@@ -25,7 +25,7 @@ from pki.cli.state import open_authority
 from pki.cli.watch_board import Board, draw
 from pki.cli.watch_rows import Event, Found, History, State, credential_row, ledger_view
 from pki.cli.watching import credentials_board, find_credentials, ledger_board
-from tests.interop.seeds import HOUR, Ca, Scene, names_of, scene_in
+from tests.interop.seeds import HOUR, Ca, Made, Scene, names_of, scene_in
 
 Told = Callable[..., tuple[int, str, str]]
 COMMAND = str(Path(sys.executable).with_name("handfast"))
@@ -93,6 +93,26 @@ def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told
     assert found["good"]["state"] == "good"
     assert found["good"]["lists"].startswith("end in 59m")
     assert found["good"]["workload"] == "spiffe://seed.internal/good"
+
+
+def test_a_credential_under_a_ca_that_has_expired_is_bad(scene: Scene) -> None:
+    scene.credential("a", scene.ca.leaf(begin=-HOUR, end=1000 * HOUR), lists=None)
+    now = datetime.now(UTC)
+    assert credential_row(one(scene), now + HOUR).state is State.GOOD
+    row = credential_row(one(scene), now + 25 * HOUR)
+    assert row.state is State.BAD
+    assert row.problem.startswith("its issuing CA expired 1h")
+    row = credential_row(one(scene), now - 25 * HOUR)
+    assert row.state is State.BAD
+
+
+def test_a_credential_whose_roots_have_all_expired_is_bad(scene: Scene) -> None:
+    made = scene.ca.leaf(begin=-HOUR, end=1000 * HOUR)
+    scene.credential("a", Made(made.key, made.chain[:1]), lists=None)
+    now = datetime.now(UTC)
+    assert credential_row(one(scene), now + HOUR).state is State.GOOD
+    row = credential_row(one(scene), now + 25 * HOUR)
+    assert (row.state, row.problem) == (State.BAD, "every root of its bundle has expired")
 
 
 def test_files_that_make_no_credential_are_told_with_the_reason(scene: Scene, told: Told) -> None:
