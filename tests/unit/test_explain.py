@@ -79,6 +79,7 @@ SURE = [
     ("Cannot check peer: missing selected ALPN property", "not-http2"),
     ("Hostname Verification Check failed", "wrong-name"),
     # more of OpenSSL and nginx
+    ("error:0A000102:SSL routines::unsupported protocol", "protocol-version"),
     ("error 25 at 2 depth lookup: path length constraint exceeded", "path-length"),
     ("140:error:0A0000EB:SSL routines:tls_handle_alpn:no application protocol:ssl/statem/statem_srvr.c:2319:", "not-http2"),
     ("client SSL certificate verify error: (22:certificate chain too long) while reading client request headers", "chain-too-long"),
@@ -160,6 +161,7 @@ UNKNOWN = [
     "TLS",
     "expired milk",
     "connection refused by user policy",
+    'Get "": unsupported protocol scheme ""',
     "SyntaxError: Unexpected identifier 'spiffe'",
     "\0\0\0",
     "ошибка",

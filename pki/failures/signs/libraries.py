@@ -10,6 +10,13 @@ GNUTLS = "GnuTLS (gnutls-cli, wget, curl built with it, ...)"
 _UNSAID = "unknown-ca incomplete-chain expired wrong-name"
 
 LIBRARIES: tuple[Sign, ...] = (
+    # Go's net/http says it of addresses: unsupported protocol scheme "".
+    Sign(
+        OPENSSL,
+        "unsupported protocol",
+        ("protocol-version",),
+        unless=("unsupported protocol scheme",),
+    ),
     *signs(
         OPENSSL,
         ("certificate has expired", "expired"),
@@ -66,7 +73,6 @@ LIBRARIES: tuple[Sign, ...] = (
         ("ALERT_PROTOCOL_VERSION", "protocol-version"),
         ("alert no application protocol", "not-http2"),
         ("NO_APPLICATION_PROTOCOL", "not-http2"),
-        ("unsupported protocol", "protocol-version"),
         ("UNSUPPORTED_PROTOCOL", "protocol-version"),
         ("no protocols available", "protocol-version"),
         ("no shared cipher", "cipher-mismatch"),
