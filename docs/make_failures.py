@@ -54,8 +54,9 @@ def _page(failure: Failure) -> str:
         f"**Remedy.** {failure.remedy}",
         "",
     ]
-    sure = [item for item in SIGNS if item.slugs == (failure.slug,)]
-    others = [item for item in SIGNS if failure.slug in item.slugs and len(item.slugs) > 1]
+    signs = [item for item in SIGNS if item.stands_for(failure)]
+    sure = [item for item in signs if item.is_sure]
+    others = [item for item in signs if not item.is_sure]
     if sure:
         lines += ["## What one sees", "", "| who says it | words |", "| --- | --- |"]
         lines += [f"| {item.party} | `{_cell(item.text)}` |" for item in sure]

@@ -6,7 +6,10 @@ The rules, by their codes:
 - ``name-twice``: a name that stands in a role twice.
 - ``shadowed-name``: a name that a wildcard of the same role covers.
 - ``shadowed-grant``: a grant whose methods and scopes the role has by another grant.
-- ``foreign-name``: ``dns:`` or ``subject:`` of another trust domain, which no leaf can match.
+- ``shadowed-method``: a method of a grant that the role has by another pattern, where the grant's
+  other methods are its own.
+- ``foreign-name``: ``dns:`` of another trust domain: only a leaf that was issued with that name
+  besides matches.
 - ``unknown-service``, ``unknown-method``: granted, served or audited, and in no contract.
 - ``ungranted-method``: in a contract, and granted to nobody.
 - ``unserved-service``: in a contract and granted, and no ``served_by`` says who answers it.
@@ -15,7 +18,7 @@ The rules, by their codes:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -177,6 +180,7 @@ def _shadowed_grants(policy: Policy) -> Iterator[LintFinding]:
             for pattern in grant.methods:
                 by_pattern.setdefault(pattern, []).append(grant)
         shadowed: set[int] = set()
+        # Whole grants first: where one of two grants can go, no method of the other has to.
         for grant in grants:
             others = [_others(grant, pattern, by_pattern, shadowed) for pattern in grant.methods]
             if others and all(others):
@@ -190,6 +194,35 @@ def _shadowed_grants(policy: Policy) -> Iterator[LintFinding]:
                     f"{', '.join(map(str, lines[:5]))} grants the same",
                     "Take one of them out",
                 )
+        left = [grant for grant in grants if grant.line not in shadowed]
+        yield from _shadowed_methods(role, left, by_pattern, shadowed)
+
+
+def _shadowed_methods(
+    role: str,
+    grants: list[Grant],
+    by_pattern: dict[MethodPattern, list[Grant]],
+    shadowed: set[int],
+) -> Iterator[LintFinding]:
+    taken_out: set[tuple[int, MethodPattern]] = set()
+    for grant in grants:
+        for pattern in grant.methods:
+            whole = MethodPattern(pattern.service, None)
+            if pattern != whole and whole in grant.methods:
+                where = "of the same grant"
+            else:
+                others = _others(grant, pattern, by_pattern, shadowed, taken_out)
+                if not others:
+                    continue
+                where = f"at line {others[0].line}"
+            taken_out.add((grant.line, pattern))
+            yield LintFinding(
+                grant.line,
+                "shadowed-method",
+                Severity.WARNING,
+                f"{written_method(pattern)} adds nothing to {role} here: it is granted {where} too",
+                "Take it out of one of them",
+            )
 
 
 def _others(
@@ -197,16 +230,22 @@ def _others(
     pattern: MethodPattern,
     by_pattern: dict[MethodPattern, list[Grant]],
     shadowed: set[int],
+    taken_out: Set[tuple[int, MethodPattern]] = frozenset(),
 ) -> list[Grant]:
     """Give the grants that give a role the same method, and the same scopes with it."""
     whole = MethodPattern(pattern.service, None)
-    candidates = by_pattern.get(pattern, []) + (
-        by_pattern.get(whole, []) if pattern.method is not None else []
-    )
+    candidates = [
+        (item, wanted)
+        for wanted in ([pattern] if pattern == whole else [pattern, whole])
+        for item in by_pattern.get(wanted, [])
+    ]
     others = [
         item
-        for item in candidates
-        if item is not grant and item.line not in shadowed and grant.scopes <= item.scopes
+        for item, wanted in candidates
+        if item is not grant
+        and item.line not in shadowed
+        and (item.line, wanted) not in taken_out
+        and grant.scopes <= item.scopes
     ]
     return others[:1]
 

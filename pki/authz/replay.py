@@ -57,6 +57,7 @@ class Recorded:
         left_out: calls that a limit kept out of the log.
         bad: numbers of lines that are none of the log, the first twenty.
         bad_count: how many there are.
+        lines: how many lines are of the log, whatever they say.
     """
 
     calls: dict[Call, Times] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Recorded:
     left_out: int = 0
     bad: list[int] = field(default_factory=list)
     bad_count: int = 0
+    lines: int = 0
 
     def take(self, number: int, line: str) -> None:
         """Take in a line of the log."""
@@ -83,11 +85,14 @@ class Recorded:
             # A summary of what was left out.
             if "suppressed" not in found:
                 self._is_bad(number)
+            else:
+                self.lines += 1
             return
         values = [found.get(key) for key in ("principal", "rpc_method", "reason", "timestamp")]
         if not all(isinstance(item, str) for item in values):
             self._is_bad(number)
             return
+        self.lines += 1
         peer, method, reason, timestamp = (str(item) for item in values)
         if reason not in _ASKED or not peer:
             self.not_asked += 1

@@ -12,6 +12,10 @@ from pki.errors import InputError
 from pki.failures import FAILURES, Failure, Match, recognise
 from pki.failures.recognise import MAX_TEXT
 
+_CUT = (
+    f"Only the first {MAX_TEXT} characters were read: give the lines about the failure alone, "
+    "e.g. tail -n 200 LOG | handfast explain -"
+)
 _TRY = "Try: handfast doctor TARGET --credential DIR, which looks for itself"
 
 
@@ -29,41 +33,54 @@ def explain(
         data = {"failures": [_failure_json(item) for item in FAILURES.values()]}
         tell("explain", data, lines, as_json=as_json)
         return
-    words = _read(text)
+    words, more = _read(text)
+    note = _CUT if more else ""
     if words.strip() in FAILURES:
         failure = FAILURES[words.strip()]
-        tell("explain", {"matches": [_failure_json(failure)]}, _lines(failure), as_json=as_json)
+        tell(
+            "explain",
+            {"matches": [_failure_json(failure)], "cut": False},
+            _lines(failure),
+            as_json=as_json,
+        )
         return
     matches = recognise(words)
     if not matches:
-        tell("explain", {"matches": []}, [f"Not recognised. {_TRY}"], as_json=as_json)
+        lines = [f"Not recognised. {note or _TRY}"]
+        tell("explain", {"matches": [], "cut": more}, lines, as_json=as_json)
         raise typer.Exit(1)
     tell(
         "explain",
-        {"matches": [_match_json(item) for item in matches]},
-        _explained(matches),
+        {"matches": [_match_json(item) for item in matches], "cut": more},
+        [*_explained(matches), *(["", note] if note else [])],
         as_json=as_json,
     )
 
 
-def _read(text: str | None) -> str:
+def _read(text: str | None) -> tuple[str, bool]:
+    """Give the text, and whether there is more of it than counts."""
     if text is not None and text != "-":
-        return text
+        return text, len(text) > MAX_TEXT
     if text is None and sys.stdin.isatty():
         raise typer.BadParameter("give the text, or pipe it in")
-    data = sys.stdin.buffer.read(4 * MAX_TEXT)
+    # A character takes at most 4 bytes; one more shows that there is more.
+    data = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
     if not data.strip():
         raise InputError("there is no text on standard input", remedy="Give it as an argument")
-    return data.decode("utf-8", "replace")
+    words = data.decode("utf-8", "replace")
+    return words, len(words) > MAX_TEXT or len(data) > 4 * MAX_TEXT
 
 
 def _explained(matches: tuple[Match, ...]) -> list[str]:
-    if len(matches) == 1:
-        only = matches[0]
-        return [*_lines(only.failure), f"  Said by: {only.sign.party}"]
-    lines = ["These fit, the likeliest first:"]
+    lines: list[str] = []
     for item in matches:
         lines += ["", *_lines(item.failure), f"  Said by: {item.sign.party}"]
+    if len(matches) > 1:
+        lines.insert(0, "These fit, the likeliest first:")
+    elif matches[0].sure:
+        del lines[0]
+    else:
+        lines.insert(0, "This fits, and so may others:")
     if not matches[0].sure:
         lines += ["", f"The text alone can't tell which. {_TRY}"]
     return lines

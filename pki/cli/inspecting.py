@@ -20,7 +20,7 @@ from pki.errors import CertificateError, InputError, PkiError, StateError, shown
 from pki.files import LAYOUTS, read_bounded
 from pki.inspection import MAX_BYTES, Level, Thing, describe, judge_together
 from pki.inspection.certificates import describe_certificate
-from pki.inspection.thing import plain
+from pki.inspection.thing import plain, without_internals
 from pki.tls.target import Target
 from pki.x509.decoding import UNREADABLE
 
@@ -65,8 +65,7 @@ def inspect(
     found: Found = []
     for target in targets:
         found += _of_target(target, name, password, now)
-    things = [thing for _, items in found for thing in items]
-    judge_together(things)
+    judge_together([items for _, items in found])
     if as_json:
         tell(
             "inspect",
@@ -77,7 +76,7 @@ def inspect(
         return
     console = console_for(sys.stdout)
     for file, items in found:
-        tree = Tree(Text(plain(file), style="bold"))
+        tree = Tree(Text(plain(file, letters=True), style="bold"))
         for thing in items:
             _grow(tree, thing, whole=whole)
         console.print(tree, highlight=False)
@@ -167,8 +166,9 @@ def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
         try:
             things.append(describe_certificate(x509.load_der_x509_certificate(der), now))
         except UNREADABLE as error:
+            why = without_internals(shown(error))
             raise CertificateError(
-                f"a certificate of {shown(target)} can't be decoded: {shown(error)}"
+                f"a certificate of {shown(target)} can't be decoded: {why}"
             ) from None
     return things
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,9 @@ def complain(message: str, remedy: str = "") -> None:
 
 def console_for(stream: object) -> Console:
     """Give a console: as wide as the terminal, or wide enough where there is none."""
+    if isinstance(stream, io.TextIOWrapper):
+        # Names hold letters that an ASCII terminal or pipe has not: better escaped than an error.
+        stream.reconfigure(errors="backslashreplace")
     is_terminal = bool(getattr(stream, "isatty", lambda: False)())
     return Console(width=None if is_terminal else 160)
 

@@ -83,12 +83,14 @@ def credential_row(found: Found, now: datetime) -> CredentialRow:
     left = min(1.0, max(0.0, (end - now) / life))
     half = begin + life / 2
     lists, stale = _lists(credential, now)
-    revoked = _revoked(credential)
+    revoked, above = _revoked(credential), _above(credential, now)
     problem, state = "", State.GOOD
     if end < now:
         problem, state = f"expired {relative_briefly(end, now)}", State.BAD
     elif begin > now:
         problem, state = f"valid only {relative_briefly(begin, now)}", State.BAD
+    elif above:
+        problem, state = above, State.BAD
     elif revoked:
         problem, state = "revoked by its own list", State.BAD
     elif stale:
@@ -117,7 +119,7 @@ def _workload(credential: Credential) -> str:
     except PkiError as error:
         return shown(error.message)
     held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
-    return plain(held[0]) if held else plain(names.subject)
+    return plain(held[0]) if held else plain(names.subject, letters=True)
 
 
 def _lists(credential: Credential, now: datetime) -> tuple[str, bool]:
@@ -127,6 +129,21 @@ def _lists(credential: Credential, now: datetime) -> tuple[str, bool]:
     if end < now:
         return f"ended {relative_briefly(end, now)}", True
     return f"end {relative_briefly(end, now)}", False
+
+
+def _above(credential: Credential, now: datetime) -> str:
+    """Say what is wrong with the times of the CAs above a leaf: peers refuse it for theirs too."""
+    for item in credential.chain[1:]:
+        if item.not_valid_after_utc < now:
+            return f"its issuing CA expired {relative_briefly(item.not_valid_after_utc, now)}"
+        if item.not_valid_before_utc > now:
+            return (
+                f"its issuing CA is valid only {relative_briefly(item.not_valid_before_utc, now)}"
+            )
+    roots = [item for roots in credential.bundle.roots.values() for item in roots]
+    if all(item.not_valid_after_utc < now for item in roots):
+        return "every root of its bundle has expired"
+    return ""
 
 
 def _revoked(credential: Credential) -> bool:

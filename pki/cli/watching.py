@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from watchfiles import watch as watch_files
 
 from pki.cli.output import SCHEMA, JsonOption, console_for
 from pki.cli.state import DEFAULT_DIR, DirOption, open_authority
+from pki.cli.watch_board import Board, Column, draw
 from pki.cli.watch_rows import (
     CredentialRow,
     Event,
@@ -38,9 +37,9 @@ _COLOURS = {State.GOOD: "green", State.DUE: "cyan", State.LATE: "yellow", State.
 _BAR = 10
 _MOST_FOLDERS = 500
 _MOST_DEPTH = 6
-_MOST_ROWS = 30
+_NO_MARGIN = 10_000
 
-Frame = Callable[[], tuple[RenderableType, dict[str, object], bool]]
+Frame = Callable[[], tuple[Board, dict[str, object], bool]]
 
 
 def watch(
@@ -72,18 +71,33 @@ def watch(
         if as_json:
             _tell(frame, folder, interval, follow=follow and not once)
         elif once or not sys.stdout.isatty():
-            console_for(sys.stdout).print(frame()[0])
+            _show_once(frame()[0])
         else:
             _live(frame, folder, interval)
     except KeyboardInterrupt:
         return
 
 
+def _show_once(board: Board) -> None:
+    console = console_for(sys.stdout)
+    width: int | None = console.width
+    if not console.is_terminal:
+        # A file or a program has no margin: it gets every column whole.
+        console.width, width = _NO_MARGIN, None
+    console.print(draw(board, width, None))
+
+
 def _live(frame: Frame, folder: Path, interval: float) -> None:
     console = console_for(sys.stdout)
-    with Live(frame()[0], console=console, auto_refresh=False, screen=False) as live:
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+
+        def show() -> None:
+            # The size is asked for each time: a window may be drawn larger or smaller.
+            live.update(draw(frame()[0], console.width, console.height), refresh=True)
+
+        show()
         for _ in _looks(folder, interval):
-            live.update(frame()[0], refresh=True)
+            show()
 
 
 def _tell(frame: Frame, folder: Path, interval: float, *, follow: bool) -> None:
@@ -131,7 +145,7 @@ def _looks(folder: Path, interval: float) -> Iterator[None]:
 def _credentials_frame(folder: Path) -> Frame:
     history = History()
 
-    def frame() -> tuple[RenderableType, dict[str, object], bool]:
+    def frame() -> tuple[Board, dict[str, object], bool]:
         now = system_clock()
         rows = [credential_row(item, now) for item in find_credentials(folder)]
         changed = history.take(rows, now)
@@ -142,7 +156,7 @@ def _credentials_frame(folder: Path) -> Frame:
                 {"at": item.at, "name": item.name, "words": item.words} for item in history.events
             ],
         }
-        return _credentials(folder, rows, history.events, now), data, changed
+        return credentials_board(folder, rows, history.events, now), data, changed
 
     return frame
 
@@ -153,7 +167,11 @@ def find_credentials(folder: Path) -> list[Found]:
         return [Found(plain(folder), None, "the folder is gone")]
     found: list[Found] = []
     for place in _folders(folder):
-        name = plain(place.relative_to(folder)) if place != folder else plain(folder.name or ".")
+        name = (
+            plain(place.relative_to(folder), letters=True)
+            if place != folder
+            else plain(folder.name or ".", letters=True)
+        )
         try:
             layout = detect_layout(place)
         except PkiError as error:
@@ -200,46 +218,50 @@ def _changed_at(path: Path) -> datetime | None:
         return None
 
 
-def _credentials(
+_COLUMNS = (
+    Column("credential", 0, most=32),
+    Column("workload", 3),
+    Column("serial", 6),
+    Column("life left", 2),
+    # What is wrong stands here too, in words that may be long.
+    Column("expires", 0, 10, most=22),
+    Column("renewal", 1, 10),
+    Column("last change", 5),
+    Column("lists", 4),
+)
+
+
+def credentials_board(
     folder: Path, rows: list[CredentialRow], events: list[Event], now: datetime
-) -> RenderableType:
-    table = Table(title=Text(f"{folder}  {now:%Y-%m-%d %H:%M:%S} UTC"), title_justify="left")
-    for heading in (
-        "credential",
-        "workload",
-        "serial",
-        "life left",
-        "expires",
-        "renewal",
-        "last change",
-        "lists",
-    ):
-        table.add_column(heading, overflow="fold")
-    for row in sorted(rows, key=lambda item: (item.until is not None, str(item.until)))[
-        :_MOST_ROWS
-    ]:
-        colour = _COLOURS[row.state]
-        if row.until is None or row.renewal_from is None:
-            table.add_row(Text(row.name), Text(row.problem, style=colour))
-            continue
-        table.add_row(
-            Text(row.name),
-            Text(row.workload),
-            f"{row.serial[:8]}..",
-            Text(_bar(row.left), style=colour),
-            Text(_end(row, row.until, now), style=colour),
-            Text(_renewal(row, row.renewal_from, now), style=colour),
-            relative_briefly(row.renewed_at, now) if row.renewed_at else "-",
-            Text(row.lists),
-        )
-    parts: list[RenderableType] = [table]
-    if len(rows) > _MOST_ROWS:
-        parts.append(Text(f"and {len(rows) - _MOST_ROWS} more"))
-    if not rows:
-        parts.append(Text("no credential here"))
-    for event in events:
-        parts.append(Text(f"{event.at:%H:%M:%S}  {event.name}: {event.words}"))
-    return Group(*parts)
+) -> Board:
+    """Say what is shown of credentials."""
+    # What is bad first, then what ends first: where there is little room, the last go.
+    rows = sorted(rows, key=lambda item: (item.state is not State.BAD, str(item.until)))
+    below = [Text(f"{item.at:%H:%M:%S}  {item.name}: {item.words}") for item in reversed(events)]
+    return Board(
+        f"{folder}  {now:%Y-%m-%d %H:%M:%S} UTC",
+        _COLUMNS,
+        [_cells(row, now) for row in rows],
+        below if rows else [Text("no credential here"), *below],
+    )
+
+
+def _cells(row: CredentialRow, now: datetime) -> tuple[Text, ...]:
+    colour = _COLOURS[row.state]
+    known = row.until is not None and row.renewal_from is not None
+    return (
+        Text(row.name),
+        Text(row.workload),
+        Text(f"{row.serial[:8]}.." if known else "-"),
+        Text(_bar(row.left) if known else "-", style=colour),
+        Text(_end(row, row.until, now) if row.until is not None else row.problem, style=colour),
+        Text(
+            _renewal(row, row.renewal_from, now) if row.renewal_from is not None else "-",
+            style=colour,
+        ),
+        Text(relative_briefly(row.renewed_at, now) if row.renewed_at else "-"),
+        Text(row.lists),
+    )
 
 
 def _end(row: CredentialRow, end: datetime, now: datetime) -> str:
@@ -275,43 +297,48 @@ def _row_json(row: CredentialRow) -> dict[str, object]:
 def _ledger_frame(state: Path) -> Frame:
     before: list[object] = []
 
-    def frame() -> tuple[RenderableType, dict[str, object], bool]:
+    def frame() -> tuple[Board, dict[str, object], bool]:
         with open_authority(state) as authority:
             now = authority.now()
             view = ledger_view(authority.issuers(), authority.certificates(with_ended=True), now)
         mark = (len(view.in_force), view.issued[:1], view.revoked[:1], len(view.issuers))
         changed = before != [mark]
         before[:] = [mark]
-        return _ledger(view, now), _ledger_json(view), changed
+        return ledger_board(view, now), _ledger_json(view), changed
 
     return frame
 
 
-def _ledger(view: LedgerView, now: datetime) -> RenderableType:
+def ledger_board(view: LedgerView, now: datetime) -> Board:
+    """Say what is shown of a ledger."""
     title = f"{len(view.in_force)} certificates in force, {view.soon} end within a day"
-    table = Table(title=Text(f"{title}  {now:%Y-%m-%d %H:%M:%S} UTC"), title_justify="left")
-    for heading in ("workload", "serial", "expires"):
-        table.add_column(heading, overflow="fold")
-    for item in view.in_force[:_MOST_ROWS]:
-        table.add_row(
-            Text(plain(item.spiffe_id)), item.serial, relative_briefly(item.not_after, now)
+    below = [
+        Text(f"revoked: {plain(item.spiffe_id)} {item.serial}", style="yellow")
+        for item in view.revoked
+    ]
+    below += [
+        Text(f"last issued: {plain(item.spiffe_id)} {item.serial}") for item in view.issued[:3]
+    ]
+    issuers = [
+        Text(
+            f"{item.kind.value} {item.key_id}: {item.status.value}, ends "
+            f"{relative_briefly(item.certificate.not_valid_after_utc, now)}"
         )
-    parts: list[RenderableType] = [table]
-    if len(view.in_force) > _MOST_ROWS:
-        parts.append(Text(f"and {len(view.in_force) - _MOST_ROWS} more"))
-    for issuer in view.issuers:
-        end = issuer.certificate.not_valid_after_utc
-        parts.append(
-            Text(
-                f"{issuer.kind.value} {issuer.key_id}: {issuer.status.value}, ends "
-                f"{relative_briefly(end, now)}"
+        for item in view.issuers
+    ]
+    return Board(
+        f"{title}  {now:%Y-%m-%d %H:%M:%S} UTC",
+        (Column("workload", 0), Column("serial", 1), Column("expires", 0, 10)),
+        [
+            (
+                Text(plain(item.spiffe_id)),
+                Text(item.serial),
+                Text(relative_briefly(item.not_after, now)),
             )
-        )
-    for item in view.revoked:
-        parts.append(Text(f"revoked: {plain(item.spiffe_id)} {item.serial}", style="yellow"))
-    for item in view.issued[:3]:
-        parts.append(Text(f"last issued: {plain(item.spiffe_id)} {item.serial}"))
-    return Group(*parts)
+            for item in view.in_force
+        ],
+        [*issuers, *below],
+    )
 
 
 def _ledger_json(view: LedgerView) -> dict[str, object]:

@@ -29,6 +29,14 @@ CALLS = (
         "SERVER_ROLE_MISSING",
     ),
     Failure(
+        "deadline",
+        "the call had no answer by its deadline",
+        "The handler takes longer than the caller waits; or no connection came about in that time, "
+        "which gRPC tells no further where a call waits for it (wait_for_ready).",
+        "See whether a connection comes about: handfast doctor TARGET --credential DIR. If it does, "
+        "look at the handler, and at the deadline.",
+    ),
+    Failure(
         "policy-unavailable",
         "the server has no policy to decide by",
         "The policy file was removed, and its grace is over: everything is refused.",

@@ -112,6 +112,23 @@ CERTIFICATES = (
         "CERTIFICATE_VERIFICATION_FAILED",
     ),
     Failure(
+        "path-length",
+        "a CA signed another one that it may not",
+        "A CA in the chain is allowed fewer CAs below it than there are (path length constraint, RFC "
+        "5280 section 4.2.1.9): mostly an issuing CA, which may sign leaves alone, signed a further CA.",
+        "Issue from a CA directly below one that permits it, or make the upper CA anew with a longer "
+        "path length.",
+        "CERTIFICATE_VERIFICATION_FAILED",
+    ),
+    Failure(
+        "chain-too-long",
+        "the chain is longer than the verifier goes",
+        "Between leaf and root stand more CAs than whoever verified the chain was set to go through: "
+        "in nginx ssl_verify_depth or proxy_ssl_verify_depth, which is 1 unless set.",
+        "Raise the verifier's depth to the number of CAs between leaf and root, or more.",
+        "CERTIFICATE_VERIFICATION_FAILED",
+    ),
+    Failure(
         "weak-key",
         "the key is too weak",
         "The key of a certificate is shorter than the verifier takes: RSA under 2048 bits.",

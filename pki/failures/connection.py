@@ -90,10 +90,19 @@ CONNECTION = (
         "the other side closed the connection and said nothing",
         "The connection ended without an alert. gRPC servers do this for each certificate that they "
         "refuse, whatever the reason, and for a client without one; a plaintext port does it too, "
-        "and so does a server that ends.",
+        "and so does a server that ends. Seen from a server it is a client that refuses the server, "
+        "or a probe that only connects.",
         "Run: handfast doctor TARGET --credential DIR. On the server, the reason stands on stderr; "
         "or take its place: handfast doctor --stand-in PORT --credential DIR.",
         "PEER_CONNECTION_CLOSED",
+    ),
+    Failure(
+        "proxy-failed",
+        "a proxy answered in the server's place",
+        "The answer is an HTTP error as proxies and load balancers give it (502, 503, 504), and gRPC "
+        "servers never do: what answered could not reach the server behind it, or lost it.",
+        "Read the proxy's log for its connection to the server: handfast explain knows the words of "
+        "nginx and Envoy. From the proxy's machine, handfast doctor looks at the server itself.",
     ),
     Failure(
         "unknown-method",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pki.failures.failure import Failure
-from pki.failures.signs import SIGNS, Sign
+from pki.failures.sign import Sign
+from pki.failures.signs import SIGNS
 from pki.failures.table import FAILURES
 
 MAX_TEXT = 64 * 1024
@@ -33,26 +34,29 @@ class Match:
 def recognise(text: str) -> tuple[Match, ...]:
     """Recognise what an error text stands for: the likeliest first; empty if nothing is known.
 
-    Where several signs are found, those whose words are part of another's are left out, and a sure
-    one comes before the others.
+    Where several signs are found, those whose words are part of another's are left out, a sure one
+    comes before the others, and a vague one counts only if there is no other.
 
     Args:
         text: the text, of which the first 64 Ki characters count.
     """
     folded = " ".join(text[:MAX_TEXT].lower().split())
-    found = [sign for sign in SIGNS if _stands_in(sign, folded)]
+    all_found = [sign for sign in SIGNS if _stands_in(sign, folded)]
+    found = [sign for sign in all_found if not sign.vague] or all_found
     telling = [sign for sign in found if not any(_is_part_of(sign, other) for other in found)]
     # The longer the words, the more they say.
-    telling.sort(key=lambda sign: (len(sign.slugs) > 1, -len("".join(sign.pieces))))
+    telling.sort(key=lambda sign: (not sign.is_sure, -len("".join(sign.pieces))))
     matches: dict[str, Match] = {}
     for sign in telling:
         for slug in sign.slugs:
-            matches.setdefault(slug, Match(FAILURES[slug], sign, len(sign.slugs) == 1))
+            matches.setdefault(slug, Match(FAILURES[slug], sign, sign.is_sure))
     sure = [item for item in matches.values() if item.sure]
     return tuple(sure or matches.values())
 
 
 def _stands_in(sign: Sign, text: str) -> bool:
+    for words in sign.unless:
+        text = text.replace(words, " ")
     at = 0
     for piece in sign.pieces:
         at = text.find(piece, at)

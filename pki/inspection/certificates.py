@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError
-from pki.inspection.thing import Level, Thing, listed, moment, plain, relative
+from pki.inspection.thing import Level, Thing, listed, moment, plain, relative, without_internals
 from pki.x509 import CLIENT, SERVER, WORKLOAD, LeafProfile, read_names
 from pki.x509.decoding import UNREADABLE
 
@@ -116,17 +116,19 @@ def _who(thing: Thing, certificate: x509.Certificate, extensions: object, *, is_
     ]
     thing.facts |= {"uris": uris, "dns": dns, "ip": addresses}
     subject = str(thing.facts["subject"])
-    thing.title = plain((uris or dns or addresses or [subject or "nobody"])[0])
+    names_held = [*uris, *dns, *addresses]
+    thing.title = plain(names_held[0]) if names_held else plain(subject or "nobody", letters=True)
     for label, found in (("URI", uris), ("DNS", dns), ("IP", addresses), ("other names", others)):
         if found:
             thing.row(label, listed(found))
-    thing.row("subject", plain(subject) if subject else "(empty)")
+    thing.row("subject", plain(subject, letters=True) if subject else "(empty)")
     if not is_ca:
         try:
             read_names(certificate)
         except CertificateError as error:
-            thing.facts["names"] = f"refused: {error.message}"
-            thing.row("names", f"refused: {error.message}")
+            words = f"refused: {without_internals(error.message)}"
+            thing.facts["names"] = words
+            thing.row("names", words)
             thing.flag(Level.WARNING, "names that handfast refuses")
         if len([item for item in uris if item.startswith("spiffe:")]) > 1:
             thing.flag(Level.BAD, "more than one SPIFFE ID")
@@ -198,7 +200,7 @@ def _fault(profile: LeafProfile, certificate: x509.Certificate) -> str | None:
     try:
         profile.check(certificate)
     except CertificateError as error:
-        return error.message
+        return without_internals(error.message)
     return None
 
 
@@ -209,7 +211,7 @@ def _subtrees(found: list[x509.GeneralName] | None) -> list[str]:
 def _by_whom(thing: Thing, certificate: x509.Certificate) -> None:
     issuer = _name(lambda: certificate.issuer)
     thing.facts |= {"issuer": issuer, "serial": f"{certificate.serial_number:x}"}
-    thing.row("issuer", plain(issuer) if issuer else "(empty)")
+    thing.row("issuer", plain(issuer, letters=True) if issuer else "(empty)")
     self_issued = bool(issuer) and issuer == thing.facts["subject"]
     thing.facts["self_signed"] = self_issued and _is_signed_by_itself(certificate)
     if self_issued:

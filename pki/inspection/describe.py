@@ -1,4 +1,4 @@
-"""Bytes in, things out: PEM with anything around it, DER, PKCS#12."""
+"""Bytes in, things out: PEM with anything around it, DER, PKCS#7, PKCS#12."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_der_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_der_public_key,
+    load_ssh_private_key,
+    pkcs12,
+)
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from pki.errors import CertificateError, shown
 from pki.inspection.certificates import describe_certificate
-from pki.inspection.others import describe_list, describe_private_key, describe_request
-from pki.inspection.thing import Level, Thing
+from pki.inspection.others import (
+    describe_list,
+    describe_private_key,
+    describe_public_key,
+    describe_request,
+)
+from pki.inspection.thing import Level, Thing, without_internals
 from pki.x509.decoding import UNREADABLE
 
 MAX_BYTES = 64 * 1024 * 1024
 _MOST_BLOCKS = 1000
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #]{1,40})-----")
 _FAILS = (*UNREADABLE, UnsupportedAlgorithm)
 
 
@@ -52,7 +62,8 @@ def describe(
         raise CertificateError(f"{shown(source)} holds nothing")
     blocks = _blocks(data, source)
     if blocks:
-        return tuple(_of_block(block, source, now, password) for block in blocks)
+        things = (_of_block(block, source, now, password) for block in blocks)
+        return tuple(thing for found in things for thing in found)
     return _of_der(data, source, now, password)
 
 
@@ -82,42 +93,79 @@ def _block(label: str, body: bytes) -> _Block:
     return _Block(label, der, encrypted)
 
 
-def _of_block(block: _Block, source: str, now: datetime, password: bytes | None) -> Thing:
+def _of_block(block: _Block, source: str, now: datetime, password: bytes | None) -> list[Thing]:
     try:
         match block.label:
             case "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE":
-                return describe_certificate(x509.load_der_x509_certificate(block.der), now)
+                return [describe_certificate(x509.load_der_x509_certificate(block.der), now)]
             case "X509 CRL":
-                return describe_list(x509.load_der_x509_crl(block.der), now)
+                return [describe_list(x509.load_der_x509_crl(block.der), now)]
             case "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST":
-                return describe_request(x509.load_der_x509_csr(block.der), block.der)
+                return [describe_request(x509.load_der_x509_csr(block.der), block.der)]
+            case "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS":
+                return [describe_certificate(item, now) for item in _pkcs7(block.der)]
+            case "PUBLIC KEY" | "RSA PUBLIC KEY":
+                return [describe_public_key(load_der_public_key(block.der))]
             case label if label.endswith("PRIVATE KEY"):
-                return _private_key(block, password)
+                return [_private_key(block, source, password)]
     except _FAILS as error:
         raise CertificateError(
-            f"{shown(source)}: the PEM block {shown(block.label)} can't be decoded: {shown(error)}"
+            f"{shown(source)}: the PEM block {shown(block.label)} can't be decoded: "
+            f"{without_internals(shown(error))}"
         ) from None
     raise CertificateError(
         f"{shown(source)}: PEM block {shown(block.label)} is of no kind known here"
     )
 
 
-def _private_key(block: _Block, password: bytes | None) -> Thing:
+def _private_key(block: _Block, source: str, password: bytes | None) -> Thing:
+    if block.label == "OPENSSH PRIVATE KEY":
+        return _openssh_key(block, source, password)
     if block.encrypted:
         if password is not None and block.label == "ENCRYPTED PRIVATE KEY":
             try:
                 return describe_private_key(load_der_private_key(block.der, password))
             except _FAILS:
-                thing = Thing("private key, encrypted")
-                thing.flag(Level.WARNING, "this password does not open it")
-                return thing
+                return _not_opened()
         return Thing("private key, encrypted")
     try:
-        thing = describe_private_key(load_der_private_key(block.der, None))
+        return describe_private_key(load_der_private_key(block.der, None))
     except _FAILS:
-        # The library's words could quote parts of the secret, so they stay out.
-        raise CertificateError("a private key can't be decoded: it is damaged") from None
+        raise _damaged(source) from None
+
+
+def _openssh_key(block: _Block, source: str, password: bytes | None) -> Thing:
+    whole = b"-----BEGIN OPENSSH PRIVATE KEY-----\n%b-----END OPENSSH PRIVATE KEY-----\n"
+    pem = whole % base64.encodebytes(block.der)
+    try:
+        thing = describe_private_key(load_ssh_private_key(pem, None))
+    except TypeError:
+        # How the library says that a password is needed.
+        if password is None:
+            return Thing("private key, encrypted")
+        try:
+            thing = describe_private_key(load_ssh_private_key(pem, password))
+        except UnsupportedAlgorithm:
+            thing = Thing("private key, encrypted")
+            thing.flag(Level.NOTE, "opening it needs the bcrypt package, or another cipher")
+            return thing
+        except _FAILS:
+            return _not_opened()
+    except _FAILS:
+        raise _damaged(source) from None
+    thing.flag(Level.WARNING, "in OpenSSH's own format, which no TLS library reads")
     return thing
+
+
+def _not_opened() -> Thing:
+    thing = Thing("private key, encrypted")
+    thing.flag(Level.WARNING, "this password does not open it")
+    return thing
+
+
+def _damaged(source: str) -> CertificateError:
+    # The library's words could quote parts of the secret, so they stay out.
+    return CertificateError(f"{shown(source)}: a private key can't be decoded: it is damaged")
 
 
 def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> tuple[Thing, ...]:
@@ -126,6 +174,7 @@ def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> 
         lambda: [describe_list(x509.load_der_x509_crl(data), now)],
         lambda: [describe_request(x509.load_der_x509_csr(data), data)],
         lambda: [describe_private_key(load_der_private_key(data, None))],
+        lambda: [describe_public_key(load_der_public_key(data))],
         lambda: [describe_certificate(item, now) for item in _pkcs7(data)],
     )
     for way in ways:

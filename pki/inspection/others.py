@@ -6,11 +6,12 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.errors import CertificateError
 from pki.inspection.certificates import describe_key, fingerprint
-from pki.inspection.thing import MOST_SHOWN, Level, Thing, listed, moment, plain
+from pki.inspection.thing import MOST_SHOWN, Level, Thing, listed, moment, plain, without_internals
 from pki.x509 import read_request
 from pki.x509.decoding import UNREADABLE
 
@@ -31,7 +32,7 @@ def describe_request(request: x509.CertificateSigningRequest, der: bytes) -> Thi
     dns = [item.value for item in names if isinstance(item, x509.DNSName)]
     thing.facts |= {"subject": subject, "uris": uris, "dns": dns}
     thing.title = plain((uris or dns or [subject or "nobody"])[0])
-    thing.row("subject", plain(subject) if subject else "(empty)")
+    thing.row("subject", plain(subject, letters=True) if subject else "(empty)")
     if names:
         thing.row("names", listed(uris + dns))
     _public_key(thing, request)
@@ -44,7 +45,7 @@ def describe_request(request: x509.CertificateSigningRequest, der: bytes) -> Thi
     try:
         read_request(der)
     except CertificateError as error:
-        thing.row("handfast", f"refuses it: {error.message}")
+        thing.row("handfast", f"refuses it: {without_internals(error.message)}")
         thing.flag(Level.WARNING, "handfast refuses it")
     return thing
 
@@ -64,8 +65,15 @@ def _public_key(thing: Thing, request: x509.CertificateSigningRequest) -> None:
 
 def describe_private_key(key: object) -> Thing:
     """Describe a private key by its public half alone."""
-    thing = Thing("private key (not shown)", object=key)
-    public = key.public_key()  # type: ignore[attr-defined]
+    return _key(Thing("private key (not shown)", object=key), key.public_key())  # type: ignore[attr-defined]
+
+
+def describe_public_key(key: PublicKeyTypes) -> Thing:
+    """Describe a public key that stands alone."""
+    return _key(Thing("public key", object=key), key)
+
+
+def _key(thing: Thing, public: PublicKeyTypes) -> Thing:
     thing.facts["key"] = fingerprint(
         public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     )
@@ -83,7 +91,7 @@ def describe_list(crl: x509.CertificateRevocationList, now: datetime) -> Thing:
     number = _number(crl)
     begin, end = crl.last_update_utc, crl.next_update_utc
     entries = len(crl)
-    thing.title = plain(issuer)
+    thing.title = plain(issuer, letters=True)
     thing.facts |= {
         "issuer": issuer,
         "number": number,
@@ -91,7 +99,7 @@ def describe_list(crl: x509.CertificateRevocationList, now: datetime) -> Thing:
         "this_update": begin,
         "next_update": end,
     }
-    thing.row("issuer", plain(issuer))
+    thing.row("issuer", plain(issuer, letters=True))
     thing.row("number", "-" if number is None else str(number))
     thing.row("until", "no end" if end is None else moment(end, now))
     thing.row("from", moment(begin, now))

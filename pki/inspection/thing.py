@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pki.errors import shown
+from pki.inspection.letters import is_readable
 
 MOST_SHOWN = 20
+_INTERNALS = re.compile(r"'?(?:error parsing asn1 value: )?ParseError\b.*", re.DOTALL)
 
 
 class Level(StrEnum):
@@ -76,11 +79,22 @@ def listed(items: Iterable[str]) -> str:
     return words + (f", and {more} more" if more > 0 else "") or "-"
 
 
-def plain(text: object) -> str:
-    """Write a text as it is if nothing in it can deceive, and escaped otherwise."""
+def plain(text: object, *, letters: bool = False) -> str:
+    """Write a text as it is if nothing in it can deceive, and escaped otherwise.
+
+    Args:
+        text: what to write.
+        letters: whether letters of other scripts may stand in it. DNS names and URIs are ASCII
+            (RFC 5280 section 4.2.1.6): there another letter is never what it seems to be.
+    """
     words = str(text)
-    good = words.isascii() and words.isprintable() and len(words) <= 200
-    return words if good else shown(words)
+    good = words.isascii() or (letters and is_readable(words))
+    return words if good and words.isprintable() and len(words) <= 200 else shown(words)
+
+
+def without_internals(words: str) -> str:
+    """Take a decoder's own structures out of an error's words: they tell a person nothing."""
+    return _INTERNALS.sub("its encoding is damaged", words)
 
 
 def moment(at: datetime, now: datetime) -> str:

@@ -15,21 +15,28 @@ from pki.x509.decoding import UNREADABLE
 _FAILS = (*UNREADABLE, UnsupportedAlgorithm)
 
 
-def judge_together(things: Sequence[Thing]) -> None:
-    """Add the flags that only all things of a file or directory together can give.
+def judge_together(files: Sequence[Sequence[Thing]]) -> None:
+    """Add the flags that only things that lie together can give.
 
     Args:
-        things: in their order; the first certificate that is no CA's is the leaf.
+        files: the things of each file or server, in their order. A chain stands in one file: its
+            order is judged there, keys and lists by all.
     """
-    certificates = [item for item in things if isinstance(item.object, x509.Certificate)]
+    things = [thing for items in files for thing in items]
+    certificates = _certificates(things)
     lists = [
         item.object for item in things if isinstance(item.object, x509.CertificateRevocationList)
     ]
     keys = [item for item in things if item.kind == "private key (not shown)"]
     _keys(keys, certificates)
-    _order(certificates)
+    for items in files:
+        _order(_certificates(items))
     for thing in certificates:
         _revoked(thing, lists, certificates)
+
+
+def _certificates(things: Sequence[Thing]) -> list[Thing]:
+    return [item for item in things if isinstance(item.object, x509.Certificate)]
 
 
 def _keys(keys: list[Thing], certificates: list[Thing]) -> None:

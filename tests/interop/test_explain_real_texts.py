@@ -201,3 +201,69 @@ def test_what_the_openssl_command_says(scene: Scene, cause: str, kind: str) -> N
     )
     text = (done.stderr + done.stdout).decode("utf-8", "replace")
     assert cause in slugs(text)[:2], (slugs(text), text)
+
+
+# Node
+
+NODE = """
+const [port, name, ca] = process.argv.slice(1);
+const options = {host: '127.0.0.1', port, servername: name, ca: require('fs').readFileSync(ca)};
+require('tls').connect(options).on('error', (error) => { console.log(error); process.exit(0); });
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js")
+@pytest.mark.parametrize(
+    "cause",
+    ["expired", "unknown-ca", "wrong-name", "self-signed", "not-listening", "plaintext-server"],
+)
+def test_what_node_says(scene: Scene, cause: str) -> None:
+    other = Ca("other")
+    made = {
+        "expired": scene.ca.leaf(end=-HOUR / 2),
+        "wrong-name": scene.ca.leaf("other"),
+        "unknown-ca": other.leaf(),
+        "self-signed": Made(other.root_key, [other.root]),
+    }.get(cause)
+    if cause == "not-listening":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            target = f"127.0.0.1:{free.getsockname()[1]}"
+    elif cause == "plaintext-server":
+        target = scene.plain_grpc_server()
+    else:
+        target = scene.openssl_server(made, accepts=None)
+    roots = scene.home / "roots.pem"
+    roots.write_bytes(pem([scene.ca.root]))
+    done = subprocess.run(
+        ["node", "-e", NODE, target.rpartition(":")[2], "server.seed.internal", roots],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    text = (done.stdout + done.stderr).decode()
+    assert cause in slugs(text)[:2], (slugs(text), text)
+
+
+def test_a_grpc_clients_own_stderr_does_not_blame_the_client_alone(scene: Scene) -> None:
+    script = """
+import sys, grpc
+from pathlib import Path
+credentials = grpc.ssl_channel_credentials(Path(sys.argv[2]).read_bytes())
+with grpc.secure_channel(sys.argv[1], credentials) as channel:
+    try:
+        channel.unary_unary("/seed.v1.Seed/Get")(b"", timeout=5)
+    except grpc.RpcError:
+        pass
+"""
+    roots = scene.home / "roots.pem"
+    roots.write_bytes(pem([scene.ca.root]))
+    done = subprocess.run(
+        [sys.executable, "-c", script, scene.plain_grpc_server(), str(roots)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "GRPC_VERBOSITY": "info"},
+    )
+    lines = [line for line in done.stderr.decode().splitlines() if "andshake failed" in line]
+    assert lines, done.stderr
+    assert "plaintext-server" in slugs(lines[0]), lines

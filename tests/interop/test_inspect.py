@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     pkcs12,
 )
 
@@ -200,6 +204,80 @@ def test_hostile_names_are_shown_escaped(told: Told, scene: Scene, name: str) ->
         assert "\u202e" not in out
 
 
+def subject_of(told: Told, scene: Scene, name: str) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    _, out, _ = told(written(scene, "a.csr", pem([made])))
+    assert all(item.isprintable() or item == "\n" for item in out)
+    return next(line for line in out.splitlines() if "subject" in line)
+
+
+@pytest.mark.parametrize("name", ["Müller GmbH", "\u8bc1\u4e66", "Москва", "東京タワー", "हिन्दी"])
+def test_honest_letters_of_any_language_are_shown(told: Told, scene: Scene, name: str) -> None:
+    assert name in subject_of(told, scene, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\u202eb",
+        "a\u200bb",
+        "a\u200db",
+        "a\u3164b",
+        "a\u115fb",
+        "a\ufe0fb",
+        "a\u00a0b",
+        "p\u0430yments",  # a Cyrillic letter within a Latin word
+        "\uff50\uff41\uff59",  # wide Latin letters
+        "\u05d0\u05d1",  # turns the direction of what stands beside it
+        "a\u0301\u0302\u0303b",
+        "\U0001f512 secure",
+        "\ue000",
+    ],
+)
+def test_letters_that_can_pass_for_others_are_escaped(told: Told, scene: Scene, name: str) -> None:
+    assert subject_of(told, scene, name).isascii() or "\\" in subject_of(told, scene, name)
+    assert name not in subject_of(told, scene, name)
+
+
+def test_letters_in_a_dns_name_or_uri_are_escaped(told: Told, scene: Scene) -> None:
+    value = "ü.test".encode().decode("latin-1")
+    made = scene.ca.leaf(names=[x509.DNSName._init_without_validation(value)])
+    _, out, _ = told(written(scene, "leaf.pem", made.chain_pem))
+    assert value not in out
+
+
+def test_an_output_that_has_no_such_letters_gets_them_escaped(scene: Scene) -> None:
+    path = written(scene, "Müller.pem", scene.ca.leaf().chain_pem)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("handfast"), "inspect", path],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"M\\xfcller" in done.stdout
+
+
+def test_no_decoders_own_structures_are_shown(told: Told, scene: Scene) -> None:
+    der = scene.ca.leaf().chain[0].public_bytes(Encoding.DER)
+    seen = 0
+    for at in range(4, len(der), 5):
+        broken = der[:at] + bytes([der[at] ^ 0x7F]) + der[at + 1 :]
+        path = written(scene, "broken.pem", _armoured(broken))
+        for how in ((), ("--json",)):
+            _, out, err = told(path, *how)
+            assert "ParseError" not in out + err
+            seen += "damaged" in out + err
+    assert seen
+
+
+def _armoured(der: bytes) -> bytes:
+    body = base64.encodebytes(der)
+    return b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+
+
 def test_text_shows_every_extension(told: Told, scene: Scene) -> None:
     _, out, _ = told(written(scene, "leaf.pem", scene.ca.leaf().chain_pem), "--text")
     for oid in ("2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17", "2.5.29.14", "2.5.29.35"):
@@ -272,6 +350,73 @@ def test_what_openssl_writes_is_shown(told: Told, scene: Scene) -> None:
         check=True,
     ).stdout
     assert len(objects(told, written(scene, "chain.p7b", p7))) == 2
+
+
+def test_a_pem_store_of_pkcs7_shows_what_it_holds(told: Told, scene: Scene) -> None:
+    path = written(scene, "chain.pem", scene.ca.leaf().chain_pem)
+    p7 = subprocess.run(
+        ["openssl", "crl2pkcs7", "-nocrl", "-certfile", path], capture_output=True, check=True
+    ).stdout
+    assert b"BEGIN PKCS7" in p7
+    for label in (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA"):
+        found = objects(told, written(scene, "c.p7b", p7.replace(b"PKCS7", label)))
+        assert [item["kind"] for item in found] == ["certificate", "CA certificate"]
+    cut = p7[: len(p7) // 2] + b"\n-----END PKCS7-----\n"
+    code, _, err = told(written(scene, "cut.p7b", cut))
+    assert code == 1
+    assert "cut.p7b" in err
+
+
+def test_a_key_in_opensshs_format_is_shown_and_told_as_such(told: Told, scene: Scene) -> None:
+    data = scene.ca.leaf().key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    (found,) = objects(told, written(scene, "id.key", data))
+    assert found["type"] == "EC secp256r1"
+    assert "OpenSSH's own format" in flags(found)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
+def test_an_encrypted_key_in_opensshs_format_is_told_as_such(told: Told, scene: Scene) -> None:
+    path = scene.home / "id"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ecdsa", "-N", "opens it", "-f", path], check=True, timeout=60
+    )
+    assert objects(told, path)[0]["kind"] == "private key, encrypted"
+    word = written(scene, "word", b"opens it\n")
+    (found,) = objects(told, path, "--password-file", word)
+    # What opens it is no part of handfast: without it that is said, and not that it is damaged.
+    assert "bcrypt" in flags(found) or found["type"] == "EC secp256r1"
+
+
+def test_a_damaged_key_is_told_with_its_file(told: Told, scene: Scene) -> None:
+    for label in ("PRIVATE KEY", "OPENSSH PRIVATE KEY"):
+        data = f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode()
+        code, _, err = told(written(scene, "broken.key", data))
+        assert code == 1
+        assert "broken.key" in err
+        assert "damaged" in err
+
+
+def test_a_public_key_is_shown(told: Told, scene: Scene) -> None:
+    made = scene.ca.leaf()
+    public = made.key.public_key()
+    private = objects(told, written(scene, "key.pem", made.key_pem))[0]
+    for encoding in (Encoding.PEM, Encoding.DER):
+        data = public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+        (found,) = objects(told, written(scene, "public", data))
+        assert found["kind"] == "public key"
+        assert found["key"] == private["key"]
+
+
+def test_certificates_in_files_of_their_own_are_no_chain_in_the_wrong_order(
+    told: Told, scene: Scene
+) -> None:
+    made = scene.ca.leaf()
+    leaf = written(scene, "leaf.pem", pem([made.chain[0]]))
+    root = written(scene, "root.pem", pem([scene.ca.root]))
+    issuing = written(scene, "issuing.pem", pem([scene.ca.issuing]))
+    for order in ([leaf, root, issuing], [issuing, leaf]):
+        assert not any("order" in flags(item) for item in objects(told, *order))
+        assert not any("before the leaf" in flags(item) for item in objects(told, *order))
 
 
 def test_several_targets_and_standard_input(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pki.cli.app import run
-from pki.cli.watch_rows import Found, History, State, credential_row
-from pki.cli.watching import find_credentials
-from tests.interop.seeds import HOUR, Ca, Scene, names_of, scene_in
+from pki.cli.state import open_authority
+from pki.cli.watch_board import Board, draw
+from pki.cli.watch_rows import Event, Found, History, State, credential_row, ledger_view
+from pki.cli.watching import credentials_board, find_credentials, ledger_board
+from tests.interop.seeds import HOUR, Ca, Made, Scene, names_of, scene_in
 
 Told = Callable[..., tuple[int, str, str]]
 COMMAND = str(Path(sys.executable).with_name("handfast"))
@@ -89,6 +93,26 @@ def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told
     assert found["good"]["state"] == "good"
     assert found["good"]["lists"].startswith("end in 59m")
     assert found["good"]["workload"] == "spiffe://seed.internal/good"
+
+
+def test_a_credential_under_a_ca_that_has_expired_is_bad(scene: Scene) -> None:
+    scene.credential("a", scene.ca.leaf(begin=-HOUR, end=1000 * HOUR), lists=None)
+    now = datetime.now(UTC)
+    assert credential_row(one(scene), now + HOUR).state is State.GOOD
+    row = credential_row(one(scene), now + 25 * HOUR)
+    assert row.state is State.BAD
+    assert row.problem.startswith("its issuing CA expired 1h")
+    row = credential_row(one(scene), now - 25 * HOUR)
+    assert row.state is State.BAD
+
+
+def test_a_credential_whose_roots_have_all_expired_is_bad(scene: Scene) -> None:
+    made = scene.ca.leaf(begin=-HOUR, end=1000 * HOUR)
+    scene.credential("a", Made(made.key, made.chain[:1]), lists=None)
+    now = datetime.now(UTC)
+    assert credential_row(one(scene), now + HOUR).state is State.GOOD
+    row = credential_row(one(scene), now + 25 * HOUR)
+    assert (row.state, row.problem) == (State.BAD, "every root of its bundle has expired")
 
 
 def test_files_that_make_no_credential_are_told_with_the_reason(scene: Scene, told: Told) -> None:
@@ -296,3 +320,79 @@ def _rest(terminal: int, seconds: float = 30) -> str:
             break
         seen += data.decode("utf-8", "replace")
     return seen
+
+
+# In little room
+
+
+def board_of(scene: Scene, count: int, events: int) -> Board:
+    for number in range(count):
+        name = f"service-{number}"
+        scene.credential(name, scene.ca.leaf(name, begin=-timedelta(minutes=1)))
+    now = datetime.now(UTC)
+    rows = [credential_row(item, now) for item in find_credentials(scene.home)]
+    happened = [Event(now, f"service-{number}", "renewed: 0123.." * 9) for number in range(events)]
+    return credentials_board(scene.home, rows, happened, now)
+
+
+def drawn(board: Board, width: int, height: int | None) -> list[str]:
+    console = Console(width=width, height=height or 500, file=io.StringIO())
+    with console.capture() as caught:
+        console.print(draw(board, width, height))
+    return caught.get().splitlines()
+
+
+def test_eight_credentials_and_what_happened_fit_a_terminal_of_80_by_24(scene: Scene) -> None:
+    torn = scene.credential("torn", scene.ca.leaf("torn"))
+    (torn / "key.pem").write_text("torn")
+    lines = drawn(board_of(scene, 8, 5), 80, 24)
+    assert len(lines) < 24
+    assert all(len(line) <= 80 for line in lines)
+    for number in range(8):
+        (row,) = (line for line in lines if line.startswith(f"│ service-{number} "))
+        assert "in 59m" in row or "in 58m" in row
+    assert sum("renewed:" in line for line in lines) == 5
+    (heading,) = (line for line in lines if line.startswith("┃"))
+    for column in ("expires", "renewal", "life left"):
+        assert column in heading
+
+
+@pytest.mark.parametrize(("width", "height"), [(50, 24), (50, 10), (30, 24), (24, 10), (200, 12)])
+def test_no_row_is_broken_however_narrow_the_terminal_is(
+    scene: Scene, width: int, height: int
+) -> None:
+    lines = drawn(board_of(scene, 20, 8), width, height)
+    assert len(lines) < height
+    assert all(len(line) <= width for line in lines)
+    rows = [line for line in lines if line.startswith("│")]
+    assert rows
+    assert all("serv" in line and "in 5" in line for line in rows)
+    assert any(line.startswith("and ") for line in lines)
+    assert any("service-7: r" in line for line in lines), "the latest event is kept"
+
+
+def test_a_wide_terminal_shows_every_column_whole(scene: Scene) -> None:
+    lines = drawn(board_of(scene, 3, 0), 160, None)
+    heading = next(line for line in lines if line.startswith("┃"))
+    for column in ("workload", "serial", "life left", "renewal", "last change", "lists"):
+        assert column in heading
+    assert any("spiffe://seed.internal/service-2" in line for line in lines)
+
+
+def test_what_is_bad_is_kept_where_rows_have_to_go(scene: Scene) -> None:
+    scene.credential("zz-old", scene.ca.leaf("zz", begin=-2 * HOUR, end=-HOUR))
+    lines = drawn(board_of(scene, 20, 0), 80, 12)
+    assert any("zz-old" in line and "expired" in line for line in lines)
+
+
+def test_a_ledger_fits_a_terminal_of_80_by_24(state: Path) -> None:
+    for number in range(12):
+        out = str(state.parent / f"more-{number}")
+        assert run(["issue", f"more-{number}", "--dir", str(state), "--out", out]) == 0
+    with open_authority(state) as authority:
+        now = authority.now()
+        view = ledger_view(authority.issuers(), authority.certificates(with_ended=True), now)
+    lines = drawn(ledger_board(view, now), 80, 24)
+    assert len(lines) < 24
+    assert all(len(line) <= 80 for line in lines)
+    assert sum("spiffe://watch.internal/" in line for line in lines if line[0] == "│") >= 9

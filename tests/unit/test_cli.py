@@ -453,8 +453,8 @@ def test_shell_completion_is_offered() -> None:
         (["verify", "--as", "server"], 3),
         (["doctor", "localhost:1", "--credential"], 3),
         (["doctor", "localhost:1", "--policy"], 3),
-        (["policy", "lint", "--proto"], 1),
-        (["policy", "test"], 1),
+        (["policy", "lint", "--proto"], 3),
+        (["policy", "test"], 3),
     ],
     ids=lambda item: " ".join(item) if isinstance(item, list) else str(item),
 )

@@ -38,7 +38,6 @@ SURE = [
     ("x509: certificate has expired or is not yet valid: current time 2026-11-23T12:00:00Z is after 2026-11-22T12:00:00Z", "expired"),
     ("x509: certificate has expired or is not yet valid: current time 2026-11-23T12:00:00Z is before 2026-11-24T12:00:00Z", "not-yet-valid"),
     ("x509: certificate relies on legacy Common Name field, use SANs instead", "no-san"),
-    ("x509: cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs", "no-san"),
     ("remote error: tls: certificate required", "no-client-certificate"),
     ("tls: client didn't provide a certificate", "no-client-certificate"),
     ("http: TLS handshake error from 10.0.0.2:4711: client sent an HTTP request to an HTTPS server", "plaintext-client"),
@@ -74,6 +73,53 @@ SURE = [
     # rustls
     ("invalid peer certificate: NotValidForName", "wrong-name"),
     ("received fatal alert: CertificateRequired", "no-client-certificate"),
+    # more of grpcio
+    ("StatusCode.UNAVAILABLE: Peer name b.internal is not in peer certificate", "wrong-name"),
+    ("Received http2 header with status: 502", "proxy-failed"),
+    ("Cannot check peer: missing selected ALPN property", "not-http2"),
+    ("Hostname Verification Check failed", "wrong-name"),
+    # more of OpenSSL and nginx
+    ("error:0A000102:SSL routines::unsupported protocol", "protocol-version"),
+    ("error 25 at 2 depth lookup: path length constraint exceeded", "path-length"),
+    ("140:error:0A0000EB:SSL routines:tls_handle_alpn:no application protocol:ssl/statem/statem_srvr.c:2319:", "not-http2"),
+    ("client SSL certificate verify error: (22:certificate chain too long) while reading client request headers", "chain-too-long"),
+    ('upstream SSL certificate does not match "b.internal" while SSL handshaking to upstream', "wrong-name"),
+    # GnuTLS
+    ("Status: The certificate is NOT trusted. The name in the certificate does not match the expected. ", "wrong-name"),
+    ("Status: The certificate is NOT trusted. The certificate chain uses expired certificate. ", "expired"),
+    ("*** Received alert [116]: Certificate is required", "no-client-certificate"),
+    ("*** Fatal error: The TLS connection was non-properly terminated.", "closed-without-a-word"),
+    # Node
+    ("Error: self-signed certificate { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }", "self-signed"),
+    ("code: 'SELF_SIGNED_CERT_IN_CHAIN'", "unknown-ca"),
+    ("Hostname/IP does not match certificate's altnames: Host: b. is not in the cert's altnames: DNS:a { code: 'ERR_TLS_CERT_ALTNAME_INVALID' }", "wrong-name"),
+    ("Error: certificate has expired { code: 'CERT_HAS_EXPIRED' }", "expired"),
+    ("CERT_HAS_EXPIRED", "expired"),
+    ("Error: read ECONNRESET", "closed-without-a-word"),
+    ("connect ECONNREFUSED 127.0.0.1:8443", "not-listening"),
+    # newer rustls, tonic
+    ("invalid peer certificate: certificate expired: verification time 1764000000 (UNIX), but certificate is not valid after 1763000000 (1000000 seconds ago)", "expired"),
+    ("invalid peer certificate: certificate not valid yet: verification time 1 (UNIX), but certificate is not valid before 2 (1 seconds in future)", "not-yet-valid"),
+    ('invalid peer certificate: certificate not valid for name "b"; certificate is only valid for DnsName("a")', "wrong-name"),
+    ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "ca-as-leaf"),
+    ("peer is incompatible: NoCipherSuitesInCommon", "cipher-mismatch"),
+    ("peer doesn't support any known protocol", "not-http2"),
+    ("transport error: tls handshake eof", "closed-without-a-word"),
+    # more of Go
+    ("x509: too many intermediates for path length constraint", "path-length"),
+    ('remote error: unexpected ID "spiffe://shop.internal/audit"', "wrong-name"),
+    ("dial tcp 10.0.0.1:8443: i/o timeout", "unreachable"),
+    ("dial tcp: lookup orders on 10.96.0.10:53: read udp 10.0.0.2:4711->10.96.0.10:53: i/o timeout", "no-such-host"),
+    ("http: TLS handshake error from 10.0.0.2:4711: read tcp 10.0.0.1:8443->10.0.0.2:4711: i/o timeout", "handshake-timeout"),
+    # more of Java
+    ("PKIX path validation failed: java.security.cert.CertPathValidatorException: signature check failed", "bad-signature"),
+    ("The server selected protocol version TLS10 is not accepted by client preferences [TLS13, TLS12]", "protocol-version"),
+    ("server selected protocol version TLS10", "protocol-version"),
+    ("UNAVAILABLE: Failed ALPN negotiation: Unable to find compatible protocol", "not-http2"),
+    # .NET
+    ("The remote certificate is invalid according to the validation procedure: RemoteCertificateNameMismatch", "wrong-name"),
+    ("Authentication failed because the remote party sent a TLS alert: 'CertificateExpired'.", "expired"),
+    ("Received an unexpected EOF or 0 bytes from the transport stream.", "closed-without-a-word"),
     # ours
     ('{"rpc_method": "/a.B/C", "authorized": false, "reason": "NO_ROLE", "roles": []}', "no-role"),
     ("the certificate at the address of spiffe://shop.internal/server was revoked", "revoked"),
@@ -89,6 +135,22 @@ SEVERAL = [
     ("x509: certificate signed by unknown authority", "unknown-ca"),
     ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", "plaintext-server"),
     ("sslv3 alert handshake failure", "cipher-mismatch"),
+    ("upstream connect error or disconnect/reset before headers. reset reason: connection failure, transport failure reason: TLS error: 268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED", "unknown-ca"),
+    ("CERTIFICATE_VERIFY_FAILED", "unknown-ca"),
+    ("SSL: certificate verify failed", "unknown-ca"),
+    ("PKIX path validation failed: java.security.cert.CertPathValidatorException: validity check failed", "expired"),
+    ("javax.net.ssl.SSLHandshakeException: PKIX path validation failed", "expired"),
+    ("UNAVAILABLE: Network closed for unknown reason", "closed-without-a-word"),
+    ("connection attempt timed out before receiving SETTINGS frame", "handshake-timeout"),
+    ("StatusCode.DEADLINE_EXCEEDED Deadline Exceeded", "deadline"),
+    ("read tcp: i/o timeout", "unreachable"),
+    ("The remote certificate is invalid because of errors in the certificate chain: UntrustedRoot", "unknown-ca"),
+    ("The remote certificate is invalid because of errors in the certificate chain: PartialChain", "incomplete-chain"),
+    ("Cannot determine the frame size or a corrupted frame was received.", "plaintext-server"),
+    ("The certificate is NOT trusted. The certificate issuer is unknown.", "unknown-ca"),
+    ("I1124 00:04:36 1 ssl_transport_security.cc:2563] Handshake failed with error SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: Invalid certificate verification context", "plaintext-client"),
+    ("x509: cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs", "wrong-name"),
+    ("x509: certificate is not valid for any names, but wanted to match a.internal", "wrong-name"),
 ]  # fmt: skip
 
 UNKNOWN = [
@@ -98,6 +160,9 @@ UNKNOWN = [
     "certificate",
     "TLS",
     "expired milk",
+    "connection refused by user policy",
+    'Get "": unsupported protocol scheme ""',
+    "SyntaxError: Unexpected identifier 'spiffe'",
     "\0\0\0",
     "ошибка",
     "🙂" * 100,
@@ -122,6 +187,37 @@ def test_a_text_that_may_mean_several_things_is_not_taken_for_one(text: str, fir
 @pytest.mark.parametrize("text", UNKNOWN)
 def test_what_says_nothing_is_not_recognised(text: str) -> None:
     assert recognise(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        (
+            "E1124 ssl_transport_security.cc:1839] No match found for server name: b.internal",
+            "wrong-name",
+        ),
+        ("http: TLS handshake error from 10.0.0.2:4711: EOF", "closed-without-a-word"),
+    ],
+)
+def test_a_text_that_is_also_written_where_nothing_failed_is_never_sure(
+    text: str, slug: str, told: Told
+) -> None:
+    (match,) = recognise(text)
+    assert (match.failure.slug, match.sure) == (slug, False)
+    assert "so may others" in told(text)[1]
+
+
+def test_vague_words_count_only_where_nothing_else_is_known() -> None:
+    text = "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate; i/o timeout"
+    found = [match.failure.slug for match in recognise(text)]
+    assert found == ["unknown-ca", "incomplete-chain"]
+    text = "No match found for server name: b. Handshake failed: CERTIFICATE_VERIFY_FAILED: certificate has expired"
+    assert [match.failure.slug for match in recognise(text)] == ["expired"]
+
+
+def test_words_within_others_of_another_meaning_do_not_hide_those_that_count() -> None:
+    text = "connection refused by user policy. curl: connect failed: Connection refused"
+    assert [match.failure.slug for match in recognise(text)] == ["not-listening"]
 
 
 def test_a_text_in_a_traceback_over_several_lines_is_recognised() -> None:
@@ -211,6 +307,30 @@ def test_the_command_reads_standard_input(told: Told, monkeypatch: pytest.Monkey
     code, out, _ = told("-", "--json")
     assert code == 0
     assert json.loads(out)["matches"][0]["failure"] == "expired"
+
+
+@pytest.mark.parametrize("filler", ["x\n", "ü\n"])
+def test_a_log_that_is_longer_than_what_is_read_is_told_as_such(
+    told: Told, monkeypatch: pytest.MonkeyPatch, filler: str
+) -> None:
+    def piped(text: str) -> io.StringIO:
+        class Piped(io.StringIO):
+            buffer = io.BytesIO(text.encode())
+
+        return Piped()
+
+    text = filler * 200_000 + "certificate has expired\n"
+    monkeypatch.setattr(sys, "stdin", piped(text))
+    code, out, _ = told("-")
+    assert code == 1
+    assert "Only the first 65536 characters were read" in out
+    monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n" + text))
+    code, out, _ = told("-", "--json")
+    assert code == 0
+    assert json.loads(out)["cut"] is True
+    monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n"))
+    assert json.loads(told("-", "--json")[1])["cut"] is False
+    assert "Only the first" in told(text)[1]
 
 
 def test_empty_standard_input_is_an_error(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,18 @@ def test_questions_on_a_policy_that_is_not_there_can_not_be_told(
     assert "is not there" in err
 
 
+@pytest.mark.parametrize("command", ["graph", "lint"])
+def test_a_policy_that_is_not_there_or_is_none_can_not_be_told(
+    told: Told, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "bad.toml").write_text("= 1")
+    (tmp_path / "folder").mkdir()
+    for name in ("none.toml", "bad.toml", "folder"):
+        code, out, err = told(command, name)
+        assert (code, out) == (3, ""), name
+        assert "could not tell" in err
+
+
 # Graph
 
 
@@ -276,14 +288,14 @@ def test_a_file_of_expectations_that_is_none_is_refused(
 ) -> None:
     (tmp_path / "policy.test.toml").write_text(text)
     code, _, err = told("test", "policy.test.toml")
-    assert code == 1
+    assert code == 3
     assert words in err
 
 
 def test_expectations_that_are_not_there_or_not_utf8_are_refused(
     told: Told, tmp_path: Path
 ) -> None:
-    assert told("test", "none.toml")[0] == 1
+    assert told("test", "none.toml")[0] == 3
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in told("test", "bad.toml")[2]
 
@@ -340,6 +352,47 @@ def test_of_two_grants_that_are_the_same_one_is_kept(told: Told, tmp_path: Path)
     assert [item["code"] for item in found["findings"]] == ["shadowed-grant"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("methods", "found"),
+    [
+        (['"/shop.v1.Orders/Get", "/shop.v1.Stock/Get"'], {"shadowed-method": 18}),
+        (['"/shop.v1.Stock/*", "/shop.v1.Stock/Get"'], {"shadowed-method": 18}),
+        (
+            ['"/shop.v1.Stock/*"', '"/shop.v1.Stock/Get", "/shop.v1.Pay/Get"'],
+            {"shadowed-method": 22},
+        ),
+        (
+            ['"/shop.v1.Stock/Get", "/shop.v1.Pay/Get"', '"/shop.v1.Stock/Get"'],
+            {"shadowed-grant": 22},
+        ),
+        (['"/shop.v1.Stock/Get", "/shop.v1.Pay/*"'], {}),
+    ],
+)
+def test_a_method_in_a_longer_grant_that_adds_nothing_is_found(
+    told: Told, tmp_path: Path, methods: list[str], found: dict[str, int]
+) -> None:
+    more = "".join(f'# a line\n[[grant]]\nrole = "clerk"\nmethods = [{item}]\n' for item in methods)
+    assert linted(told, tmp_path, POLICY + "# another\n" + more) == found
+
+
+def test_of_two_grants_that_share_a_method_one_is_told(told: Told, tmp_path: Path) -> None:
+    more = "".join(
+        f'[[grant]]\nrole = "clerk"\nmethods = ["/shop.v1.Stock/Get", "/shop.v1.{name}/Get"]\n'
+        for name in ("Pay", "Bill")
+    )
+    (tmp_path / "policy.toml").write_text(POLICY + more)
+    _, found = asked(told, "lint")
+    assert [item["code"] for item in found["findings"]] == ["shadowed-method"]  # type: ignore[attr-defined]
+
+
+def test_a_method_with_scopes_of_its_own_is_not_shadowed(told: Told, tmp_path: Path) -> None:
+    more = (
+        '[[grant]]\nrole = "clerk"\nmethods = ["/shop.v1.Orders/Get", "/shop.v1.Stock/Get"]\n'
+        'scopes = ["read"]\n'
+    )
+    assert linted(told, tmp_path, POLICY + more) == {}
+
+
 def contracts(tmp_path: Path, *methods: str, service: str = "Orders") -> str:
     made = FileDescriptorSet()
     file = made.file.add(name="orders.proto", package="shop.v1")
@@ -390,17 +443,17 @@ def test_what_is_no_descriptor_set_is_refused(
 ) -> None:
     (tmp_path / "set.bin").write_bytes(data)
     code, _, err = told("lint", "--descriptor-set", "set.bin")
-    assert code == 1
+    assert code == 3
     assert words in err
 
 
 def test_contracts_that_do_not_compile_or_are_not_there_are_refused(
     told: Told, tmp_path: Path
 ) -> None:
-    assert told("lint", "--proto", "none.proto")[0] == 1
+    assert told("lint", "--proto", "none.proto")[0] == 3
     (tmp_path / "bad.proto").write_text("this is none")
     code, _, err = told("lint", "--proto", "bad.proto")
-    assert code == 1
+    assert code == 3
     assert "do not compile" in err
     (tmp_path / "empty").mkdir()
     assert "no .proto" in told("lint", "--proto", "empty")[2]
@@ -519,6 +572,25 @@ def test_a_log_that_is_not_there_can_not_be_told(told: Told, changed: str) -> No
     assert told("diff", "policy.toml", changed, "--calls", "none.jsonl")[0] == 3
     assert told("diff", "policy.toml", changed, "--calls", ".")[0] == 3
     assert told("diff", "policy.toml", "none.toml")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "def gen():\n    pass\n", '{"level": "info", "msg": "started"}\n']
+)
+def test_a_file_without_a_line_of_a_decision_log_can_not_be_told(
+    told: Told, tmp_path: Path, changed: str, text: str
+) -> None:
+    (tmp_path / "gen.py").write_text(text)
+    code, out, err = told("diff", "policy.toml", changed, "--calls", "gen.py")
+    assert (code, out) == (3, "")
+    assert "holds no line of a decision log" in err
+
+
+def test_a_log_of_calls_that_no_policy_was_asked_about_changes_nothing(
+    told: Told, tmp_path: Path, changed: str
+) -> None:
+    (tmp_path / "calls.jsonl").write_text(line("", GET, "CERTIFICATE_INVALID"))
+    assert told("diff", "policy.toml", changed, "--calls", "calls.jsonl")[0] == 0
 
 
 def test_a_hostile_name_in_a_log_is_shown_escaped(told: Told, tmp_path: Path, changed: str) -> None:

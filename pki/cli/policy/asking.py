@@ -12,10 +12,15 @@ from pki.authz.expectations import principal_named
 from pki.authz.near import near_methods, near_names
 from pki.authz.patterns import parse_method_path
 from pki.authz.questions import what_can, who_can, written
-from pki.cli.issue import CouldNotTellError
 from pki.cli.output import JsonOption, tell
-from pki.cli.policy.reading import DEFAULT_POLICY, PolicyOption, not_enforced, read_policy_file
-from pki.errors import InputError, PkiError, shown
+from pki.cli.policy.reading import (
+    DEFAULT_POLICY,
+    PolicyOption,
+    could_not_tell,
+    not_enforced,
+    read_policy_file,
+)
+from pki.errors import InputError, shown
 
 _PEER = "The peer: a workload's name or SPIFFE ID."
 
@@ -88,14 +93,12 @@ def who_can_call(
     as_json: JsonOption = False,
 ) -> None:
     """Say who may call a method: exit 0 somebody, 1 nobody, 3 could not tell."""
-    try:
+    with could_not_tell():
         read = read_policy_file(policy)
         if parse_method_path(method) is None:
             raise InputError(
                 f"{shown(method)} is no method's path", remedy="Write /package.Service/Method"
             )
-    except PkiError as error:
-        raise CouldNotTellError(error) from error
     able = who_can(read, method)
     lines = []
     for item in able:
@@ -187,11 +190,9 @@ def what_can_call(
 
 
 def _read(path: Path, peer: str) -> tuple[Policy, Principal]:
-    try:
+    with could_not_tell():
         policy = read_policy_file(path)
         return policy, principal_named(policy, peer)
-    except PkiError as error:
-        raise CouldNotTellError(error) from error
 
 
 def _places(policy: Policy, grants: tuple[Grant, ...]) -> str:

@@ -14,7 +14,7 @@ from pki.authz.lint import Severity, lint
 from pki.authz.patterns import written_method
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.contracts import read_contracts
-from pki.cli.policy.reading import DEFAULT_POLICY, not_enforced, read_policy_file
+from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
 from pki.errors import PolicyError, shown
 from pki.files import read_bounded
 
@@ -79,9 +79,10 @@ def lint_policy(
     ] = FailOn.WARNING,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what in a policy does nothing, or not what it seems to: exit 0 clean, 1 findings."""
-    policy = read_policy_file(file)
-    contracts = read_contracts(proto or [], include or [], descriptor_set or [])
+    """Find what does nothing, or not what it seems to: exit 0 clean, 1 findings, 3 no answer."""
+    with could_not_tell():
+        policy = read_policy_file(file)
+        contracts = read_contracts(proto or [], include or [], descriptor_set or [])
     found = lint(policy, contracts)
     lines = [
         f"{file}{f':{item.line}' if item.line else ''}: {item.severity.value} {item.code}: "
@@ -117,14 +118,15 @@ def check_expected(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold a policy against the expectations written beside it: exit 0 all are met, 1 not."""
-    try:
-        data, _ = read_bounded(file, max_bytes=MAX_BYTES)
-    except FileNotFoundError:
-        raise PolicyError("is not there", source=str(file)) from None
-    expectations = read_expectations(data, source=str(file))
-    used = read_policy_file(policy or file.parent / expectations.policy)
-    outcomes = check_expectations(used, expectations, source=str(file))
+    """Hold a policy against the expectations beside it: exit 0 met, 1 not, 3 no answer."""
+    with could_not_tell():
+        try:
+            data, _ = read_bounded(file, max_bytes=MAX_BYTES)
+        except FileNotFoundError:
+            raise PolicyError("is not there", source=str(file)) from None
+        expectations = read_expectations(data, source=str(file))
+        used = read_policy_file(policy or file.parent / expectations.policy)
+        outcomes = check_expectations(used, expectations, source=str(file))
     failed = [item for item in outcomes if item.wrong]
     lines = [line for item in failed for line in _lines(file, item)]
     lines.append(

@@ -17,10 +17,9 @@ from pki.authz.replay import (
     read_recorded,
     replay,
 )
-from pki.cli.issue import CouldNotTellError
 from pki.cli.output import JsonOption, tell
-from pki.cli.policy.reading import not_enforced, read_policy_file
-from pki.errors import PkiError, StateError, shown
+from pki.cli.policy.reading import could_not_tell, not_enforced, read_policy_file
+from pki.errors import InputError, StateError, shown
 
 _MOST_LINES = 50
 
@@ -35,11 +34,9 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a new policy changes: exit 0 nothing, 1 something, 3 could not tell."""
-    try:
+    with could_not_tell():
         before, after = read_policy_file(old), read_policy_file(new)
         recorded = _recorded(calls) if calls is not None else None
-    except PkiError as error:
-        raise CouldNotTellError(error) from error
     written = difference(before, after)
     lines = [f"- {item}" for item in written.gone] + [f"+ {item}" for item in written.come]
     if not lines:
@@ -61,14 +58,24 @@ def diff(
 
 def _recorded(path: Path) -> Recorded:
     if str(path) == "-":
-        return read_recorded(_read_lines(sys.stdin.buffer))
+        return _checked(read_recorded(_read_lines(sys.stdin.buffer)), "standard input")
     try:
         with path.open("rb") as file:
-            return read_recorded(_read_lines(file))
+            return _checked(read_recorded(_read_lines(file)), shown(path))
     except FileNotFoundError:
         raise StateError(f"{shown(path)} is not there") from None
     except OSError as error:
         raise StateError(f"{shown(path)} can't be read: {error.strerror}") from None
+
+
+def _checked(recorded: Recorded, name: str) -> Recorded:
+    """Refuse a file without any line of a decision log: that nothing in it changes says nothing."""
+    if recorded.lines == 0:
+        raise InputError(
+            f"{name} holds no line of a decision log",
+            remedy="Give the file that decision_log writes to (docs/decision-log.md)",
+        )
+    return recorded
 
 
 def _read_lines(file: BinaryIO) -> Iterator[str]:

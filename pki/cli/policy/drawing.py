@@ -12,7 +12,7 @@ import typer
 from pki.authz.drawing import svg
 from pki.authz.graph import graph_of, mermaid
 from pki.cli.output import JsonOption, complain, tell
-from pki.cli.policy.reading import DEFAULT_POLICY, not_enforced, read_policy_file
+from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
 from pki.files import write_durably
 
 
@@ -31,8 +31,9 @@ def graph(
     out: Annotated[Path | None, typer.Option(help="Where to; nothing prints it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw who may call whom, as SVG or Mermaid."""
-    policy = read_policy_file(file)
+    """Draw who may call whom, as SVG or Mermaid: exit 0 drawn, 3 no policy to draw."""
+    with could_not_tell():
+        policy = read_policy_file(file)
     drawn = graph_of(policy)
     if form is None:
         form = Format.SVG if out is not None and out.suffix == ".svg" else Format.MERMAID

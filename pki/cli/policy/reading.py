@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
-from pki.errors import PolicyError
+from pki.cli.issue import CouldNotTellError
+from pki.errors import PkiError, PolicyError, StateError, shown
 from pki.files import read_bounded
 
 PolicyOption = Annotated[Path, typer.Option(help="The policy file.")]
@@ -26,6 +29,18 @@ def read_policy_file(path: Path) -> Policy:
     except FileNotFoundError:
         raise PolicyError("is not there", source=str(path)) from None
     return read_policy(data, source=str(path))
+
+
+@contextlib.contextmanager
+def could_not_tell() -> Iterator[None]:
+    """Say of whatever can't be read within that the question has no answer: exit code 3."""
+    try:
+        yield
+    except PkiError as error:
+        raise CouldNotTellError(error) from error
+    except OSError as error:
+        where = f"{shown(error.filename)}: " if error.filename else ""
+        raise CouldNotTellError(StateError(f"{where}{error.strerror or shown(error)}")) from error
 
 
 def not_enforced(policy: Policy) -> list[str]:

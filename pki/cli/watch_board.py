@@ -1,0 +1,120 @@
+"""Draws a dashboard within the room of a terminal: a table, and lines below it.
+
+Where there is little room, columns that matter less go, then rows from the end; nothing is ever
+broken over two lines, and the lines below keep a part of the height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+_BORDER = 3  # what a column costs beside its words: a line and a space on each side
+_AROUND = 5  # title, the lines above and below the heading, the heading, the last line
+_CURSOR = 1  # the line that a terminal leaves free
+_MOST_ROWS = 30
+_MUCH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        heading: what stands above it.
+        rank: how much it matters, 0 most; those of rank 0 never go.
+        least: how wide it is at least, so that times that grow shorter move nothing.
+        most: how wide it may be before all others have their room.
+    """
+
+    heading: str
+    rank: int
+    least: int = 0
+    most: int = _MUCH
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What a dashboard shows.
+
+    Args:
+        title: what stands above the table.
+        columns: of the table, from left to right.
+        rows: those that matter most first, each with a cell for every column.
+        below: lines below the table, those that matter most first.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[tuple[Text, ...]]
+    below: Sequence[Text]
+
+
+def draw(board: Board, width: int | None, height: int | None) -> Group:
+    """Draw a dashboard.
+
+    Args:
+        board: what it shows.
+        width: of the terminal, in characters; None if there is none.
+        height: of the terminal, in lines; None if it may scroll.
+    """
+    rows, below = _within(board, height)
+    widths = _widths(board, rows, width)
+    table = Table()
+    for at, size in widths.items():
+        table.add_column(board.columns[at].heading, no_wrap=True, overflow="ellipsis", width=size)
+    for row in rows:
+        table.add_row(*(row[at] for at in widths))
+    more = len(board.rows) - len(rows)
+    lines = [*([Text(f"and {more} more")] if more else []), *below]
+    for line in (title := Text(board.title, style="italic"), *lines):
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(title, table, *lines)
+
+
+def _within(board: Board, height: int | None) -> tuple[Sequence[tuple[Text, ...]], Sequence[Text]]:
+    """Give the rows and lines that there is room for: a third of it for the lines at least."""
+    if height is None:
+        return board.rows[:_MOST_ROWS], board.below
+    room = max(2, height - _AROUND - _CURSOR)
+    for_lines = min(len(board.below), max(1, room // 3))
+    fit = room - for_lines
+    if len(board.rows) > fit:
+        fit -= 1  # for the line that says how many more there are
+    rows = board.rows[: max(1, fit)]
+    left = room - len(rows) - (len(rows) < len(board.rows))
+    return rows, board.below[: max(0, left)]
+
+
+def _widths(board: Board, rows: Sequence[tuple[Text, ...]], width: int | None) -> dict[int, int]:
+    """Choose the columns that fit, by rank, and how wide each is."""
+    wanted = {
+        at: max(column.least, len(column.heading), *(row[at].cell_len for row in rows), 1)
+        for at, column in enumerate(board.columns)
+    }
+    if width is None:
+        return wanted
+    left = width - 1
+    chosen: dict[int, int] = {}
+    by_rank = sorted(wanted, key=lambda at: board.columns[at].rank)
+    firm = [at for at in by_rank if board.columns[at].rank == 0]
+    for number, at in enumerate(firm):
+        # An equal part for each of those that stay, and what the others leave of theirs.
+        part = left // (len(firm) - number) - _BORDER
+        chosen[at] = max(1, min(wanted[at], part, board.columns[at].most))
+        left -= chosen[at] + _BORDER
+    for at in by_rank[len(firm) :]:
+        size = min(wanted[at], board.columns[at].most)
+        if size + _BORDER <= left:
+            chosen[at] = size
+            left -= size + _BORDER
+    for at in by_rank:
+        if at in chosen:
+            more = min(left, wanted[at] - chosen[at])
+            chosen[at] += more
+            left -= more
+    return dict(sorted(chosen.items()))
