@@ -117,6 +117,9 @@ class _Watched:
             self._task.uncancel()
         if self._aborting is None:
             await _abort(self._context, self._refusal)
+        else:
+            # Whatever comes after a handler that returns before it would be sent as its success.
+            await asyncio.wait({self._aborting})
         return True
 
     async def end_if_refused(self) -> None:

@@ -111,6 +111,29 @@ def test_every_stream_of_a_revoked_peer_ends_with_its_reason(
         assert found == ["CERTIFICATE_REVOKED"] * STREAMS
 
 
+def test_a_stream_that_is_ended_twice_at_once_ends_with_its_reason(shop: Shop) -> None:
+    class Revoking(AioInventory):
+        """Has streams judged again twice, before any of their tasks goes on."""
+
+        async def GetStock(self, request: Any, context: Any) -> Any:
+            revoke(shop, "caller")
+            me.reload()
+            me._following._sweep()
+            return await super().GetStock(request, context)
+
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me, inventory=Revoking()) as address,
+        shop.workload("caller") as caller,
+        grpc.secure_channel(address, **caller.channel_arguments("server")) as channel,
+        shop.workload("reader", policy=None) as reader,
+        reader.sync_channel(address, peer="server") as other,
+    ):
+        streams = [watch(channel) for _ in range(STREAMS)]
+        assert get_stock(other) > 0
+        assert [ended(stream) for stream in streams] == ["CERTIFICATE_REVOKED"] * STREAMS
+
+
 def test_a_generator_is_closed_when_its_stream_is_ended(shop: Shop) -> None:
     closed = threading.Event()
 
