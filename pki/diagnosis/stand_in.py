@@ -19,7 +19,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
-from pki.diagnosis.acceptance import alert_words
+from pki.diagnosis.alerts import alert_words
 from pki.diagnosis.farewell import bid_farewell
 from pki.diagnosis.finding import Finding, Status, failed, ok, unknown
 from pki.diagnosis.other_end import (

@@ -144,7 +144,8 @@ def test_why_the_server_would_refuse_a_caller_is_told(
         line = there.line()
     assert line["outcome"] == "refused"
     assert [*line["causes"], *line["likely"]][0] == cause, line
-    assert bool(line["likely"]) == (cause == "unknown-ca"), line
+    assert line["causes"] == [cause], line
+    assert not line["likely"], line
 
 
 def test_a_revoked_caller_is_told_by_the_servers_list(scene: Scene) -> None:
