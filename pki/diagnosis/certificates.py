@@ -99,6 +99,10 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     question = f"{whose}: usage"
     basic = find(certificate, x509.BasicConstraints)
     if basic is not None and basic.value.ca:
+        if not _is_svid(certificate):
+            words = "it is a CA certificate: gRPC and OpenSSL take it for a leaf, handfast does not"
+            return [warning(question, "ca-as-leaf", words)]
+        # X509-SVID section 4.1: a leaf must not be a CA.
         return [
             failed(
                 question,
@@ -140,6 +144,12 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
             )
         ]
     return [ok(question, f"made for a {purpose.value}")]
+
+
+def _is_svid(certificate: x509.Certificate) -> bool:
+    names = find(certificate, x509.SubjectAlternativeName)
+    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
+    return any(item.lower().startswith("spiffe:") for item in uris)
 
 
 def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:

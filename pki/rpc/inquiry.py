@@ -38,6 +38,8 @@ _SIGNS = (
     "ssl",
     "certificate",
     "hostname verification",
+    "cannot check peer",
+    "alpn",
     "connection reset",
     "closed by peer",
     "end of file",

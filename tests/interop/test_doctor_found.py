@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -431,3 +432,81 @@ def test_an_alert_for_a_key_that_the_server_does_not_ask_for_is_told_in_words(
     assert (code, found["causes"], found["likely"]) == (1, [], slugs), found
     taken = [item for item in found["findings"] if item["question"] == "takes our certificate"]
     assert alert in taken[0]["words"]
+
+
+# What else was told wrongly
+
+
+def test_a_grpc_server_without_tls_is_told_in_words_and_not_in_bytes(
+    scene: Scene, doctor: Doctor
+) -> None:
+    _, found = doctor.data(scene.plain_grpc_server(), "--credential", scene.caller(), *NAME)
+    assert found["causes"] == ["plaintext-server"], found
+    words = answer(found, "TLS")["words"]
+    assert "HTTP/2 without TLS" in words
+    assert "\\x" not in words
+
+
+def test_bytes_in_plaintext_that_are_no_text_are_counted(scene: Scene, doctor: Doctor) -> None:
+    def take(plain: socket.socket) -> None:
+        plain.recv(1024)
+        plain.sendall(b"\xff\x00\x01\x80\x1b")
+
+    _, found = doctor.data(scene.socket_server(take), *NAME)
+    assert answer(found, "TLS")["words"] == "it answers in plaintext: 5 bytes that are no text"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "left over"])
+def test_a_path_that_is_no_servers_socket_is_told_so(
+    scene: Scene, kind: str, doctor: Doctor
+) -> None:
+    path = scene.home / "s.sock"
+    if kind == "file":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    _, found = doctor.data(f"unix:{path}", *NAME)
+    assert found["causes"] == ["no-such-socket"], found
+    assert "127.0.0.1" not in json.dumps(found["findings"])
+
+
+def test_a_ca_certificate_as_a_leaf_is_a_warning_outside_of_spiffe(
+    scene: Scene, doctor: Doctor
+) -> None:
+    made = scene.ca.leaf(names=[x509.DNSName("server.seed.internal")], is_ca=True)
+    _, found = doctor.data(scene.grpc_server(made), "--credential", scene.caller(), *NAME)
+    item = answer(found, "server certificate: usage")
+    assert (item["status"], item["failure"]) == ("warning", "ca-as-leaf")
+
+
+def test_a_certificate_that_is_sent_twice_is_not_called_disordered(
+    scene: Scene, doctor: Doctor
+) -> None:
+    made = scene.ca.leaf()
+    twice = Made(made.key, [made.chain[0], *made.chain])
+    code, found = doctor.data(scene.openssl_server(twice), "--credential", scene.caller(), *NAME)
+    item = answer(found, "server certificate: chain")
+    assert item["failure"] == "chain-extra", found
+    assert "twice" in item["words"]
+    assert not found["causes"], (code, found)
+
+
+def test_rules_of_openssl_are_told_in_words(scene: Scene, doctor: Doctor) -> None:
+    # A CA under an issuing CA that allows none below.
+    below = replace(scene.ca)
+    below.key = ec.generate_private_key(ec.SECP256R1())
+    below.issuing = sign(
+        named("below"),
+        below.key.public_key(),
+        scene.ca.issuing,
+        scene.ca.key,
+        [(x509.BasicConstraints(ca=True, path_length=None), True), (ca_usage(), True)],
+    )
+    made = below.leaf()
+    target = scene.openssl_server(Made(made.key, [*made.chain, scene.ca.issuing]))
+    _, found = doctor.data(target, "--credential", scene.caller(), *NAME)
+    assert found["causes"] == ["malformed"], found
+    assert "path length" in answer(found, "server certificate: trust")["words"]
