@@ -18,7 +18,7 @@ from pki.cli.output import SCHEMA, JsonOption, console_for, tell
 from pki.cli.policy.reading import read_policy_file
 from pki.clock import system_clock
 from pki.diagnosis.examine import Examination, Seen, judge, see
-from pki.diagnosis.finding import Finding, Report, Status, without_guesses, worst
+from pki.diagnosis.finding import Finding, Report, Status, without_guesses, without_repeats, worst
 from pki.diagnosis.names import ExpectedName, read_expected, read_host
 from pki.diagnosis.other_end import examine_caller
 from pki.diagnosis.own import OwnCredential, read_own
@@ -127,7 +127,8 @@ def doctor(
         found = examine_caller("our certificate, at the server", own.chain, server, system_clock())
         if any(item.status is Status.FAILED for item in found):
             findings = without_guesses(findings, "why stands below, by the server's credential")
-        findings += found
+        ours = [item for item in findings if item.question.startswith("our ")]
+        findings += without_repeats(found, ours)
     _tell(Report(target, tuple(findings)), as_json=as_json)
     _exit(worst(findings), fail_on)
 

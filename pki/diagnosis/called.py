@@ -23,6 +23,11 @@ _NOBODY_BEHIND = {502, 503, 504}
 _APART = timedelta(seconds=30)
 # A method that no server has is refused to everybody; and a role is asked for by the policy.
 _EXPECTED = {"not-granted", "unknown-method"}
+_PIN = (
+    "Say whom to expect: --name NAME; and have the client pin it, by Workload.channel(..., "
+    "peer=NAME) or the option grpc.ssl_target_name_override"
+)
+_WELL = "the connection is well, and the server"
 _FIRST_LIKELY, _NEXT = 60, 10
 
 
@@ -84,9 +89,6 @@ def _by_http(status: int) -> Finding:
     )
 
 
-_WELL = "the connection is well, and the server"
-
-
 def _answered(answer: Answer) -> Finding:
     words = f"{answer.code}: {answer.words}" if answer.details else answer.code
     match = _said_by_handfast(answer)
@@ -129,8 +131,9 @@ def _not_reached(answer: Answer, found: list[Finding], *, shows: bool) -> list[F
             why = "gRPC of C and Python finds no DNS name or address to pin in its certificate"
             return [unknown(CALL, f"{why}; one that checks SPIFFE IDs does not need it")]
         verdict = matches[0].failure.verdict
+        remedy = _PIN if slug == "wrong-name" else ""
         if matches[0].sure:
-            return [failed(CALL, slug, words, verdict=verdict)]
+            return [failed(CALL, slug, words, remedy=remedy, verdict=verdict)]
         return [failed(CALL, slug, words, likely=_FIRST_LIKELY, verdict=verdict)]
     closed = any(item.failure.slug == "closed-without-a-word" for item in matches)
     if closed or not matches:

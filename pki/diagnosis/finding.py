@@ -136,6 +136,23 @@ def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
     return found
 
 
+def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
+    """Give answers from the other end: a fault that was seen at this one is one cause, not two.
+
+    Args:
+        findings: the answers from there.
+        before: those from here, about the same certificate.
+    """
+    causes = {item.failure for item in before if item.status is Status.FAILED and item.is_sure}
+    causes.discard(None)
+    return [
+        symptom(item.question, f"as above: {item.words}")
+        if item.status is Status.FAILED and item.failure in causes
+        else item
+        for item in findings
+    ]
+
+
 def worst(findings: Iterable[Finding]) -> Status:
     """Give the worst status of some answers."""
     held = {item.status for item in findings}

@@ -6,10 +6,12 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -247,7 +249,31 @@ def test_what_stands_at_the_server_is_seen_with_its_credential(
     assert answer(found, "our certificate, at the server: trust")["status"] == "failed"
 
 
+def test_a_fault_that_is_seen_from_both_ends_is_one_cause(scene: Scene, doctor: Doctor) -> None:
+    caller = scene.caller(scene.ca.leaf("caller", end=-HOUR / 2))
+    server = scene.credential("server", scene.ca.leaf())
+    _, found = doctor.data(
+        scene.grpc_server(), "--credential", caller, *NAME, "--server-credential", server
+    )
+    assert found["causes"] == ["expired"], found
+    assert answer(found, "our certificate, at the server: times")["status"] == "failed"
+
+
 # Names
+
+
+def test_a_unix_socket_without_a_name_is_told_to_need_one(scene: Scene, doctor: Doctor) -> None:
+    made = scene.ca.leaf()
+    path = scene.home / "s.sock"
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        server = grpc.server(pool)
+        credentials = grpc.ssl_server_credentials([(made.key_pem, made.chain_pem)])
+        server.add_secure_port(f"unix:{path}", credentials)
+        server.start()
+        code, found = doctor.data(f"unix:{path}", "--credential", scene.caller())
+        server.stop(0).wait()
+    assert (code, found["causes"], found["likely"]) == (1, ["wrong-name"], []), found
+    assert "--name" in answer(found, "a call by gRPC")["remedy"]
 
 
 @pytest.mark.parametrize("given", ["bundle", "credential"])
