@@ -51,6 +51,8 @@ _WEIGHTS = {
 _CAUSE_ENOUGH = 75
 # gRPC refuses no key that is odd by its files alone: it is a warning, and weighs as a fault.
 _WEIGHS_AS_WARNING = {"unsupported-key"}
+# Clocks that are seen to differ come before what is but guessed of the roots.
+_CLOCKS_SEEN = 80
 # What no certificate of ours shows, and some servers refuse for: kept in mind, and never first.
 _UNSEEN = (
     ("unknown-ca", 35, "its bundle may not hold our root, or hold the one from before"),
@@ -241,6 +243,8 @@ def likely_causes(
     server_chain: Sequence[x509.Certificate],
     now: datetime,
     words: str = _SAID_NOTHING,
+    *,
+    apart: str = "",
 ) -> list[Finding]:
     """Rank why a server refused us when it had seen our certificate, and did not say why.
 
@@ -250,6 +254,8 @@ def likely_causes(
         server_chain: what the server showed.
         now: the time, aware.
         words: how it refused us.
+        apart: how far the clocks differ, by the time that the server tells; empty where they agree,
+            or it tells none.
     """
     found: dict[str, Finding] = {}
 
@@ -273,6 +279,9 @@ def likely_causes(
                 "ours began a moment ago: a server whose clock is behind takes it not yet",
                 25,
             )
+    if apart:
+        why = f"the clocks are {apart}: by its own, ours may have ended or not begun"
+        add("clock-differs", why, _CLOCKS_SEEN)
     for slug, likely, why in _UNSEEN:
         add(slug, why, likely)
     return sorted(found.values(), key=lambda item: -item.likely)

@@ -23,6 +23,7 @@ from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, 
 from pki.diagnosis.handshake import End, Handshake, Shown, shake_hands
 from pki.diagnosis.names import ExpectedName, examine_names, name_to_ask_for, name_to_pin
 from pki.diagnosis.own import OwnCredential, examine_own, with_their_answer
+from pki.diagnosis.told_time import told_time
 from pki.diagnosis.trust import Trust
 from pki.errors import CertificateError
 from pki.tls.target import Target
@@ -136,7 +137,11 @@ def see(examination: Examination) -> Seen:
             return grpc_call.call(target, pin, shown_to_it, roots, seconds=seconds)
 
         without = pool.submit(ask, None) if showing is not None else None
-        return replace(seen, answer=ask(showing), bare_answer=without.result() if without else None)
+        answer = ask(showing)
+        if answer.http_status is not None and answer.date is None:
+            told = told_time(examination.target, name, seconds=min(seconds, _CONFIRMING_SECONDS))
+            answer = replace(answer, date=told)
+        return replace(seen, answer=answer, bare_answer=without.result() if without else None)
 
 
 def judge(examination: Examination, seen: Seen) -> list[Finding]:
@@ -210,7 +215,8 @@ def _refused_by_http(
     words += ", as nginx does where a certificate does not please it"
     if seen.showing is None:
         return [failed(CALL, "no-client-certificate", f"{words}; we showed none", likely=80)]
-    return likely_causes(own, ours, chain, now, words)
+    apart = next((item.words for item in examine_clocks(seen.answer, now) if item.failure), "")
+    return likely_causes(own, ours, chain, now, words, apart=apart)
 
 
 def _speaks_no_http2(seen: Seen) -> bool:

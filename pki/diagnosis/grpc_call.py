@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import grpc
 from cryptography import x509
 
 from pki.diagnosis.handshake import Shown
+from pki.diagnosis.told_time import parsed_date
 from pki.errors import shown
 from pki.keys import private_key_to_pem
 from pki.x509.readers import to_pem
@@ -124,12 +124,8 @@ def _is_an_answer(code: grpc.StatusCode, details: str) -> bool:
 
 
 def _date(error: Any) -> datetime | None:
-    """Read the header ``date`` (RFC 9110 section 6.6.1): Envoy and nginx send it, gRPC does not."""
+    """Read the header ``date``: Envoy and nginx send it, gRPC does not."""
     for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):
         if key == "date" and isinstance(value, str):
-            try:
-                found = parsedate_to_datetime(value)
-            except ValueError:
-                return None
-            return found if found.tzinfo is not None else None
+            return parsed_date(value)
     return None

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from pki.cli.app import run
+from pki.diagnosis.told_time import read_date
 from tests.interop.seeds import (
     HOUR,
     LOCALHOST,
@@ -163,6 +164,23 @@ def test_an_answer_of_a_proxy_by_itself_is_a_warning_that_says_which(
     item = answer(found, "a call by gRPC")
     assert (item["status"], item["failure"]) == ("warning", slug)
     assert str(status) in item["words"]
+
+
+@needs_nginx
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+def test_an_nginx_whose_clock_is_ahead_is_told_by_the_time_in_its_refusal(
+    scene: Scene, doctor: Doctor
+) -> None:
+    with nginx(scene, scene.ca.leaf(), by=("faketime", "-f", "+2h")) as target:
+        code, found = doctor.data(target, "--credential", scene.caller(), *NAME)
+    assert (code, found["causes"]) == (1, []), found
+    assert found["likely"][0] == "clock-differs", found
+    assert "hour" in answer(found, "clocks")["words"]
+
+
+@pytest.mark.parametrize("said", [b"", b"\xff", b"HTTP/1.1 400 x\r\nDate: never", b"a\r\ndate"])
+def test_a_time_that_is_none_is_none(said: bytes) -> None:
+    assert read_date(said) is None
 
 
 # CAs that have ended

@@ -213,6 +213,7 @@ def nginx(
     http2: bool = True,
     protocols: str = "TLSv1.2 TLSv1.3",
     answers: str = "204",
+    by: tuple[str, ...] = (),
 ) -> Iterator[str]:
     port = free_port()
     home = scene.credential("server", made)
@@ -225,7 +226,16 @@ def nginx(
         answers=answers,
     )
     (home / "nginx.conf").write_text(text)
-    command = ["nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", f"{home}/error.log"]
+    command = [
+        *by,
+        "nginx",
+        "-p",
+        str(home),
+        "-c",
+        str(home / "nginx.conf"),
+        "-e",
+        f"{home}/error.log",
+    ]
     with serving(command, port, scene.home / "nginx.log") as target:
         yield target
 
