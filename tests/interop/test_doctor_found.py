@@ -311,11 +311,13 @@ def test_a_short_name_is_a_workloads_or_a_dns_name(
 
 
 @pytest.mark.parametrize("names", [[], [x509.DNSName("localhost")]], ids=["none", "another"])
+@pytest.mark.parametrize("common_name", ["server", "other"])
 def test_an_svid_without_the_dns_name_is_warned_of_and_not_wrong(
-    scene: Scene, names: list[x509.GeneralName], doctor: Doctor
+    scene: Scene, names: list[x509.GeneralName], common_name: str, doctor: Doctor
 ) -> None:
+    # gRPC falls back on the common name.
     held = [x509.UniformResourceIdentifier("spiffe://seed.internal/server"), *names]
-    target = scene.grpc_server(scene.ca.leaf(names=held))
+    target = scene.grpc_server(scene.ca.leaf(common_name, names=held))
     name = ("--name", "spiffe://seed.internal/server")
     code, found = doctor.data(target, "--credential", scene.caller(), *name)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found

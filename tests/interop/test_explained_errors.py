@@ -133,6 +133,20 @@ def test_a_server_without_http2_is_explained(shop: Shop, scene: Scene) -> None:
     assert "HTTP/2" in details_of(caught)
 
 
+def test_a_server_without_the_name_that_is_pinned_is_explained(scene: Scene) -> None:
+    names = [x509.UniformResourceIdentifier("spiffe://seed.internal/server")]
+    # gRPC falls back on the common name, so that is another.
+    address = scene.grpc_server(scene.ca.leaf("other", names=names))
+    with (
+        pki.Workload.from_directory(scene.caller()) as caller,
+        caller.sync_channel(address, peer="server") as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        get_stock(channel)
+    assert "server.seed.internal" in details_of(caught)
+    assert "issue it with the DNS name" in details_of(caught)
+
+
 def test_a_stranger_at_the_address_is_not_shown_who_we_are(shop: Shop, scene: Scene) -> None:
     shown: list[object] = []
     stranger = Ca("stranger").leaf()
