@@ -23,6 +23,7 @@ _NOBODY_BEHIND = {502, 503, 504}
 _APART = timedelta(seconds=30)
 # A method that no server has is refused to everybody; and a role is asked for by the policy.
 _EXPECTED = {"not-granted", "unknown-method"}
+_ANSWERS = {"OK", "UNIMPLEMENTED", "NOT_FOUND", "PERMISSION_DENIED"}
 _PIN = (
     "Say whom to expect: --name NAME; and have the client pin it, by Workload.channel(..., "
     "peer=NAME) or the option grpc.ssl_target_name_override"
@@ -60,7 +61,7 @@ def examine_call(
     if answer.http_status is not None:
         return [_by_http(answer.http_status)]
     if answer.reached:
-        return [_answered(answer)]
+        return _answered(answer)
     if answer.code == "DEADLINE_EXCEEDED" and silent:
         words = "HTTP/2 is agreed on, and the server says nothing in it: no settings, no answer"
         return [failed(CALL, "not-http2", words, likely=80)]
@@ -89,32 +90,38 @@ def _by_http(status: int) -> Finding:
     )
 
 
-def _answered(answer: Answer) -> Finding:
+def _answered(answer: Answer) -> list[Finding]:
     words = f"{answer.code}: {answer.words}" if answer.details else answer.code
-    match = _said_by_handfast(answer)
-    if answer.code == "PERMISSION_DENIED" and match is not None:
-        if match.failure.slug == "no-role":
-            return warning(CALL, "no-role", f"the server gives our certificate no role ({words})")
-        if match.failure.slug in _EXPECTED:
-            return ok(CALL, f"is answered ({answer.code}), as nobody may call what it asks for")
-    if match is not None and match.failure.slug not in _EXPECTED:
-        slug = match.failure.slug
-        said = f"the server says so ({words})"
-        return failed(CALL, slug, said, verdict=match.failure.verdict)
-    if answer.code in {"OK", "UNIMPLEMENTED", "NOT_FOUND", "PERMISSION_DENIED"}:
-        return ok(CALL, f"is answered ({answer.code})")
+    said = _said_by_handfast(answer)
+    slugs = {item.failure.slug for item in said}
+    if "no-role" in slugs:
+        # A service that only serves needs none, and may well ask about itself.
+        return [warning(CALL, "no-role", f"the server gives our certificate no role ({words})")]
+    if slugs and not slugs & _EXPECTED:
+        why = f"the server says so ({words})"
+        return [
+            failed(
+                CALL,
+                item.failure.slug,
+                why,
+                # A reason that stands for one failure is as good as an alert.
+                likely=0 if item.sure else _FIRST_LIKELY - _NEXT * rank,
+                verdict=item.failure.verdict,
+            )
+            for rank, item in enumerate(said)
+        ]
+    if answer.code in _ANSWERS:
+        return [ok(CALL, f"is answered ({answer.code})")]
     if answer.code == "UNAUTHENTICATED":
-        return unknown(CALL, f"{_WELL} wants to know more than our certificate ({words})")
+        return [unknown(CALL, f"{_WELL} wants to know more than our certificate ({words})")]
     if answer.code == "UNAVAILABLE":
-        return warning(CALL, "unreachable", f"{_WELL} can't serve it now ({words})")
-    return unknown(CALL, f"{_WELL} answers it otherwise than gRPC does ({words})")
+        return [warning(CALL, "unreachable", f"{_WELL} can't serve it now ({words})")]
+    return [unknown(CALL, f"{_WELL} answers it otherwise than gRPC does ({words})")]
 
 
-def _said_by_handfast(answer: Answer) -> Match | None:
-    return next(
-        (item for item in recognise(answer.details) if item.sign.party == HANDFAST and item.sure),
-        None,
-    )
+def _said_by_handfast(answer: Answer) -> list[Match]:
+    matches = recognise(answer.reason or answer.details)
+    return [item for item in matches if item.sign.party == HANDFAST]
 
 
 def _not_reached(answer: Answer, found: list[Finding], *, shows: bool) -> list[Finding]:

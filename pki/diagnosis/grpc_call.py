@@ -15,6 +15,8 @@ from typing import Any
 
 import grpc
 from cryptography import x509
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 
 from pki.diagnosis.handshake import Shown
 from pki.diagnosis.told_time import parsed_date
@@ -49,6 +51,8 @@ class Answer:
         details: the words, of this end's gRPC or of the server; untrusted.
         http_status: of an answer in HTTP that is none of gRPC; None for another.
         date: the time that the server, or a proxy before it, told; None where it told none.
+        reason: why a handfast server refuses us, a value of ``handfast.v1.ErrorReason``; empty
+            where it does not, or another answers.
     """
 
     reached: bool
@@ -56,6 +60,7 @@ class Answer:
     details: str
     http_status: int | None = None
     date: datetime | None = None
+    reason: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -112,6 +117,7 @@ def call(
                 details,
                 int(status[1]) if status else None,
                 _date(error),
+                _reason(error),
             )
     return Answer(True, grpc.StatusCode.OK.name, "")
 
@@ -129,3 +135,19 @@ def _date(error: Any) -> datetime | None:
         if key == "date" and isinstance(value, str):
             return parsed_date(value)
     return None
+
+
+def _reason(error: Any) -> str:
+    """Read the one ``google.rpc.ErrorInfo`` that a handfast server sends with a refusal."""
+    info = error_details_pb2.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        try:
+            details = status_pb2.Status.FromString(value).details
+            if any(item.Unpack(info) and info.domain == "handfast" for item in details):
+                return str(info.reason)
+        except DecodeError:
+            # Another server's own bytes under the same key.
+            return ""
+    return ""

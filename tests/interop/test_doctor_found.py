@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from pki.cli.app import run
+from pki.diagnosis.called import examine_call
+from pki.diagnosis.grpc_call import Answer
 from pki.diagnosis.told_time import read_date
 from tests.interop.seeds import (
     HOUR,
@@ -129,6 +131,41 @@ def test_a_server_without_its_policy_is_told_by_its_answer(shop: Shop, doctor: D
                 break
     assert code == 1
     assert found["causes"] == ["policy-unavailable"], found
+
+
+@pytest.mark.parametrize(("workload", "slug"), [("caller", None), ("stranger", "no-role")])
+def test_a_handfast_server_that_gives_us_no_role_is_warned_of(
+    shop: Shop, workload: str, slug: str | None, doctor: Doctor
+) -> None:
+    credential = shop.directory(workload)
+    with shop.workload("server") as me, shop.sync_server(me) as address:
+        code, found = doctor.data(address, "--credential", credential, "--name", "server")
+    # A service that probes itself need have none, so it is no cause.
+    assert (code, found["causes"]) == (4 if slug else 0, []), found
+    assert answer(found, "a call by gRPC")["failure"] == slug
+
+
+@pytest.mark.parametrize(
+    ("reason", "slugs"),
+    [
+        ("REVOCATION_STALE", ["stale-list", "no-list"]),
+        ("ISSUER_DISTRUSTED", ["issuer-revoked", "unknown-ca"]),
+    ],
+)
+def test_a_reason_that_stands_for_several_failures_is_never_sure(
+    reason: str, slugs: list[str]
+) -> None:
+    answer = Answer(True, "UNAUTHENTICATED", "no", reason=reason)
+    found = examine_call(answer, [], has_trust=True, shows=True, silent=False)
+    assert [item.failure for item in found] == slugs
+    assert not any(item.is_sure for item in found)
+
+
+def test_words_of_another_server_are_no_cause() -> None:
+    for words in ("certificate has expired", "Socket closed", "token missing"):
+        answer = Answer(True, "UNAUTHENTICATED", words)
+        (found,) = examine_call(answer, [], has_trust=True, shows=True, silent=False)
+        assert found.failure is None, words
 
 
 def test_a_cipher_that_grpc_does_not_have_is_the_likely_cause(scene: Scene, doctor: Doctor) -> None:
