@@ -180,6 +180,8 @@ def _taken(showing: Handshake) -> list[Finding]:
                 "refuse",
             )
         ]
+    if not showing.asked:
+        return [unknown(_TAKES, "it did not ask for it, and goes on")]
     return [ok(_TAKES, "it goes on after it was shown")]
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from cryptography import x509
 from OpenSSL import crypto
 
-from pki.diagnosis.finding import Finding, failed, ok, warning
+from pki.diagnosis.finding import Finding, Status, failed, ok, warning
 from pki.diagnosis.lists import examine_revocation
 from pki.diagnosis.path import (
     displaced,
@@ -47,9 +47,10 @@ def examine_chain(
         now: the time, aware.
     """
     try:
+        leads = examine_trust(whose, chain, trust)
         return [
-            *_order(whose, chain),
-            *examine_trust(whose, chain, trust),
+            *_order(whose, chain, good=any(item.status is Status.OK for item in leads)),
+            *leads,
             *_authorities(whose, chain, trust.roots if trust else (), now),
             *examine_revocation(whose, chain, trust.lists if trust else (), now),
         ]
@@ -59,12 +60,16 @@ def examine_chain(
         return [failed(f"{whose}: chain", "malformed", words, verdict=Fault.PROFILE.verdict)]
 
 
-def _order(whose: str, chain: Sequence[x509.Certificate]) -> list[Finding]:
+def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list[Finding]:
     question = f"{whose}: chain"
     path = path_within(chain)
     once = without_twice(chain)
     extra = [item for item in once if item not in path]
     shape = " <- ".join(named(item.subject) for item in path)
+    if displaced(chain) and good:
+        # A verifier that has the root looks at no other of its name.
+        words = f"{named(path[-1].issuer)} in it has another key than the one that it leads to"
+        return [warning(question, "chain-extra", words)]
     if displaced(chain):
         # By its name it belongs there, and the signature says no.
         return [

@@ -19,7 +19,16 @@ from pki.diagnosis.called import CALL, REFUSED_BY_HTTP, examine_call, examine_cl
 from pki.diagnosis.certificates import examine_certificate
 from pki.diagnosis.chains import examine_chain
 from pki.diagnosis.connection import examine_connection
-from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, warning
+from pki.diagnosis.finding import (
+    Finding,
+    Report,
+    Status,
+    each_once,
+    failed,
+    ok,
+    unknown,
+    warning,
+)
 from pki.diagnosis.handshake import End, Handshake, Shown, shake_hands
 from pki.diagnosis.names import ExpectedName, examine_names, name_to_ask_for, name_to_pin
 from pki.diagnosis.own import OwnCredential, examine_own, with_their_answer
@@ -170,7 +179,7 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
             # The handshake said that ours is taken, and the answer says otherwise.
             taking = []
     taken = bool(taking) and all(item.status is Status.OK for item in taking)
-    found = [*with_their_answer(ours, taken=taken), *theirs, *asking, *taking]
+    found = each_once([*with_their_answer(ours, taken=taken), *theirs, *asking, *taking])
     found += _needs_a_certificate(seen)
     found += examine_clocks(seen.answer, now)
     return [*found, *(_of_the_call(examination, seen, found) if call is None else call)]

@@ -136,6 +136,16 @@ def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
     return found
 
 
+def each_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Give answers in which what two questions see of one thing, as of one list, is one cause."""
+    found: list[Finding] = []
+    for item in findings:
+        seen = any((one.failure, one.words) == (item.failure, item.words) for one in found)
+        again = seen and item.status is Status.FAILED and item.is_sure
+        found.append(symptom(item.question, f"as above: {item.words}") if again else item)
+    return found
+
+
 def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
     """Give answers from the other end: a fault that was seen at this one is one cause, not two.
 

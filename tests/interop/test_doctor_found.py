@@ -282,6 +282,17 @@ def test_a_leaf_of_a_wrong_signature_does_not_lack_its_issuer(scene: Scene, doct
     assert (code, found["causes"], found["likely"]) == (1, ["bad-signature"], []), found
 
 
+def test_an_old_root_of_the_same_name_in_a_good_chain_is_only_too_much(
+    scene: Scene, doctor: Doctor
+) -> None:
+    made = scene.ca.leaf()
+    old = Ca(scene.ca.name).root
+    target = scene.openssl_server(Made(made.key, [*made.chain, old]))
+    _, found = doctor.data(target, "--credential", scene.caller(), *NAME)
+    assert not found["causes"], found
+    assert answer(found, "server certificate: chain")["failure"] == "chain-extra"
+
+
 def test_a_server_that_takes_another_cas_clients_is_well(scene: Scene, doctor: Doctor) -> None:
     other = Ca("other")
     caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root])
@@ -302,6 +313,26 @@ def test_what_stands_at_the_server_is_seen_with_its_credential(
     )
     assert (code, found["causes"], found["likely"]) == (1, ["unknown-ca"], []), found
     assert answer(found, "our certificate, at the server: trust")["status"] == "failed"
+
+
+def test_a_list_that_has_ended_is_one_cause_for_both_certificates(
+    scene: Scene, doctor: Doctor
+) -> None:
+    caller = scene.caller(lists=scene.ca.lists(end=-HOUR))
+    _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
+    assert found["causes"] == ["stale-list"], found
+    assert answer(found, "server certificate: revocation")["status"] == "failed"
+
+
+def test_a_server_that_does_not_ask_has_not_taken_our_certificate(
+    scene: Scene, doctor: Doctor
+) -> None:
+    caller = scene.caller(Ca("other").leaf("caller"), roots=[scene.ca.root])
+    target = scene.grpc_server(require=False)
+    code, found = doctor.data(target, "--credential", caller, *NAME)
+    assert (code, found["causes"], found["likely"]) == (4, [], []), found
+    assert answer(found, "takes our certificate")["status"] == "unknown"
+    assert answer(found, "our certificate: trust")["status"] == "unknown"
 
 
 def test_a_fault_that_is_seen_from_both_ends_is_one_cause(scene: Scene, doctor: Doctor) -> None:
