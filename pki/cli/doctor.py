@@ -12,16 +12,17 @@ import typer
 from cryptography import x509
 
 from pki.authz import Policy
+from pki.authz.patterns import parse_method_path
 from pki.cli.issue import CouldNotTellError
 from pki.cli.output import SCHEMA, JsonOption, console_for, tell
 from pki.cli.policy.reading import read_policy_file
 from pki.clock import system_clock
-from pki.diagnosis.chains import named
 from pki.diagnosis.examine import Examination, Seen, judge, see
-from pki.diagnosis.finding import Finding, Report, Status, worst
-from pki.diagnosis.names import ExpectedName, read_expected
+from pki.diagnosis.finding import Finding, Report, Status, without_guesses, without_repeats, worst
+from pki.diagnosis.names import ExpectedName, read_expected, read_host
 from pki.diagnosis.other_end import examine_caller
 from pki.diagnosis.own import OwnCredential, read_own
+from pki.diagnosis.path import named
 from pki.diagnosis.roles import examine_our_role, examine_server_role
 from pki.diagnosis.stand_in import Caller, Outcome, StandIn
 from pki.errors import InputError, PkiError, StateError, shown
@@ -101,9 +102,12 @@ def doctor(
     """Find out why mutual TLS fails: exit 0 all well, 1 critical, 4 warnings, 3 could not tell."""
     if (target is None) == (stand_in is None):
         raise typer.BadParameter("name either a target or --stand-in")
+    _check_questions(policy, expect_role, method)
     try:
         own = read_own(credential) if credential is not None else None
         used = read_policy_file(policy) if policy is not None else None
+        if used is not None and expect_role is not None:
+            _check_role(used, expect_role)
         if stand_in is not None:
             if own is None:
                 raise InputError(
@@ -122,11 +126,32 @@ def doctor(
     if server is not None and own is not None and own.chain:
         found = examine_caller("our certificate, at the server", own.chain, server, system_clock())
         if any(item.status is Status.FAILED for item in found):
-            # Now the cause is seen, and no longer concluded.
-            findings = [item for item in findings if item.is_sure]
-        findings += found
+            findings = without_guesses(findings, "why stands below, by the server's credential")
+        ours = [item for item in findings if item.question.startswith("our ")]
+        findings += without_repeats(found, ours)
     _tell(Report(target, tuple(findings)), as_json=as_json)
     _exit(worst(findings), fail_on)
+
+
+def _check_questions(policy: Path | None, role: str | None, method: str | None) -> None:
+    """Refuse a question that would not be asked: it would look as if it were answered."""
+    if policy is None:
+        for option, given in (("--expect-role", role), ("--method", method)):
+            if given is not None:
+                raise typer.BadParameter(f"{option} asks the policy: give --policy FILE")
+    if method is not None and parse_method_path(method) is None:
+        raise typer.BadParameter(
+            f"{shown(method)} is no method's path: write /package.Service/Method"
+        )
+
+
+def _check_role(policy: Policy, role: str) -> None:
+    roles = sorted({rule.role for rule in policy.rules.roles})
+    if role not in roles:
+        raise InputError(
+            f"--expect-role {shown(role)}: the policy has no such role",
+            remedy=f"Name one of it: {', '.join(roles[:10])}",
+        )
 
 
 def _examination(
@@ -152,7 +177,7 @@ def _examination(
 def _of_host(host: str) -> ExpectedName | None:
     """Give what a client without a pin expects: the host that it connects to."""
     try:
-        return read_expected(host, None)
+        return read_host(host)
     except PkiError:
         return None
 
@@ -174,9 +199,13 @@ def _roles(
     if policy is None:
         return []
     found: list[Finding] = []
-    if method is not None and examination.own is not None and examination.own.chain:
+    if (
+        (method is not None or role is None)
+        and examination.own is not None
+        and examination.own.chain
+    ):
         found += examine_our_role(policy, examination.own.chain[0], method)
-    if seen.chain and (role is not None or method is not None):
+    if seen.chain:
         try:
             leaf = decode_certificate(seen.chain[0], what="the server's certificate")
         except PkiError:
@@ -203,7 +232,8 @@ def _tell(report: Report, *, as_json: bool) -> None:
         )
     else:
         words = {Status.OK: "All well", Status.WARNING: "It works, with warnings"}
-        console.print(f"\n{words[report.status]}: {shown(report.target)}", highlight=False)
+        ends = words.get(report.status, "It fails")
+        console.print(f"\n{ends}: {shown(report.target)}", highlight=False)
 
 
 def _show_causes(report: Report) -> None:
@@ -212,22 +242,33 @@ def _show_causes(report: Report) -> None:
         console.print()
         for item in report.causes:
             _explain("cause", item)
-    elif report.likely:
+    if report.likely:
+        begin = "What else is wrong" if report.causes else "What is wrong"
         console.print()
-        console.print("What is wrong can't be seen from this end. Likely, the likeliest first:")
+        console.print(f"{begin} can't be seen from this end. Likely, the likeliest first:")
         for number, item in enumerate(report.likely[:5], start=1):
             _explain(f"likely {number}", item)
 
 
 def _show(findings: tuple[Finding, ...]) -> None:
+    """Show a line for each answer; those that are likely have one together, where the first is."""
     console = console_for(sys.stdout)
     width = max((len(item.question) for item in findings), default=0)
+    likely: dict[str, list[str]] = {}
     for item in findings:
         if not item.is_sure:
-            continue
+            likely.setdefault(item.question, []).append(item.failure or "")
+    told: set[str] = set()
+    for item in findings:
+        words = item.words
+        if not item.is_sure:
+            if item.question in told:
+                continue
+            told.add(item.question)
+            words += f" (likely {' or '.join(likely[item.question][:3])})"
         mark, colour = _MARKS[item.status]
         console.print(f"{mark:>8}", style=colour, end="", highlight=False)
-        line = f"  {item.question:<{width}}  {item.words}"
+        line = f"  {item.question:<{width}}  {words}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -236,7 +277,8 @@ def _explain(kind: str, item: Finding) -> None:
     assert item.failure is not None
     failure = FAILURES[item.failure]
     console.print(f"{kind}: {failure.title} ({failure.slug})", highlight=False, markup=False)
-    for line in (item.words, f"Remedy: {item.remedy or failure.remedy}"):
+    # Whose it is stands in the question.
+    for line in (f"{item.question}: {item.words}", f"Remedy: {item.remedy or failure.remedy}"):
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 
 

@@ -2,8 +2,8 @@
 
 The rules:
 
-1. Looking and judging are apart: ``handshake`` and ``grpc_call`` see, all else takes what was seen
-   and a time, and gives findings.
+1. Looking and judging are apart: ``handshake``, ``grpc_call`` and ``told_time`` see, all else takes
+   what was seen and a time, and gives findings.
 2. A cause is called sure only if it was seen. What is concluded says how likely it is.
 3. What the other side says is untrusted: bounded in time and size, escaped, and never believed
    beyond what a handshake proves.

@@ -2,7 +2,8 @@
 
 A gRPC server that refuses a certificate closes the connection and says nothing, whatever the
 reason, and names no CAs when it asks. Then the causes are ranked by what this end can see: our own
-times, chain, key and usage, and the server's root against ours.
+times, chain, key and usage, and the server's root against ours. Where a fault of ours is seen that
+every server refuses, it is the cause, and no other is guessed at.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from pki.diagnosis.chains import is_self_issued, named, path_within
-from pki.diagnosis.finding import Finding, Status, failed, ok, unknown, warning
+from pki.diagnosis.alerts import HANDSHAKE_FAILURE, alert_words
+from pki.diagnosis.finding import Finding, Status, failed, ok, symptom, unknown, warning
 from pki.diagnosis.handshake import End, Handshake
 from pki.diagnosis.own import OwnCredential
+from pki.diagnosis.path import is_self_issued, named, path_within
 
 _ASKS = "asks for a certificate"
 _TAKES = "takes our certificate"
@@ -25,20 +27,6 @@ _SAID_NOTHING = (
 _VERDICT = "PEER_CONNECTION_CLOSED"
 _RECENT = timedelta(minutes=5)
 
-# RFC 8446 section 6: what each alert says of the certificate that was shown.
-_ALERTS = {
-    42: ("client-refused", "bad certificate"),
-    43: ("wrong-usage", "unsupported certificate"),
-    44: ("revoked", "certificate revoked"),
-    45: ("expired", "certificate expired"),
-    46: ("client-refused", "certificate unknown"),
-    48: ("unknown-ca", "unknown CA"),
-    49: ("client-refused", "access denied"),
-    51: ("bad-signature", "decrypt error"),
-    116: ("no-client-certificate", "certificate required"),
-    120: ("not-http2", "no application protocol"),
-}
-_HANDSHAKE_FAILURE = 40
 # How likely each fault of ours is the one that a silent server refuses us for.
 _WEIGHTS = {
     "expired": 95,
@@ -46,7 +34,7 @@ _WEIGHTS = {
     "self-signed": 90,
     "wrong-usage": 90,
     "ca-as-leaf": 88,
-    "unsupported-key": 90,
+    "unsupported-key": 92,
     "weak-key": 80,
     "weak-signature": 85,
     "name-constraint": 85,
@@ -59,11 +47,23 @@ _WEIGHTS = {
     "issuer-revoked": 60,
     "two-spiffe-ids": 40,
 }
-
-
-def alert_words(alert: int) -> tuple[str, str]:
-    """Give what an alert says of the certificate that was shown: the failure's slug, its name."""
-    return _ALERTS.get(alert, ("client-refused", f"number {alert}"))
+# From which weight on a fault that is seen in ours is the cause, and no other is looked for.
+_CAUSE_ENOUGH = 75
+# gRPC refuses no key that is odd by its files alone: it is a warning, and weighs as a fault.
+_WEIGHS_AS_WARNING = {"unsupported-key"}
+# Clocks that are seen to differ come before what is but guessed of the roots.
+_CLOCKS_SEEN = 80
+# What no certificate of ours shows, and some servers refuse for: kept in mind, and never first.
+_UNSEEN = (
+    ("unknown-ca", 35, "its bundle may not hold our root, or hold the one from before"),
+    (
+        "clock-differs",
+        20,
+        "its clock may be another than ours, by which our certificate has ended or not begun",
+    ),
+    ("revoked", 10, "a list that it has and we do not may name our certificate or its CA"),
+    ("stale-list", 5, "a list that it goes by may have ended"),
+)
 
 
 def examine_asking(bare: Handshake, own: OwnCredential | None) -> list[Finding]:
@@ -137,15 +137,20 @@ def _without(bare: Handshake, own: OwnCredential | None) -> list[Finding]:
         return [ok("takes callers without one", f"{what}, and it goes on")]
     if not bare.asked:
         return [unknown(_TAKES, f"{what}, and the handshake ended: {bare.words}")]
-    told = {116: "and says so", _HANDSHAKE_FAILURE: "and ends the handshake"}
+    told = {116: "and says so", HANDSHAKE_FAILURE: "and ends the handshake"}
     words = told.get(bare.alert or 0, "and closes the connection without a word")
+    words = f"it asks for a certificate, {what}, {words}"
+    if own is not None:
+        # Why ours can't be shown is a fault of its own, or a key that only its passphrase opens.
+        whole = all(item.status is not Status.FAILED for item in own.faults)
+        return [unknown(_TAKES, words) if whole else symptom(_TAKES, f"{words}; why stands above")]
     return [
         failed(
             _TAKES,
             "no-client-certificate",
-            f"it asks for a certificate, {what}, {words}",
-            remedy="Show it one: --credential DIR" if own is None else "",
-            verdict="PEER_CONNECTION_CLOSED",
+            words,
+            remedy="Show it one: --credential DIR",
+            verdict=_VERDICT,
         )
     ]
 
@@ -175,6 +180,8 @@ def _taken(showing: Handshake) -> list[Finding]:
                 "refuse",
             )
         ]
+    if not showing.asked:
+        return [unknown(_TAKES, "it did not ask for it, and goes on")]
     return [ok(_TAKES, "it goes on after it was shown")]
 
 
@@ -185,23 +192,51 @@ def _by_alert(
     slug, name = alert_words(showing.alert)
     faults = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
     words = f'it refuses our certificate with the alert "{name}"'
+    if slug in faults or (slug == "client-refused" and faults):
+        return [symptom(_TAKES, f"{words}; what is wrong with ours stands above")]
+    if slug == "unknown-ca" and faults & {"incomplete-chain", "self-signed", "bad-signature"}:
+        return [symptom(_TAKES, f"{words}; why stands above")]
+    if slug == "unknown-ca" and own is not None and is_self_issued(own.chain[0]):
+        return [failed(_TAKES, "self-signed", f"{words}: ours is self-signed")]
+    if slug == "no-client-certificate" and "unsupported-key" in faults:
+        return [symptom(_TAKES, f"{words}: TLS can't show one of this key")]
+    if slug == "no-client-certificate":
+        why = f"{words}: ours was kept back, as its key makes no signature that the server asks for"
+        return [
+            failed(_TAKES, "unsupported-key", why, likely=80),
+            failed(_TAKES, slug, f"{words}: it saw none", likely=30),
+        ]
     if slug == "unknown-ca" and own is not None and _lacks_issuer(own):
-        return [failed(_TAKES, "incomplete-chain", f"{words}; our chain lacks its issuing CA")]
-    if slug == "client-refused":
-        if faults:
-            return [
-                failed(_TAKES, "client-refused", f"{words}; what is wrong with ours stands above")
-            ]
-        return [failed(_TAKES, slug, words)]
-    if slug == "expired" and slug not in faults:
-        words += ", and by this clock it has not ended: the clocks differ"
-        return [failed(_TAKES, "clock-differs", words, verdict="CERTIFICATE_EXPIRED")]
+        # The alert is the same for either.
+        why = f"{words}: it does not know {named(own.chain[0].issuer)}, which was not sent"
+        return [
+            failed(_TAKES, "incomplete-chain", why, likely=70),
+            failed(_TAKES, "unknown-ca", why, likely=60),
+        ]
+    if slug == "expired":
+        words += ", and by this clock nothing in our chain has"
+        mostly = f"{words}: its clock is ahead of ours"
+        return [
+            failed(_TAKES, "clock-differs", mostly, likely=80, verdict="CERTIFICATE_EXPIRED"),
+            failed(_TAKES, "expired", f"{words}: the root in its own bundle may have", likely=40),
+        ]
+    if showing.alert == HANDSHAKE_FAILURE:
+        if "unsupported-key" in {item.failure for item in ours}:
+            return [failed(_TAKES, "unsupported-key", f"{words}; see our key above", likely=80)]
+        return [
+            failed(_TAKES, "cipher-mismatch", words, likely=60),
+            failed(_TAKES, "unsupported-key", words, likely=50),
+            failed(_TAKES, "unknown-ca", f"{words}, as some do for whatever is wrong", likely=30),
+        ]
     return [failed(_TAKES, slug, words)]
 
 
 def _lacks_issuer(own: OwnCredential) -> bool:
-    top = path_within(own.chain)[-1]
-    return not is_self_issued(top) and all(root.subject != top.issuer for root in own.roots)
+    """Tell whether a leaf was sent alone that no root of ours has issued."""
+    path = path_within(own.chain)
+    if len(path) > 1 or is_self_issued(path[0]):
+        return False
+    return all(root.subject != path[0].issuer for root in own.roots)
 
 
 def likely_causes(
@@ -210,6 +245,8 @@ def likely_causes(
     server_chain: Sequence[x509.Certificate],
     now: datetime,
     words: str = _SAID_NOTHING,
+    *,
+    apart: str = "",
 ) -> list[Finding]:
     """Rank why a server refused us when it had seen our certificate, and did not say why.
 
@@ -219,6 +256,8 @@ def likely_causes(
         server_chain: what the server showed.
         now: the time, aware.
         words: how it refused us.
+        apart: how far the clocks differ, by the time that the server tells; empty where they agree,
+            or it tells none.
     """
     found: dict[str, Finding] = {}
 
@@ -226,15 +265,13 @@ def likely_causes(
         if slug not in found or found[slug].likely < likely:
             found[slug] = failed(_TAKES, slug, f"{words}; {why}", likely=likely, verdict=_VERDICT)
 
-    for item in ours:
-        if item.failure in _WEIGHTS and item.status is not Status.UNKNOWN:
-            weight = _WEIGHTS[item.failure]
-            if item.status is Status.WARNING:
-                weight = min(weight, 30)
-            add(item.failure, f"our own certificate: {item.words}", weight)
+    seen = [item for item in ours if item.failure in _WEIGHTS and item.status is not Status.UNKNOWN]
+    if any(_is_cause_enough(item) for item in seen):
+        return [symptom(_TAKES, f"{words}; what is wrong with ours stands above")]
+    for item in seen:
+        assert item.failure is not None
+        add(item.failure, f"our own certificate: {item.words}", _weight(item))
     if own is not None and own.chain:
-        if own.roots and _lacks_issuer(own):
-            add("incomplete-chain", "our chain lacks its issuing CA", _WEIGHTS["incomplete-chain"])
         for why, likely in _other_root(own, server_chain):
             add("unknown-ca", why, likely)
         begun = now - own.chain[0].not_valid_before_utc
@@ -244,8 +281,30 @@ def likely_causes(
                 "ours began a moment ago: a server whose clock is behind takes it not yet",
                 25,
             )
-    add("unknown-ca", "its bundle may not hold our root, or hold the one from before", 35)
+    if apart:
+        why = f"the clocks are {apart}: by its own, ours may have ended or not begun"
+        add("clock-differs", why, _CLOCKS_SEEN)
+    for slug, likely, why in _UNSEEN:
+        add(slug, why, likely)
     return sorted(found.values(), key=lambda item: -item.likely)
+
+
+def _is_cause_enough(item: Finding) -> bool:
+    return (
+        item.status is Status.FAILED
+        and item.is_sure
+        and _WEIGHTS[item.failure or ""] >= _CAUSE_ENOUGH
+    )
+
+
+def _weight(item: Finding) -> int:
+    weight = _WEIGHTS[item.failure or ""]
+    if item.likely:
+        # What is itself but likely weighs as much less.
+        return weight * item.likely // 100
+    if item.status is Status.WARNING and item.failure not in _WEIGHS_AS_WARNING:
+        return min(weight, 30)
+    return weight
 
 
 def _other_root(
@@ -254,14 +313,17 @@ def _other_root(
     """Compare where the server's own chain leads with where ours does."""
     if not server_chain:
         return []
+    path = path_within(own.chain)
     theirs = path_within(server_chain)[-1].issuer
-    ours = path_within(own.chain)[-1].issuer
+    ours = path[-1].issuer
     if theirs == ours:
         return []
+    # A leaf alone may lack no more than the CA that joins it to the same root.
+    likely = 55 if _lacks_issuer(own) else 70
     return [
         (
             f"its own chain ends in {named(theirs)}, ours in {named(ours)}: it may believe its own "
             "CA alone; renew from the present CA, or add our root to its bundle",
-            70,
+            likely,
         )
     ]

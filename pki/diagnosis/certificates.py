@@ -6,7 +6,7 @@ handfast: the certificates may be anybody's.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.diagnosis.finding import Finding, failed, ok, warning
+from pki.diagnosis.spans import span
 from pki.errors import CertificateError, shown
 from pki.x509 import Fault, Purpose, read_names
 from pki.x509.decoding import UNREADABLE
@@ -25,6 +26,10 @@ _USAGES = {
 }
 _LEAST_RSA_BITS = 2048
 _LEAST_CURVE_BITS = 256
+# What BoringSSL verifies by default, kVerifySignatureAlgorithms in ssl/extensions.cc; it signs by
+# one more.
+_CURVES_OF_GRPC = {"secp256r1", "secp384r1"}
+_CURVE_TO_SIGN_BY = "secp521r1"
 _WEAK_HASHES = {"md5", "sha1"}
 
 
@@ -43,7 +48,7 @@ def examine_certificate(
         return [
             *_times(whose, certificate, now),
             *_usage(whose, certificate, purpose),
-            *_key(whose, certificate),
+            *_key(whose, certificate, purpose),
             *_names(whose, certificate),
         ]
     except (*UNREADABLE, CertificateError) as error:
@@ -94,6 +99,10 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     question = f"{whose}: usage"
     basic = find(certificate, x509.BasicConstraints)
     if basic is not None and basic.value.ca:
+        if not _is_svid(certificate):
+            words = "it is a CA certificate: gRPC and OpenSSL take it for a leaf, handfast does not"
+            return [warning(question, "ca-as-leaf", words)]
+        # X509-SVID section 4.1: a leaf must not be a CA.
         return [
             failed(
                 question,
@@ -137,7 +146,13 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     return [ok(question, f"made for a {purpose.value}")]
 
 
-def _key(whose: str, certificate: x509.Certificate) -> list[Finding]:
+def _is_svid(certificate: x509.Certificate) -> bool:
+    names = find(certificate, x509.SubjectAlternativeName)
+    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
+    return any(item.lower().startswith("spiffe:") for item in uris)
+
+
+def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
     question = f"{whose}: key"
     try:
         key = certificate.public_key()
@@ -157,14 +172,26 @@ def _key(whose: str, certificate: x509.Certificate) -> list[Finding]:
             ]
         case rsa.RSAPublicKey() if key.key_size < _LEAST_RSA_BITS:
             return [failed(question, "weak-key", f"its key is RSA with {key.key_size} bits")]
-        case ec.EllipticCurvePublicKey() if key.curve.key_size < _LEAST_CURVE_BITS:
-            return [failed(question, "weak-key", f"its key is on the curve {key.curve.name}")]
         case rsa.RSAPublicKey():
             return [ok(question, f"RSA {key.key_size}")]
         case ec.EllipticCurvePublicKey():
-            return [ok(question, f"EC {key.curve.name}")]
+            return [_curve(question, key.curve, purpose)]
         case _:
             return [failed(question, "unsupported-key", "its key is of a kind gRPC does not take")]
+
+
+def _curve(question: str, curve: ec.EllipticCurve, purpose: Purpose) -> Finding:
+    if curve.key_size < _LEAST_CURVE_BITS:
+        return failed(question, "weak-key", f"its key is on the curve {curve.name}")
+    if curve.name in _CURVES_OF_GRPC:
+        return ok(question, f"EC {curve.name}")
+    words = f"its key is on the curve {curve.name}, and gRPC takes no signature by it"
+    if curve.name == _CURVE_TO_SIGN_BY and purpose is Purpose.CLIENT:
+        # gRPC signs by it, and only a server of gRPC refuses that.
+        return warning(
+            question, "unsupported-key", f"{words}: its servers refuse it, others do not"
+        )
+    return failed(question, "unsupported-key", words)
 
 
 def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
@@ -202,13 +229,3 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
             )
         ]
     return [ok(question, shown(", ".join(held)))]
-
-
-def span(length: timedelta) -> str:
-    """Write a span of time in its largest unit."""
-    seconds = int(length.total_seconds())
-    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"

@@ -15,6 +15,8 @@ _VERSIONS = {"TLSv1.2", "TLSv1.3"}
 _NO_PROTOCOL = 120
 _PROTOCOL_VERSION = 70
 _CIPHERS = {40, 71}
+# RFC 9113 section 4.1: where a frame's type stands, and the types that a server begins with.
+_FRAME_TYPE, _SETTINGS, _GOAWAY = 3, 4, 7
 _ALERTS_ON_CIPHERS = "no cipher suite, curve or signature algorithm in common, by its alert"
 
 
@@ -44,6 +46,14 @@ def _listening(target: Target, seen: Handshake) -> Finding:
         words = f"the name in {where} has no address: {seen.words}"
         return failed(question, "no-such-host", words)
     match error.errno:
+        case errno.ECONNREFUSED if target.text.startswith("unix:"):
+            words = (
+                f"nobody listens at {where}: what lies there is no server's socket, or left over"
+            )
+            remedy = (
+                "Start the server, or correct the path; a socket outlives the server that made it"
+            )
+            return failed(question, "no-such-socket", words, remedy=remedy)
         case errno.ECONNREFUSED:
             words = f"nobody listens at {where}: the connection is refused"
             return failed(question, "not-listening", words, verdict="PEER_CONNECTION_CLOSED")
@@ -59,7 +69,7 @@ def _listening(target: Target, seen: Handshake) -> Finding:
 def _tls(seen: Handshake) -> Finding:
     question = "TLS"
     if seen.end is End.NO_TLS:
-        words = f"it answers in plaintext: {shown(seen.first_bytes[:40].decode('latin-1'))}"
+        words = f"it answers in plaintext: {_plain(seen.first_bytes)}"
         return failed(question, "plaintext-server", words, verdict="PROTOCOL_VERSION_UNSUPPORTED")
     if seen.done or seen.chain:
         if seen.version not in _VERSIONS:
@@ -96,6 +106,16 @@ def _tls(seen: Handshake) -> Finding:
         f" (alert {seen.alert})" if seen.alert is not None else ""
     )
     return failed(question, "cipher-mismatch", words, likely=50, verdict="HANDSHAKE_FAILURE")
+
+
+def _plain(data: bytes) -> str:
+    """Say what came in plaintext: a line of text is shown, and no bytes that say nothing."""
+    if len(data) > _FRAME_TYPE and data[_FRAME_TYPE] in {_SETTINGS, _GOAWAY}:
+        return "HTTP/2 without TLS, as a gRPC server on an insecure port speaks"
+    line = data.split(b"\r\n")[0].split(b"\n")[0][:40]
+    if line.isascii() and line.decode("ascii").isprintable():
+        return shown(line.decode("ascii"))
+    return f"{len(data)} bytes that are no text"
 
 
 def _tls_words(seen: Handshake) -> str:

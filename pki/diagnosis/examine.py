@@ -8,32 +8,38 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 
 from pki.clock import Clock
 from pki.diagnosis import grpc_call
 from pki.diagnosis.acceptance import examine_acceptance, examine_asking, likely_causes
-from pki.diagnosis.certificates import examine_certificate, span
-from pki.diagnosis.chains import Trust, examine_chain
+from pki.diagnosis.called import CALL, REFUSED_BY_HTTP, examine_call, examine_clocks
+from pki.diagnosis.certificates import examine_certificate
+from pki.diagnosis.chains import examine_chain
 from pki.diagnosis.connection import examine_connection
-from pki.diagnosis.finding import Finding, Report, Status, failed, ok, unknown, warning
+from pki.diagnosis.finding import (
+    Finding,
+    Report,
+    Status,
+    each_once,
+    failed,
+    ok,
+    unknown,
+    warning,
+)
 from pki.diagnosis.handshake import End, Handshake, Shown, shake_hands
-from pki.diagnosis.names import ExpectedName, examine_names
-from pki.diagnosis.own import OwnCredential, examine_own
+from pki.diagnosis.names import ExpectedName, examine_names, name_to_ask_for, name_to_pin
+from pki.diagnosis.own import OwnCredential, examine_own, with_their_answer
+from pki.diagnosis.told_time import told_time
+from pki.diagnosis.trust import Trust
 from pki.errors import CertificateError
-from pki.identity import DnsName, SpiffeId, derive_names
 from pki.tls.target import Target
 from pki.x509 import Fault, Purpose
 from pki.x509.readers import decode_certificate
 
 _SERVER = "server certificate"
-_CALL = "a call by gRPC"
-# nginx refuses a certificate by one of these behind a handshake that it let come about
-# (https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors).
-_REFUSED_BY_HTTP = {400, 495, 496}
-_APART = timedelta(seconds=30)
 _CONFIRMING_SECONDS = 1.0
 
 
@@ -61,15 +67,8 @@ class Examination:
 
     @property
     def server_name(self) -> str:
-        """The DNS name for the name indication, and for gRPC's pin; empty if there is none."""
-        match self.expected:
-            case DnsName():
-                return self.expected.name
-            case SpiffeId():
-                derived = derive_names(self.expected).dns
-                return derived.name if derived else ""
-            case _:
-                return ""
+        """The DNS name for the name indication; empty if there is none."""
+        return name_to_ask_for(self.expected)
 
     @property
     def trust(self) -> Trust | None:
@@ -139,12 +138,19 @@ def see(examination: Examination) -> Seen:
             shortest = min((item.seconds for item in seen.handshakes if item.done), default=0.0)
             seconds = min(seconds, _CONFIRMING_SECONDS + 3 * shortest)
 
+        chain, _ = _chain(seen)
+        pin = name_to_pin(chain[0] if chain else None, examination.expected)
+
         def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
             target = examination.target.text
-            return grpc_call.call(target, name, shown_to_it, roots, seconds=seconds)
+            return grpc_call.call(target, pin, shown_to_it, roots, seconds=seconds)
 
         without = pool.submit(ask, None) if showing is not None else None
-        return replace(seen, answer=ask(showing), bare_answer=without.result() if without else None)
+        answer = ask(showing)
+        if answer.http_status is not None and answer.date is None:
+            told = told_time(examination.target, name, seconds=min(seconds, _CONFIRMING_SECONDS))
+            answer = replace(answer, date=told)
+        return replace(seen, answer=answer, bare_answer=without.result() if without else None)
 
 
 def judge(examination: Examination, seen: Seen) -> list[Finding]:
@@ -153,36 +159,30 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     own = examination.own
     chain, unreadable = _chain(seen)
     ours = examine_own(own, Purpose.CLIENT, now, chain[1:]) if own is not None else []
-    found = [*ours, *examine_connection(examination.target, seen.bare)]
-    if any(item.question in {"listens", "TLS"} and item.failure for item in found):
+    theirs = examine_connection(examination.target, seen.bare)
+    if any(item.question in {"listens", "TLS"} and item.failure for item in theirs):
+        found = [*with_their_answer(ours, taken=False), *theirs]
         return [*found, *_of_the_call(examination, seen, found)]
-    found += unreadable
+    theirs += unreadable
     if chain:
-        found += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)
-        found += examine_chain(_SERVER, chain, examination.trust, now)
-        found += examine_names(chain[0], examination.expected)
-    found += examine_asking(seen.bare, own)
-    found += examine_acceptance(
+        theirs += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)
+        theirs += examine_chain(_SERVER, chain, examination.trust, now)
+        theirs += examine_names(chain[0], examination.expected)
+    asking = examine_asking(seen.bare, own)
+    taking = examine_acceptance(
         seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
     )
+    call: list[Finding] | None = None
+    if seen.answer is not None and seen.answer.http_status in REFUSED_BY_HTTP:
+        call = _refused_by_http(own, seen, ours, chain, now)
+        if seen.bare.asked:
+            # The handshake said that ours is taken, and the answer says otherwise.
+            taking = []
+    taken = bool(taking) and all(item.status is Status.OK for item in taking)
+    found = each_once([*with_their_answer(ours, taken=taken), *theirs, *asking, *taking])
     found += _needs_a_certificate(seen)
-    found += _clocks(seen.answer, now)
-    if seen.answer is not None and seen.answer.http_status in _REFUSED_BY_HTTP:
-        return [*found, *_refused_by_http(own, seen, ours, chain, now)]
-    return [*found, *_of_the_call(examination, seen, found)]
-
-
-def _clocks(answer: grpc_call.Answer | None, now: datetime) -> list[Finding]:
-    question = "clocks"
-    if answer is None:
-        return []
-    if answer.date is None:
-        return [unknown(question, "the server tells no time (gRPC does not); its certificate does")]
-    apart = abs(now - answer.date)
-    words = f"{span(apart)} apart by the time that the server tells"
-    if apart > _APART:
-        return [warning(question, "clock-differs", words)]
-    return [ok(question, words)]
+    found += examine_clocks(seen.answer, now)
+    return [*found, *(_of_the_call(examination, seen, found) if call is None else call)]
 
 
 def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
@@ -201,7 +201,7 @@ def _needs_a_certificate(seen: Seen) -> list[Finding]:
     showing, answer = seen.showing, seen.bare_answer
     if showing is None or not showing.asked or End.ACCEPTED is not seen.bare.end:
         return []
-    if answer is not None and answer.http_status in _REFUSED_BY_HTTP:
+    if answer is not None and answer.http_status in REFUSED_BY_HTTP:
         words = f"it shakes hands without one, and answers such a call by HTTP {answer.http_status}"
         return [ok(question, words)]
     words = "it takes callers without a certificate too: nothing is proved by TLS alone"
@@ -220,13 +220,12 @@ def _refused_by_http(
     status = seen.answer.http_status if seen.answer is not None else None
     words = f"the server shakes hands with anybody, and answers our call by HTTP {status}"
     if not seen.bare.asked:
-        return [unknown(_CALL, words)]
+        return [unknown(CALL, words)]
     words += ", as nginx does where a certificate does not please it"
     if seen.showing is None:
-        return [failed(_CALL, "no-client-certificate", f"{words}; we showed none", likely=80)]
-    if any(item.status is Status.FAILED and item.is_sure for item in ours):
-        return [unknown(_CALL, f"{words}; what is wrong with ours stands above")]
-    return likely_causes(own, ours, chain, now, words)
+        return [failed(CALL, "no-client-certificate", f"{words}; we showed none", likely=80)]
+    apart = next((item.words for item in examine_clocks(seen.answer, now) if item.failure), "")
+    return likely_causes(own, ours, chain, now, words, apart=apart)
 
 
 def _speaks_no_http2(seen: Seen) -> bool:
@@ -236,20 +235,12 @@ def _speaks_no_http2(seen: Seen) -> bool:
 
 
 def _of_the_call(examination: Examination, seen: Seen, found: list[Finding]) -> list[Finding]:
-    question = _CALL
-    answer = seen.answer
-    if answer is None:
+    if seen.answer is None:
         return []
-    if answer.reached:
-        return [ok(question, f"is answered ({answer.code})")]
-    if answer.code == "DEADLINE_EXCEEDED" and _speaks_no_http2(seen):
-        words = "HTTP/2 is agreed on, and the server says nothing in it: no settings, no answer"
-        return [failed(question, "not-http2", words, likely=80)]
-    words = f"{answer.code}: {answer.details}"
-    if any(item.status is Status.FAILED for item in found):
-        return [unknown(question, f"fails, as the rest explains: {words}")]
-    if examination.trust is None:
-        return [
-            unknown(question, f"fails without roots of ours: {words}", "Name them: --bundle FILE")
-        ]
-    return [failed(question, "closed-without-a-word", f"fails: {words}", likely=30)]
+    return examine_call(
+        seen.answer,
+        found,
+        has_trust=examination.trust is not None,
+        shows=seen.showing is not None,
+        silent=_speaks_no_http2(seen),
+    )

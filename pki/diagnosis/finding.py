@@ -26,7 +26,8 @@ class Finding:
         question: which, in a word or two that stay the same, e.g. ``server certificate: times``.
         status: how it is.
         words: what was seen; text from outside is escaped.
-        failure: the slug of what is wrong, of ``pki.failures``; None where nothing is.
+        failure: the slug of what is wrong, of ``pki.failures``; None where nothing is, and where
+            the fault is the answer to another question.
         remedy: what to do here; empty takes the failure's own.
         likely: for a cause that can't be seen from here: how likely it is, 1 to 100; 0 where it was
             seen, and is sure.
@@ -64,6 +65,11 @@ def failed(
     return Finding(question, Status.FAILED, words, failure, remedy, likely, verdict)
 
 
+def symptom(question: str, words: str) -> Finding:
+    """Give the answer to a question that is not well because of what another one has found."""
+    return Finding(question, Status.FAILED, words)
+
+
 def warning(question: str, failure: str, words: str, *, remedy: str = "") -> Finding:
     """Give the answer to a question that is not well, and does not fail this call."""
     return Finding(question, Status.WARNING, words, failure, remedy)
@@ -85,7 +91,9 @@ class Report:
     def causes(self) -> tuple[Finding, ...]:
         """What is surely wrong, in the order of the questions."""
         return tuple(
-            item for item in self.findings if item.status is Status.FAILED and item.is_sure
+            item
+            for item in self.findings
+            if item.status is Status.FAILED and item.is_sure and item.failure is not None
         )
 
     @property
@@ -110,6 +118,49 @@ class Report:
         if self.likely:
             return next((item.verdict for item in self.likely if item.verdict), "")
         return "SUCCESS" if self.status is not Status.FAILED else "UNSPECIFIED"
+
+
+def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
+    """Give answers whose cause was seen elsewhere: those that were concluded say so, once each.
+
+    Args:
+        findings: the answers.
+        words: where the cause stands.
+    """
+    found: list[Finding] = []
+    for item in findings:
+        if item.is_sure:
+            found.append(item)
+        elif all(other.question != item.question for other in found):
+            found.append(symptom(item.question, f"no: {words}"))
+    return found
+
+
+def each_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Give answers in which what two questions see of one thing, as of one list, is one cause."""
+    found: list[Finding] = []
+    for item in findings:
+        seen = any((one.failure, one.words) == (item.failure, item.words) for one in found)
+        again = seen and item.status is Status.FAILED and item.is_sure
+        found.append(symptom(item.question, f"as above: {item.words}") if again else item)
+    return found
+
+
+def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
+    """Give answers from the other end: a fault that was seen at this one is one cause, not two.
+
+    Args:
+        findings: the answers from there.
+        before: those from here, about the same certificate.
+    """
+    causes = {item.failure for item in before if item.status is Status.FAILED and item.is_sure}
+    causes.discard(None)
+    return [
+        symptom(item.question, f"as above: {item.words}")
+        if item.status is Status.FAILED and item.failure in causes
+        else item
+        for item in findings
+    ]
 
 
 def worst(findings: Iterable[Finding]) -> Status:

@@ -14,7 +14,7 @@ from cryptography import x509
 from pki.diagnosis.certificates import examine_certificate
 from pki.diagnosis.chains import examine_chain
 from pki.diagnosis.finding import Finding, Status, failed, ok, warning
-from pki.diagnosis.names import examine_names, read_expected
+from pki.diagnosis.names import examine_names, read_host
 from pki.diagnosis.own import OwnCredential, examine_own
 from pki.errors import PkiError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
@@ -49,13 +49,22 @@ def examine_caller(
         server: the server's credential.
         now: the time, aware.
     """
+    trust = replace(server.trust(), whose="the server's bundle", decides=True)
     found = [
         *examine_certificate(whose, chain[0], Purpose.CLIENT, now),
-        *examine_chain(whose, chain, replace(server.trust(), whose="the server's bundle"), now),
+        *examine_chain(whose, chain, trust, now),
     ]
+    found = [_as_a_server_of_grpc(item) for item in found]
     if any(item.status is Status.FAILED for item in found):
         return found
     return [*found, *_by_handfast(whose, chain, server, now)]
+
+
+def _as_a_server_of_grpc(item: Finding) -> Finding:
+    """Take for likely what only a server of gRPC refuses: whether ours is one can't be seen."""
+    if item.status is Status.WARNING and item.failure == "unsupported-key":
+        return replace(item, status=Status.FAILED, likely=80)
+    return item
 
 
 def examine_departure(server: OwnCredential, asked_for: str, now: datetime) -> list[Finding]:
@@ -69,7 +78,7 @@ def examine_departure(server: OwnCredential, asked_for: str, now: datetime) -> l
     found: dict[str, int] = {}
     for item in examine_own(server, Purpose.SERVER, now):
         if item.status is Status.FAILED and item.failure is not None:
-            found.setdefault(item.failure, 90)
+            found.setdefault(item.failure, item.likely or 90)
     findings = [
         failed(TAKES_SERVER, slug, f"{_LEFT}; the certificate has this fault", likely=likely)
         for slug, likely in found.items()
@@ -85,7 +94,7 @@ def examine_asked_name(server: OwnCredential, asked_for: str) -> list[Finding]:
     gRPC does so when the handshake is done, and leaves without a word if it is another.
     """
     try:
-        name = read_expected(asked_for, None) if asked_for else None
+        name = read_host(asked_for) if asked_for else None
     except PkiError:
         name = None
     if name is None:

@@ -5,26 +5,29 @@ The runtime's reader refuses what is not whole; here everything that can be read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from pki.diagnosis.certificates import examine_certificate
-from pki.diagnosis.chains import Trust, examine_chain
-from pki.diagnosis.finding import Finding, failed, ok, unknown, warning
+from pki.diagnosis.chains import examine_chain
+from pki.diagnosis.finding import Finding, Status, failed, ok, symptom, unknown, warning
 from pki.diagnosis.handshake import Shown
-from pki.errors import PkiError, shown
+from pki.diagnosis.path import is_self_issued, named
+from pki.diagnosis.trust import Trust
+from pki.errors import KeyRefusedError, PkiError, StateError, shown
 from pki.files import Layout, detect_layout, read_bounded
 from pki.identity import SpiffeId
-from pki.keys import PrivateKey, public_key_fingerprint
+from pki.keys import PrivateKey, PublicKey
 from pki.keys.encoding import MAX_KEY_BYTES, decode_private_key, is_private_key_block
 from pki.pem import PemBlock, read_blocks
 from pki.x509 import Purpose, RevocationLists, read_names
-from pki.x509.decoding import public_key_of
+from pki.x509.decoding import UNREADABLE
 from pki.x509.readers import (
     MAX_BUNDLE_BYTES,
     MAX_BUNDLE_LENGTH,
@@ -37,6 +40,9 @@ from pki.x509.readers import (
 
 _MAX_CHAIN_BYTES = 2 * MAX_CERTIFICATE_BYTES * MAX_CHAIN_LENGTH
 _OTHERS = 0o077
+_ENCRYPTED = "ENCRYPTED PRIVATE KEY"
+# How likely a verifier that is not us refuses our chain, where our own bundle would.
+_NOT_OURS_TO_SAY = {"unknown-ca": 75, "self-signed": 90}
 
 Read = TypeVar("Read")
 
@@ -103,7 +109,40 @@ def examine_own(
     if own.key is not None:
         found.append(ok("our key", "belongs to our certificate"))
     found += examine_certificate(whose, own.chain[0], purpose, now)
-    found += examine_chain(whose, own.chain, replace(own.trust(), known=known), now)
+    chain = examine_chain(whose, own.chain, replace(own.trust(), known=known), now)
+    return [*found, *(_as_another_judges(item) for item in chain)]
+
+
+def _as_another_judges(item: Finding) -> Finding:
+    """Take for likely what our bundle says of our own chain: the other side's bundle decides.
+
+    Those of many who use mutual TLS differ: the servers' CA in ours, the clients' CA in theirs.
+    """
+    likely = _NOT_OURS_TO_SAY.get(item.failure or "")
+    if likely is None or item.status is not Status.FAILED or not item.is_sure:
+        return item
+    return replace(item, likely=likely)
+
+
+def with_their_answer(ours: Sequence[Finding], *, taken: bool) -> list[Finding]:
+    """Give what was found about ours, as far as it can be told when the server has answered.
+
+    Args:
+        ours: what was found.
+        taken: whether the server has taken our certificate.
+    """
+    found: list[Finding] = []
+    for item in ours:
+        if item.is_sure:
+            found.append(item)
+        elif any(other.question == item.question for other in found):
+            # One line for a question; what may be the cause is ranked where the server refuses.
+            continue
+        elif taken and item.failure is not None:
+            words = f"{item.words}; this server takes it, and our own side would not"
+            found.append(warning(item.question, item.failure, words))
+        else:
+            found.append(unknown(item.question, item.words))
     return found
 
 
@@ -136,19 +175,20 @@ def read_own(directory: Path) -> OwnCredential:
     )
     key = part("our key", "torn-files", lambda: _key(directory, layout, chain, faults), None)
     roots = part("our bundle", "torn-files", lambda: _roots(directory, layout), no_certificates)
-    try:
-        lists = _lists(directory, layout)
-    except FileNotFoundError:
-        lists = None
+    faults += _no_roots(roots)
+    lists = None
+    if (directory / layout.lists).exists():
+        lists = part("our revocation lists", "torn-files", lambda: _lists(directory, layout), None)
+    else:
         faults.append(
-            unknown(
+            warning(
                 "our revocation lists",
-                f"there is no {layout.lists}: the runtime needs one unless revocation is set",
+                "no-list",
+                f"there is no {layout.lists}: handfast's runtime refuses to start without one",
+                remedy="Bring one (handfast renew DIR), or set revocation to when-present: "
+                'Workload.from_directory(DIR, revocation="when-present")',
             )
         )
-    except (PkiError, OSError) as error:
-        lists = None
-        faults.append(failed("our revocation lists", "malformed", shown(error)))
     return OwnCredential(chain, key, roots, lists, tuple(faults))
 
 
@@ -157,11 +197,14 @@ def _chain(directory: Path, layout: Layout) -> tuple[x509.Certificate, ...]:
     blocks = _blocks(directory / name, name)
     if layout.chain is None:
         blocks = blocks[1:]
-    return tuple(
+    found = tuple(
         decode_certificate(block.der, what=name)
         for block in blocks[:MAX_CHAIN_LENGTH]
         if block.label == "CERTIFICATE"
     )
+    if not found:
+        raise StateError(f"{shown(directory / name)} holds no certificate")
+    return found
 
 
 def _key(
@@ -186,14 +229,42 @@ def _key(
     if not blocks:
         faults.append(failed("our key", "torn-files", f"{shown(path)} holds no private key"))
         return None
-    key = decode_private_key(blocks[0])
-    if chain:
-        theirs = public_key_fingerprint(public_key_of(chain[0]))
-        if public_key_fingerprint(key.public_key()) != theirs:
-            words = f"{shown(path)} holds the key of another certificate"
-            faults.append(failed("our key", "key-mismatch", words))
-            return None
+    if blocks[0].label == _ENCRYPTED:
+        faults.append(
+            unknown("our key", f"{shown(path)} is encrypted: it can't be shown to anybody")
+        )
+        return None
+    try:
+        theirs = chain[0].public_key() if chain else None
+    except (*UNREADABLE, UnsupportedAlgorithm):
+        theirs = None
+    try:
+        key = decode_private_key(blocks[0])
+    except KeyRefusedError:
+        if theirs is None or isinstance(theirs, PublicKey):
+            raise
+        faults.append(symptom("our key", "is of a kind that is not taken, as the certificate's is"))
+        return None
+    if theirs is not None and key.public_key() != theirs:
+        words = f"{shown(path)} holds the key of another certificate"
+        faults.append(failed("our key", "key-mismatch", words))
+        return None
     return key
+
+
+def _no_roots(bundle: tuple[x509.Certificate, ...]) -> list[Finding]:
+    others = [item for item in bundle if not is_self_issued(item)]
+    if not others:
+        return []
+    return [
+        warning(
+            "our bundle",
+            "torn-files",
+            f"{named(others[0].subject)} in it is no root: gRPC takes it for one, handfast refuses "
+            "the whole bundle",
+            remedy="Leave the roots alone in the bundle; what stands between belongs in chain.pem",
+        )
+    ]
 
 
 def _roots(directory: Path, layout: Layout) -> tuple[x509.Certificate, ...]:

@@ -13,12 +13,23 @@ _MAY_CALL = "policy: our call"
 _MAY_ANSWER = "policy: the server"
 
 
-def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str) -> list[Finding]:
-    """Say whether the policy lets the holder of a certificate call a method."""
+def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str | None) -> list[Finding]:
+    """Say whether the policy lets the holder of a certificate call a method.
+
+    Args:
+        policy: the policy.
+        leaf: the caller's certificate.
+        method: the method's path; None asks for its roles alone.
+    """
     try:
         principal = _principal(leaf)
     except PkiError as error:
         return [unknown(_MAY_CALL, f"our names can't be read: {error.message}")]
+    if method is None:
+        held = sorted({match.role for match in policy.roles_of(principal)})
+        if not held:
+            return [failed(_MAY_CALL, "no-role", "none of our names has a role in the policy")]
+        return [ok(_MAY_CALL, f"our roles are {', '.join(held)}; --method asks about a call")]
     explained = explain(policy, principal, method)
     decision = explained.decision
     why = "; ".join(explained.lines())
@@ -41,6 +52,9 @@ def examine_server_role(
     held = sorted({match.role for match in policy.roles_of(principal)})
     words = f"its roles are {', '.join(held)}" if held else "it has no role"
     found: list[Finding] = []
+    if role is None and method is None:
+        # A server needs none, unless it calls others or served_by says so.
+        return [ok(_MAY_ANSWER, words)]
     if role is not None:
         expected = f"{words}; {shown(role)} is expected"
         good = role in held

@@ -19,7 +19,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
-from pki.diagnosis.acceptance import alert_words
+from pki.diagnosis.alerts import alert_words
 from pki.diagnosis.farewell import bid_farewell
 from pki.diagnosis.finding import Finding, Status, failed, ok, unknown
 from pki.diagnosis.other_end import (
@@ -67,12 +67,14 @@ class Caller:
         server_name: the name that it asked for; empty if it named none.
         chain: what it showed, leaf first; empty if it showed nothing.
         findings: what the server would find.
+        spoke: whether it said anything at all, as a bare check of the port does not.
     """
 
     address: str
     server_name: str
     chain: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
+    spoke: bool = True
 
     @property
     def outcome(self) -> Outcome:
@@ -123,18 +125,19 @@ class StandIn:
         self._judge = judge
         self._lock = threading.Lock()
         self._done = threading.Event()
+        self._left: int | None = None
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, port), family=family)
         self._listening.settimeout(_POLL_SECONDS)
         self.port: int = self._listening.getsockname()[1]
 
     def serve(self, callers: int | None = None) -> None:
-        """Take callers until :meth:`stop`, or so many have come."""
-        left = callers
+        """Take callers until :meth:`stop`, or so many have spoken."""
+        self._left = callers
         # A caller that stands still keeps no other waiting, and a flood waits in the kernel.
         free = threading.BoundedSemaphore(_AT_ONCE)
         with self._listening, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            while not self._done.is_set() and left != 0:
+            while not self._done.is_set():
                 if not free.acquire(timeout=_POLL_SECONDS):
                     continue
                 try:
@@ -145,7 +148,6 @@ class StandIn:
                     continue
                 taken = pool.submit(self._take, plain, f"{address[0]}:{address[1]}")
                 taken.add_done_callback(lambda _: free.release())
-                left = None if left is None else left - 1
 
     def stop(self) -> None:
         """Take no more callers."""
@@ -157,7 +159,13 @@ class StandIn:
         except Exception as error:
             caller = Caller(address, "", (), (unknown(_CALLER, f"fails: {shown(error)}"),))
         with self._lock:
+            if self._left == 0:
+                return
             self._came(caller)
+            if caller.spoke and self._left is not None:
+                self._left -= 1
+                if not self._left:
+                    self.stop()
 
     def _examined(self, plain: socket.socket, address: str) -> Caller:
         limit = Limit(_SECONDS)
@@ -173,7 +181,7 @@ class StandIn:
             findings += examine_departure(self._credential, name, self._clock())
         if ending is _LEFT_EARLY:
             findings += examine_asked_name(self._credential, name)
-        return Caller(address, name, chain, tuple(findings))
+        return Caller(address, name, chain, tuple(findings), said_hello)
 
     def _judged(
         self, ders: list[bytes], ending: Finding

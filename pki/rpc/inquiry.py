@@ -21,6 +21,7 @@ from pki.clock import Clock
 from pki.diagnosis.examine import Examination, Seen, judge
 from pki.diagnosis.finding import Report
 from pki.diagnosis.handshake import shake_hands
+from pki.diagnosis.names import QUESTION as NAME
 from pki.diagnosis.own import OwnCredential
 from pki.failures import FAILURES
 from pki.identity import SpiffeId
@@ -38,6 +39,8 @@ _SIGNS = (
     "ssl",
     "certificate",
     "hostname verification",
+    "cannot check peer",
+    "alpn",
     "connection reset",
     "closed by peer",
     "end of file",
@@ -149,4 +152,6 @@ def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) 
         first = report.likely[0]
         assert first.failure is not None
         return f"likely: {first.words}. {first.remedy or FAILURES[first.failure].remedy}"
-    return ""
+    # To others it may be well, as they check the SPIFFE ID; our channels pin a DNS name.
+    unpinned = (item for item in report.findings if item.question == NAME and item.failure)
+    return next((f"{item.question}: {item.words}. {item.remedy}" for item in unpinned), "")

@@ -58,7 +58,7 @@ http {{
     ssl_client_certificate {home}/bundle.pem;
     ssl_verify_client {verify};
     ssl_protocols {protocols};
-    return 204;
+    return {answers};
   }}
 }}
 """
@@ -212,6 +212,8 @@ def nginx(
     verify: str = "on",
     http2: bool = True,
     protocols: str = "TLSv1.2 TLSv1.3",
+    answers: str = "204",
+    by: tuple[str, ...] = (),
 ) -> Iterator[str]:
     port = free_port()
     home = scene.credential("server", made)
@@ -221,9 +223,19 @@ def nginx(
         verify=verify,
         http2=" http2" if http2 else "",
         protocols=protocols,
+        answers=answers,
     )
     (home / "nginx.conf").write_text(text)
-    command = ["nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", f"{home}/error.log"]
+    command = [
+        *by,
+        "nginx",
+        "-p",
+        str(home),
+        "-c",
+        str(home / "nginx.conf"),
+        "-e",
+        f"{home}/error.log",
+    ]
     with serving(command, port, scene.home / "nginx.log") as target:
         yield target
 

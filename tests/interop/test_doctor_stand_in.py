@@ -14,10 +14,22 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from OpenSSL import SSL
 
 from pki.cli.app import run
-from tests.interop.seeds import HOUR, SERVER_ONLY, Ca, Made, Scene, pem, scene_in
+from tests.interop.seeds import (
+    HOUR,
+    SERVER_ONLY,
+    Ca,
+    Made,
+    Scene,
+    ca_usage,
+    named,
+    pem,
+    scene_in,
+    sign,
+)
 
 COMMAND = str(Path(sys.executable).with_name("handfast"))
 POLICY = """
@@ -144,7 +156,21 @@ def test_why_the_server_would_refuse_a_caller_is_told(
         line = there.line()
     assert line["outcome"] == "refused"
     assert [*line["causes"], *line["likely"]][0] == cause, line
-    assert bool(line["likely"]) == (cause == "unknown-ca"), line
+    assert line["causes"] == [cause], line
+    assert not line["likely"], line
+
+
+def test_a_caller_of_another_ca_is_told_surely_under_a_root_without_a_limit(scene: Scene) -> None:
+    constraints: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (ca_usage(), True),
+    ]
+    key = scene.ca.root_key
+    root = sign(named("wide root"), key.public_key(), None, key, constraints)
+    with standing_in(scene, roots=[root]) as there:
+        call(there.target, of_another_ca(scene), pem([scene.ca.root]))
+        line = there.line()
+    assert (line["causes"], line["likely"]) == (["unknown-ca"], []), line
 
 
 def test_a_revoked_caller_is_told_by_the_servers_list(scene: Scene) -> None:
@@ -238,6 +264,9 @@ def test_it_ends_after_so_many_callers_and_tells_people_in_words(scene: Scene) -
     with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
+        # One that only tries the port is no caller yet.
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
         call(f"127.0.0.1:{port}", expired(scene), pem([scene.ca.root]))
         told = process.stdout.read()
         assert process.wait(20) == 0

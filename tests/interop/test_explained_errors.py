@@ -12,12 +12,14 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import pki
 from pki.rpc.inquiry import Inquiry
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.seeds import Ca, Scene, pem, scene_in
+from tests.interop.seeds import Ca, Made, Scene, pem, scene_in
 from tests.interop.shop import SECONDS, Shop, get_stock
 
 
@@ -113,6 +115,38 @@ def test_a_server_in_plaintext_is_explained_before_the_first_call(shop: Shop, sc
     assert "plaintext" in details_of(caught)
 
 
+def test_a_server_without_http2_is_explained(shop: Shop, scene: Scene) -> None:
+    folder = shop.directory("server")
+    made = Made(
+        load_pem_private_key((folder / "key.pem").read_bytes(), None),
+        x509.load_pem_x509_certificates((folder / "chain.pem").read_bytes()),
+    )
+    root = x509.load_pem_x509_certificate((folder / "bundle.pem").read_bytes())
+    scene.ca.root = root
+    address = scene.openssl_server(made, alpn=None)
+    with (
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        get_stock(channel)
+    assert "HTTP/2" in details_of(caught)
+
+
+def test_a_server_without_the_name_that_is_pinned_is_explained(scene: Scene) -> None:
+    names = [x509.UniformResourceIdentifier("spiffe://seed.internal/server")]
+    # gRPC falls back on the common name, so that is another.
+    address = scene.grpc_server(scene.ca.leaf("other", names=names))
+    with (
+        pki.Workload.from_directory(scene.caller()) as caller,
+        caller.sync_channel(address, peer="server") as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        get_stock(channel)
+    assert "server.seed.internal" in details_of(caught)
+    assert "issue it with the DNS name" in details_of(caught)
+
+
 def test_a_stranger_at_the_address_is_not_shown_who_we_are(shop: Shop, scene: Scene) -> None:
     shown: list[object] = []
     stranger = Ca("stranger").leaf()
@@ -168,6 +202,11 @@ def test_an_inquiry_that_fails_says_nothing(caplog: pytest.LogCaptureFixture) ->
         (grpc.StatusCode.UNAVAILABLE, "Socket closed", True),
         (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer", True),
         (grpc.StatusCode.UNAVAILABLE, "Tls handshake failed (TSI_PROTOCOL_FAILURE)", True),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "Cannot check peer: missing selected ALPN property.",
+            True,
+        ),
         (grpc.StatusCode.UNAVAILABLE, "the kitchen is closed", False),
         (grpc.StatusCode.UNAVAILABLE, "", False),
         (grpc.StatusCode.UNAVAILABLE, None, False),

@@ -75,9 +75,11 @@ def test_doctor_judges_any_server(
         end, "ended", done=True, alert=alert, version="TLSv1.3", alpn="h2", chain=chain, asked=True
     )
     answer = Answer(status is not None, "UNKNOWN", "", status)
-    for finding in judge(examination, Seen(seen, seen, answer, answer)):
-        assert finding.words
-        assert finding.failure is not None or finding.status is not Status.FAILED
+    found = judge(examination, Seen(seen, seen, answer, answer))
+    assert all(item.words for item in found)
+    # A line may fail by what another line has found, and never by nothing.
+    bad = [item for item in found if item.status is Status.FAILED]
+    assert not bad or any(item.failure is not None for item in bad)
 
 
 @settings(max_examples=200, deadline=None)
