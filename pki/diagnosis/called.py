@@ -13,7 +13,7 @@ from pki.diagnosis.grpc_call import Answer
 from pki.diagnosis.names import QUESTION as NAME
 from pki.diagnosis.spans import span
 from pki.failures import Match, recognise
-from pki.failures.signs import HANDFAST
+from pki.failures.signs.ours import HANDFAST
 
 CALL = "a call by gRPC"
 # nginx refuses a certificate by one of these behind a handshake that it let come about
