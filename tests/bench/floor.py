@@ -1,16 +1,15 @@
-"""The floor: an interceptor that only asks gRPC who calls, and does nothing with the answer.
+"""The floor: handlers that only ask gRPC who calls, and do nothing with the answer.
 
-Whoever authenticates each call pays this much: there is no cheaper way to the certificate.
+Whoever authenticates each call pays this much: there is no cheaper way to the certificate. They are
+wrapped where they are registered, as handfast's are; an interceptor of gRPC's costs more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
-import grpc
-import grpc.aio
-
+from pki.rpc.registered import Behind, Registered
 from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
 
 
@@ -36,33 +35,29 @@ def _asking_sync(handler: Handler | None, _: str) -> Handler:
     return same_kind(handler, answer)
 
 
-class AioFloor(grpc.aio.ServerInterceptor):
-    """For unary calls of asyncio servers."""
+class FloorServer:
+    """A server of gRPC's own whose unary handlers ask who calls.
 
-    def __init__(self) -> None:
-        self._wrapped = WrappedHandlers(_asking)
+    Args:
+        inner: the server.
+        kind: ``aio`` or ``sync``.
+    """
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wrap the handler."""
-        handler = await continuation(handler_call_details)
-        return self._wrapped.get(handler, handler_call_details.method)
+    def __init__(self, inner: Any, kind: str) -> None:
+        self._inner = inner
+        behind: Behind = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
+        self._registered = Registered(behind)
+        inner.add_generic_rpc_handlers((self._registered,))
 
+    def __getattr__(self, name: str) -> Any:
+        """Give all else of the server."""
+        return getattr(self._inner, name)
 
-class SyncFloor(grpc.ServerInterceptor):
-    """For unary calls of synchronous servers."""
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Register handlers."""
+        self._registered.add_generic_rpc_handlers(handlers)
 
-    def __init__(self) -> None:
-        self._wrapped = WrappedHandlers(_asking_sync)
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wrap the handler."""
-        handler = continuation(handler_call_details)
-        return self._wrapped.get(handler, handler_call_details.method)
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Register a service's handlers."""
+        asking = self._registered.service_behind(service, handlers)
+        self._inner.add_registered_method_handlers(service, asking)

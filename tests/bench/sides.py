@@ -21,7 +21,7 @@ from pki.files import load_credential
 from pki.keys import private_key_to_pem
 from pki.rpc import PemSource
 from pki.x509.readers import to_pem
-from tests.bench.floor import AioFloor, SyncFloor
+from tests.bench.floor import FloorServer
 
 OURS, BARE, FLOOR = "ours", "bare", "floor"
 _PIN = (("grpc.ssl_target_name_override", "server.shop.internal"),)
@@ -98,10 +98,8 @@ def make_server(kind: str, how: Settings, identity: Identity | None) -> Any:
     """
     pool = ThreadPoolExecutor(max_workers=how.get("threads", 10))
     if identity is None:
-        floor = how["side"] == FLOOR
-        if kind == "aio":
-            return grpc.aio.server(interceptors=[AioFloor()] if floor else None)
-        return grpc.server(pool, interceptors=[SyncFloor()] if floor else None)
+        bare = grpc.aio.server() if kind == "aio" else grpc.server(pool)
+        return FloorServer(bare, kind) if how["side"] == FLOOR else bare
     when = how.get("when", "on-deny")
     if kind == "aio":
         return identity.workload.server(decision_log=when)
