@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from services._proto.shop.v1 import (
     payments_pb2_grpc,
 )
 from services.watching import watch_stock
-from tests.interop.shop import SECONDS, free_port
+from tests.interop.shop import SECONDS, eventually, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "services" / "policy.toml"
@@ -161,6 +162,15 @@ def test_sigterm_lets_a_running_call_finish(home: Path) -> None:
         assert process.wait(SECONDS) == 0
 
 
+def takes_connections(target: str) -> bool:
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", ["payments", "inventory"])
 def test_a_second_sigterm_ends_at_once(home: Path, name: str) -> None:
     process, target = start(home, name, f"--policy={POLICY}")
@@ -186,7 +196,8 @@ def test_a_second_sigterm_ends_at_once(home: Path, name: str) -> None:
         next(held)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        # Two signals that come before a busy process has looked are one.
+        assert eventually(lambda: not takes_connections(target))
         process.send_signal(signal.SIGTERM)
         with process:
             assert process.wait(SECONDS) == 1
