@@ -61,7 +61,7 @@ def examine_call(
     if answer.http_status is not None:
         return [_by_http(answer.http_status)]
     if answer.reached:
-        return _answered(answer)
+        return _answered(answer, found)
     if answer.code == "DEADLINE_EXCEEDED" and silent:
         words = "HTTP/2 is agreed on, and the server says nothing in it: no settings, no answer"
         return [failed(CALL, "not-http2", words, likely=80)]
@@ -90,13 +90,15 @@ def _by_http(status: int) -> Finding:
     )
 
 
-def _answered(answer: Answer) -> list[Finding]:
+def _answered(answer: Answer, found: list[Finding]) -> list[Finding]:
     words = f"{answer.code}: {answer.words}" if answer.details else answer.code
     said = _said_by_handfast(answer)
     slugs = {item.failure.slug for item in said}
     if "no-role" in slugs:
         # A service that only serves needs none, and may well ask about itself.
         return [warning(CALL, "no-role", f"the server gives our certificate no role ({words})")]
+    if any(item.status is Status.FAILED and item.failure in slugs for item in found):
+        return [symptom(CALL, f"the server says so too ({words})")]
     if slugs and not slugs & _EXPECTED:
         why = f"the server says so ({words})"
         return [

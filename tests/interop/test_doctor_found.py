@@ -116,8 +116,18 @@ def test_a_handfast_server_that_says_we_are_revoked_is_believed(shop: Shop, doct
     (old / "crl.pem").write_bytes(lists)
     with shop.workload("server") as me, shop.sync_server(me) as address:
         code, found = doctor.data(address, "--credential", old, "--name", "server")
-    assert (code, found["causes"], found["likely"]) == (1, ["revoked"], []), found
-    assert "your certificate was revoked" in answer(found, "a call by gRPC")["words"]
+        assert (code, found["causes"], found["likely"]) == (1, ["revoked"], []), found
+        told = answer(found, "a call by gRPC")
+        assert told["failure"] == "revoked"
+        assert "your certificate was revoked" in told["words"]
+        # With the list at hand here too, it is one fault that both ends tell of.
+        shutil.copy(shop.home / "server" / "crl.pem", old / "crl.pem")
+        code, found = doctor.data(address, "--credential", old, "--name", "server")
+        assert (code, found["causes"], found["likely"]) == (1, ["revoked"], []), found
+        assert answer(found, "our certificate: revocation")["failure"] == "revoked"
+        told = answer(found, "a call by gRPC")
+        assert told["failure"] is None
+        assert "your certificate was revoked" in told["words"]
 
 
 def test_a_server_without_its_policy_is_told_by_its_answer(shop: Shop, doctor: Doctor) -> None:
