@@ -188,7 +188,7 @@ class HeldCall(
 
     def _why_ended(self) -> Refusal | None:
         """Give why it was ended on this side, if anybody but its caller did so."""
-        return None if self._cancelled else self._generation.refusal
+        return None if self._cancelled else self._generation.why_ended()
 
     def _refusal(self) -> Refusal | None:
         """Give why it was ended, if that is what it ended of."""
@@ -238,7 +238,7 @@ class HeldStream(HeldCall):
         super()._leave(call)
 
     def _why_ended(self) -> Refusal | None:
-        return None if self._cancelled else self._ended or self._generation.refusal
+        return None if self._cancelled else self._ended or self._generation.why_ended()
 
 
 class WaitingCall(

@@ -95,7 +95,7 @@ def ended(
         refusal: why the call alone was ended on this side, if it was.
     """
     code = error.code() if isinstance(error, grpc.Call) else None
-    refusal = refusal or generation.refusal
+    refusal = refusal or generation.why_ended()
     if code is grpc.StatusCode.CANCELLED and refusal is not None:
         return LocalCallError.of(refusal)
     words = explanation(error, generation, remaining) if code is grpc.StatusCode.UNAVAILABLE else ""
@@ -296,7 +296,7 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         found = self._call.code()
         if self._cancelled or found is not grpc.StatusCode.CANCELLED:
             return None
-        return self._ended or self._generation.refusal
+        return self._ended or self._generation.why_ended()
 
     def _read(self, error: grpc.RpcError) -> grpc.RpcError:
         # gRPC raises the call itself; so do we where it is read as it is.

@@ -194,6 +194,7 @@ class AioChannel(grpc.aio.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            clock=self._route.clock,
             is_ready=is_ready,
             close=close,
             inquiry=self._route.inquiry,

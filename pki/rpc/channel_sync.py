@@ -183,6 +183,7 @@ class SyncChannel(grpc.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            clock=self._route.clock,
             is_ready=connectivity.is_ready,
             close=close,
             inquiry=self._route.inquiry,

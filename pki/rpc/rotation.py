@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from pki.clock import Clock
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.process import MadeHere
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
@@ -62,6 +63,7 @@ class Generation(Generic[Inner]):
         channel: gRPC's own channel.
         shown: stands for our credential.
         ends: the end of its leaf.
+        clock: gives the time.
         is_ready: tells whether it is connected; given True it has it connect if it is not.
         close: closes it.
         inquiry: finds out why its handshakes fail; None where nobody wants to know.
@@ -73,6 +75,7 @@ class Generation(Generic[Inner]):
         shown: object,
         ends: datetime,
         *,
+        clock: Clock,
         is_ready: Callable[[bool], bool],
         close: Callable[[], None],
         inquiry: Inquiry | None = None,
@@ -86,6 +89,7 @@ class Generation(Generic[Inner]):
         self.refusal: Refusal | None = None
         """Why it was ended under the calls that ran on it; None if it was not."""
         self._ends = ends
+        self._clock = clock
         self._close = close
         self._running = 0
         self._closed = False
@@ -143,10 +147,23 @@ class Generation(Generic[Inner]):
             self._doom(refusal)
         elif situation.lost is not None:
             self.end(situation.lost)
-        if situation.now >= self._ends or (
-            self.seen is not None and situation.now > self.seen.leaf.not_valid_after_utc
-        ):
+        if self._is_past_its_leaves(situation.now):
             self.end(CREDENTIAL_ENDED)
+
+    def why_ended(self) -> Refusal | None:
+        """Give why it was ended under its calls; None if it was not.
+
+        At the end of a leaf the server may be first: a synchronous one cancels calls without a
+        word.
+        """
+        if self.refusal is None and self._is_past_its_leaves(self._clock()):
+            return CREDENTIAL_ENDED
+        return self.refusal
+
+    def _is_past_its_leaves(self, now: datetime) -> bool:
+        return now >= self._ends or (
+            self.seen is not None and now > self.seen.leaf.not_valid_after_utc
+        )
 
     def close_if_idle(self) -> bool:
         """Close it if no call runs on it; tell whether it is closed."""

@@ -134,6 +134,23 @@ def test_a_peer_that_expired_since_is_refused_and_its_streams_end(shop: Shop, ki
 
 
 @KINDS
+def test_a_stream_that_the_server_ends_first_with_our_leaf_tells_its_reason(
+    shop: Shop, kind: str
+) -> None:
+    with (
+        shop.workload("server", shifted=True) as me,
+        shop.server(kind, me) as target,
+        shop.workload("caller", shifted=True) as caller,
+        caller.sync_channel(target, peer="server") as channel,
+    ):
+        stream = watch(channel)
+        shop.clock.move(hours=1, seconds=2)
+        me.reload()
+        assert ended(stream) == "CREDENTIAL_ENDED"
+        assert stream.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@KINDS
 def test_the_leaves_of_a_distrusted_issuing_ca_are_refused_on_open_connections(
     shop: Shop, kind: str
 ) -> None:

@@ -38,6 +38,7 @@ class Connections:
             number,
             self.shown,
             self.ends,
+            clock=lambda: NOW,
             is_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
         )
