@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -93,7 +95,12 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
     with (
         log.open("wb") as written,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=written, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            # faketime runs the server as a child of its own: all of them are ended together.
+            start_new_session=True,
         ) as process,
     ):
         try:
@@ -106,7 +113,8 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
                 time.sleep(0.02)
             yield f"127.0.0.1:{port}"
         finally:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def s_server(scene: Scene, made: Made, *more: str) -> contextlib.AbstractContextManager[str]:
