@@ -224,8 +224,11 @@ class Following:
             self._policy_reloads[path].note(Outcome.of(item.problem, is_new=is_new), now)
         if changed:
             self._sweep()
-        self._ports = [port for port in self._ports if not port.is_closed]
-        for port in self._ports:
+        with self._lock:
+            # A server may open a port at this moment: it must not be lost.
+            self._ports = [port for port in self._ports if not port.is_closed]
+            ports = list(self._ports)
+        for port in ports:
             _try(port.release)
             _try(partial(port.offer, self._live.server_configuration))
 
