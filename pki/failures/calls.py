@@ -39,9 +39,17 @@ CALLS = (
     Failure(
         "policy-unavailable",
         "the server has no policy to decide by",
-        "The policy file was removed, and its grace is over: everything is refused.",
-        "Put the policy file back; handfast policy check FILE says whether it is good.",
+        "The policy file was removed, or could not be read for a while, and its grace is over: everything "
+        "is refused.",
+        "Put the policy file back, or make it readable; handfast policy check FILE says whether it is good.",
         "POLICY_UNAVAILABLE",
+    ),
+    Failure(
+        "not-judged",
+        "the server could not judge the call",
+        "Something failed in the server while it judged the caller; what cannot be judged is refused.",
+        "The server's log says what failed (logger handfast.rpc). Report it as a fault of handfast.",
+        "NOT_JUDGED",
     ),
     Failure(
         "credential-ended",

@@ -1,13 +1,24 @@
-"""The gate of one server: judge, log, count, and the streams that run behind it."""
+"""The gate of one server: judge, log, count, and the streams that run behind it.
+
+Whatever goes wrong in telling of an answer (a log, a counter, a trace) neither changes nor delays
+it: it is dropped, and told of where that can be done.
+"""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable
 
 from pki.clock import Clock
 from pki.rpc.counting import Counts
 from pki.rpc.decision_log import DecisionLog
 from pki.rpc.judge import AuthContext, Judge
 from pki.rpc.judgement import Judgement
-from pki.rpc.running import RunningStreams
+from pki.rpc.refusal import Refusal
+from pki.rpc.running import RunningStream, RunningStreams
+from pki.rpc.telling import tell
+
+log = logging.getLogger("handfast.rpc")
 
 
 class Gate:
@@ -34,26 +45,44 @@ class Gate:
         self.streams = RunningStreams(judge, self._note)
 
     def ask(self, auth: AuthContext, method: str) -> Judgement:
-        """Judge a call and note the answer."""
+        """Judge a call and note the answer; whatever goes wrong is a refusal."""
         judgement = self._judge.judge(auth, method)
         self._note(judgement)
         return judgement
 
-    def what_counts_of(self, auth: AuthContext) -> AuthContext:
-        """Give the part that a peer is judged by, to be kept for as long as a stream runs."""
-        return self._judge.what_counts_of(auth)
+    def watch(
+        self,
+        auth: AuthContext,
+        method: str,
+        end: Callable[[Refusal], None],
+    ) -> int:
+        """Have a stream ended when its peer may not go on; return the number to take it off by."""
+        return self.streams.add(RunningStream(self._judge.known_of(auth), method, end))
+
+    def note_ended(self, refusal: Refusal) -> None:
+        """Count a stream that was ended."""
+        try:
+            self.counts.stream_ended(refusal)
+        except Exception as error:
+            tell(log.error, "a stream that was ended could not be counted: %r", error)
 
     def tick(self) -> None:
         """Do what is due a few times a second: end streams, forget, tell what the log left out."""
         self.streams.sweep()
         self._judge.forget_idle()
-        self._decisions.summarize(self._clock())
+        tell(self._decisions.summarize, self._clock())
 
     def close(self) -> None:
         """Tell what the log has left out: there will be no more ticks."""
+        tell(self._summarize_all)
+
+    def _summarize_all(self) -> None:
         self._decisions.summarize(self._clock(), at_once=True)
 
     def _note(self, judgement: Judgement) -> None:
-        if self._decisions.takes(judgement):
-            self._decisions.write(judgement, self._clock())
-        self.counts.judged(judgement)
+        try:
+            self.counts.judged(judgement)
+            if self._decisions.takes(judgement):
+                self._decisions.write(judgement, self._clock())
+        except Exception as error:
+            tell(log.error, "a decision could not be told of: %r", error)

@@ -16,7 +16,6 @@ from pki.rpc.gate import Gate
 from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER
 from pki.rpc.refusal import Refusal
-from pki.rpc.running import RunningStream
 from pki.rpc.wrapped import (
     Handler,
     WrappedHandlers,
@@ -72,8 +71,7 @@ class _Watched:
         self._over = False
         self._aborting: asyncio.Future[None] | None = None
         self._span = tracing.recording_span()
-        stream = RunningStream(gate.what_counts_of(auth), method, self._end)
-        self._number = gate.streams.add(stream)
+        self._number = gate.watch(auth, method, self._end)
 
     def __enter__(self) -> _Watched:
         return self
@@ -81,18 +79,17 @@ class _Watched:
     def __exit__(self, *_: object) -> None:
         self._over = True
         self._gate.streams.discard(self._number)
+        # Here, and not where it is ended: nothing stands before that, and the span is still open.
+        tracing.mark_ended(self._span, self._refusal)
 
     def _end(self, refusal: Refusal) -> None:
-        step = self._abort_anyway if self._refusal is not None else self._cancel
-        if self._refusal is None:
-            self._refusal = refusal
-            self._gate.counts.stream_ended(refusal)
-            tracing.mark_ended(self._span, refusal)
-        try:
-            self._loop.call_soon_threadsafe(step)
-        except RuntimeError:
-            # The loop has closed: the stream ended with it.
-            return
+        is_first = self._refusal is None
+        self._refusal = self._refusal or refusal
+        # A loop that has closed has ended the stream with it.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel if is_first else self._abort_anyway)
+        if is_first:
+            self._gate.note_ended(refusal)
 
     def _cancel(self) -> None:
         if self._task is not None and not self._over:

@@ -13,7 +13,6 @@ from pki.rpc.gate import Gate
 from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
-from pki.rpc.running import RunningStream
 from pki.rpc.wrapped import (
     Handler,
     WrappedHandlers,
@@ -189,11 +188,12 @@ class _Watched:
         self._context = context
         self._refusal: Refusal | None = None
         self._span = tracing.recording_span()
-        stream = RunningStream(gate.what_counts_of(auth), method, self._end)
-        self._number = gate.streams.add(stream)
+        self._number = gate.watch(auth, method, self._end)
 
     def discard(self) -> None:
         self._gate.streams.discard(self._number)
+        # Here, and not where it is ended: nothing stands before that, and the span is still open.
+        tracing.mark_ended(self._span, self._refusal)
 
     def stop_if_ended(self) -> None:
         if self._refusal is not None:
@@ -212,12 +212,12 @@ class _Watched:
             yield item
 
     def _end(self, refusal: Refusal) -> None:
-        if self._refusal is None:
-            self._refusal = refusal
-            self._gate.counts.stream_ended(refusal)
-            tracing.mark_ended(self._span, refusal)
+        is_first = self._refusal is None
+        self._refusal = self._refusal or refusal
         # A synchronous call can be cancelled from here, and takes no words along. A plain function
         # in an asyncio server has no such handle: it is ended at its next message.
         cancel = getattr(self._context, "cancel", None)
         if cancel is not None:
             cancel()
+        if is_first:
+            self._gate.note_ended(refusal)

@@ -15,9 +15,11 @@ The rules:
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki.authz import Decision, Policy
@@ -29,22 +31,41 @@ from pki.rpc.peer import Peer
 from pki.rpc.public import NOTHING_PUBLIC, PublicMethods
 from pki.rpc.refusal import (
     NO_CERTIFICATE,
+    NOT_JUDGED,
     POLICY_UNAVAILABLE,
     Refusal,
     refusal_of_decision,
     refusal_of_fault,
 )
+from pki.rpc.telling import tell
 from pki.x509 import ChainVerifier, Fault
 
-_MOST_KNOWN = 4096
-_MOST_BYTES = 32 * 1024 * 1024  # of the chains that peers chose to show
+_MOST_KNOWN = 16384
+_MOST_BYTES = 64 * 1024 * 1024  # of the chains that peers chose to show
 # Of a few callers each is kept for a while; of many, those that call again and again. A caller that
 # renews leaves its old chain behind, and reading one again takes about a millisecond.
 _FEW = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
+log = logging.getLogger("handfast.rpc")
+
 AuthContext = Mapping[str, Sequence[bytes]]
 _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What calls are judged by at one moment.
+
+    Args:
+        trust: stands for the verifier.
+        policy: the policy; None refuses everything.
+        at: the time.
+    """
+
+    trust: object
+    policy: Policy | None
+    at: datetime
 
 
 class Judge:
@@ -72,11 +93,6 @@ class Judge:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    @property
-    def policy(self) -> Policy | None:
-        """The policy in force."""
-        return self._policy()
-
     def judge(self, auth: AuthContext, method: str) -> Judgement:
         """Judge one call.
 
@@ -84,26 +100,63 @@ class Judge:
             auth: the call's ``auth_context()``.
             method: its path, just as it came.
         """
+        now = self._clock()
+        try:
+            known = self._known_of(auth, now)
+            if known is None:
+                return _refused(method, NO_CERTIFICATE)
+            return self._judge(known, method, now)
+        except InputError as error:
+            return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
+        except Exception as error:
+            # Rule 5. The caller is told nothing of it, and the log all.
+            tell(log.error, "a call could not be judged: %r", error)
+            return _refused(method, NOT_JUDGED, detail=f"{type(error).__name__}: {error}")
+
+    def judge_again(self, known: Known, method: str) -> Judgement:
+        """Judge a running stream by what is in force now.
+
+        Args:
+            known: who runs it: :meth:`known_of` at its beginning.
+            method: its path.
+        """
+        try:
+            return self._judge(known, method, self._clock())
+        except Exception as error:
+            tell(log.error, "a stream could not be judged: %r", error)
+            return _refused(method, NOT_JUDGED, detail=f"{type(error).__name__}: {error}")
+
+    def known_of(self, auth: AuthContext) -> Known:
+        """Return what is known of a caller, to be kept for as long as a stream of it runs.
+
+        All streams of a peer share it: how many they are is the peer's choice.
+
+        Raises:
+            InputError: if it showed no certificate that can be read.
+        """
+        known = self._known_of(auth, self._clock())
+        if known is None:
+            raise InputError("no client certificate was presented")
+        return known
+
+    @property
+    def in_force(self) -> InForce:
+        """What it judges by at this moment."""
+        return InForce(self._verifier().mark, self._policy(), self._clock())
+
+    def _known_of(self, auth: AuthContext, now: datetime) -> Known | None:
         leaf = auth.get(_LEAF)
         if not leaf:
-            return _refused(method, NO_CERTIFICATE)
+            return None
         key = (leaf[0], *auth.get(_CHAIN, ()))
-        now = self._clock()
         known = self._known.get(key)
         if known is None or not known.moved <= now < known.moves_at:
-            try:
-                known = self._look_up(key, now)
-            except InputError as error:
-                return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
+            known = self._look_up(key, now)
         known.used = now
-        verifier = self._verifier()
-        verdict = known.verdict
-        if (
-            verdict is None
-            or verdict.by is not verifier.mark
-            or not verdict.good_from <= now < verdict.good_until
-        ):
-            verdict = known.verify(key, verifier, now)
+        return known
+
+    def _judge(self, known: Known, method: str, now: datetime) -> Judgement:
+        verdict = known.verdict_of(self._verifier(), now)
         if verdict.refusal is not None or verdict.principal is None:
             return _judgement(known, verdict, method, verdict.refusal, None)
         policy = self._policy()
@@ -123,17 +176,6 @@ class Judge:
                     break
                 del self._known[key]
                 self._bytes -= _size(key)
-
-    def what_counts_of(self, auth: AuthContext) -> AuthContext:
-        """Give the part that a peer is judged by, to be kept for as long as a stream runs.
-
-        All streams of a peer share the bytes that are kept of it anyway: how many they are is the
-        peer's choice.
-        """
-        key = (auth[_LEAF][0], *auth.get(_CHAIN, ()))
-        known = self._known.get(key)
-        leaf, *chain = key if known is None else known.key
-        return {_LEAF: (leaf,), _CHAIN: chain}
 
     def _decide(self, known: Known, verdict: Verdict, answers: Answers, method: str) -> Judgement:
         decision = answers.policy.decide_for_roles(answers.roles, method)
@@ -197,7 +239,6 @@ def _judgement(
         known.claimed,
         f"{known.serial:x}",
         known.issuer,
-        verdict.good_until if names else None,
         verdict.why,
         audited,
     )
@@ -212,4 +253,4 @@ def _printable(method: str) -> str:
 
 
 def _refused(method: str, refusal: Refusal, detail: str = "") -> Judgement:
-    return Judgement(method, None, refusal, None, "", "", "", None, detail)
+    return Judgement(method, None, refusal, None, "", "", "", detail)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from pki.authz import Decision
 from pki.rpc.peer import Peer
@@ -25,6 +24,5 @@ class Judgement:
     spiffe_id: str
     serial: str
     issuer: str
-    good_until: datetime | None
     detail: str = ""
     audited: Refusal | None = None

@@ -20,6 +20,7 @@ from pki.errors import InputError, VerificationError
 from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal, refusal_of_fault
 from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Fault, Purpose, read_names
+from pki.x509.proof import PathProof
 from pki.x509.readers import read_chain
 
 _REFUSED_FOR = timedelta(seconds=1)
@@ -96,6 +97,7 @@ class Known:
         "moved",
         "moves_at",
         "not_after",
+        "proof",
         "serial",
         "used",
         "verdict",
@@ -109,6 +111,7 @@ class Known:
         self.not_after = leaf.not_valid_after_utc
         self.claimed = _claimed_id(leaf)
         self.verdict: Verdict | None = None
+        self.proof: PathProof | None = None
         self.used = now
         self.note_moved(now)
 
@@ -116,32 +119,52 @@ class Known:
         """Take down that it was moved behind all others, and when that is due again."""
         self.moved, self.moves_at = now, now + _MOVED_EVERY
 
-    def verify(self, key: tuple[bytes, ...], verifier: ChainVerifier, now: datetime) -> Verdict:
-        """Verify it, and keep what is said."""
-        try:
-            verified = verifier.verify(
-                read_key(key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
-            )
-        except VerificationError as error:
-            refusal = refusal_of_fault(error.fault, self.serial)
-            # A refusal is looked at again soon, so that a mended clock is seen; one that time
-            # can't mend is not, or whoever calls again and again would have us verify each second.
-            since = now - _REFUSED_FOR
-            until = _NEVER if error.fault in _FOR_GOOD else now + _REFUSED_FOR
-            verdict = Verdict(verifier.mark, None, None, refusal, str(error), since, until)
-        else:
-            names = verified.names
-            verdict = Verdict(
-                verifier.mark,
-                names,
-                Principal(names.spiffe_id, frozenset(names.dns_names), names.subject),
-                None,
-                "",
-                verified.good_from,
-                verified.good_until,
-            )
-        self.verdict = verdict
+    def verdict_of(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+        """Return what a verifier says of the chain at a time; verify it if that is not known."""
+        verdict = self.verdict
+        if (
+            verdict is None
+            or verdict.by is not verifier.mark
+            or not verdict.good_from <= now < verdict.good_until
+        ):
+            verdict = self.verdict = self._verified(verifier, now)
         return verdict
+
+    def _verified(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+        proof, names = self.proof, None
+        try:
+            # What was accepted once has only to be asked about in the new lists.
+            span = None if proof is None else verifier.verify_again(proof, now)
+            if span is None or proof is None:
+                found = verifier.verify(
+                    read_key(self.key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
+                )
+                proof = self.proof = found.proof
+                span = found.good_from, found.good_until
+            names = proof.names
+        except VerificationError as error:
+            return self._refused(error, verifier, now)
+        verdict = Verdict(
+            verifier.mark,
+            names,
+            Principal(names.spiffe_id, frozenset(names.dns_names), names.subject),
+            None,
+            "",
+            *span,
+        )
+        before = self.verdict
+        if before is not None and before.names is names:
+            # What the policy says depends on the names alone.
+            verdict.answers = before.answers
+        return verdict
+
+    def _refused(self, error: VerificationError, verifier: ChainVerifier, now: datetime) -> Verdict:
+        refusal = refusal_of_fault(error.fault, self.serial)
+        # A refusal is looked at again soon, so that a mended clock is seen; one that time can't
+        # mend is not, or whoever calls again and again would have us verify each second.
+        since = now - _REFUSED_FOR
+        until = _NEVER if error.fault in _FOR_GOOD else now + _REFUSED_FOR
+        return Verdict(verifier.mark, None, None, refusal, str(error), since, until)
 
 
 def read_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:

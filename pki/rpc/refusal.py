@@ -66,6 +66,7 @@ _CODES = MappingProxyType(
         ErrorReason.SERVER_ROLE_MISSING: grpc.StatusCode.PERMISSION_DENIED,
         ErrorReason.REVOCATION_STALE: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.POLICY_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.NOT_JUDGED: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.CREDENTIAL_ENDED: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.SERVER_REFUSED: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.SERVER_NOT_SEEN: grpc.StatusCode.UNAVAILABLE,
@@ -160,6 +161,7 @@ def refusal_of_decision(reason: Reason, *, who: str, what: str) -> Refusal:
 POLICY_UNAVAILABLE = Refusal(
     ErrorReason.POLICY_UNAVAILABLE, "this server has no policy to decide by"
 )
+NOT_JUDGED = Refusal(ErrorReason.NOT_JUDGED, "this call could not be judged")
 NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
 CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,

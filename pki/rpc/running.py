@@ -1,27 +1,44 @@
-"""The streams that run: ended when their peer may not go on, idle ones too."""
+"""The streams that run: ended when their peer may not go on, idle ones too.
+
+The rules:
+
+1. A stream is judged again when something has changed: trust, lists, the policy, a clock that was
+   set back, or the end of the time for which its last answer counts. Otherwise a sweep costs
+   nothing, however many streams run.
+2. A stream that is refused is ended first; that it was ended is told afterwards. It is ended again
+   at each sweep until it is taken off.
+3. One stream that can't be ended keeps no other running.
+"""
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.authz import Policy
-from pki.rpc.judge import AuthContext, Judge
+from pki.rpc.judge import InForce, Judge
 from pki.rpc.judgement import Judgement
+from pki.rpc.known import Known
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
+from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
+
+# Streams that have ended leave their times behind: so many are let be.
+_MOST_LEFT_BEHIND = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStream:
     """A stream, who runs it, and how it is ended: again and again, until it is taken off."""
 
-    auth: AuthContext
+    known: Known
     method: str
     end: Callable[[Refusal], None]
 
@@ -49,48 +66,106 @@ class RunningStreams:
         self._note = note
         self._streams: dict[int, _Kept] = {}
         self._numbers = itertools.count()
+        # Those begun since the last sweep: what was in force may have changed meanwhile.
+        self._begun: list[int] = []
+        self._refused: dict[int, _Kept] = {}
+        self._due: list[tuple[datetime, int]] = []
+        self._swept: InForce | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Give how many run."""
+        """Return how many run."""
         return len(self._streams)
 
     def add(self, stream: RunningStream) -> int:
-        """Keep an eye on a stream; give the number to take it off by."""
+        """Keep an eye on a stream; return the number to take it off by."""
         number = next(self._numbers)
+        policy = self._judge.in_force.policy
         with self._lock:
-            self._streams[number] = _Kept(stream, self._judge.policy)
+            self._streams[number] = _Kept(stream, policy)
+            self._begun.append(number)
         return number
 
     def discard(self, number: int) -> None:
         """Take a stream off: it has ended."""
         with self._lock:
             self._streams.pop(number, None)
+            self._refused.pop(number, None)
 
     def sweep(self) -> None:
-        """Judge every running stream again, and end those that may not go on."""
-        with self._lock:
-            streams = list(self._streams.values())
-        for kept in streams:
-            try:
-                if kept.refusal is None:
-                    kept.refusal = self._refusal(kept)
-                if kept.refusal is not None:
-                    kept.stream.end(kept.refusal)
-            except Exception:
-                # One stream that can't be judged or ended must not keep the others running.
-                log.exception("a stream could not be judged again or ended")
+        """Judge again each stream for which something has changed; end those that may not go on."""
+        try:
+            self._sweep()
+        except BaseException:
+            # Nobody knows which were judged: the next sweep judges all.
+            self._swept = None
+            raise
 
-    def _refusal(self, kept: _Kept) -> Refusal | None:
-        """Judge a stream again; tell of it if it may not go on."""
-        stream, policy = kept.stream, self._judge.policy
-        judgement = self._judge.judge(stream.auth, stream.method)
-        if judgement.refusal is None:
-            if judgement.audited is not None and kept.policy is not policy:
-                self._note(judgement)
-            kept.policy = policy
-            return None
-        self._note(judgement)
-        if judgement.refusal.reason == ErrorReason.CERTIFICATE_EXPIRED:
-            return CREDENTIAL_ENDED
-        return judgement.refusal
+    def _sweep(self) -> None:
+        now = self._judge.in_force
+        with self._lock:
+            numbers = self._chosen(now)
+            chosen = [(item, self._streams[item]) for item in numbers if item in self._streams]
+            refused = list(self._refused.values())
+        for kept in refused:
+            _end(kept)
+        said: list[Judgement] = []
+        due: list[tuple[datetime, int]] = []
+        for number, kept in chosen:
+            judgement = self._judge.judge_again(kept.stream.known, kept.stream.method)
+            if judgement.refusal is not None:
+                kept.refusal = _words_for(judgement.refusal)
+                _end(kept)
+                with self._lock:
+                    if number in self._streams:
+                        self._refused[number] = kept
+                said.append(judgement)
+                continue
+            verdict = kept.stream.known.verdict
+            due.append((verdict.good_until if verdict else now.at, number))
+            if judgement.audited is not None and kept.policy is not now.policy:
+                said.append(judgement)
+            kept.policy = now.policy
+        with self._lock:
+            self._due = _kept_due([*self._due, *due], self._streams)
+        for judgement in said:
+            tell(self._note, judgement)
+
+    def _chosen(self, now: InForce) -> Iterable[int]:
+        """Return which streams to judge, and take down that they are."""
+        swept, self._swept = self._swept, now
+        begun, self._begun = self._begun, []
+        if (
+            swept is None
+            or swept.trust is not now.trust
+            or swept.policy is not now.policy
+            or now.at < swept.at
+        ):
+            self._due = []
+            return [number for number in self._streams if number not in self._refused]
+        chosen = [number for number in begun if number not in self._refused]
+        while self._due and self._due[0][0] <= now.at:
+            chosen.append(heapq.heappop(self._due)[1])
+        return dict.fromkeys(chosen)
+
+
+def _end(kept: _Kept) -> None:
+    try:
+        if kept.refusal is not None:
+            kept.stream.end(kept.refusal)
+    except Exception as error:
+        tell(log.error, "a stream could not be ended: %r", error)
+
+
+def _words_for(refusal: Refusal) -> Refusal:
+    return CREDENTIAL_ENDED if refusal.reason == ErrorReason.CERTIFICATE_EXPIRED else refusal
+
+
+def _kept_due(
+    due: list[tuple[datetime, int]], streams: dict[int, _Kept]
+) -> list[tuple[datetime, int]]:
+    """Order times, the next one first; leave out those of streams that have ended, if many."""
+    if len(due) > 2 * len(streams) + _MOST_LEFT_BEHIND:
+        due = [item for item in due if item[1] in streams]
+    heapq.heapify(due)
+    return due

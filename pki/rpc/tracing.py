@@ -6,6 +6,7 @@ names are ours. Without a span that records, all of it is one look at the contex
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -18,29 +19,47 @@ from pki.errors import InputError
 from pki.rpc.judge import AuthContext
 from pki.rpc.judgement import Judgement
 from pki.rpc.refusal import Refusal
+from pki.rpc.telling import tell
 from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE
+
+log = logging.getLogger("handfast.rpc")
 
 _MOST_LEAVES = 1024
 
 
 def mark(judgement: Judgement, auth: AuthContext) -> None:
-    """Tell the current span who called and what was answered."""
-    span = get_current_span()
-    if span.is_recording():
-        span.set_attributes({**_of_call(judgement, auth), **_of_answer(judgement)})
+    """Tell the current span who called and what was answered; raise nothing."""
+    try:
+        span = get_current_span()
+        if span.is_recording():
+            span.set_attributes({**_of_call(judgement, auth), **_of_answer(judgement)})
+    except Exception as error:
+        tell(log.error, "a call's span could not be told of it: %r", error)
 
 
 def recording_span() -> Span | None:
-    """Give the current span if it records, for a stream that may be ended later."""
-    span = get_current_span()
-    return span if span.is_recording() else None
+    """Return the current span if it records, for a stream that may be ended later."""
+    try:
+        span = get_current_span()
+        return span if span.is_recording() else None
+    except Exception as error:
+        tell(log.error, "a stream's span could not be asked: %r", error)
+        return None
 
 
-def mark_ended(span: Span | None, refusal: Refusal) -> None:
-    """Tell a stream's span why the stream is ended. Any thread may do so."""
-    if span is not None:
-        span.set_attribute("handfast.stream.ended", refusal.name)
+def mark_ended(span: Span | None, refusal: Refusal | None) -> None:
+    """Tell a stream's span why the stream was ended; raise nothing.
+
+    Args:
+        span: what :func:`recording_span` gave.
+        refusal: why; None if it ended by itself.
+    """
+    try:
+        if span is not None and refusal is not None:
+            span.set_attribute("handfast.stream.ended", refusal.name)
+    except Exception as error:
+        tell(log.error, "a stream's span could not be told of its end: %r", error)
 
 
 def _of_call(judgement: Judgement, auth: AuthContext) -> dict[str, str | bool]:

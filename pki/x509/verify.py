@@ -10,6 +10,10 @@ The rules, in the order in which they are applied:
 5. Each CA and the root on that path pass the check of their profiles, and beside OpenSSL each list
    is checked here: for its issuer's signature, the serial numbers in it, and its time.
 6. The expected name, if there is one, stands in the leaf under its own type.
+7. A path that was accepted once is accepted again, without being built anew, while its root counts
+   and its certificates are valid, if every list on it was accepted by OpenSSL for another leaf of
+   the same issuers and all of rule 5 that concerns lists holds.
+8. Lists that are withheld (nobody can tell any more whether there are newer ones) speak for nobody.
 
 Nothing here reads a clock: time is an argument.
 """
@@ -21,7 +25,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
 
 from cryptography import x509
 
@@ -32,6 +35,7 @@ from pki.x509.fault import Fault
 from pki.x509.names import CertificateNames, IpAddress
 from pki.x509.path import PathBuilder
 from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile, rules
+from pki.x509.proof import Link, PathProof, later
 from pki.x509.readers import MAX_CHAIN_LENGTH
 from pki.x509.revocation import IssuerId, RevocationList, RevocationLists
 
@@ -65,6 +69,7 @@ class VerifiedChain:
     names: CertificateNames
     good_from: datetime
     good_until: datetime
+    proof: PathProof
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -83,6 +88,7 @@ class ChainVerifier:
         lists: the revocation lists that count.
         mode: what to do where a list is missing.
         grace: how long past its ``nextUpdate`` a list still counts.
+        withheld: why the lists can't be relied on any more; empty while they can.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class ChainVerifier:
         *,
         mode: RevocationMode = RevocationMode.REQUIRED,
         grace: timedelta = timedelta(0),
+        withheld: str = "",
     ) -> None:
         self.mark = object()
         """Stands for this verifier where keeping what it said must not keep it alive."""
@@ -99,9 +106,12 @@ class ChainVerifier:
         self.lists = lists or RevocationLists.none()
         self._mode = mode
         self._grace = max(grace, timedelta(0))
+        self.withheld = withheld
         self._builders: dict[tuple[tuple[x509.Certificate, ...], bool], PathBuilder] = {}
         # Which list was found to be signed by which issuer: a long one takes milliseconds.
         self._signed: set[tuple[IssuerId, x509.Certificate]] = set()
+        # For which issuers OpenSSL has accepted a path with these lists.
+        self._accepted: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
         self._lock = threading.Lock()
 
     def verify(
@@ -142,20 +152,49 @@ class ChainVerifier:
         except InputError as error:
             raise VerificationError(error.message, fault=Fault.PROFILE) from error
         roots = self._roots_for(names)
-        must_know = self._mode is RevocationMode.REQUIRED or (
-            self._mode is RevocationMode.SHORT_LIVED and _lifetime(leaf) > SHORT_LIFETIME
-        )
+        must_know = self._must_know(_lifetime(leaf))
         # OpenSSL knows no grace and no "where present": then it judges the path alone, and the
         # lists are judged by _check_lists.
         with_lists = must_know and not self._any_in_grace(at)
         path = self._builder(roots, with_lists=with_lists).build_path(chain, at)
         _check_authorities(path, max_intermediates)
-        lists_from, lists_until = self._check_lists(path, at, must_know=must_know)
+        proof = PathProof.of(path, names)
+        lists_from, lists_until = self._check_lists(proof.links, at, must_know=must_know)
+        self._accepted.add((must_know, proof.issuers))
         _check_expected(names, expected)
-        begin = max(item.not_valid_before_utc for item in path)
-        # notAfter itself still counts, to its last second.
-        end = _later(min(item.not_valid_after_utc for item in path), timedelta(seconds=1))
-        return VerifiedChain(path, names, max(begin, lists_from), min(end, lists_until))
+        return VerifiedChain(
+            path, names, max(proof.begin, lists_from), min(proof.end, lists_until), proof
+        )
+
+    def verify_again(self, proof: PathProof, at: datetime) -> tuple[datetime, datetime] | None:
+        """Verify a path that was accepted before, maybe by other lists, without building it.
+
+        Args:
+            proof: what :meth:`verify` gave of it, of this verifier or another with the same mode.
+            at: the time, aware; fractions of a second are cut off.
+
+        Returns:
+            From when and until just before when the answer holds; None where nothing can be said
+            without building the path: then :meth:`verify` has the word.
+
+        Raises:
+            VerificationError: if a list revokes a certificate of it, or can't be relied on.
+        """
+        at = at.astimezone(UTC).replace(microsecond=0)
+        if not proof.begin <= at < proof.end or proof.issuers[-1] not in self._roots_for(
+            proof.names
+        ):
+            return None
+        must_know = self._must_know(proof.lifetime)
+        good_from, good_until = self._check_lists(proof.links, at, must_know=must_know)
+        if (must_know, proof.issuers) not in self._accepted:
+            return None
+        return max(proof.begin, good_from), min(proof.end, good_until)
+
+    def _must_know(self, lifetime: timedelta) -> bool:
+        return self._mode is RevocationMode.REQUIRED or (
+            self._mode is RevocationMode.SHORT_LIVED and lifetime > SHORT_LIFETIME
+        )
 
     def _roots_for(self, names: CertificateNames) -> tuple[x509.Certificate, ...]:
         if names.spiffe_id is None:
@@ -173,7 +212,7 @@ class ChainVerifier:
 
     def _any_in_grace(self, at: datetime) -> bool:
         return any(
-            item.next_update < at <= _later(item.next_update, self._grace)
+            item.next_update < at <= later(item.next_update, self._grace)
             for item in self.lists.lists.values()
         )
 
@@ -185,7 +224,7 @@ class ChainVerifier:
             return self._builders[roots, with_lists]
 
     def _check_lists(
-        self, path: tuple[x509.Certificate, ...], at: datetime, *, must_know: bool
+        self, links: tuple[Link, ...], at: datetime, *, must_know: bool
     ) -> tuple[datetime, datetime]:
         """Check each certificate below the root against its issuer's list.
 
@@ -193,8 +232,11 @@ class ChainVerifier:
         """
         good_from = datetime.min.replace(tzinfo=UTC)
         good_until = datetime.max.replace(tzinfo=UTC)
-        for depth, (certificate, issuer) in enumerate(pairwise(path)):
-            found = self.lists.of_issuer(certificate)
+        if self.withheld and (must_know or self.lists.lists):
+            raise VerificationError(self.withheld, fault=Fault.REVOCATION_UNKNOWN)
+        for depth, link in enumerate(links):
+            issuer = link.issuer
+            found = self.lists.lists.get(link.issuer_id)
             if found is None:
                 if must_know:
                     raise VerificationError(
@@ -205,13 +247,13 @@ class ChainVerifier:
                     )
                 continue
             self._check_signature(found, issuer)
-            if certificate.serial_number in found.revoked:
+            if link.serial in found.revoked:
                 raise VerificationError(
-                    f"certificate {certificate.serial_number:x} was revoked by its issuer",
+                    f"certificate {link.serial:x} was revoked by its issuer",
                     fault=Fault.ISSUER_REVOKED if depth else Fault.REVOKED,
                     remedy="Issue a new one under a new key",
                 )
-            end = _later(found.next_update, self._grace)
+            end = later(found.next_update, self._grace)
             if not found.this_update <= at <= end:
                 raise VerificationError(
                     f"revocation list number {found.number} counts from {found.this_update} to "
@@ -274,14 +316,6 @@ def _check_expected(names: CertificateNames, expected: ExpectedName | None) -> N
             f"certificate is for {shown(', '.join(present))}, not for {expected}",
             fault=Fault.NAME_MISMATCH,
         )
-
-
-def _later(moment: datetime, by: timedelta) -> datetime:
-    """Add a span to a time; "no end" (RFC 5280 section 4.1.2.5) stays the last of all times."""
-    try:
-        return moment + by
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
 
 
 def _lifetime(certificate: x509.Certificate) -> timedelta:

@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 
 import pki
-from pki.rpc.running import RunningStream, RunningStreams
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import (
@@ -183,23 +182,6 @@ def test_a_plain_function_reads_no_more_of_a_revoked_peer(shop: Shop) -> None:
         revoke(shop, "caller")
         assert refused(lambda: call.result(SECONDS)) == "CERTIFICATE_REVOKED"
         over.set()
-
-
-def test_one_stream_that_cant_be_judged_keeps_no_other_running(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class Judge:
-        policy = None
-
-        def judge(self, auth: Any, method: str) -> Any:
-            raise RuntimeError(method)
-
-    streams = RunningStreams(Judge(), lambda _: None)  # type: ignore[arg-type]
-    for method in ("/a/one", "/a/two"):
-        streams.add(RunningStream({}, method, lambda _: None))
-    streams.sweep()
-    assert "/a/one" in caplog.text
-    assert "/a/two" in caplog.text
 
 
 # What a caller sends is read once it was judged

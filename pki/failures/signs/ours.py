@@ -41,6 +41,8 @@ OURS: tuple[Sign, ...] = (
         ("no revocation list is at hand of the issuer", "no-list"),
         ("POLICY_UNAVAILABLE", "policy-unavailable"),
         ("this server has no policy to decide by", "policy-unavailable"),
+        ("NOT_JUDGED", "not-judged"),
+        ("this call could not be judged", "not-judged"),
         ("SERVER_ROLE_MISSING", "server-role-missing"),
         ("CREDENTIAL_ENDED", "credential-ended"),
         ("the certificate that this call's connection began with has ended", "credential-ended"),

@@ -61,6 +61,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
     Metadata: peer, verdict.
     """
+    NOT_JUDGED: _ErrorReason.ValueType  # 14
+    """UNAVAILABLE: judging the call failed; the server's log says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why handfast refused a call or ended a stream: the `reason` of the one
@@ -106,4 +108,6 @@ SERVER_NOT_SEEN: ErrorReason.ValueType  # 13
 """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
 Metadata: peer, verdict.
 """
+NOT_JUDGED: ErrorReason.ValueType  # 14
+"""UNAVAILABLE: judging the call failed; the server's log says why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
