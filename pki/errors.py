@@ -97,6 +97,10 @@ class StateError(PkiError):
     """The files or the ledger are not in the state that the operation needs."""
 
 
+class UnreadableError(StateError):
+    """A file can't be opened or read here and now, whatever is in it: no descriptor, no right."""
+
+
 class LedgerError(StateError):
     """The ledger could not be read or could not record durably; nothing was handed out."""
 

@@ -11,7 +11,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from pki.errors import StateError, shown
+from pki.errors import StateError, UnreadableError, shown
 
 PRIVATE = 0o600
 PUBLIC = 0o644
@@ -97,7 +97,8 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
 
     Raises:
         FileNotFoundError: if it is not there.
-        StateError: if it is no regular file, too large, or can't be read.
+        UnreadableError: if it can't be opened or read here and now.
+        StateError: if it is no regular file, or too large.
     """
     try:
         # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
@@ -114,4 +115,4 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from error
+        raise UnreadableError(f"{shown(path)} can't be read: {error.strerror}") from error

@@ -37,6 +37,15 @@ class Bound:
         self.spiffe_id = spiffe_id
         self._policy = following.policy_file(Path(policy)) if policy is not None else None
 
+    def _check_usable(self) -> None:
+        """Raise where nothing may be made of it any more.
+
+        Raises:
+            StateError: once it is closed; after a fork, in the child.
+        """
+        self._here.check()
+        self._following.check_open()
+
     def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
         """Give the policy of a server or channel: its own, or the workload's."""
         return self._policy if path is None else self._following.policy_file(Path(path))

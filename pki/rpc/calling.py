@@ -116,7 +116,7 @@ class Calling(Bound):
         Raises:
             PkiError: if the peer can't be pinned, or its trust domain is not trusted.
         """
-        self._here.check()
+        self._check_usable()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         return ChannelArguments(
             credentials=self._channel_credentials(pin), options=pin.options(options)
@@ -131,7 +131,7 @@ class Calling(Bound):
         *,
         explain: bool,
     ) -> Route:
-        self._here.check()
+        self._check_usable()
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
         following, name = self._following, str(pin.spiffe_id)

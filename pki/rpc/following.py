@@ -1,53 +1,60 @@
 """Follows a credential and its policies, and brings each change to servers that run.
 
-One thread looks, a few times a second and whenever a file changes. Another judges again whoever is
-connected: a source that takes seconds to answer holds up no revocation that is known already, and
-no end of a certificate. What is in force is one value that is replaced whole, so nobody sees half
-of a change.
+Each thing is followed by a thread of its own: the credential, the revocation lists, each policy,
+the ports. One that fails, or takes its time, holds up none of the others, and none of them runs on
+an event loop. One more thread judges again whoever is connected. It asks nobody for anything and
+writes to no log, so that it is never late.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
+import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-
-import grpc
+from typing import TypeVar
 
 from pki.clock import Clock
-from pki.keys import private_key_to_pem
+from pki.errors import InputError, StateError
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.counting import Counts, Outcome, Reloads
 from pki.rpc.gate import Gate
-from pki.rpc.intake import Intake, half_life_passed
-from pki.rpc.policy_file import PolicyFile, log
+from pki.rpc.live import Live, LiveCredential
+from pki.rpc.policy_file import PolicyFile
 from pki.rpc.port import Port
-from pki.rpc.seen import OnDisk, Seen
+from pki.rpc.seen import Seen
 from pki.rpc.source import Source
+from pki.rpc.telling import flush, tell
 from pki.rpc.ticker import Ticker
-from pki.rpc.watcher import Watcher
-from pki.x509 import ChainVerifier, Credential
-from pki.x509.readers import to_pem
+from pki.rpc.watcher import Watched, Watcher
 
-_SWEEP_SECONDS = 0.25
-_TICKS_BETWEEN_LOOKS = 20
-_TICKS_BETWEEN_RETRIES = 4
-_MOST_TOLD = 100
+log = logging.getLogger("handfast.rpc")
+
+READ_GRACE = timedelta(seconds=30)
+_TICK_SECONDS = 0.25
+# Watches lose events now and then (network file systems): look anyway, and sooner after a failure.
+_LOOK_SECONDS, _RETRY_SECONDS = 5.0, 1.0
+_KEEP_SECONDS = 60.0
+_STOP_SECONDS = 2.0
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """A credential in force, with what follows from it."""
+class _FollowedPolicy:
+    """A policy file, how reading it again went, and what follows it."""
 
-    credential: Credential
-    verifier: ChainVerifier
-    server_configuration: grpc.ServerCertificateConfiguration
+    file: PolicyFile
+    reloads: Reloads
+    follower: Ticker
+    watched: Watched
 
 
 class Following:
@@ -56,59 +63,93 @@ class Following:
     Args:
         source: gives the credential.
         clock: gives the time.
+        read_grace: how long what is in force counts while it can't be read again.
 
     Raises:
         PkiError: if the credential can't be used.
     """
 
-    def __init__(self, source: Source, clock: Clock) -> None:
+    def __init__(self, source: Source, clock: Clock, read_grace: timedelta = READ_GRACE) -> None:
+        if read_grace <= timedelta(0):
+            raise InputError(f"read_grace is {read_grace}", remedy="Set it above zero")
         self._source = source
-        self._intake = Intake(source)
         self._clock = clock
+        self._read_grace = read_grace
+        self._look_seconds = min(_LOOK_SECONDS, read_grace.total_seconds() / 3)
         self._lock = threading.RLock()
-        # The watching thread and whoever asks for a reload look one after the other.
-        self._looking = threading.RLock()
-        self._sweeping = threading.Lock()
-        self._closed = False
-        self._policies: dict[Path, PolicyFile] = {}
-        self._gates: list[Gate] = []
+        self._started = self._closed = False
+        self._policies: dict[Path, _FollowedPolicy] = {}
+        self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        # Those whose servers have stopped: kept until their last stream has ended.
+        self._retired: set[Gate] = set()
         self._ports: list[Port] = []
+        self._port_changes = Reloads(clock())
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self.counts = Counts()
-        self._reloads = Reloads(clock())
-        self._policy_reloads: dict[Path, Reloads] = {}
-        self._ticks = 0
-        self._took_in = True
-        self._told: set[str] = set()
-        self._live = self._made_live(self._intake.first(clock()), None)
-        self._watcher = Watcher(self._folders, self.look)
-        self._sweeper = Ticker(_SWEEP_SECONDS, self._sweep, "handfast-sweep")
-        source.subscribe(lambda: self.look(changed=True))
+        self._credential = _elsewhere(
+            lambda: LiveCredential(
+                source,
+                clock,
+                read_grace=read_grace,
+                graces=self._graces,
+                changed=self._changed,
+            )
+        )
+        self._followers = [
+            Ticker(self._look_seconds, self._look_at_source, "handfast-credential"),
+            Ticker(self._look_seconds, self._look_at_lists, "handfast-lists"),
+        ]
+        self._keeper = Ticker(_KEEP_SECONDS, self._credential.keep_lists, "handfast-keep")
+        self._porter = Ticker(_TICK_SECONDS, self._offer, "handfast-ports")
+        self._sweeper = Ticker(_TICK_SECONDS, self._sweep, "handfast-sweep")
+        self._folders = tuple(_elsewhere(source.folders))
+        self._source_watched = Watched(lambda: self._folders, self._source_changed)
+        self._watcher = Watcher(self._watched)
 
     def start(self) -> None:
         """Begin to follow."""
+        with self._lock:
+            self._started = True
+            for thread in self._threads():
+                thread.start()
+        self._keeper.wake()
         self._watcher.start()
-        self._sweeper.start()
+        self._source.subscribe(self._pushed)
 
     @property
     def live(self) -> Live:
         """What is in force now."""
-        return self._live
+        return self._credential.live
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is followed any more."""
+        return self._closed
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes the policies unready; empty if all is well."""
-        return tuple(item.problem for item in self._policies.values() if item.problem)
+        """What makes calls fail, or will if nothing is done; empty if all is well."""
+        if self._closed:
+            return ("the workload is closed: its servers and channels refuse every call",)
+        with self._lock:
+            policies, ports = list(self._policies.values()), list(self._ports)
+        return (
+            *self._credential.problems,
+            *(item.file.problem for item in policies if item.file.problem),
+            *(item.problem for item in ports if item.problem),
+        )
 
     def seen(self) -> Seen:
-        """Give what is to be seen of it now."""
+        """Return what is to be seen of it now."""
         with self._lock:
-            live, channels, gates = self._live, list(self._channels), list(self._gates)
-            policies = [(item, self._policy_reloads[path]) for path, item in self._policies.items()]
+            live, channels, gates = self.live, list(self._channels), self._all_gates()
+            policies = [(item.file, item.reloads) for item in self._policies.values()]
         return Seen(
             live.credential,
-            self._intake.on_disk or OnDisk.of(live.credential),
-            self._reloads,
+            self._credential.on_disk,
+            self._credential.reloads,
+            self._credential.list_reloads,
+            self._port_changes,
             tuple(policies),
             problems=len(self.problems),
             streams=sum(len(gate.streams) for gate in gates),
@@ -118,166 +159,258 @@ class Following:
             counts=self.counts,
         )
 
+    def check_open(self) -> None:
+        """Raise once it is closed.
+
+        Raises:
+            StateError: nobody would notice what changes, a revocation among it.
+        """
+        if self._closed:
+            raise StateError(
+                "this Workload is closed: it follows no revocation any more",
+                remedy="Make servers and channels inside its with block, or make another Workload",
+            )
+
     def add_gate(self, gate: Gate) -> None:
-        """Judge this gate's running streams after each change."""
+        """Judge this gate's running streams after each change, for as long as somebody holds it."""
         with self._lock:
-            self._gates.append(gate)
+            self.check_open()
+            self._gates.add(gate)
+
+    def retire_gate(self, gate: Gate) -> None:
+        """Let go of a gate whose server has stopped, once its last stream has ended."""
+        with self._lock:
+            self._retired.add(gate)
 
     def add_channel(self, channel: AioChannel | SyncChannel) -> None:
         """Have this channel follow the credential, for as long as somebody holds it."""
         with self._lock:
+            self.check_open()
             self._channels.add(channel)
 
     def new_port(self) -> Port:
         """Make a port that is given each new configuration."""
         with self._lock:
-            port = Port(self._live.server_configuration)
+            self.check_open()
+            port = Port(self.live.server_configuration)
             self._ports.append(port)
         return port
 
-    def close(self) -> None:
-        """Stop following, and let nothing through from now on: nobody would notice what changes."""
-        self._closed = True
-        self._watcher.stop()
-        self._sweeper.stop()
-        # Whoever looks at this moment has its say first, and nobody after it.
-        with self._looking:
-            for channel in list(self._channels):
-                _try(channel.stop_following)
-            for item in self._policies.values():
-                item.withdraw()
-            for gate in self._gates:
-                _try(gate.tick)
-                _try(gate.close)
-            for port in self._ports:
-                _try(port.close)
-
     def policy_file(self, path: Path) -> PolicyFile:
-        """Give a policy file that is followed from now on.
+        """Return a policy file that is followed from now on.
 
         Raises:
             PolicyError: if it is missing or bad.
         """
-        found = path.absolute()
+        absolute = path.absolute()
         with self._lock:
-            known = self._policies.get(found)
+            self.check_open()
+            known = self._policies.get(absolute)
             if known is not None:
-                return known
-            made = self._policies[found] = PolicyFile(found)
-            self._policy_reloads[found] = Reloads(self._clock())
-            self._watcher.folders_changed()
-            # The grace for stale lists stands in the policy.
-            self._live = self._made_live(self._live.credential, self._live)
-            return made
-
-    def _made_live(self, credential: Credential, before: Live | None) -> Live:
-        graces = [
-            policy.revocation_grace
-            for item in self._policies.values()
-            if (policy := item.policy()) is not None
-        ]
-        verifier = ChainVerifier(
-            credential.bundle,
-            credential.lists,
-            mode=self._source.revocation,
-            grace=min(graces, default=timedelta(0)),
-        )
-        if (
-            before is not None
-            and before.credential.chain == credential.chain
-            and before.credential.bundle.roots == credential.bundle.roots
-        ):
-            # The same object for as long as it is the same, so that ports see a change alone.
-            return Live(credential, verifier, before.server_configuration)
-        configuration = grpc.ssl_server_certificate_configuration(
-            [(private_key_to_pem(credential.key), to_pem(credential.chain))],
-            credential.bundle.to_pem(),
-        )
-        return Live(credential, verifier, configuration)
-
-    def _folders(self) -> list[Path]:
+                return known.file
+        file = PolicyFile(absolute, self._read_grace)
         with self._lock:
-            return [*self._source.folders(), *(path.parent for path in self._policies)]
+            self.check_open()
+            known = self._policies.setdefault(absolute, self._followed(file))
+            if known.file is file and self._started:
+                known.follower.start()
+        self._watcher.paths_changed()
+        # The grace for stale lists stands in the policy.
+        self._credential.policies_changed()
+        return known.file
 
-    def look(self, changed: bool) -> None:
-        """Take in what changed, and judge again whoever is connected."""
-        with self._looking:
-            if not self._closed:
-                self._look(changed)
+    def reload(self, seconds: float) -> bool:
+        """Look at everything now.
 
-    def _look(self, changed: bool) -> None:
-        now = self._clock()
-        self._ticks += 1
-        # Watches lose events now and then (network file systems): look anyway, every few seconds,
-        # and sooner where the last look found nothing that is good.
-        between = _TICKS_BETWEEN_LOOKS if self._took_in else _TICKS_BETWEEN_RETRIES
-        if changed or self._ticks % between == 0:
-            self._took_in = self._take_in()
-        for path, item in list(self._policies.items()):
-            due = changed or item.problem or self._ticks % _TICKS_BETWEEN_LOOKS == 0
-            if not due:
-                continue
-            is_new = item.reload(now)
+        Args:
+            seconds: how long to wait for it. On an event loop nobody waits: it would stop for as
+                long as a source takes.
+
+        Returns:
+            Whether all was looked at, and everybody judged by it, before it returned.
+        """
+        self.check_open()
+        with self._lock:
+            followers = [*self._followers, *(item.follower for item in self._policies.values())]
+        is_done = self._look_now(followers, seconds)
+        if is_done:
+            flush()
+        return is_done
+
+    def close(self) -> None:
+        """Stop following, and let nothing through from now on: nobody would notice what changes."""
+        with self._lock:
+            is_first, self._closed = not self._closed, True
+            threads, policies = self._threads(), list(self._policies.values())
+        if not is_first:
+            return
+        kept = self._keeper.wake()
+        self._credential.close()
+        for item in policies:
+            item.file.withdraw()
+        # Whoever is being judged at this moment has its say first, and nobody after it.
+        self._sweeper.stop(_STOP_SECONDS)
+        for channel in list(self._channels):
+            _try(channel.stop_following)
+        for gate in self._all_gates():
+            _try(gate.tick)
+            _try(gate.close)
+        for port in list(self._ports):
+            _try(port.close)
+        end = time.monotonic() + _STOP_SECONDS
+        self._keeper.wait_done(kept, _STOP_SECONDS)
+        for thread in threads:
+            # A source may never come back; its thread ends with the process.
+            thread.stop(max(0.0, end - time.monotonic()))
+        self._watcher.stop(max(0.0, end - time.monotonic()))
+        flush()
+
+    def _threads(self) -> list[Ticker]:
+        return [
+            *self._followers,
+            self._keeper,
+            self._porter,
+            self._sweeper,
+            *(item.follower for item in self._policies.values()),
+        ]
+
+    def _followed(self, file: PolicyFile) -> _FollowedPolicy:
+        reloads = Reloads(self._clock())
+
+        def look() -> float | None:
+            now = self._clock()
+            is_new = file.reload(now)
+            reloads.note(Outcome.of(file.problem, is_new=is_new), now)
             if is_new:
+                self._credential.policies_changed()
+            return _RETRY_SECONDS if file.problem else None
+
+        follower = Ticker(self._look_seconds, look, "handfast-policy")
+        watched = Watched(lambda: (file.path,), lambda: _done(follower.wake()))
+        return _FollowedPolicy(file, reloads, follower, watched)
+
+    def _graces(self) -> Iterable[timedelta]:
+        with self._lock:
+            files = [item.file for item in self._policies.values()]
+        return [policy.revocation_grace for item in files if (policy := item.policy()) is not None]
+
+    def _watched(self) -> Sequence[Watched]:
+        with self._lock:
+            return [self._source_watched, *(item.watched for item in self._policies.values())]
+
+    def _look_at_source(self) -> float | None:
+        was_good = self._credential.look_at_credential()
+        folders = tuple(self._source.folders())
+        if folders != self._folders:
+            self._folders = folders
+            self._watcher.paths_changed()
+        return None if was_good else _RETRY_SECONDS
+
+    def _look_at_lists(self) -> float | None:
+        return None if self._credential.look_at_lists() else _RETRY_SECONDS
+
+    def _source_changed(self) -> None:
+        for follower in self._followers:
+            follower.wake()
+
+    def _pushed(self) -> None:
+        """Take up what a source says is new; wait for that where nothing else waits for us."""
+        if not self._closed:
+            self._look_now(self._followers, _STOP_SECONDS)
+
+    def _look_now(self, followers: Sequence[Ticker], seconds: float) -> bool:
+        asked = [(item, item.wake()) for item in followers]
+        if _on_event_loop() or any(item.is_current() for item in self._threads()):
+            return False
+        end = time.monotonic() + seconds
+        looked = [item.wait_done(number, end - time.monotonic()) for item, number in asked]
+        swept = self._sweeper.wait_done(self._sweeper.wake(), end - time.monotonic())
+        return all(looked) and swept
+
+    def _changed(self) -> None:
+        """Bring a change to whoever is connected."""
+        if self._started:
+            self._sweeper.wake()
+            self._porter.wake()
+            self._keeper.wake()
+
+    def _all_gates(self) -> list[Gate]:
+        with self._lock:
+            return list(self._gates)
+
+    def _sweep(self) -> None:
+        """Judge again whoever is connected, and whoever we are connected to."""
+        now = self._clock()
+        with self._lock:
+            policies, channels = list(self._policies.values()), list(self._channels)
+            gates, retired = list(self._gates), list(self._retired)
+        _try(self._credential.tick)
+        for item in policies:
+            if item.file.tick(now):
+                self._credential.policies_changed()
+        for gate in gates:
+            _try(gate.tick)
+        for channel in channels:
+            _try(channel.follow)
+        for gate in retired:
+            if len(gate.streams) == 0:
+                _try(gate.close)
                 with self._lock:
-                    self._live = self._made_live(self._live.credential, self._live)
-            self._policy_reloads[path].note(Outcome.of(item.problem, is_new=is_new), now)
-        if changed:
-            self._sweep()
+                    self._retired.discard(gate)
+                    self._gates.discard(gate)
+
+    def _offer(self) -> None:
+        """Bring the certificate in force to each port."""
         with self._lock:
             # A server may open a port at this moment: it must not be lost.
             self._ports = [port for port in self._ports if not port.is_closed]
             ports = list(self._ports)
         for port in ports:
             _try(port.release)
-            _try(partial(port.offer, self._live.server_configuration))
-
-    def _sweep(self) -> None:
-        """Judge again whoever is connected, and whoever we are connected to."""
-        with self._sweeping:
-            with self._lock:
-                gates, channels = list(self._gates), list(self._channels)
-            for gate in gates:
-                _try(gate.tick)
-            for channel in channels:
-                _try(channel.follow)
-
-    def _take_in(self) -> bool:
-        """Take in what the source holds; tell whether all of it was good."""
-        now, current = self._clock(), self._live.credential
-        found, refused = self._intake.next(current, now)
-        if refused:
-            self._tell_once(f"credential refused, the one in use is kept: {refused}")
-        is_new = (
-            found.chain != current.chain
-            or found.bundle.roots != current.bundle.roots
-            or found.lists != current.lists
-        )
-        self._reloads.note(Outcome.of(refused, is_new=is_new), now)
-        if is_new:
-            with self._lock:
-                self._live = self._made_live(found, self._live)
-            self._told.clear()
-            log.info("credential reloaded, serial %x in use", found.leaf.serial_number)
-        end = half_life_passed(found.lists, now) if found.lists else None
-        if end is not None:
-            self._tell_once(
-                f"revocation lists are past half of their life and end at {end}: bring fresh ones"
-            )
-        return not refused
-
-    def _tell_once(self, words: str) -> None:
-        """Warn of something that stays so, until the credential or its lists change."""
-        if words not in self._told:
-            if len(self._told) >= _MOST_TOLD:
-                self._told.clear()
-            self._told.add(words)
-            log.error("%s", words)
+            outcome = None
+            try:
+                outcome = port.offer(self.live.server_configuration)
+            except Exception as error:
+                outcome = Outcome.REFUSED
+                tell(log.error, "a port could not be given its certificate: %r", error)
+            if outcome is not None:
+                self._port_changes.note(outcome, self._clock())
 
 
-def _try(step: Callable[[], None]) -> None:
+def _done(_number: int) -> None:
+    return None
+
+
+def _try(step: Callable[[], object]) -> None:
     """Do one thing of many: that it fails must not keep the others from being done."""
     try:
         step()
-    except Exception:
-        log.exception("following a change failed")
+    except Exception as error:
+        tell(log.error, "following a change failed: %r", error)
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _elsewhere(make: Callable[[], _Result]) -> _Result:
+    """Run a step in a thread of its own: a source may block, or run an event loop by itself."""
+    made: list[_Result] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(make())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="handfast-start", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]

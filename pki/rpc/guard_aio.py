@@ -32,7 +32,7 @@ class AioGuard(grpc.aio.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
     def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+        self.gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
     async def intercept_service(
@@ -46,7 +46,7 @@ class AioGuard(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
         except Exception as error:
             # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
-            return _failing(self._gate, error, method)
+            return _failing(self.gate, error, method)
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:

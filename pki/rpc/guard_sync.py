@@ -28,7 +28,7 @@ class SyncGuard(grpc.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
     def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+        self.gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
     def intercept_service(
@@ -42,7 +42,7 @@ class SyncGuard(grpc.ServerInterceptor):
             handler = continuation(handler_call_details)
         except Exception as error:
             # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
-            return _failing(self._gate, error, method)
+            return _failing(self.gate, error, method)
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:

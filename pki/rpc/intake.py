@@ -8,6 +8,9 @@ The rules, for every source alike:
    use is kept, its trust bundle too; revocation lists are taken in all the same, also where they
    are all that can be read.
 3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
+
+A source may be slow, and may raise anything: asking it is one step, deciding another, so that what
+is in force is locked while something is decided, and never while a source is asked.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pki.errors import CredentialError, PkiError, VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.seen import OnDisk
 from pki.rpc.source import Source
+from pki.rpc.telling import tell
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
@@ -43,16 +47,18 @@ class Intake:
         self.source = source
         self._told: frozenset[str] = frozenset()
         self.on_disk: OnDisk | None = None
+        self.remembered: RevocationLists | None = None
 
     def first(self, now: datetime) -> Credential:
-        """Take in the credential to start with.
+        """Return the credential to start with.
 
         Raises:
             PkiError: if it can't be used: then the workload does not start.
         """
-        loaded = self._load()
+        loaded = self.load()
         check_own(loaded, now)
-        credential = self._remembering(loaded, self.source.remembered())
+        self.remembered = self.source.remembered()
+        credential = self._remembering(loaded, self.remembered)
         if credential.lists is None and self.source.revocation is RevocationMode.REQUIRED:
             raise CredentialError(
                 f"{self.source.name} holds no revocation lists",
@@ -61,16 +67,29 @@ class Intake:
             )
         return credential
 
-    def next(self, current: Credential, now: datetime) -> tuple[Credential, str]:
-        """Take in what the source holds now.
+    def load(self) -> Credential:
+        """Ask the source for its credential.
 
-        Gives the credential to use from now on, and why the source's was refused; empty if it was
-        not.
+        Raises:
+            Exception: whatever the source raises.
         """
-        try:
-            loaded = self._load()
-        except PkiError as error:
-            return self._with_lists_alone(current), str(error)
+        credential, warnings = self.source.load()
+        self.on_disk = OnDisk.of(credential)
+        for words in warnings:
+            if words not in self._told:
+                tell(log.warning, "%s", words)
+        self._told = frozenset(warnings)
+        return credential
+
+    def next(
+        self, loaded: Credential, current: Credential, now: datetime
+    ) -> tuple[Credential, str]:
+        """Decide on what the source holds now.
+
+        Returns:
+            The credential to use from now on, and why the source's was refused; empty if it was
+            not.
+        """
         if loaded.chain != current.chain:
             try:
                 check_own(loaded, now)
@@ -85,36 +104,40 @@ class Intake:
                 return self._remembering(kept, current.lists), str(error)
         return self._remembering(loaded, current.lists), ""
 
-    def _with_lists_alone(self, current: Credential) -> Credential:
-        try:
-            lists = self.source.lists()
-        except PkiError:
-            # Why the source can't be read is told already.
-            return current
-        return self._remembering(replace(current, lists=lists), current.lists)
+    def next_lists(
+        self, lists: RevocationLists | None, current: Credential
+    ) -> tuple[Credential, str]:
+        """Decide on the revocation lists alone.
 
-    def _load(self) -> Credential:
-        credential, warnings = self.source.load()
-        self.on_disk = OnDisk.of(credential)
-        for words in warnings:
-            if words not in self._told:
-                log.warning("%s", words)
-        self._told = frozenset(warnings)
-        return credential
+        Returns:
+            The credential with the lists that count now, and which lists were refused; empty if
+            none was.
+        """
+        if lists is None:
+            return current, ""
+        merged, refused = self._merged(replace(current, lists=lists), lists, current.lists)
+        return replace(current, lists=merged), "; ".join(refused)
 
     def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
         if found.lists is None:
             # Once a list was seen, its absence is stale too: the old one goes on counting, and
             # ends.
             return replace(found, lists=seen)
+        merged, refused = self._merged(found, found.lists, seen)
+        for line in refused:
+            tell(log.error, "%s: %s", self.source.name, line)
+        return replace(found, lists=merged)
+
+    def _merged(
+        self, found: Credential, lists: RevocationLists, seen: RevocationLists | None
+    ) -> tuple[RevocationLists, tuple[str, ...]]:
         # A forged list with a huge number would shut out the true ones for good.
         issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or RevocationLists.none()).followed_by(found.lists, issuers=issuers)
-        for line in refused:
-            log.error("%s: %s", self.source.name, line)
-        if seen is None or merged.lists != seen.lists:
-            self.source.remember(merged)
-        return replace(found, lists=merged)
+        merged, refused = (seen or RevocationLists.none()).followed_by(lists, issuers=issuers)
+        if seen is not None and merged.lists == seen.lists:
+            # The same object for as long as nothing is new.
+            return seen, refused
+        return merged, refused
 
 
 def check_own(credential: Credential, now: datetime) -> SpiffeId:

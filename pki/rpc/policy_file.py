@@ -1,20 +1,24 @@
 """The policy in force: read at start, read again while running.
 
 At start no policy or a bad one is an error. Later a bad one leaves the last good one in force,
-unready and alarmed; a removed one does so for ``policy_grace`` alone, and then everything is
-refused.
+unready and alarmed. A removed one does so for ``policy_grace`` alone, and one that can't be read
+any more, whatever the cause, for ``read_grace``; then everything is refused. The ends of both
+graces are told by time, not by reading the file: a disk that never answers is one of the causes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import datetime
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
-from pki.errors import PkiError, PolicyError, shown
+from pki.errors import PkiError, PolicyError, UnreadableError, shown
 from pki.files import read_bounded
+from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
 
@@ -24,13 +28,22 @@ class PolicyFile:
 
     Args:
         path: where it lies.
+        read_grace: how long it is in force while it can't be read again.
+        monotonic: gives seconds that only grow.
 
     Raises:
         PolicyError: if it is missing or bad.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_grace: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
+        self._read_grace = read_grace.total_seconds()
+        self._monotonic = monotonic
         try:
             data = self._read()
         except FileNotFoundError:
@@ -40,14 +53,16 @@ class PolicyFile:
         self._policy = read_policy(data, source=path.name)
         self._failed_digest = ""
         self._removed_at: datetime | None = None
-        self._refusing = False
+        self._refusing = self._unread = False
+        self._read_at = monotonic()
         self._withdrawn = False
         self.problem = ""
         self._say_what_is_not_enforced()
 
     def policy(self) -> Policy | None:
         """Give the policy in force; None when everything is refused."""
-        return None if self._refusing or self._withdrawn else self._policy
+        is_out = self._refusing or self._unread or self._withdrawn
+        return None if is_out else self._policy
 
     @property
     def grace_ends(self) -> datetime | None:
@@ -55,15 +70,19 @@ class PolicyFile:
         return None if self._removed_at is None else self._removed_at + self._policy.policy_grace
 
     def reload(self, now: datetime) -> bool:
-        """Read the file again; tell whether what is in force changed."""
+        """Read the file again; return whether what is in force changed."""
+        was_refusing = self.policy() is None
         try:
             data = self._read()
         except FileNotFoundError:
+            self._was_read()
             return self._removed(now)
         except PkiError as error:
+            if not isinstance(error, UnreadableError):
+                self._was_read()
             return self._bad(error, "")
+        self._was_read()
         digest = hashlib.sha256(data).hexdigest()
-        was_refusing = self._refusing
         if digest == self._policy.digest:
             self._good()
             return was_refusing
@@ -73,15 +92,40 @@ class PolicyFile:
             self._policy = read_policy(data, source=self.path.name)
         except PolicyError as error:
             return self._bad(error, digest)
-        log.info("policy %s reloaded", shown(self.path))
-        self._say_what_is_not_enforced()
         self._good()
+        tell(log.info, "policy %s reloaded", shown(self.path))
+        self._say_what_is_not_enforced()
         return True
+
+    def tick(self, now: datetime) -> bool:
+        """Let a grace end that is over; return whether what is in force changed."""
+        if self.policy() is None:
+            return False
+        if self._removed_at is not None and now >= self._removed_at + self._policy.policy_grace:
+            self._refusing = True
+            tell(log.error, "%s: every call is refused", self.problem)
+            return True
+        if self._monotonic() - self._read_at > self._read_grace:
+            self._unread = True
+            self.problem = self.problem or f"policy {shown(self.path)} can't be read"
+            tell(
+                log.critical,
+                "%s, for more than %g s: every call is refused",
+                self.problem,
+                self._read_grace,
+            )
+            return True
+        return False
+
+    def _was_read(self) -> None:
+        self._read_at = self._monotonic()
+        self._unread = False
 
     def _say_what_is_not_enforced(self) -> None:
         words = self._policy.enforcement.words()
         if words:
-            log.warning(
+            tell(
+                log.warning,
                 'policy %s is NOT ENFORCED for %s (enforce = "audit"): calls that no grant allows '
                 "go through, and are logged",
                 shown(self.path),
@@ -99,18 +143,16 @@ class PolicyFile:
         self._removed_at, self._refusing, self._failed_digest, self.problem = None, False, "", ""
 
     def _bad(self, error: PkiError, digest: str) -> bool:
-        if self.problem != str(error):
-            log.error("policy refused, the last good one stays in force: %s", error)
+        is_new = self.problem != str(error)
         self._failed_digest, self.problem = digest, str(error)
+        if is_new:
+            tell(log.error, "policy refused, the last good one stays in force: %s", error)
         return False
 
     def _removed(self, now: datetime) -> bool:
         if self._removed_at is None:
             self._removed_at = now
             self.problem = f"policy {shown(self.path)} was removed"
-            log.error("%s; it is in force for %s more", self.problem, self._policy.policy_grace)
-        if self._refusing or now < self._removed_at + self._policy.policy_grace:
-            return False
-        log.error("%s: every call is refused", self.problem)
-        self._refusing = True
-        return True
+            grace = self._policy.policy_grace
+            tell(log.error, "%s; it is in force for %s more", self.problem, grace)
+        return self.tick(now)

@@ -20,7 +20,9 @@ from typing import cast
 
 import grpc
 
+from pki.rpc.counting import Outcome
 from pki.rpc.own_port import ends_here, is_shared
+from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
 
@@ -53,6 +55,8 @@ class Port:
         self._clock = clock
         self._unheld = 0
         self._lock = threading.Lock()
+        self.problem = ""
+        """Why it still shows an older certificate; empty if it does not."""
         self.is_closed = False
         """Whether its server has stopped: it is given nothing any more."""
 
@@ -70,31 +74,38 @@ class Port:
         if self._address is not None and isinstance(self._address[1], tuple):
             self._shared = is_shared(self._address[0], self._address[1])
 
-    def offer(self, configuration: grpc.ServerCertificateConfiguration) -> None:
+    def offer(self, configuration: grpc.ServerCertificateConfiguration) -> Outcome | None:
         """Change the port's configuration, if it is another than the one given last.
 
         To be offered again until it has: no handshake of our own may be possible now.
+
+        Returns:
+            Whether it was changed, or could not be; None where there was nothing to change.
         """
         with self._lock:
             known = self._next or self._given
         if known is configuration:
-            return
+            self.problem = ""
+            return None
         held = self._begin_handshake()
         if held is None and self._address is not None:
             # A flood may leave no place for us: without our hold the change could end the process.
             self._unheld += 1
             if self._unheld < _TRIES:
-                return
-            log.error("a port's certificate changes without a handshake of our own to hold it")
+                self.problem = "a port can't be given its new certificate: no handshake with it"
+                return Outcome.REFUSED
+            tell(log.error, "a port's certificate changes without a handshake of our own")
         self._unheld = 0
         with self._lock:
             self._next = configuration
+        self.problem = ""
         if held is not None:
             self._held.append((self._clock() + _HOLD_SECONDS, held))
             # Have it taken over now, while the old one is held, and not by whoever comes next.
             nudge = self._begin_handshake()
             if nudge is not None:
                 nudge.close()
+        return Outcome.CHANGED
 
     def release(self) -> None:
         """End the unfinished handshakes of changes that are over."""
@@ -134,7 +145,7 @@ class Port:
                 return opened
             if opened is not None:
                 opened.close()
-        log.warning("no handshake with our own port: others that share it took them all")
+        tell(log.warning, "no handshake with our own port: others that share it took them all")
         return None
 
 
@@ -157,7 +168,7 @@ def _handshake_begun(
         opened.recv(1)
     except OSError as error:
         opened.close()
-        log.info("no handshake with our own port: %s", error)
+        tell(log.info, "no handshake with our own port: %s", error)
         return None
     return opened
 

@@ -71,6 +71,7 @@ class RunningStreams:
         self._refused: dict[int, _Kept] = {}
         self._due: list[tuple[datetime, int]] = []
         self._swept: InForce | None = None
+        self._sweeping = threading.Lock()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -95,7 +96,8 @@ class RunningStreams:
     def sweep(self) -> None:
         """Judge again each stream for which something has changed; end those that may not go on."""
         try:
-            self._sweep()
+            with self._sweeping:
+                self._sweep()
         except BaseException:
             # Nobody knows which were judged: the next sweep judges all.
             self._swept = None

@@ -40,6 +40,8 @@ class Seen:
         credential: what is in force.
         on_disk: what its source gave last.
         reloads: how reading the credential again went.
+        list_reloads: how reading the revocation lists alone went.
+        port_changes: how bringing a new certificate to the ports went.
         policies: the policy files, and how reading each again went.
         problems: how many things make the workload unready.
         streams: how many streams run in its servers.
@@ -50,6 +52,8 @@ class Seen:
     credential: Credential
     on_disk: OnDisk
     reloads: Reloads
+    list_reloads: Reloads
+    port_changes: Reloads
     policies: tuple[tuple[PolicyFile, Reloads], ...]
     problems: int
     streams: int

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 import grpc
@@ -33,6 +34,21 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ServerHome:
+    """What a server has of the workload that made it.
+
+    Args:
+        new_port: makes what keeps a port's certificate fresh.
+        check: raises where the workload is closed: nobody would notice a revocation.
+        stopped: is told when the server takes no new calls any more.
+    """
+
+    new_port: Callable[[], Port]
+    check: Callable[[], None]
+    stopped: Callable[[], None]
+
+
 _Server = TypeVar("_Server", grpc.Server, grpc.aio.Server)
 
 
@@ -41,14 +57,14 @@ class _Guarded(Generic[_Server]):
 
     Args:
         inner: gRPC's own.
-        new_port: makes what keeps a port's certificate fresh.
+        home: what it has of its workload.
         behind: puts handlers behind the gate; None where the gate is an interceptor of ``inner``.
     """
 
-    def __init__(self, inner: _Server, new_port: Callable[[], Port], behind: Behind | None) -> None:
+    def __init__(self, inner: _Server, home: ServerHome, behind: Behind | None) -> None:
         self._here = MadeHere("server")
         self._inner: _Server = inner
-        self._new_port = new_port
+        self._home = home
         self._ports: list[Port] = []
         # What was registered and opened, for a server that has to be made again.
         self._registrations: list[Callable[[_Server], object]] = []
@@ -83,7 +99,7 @@ class _Guarded(Generic[_Server]):
         return number
 
     def _open_port(self, address: str) -> int:
-        port = self._new_port()
+        port = self._home.new_port()
         number = self._inner.add_secure_port(address, port.credentials())
         port.opened(address, number)
         self._ports.append(port)
@@ -121,17 +137,17 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
 
     Args:
         make: makes gRPC's own.
-        new_port: makes what keeps a port's certificate fresh.
+        home: what it has of its workload.
         behind: puts handlers behind the gate; None where the gate is an interceptor of its own.
     """
 
     def __init__(
         self,
         make: Callable[[], grpc.aio.Server],
-        new_port: Callable[[], Port],
+        home: ServerHome,
         behind: Behind | None,
     ) -> None:
-        super().__init__(make(), new_port, behind)
+        super().__init__(make(), home, behind)
         self._make = make
         self._stopping = False
         self._stopped = asyncio.Event()
@@ -140,8 +156,13 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
         self._fallen: dict[asyncio.Future[None], grpc.aio.Server] = {}
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            StateError: once the workload is closed.
+        """
         self._here.check()
+        self._home.check()
         await self._inner.start()
         if self._watching is None:
             # By a weak reference: gRPC stops a server that nobody holds.
@@ -151,6 +172,7 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
         """Take no new calls, and end those that run after ``grace`` seconds."""
         self._stopping = True
         self._close_ports()
+        self._home.stopped()
         async with self._raising:
             inner = self._inner
         if self._watching is not None:
@@ -231,13 +253,19 @@ class SyncServer(_Guarded[grpc.Server], grpc.Server):
     """
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            StateError: once the workload is closed.
+        """
         self._here.check()
+        self._home.check()
         self._inner.start()
 
     def stop(self, grace: float | None) -> Any:
         """Take no new calls, and end those that run after ``grace`` seconds; give an event."""
         self._close_ports()
+        self._home.stopped()
         return self._inner.stop(grace)
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:

@@ -20,7 +20,7 @@ from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions
 from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.registered import Behind
-from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
+from pki.rpc.servers import OWN_PORT, AioServer, ServerHome, SyncServer
 
 
 class Serving(Bound):
@@ -57,9 +57,9 @@ class Serving(Bound):
         Raises:
             PkiError: if there is no policy, or a bad one, or an interceptor stands before the gate.
         """
-        guard = gate_among(interceptors, AioGuard) or self.interceptor(
-            policy, decision_log=decision_log, health=health
-        )
+        self._check_usable()
+        brought = gate_among(interceptors, AioGuard)
+        guard = brought or self.interceptor(policy, decision_log=decision_log, health=health)
         line = Line.of(guard, observers, interceptors)
 
         def make() -> grpc.aio.Server:
@@ -72,7 +72,7 @@ class Serving(Bound):
                 compression=compression,
             )
 
-        return AioServer(make, self._following.new_port, line.behind)
+        return AioServer(make, self._home_of(guard, brought), line.behind)
 
     def sync_server(
         self,
@@ -100,9 +100,9 @@ class Serving(Bound):
             decision_log: as :meth:`server`.
             health: as :meth:`server`.
         """
-        guard = gate_among(interceptors, SyncGuard) or self.sync_interceptor(
-            policy, decision_log=decision_log, health=health
-        )
+        self._check_usable()
+        brought = gate_among(interceptors, SyncGuard)
+        guard = brought or self.sync_interceptor(policy, decision_log=decision_log, health=health)
         line = Line.of(guard, observers, interceptors)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
@@ -111,7 +111,7 @@ class Serving(Bound):
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
-        return SyncServer(inner, self._following.new_port, line.behind)
+        return SyncServer(inner, self._home_of(guard, brought), line.behind)
 
     def interceptor(
         self,
@@ -160,7 +160,7 @@ class Serving(Bound):
         Raises:
             InputError: if the address leaves the number of the port open.
         """
-        self._here.check()
+        self._check_usable()
         number = 0
         if not address.startswith("unix"):
             text = address.rpartition(":")[2]
@@ -174,10 +174,20 @@ class Serving(Bound):
         port.opened(address, number)
         return port.credentials()
 
+    def _home_of(self, guard: AioGuard | SyncGuard, brought: object | None) -> ServerHome:
+        following = self._following
+
+        def stopped() -> None:
+            # A gate that its user made may stand in another server too.
+            if brought is None:
+                following.retire_gate(guard.gate)
+
+        return ServerHome(following.new_port, self._check_usable, stopped)
+
     def _gate(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
     ) -> Gate:
-        self._here.check()
+        self._check_usable()
         used = self._chosen_policy(policy)
         if used is None:
             raise StateError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pki.errors import StateError, shown
+from pki.errors import StateError, UnreadableError, shown
 from pki.files import (
     KeyMode,
     Layout,
@@ -24,6 +24,7 @@ from pki.files import (
 )
 from pki.files.atomic import PRIVATE
 from pki.keys import read_private_key
+from pki.rpc.telling import tell
 from pki.x509 import (
     Credential,
     RevocationLists,
@@ -41,8 +42,13 @@ _SEEN = ".handfast-crl-seen.pem"
 class Source(Protocol):
     """What a :class:`~pki.rpc.workload.Workload` follows.
 
-    The methods are called by one thread at a time, a few times a minute and after each change, and
-    may block for seconds at most.
+    :meth:`load`, :meth:`lists` and :meth:`remember` are called by a thread each, at the same time,
+    a few times a minute and after each change; never on an event loop. They may block, and raise
+    anything: what is in force is kept then, and nothing else is held up.
+
+    A source that reads this machine's own files says so by an attribute ``is_local``, True: what it
+    can't read any more counts for ``read_grace`` alone. Any other is taken for one elsewhere, that
+    may be cut off for longer: its revocation lists count to their own end.
     """
 
     @property
@@ -63,7 +69,7 @@ class Source(Protocol):
     def lists(self) -> RevocationLists | None:
         """Fetch the revocation lists alone; None where there are none.
 
-        Asked where the rest can't be loaded: what was revoked counts all the same.
+        Asked beside :meth:`load`: what was revoked counts also while the rest can't be loaded.
 
         Raises:
             PkiError: if they can't be fetched or read.
@@ -104,6 +110,15 @@ class DirectorySource:
     revocation: RevocationMode = RevocationMode.REQUIRED
     passphrase: bytes | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        """Take the path as it is meant now, whatever the working directory is later."""
+        object.__setattr__(self, "directory", Path(self.directory).absolute())
+
+    @property
+    def is_local(self) -> bool:
+        """It reads files of this machine."""
+        return True
+
     @property
     def name(self) -> str:
         """The directory."""
@@ -121,6 +136,8 @@ class DirectorySource:
 
     def lists(self) -> RevocationLists | None:
         """Read the lists that lie in the directory."""
+        if not self.directory.is_dir():
+            raise UnreadableError(f"{shown(self.directory)} is not there, or no directory")
         return load_lists(self.directory, self.layout or detect_layout(self.directory))
 
     def folders(self) -> Iterable[Path]:
@@ -145,7 +162,7 @@ class DirectorySource:
             write_durably(self.directory / _SEEN, pem, mode=PRIVATE)
         except StateError as error:
             # A read-only volume: remembered in memory alone, as long as the process lives.
-            log.info("lists seen can't be kept on disk: %s", error)
+            tell(log.info, "lists seen can't be kept on disk: %s", error)
 
 
 class PemSource:

@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 log = logging.getLogger("handfast.rpc")
 
@@ -59,7 +60,7 @@ class _Teller:
                 step, left_out = self._waiting.popleft(), self._left_out
                 self._left_out, self._busy = 0, True
             if left_out:
-                _run_safely(lambda count=left_out: log.error("%d messages were left out", count))
+                _run_safely(partial(log.error, "%d messages were left out", left_out))
             _run_safely(step)
 
 
@@ -92,7 +93,7 @@ def tell(step: Callable[..., object], *args: object) -> None:
     """
     # No thread can be started late in the interpreter's end, or where there are too many.
     with contextlib.suppress(RuntimeError):
-        _PRESENT.teller.take(lambda: step(*args))
+        _PRESENT.teller.take(partial(step, *args))
 
 
 def flush(seconds: float = _FLUSH_SECONDS) -> None:

@@ -1,37 +1,70 @@
-"""Watches folders in a thread of its own, and looks again at least twice a second.
+"""Wakes whoever follows a path when the path means something new: by watches, and by looking.
 
-The folders are watched, not the files: a file that is replaced, or a symbolic link that is swapped
-(Kubernetes), ends a watch on the file itself.
+Watches of the system's are fast and not sure: they hold to inodes, and may be used up. So four
+times a second the path itself is looked at as well, which needs no descriptor of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchfiles import watch
+
+from pki.files.watched import (
+    Signature,
+    files_behind,
+    folders_behind,
+    folders_on_the_way,
+    signature_of,
+)
+from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
 
 _TICK_MILLISECONDS = 250
 _SETTLE_MILLISECONDS = 50
+_MOST_FOLDERS = 256
+
+
+@dataclass(slots=True)
+class Watched:
+    """Paths that somebody follows.
+
+    Args:
+        paths: gives them as they are now, absolute.
+        changed: called when one of them means something new.
+    """
+
+    paths: Callable[[], Iterable[Path]]
+    changed: Callable[[], None]
+    seen: dict[Path, Signature] | None = field(default=None, init=False)
+    folders: frozenset[str] = field(default=frozenset(), init=False)
+    files: frozenset[str] = field(default=frozenset(), init=False)
+
+    def look(self) -> bool:
+        """Look at the paths; return whether one of them means something new."""
+        now = {path: signature_of(path) for path in self.paths()}
+        before, self.seen = self.seen, now
+        if now == before:
+            return False
+        self.folders = frozenset().union(*map(_folders_of, now))
+        self.files = frozenset().union(*map(files_behind, now))
+        return before is not None
 
 
 class Watcher:
-    """Calls back when something in the folders changed, and at each tick.
+    """Watches paths from a thread of its own.
 
     Args:
-        folders: gives the folders as they are now.
-        changed: called with True after a change, with False at a tick without one.
+        watched: gives what is followed at this moment.
     """
 
-    def __init__(
-        self, folders: Callable[[], Iterable[Path]], changed: Callable[[bool], None]
-    ) -> None:
-        self._folders = folders
-        self._changed = changed
+    def __init__(self, watched: Callable[[], Sequence[Watched]]) -> None:
+        self._watched = watched
         self._stop = threading.Event()
         self._renew = threading.Event()
         self._thread = threading.Thread(target=self._run, name="handfast-watch", daemon=True)
@@ -40,37 +73,37 @@ class Watcher:
         """Begin."""
         self._thread.start()
 
-    def folders_changed(self) -> None:
-        """Look at the folders anew: there is another one to watch."""
+    def paths_changed(self) -> None:
+        """Take up another path: there is one more to watch."""
         self._renew.set()
 
-    def stop(self) -> None:
-        """End, and wait for the thread."""
+    def stop(self, seconds: float) -> None:
+        """End, and wait for the thread for so long."""
         self._stop.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._renew.clear()
             try:
                 self._watch()
-            except Exception as error:
-                # The folder is gone, or the system has no watch to give, or whatever: this thread
-                # keeps everything fresh, and looks by the clock instead.
-                log.debug("no watch: %s", error)
-                self._call(changed=True)
+            except BaseException as error:
+                # A folder is gone, or the system has no watch to give: this thread wakes whoever
+                # keeps everything fresh, and goes by looking alone.
+                tell(log.debug, "no watch: %s", error)
+                self._look_safely()
                 self._stop.wait(_TICK_MILLISECONDS / 1000)
 
     def _watch(self) -> None:
-        folders = {str(folder) for folder in self._folders()}
+        self._look()
+        folders = self._folders()
         if not folders:
-            # Nothing on disk to watch: a source that pushes, and no policy.
-            self._call(changed=False)
             self._stop.wait(_TICK_MILLISECONDS / 1000)
             return
+        inodes = _inodes(folders)
         for changes in watch(
-            *sorted(folders),
+            *folders,
             debounce=_SETTLE_MILLISECONDS,
             step=_SETTLE_MILLISECONDS,
             stop_event=self._stop,
@@ -80,13 +113,43 @@ class Watcher:
             watch_filter=None,
             raise_interrupt=False,
         ):
-            self._call(changed=bool(changes))
-            if self._renew.is_set() or not all(Path(folder).is_dir() for folder in folders):
+            self._look(path for _, path in changes)
+            # A watch holds to an inode: where the path means another one, it is set up again.
+            again = self._folders()
+            if self._renew.is_set() or again != folders or _inodes(again) != inodes:
                 return
 
-    def _call(self, *, changed: bool) -> None:
+    def _look(self, changed: Iterable[str] = ()) -> None:
+        touched = set(changed)
+        for item in self._watched():
+            # What is written in place twice within one tick of the file system's clock leaves the
+            # signature as it was.
+            if item.look() or touched & item.files:
+                item.changed()
+
+    def _look_safely(self) -> None:
         try:
-            self._changed(changed)
-        except Exception:
-            # The thread that keeps everything fresh must not die of one bad look.
-            log.exception("looking again failed")
+            self._look()
+        except BaseException as error:
+            tell(log.error, "watched paths could not be looked at: %r", error)
+
+    def _folders(self) -> list[str]:
+        found = frozenset().union(*(item.folders for item in self._watched()))
+        return sorted(found)[:_MOST_FOLDERS]
+
+
+def _folders_of(path: Path) -> frozenset[str]:
+    found = folders_behind(path) if path.is_dir() else folders_on_the_way(path)
+    return frozenset(folder for folder in found if Path(folder).is_dir())
+
+
+def _inodes(folders: Iterable[str]) -> list[Signature]:
+    return [_inode(Path(folder)) for folder in folders]
+
+
+def _inode(folder: Path) -> Signature:
+    try:
+        status = folder.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ from pki.files import KeyMode, detect_layout
 from pki.files.layouts import layout_named
 from pki.rpc.bound import PathLike, word_of
 from pki.rpc.calling import Calling
-from pki.rpc.following import Following
+from pki.rpc.following import READ_GRACE, Following
 from pki.rpc.intake import check_own
 from pki.rpc.seen import Seen
 from pki.rpc.serving import Serving
@@ -21,6 +22,8 @@ from pki.x509 import Credential, RevocationMode
 if TYPE_CHECKING:
     from pki.rpc.metrics import WorkloadCollector
 
+_RELOAD_SECONDS = 5.0
+
 
 class Workload(Serving, Calling):
     """A workload's identity, kept fresh while it runs.
@@ -29,8 +32,10 @@ class Workload(Serving, Calling):
     channels made from it follow its credential, trust, lists and policy while they run.
     """
 
-    def __init__(self, source: Source, policy: PathLike | None, clock: Clock) -> None:
-        following = Following(source, clock)
+    def __init__(
+        self, source: Source, policy: PathLike | None, clock: Clock, read_grace: timedelta
+    ) -> None:
+        following = Following(source, clock, read_grace)
         spiffe_id = check_own(following.live.credential, clock())
         super().__init__(following, spiffe_id, policy, clock)
         following.start()
@@ -45,6 +50,7 @@ class Workload(Serving, Calling):
         key_mode: KeyMode | str = KeyMode.STRICT,
         revocation: RevocationMode | str = RevocationMode.REQUIRED,
         passphrase: bytes | None = None,
+        read_grace: timedelta = READ_GRACE,
         clock: Clock = system_clock,
     ) -> Workload:
         """Take a workload's identity from a directory, and follow what changes there.
@@ -57,12 +63,14 @@ class Workload(Serving, Calling):
             key_mode: ``strict`` refuses a key file that others may read, ``warn`` takes it.
             revocation: ``required``, ``when-present`` or ``short-lived``.
             passphrase: for an encrypted key.
+            read_grace: how long credential, lists and policy in force count while they can't be
+                read again, e.g. for want of descriptors; then every call is refused.
             clock: gives the time.
 
         Raises:
             PkiError: if the credential or the policy can't be used: then nothing starts.
         """
-        folder = Path(directory)
+        folder = Path(directory).absolute()
         source = DirectorySource(
             folder,
             # Told once: lists are read by it also while the key is away.
@@ -71,7 +79,7 @@ class Workload(Serving, Calling):
             word_of(RevocationMode, revocation, "revocation"),
             passphrase,
         )
-        return cls(source, policy, clock)
+        return cls(source, policy, clock, read_grace)
 
     @classmethod
     def from_pem(
@@ -84,6 +92,7 @@ class Workload(Serving, Calling):
         policy: PathLike | None = None,
         revocation: RevocationMode | str = RevocationMode.REQUIRED,
         passphrase: bytes | None = None,
+        read_grace: timedelta = READ_GRACE,
         clock: Clock = system_clock,
     ) -> Workload:
         """Take a workload's identity from PEM in memory; it stays so until the process ends.
@@ -99,6 +108,7 @@ class Workload(Serving, Calling):
             policy: as :meth:`from_directory`.
             revocation: as :meth:`from_directory`.
             passphrase: for an encrypted key.
+            read_grace: as :meth:`from_directory`; for the policy alone.
             clock: gives the time.
 
         Raises:
@@ -112,33 +122,48 @@ class Workload(Serving, Calling):
             revocation=word_of(RevocationMode, revocation, "revocation"),
             passphrase=passphrase,
         )
-        return cls(source, policy, clock)
+        return cls(source, policy, clock, read_grace)
 
     @classmethod
     def from_source(
-        cls, source: Source, *, policy: PathLike | None = None, clock: Clock = system_clock
+        cls,
+        source: Source,
+        *,
+        policy: PathLike | None = None,
+        read_grace: timedelta = READ_GRACE,
+        clock: Clock = system_clock,
     ) -> Workload:
         """Take a workload's identity from a source of your own, and follow it.
 
         Args:
             source: fetches the credential; what is accepted of it is decided here.
             policy: as :meth:`from_directory`.
+            read_grace: as :meth:`from_directory`; for the policy, and for a source that is local.
             clock: gives the time.
 
         Raises:
             PkiError: if the credential or the policy can't be used: then nothing starts.
         """
-        return cls(source, policy, clock)
+        return cls(source, policy, clock, read_grace)
 
     @property
     def credential(self) -> Credential:
-        """The credential in force."""
-        self._here.check()
+        """The credential in force.
+
+        Raises:
+            StateError: once the workload is closed.
+        """
+        self._check_usable()
         return self._following.live.credential
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes this workload unready; empty if all is well."""
+        """What makes calls fail, or will if nothing is done; empty if all is well.
+
+        Own certificate ended or revoked, lists stale, files that can't be read, a policy that is
+        refused, a port that can't be given its new certificate. It may be asked after
+        :meth:`close` too, and says so.
+        """
         self._here.check()
         return self._following.problems
 
@@ -160,15 +185,27 @@ class Workload(Serving, Calling):
         # After a fork its locks may be held for good.
         return self._following.seen() if self._here.still else None
 
-    def reload(self) -> None:
-        """Look at the credential and the policies now, instead of soon."""
-        self._here.check()
-        self._following.look(changed=True)
+    def reload(self, seconds: float = _RELOAD_SECONDS) -> bool:
+        """Look at the credential and the policies now, instead of soon.
+
+        Args:
+            seconds: how long to wait until all of it was looked at. On an event loop this returns
+                at once, and what changed counts soon: ``await asyncio.to_thread(me.reload)`` waits.
+
+        Returns:
+            Whether all was looked at before it returned.
+
+        Raises:
+            StateError: once the workload is closed.
+        """
+        self._check_usable()
+        return self._following.reload(seconds)
 
     def close(self) -> None:
         """Stop following changes: from now on its servers refuse every call, its channels too.
 
-        Whoever made servers and channels closes them, before this.
+        Nothing can be made of it any more: every factory raises ``StateError``. Whoever made
+        servers and channels closes them, before this. To close it again does nothing.
 
         After a fork there is nothing to stop in the child, and nothing is done.
         """
