@@ -110,7 +110,7 @@ class Following:
         """Begin to follow."""
         with self._lock:
             self._started = True
-            for thread in self._threads():
+            for thread in (*self._threads(), self._sweeper):
                 thread.start()
         self._keeper.wake()
         self._watcher.start()
@@ -232,34 +232,30 @@ class Following:
         self.check_open()
         with self._lock:
             followers = [*self._followers, *(item.follower for item in self._policies.values())]
-        is_done = self._look_now(followers, seconds)
-        if is_done:
-            flush()
-        return is_done
+        return self._look_now(followers, seconds)
 
     def close(self) -> None:
         """Stop following, and let nothing through from now on: nobody would notice what changes."""
         with self._lock:
             is_first, self._closed = not self._closed, True
-            threads, policies = self._threads(), list(self._policies.values())
+            policies = list(self._policies.values())
         if not is_first:
             return
         kept = self._keeper.wake()
         self._credential.close()
-        for item in policies:
-            item.file.withdraw()
-        # Whoever is being judged at this moment has its say first, and nobody after it.
-        self._sweeper.stop(_STOP_SECONDS)
         for channel in list(self._channels):
             _try(channel.stop_following)
+        for item in policies:
+            item.file.withdraw()
+        # Nobody is let in from now on. The sweeper goes on until it has ended all that runs.
+        self._sweeper.wait_done(self._sweeper.wake(), _STOP_SECONDS)
         for gate in self._all_gates():
-            _try(gate.tick)
             _try(gate.close)
         for port in list(self._ports):
             _try(port.close)
         end = time.monotonic() + _STOP_SECONDS
         self._keeper.wait_done(kept, _STOP_SECONDS)
-        for thread in threads:
+        for thread in self._threads():
             # A source may never come back; its thread ends with the process.
             thread.stop(max(0.0, end - time.monotonic()))
         self._watcher.stop(max(0.0, end - time.monotonic()))
@@ -270,7 +266,6 @@ class Following:
             *self._followers,
             self._keeper,
             self._porter,
-            self._sweeper,
             *(item.follower for item in self._policies.values()),
         ]
 
@@ -320,11 +315,12 @@ class Following:
 
     def _look_now(self, followers: Sequence[Ticker], seconds: float) -> bool:
         asked = [(item, item.wake()) for item in followers]
-        if _on_event_loop() or any(item.is_current() for item in self._threads()):
+        if _on_event_loop() or any(item.is_current() for item in (*self._threads(), self._sweeper)):
             return False
         end = time.monotonic() + seconds
         looked = [item.wait_done(number, end - time.monotonic()) for item, number in asked]
         swept = self._sweeper.wait_done(self._sweeper.wake(), end - time.monotonic())
+        flush(max(0.0, end - time.monotonic()))
         return all(looked) and swept
 
     def _changed(self) -> None:
@@ -358,6 +354,8 @@ class Following:
                 with self._lock:
                     self._retired.discard(gate)
                     self._gates.discard(gate)
+        if self._closed and not any(len(gate.streams) for gate in gates):
+            self._sweeper.stop(0)
 
     def _offer(self) -> None:
         """Bring the certificate in force to each port."""

@@ -69,6 +69,8 @@ class _Watched:
         self._task = asyncio.current_task()
         self._refusal: Refusal | None = None
         self._over = False
+        self.is_writing = False
+        """Whether it is inside a write of gRPC's, which does not bear to be cancelled."""
         self._aborting: asyncio.Future[None] | None = None
         self._span = tracing.recording_span()
         self._number = gate.watch(auth, method, self._end)
@@ -92,12 +94,13 @@ class _Watched:
             self._gate.note_ended(refusal)
 
     def _cancel(self) -> None:
-        if self._task is not None and not self._over:
+        if self._task is not None and not self._over and not self.is_writing:
             self._task.cancel()
 
     def _abort_anyway(self) -> None:
         if not self._over:
             self._aborting = self._aborting or asyncio.ensure_future(self._abort_from_outside())
+            self.is_writing = False
             self._cancel()
 
     async def _abort_from_outside(self) -> None:
@@ -236,7 +239,10 @@ def _generator(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _B
                 async with contextlib.aclosing(inner(decode(request), context)) as items:
                     async for item in items:
                         await watched.end_if_refused()
+                        watched.is_writing = True
                         await context.write(item)
+                        watched.is_writing = False
+                        await watched.end_if_refused()
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise

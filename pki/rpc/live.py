@@ -90,6 +90,7 @@ class LiveCredential:
         self._kept = self._intake.remembered
         self._live = self._made(credential, None)
         self._own = Standing(credential.chain, Purpose.SERVER)
+        self.keep_lists()
 
     @property
     def live(self) -> Live:

@@ -91,6 +91,29 @@ CREDENTIAL_SUCCESS = Family(
 CREDENTIAL_FAILURE = Family(
     "handfast_credential_reload_last_failure_timestamp_seconds", "The last that was refused."
 )
+LIST_RELOADS = Family(
+    "handfast_revocation_list_reloads_total", "Looks at the source's revocation lists.", ("result",)
+)
+LIST_SUCCESS = Family(
+    "handfast_revocation_list_reload_last_success_timestamp_seconds",
+    "The last that was in order.",
+)
+LIST_FAILURE = Family(
+    "handfast_revocation_list_reload_last_failure_timestamp_seconds", "The last that was refused."
+)
+PORT_CHANGES = Family(
+    "handfast_port_certificate_changes_total",
+    "Certificates that ports of servers were given while they were open.",
+    ("result",),
+)
+PORT_SUCCESS = Family(
+    "handfast_port_certificate_change_last_success_timestamp_seconds",
+    "The last that was in order.",
+)
+PORT_FAILURE = Family(
+    "handfast_port_certificate_change_last_failure_timestamp_seconds",
+    "The last that could not be made.",
+)
 POLICY_RELOADS = Family(
     "handfast_policy_reloads_total", "Looks at a policy file.", ("policy", "result")
 )
@@ -143,6 +166,12 @@ FAMILIES = (
     CREDENTIAL_RELOADS,
     CREDENTIAL_SUCCESS,
     CREDENTIAL_FAILURE,
+    LIST_RELOADS,
+    LIST_SUCCESS,
+    LIST_FAILURE,
+    PORT_CHANGES,
+    PORT_SUCCESS,
+    PORT_FAILURE,
     POLICY_RELOADS,
     POLICY_SUCCESS,
     POLICY_FAILURE,
@@ -201,6 +230,8 @@ def _samples(seen: Seen) -> Iterator[Sample]:
     yield from _reloads(
         (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), seen.reloads
     )
+    yield from _reloads((LIST_RELOADS, LIST_SUCCESS, LIST_FAILURE), (), seen.list_reloads)
+    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), seen.port_changes)
     yield from _policies(seen)
     yield from _channels(seen)
     yield UNREADY, (), seen.problems

@@ -6,7 +6,8 @@ The rules:
    set back, or the end of the time for which its last answer counts. Otherwise a sweep costs
    nothing, however many streams run.
 2. A stream that is refused is ended first; that it was ended is told afterwards. It is ended again
-   at each sweep until it is taken off.
+   and again until it is taken off, with a pause between: gRPC loses the status of an asyncio call
+   that is cancelled while it writes its first message, and of one that is aborted twice at once.
 3. One stream that can't be ended keeps no other running.
 """
 
@@ -16,6 +17,7 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +34,7 @@ log = logging.getLogger("handfast.rpc")
 
 # Streams that have ended leave their times behind: so many are let be.
 _MOST_LEFT_BEHIND = 1024
+_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class _Kept:
 
     stream: RunningStream
     policy: Policy | None
+    not_before: float
     refusal: Refusal | None = None
 
 
@@ -59,9 +63,16 @@ class RunningStreams:
         judge: judges their peers again.
         note: told of each that is ended, and of each that a new policy would have ended if it were
             enforced.
+        monotonic: gives seconds that only grow.
     """
 
-    def __init__(self, judge: Judge, note: Callable[[Judgement], None]) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        note: Callable[[Judgement], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
         self._judge = judge
         self._note = note
         self._streams: dict[int, _Kept] = {}
@@ -83,7 +94,7 @@ class RunningStreams:
         number = next(self._numbers)
         policy = self._judge.in_force.policy
         with self._lock:
-            self._streams[number] = _Kept(stream, policy)
+            self._streams[number] = _Kept(stream, policy, self._monotonic() + _PAUSE_SECONDS)
             self._begun.append(number)
         return number
 
@@ -110,14 +121,14 @@ class RunningStreams:
             chosen = [(item, self._streams[item]) for item in numbers if item in self._streams]
             refused = list(self._refused.values())
         for kept in refused:
-            _end(kept)
+            self._end(kept)
         said: list[Judgement] = []
         due: list[tuple[datetime, int]] = []
         for number, kept in chosen:
             judgement = self._judge.judge_again(kept.stream.known, kept.stream.method)
             if judgement.refusal is not None:
                 kept.refusal = _words_for(judgement.refusal)
-                _end(kept)
+                self._end(kept)
                 with self._lock:
                     if number in self._streams:
                         self._refused[number] = kept
@@ -132,6 +143,16 @@ class RunningStreams:
             self._due = _kept_due([*self._due, *due], self._streams)
         for judgement in said:
             tell(self._note, judgement)
+
+    def _end(self, kept: _Kept) -> None:
+        now = self._monotonic()
+        if kept.refusal is None or now < kept.not_before:
+            return
+        kept.not_before = now + _PAUSE_SECONDS
+        try:
+            kept.stream.end(kept.refusal)
+        except Exception as error:
+            tell(log.error, "a stream could not be ended: %r", error)
 
     def _chosen(self, now: InForce) -> Iterable[int]:
         """Return which streams to judge, and take down that they are."""
@@ -149,14 +170,6 @@ class RunningStreams:
         while self._due and self._due[0][0] <= now.at:
             chosen.append(heapq.heappop(self._due)[1])
         return dict.fromkeys(chosen)
-
-
-def _end(kept: _Kept) -> None:
-    try:
-        if kept.refusal is not None:
-            kept.stream.end(kept.refusal)
-    except Exception as error:
-        tell(log.error, "a stream could not be ended: %r", error)
 
 
 def _words_for(refusal: Refusal) -> Refusal:

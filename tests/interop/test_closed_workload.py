@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ import grpc.aio
 import pytest
 
 import pki
+from pki.errors import StateError
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import (
@@ -103,8 +105,62 @@ def test_what_was_closed_stays_closed_whatever_is_brought_to_it(shop: Shop) -> N
         me.close()
         assert refused(lambda: get_stock(channel)) == "POLICY_UNAVAILABLE"
         source.replace(**pem_of(shop, "server"))
-        me.reload()
+        with pytest.raises(StateError, match="is closed"):
+            me.reload()
         assert refused(lambda: get_stock(channel)) == "POLICY_UNAVAILABLE"
+
+
+MADE: dict[str, Callable[[pki.Workload], object]] = {
+    "server": lambda me: me.server(),
+    "sync_server": lambda me: me.sync_server(),
+    "interceptor": lambda me: me.interceptor(),
+    "sync_interceptor": lambda me: me.sync_interceptor(),
+    "server_credentials": lambda me: me.server_credentials("127.0.0.1:8443"),
+    "channel": lambda me: me.channel("127.0.0.1:1", peer="server"),
+    "sync_channel": lambda me: me.sync_channel("127.0.0.1:1", peer="server"),
+    "channel_arguments": lambda me: me.channel_arguments("server"),
+    "credential": lambda me: me.credential,
+    "reload": lambda me: me.reload(),
+    "server with a policy of its own": lambda me: me.server(policy="policy.toml"),
+    "sync_server with an interceptor": lambda me: me.sync_server(interceptors=[]),
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_nothing_is_made_of_a_closed_workload(shop: Shop, made: str) -> None:
+    async def play(me: pki.Workload) -> None:
+        with pytest.raises(StateError, match="this Workload is closed"):
+            MADE[made](me)
+
+    with shop.workload("server") as me:
+        pass
+    asyncio.run(play(me))
+
+
+def test_a_server_that_was_not_started_in_time_does_not_start(shop: Shop) -> None:
+    async def play(me: pki.Workload) -> None:
+        server = me.server()
+        me.close()
+        with pytest.raises(StateError, match="this Workload is closed"):
+            server.add_secure_port("127.0.0.1:0")
+        with pytest.raises(StateError, match="this Workload is closed"):
+            await server.start()
+
+    with shop.workload("server") as me:
+        server = me.sync_server()
+        asyncio.run(play(me))
+        with pytest.raises(StateError, match="this Workload is closed"):
+            server.start()
+        with pytest.raises(StateError, match="this Workload is closed"):
+            server.add_secure_port("127.0.0.1:0")
+
+
+def test_what_needs_no_open_workload_says_so(shop: Shop) -> None:
+    with shop.workload("server") as me:
+        assert me.problems == ()
+    me.close()
+    assert "is closed" in me.problems[0]
+    assert str(me.spiffe_id) == "spiffe://shop.internal/server"
 
 
 def test_a_closed_channel_looks_at_its_server_no_more(shop: Shop) -> None:

@@ -149,7 +149,8 @@ def seen(counts: Counts | None = None) -> Seen:
     them = Hierarchy()
     credential = Credential(them.key, (them.leaf(), them.issuing), them.bundle, them.lists())
     on_disk = OnDisk(them.leaf(), frozenset())
-    return Seen(credential, on_disk, Reloads(NOW), (), 2, 3, {"draining": 4}, counts or Counts())
+    three = (Reloads(NOW), Reloads(NOW), Reloads(NOW))
+    return Seen(credential, on_disk, *three, (), 2, 3, {"draining": 4}, counts or Counts())
 
 
 def shown(*moments: tuple[str, Seen | None]) -> str:
