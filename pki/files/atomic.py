@@ -6,15 +6,18 @@ left aside begins with a dot and ends in ``.tmp``, and is harmless.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
 from pathlib import Path
 
 from pki.errors import StateError, UnreadableError, shown
+from pki.files.last_resort import LAST_RESORT
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def write_durably(path: Path, data: bytes, *, mode: int) -> None:
@@ -101,18 +104,27 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
         StateError: if it is no regular file, or too large.
     """
     try:
-        # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StateError(f"{shown(path)} is no regular file")
-            if status.st_size > max_bytes:
-                raise StateError(
-                    f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most"
-                )
-            return file.read(max_bytes + 1)[:max_bytes], stat.S_IMODE(status.st_mode)
+        return _read_regular(path, max_bytes)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UnreadableError(f"{shown(path)} can't be read: {error.strerror}") from error
+
+
+def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, int]:
+    try:
+        # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in _NONE_LEFT:
+            raise
+        # Strangers may hold all descriptors of a server: what they can do ends here.
+        data, found = LAST_RESORT.read(path, max_bytes)
+        return data, stat.S_IMODE(found.st_mode)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError(f"{shown(path)} is no regular file")
+        if status.st_size > max_bytes:
+            raise StateError(f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most")
+        return file.read(max_bytes + 1)[:max_bytes], stat.S_IMODE(status.st_mode)

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from pki.clock import Clock
 from pki.errors import InputError, StateError
+from pki.files.last_resort import LAST_RESORT
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.counting import Counts, Outcome, Reloads
@@ -72,6 +73,8 @@ class Following:
     def __init__(self, source: Source, clock: Clock, read_grace: timedelta = READ_GRACE) -> None:
         if read_grace <= timedelta(0):
             raise InputError(f"read_grace is {read_grace}", remedy="Set it above zero")
+        # Made while there is room: strangers may hold every descriptor later.
+        LAST_RESORT.reserve()
         self._source = source
         self._clock = clock
         self._read_grace = read_grace

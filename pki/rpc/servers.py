@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,33 @@ _CHECK_SECONDS = 0.2
 # What runs on a server that has fallen may end well, for so long.
 _GRACE_SECONDS = 30.0
 
-# Without this a second server binds a port that is in use without a word.
-OWN_PORT = ("grpc.so_reuseport", 0)
+# A good client's handshake takes milliseconds; gRPC's own bound is two minutes.
+_HANDSHAKE_MILLISECONDS = 10_000
+# Descriptors that are left to all but connections: our own files, channels, the user's.
+_LEAST_LEFT, _PART_LEFT = 64, 4
+_MOST_CONNECTIONS = 100_000
+
+
+def server_options() -> list[tuple[str, int]]:
+    """Return what a server is told where its user says nothing else.
+
+    Of an option that is given twice gRPC takes the first: these stand behind the user's.
+    """
+    return [
+        # Without this a second server binds a port that is in use without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
+        # For each port. Those over it are closed at once, before a handshake.
+        ("grpc.max_allowed_incoming_connections", _most_connections()),
+    ]
+
+
+def _most_connections() -> int:
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    left = max(_LEAST_LEFT, most // _PART_LEFT)
+    return max(1, min(most - left, _MOST_CONNECTIONS))
 
 
 def _refuse(what: str) -> NoReturn:

@@ -20,7 +20,7 @@ from pki.rpc.judge import Judge
 from pki.rpc.pin import ChannelOptions
 from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.registered import Behind
-from pki.rpc.servers import OWN_PORT, AioServer, ServerHome, SyncServer
+from pki.rpc.servers import AioServer, ServerHome, SyncServer, server_options
 
 
 class Serving(Bound):
@@ -67,7 +67,7 @@ class Serving(Bound):
                 # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there.
                 interceptors=list(line.interceptors),
                 # Of an option that is given twice gRPC takes the first.
-                options=[*options, OWN_PORT],
+                options=[*options, *server_options()],
                 maximum_concurrent_rpcs=maximum_concurrent_rpcs,
                 compression=compression,
             )
@@ -107,7 +107,7 @@ class Serving(Bound):
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
             interceptors=line.interceptors,
-            options=[*options, OWN_PORT],
+            options=[*options, *server_options()],
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )

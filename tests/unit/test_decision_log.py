@@ -40,7 +40,7 @@ def judged(
     reason = Reason.NO_ROLE if refusal or audited else Reason.ALLOWED
     decision = Decision(allowed=reason is Reason.ALLOWED, reason=reason, roles=())
     return Judgement(
-        method, None, refusal, decision, principal, "1f", "CN=ca", None, audited=audited
+        method, None, refusal, decision, principal, "1f", "CN=ca", audited=audited
     )
 
 

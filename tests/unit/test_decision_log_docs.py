@@ -49,7 +49,7 @@ def judged(
     elif decision is not None and not decision.allowed:
         against = refusal_of_decision(decision.reason, who=who, what=method)
     refusal, audited = (None, against) if audit else (against, None)
-    return Judgement(method, None, refusal, decision, who, serial, ISSUER, None, why, audited)
+    return Judgement(method, None, refusal, decision, who, serial, ISSUER, why, audited)
 
 
 def gateway(why: str = "") -> Judgement:
@@ -97,7 +97,7 @@ def test_every_field_is_in_the_table_and_nothing_else_is() -> None:
 def test_a_call_without_a_certificate_that_can_be_read_is_written_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bare = Judgement("/a.B/C", None, NO_CERTIFICATE, None, "", "", "", None)
+    bare = Judgement("/a.B/C", None, NO_CERTIFICATE, None, "", "", "")
     line = json.loads(line_of(caplog, lambda log: log.write(bare, NOW)))
     assert (line["principal"], line["reason"]) == ("", "CERTIFICATE_INVALID")
 

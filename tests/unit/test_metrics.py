@@ -36,7 +36,7 @@ def judged(
 ) -> Judgement:
     reason = Reason.ALLOWED if role else Reason.NO_ROLE
     decision = Decision(allowed=bool(role), reason=reason, roles=(), role=role)
-    return Judgement(method, None, refusal, decision, "", "", "", None, audited=audited)
+    return Judgement(method, None, refusal, decision, "", "", "", audited=audited)
 
 
 def counts_that_know(*methods: str) -> Counts:
@@ -60,7 +60,7 @@ def test_an_allowed_call_counts_under_its_method_and_the_role_that_decided() -> 
 def test_a_refused_call_counts_under_its_reason_and_no_role() -> None:
     counts = counts_that_know(GET)
     counts.judged(judged(refusal=NO_ROLE))
-    counts.judged(Judgement(GET, None, NO_CERTIFICATE, None, "", "", "", None))
+    counts.judged(Judgement(GET, None, NO_CERTIFICATE, None, "", "", ""))
     assert counts.decided() == {(GET, "", "NO_ROLE"): 1, (GET, "", "CERTIFICATE_INVALID"): 1}
 
 
