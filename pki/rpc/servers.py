@@ -17,12 +17,11 @@ from pki.errors import NotPermittedError
 from pki.rpc.port import Port
 from pki.rpc.process import MadeHere
 from pki.rpc.registered import Behind, Registered
+from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
 
 _CHECK_SECONDS = 0.2
-# What runs on a server that has fallen may end well, for so long.
-_GRACE_SECONDS = 30.0
 
 # A good client's handshake takes milliseconds; gRPC's own bound is two minutes.
 _HANDSHAKE_MILLISECONDS = 10_000
@@ -157,9 +156,9 @@ class _Guarded(Generic[_Server]):
 class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
     """An asyncio server whose every port asks for a client certificate.
 
-    All else is that of ``grpc.aio.Server``, but for one thing: gRPC's falls for good over a call
-    whose path is not UTF-8, from anybody who gets through TLS (grpcio 1.85.1). This one is up again
-    a moment later.
+    All else is that of ``grpc.aio.Server``, but for one thing: gRPC's falls for good over what goes
+    wrong in its own loop. This one is up again a moment later; a path that is not UTF-8, which any
+    caller can send, makes it fall no more (``dispatch_aio``).
 
     Args:
         make: makes gRPC's own.
@@ -214,14 +213,13 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
             try:
                 await self._inner.wait_for_termination(0)
             except Exception as error:
-                log.critical(
-                    "gRPC's server fell over what a peer sent, and is started again: %r", error
-                )
+                tell(log.critical, "gRPC's server has fallen, and is started again: %r", error)
                 await self._raise()
             return True
 
     async def _raise(self) -> None:
-        ending = asyncio.ensure_future(self._inner.stop(_GRACE_SECONDS))
+        # Its connections end at once: a call on one of them would wait for an answer in vain.
+        ending = asyncio.ensure_future(self._inner.stop(None))
         self._fallen[ending] = self._inner
         ending.add_done_callback(self._fallen.pop)
         self._close_ports()
@@ -235,7 +233,7 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
                     break
                 except RuntimeError as error:
                     # Held for a moment yet by the one that fell.
-                    log.warning("%s", error)
+                    tell(log.warning, "%s", error)
                     await asyncio.sleep(_CHECK_SECONDS)
         await self._inner.start()
 
@@ -260,8 +258,8 @@ async def _watch(server: weakref.ref[AioServer]) -> None:
             return
         try:
             going_on = await found.raise_if_fallen()
-        except Exception:
-            log.exception("a server that fell could not be started again")
+        except Exception as error:
+            tell(log.critical, "a server that fell could not be started again: %r", error)
         del found
 
 

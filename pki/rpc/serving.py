@@ -13,12 +13,14 @@ import grpc.aio
 from pki.errors import InputError, NotPermittedError, StateError, shown
 from pki.rpc.bound import Bound, PathLike, word_of
 from pki.rpc.decision_log import DecisionLog, LogWhen
+from pki.rpc.dispatch_aio import UNDECODABLE, server_that_stays
 from pki.rpc.gate import Gate
 from pki.rpc.guard_aio import AioGuard
 from pki.rpc.guard_sync import SyncGuard
-from pki.rpc.judge import Judge
+from pki.rpc.judge import AuthContext, Judge
 from pki.rpc.pin import ChannelOptions
 from pki.rpc.public import HealthAccess, public_methods
+from pki.rpc.refusal import Refusal
 from pki.rpc.registered import Behind
 from pki.rpc.servers import AioServer, ServerHome, SyncServer, server_options
 
@@ -72,7 +74,12 @@ class Serving(Bound):
                 compression=compression,
             )
 
-        return AioServer(make, self._home_of(guard, brought), line.behind)
+        def answer(auth: AuthContext) -> Refusal | None:
+            return guard.gate.ask(auth, UNDECODABLE).refusal
+
+        return AioServer(
+            lambda: server_that_stays(make, answer), self._home_of(guard, brought), line.behind
+        )
 
     def sync_server(
         self,
