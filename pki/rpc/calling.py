@@ -65,11 +65,11 @@ class Calling(Bound):
         route = self._route(target, peer, policy, drain, explain=explain)
         used = route.pin.options(options)
 
-        def make() -> grpc.aio.Channel:
+        def make(where: str) -> grpc.aio.Channel:
             credentials = self._channel_credentials(route.pin)
             # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
             return grpc.aio.secure_channel(
-                target, credentials, used, compression, interceptors=interceptors
+                where, credentials, used, compression, interceptors=interceptors
             )
 
         channel = AioChannel(make, route)
@@ -91,9 +91,9 @@ class Calling(Bound):
         route = self._route(target, peer, policy, drain, explain=explain)
         used = route.pin.options(options)
 
-        def make() -> grpc.Channel:
+        def make(where: str) -> grpc.Channel:
             credentials = self._channel_credentials(route.pin)
-            return grpc.secure_channel(target, credentials, used, compression)
+            return grpc.secure_channel(where, credentials, used, compression)
 
         channel = SyncChannel(make, route)
         self._following.add_channel(channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 import grpc
@@ -13,6 +13,7 @@ import grpc.aio
 from pki.rpc.calls_aio import HeldCall, HeldStream, WaitingCall, refused, turned_away
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
+from pki.tls.target import Address
 
 _READY = grpc.ChannelConnectivity.READY
 _GOING_OVER = 0.01  # seconds between two looks whether a new connection is ready
@@ -27,11 +28,11 @@ class AioChannel(grpc.aio.Channel):
     before the server was seen wait for that within their deadlines.
 
     Args:
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to what gRPC calls some addresses.
         route: where it goes, to whom, and with what.
     """
 
-    def __init__(self, make: Callable[[], grpc.aio.Channel], route: Route) -> None:
+    def __init__(self, make: Callable[[str], grpc.aio.Channel], route: Route) -> None:
         self._make = make
         self._route = route
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,7 +121,7 @@ class AioChannel(grpc.aio.Channel):
             grpc.aio.AioRpcError: if the server is not accepted, or time is over.
         """
         await self._wait_for_sight(remaining, patient=patient)
-        generation = self.connections.rotation.enter()
+        generation = self.connections.take()
         if generation is None:
             if not self.connections.rotation.is_closed:
                 raise await self._turned_away(remaining())
@@ -134,12 +135,12 @@ class AioChannel(grpc.aio.Channel):
         self._loop = asyncio.get_running_loop()
         sight = self.connections.sight
         try:
-            while sight.good is None and not self.connections.rotation.is_closed:
+            while not sight.accepted and not self.connections.rotation.is_closed:
                 looking = sight.demand()
                 if looking is not None:
                     waiting = asyncio.shield(asyncio.wrap_future(looking))
                     await asyncio.wait_for(waiting, remaining())
-                if sight.good is None:
+                if not sight.accepted:
                     if not patient:
                         raise await self._turned_away(remaining())
                     await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
@@ -177,8 +178,8 @@ class AioChannel(grpc.aio.Channel):
         self._ticking = None
         self._tick()
 
-    def _generation(self) -> Generation[grpc.aio.Channel]:
-        channel = self._make()
+    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.aio.Channel]:
+        channel = self._make(self._route.naming(addresses))
 
         def is_ready(connect: bool) -> bool:
             # A watch would tell sooner, but gRPC never frees a channel that has one.
@@ -194,6 +195,7 @@ class AioChannel(grpc.aio.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            addresses=addresses,
             clock=self._route.clock,
             is_ready=is_ready,
             close=close,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from pki.rpc.connectivity import Connectivity
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
 from pki.rpc.waiting_sync import WaitingCall
+from pki.tls.target import Address
 
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
@@ -26,11 +27,11 @@ class SyncChannel(grpc.Channel):
     deadlines: those that give an answer hold up their caller, streams and futures do not.
 
     Args:
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to what gRPC calls some addresses.
         route: where it goes, to whom, and with what.
     """
 
-    def __init__(self, make: Callable[[], grpc.Channel], route: Route) -> None:
+    def __init__(self, make: Callable[[str], grpc.Channel], route: Route) -> None:
         self._make = make
         self._route = route
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
@@ -106,7 +107,7 @@ class SyncChannel(grpc.Channel):
         end = None if timeout is None else time.monotonic() + timeout
         patient = bool(_argument("wait_for_ready", _PATIENT_AT, args, kwargs))
         self._wait_for_sight(end, patient=patient)
-        generation = self.connections.rotation.enter()
+        generation = self.connections.take()
         if generation is None:
             if self.connections.rotation.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
@@ -134,14 +135,14 @@ class SyncChannel(grpc.Channel):
 
     def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
         sight = self.connections.sight
-        while sight.good is None and not self.connections.rotation.is_closed:
+        while not sight.accepted and not self.connections.rotation.is_closed:
             looking = sight.demand()
             if looking is not None:
                 try:
                     looking.result(self._remaining(end))
                 except WaitTimeoutError:
                     self._remaining(end)
-            if sight.good is None:
+            if not sight.accepted:
                 if not patient:
                     raise self._turned_away(end)
                 pause, left = sight.pause(), self._remaining(end)
@@ -171,8 +172,8 @@ class SyncChannel(grpc.Channel):
     def _move_on(self) -> None:
         self.connections.tick()
 
-    def _generation(self) -> Generation[grpc.Channel]:
-        channel = self._make()
+    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.Channel]:
+        channel = self._make(self._route.naming(addresses))
         connectivity = Connectivity(channel)
 
         def close() -> None:
@@ -183,6 +184,7 @@ class SyncChannel(grpc.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            addresses=addresses,
             clock=self._route.clock,
             is_ready=connectivity.is_ready,
             close=close,

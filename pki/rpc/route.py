@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -15,9 +15,9 @@ from pki.rpc.look import look
 from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
+from pki.rpc.replicas import Replicas
 from pki.rpc.rotation import Generation, Rotation, Situation
-from pki.rpc.sight import Sight
-from pki.tls.target import Target
+from pki.tls.target import Address, Target
 from pki.x509 import ChainVerifier, Credential
 
 log = logging.getLogger("handfast.rpc")
@@ -59,6 +59,10 @@ class Route:
     refused: Callable[[Refusal], None] = lambda _: None
     inquiry: Inquiry | None = None
 
+    def naming(self, addresses: Collection[Address]) -> str:
+        """Return what gRPC calls some addresses; the target itself while none is known."""
+        return self.target.naming(addresses) if addresses else self.target.text
+
     def ends(self) -> datetime:
         """Give the end of our own leaf."""
         return self.credential().leaf.not_valid_after_utc
@@ -69,7 +73,7 @@ class Connections(Generic[Inner]):
 
     Args:
         route: where they go.
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to some addresses.
         changed: called, from any thread, when :meth:`tick` has something to do.
         swapped: called after new calls began to use another connection.
     """
@@ -77,17 +81,18 @@ class Connections(Generic[Inner]):
     def __init__(
         self,
         route: Route,
-        make: Callable[[], Generation[Inner]],
+        make: Callable[[Collection[Address]], Generation[Inner]],
         *,
         changed: Callable[[], None],
         swapped: Callable[[], None] = lambda: None,
     ) -> None:
         self._route = route
         self._swapped = swapped
-        self.sight = Sight(
+        self.sight = Replicas(
             route.pin.spiffe_id,
-            lambda: look(
-                route.target,
+            route.target,
+            lambda address: look(
+                route.target.at(address),
                 route.pin.dns.name,
                 route.credential(),
                 route.credential().bundle.roots_of(route.pin.spiffe_id.trust_domain),
@@ -98,23 +103,34 @@ class Connections(Generic[Inner]):
             changed=changed,
             looked=route.looked,
         )
-        self.rotation = Rotation(make, drain=route.drain, swapped=self._go_over)
+        # Addresses that stand in the target are gone to as soon as they were accepted, all of them.
+        known = route.target.addresses() if route.target.is_literal else ()
+        self.rotation = Rotation(make, known, drain=route.drain, swapped=self._go_over)
         self.streams = OutgoingStreams(route.served_by)
         self._shown = route.shown()
 
     def enter(self) -> Generation[Inner] | None:
         """Take hold of a connection for a call; None if it must wait, or there is none."""
-        generation = None if self.sight.good is None else self.rotation.enter()
+        generation = self.take() if self.sight.accepted else None
         if generation is not None and generation.was_made_anew(calling=True):
             self.sight.look_soon()
         return generation
+
+    def take(self) -> Generation[Inner] | None:
+        """Take hold of the connection for a call after the looks; None if there is none now."""
+        generation = self.rotation.enter()
+        if generation is None or generation.seen:
+            return generation
+        # Made before the server was seen, and not replaced yet: gRPC chooses where it goes.
+        generation.leave()
+        return None
 
     def look(self) -> None:
         """Hold what was seen against what is in force now: the costly part of a tick."""
         self.sight.tick()
         for item in self.rotation:
-            if item.seen is not None:
-                self.sight.refusal_of(item.seen)
+            for standing in item.seen.values():
+                self.sight.refusal_of(standing)
 
     def tick(self) -> None:
         """Move the connections on."""
@@ -131,18 +147,22 @@ class Connections(Generic[Inner]):
                 Situation(
                     shown,
                     self._route.ends(),
-                    self.sight.good,
+                    self.sight.accepted,
                     self.sight.lost,
                     self.sight.refusal_of,
                     self._route.clock(),
+                    self.sight.refused_at,
+                    self.sight.is_settled,
                 )
             )
         except PkiError as error:
             log.warning("channel keeps its credential: %s", error)
 
-    def _go_over(self) -> None:
+    def _go_over(self, left: Generation[Inner]) -> None:
         self._swapped()
-        self._route.rotated()
+        # The first one to the addresses that were accepted takes no call from another.
+        if left.used:
+            self._route.rotated()
 
     def close(self) -> None:
         """Close every connection: whoever owns the channel is done with it."""

@@ -7,9 +7,11 @@ would be worse than none.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +19,9 @@ from pki.errors import InputError, shown
 
 _DEFAULT_PORT = 443
 _REMEDY = "Name it host:port, dns:///host:port, ipv4:, ipv6:, unix: or unix-abstract:"
+
+# gRPC asks for both, whatever the hosts file says (RFC 6761, section 6.3).
+_LOOPBACK = ("127.0.0.1", "::1")
 
 Address = tuple[socket.AddressFamily, Any]
 
@@ -29,11 +34,13 @@ class Target:
         text: as it was given to gRPC.
         hosts: host and port, resolved when it is looked at; empty for a unix socket.
         path: the unix socket's address; None for the others.
+        alone: the one address of it that is meant; None means all that it stands for.
     """
 
     text: str
     hosts: tuple[tuple[str, int], ...] = ()
     path: str | bytes | None = None
+    alone: Address | None = None
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -49,7 +56,9 @@ class Target:
             case "unix-abstract":
                 return cls(text, path=b"\0" + unquote(rest).encode())
             case "ipv4" | "ipv6":
-                hosts = [_host_and_port(item, text) for item in rest.lstrip("/").split(",")]
+                hosts = [
+                    _host_and_port(item, text) for item in unquote(rest.lstrip("/")).split(",")
+                ]
                 for host, _ in hosts:
                     _check_literal(host, text)
                 return cls(text, tuple(hosts))
@@ -67,19 +76,77 @@ class Target:
             case _:
                 return cls(text, (_host_and_port(text, text),))
 
+    @property
+    def is_literal(self) -> bool:
+        """Whether its addresses stand in it, so that no resolver is asked for them."""
+        return self.path is not None or all(_is_ip(host) for host, _ in self.hosts)
+
+    def at(self, address: Address) -> Target:
+        """Return the target that stands for one of the addresses alone."""
+        return replace(self, alone=address)
+
     def addresses(self) -> list[Address]:
-        """Find the addresses, in the order in which they are tried.
+        """Return the addresses, each once, in the order in which they are tried.
 
         Raises:
             OSError: if the name can't be resolved.
         """
+        if self.alone is not None:
+            return [self.alone]
         if self.path is not None:
             return [(socket.AF_UNIX, self.path)]
-        found: list[Address] = []
+        found: dict[Address, None] = {}
         for host, port in self.hosts:
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                found.append((family, address))
-        return found
+            found |= dict.fromkeys(_resolved(host, port))
+            if _is_localhost(host):
+                for loopback in _LOOPBACK:
+                    with contextlib.suppress(OSError):
+                        found |= dict.fromkeys(_resolved(loopback, port))
+        return list(found)
+
+    def naming(self, addresses: Collection[Address]) -> str:
+        """Return what gRPC calls some of the addresses, and no others."""
+        if self.path is not None:
+            return self.text
+        if all(family == socket.AF_INET for family, _ in addresses):
+            return "ipv4:" + ",".join(f"{host}:{port}" for _, (host, port) in addresses)
+        return "ipv6:" + ",".join(_as_ipv6(*address) for address in addresses)
+
+
+def words_of_address(address: Address) -> str:
+    """Return an address as people write it."""
+    family, where = address
+    if family == socket.AF_UNIX:
+        path = where.decode(errors="replace") if isinstance(where, bytes) else where
+        return shown(f"unix:{path}")
+    return f"[{where[0]}]:{where[1]}" if family == socket.AF_INET6 else f"{where[0]}:{where[1]}"
+
+
+def _resolved(host: str, port: int) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _as_ipv6(family: socket.AddressFamily, where: Any) -> str:
+    if family == socket.AF_INET:
+        # gRPC takes one family to a target; an IPv4 address has a name in the other.
+        return f"[::ffff:{where[0]}]:{where[1]}"
+    host, port, _, scope = where
+    zone = f"%25{scope}" if scope else ""
+    return f"[{host.partition('%')[0]}{zone}]:{port}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_localhost(host: str) -> bool:
+    name = host.lower().removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def _unix_path(rest: str, text: str) -> str:
@@ -118,7 +185,5 @@ def _is_no_label(label: str) -> bool:
 
 
 def _check_literal(host: str, whole: str) -> None:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        raise InputError(f"target {shown(whole)} holds no IP address", remedy=_REMEDY) from None
+    if not _is_ip(host):
+        raise InputError(f"target {shown(whole)} holds no IP address", remedy=_REMEDY)
