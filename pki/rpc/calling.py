@@ -12,6 +12,7 @@ import grpc.aio
 from pki.errors import InputError
 from pki.identity import SpiffeId
 from pki.keys import private_key_to_pem
+from pki.rpc import channelz
 from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
@@ -63,7 +64,7 @@ class Calling(Bound):
             PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
         """
         route = self._route(target, peer, policy, drain, explain=explain)
-        used = route.pin.options(options)
+        used = [*route.pin.options(options), *channelz.OPTIONS]
 
         def make(where: str) -> grpc.aio.Channel:
             credentials = self._channel_credentials(route.pin)
@@ -89,7 +90,7 @@ class Calling(Bound):
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
         route = self._route(target, peer, policy, drain, explain=explain)
-        used = route.pin.options(options)
+        used = [*route.pin.options(options), *channelz.OPTIONS]
 
         def make(where: str) -> grpc.Channel:
             credentials = self._channel_credentials(route.pin)

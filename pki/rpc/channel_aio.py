@@ -179,7 +179,8 @@ class AioChannel(grpc.aio.Channel):
         self._tick()
 
     def _generation(self, addresses: Collection[Address]) -> Generation[grpc.aio.Channel]:
-        channel = self._make(self._route.naming(addresses))
+        name, connections = self._route.naming(addresses)
+        channel = self._make(name)
 
         def is_ready(connect: bool) -> bool:
             # A watch would tell sooner, but gRPC never frees a channel that has one.
@@ -200,6 +201,7 @@ class AioChannel(grpc.aio.Channel):
             is_ready=is_ready,
             close=close,
             inquiry=self._route.inquiry,
+            connections=connections,
         )
 
 

@@ -173,7 +173,8 @@ class SyncChannel(grpc.Channel):
         self.connections.tick()
 
     def _generation(self, addresses: Collection[Address]) -> Generation[grpc.Channel]:
-        channel = self._make(self._route.naming(addresses))
+        name, connections = self._route.naming(addresses)
+        channel = self._make(name)
         connectivity = Connectivity(channel)
 
         def close() -> None:
@@ -189,6 +190,7 @@ class SyncChannel(grpc.Channel):
             is_ready=connectivity.is_ready,
             close=close,
             inquiry=self._route.inquiry,
+            connections=connections,
         )
 
     def _swapped(self) -> None:

@@ -29,7 +29,7 @@ from pki.rpc.refusal import Refusal, server_not_seen
 from pki.rpc.sight import Sight, refusal_of
 from pki.rpc.standing import Standing
 from pki.tls.target import Address, Target, words_of_address
-from pki.x509 import ChainVerifier
+from pki.x509 import ChainVerifier, Purpose
 
 log = logging.getLogger("handfast.rpc")
 
@@ -39,6 +39,7 @@ _TOGETHER_SECONDS = 0.05  # for the others, after the first was accepted
 _AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 1.0, 60.0
 _UNRESOLVED_SECONDS, _LONGEST_UNRESOLVED_SECONDS = 0.2, 5.0
 _MOST_DOUBLINGS = 10
+_MOST_TAILS = 16  # chains of issuing CAs that are remembered
 _UNSPECIFIED = "UNSPECIFIED"
 
 Looking = Callable[[Address], tuple[x509.Certificate, ...]]
@@ -86,6 +87,12 @@ class Replicas:
         self._not_before = 0.0  # after a name that was not resolved
         self._bad_rounds = 0
         self._again_at: float | None = None
+        self._tails: list[tuple[x509.Certificate, ...]] = []
+
+    @property
+    def server(self) -> SpiffeId:
+        """Who it must be."""
+        return self._server
 
     @property
     def accepted(self) -> Mapping[Address, Standing]:
@@ -159,10 +166,41 @@ class Replicas:
             sight.look_soon()
 
     def look_now(self, address: Address) -> None:
-        """Look at an address at once: gRPC was shown something there that we have not seen."""
+        """Look at an address within a moment: gRPC was shown something there that is new to us."""
         sight = self._sights.get(address)
         if sight is not None:
-            sight.demand()
+            sight.look_soon()
+
+    def standing_of(self, address: Address, leaf: x509.Certificate) -> Standing | None:
+        """Return what gRPC was shown at an address, to be judged; None if its issuer is not known.
+
+        gRPC tells the leaf alone; the rest of its chain is one that a look has seen.
+        """
+        known = [good for item in list(self._sights.values()) if (good := item.good) is not None]
+        here = self._accepted.get(address)
+        for standing in (here, *known):
+            if standing is not None and standing.leaf == leaf:
+                return standing
+        with self._lock:
+            for standing in known:
+                tail = standing.chain[1:]
+                if tail not in self._tails:
+                    self._tails = [tail, *self._tails][:_MOST_TAILS]
+            tails = list(self._tails)
+        made = [
+            Standing((leaf, *tail), Purpose.SERVER, self._server)
+            for tail in tails
+            if tail and tail[0].subject == leaf.issuer
+        ]
+        return next((item for item in made if self.refusal_of(item) is None), None) or next(
+            iter(made), None
+        )
+
+    def refuse(self, address: Address, refusal: Refusal) -> None:
+        """Take an address back: gRPC was shown there what a look would refuse."""
+        sight = self._sights.get(address)
+        if sight is not None:
+            sight.refuse(refusal)
 
     def tick(self) -> None:
         """Hold what was seen against what is in force now, and begin the looks that are due."""

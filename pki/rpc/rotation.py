@@ -25,11 +25,12 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from pki.clock import Clock
+from pki.rpc import channelz
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.process import MadeHere
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
 from pki.rpc.standing import Standing
-from pki.tls.target import Address
+from pki.tls.target import Address, grpc_name
 
 _PATIENCE = timedelta(seconds=5)
 # The whole way from a revocation list on disk to the end of a stream has a second.
@@ -76,6 +77,7 @@ class Generation(Generic[Inner]):
         is_ready: tells whether it is connected; given True it has it connect if it is not.
         close: closes it.
         inquiry: finds out why its handshakes fail; None where nobody wants to know.
+        connections: tells what gRPC's own connections were shown; None where that isn't asked.
     """
 
     def __init__(
@@ -89,14 +91,20 @@ class Generation(Generic[Inner]):
         is_ready: Callable[[bool], bool],
         close: Callable[[], None],
         inquiry: Inquiry | None = None,
+        connections: channelz.Connections | None = None,
     ) -> None:
         self.channel = channel
         self.inquiry = inquiry
+        self.connections = connections
         self.shown = shown
         self.is_ready = is_ready
         self.addresses = frozenset(addresses)
         self.seen: Mapping[Address, Standing] = {}
         """What was seen at each of its addresses; empty where nothing may go to it yet."""
+        self.shown_on: Mapping[int, Standing] = {}
+        """What gRPC was shown on each of its connections, as far as that is known."""
+        self.has_new_connection = True
+        self.next_judged_at = 0.0
         self.used = False
         self.refusal: Refusal | None = None
         """Why it was ended under the calls that ran on it; None if it was not."""
@@ -106,6 +114,7 @@ class Generation(Generic[Inner]):
         self._running = 0
         self._closed = False
         self._doomed_at: float | None = None
+        self._condemned: Refusal | None = None
         self._was_ready = False
         self._dropped = False
         self._lock = threading.Lock()
@@ -113,12 +122,23 @@ class Generation(Generic[Inner]):
     @property
     def is_over(self) -> bool:
         """Whether it takes no more calls."""
-        return self._closed or self._doomed_at is not None
+        return self._closed or self._doomed_at is not None or self._condemned is not None
+
+    def condemn(self, refusal: Refusal) -> None:
+        """Let no call on it any more, and have the next :meth:`judge` end it."""
+        with self._lock:
+            self._condemned = self._condemned or refusal
+
+    def address_named(self, name: str) -> Address | None:
+        """Return the one of its addresses that gRPC calls so; None if there is none."""
+        if len(self.addresses) == 1:
+            return next(iter(self.addresses))
+        return next((item for item in self.addresses if grpc_name(item) == name), None)
 
     def enter(self) -> bool:
         """Take hold of it for a call; False if it takes no more."""
         with self._lock:
-            if self._closed or self._doomed_at is not None:
+            if self.is_over:
                 return False
             self.used = True
             self._running += 1
@@ -161,6 +181,7 @@ class Generation(Generic[Inner]):
         dropped = self._dropped or (self._was_ready and not ready)
         anew = dropped and (ready or calling)
         self._dropped, self._was_ready = dropped and not anew, ready
+        self.has_new_connection |= dropped
         return anew
 
     def judge(self, situation: Situation) -> None:
@@ -170,7 +191,7 @@ class Generation(Generic[Inner]):
         # What was seen here comes first: a look that finds the same takes no call its last moment.
         fallen = [
             refusal
-            for standing in self.seen.values()
+            for standing in (*self.seen.values(), *self.shown_on.values())
             if (refusal := situation.refusal_of(standing)) is not None
         ]
         refused = [
@@ -178,7 +199,9 @@ class Generation(Generic[Inner]):
             for address in self.seen
             if (refusal := situation.refused_at(address)) is not None
         ]
-        if fallen:
+        if self._condemned is not None:
+            self.end(self._condemned)
+        elif fallen:
             self._doom(fallen[0])
         elif refused:
             self.end(refused[0])
@@ -199,7 +222,8 @@ class Generation(Generic[Inner]):
 
     def _is_past_its_leaves(self, now: datetime) -> bool:
         return now >= self._ends or any(
-            now > standing.leaf.not_valid_after_utc for standing in self.seen.values()
+            now > standing.leaf.not_valid_after_utc
+            for standing in (*self.seen.values(), *self.shown_on.values())
         )
 
     def close_if_idle(self) -> bool:

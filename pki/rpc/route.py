@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from pki.clock import Clock
 from pki.errors import PkiError
+from pki.rpc import channelz
+from pki.rpc.connected import is_due, judge, standings
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.look import look
 from pki.rpc.outgoing import OutgoingStreams
@@ -59,9 +61,15 @@ class Route:
     refused: Callable[[Refusal], None] = lambda _: None
     inquiry: Inquiry | None = None
 
-    def naming(self, addresses: Collection[Address]) -> str:
-        """Return what gRPC calls some addresses; the target itself while none is known."""
-        return self.target.naming(addresses) if addresses else self.target.text
+    def naming(self, addresses: Collection[Address]) -> tuple[str, channelz.Connections | None]:
+        """Return what gRPC calls some addresses, and what tells of its connections to them.
+
+        While no address is known that is the target itself, which no call goes to.
+        """
+        if not addresses:
+            return self.target.text, None
+        name = channelz.NAMES.of(self.target.naming(addresses))
+        return name, channelz.Connections(name)
 
     def ends(self) -> datetime:
         """Give the end of our own leaf."""
@@ -129,7 +137,9 @@ class Connections(Generic[Inner]):
         """Hold what was seen against what is in force now: the costly part of a tick."""
         self.sight.tick()
         for item in self.rotation:
-            for standing in item.seen.values():
+            if is_due(item):
+                judge(item, self.sight)
+            for standing in standings(item):
                 self.sight.refusal_of(standing)
 
     def tick(self) -> None:

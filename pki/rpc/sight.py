@@ -120,6 +120,13 @@ class Sight:
             self._good, self._due, self._due_before_end = None, None, None
             self._lost = server_not_seen(str(self._server), _UNSPECIFIED, words)
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Take the address back: gRPC itself was shown there what a look would refuse."""
+        with self._lock:
+            if not self._closed:
+                self._refuse(refusal)
+        self._changed()
+
     def pause(self) -> float:
         """Give the seconds until the next look may be asked for."""
         if self._closed:

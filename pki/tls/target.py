@@ -54,7 +54,7 @@ class Target:
             case "unix":
                 return cls(text, path=_unix_path(rest, text))
             case "unix-abstract":
-                return cls(text, path=b"\0" + unquote(rest).encode())
+                return cls(text, path=b"\0" + _unquoted(rest, text).encode())
             case "ipv4" | "ipv6":
                 hosts = [
                     _host_and_port(item, text) for item in unquote(rest.lstrip("/")).split(",")
@@ -122,6 +122,15 @@ def words_of_address(address: Address) -> str:
     return f"[{where[0]}]:{where[1]}" if family == socket.AF_INET6 else f"{where[0]}:{where[1]}"
 
 
+def grpc_name(address: Address) -> str:
+    """Return what gRPC calls a network address where it tells of a connection to it."""
+    family, where = address
+    if family == socket.AF_INET6:
+        zone = f"%25{where[3]}" if where[3] else ""
+        return f"ipv6:%5B{where[0].partition('%')[0]}{zone}%5D:{where[1]}"
+    return f"ipv4:{where[0]}:{where[1]}"
+
+
 def _resolved(host: str, port: int) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
@@ -151,10 +160,19 @@ def _is_localhost(host: str) -> bool:
 
 def _unix_path(rest: str, text: str) -> str:
     path = "/" + rest.lstrip("/") if rest.startswith("//") else rest
-    path = unquote(path)
+    path = _unquoted(path, text)
     if not path or "\0" in path:
         raise InputError(f"target {shown(text)} names no unix socket", remedy=_REMEDY)
     return path
+
+
+def _unquoted(path: str, text: str) -> str:
+    if "#" in path or "?" in path:
+        # gRPC's path ends there, and another socket would be looked at.
+        raise InputError(
+            f"target {shown(text)} holds '#' or '?'", remedy="Write them as %23 and %3F"
+        )
+    return unquote(path)
 
 
 def _host_and_port(text: str, whole: str) -> tuple[str, int]:
