@@ -17,8 +17,10 @@ from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.inquiry import Inquiry, why
-from pki.rpc.pin import ChannelOptions, Pin, ServedBy
+from pki.rpc.options import ChannelOptions
+from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.route import Route
+from pki.rpc.service_config import ServiceConfig
 from pki.tls.target import Target
 from pki.x509.readers import to_pem
 
@@ -65,6 +67,7 @@ class Calling(Bound):
         """
         route = self._route(target, peer, policy, drain, explain=explain)
         used = [*route.pin.options(options), *channelz.OPTIONS]
+        config = ServiceConfig.of(options)
 
         def make(where: str) -> grpc.aio.Channel:
             credentials = self._channel_credentials(route.pin)
@@ -73,7 +76,7 @@ class Calling(Bound):
                 where, credentials, used, compression, interceptors=interceptors
             )
 
-        channel = AioChannel(make, route)
+        channel = AioChannel(make, route, config)
         self._following.add_channel(channel)
         return channel
 
@@ -91,12 +94,13 @@ class Calling(Bound):
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
         route = self._route(target, peer, policy, drain, explain=explain)
         used = [*route.pin.options(options), *channelz.OPTIONS]
+        config = ServiceConfig.of(options)
 
         def make(where: str) -> grpc.Channel:
             credentials = self._channel_credentials(route.pin)
             return grpc.secure_channel(where, credentials, used, compression)
 
-        channel = SyncChannel(make, route)
+        channel = SyncChannel(make, route, config)
         self._following.add_channel(channel)
         return channel
 

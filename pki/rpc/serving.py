@@ -17,7 +17,7 @@ from pki.rpc.gate import Gate
 from pki.rpc.guard_aio import AioGuard
 from pki.rpc.guard_sync import SyncGuard
 from pki.rpc.judge import Judge
-from pki.rpc.pin import ChannelOptions
+from pki.rpc.options import ChannelOptions, check_server_options
 from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.registered import Behind
 from pki.rpc.servers import OWN_PORT, AioServer, SyncServer
@@ -57,6 +57,7 @@ class Serving(Bound):
         Raises:
             PkiError: if there is no policy, or a bad one, or an interceptor stands before the gate.
         """
+        check_server_options(options)
         guard = gate_among(interceptors, AioGuard) or self.interceptor(
             policy, decision_log=decision_log, health=health
         )
@@ -100,6 +101,7 @@ class Serving(Bound):
             decision_log: as :meth:`server`.
             health: as :meth:`server`.
         """
+        check_server_options(options)
         guard = gate_among(interceptors, SyncGuard) or self.sync_interceptor(
             policy, decision_log=decision_log, health=health
         )

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from pki.rpc.calls_sync import LocalCallError
+from pki.rpc.deadline import deadline
 
 
 class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -28,7 +29,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """
 
     def __init__(self, begin: Callable[[], Any], timeout: float | None) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self._end = deadline(timeout)
         self._lock = threading.Lock()
         self._begun: Future[Any] = Future()
         self._given_up = False
