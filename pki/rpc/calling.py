@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
@@ -12,12 +13,11 @@ import grpc.aio
 from pki.errors import InputError
 from pki.identity import SpiffeId
 from pki.keys import private_key_to_pem
-from pki.rpc import channelz
 from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.inquiry import Inquiry, why
-from pki.rpc.options import ChannelOptions
+from pki.rpc.options import ChannelOptions, first_option
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.route import Route
 from pki.rpc.service_config import ServiceConfig
@@ -65,8 +65,8 @@ class Calling(Bound):
         Raises:
             PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
         """
-        route = self._route(target, peer, policy, drain, explain=explain)
-        used = [*route.pin.options(options), *channelz.OPTIONS]
+        route = self._route(target, peer, policy, drain, options, explain=explain)
+        used = route.options(options)
         config = ServiceConfig.of(options)
 
         def make(where: str) -> grpc.aio.Channel:
@@ -92,8 +92,8 @@ class Calling(Bound):
         explain: bool = True,
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        route = self._route(target, peer, policy, drain, explain=explain)
-        used = [*route.pin.options(options), *channelz.OPTIONS]
+        route = self._route(target, peer, policy, drain, options, explain=explain)
+        used = route.options(options)
         config = ServiceConfig.of(options)
 
         def make(where: str) -> grpc.Channel:
@@ -133,6 +133,7 @@ class Calling(Bound):
         peer: str | SpiffeId,
         policy: PathLike | None,
         drain: timedelta | None,
+        options: ChannelOptions,
         *,
         explain: bool,
     ) -> Route:
@@ -141,6 +142,8 @@ class Calling(Bound):
         used = self._chosen_policy(policy)
         following, name = self._following, str(pin.spiffe_id)
         place = Target.parse(target)
+        if first_option(options, "grpc.enable_http_proxy") in {None, 1}:
+            place = place.by_way_of(os.environ)
         inquiry = Inquiry(lambda: why(place, pin.spiffe_id, following.live.credential, self._clock))
         return Route(
             place,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pki.clock import Clock
 from pki.errors import PkiError
@@ -14,6 +14,7 @@ from pki.rpc import channelz
 from pki.rpc.connected import is_due, judge, standings
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.look import look
+from pki.rpc.options import ChannelOptions
 from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
@@ -70,6 +71,21 @@ class Route:
             return self.target.text, None
         name = channelz.NAMES.of(self.target.naming(addresses))
         return name, channelz.Connections(name)
+
+    def options(self, options: ChannelOptions) -> list[tuple[str, Any]]:
+        """Return a channel's options with what makes gRPC go where the looks go, and nowhere else.
+
+        Raises:
+            PkiError: if they would undo what a channel promises.
+        """
+        through = self.target.through
+        return [
+            # Of an option that is given twice gRPC takes the first. The proxy is chosen already.
+            ("grpc.enable_http_proxy", 0),
+            *self.pin.options(options),
+            *(through.options() if through is not None else ()),
+            *channelz.OPTIONS,
+        ]
 
     def ends(self) -> datetime:
         """Give the end of our own leaf."""

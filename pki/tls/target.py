@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
 from pki.errors import InputError, shown
+from pki.tls.proxy import Proxy, proxy_for
 
 _DEFAULT_PORT = 443
 _REMEDY = "Name it host:port, dns:///host:port, ipv4:, ipv6:, unix: or unix-abstract:"
@@ -35,12 +36,14 @@ class Target:
         hosts: host and port, resolved when it is looked at; empty for a unix socket.
         path: the unix socket's address; None for the others.
         alone: the one address of it that is meant; None means all that it stands for.
+        through: the proxy that it is reached through, whose addresses are then the target's.
     """
 
     text: str
     hosts: tuple[tuple[str, int], ...] = ()
     path: str | bytes | None = None
     alone: Address | None = None
+    through: Proxy | None = None
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -79,7 +82,22 @@ class Target:
     @property
     def is_literal(self) -> bool:
         """Whether its addresses stand in it, so that no resolver is asked for them."""
-        return self.path is not None or all(_is_ip(host) for host, _ in self.hosts)
+        return self.path is not None or all(_is_ip(host) for host, _ in self._asked)
+
+    def by_way_of(self, environment: Mapping[str, str]) -> Target:
+        """Return the same target, by way of the proxy that gRPC would take to it, if any.
+
+        Raises:
+            InputError: if the environment names a proxy that can't be used.
+        """
+        if self.path is not None or len(self.hosts) != 1:
+            return self
+        return replace(self, through=proxy_for(*self.hosts[0], environment))
+
+    @property
+    def _asked(self) -> tuple[tuple[str, int], ...]:
+        """The hosts that are connected to."""
+        return self.hosts if self.through is None else ((self.through.host, self.through.port),)
 
     def at(self, address: Address) -> Target:
         """Return the target that stands for one of the addresses alone."""
@@ -96,7 +114,7 @@ class Target:
         if self.path is not None:
             return [(socket.AF_UNIX, self.path)]
         found: dict[Address, None] = {}
-        for host, port in self.hosts:
+        for host, port in self._asked:
             found |= dict.fromkeys(_resolved(host, port))
             if _is_localhost(host):
                 for loopback in _LOOPBACK:
