@@ -107,7 +107,8 @@ _SERVER_WORDS = MappingProxyType(
         Fault.REVOKED: "was revoked",
         Fault.ISSUER_REVOKED: "comes from a CA that was revoked",
         Fault.UNTRUSTED: "comes from a CA that is not in our trust bundle",
-        Fault.REVOCATION_UNKNOWN: "may have been revoked: our revocation lists are missing or old",
+        Fault.REVOCATION_UNKNOWN: "may have been revoked: our revocation lists are missing or old, "
+        "or begin later than our clock says",
         Fault.NAME_MISMATCH: "names another workload",
         Fault.PROFILE: "breaks a rule for workload certificates",
         Fault.INVALID: "is not valid",
