@@ -113,7 +113,7 @@ class Following:
             problems=len(self.problems),
             streams=sum(len(gate.streams) for gate in gates),
             connections=Counter(
-                state for item in channels for state in item.connections.rotation.states()
+                state for item in channels for state in item.connections.states()
             ),
             counts=self.counts,
         )

@@ -184,6 +184,11 @@ class Connections(Generic[Inner]):
         except PkiError as error:
             log.warning("channel keeps its credential: %s", error)
 
+    def states(self) -> list[str]:
+        """Return a word for each connection, and ``refused`` where no address is accepted."""
+        refused = self.sight.lost is not None and not self.rotation.is_closed
+        return [*self.rotation.states(), *(["refused"] if refused else [])]
+
     def _go_over(self, left: Generation[Inner]) -> None:
         self._swapped()
         # The first one to the addresses that were accepted takes no call from another.

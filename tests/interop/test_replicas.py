@@ -256,6 +256,13 @@ def test_a_wrong_server_at_every_address_is_refused_whatever_the_policy(shop: Sh
     ):
         assert refused(lambda: get_stock(channel)) == "SERVER_REFUSED"
 
+        def numbers() -> dict[str, int]:
+            return dict(caller._following.seen().connections)
+
+        assert eventually(lambda: numbers() == {"refused": 1})
+        channel.close()
+        assert eventually(lambda: numbers() == {})
+
 
 def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_of_the_others_early(shop: Shop) -> None:
     with ExitStack() as stack:
