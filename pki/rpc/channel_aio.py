@@ -111,6 +111,15 @@ class AioChannel(grpc.aio.Channel):
         if refusal is not None:
             raise refused(refusal)
 
+    def check_open(self) -> None:
+        """Raise if whoever owns the channel has closed it.
+
+        Raises:
+            grpc.aio.UsageError: as gRPC does; asked for a call then, it may end the process.
+        """
+        if self.connections.rotation.is_closed:
+            raise grpc.aio.UsageError("Channel is closed.")
+
     async def begin(
         self,
         start: Callable[[Generation[grpc.aio.Channel], float | None], HeldCall],
@@ -133,10 +142,8 @@ class AioChannel(grpc.aio.Channel):
         await self._wait_for_sight(remaining, patient=patient, pauses=pauses)
         generation = self.connections.take()
         if generation is None:
-            if not self.connections.rotation.is_closed:
-                raise await self._turned_away(remaining())
-            # gRPC's own error for a closed channel tells the caller.
-            generation = self.connections.rotation.current
+            self.check_open()
+            raise await self._turned_away(remaining())
         return start(generation, remaining())
 
     async def _wait_for_sight(
@@ -234,6 +241,7 @@ class _Callable:
         generation = self._channel.connections.enter()
         if generation is not None:
             return self._start(generation, args, kwargs)
+        self._channel.check_open()
         said = self._channel.config.of_method(self._method)
         timeout, patient = kwargs.get("timeout"), kwargs.get("wait_for_ready")
         if len(args) > _TIMEOUT_AT:

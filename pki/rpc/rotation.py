@@ -138,7 +138,7 @@ class Generation(Generic[Inner]):
     def enter(self) -> bool:
         """Take hold of it for a call; False if it takes no more."""
         with self._lock:
-            if self.is_over:
+            if self._closed or self._doomed_at is not None or self._condemned is not None:
                 return False
             self.used = True
             self._running += 1
@@ -298,7 +298,8 @@ class Rotation(Generic[Inner]):
         """Take hold of the connection for a new call; None if there is none now."""
         while True:
             found = self.current
-            if found.enter():
+            # Whoever owns the channel may be closing it at this moment, call by call.
+            if not self._closed and found.enter():
                 return found
             if found is self.current:
                 # Closed by whoever owns the channel, or ended and not replaced yet.

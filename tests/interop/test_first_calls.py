@@ -228,3 +228,31 @@ def test_without_retries_in_grpc_there_are_none_before_it(shop: Shop) -> None:
                 late.caller.sync_channel(late.address, peer="server", options=options)
             )
             assert outcome(sync_calls(channel)[0]) == "UNAVAILABLE"
+
+
+def test_a_call_on_a_closed_asyncio_channel_is_told_so_and_ends_no_process(shop: Shop) -> None:
+    """gRPC's own channel, asked for a new callable after that, reads memory that was freed."""
+
+    async def play(caller: pki.Workload, address: str) -> None:
+        for used in (False, True):
+            channel: Any = caller.channel(address, peer="server")
+            stub = inventory_pb2_grpc.InventoryStub(channel)
+            if used:
+                await stub.GetStock(inv.GetStockRequest())
+            waiting = [stub.GetStock(inv.GetStockRequest()) for _ in range(3)]
+            await channel.close()
+            for call in waiting:
+                with pytest.raises(
+                    (grpc.aio.UsageError, grpc.aio.AioRpcError, asyncio.CancelledError)
+                ):
+                    await call
+            for method in (stub.GetStock, stub.WatchStock):
+                with pytest.raises(grpc.aio.UsageError, match="closed"):
+                    await method(inv.GetStockRequest())
+
+    with (
+        shop.workload("server") as me,
+        shop.sync_server(me) as address,
+        shop.workload("caller") as caller,
+    ):
+        asyncio.run(play(caller, address))
