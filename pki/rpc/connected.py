@@ -47,7 +47,7 @@ def judge(generation: Generation[Any], replicas: Replicas) -> None:
         replicas: what looks have seen of its server.
     """
     assert generation.connections is not None
-    begun = time.monotonic()
+    begun = time.thread_time()
     found = generation.connections.now()
     if found is not None:
         shown = {}
@@ -58,10 +58,12 @@ def judge(generation: Generation[Any], replicas: Replicas) -> None:
         generation.shown_on = shown
         generation.has_new_connection = not all(item.leaf for item in found)
     _WATCHED.add(generation)
-    now = time.monotonic()
+    # Processor time: on a busy machine it takes longer, and matters no less.
+    spent = time.thread_time() - begun
     alone = len(generation.addresses) == 1
     between = _SECONDS_BETWEEN_FOR_ONE if alone else _SECONDS_BETWEEN
-    generation.next_judged_at = now + max(between, (now - begun) * _SHARE * len(_WATCHED))
+    pause = max(between, spent * _SHARE * len(_WATCHED))
+    generation.next_judged_at = time.monotonic() + pause
 
 
 def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -> Standing | None:

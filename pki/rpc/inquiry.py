@@ -94,9 +94,14 @@ class Inquiry:
                 # Nobody may cancel it: others wait for it too.
                 self._asking.set_running_or_notify_cancel()
                 self._again_at = time.monotonic() + _APART_SECONDS
-                threading.Thread(
+                asking = threading.Thread(
                     target=self._run, args=(self._asking,), name="handfast-inquiry", daemon=True
-                ).start()
+                )
+                try:
+                    asking.start()
+                except RuntimeError:
+                    # The process is out of threads: the call reads what gRPC says.
+                    self._asking.set_result("")
             return self._asking
 
     def _run(self, found: Future[str]) -> None:

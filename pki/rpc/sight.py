@@ -164,9 +164,17 @@ class Sight:
             looking: Future[None] = Future()
             # A thread of its own: a server that doesn't answer keeps nobody else waiting, and the
             # process may end meanwhile.
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(looking,), name="handfast-look", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The process is out of threads: a look that failed, and is tried again.
+                words = f"no thread could be begun for it: {error}"
+                self._refuse(server_not_seen(str(self._server), _UNSPECIFIED, words))
+                looking.set_result(None)
+                return looking
             self._looking = looking
         return self._looking
 

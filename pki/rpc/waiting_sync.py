@@ -35,9 +35,15 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self._given_up = False
         # What the caller's context holds, e.g. a span, belongs to the call.
         context = contextvars.copy_context()
-        threading.Thread(
+        waiting = threading.Thread(
             target=context.run, args=(self._run, begin), name="handfast-call", daemon=True
-        ).start()
+        )
+        try:
+            waiting.start()
+        except RuntimeError as error:
+            # The process is out of threads: that is the call's end, and not its caller's.
+            words = f"no thread could be begun to wait for the server: {error}"
+            self._begun.set_exception(LocalCallError(grpc.StatusCode.RESOURCE_EXHAUSTED, words))
 
     def __iter__(self) -> Iterator[Any]:
         """Give itself."""

@@ -23,6 +23,7 @@ _REMEDY = "Name it host:port, dns:///host:port, ipv4:, ipv6:, unix: or unix-abst
 
 # gRPC asks for both, whatever the hosts file says (RFC 6761, section 6.3).
 _LOOPBACK = ("127.0.0.1", "::1")
+_BRIEFLY_SECONDS = 0.25
 
 Address = tuple[socket.AddressFamily, Any]
 
@@ -115,11 +116,8 @@ class Target:
             return [(socket.AF_UNIX, self.path)]
         found: dict[Address, None] = {}
         for host, port in self._asked:
-            found |= dict.fromkeys(_resolved(host, port))
-            if _is_localhost(host):
-                for loopback in _LOOPBACK:
-                    with contextlib.suppress(OSError):
-                        found |= dict.fromkeys(_resolved(loopback, port))
+            known = _resolved(host, port)
+            found |= dict.fromkeys(_on_loopback(known, port) if _is_localhost(host) else known)
         return list(found)
 
     def naming(self, addresses: Collection[Address]) -> str:
@@ -152,6 +150,28 @@ def grpc_name(address: Address) -> str:
 def _resolved(host: str, port: int) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
+
+
+def _on_loopback(known: list[Address], port: int) -> list[Address]:
+    """Return the loopback addresses on which somebody listens; those that are known if nobody does.
+
+    A server on the one alone is no server with a replica that is down.
+    """
+    both = dict.fromkeys(known)
+    for host in _LOOPBACK:
+        with contextlib.suppress(OSError):
+            both |= dict.fromkeys(_resolved(host, port))
+    return [item for item in both if _listens(item)] or known
+
+
+def _listens(address: Address) -> bool:
+    try:
+        with socket.socket(address[0], socket.SOCK_STREAM) as plain:
+            plain.settimeout(_BRIEFLY_SECONDS)
+            plain.connect(address[1])
+    except OSError:
+        return False
+    return True
 
 
 def _as_ipv6(family: socket.AddressFamily, where: Any) -> str:
