@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,14 +10,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
+import pki
 from pki.files import load_credential
 from pki.keys import private_key_to_pem
 from pki.rpc import channelz
 from pki.x509 import Credential
 from pki.x509.readers import to_pem
-from tests.interop.shop import Shop, eventually, free_port, get_stock, reason
+from services._proto.shop.v1 import inventory_pb2 as inv
+from services._proto.shop.v1 import inventory_pb2_grpc
+from tests.interop.shop import SECONDS, Shop, eventually, free_port, get_stock, reason
 from tests.interop.test_replicas import ROUND_ROBIN, calls_that_end_well, good
 from tests.interop.test_server_look import bare_server
 
@@ -131,6 +136,28 @@ def test_a_relay_that_leads_looks_to_a_good_server_and_calls_to_another_is_found
         assert answer(channel) != BAD
 
 
+def test_an_asyncio_channel_finds_such_a_relay_out_too(shop: Shop) -> None:
+    async def play(caller: pki.Workload, address: str) -> None:
+        async with caller.channel(address, peer="server") as channel:
+            stub = inventory_pb2_grpc.InventoryStub(channel)
+
+            async def call_on() -> None:
+                while True:
+                    await stub.GetStock(inv.GetStockRequest(), timeout=SECONDS)
+                    await asyncio.sleep(0.01)
+
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(call_on(), SECONDS)
+            assert reason(caught.value) == "SERVER_REFUSED"
+
+    bad = revoked_one(shop)
+    with ExitStack() as stack:
+        honest = good(shop, stack)
+        caller = stack.enter_context(shop.workload("caller"))
+        address = stack.enter_context(relay(honest, stack.enter_context(serving(bad))))
+        asyncio.run(play(caller, address))
+
+
 def test_a_good_server_that_no_look_met_is_taken_by_its_own_certificate(shop: Shop) -> None:
     """Several servers stand behind one address: each connection is judged by what it was shown."""
     with ExitStack() as stack:
@@ -179,7 +206,7 @@ def test_a_channel_is_found_among_others_to_the_same_place(shop: Shop) -> None:
         for _ in range(3):
             name = channelz.NAMES.of(f"ipv4:{address}")
             connections = channelz.Connections(name)
-            arguments = caller.channel_arguments("server", options=channelz.OPTIONS)
+            arguments = caller.channel_arguments("server")
             channel = stack.enter_context(grpc.secure_channel(name, **arguments))
             them.append(connections)
             assert connections.now() == []
