@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +67,35 @@ def silent(shop: Shop, stack: ExitStack) -> str:
     return f"127.0.0.1:{listening.getsockname()[1]}"
 
 
+def never_http2(shop: Shop, stack: ExitStack) -> str:
+    """Shake hands as the server, and never say a word of HTTP/2."""
+    another_of_it(shop, stack)
+    folder = max(shop.home.glob("server-*"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
+    context.set_alpn_protocols(["h2"])
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listening.accept()
+                threading.Thread(target=shake_hands, args=(accepted,), daemon=True).start()
+
+    def shake_hands(accepted: socket.socket) -> None:
+        with accepted, suppress(OSError):
+            accepted.settimeout(SECONDS)
+            with context.wrap_socket(accepted, server_side=True) as talking:
+                while talking.recv(4096):
+                    pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(listening.shutdown, socket.SHUT_RDWR)
+    return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
 def revoke_one(shop: Shop, it: pki.Workload) -> None:
     shop.ca.revoke(it.credential.leaf.serial_number, reason="key-compromise")
     shop.bring_trust()
@@ -90,7 +121,7 @@ def calls_that_end_well(channel: grpc.Channel, number: int = 6) -> int:
 
 
 @pytest.mark.parametrize("options", [[], ROUND_ROBIN], ids=["pick_first", "round_robin"])
-@pytest.mark.parametrize("bad", [stopped, another_workload, revoked, silent])
+@pytest.mark.parametrize("bad", [stopped, another_workload, revoked, silent, never_http2])
 def test_the_first_of_three_addresses_is_bad_and_no_call_fails(
     shop: Shop, bad: Replica, options: list[tuple[str, Any]]
 ) -> None:
@@ -264,12 +295,14 @@ def test_a_wrong_server_at_every_address_is_refused_whatever_the_policy(shop: Sh
         assert eventually(lambda: numbers() == {})
 
 
-def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_of_the_others_early(shop: Shop) -> None:
+def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_early_and_is_left_out_then(
+    shop: Shop,
+) -> None:
     with ExitStack() as stack:
         short = another_of_it(shop, stack, lifetime=timedelta(minutes=30))
         addresses = [good(shop, stack), stack.enter_context(shop.sync_server(short))]
         caller = stack.enter_context(shop.workload("caller", shifted=True))
-        channel = stack.enter_context(
+        channel: Any = stack.enter_context(
             caller.sync_channel("ipv4:" + ",".join(addresses), peer="server")
         )
         stream = watch(channel)
@@ -277,3 +310,8 @@ def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_of_the_others_early(sh
         assert calls_that_end_well(channel) == 6
         assert stream.is_active()
         assert stream.cancel()
+        # By our clock it has ended, and gRPC would go on.
+        shop.clock.move(minutes=2)
+        assert soon(channel, "ALLOWED")
+        assert eventually(lambda: len(channel.connections.sight.accepted) == 1)
+        assert calls_that_end_well(channel) == 6
