@@ -142,6 +142,10 @@ def test_the_first_of_three_addresses_is_bad_and_no_call_fails(
             begun = time.monotonic()
             assert calls_that_end_well(channel) == 6
             assert time.monotonic() - begun < 4, "a look at one that is silent takes five seconds"
+            current = channel.connections.rotation.current  # type: ignore[attr-defined]
+            connected = {item.address for item in current.connections.now()}
+            assert connected
+            assert f"ipv4:{addresses[0]}" not in connected, "gRPC was not told of it"
         assert asyncio.run(play(caller, target)) == 6
 
 
