@@ -11,7 +11,6 @@ import base64
 import importlib
 import itertools
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,6 @@ class Names:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
         self._newest = 0
 
     def newest(self) -> int:
@@ -51,8 +49,8 @@ class Names:
 
     def found(self, number: int) -> None:
         """Note the number of a channel that was found."""
-        with self._lock:
-            self._newest = max(self._newest, number)
+        # No lock, which a fork might leave held: a number that is lost costs a longer search.
+        self._newest = max(self._newest, number)
 
     def of(self, target: str) -> str:
         """Return a target that stands for the same: gRPC goes nowhere else for a fragment."""

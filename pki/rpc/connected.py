@@ -70,7 +70,7 @@ def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -
     """Return what is held of a connection from now on; None where nothing is known yet."""
     known = generation.shown_on.get(item.number)
     address = generation.address_named(item.address)
-    if known is not None or address is None or not item.leaf:
+    if known is not None or not item.leaf:
         return known
     refusal: Refusal | None
     try:
@@ -80,13 +80,14 @@ def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -
         standing, refusal = None, refusal_of_server(str(replicas.server), Fault.INVALID)
     else:
         refusal = replicas.refusal_of(standing) if standing is not None else None
-        if standing is None:
+        if standing is None and address is not None:
             # Its issuing CA is not known: a look may bring it.
             replicas.look_now(address)
     if refusal is not None:
         log.error("a connection to %s is ended: %s", item.address, refusal.message)
         generation.condemn(refusal)
-        replicas.refuse(address, refusal)
+        if address is not None:
+            replicas.refuse(address, refusal)
     return standing
 
 

@@ -171,13 +171,13 @@ class Replicas:
         if sight is not None:
             sight.look_soon()
 
-    def standing_of(self, address: Address, leaf: x509.Certificate) -> Standing | None:
+    def standing_of(self, address: Address | None, leaf: x509.Certificate) -> Standing | None:
         """Return what gRPC was shown at an address, to be judged; None if its issuer is not known.
 
         gRPC tells the leaf alone; the rest of its chain is one that a look has seen.
         """
         known = [good for item in list(self._sights.values()) if (good := item.good) is not None]
-        here = self._accepted.get(address)
+        here = self._accepted.get(address) if address is not None else None
         for standing in (here, *known):
             if standing is not None and standing.leaf == leaf:
                 return standing
