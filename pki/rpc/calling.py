@@ -17,7 +17,7 @@ from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.inquiry import Inquiry, why
-from pki.rpc.options import ChannelOptions, first_option
+from pki.rpc.options import ChannelOptions, check_channel_options, first_option
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.route import Route
 from pki.rpc.service_config import ServiceConfig
@@ -138,6 +138,7 @@ class Calling(Bound):
         explain: bool,
     ) -> Route:
         self._here.check()
+        check_channel_options(options)
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
         following, name = self._following, str(pin.spiffe_id)

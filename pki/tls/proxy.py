@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from pki.errors import InputError, shown
+from pki.errors import shown
+
+log = logging.getLogger("handfast.tls")
 
 _VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
@@ -81,9 +84,6 @@ def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | N
         host: the server's name or address.
         port: its port.
         environment: the variables of the process.
-
-    Raises:
-        InputError: if a variable names a proxy that can't be used.
     """
     variable = next((name for name in _VARIABLES if environment.get(name)), None)
     if variable is None or _is_excepted(host, environment):
@@ -94,13 +94,14 @@ def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | N
         usable = found.scheme == "http" and bool(name)
     except ValueError:
         usable = False
-    if not usable:
-        # gRPC would go straight to the server without a word.
-        raise InputError(
-            f"{variable} names no proxy that gRPC can use",
-            remedy="Write http://host:port, or except the server in no_proxy",
+    if not usable or name is None:
+        # As gRPC does. Its value may hold a password.
+        log.warning(
+            "%s names no proxy that gRPC can use, and servers are gone to straight: write "
+            "http://host:port",
+            variable,
         )
-    assert name is not None
+        return None
     authorization = ""
     if found.username is not None:
         pair = f"{unquote(found.username)}:{unquote(found.password or '')}"

@@ -86,11 +86,7 @@ class Target:
         return self.path is not None or all(_is_ip(host) for host, _ in self._asked)
 
     def by_way_of(self, environment: Mapping[str, str]) -> Target:
-        """Return the same target, by way of the proxy that gRPC would take to it, if any.
-
-        Raises:
-            InputError: if the environment names a proxy that can't be used.
-        """
+        """Return the same target, by way of the proxy that gRPC would take to it, if any."""
         if self.path is not None or len(self.hosts) != 1:
             return self
         return replace(self, through=proxy_for(*self.hosts[0], environment))
