@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
@@ -16,8 +17,10 @@ from pki.rpc.bound import Bound, PathLike
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.inquiry import Inquiry, why
-from pki.rpc.pin import ChannelOptions, Pin, ServedBy
+from pki.rpc.options import ChannelOptions, check_channel_options, first_option
+from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.route import Route
+from pki.rpc.service_config import ServiceConfig
 from pki.tls.target import Target
 from pki.x509.readers import to_pem
 
@@ -62,17 +65,18 @@ class Calling(Bound):
         Raises:
             PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
         """
-        route = self._route(target, peer, policy, drain, explain=explain)
-        used = route.pin.options(options)
+        route = self._route(target, peer, policy, drain, options, explain=explain)
+        used = route.options(options)
+        config = ServiceConfig.of(options)
 
-        def make() -> grpc.aio.Channel:
+        def make(where: str) -> grpc.aio.Channel:
             credentials = self._channel_credentials(route.pin)
             # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
             return grpc.aio.secure_channel(
-                target, credentials, used, compression, interceptors=interceptors
+                where, credentials, used, compression, interceptors=interceptors
             )
 
-        channel = AioChannel(make, route)
+        channel = AioChannel(make, route, config)
         self._following.add_channel(channel)
         return channel
 
@@ -88,14 +92,15 @@ class Calling(Bound):
         explain: bool = True,
     ) -> grpc.Channel:
         """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        route = self._route(target, peer, policy, drain, explain=explain)
-        used = route.pin.options(options)
+        route = self._route(target, peer, policy, drain, options, explain=explain)
+        used = route.options(options)
+        config = ServiceConfig.of(options)
 
-        def make() -> grpc.Channel:
+        def make(where: str) -> grpc.Channel:
             credentials = self._channel_credentials(route.pin)
-            return grpc.secure_channel(target, credentials, used, compression)
+            return grpc.secure_channel(where, credentials, used, compression)
 
-        channel = SyncChannel(make, route)
+        channel = SyncChannel(make, route, config)
         self._following.add_channel(channel)
         return channel
 
@@ -128,14 +133,18 @@ class Calling(Bound):
         peer: str | SpiffeId,
         policy: PathLike | None,
         drain: timedelta | None,
+        options: ChannelOptions,
         *,
         explain: bool,
     ) -> Route:
         self._check_usable()
+        check_channel_options(options)
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
         used = self._chosen_policy(policy)
         following, name = self._following, str(pin.spiffe_id)
         place = Target.parse(target)
+        if first_option(options, "grpc.enable_http_proxy") in {None, 1}:
+            place = place.by_way_of(os.environ)
         inquiry = Inquiry(lambda: why(place, pin.spiffe_id, following.live.credential, self._clock))
         return Route(
             place,

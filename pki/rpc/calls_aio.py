@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.rpc.deadline import deadline
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.refusal import Refusal
@@ -259,7 +260,7 @@ class WaitingCall(
         begin: Callable[[Callable[[], float | None]], Awaitable[HeldCall]],
         timeout: float | None,
     ) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self._end = deadline(timeout)
         self._callbacks: list[Callable[[Any], None]] = []
         self._begun = asyncio.ensure_future(begin(self.time_remaining))
         self._begun.add_done_callback(self._tell)

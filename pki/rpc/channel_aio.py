@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Self
 
 import grpc
@@ -13,10 +13,12 @@ import grpc.aio
 from pki.rpc.calls_aio import HeldCall, HeldStream, WaitingCall, refused, turned_away
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
+from pki.rpc.service_config import ServiceConfig
+from pki.tls.target import Address
 
 _READY = grpc.ChannelConnectivity.READY
 _GOING_OVER = 0.01  # seconds between two looks whether a new connection is ready
-_TIMEOUT_AT = 1  # of a multi-callable's arguments: the request, the timeout, the metadata, ...
+_TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
 class AioChannel(grpc.aio.Channel):
@@ -27,13 +29,20 @@ class AioChannel(grpc.aio.Channel):
     before the server was seen wait for that within their deadlines.
 
     Args:
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to what gRPC calls some addresses.
         route: where it goes, to whom, and with what.
+        config: what is said of calls that wait for the server to be seen.
     """
 
-    def __init__(self, make: Callable[[], grpc.aio.Channel], route: Route) -> None:
+    def __init__(
+        self,
+        make: Callable[[str], grpc.aio.Channel],
+        route: Route,
+        config: ServiceConfig,
+    ) -> None:
         self._make = make
         self._route = route
+        self.config = config
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -75,7 +84,7 @@ class AioChannel(grpc.aio.Channel):
 
     async def channel_ready(self) -> None:
         """Wait until the server was seen and accepted, and the channel is connected."""
-        await self._wait_for_sight(lambda: None, patient=True)
+        await self._wait_for_sight(lambda: None, patient=True, pauses=iter(()))
         await self._channel.channel_ready()
 
     async def close(self, grace: float | None = None) -> None:
@@ -102,12 +111,22 @@ class AioChannel(grpc.aio.Channel):
         if refusal is not None:
             raise refused(refusal)
 
+    def check_open(self) -> None:
+        """Raise if whoever owns the channel has closed it.
+
+        Raises:
+            grpc.aio.UsageError: as gRPC does; asked for a call then, it may end the process.
+        """
+        if self.connections.rotation.is_closed:
+            raise grpc.aio.UsageError("Channel is closed.")
+
     async def begin(
         self,
         start: Callable[[Generation[grpc.aio.Channel], float | None], HeldCall],
         remaining: Callable[[], float | None],
         *,
         patient: bool,
+        pauses: Iterator[float],
     ) -> HeldCall:
         """Begin a call once the server was seen.
 
@@ -115,34 +134,38 @@ class AioChannel(grpc.aio.Channel):
             start: starts it on a connection, within so many seconds.
             remaining: gives the seconds that it has left.
             patient: whether it waits for a server that is not there yet.
+            pauses: the seconds before each further attempt to find it.
 
         Raises:
             grpc.aio.AioRpcError: if the server is not accepted, or time is over.
         """
-        await self._wait_for_sight(remaining, patient=patient)
-        generation = self.connections.rotation.enter()
+        await self._wait_for_sight(remaining, patient=patient, pauses=pauses)
+        generation = self.connections.take()
         if generation is None:
-            if not self.connections.rotation.is_closed:
-                raise await self._turned_away(remaining())
-            # gRPC's own error for a closed channel tells the caller.
-            generation = self.connections.rotation.current
+            self.check_open()
+            raise await self._turned_away(remaining())
         return start(generation, remaining())
 
     async def _wait_for_sight(
-        self, remaining: Callable[[], float | None], *, patient: bool
+        self,
+        remaining: Callable[[], float | None],
+        *,
+        patient: bool,
+        pauses: Iterator[float],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         sight = self.connections.sight
         try:
-            while sight.good is None and not self.connections.rotation.is_closed:
+            while not sight.accepted and not self.connections.rotation.is_closed:
                 looking = sight.demand()
                 if looking is not None:
                     waiting = asyncio.shield(asyncio.wrap_future(looking))
                     await asyncio.wait_for(waiting, remaining())
-                if sight.good is None:
-                    if not patient:
+                if not sight.accepted:
+                    pause = sight.pause() if patient else next(pauses, None)
+                    if pause is None:
                         raise await self._turned_away(remaining())
-                    await asyncio.wait_for(asyncio.sleep(sight.pause()), remaining())
+                    await asyncio.wait_for(asyncio.sleep(pause), remaining())
         except TimeoutError:
             raise grpc.aio.AioRpcError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -177,8 +200,9 @@ class AioChannel(grpc.aio.Channel):
         self._ticking = None
         self._tick()
 
-    def _generation(self) -> Generation[grpc.aio.Channel]:
-        channel = self._make()
+    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.aio.Channel]:
+        name, connections = self._route.naming(addresses)
+        channel = self._make(name)
 
         def is_ready(connect: bool) -> bool:
             # A watch would tell sooner, but gRPC never frees a channel that has one.
@@ -194,10 +218,12 @@ class AioChannel(grpc.aio.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            addresses=addresses,
             clock=self._route.clock,
             is_ready=is_ready,
             close=close,
             inquiry=self._route.inquiry,
+            connections=connections,
         )
 
 
@@ -215,21 +241,26 @@ class _Callable:
         generation = self._channel.connections.enter()
         if generation is not None:
             return self._start(generation, args, kwargs)
+        self._channel.check_open()
+        said = self._channel.config.of_method(self._method)
+        timeout, patient = kwargs.get("timeout"), kwargs.get("wait_for_ready")
         if len(args) > _TIMEOUT_AT:
-            kwargs["timeout"] = args[_TIMEOUT_AT]
-            args = (*args[:_TIMEOUT_AT], None, *args[_TIMEOUT_AT + 1 :])
+            timeout = args[_TIMEOUT_AT]
+            patient = args[_PATIENT_AT] if len(args) > _PATIENT_AT else patient
 
         def start(found: Generation[grpc.aio.Channel], seconds: float | None) -> HeldCall:
-            used = {**kwargs, "timeout": seconds}
             if len(args) > _TIMEOUT_AT:
-                del used["timeout"]
-                return self._start(found, (args[0], seconds, *args[_TIMEOUT_AT + 1 :]), used)
-            return self._start(found, args, used)
+                return self._start(found, (args[0], seconds, *args[_TIMEOUT_AT + 1 :]), kwargs)
+            return self._start(found, args, {**kwargs, "timeout": seconds})
 
-        patient = bool(kwargs.get("wait_for_ready"))
         return WaitingCall(
-            lambda remaining: self._channel.begin(start, remaining, patient=patient),
-            kwargs.get("timeout"),
+            lambda remaining: self._channel.begin(
+                start,
+                remaining,
+                patient=said.wait_for_ready if patient is None else bool(patient),
+                pauses=said.pauses(),
+            ),
+            said.least(timeout),
         )
 
     def _start(self, generation: Generation[grpc.aio.Channel], args: Any, kwargs: Any) -> HeldCall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from typing import Any, Self
 
@@ -11,9 +11,12 @@ import grpc
 
 from pki.rpc.calls_sync import LocalCallError, ended, held, turned_away
 from pki.rpc.connectivity import Connectivity
+from pki.rpc.deadline import deadline
 from pki.rpc.rotation import Generation
 from pki.rpc.route import Connections, Route
+from pki.rpc.service_config import ServiceConfig
 from pki.rpc.waiting_sync import WaitingCall
+from pki.tls.target import Address
 
 _TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
@@ -26,13 +29,17 @@ class SyncChannel(grpc.Channel):
     deadlines: those that give an answer hold up their caller, streams and futures do not.
 
     Args:
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to what gRPC calls some addresses.
         route: where it goes, to whom, and with what.
+        config: what is said of calls that wait for the server to be seen.
     """
 
-    def __init__(self, make: Callable[[], grpc.Channel], route: Route) -> None:
+    def __init__(
+        self, make: Callable[[str], grpc.Channel], route: Route, config: ServiceConfig
+    ) -> None:
         self._make = make
         self._route = route
+        self.config = config
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
         self.connections = Connections(
             route, self._generation, changed=self._move_on, swapped=self._swapped
@@ -102,11 +109,15 @@ class SyncChannel(grpc.Channel):
         generation = self.enter_now(method)
         if generation is not None:
             return generation, args, kwargs
-        timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
-        end = None if timeout is None else time.monotonic() + timeout
-        patient = bool(_argument("wait_for_ready", _PATIENT_AT, args, kwargs))
-        self._wait_for_sight(end, patient=patient)
-        generation = self.connections.rotation.enter()
+        said = self.config.of_method(method)
+        end = deadline(said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
+        patient = _argument("wait_for_ready", _PATIENT_AT, args, kwargs)
+        self._wait_for_sight(
+            end,
+            patient=said.wait_for_ready if patient is None else bool(patient),
+            pauses=said.pauses(),
+        )
+        generation = self.connections.take()
         if generation is None:
             if self.connections.rotation.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
@@ -132,19 +143,20 @@ class SyncChannel(grpc.Channel):
         """Whether whoever owns it has closed it."""
         return self.connections.rotation.is_closed
 
-    def _wait_for_sight(self, end: float | None, *, patient: bool) -> None:
+    def _wait_for_sight(self, end: float | None, *, patient: bool, pauses: Iterator[float]) -> None:
         sight = self.connections.sight
-        while sight.good is None and not self.connections.rotation.is_closed:
+        while not sight.accepted and not self.connections.rotation.is_closed:
             looking = sight.demand()
             if looking is not None:
                 try:
                     looking.result(self._remaining(end))
                 except WaitTimeoutError:
                     self._remaining(end)
-            if sight.good is None:
-                if not patient:
+            if not sight.accepted:
+                pause = sight.pause() if patient else next(pauses, None)
+                if pause is None:
                     raise self._turned_away(end)
-                pause, left = sight.pause(), self._remaining(end)
+                left = self._remaining(end)
                 time.sleep(pause if left is None else min(pause, left))
         self._move_on()
 
@@ -171,8 +183,9 @@ class SyncChannel(grpc.Channel):
     def _move_on(self) -> None:
         self.connections.tick()
 
-    def _generation(self) -> Generation[grpc.Channel]:
-        channel = self._make()
+    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.Channel]:
+        name, connections = self._route.naming(addresses)
+        channel = self._make(name)
         connectivity = Connectivity(channel)
 
         def close() -> None:
@@ -183,10 +196,12 @@ class SyncChannel(grpc.Channel):
             channel,
             self._route.shown(),
             self._route.ends(),
+            addresses=addresses,
             clock=self._route.clock,
             is_ready=connectivity.is_ready,
             close=close,
             inquiry=self._route.inquiry,
+            connections=connections,
         )
 
     def _swapped(self) -> None:
@@ -249,7 +264,8 @@ class _Callable:
         # gRPC's own error for a closed channel tells the caller at once.
         if self._channel.is_closed:
             return begin()
-        return WaitingCall(begin, _argument("timeout", _TIMEOUT_AT, args, kwargs))
+        said = self._channel.config.of_method(self._method)
+        return WaitingCall(begin, said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
 
     def _held(
         self,

@@ -156,9 +156,7 @@ class Following:
             tuple(policies),
             problems=len(self.problems),
             streams=sum(len(gate.streams) for gate in gates),
-            connections=Counter(
-                state for item in channels for state in item.connections.rotation.states()
-            ),
+            connections=Counter(state for item in channels for state in item.connections.states()),
             counts=self.counts,
         )
 

@@ -33,6 +33,7 @@ log = logging.getLogger("handfast.rpc")
 _APART_SECONDS = 30.0
 _WAIT_SECONDS = 1.5
 _HANDSHAKE_SECONDS = 1.0
+_ROOT, _CLOCK = "unknown-ca", "clock-differs"
 _SIGNS = (
     "socket closed",
     "handshake",
@@ -93,9 +94,14 @@ class Inquiry:
                 # Nobody may cancel it: others wait for it too.
                 self._asking.set_running_or_notify_cancel()
                 self._again_at = time.monotonic() + _APART_SECONDS
-                threading.Thread(
+                asking = threading.Thread(
                     target=self._run, args=(self._asking,), name="handfast-inquiry", daemon=True
-                ).start()
+                )
+                try:
+                    asking.start()
+                except RuntimeError:
+                    # The process is out of threads: the call reads what gRPC says.
+                    self._asking.set_result("")
             return self._asking
 
     def _run(self, found: Future[str]) -> None:
@@ -151,7 +157,13 @@ def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) 
     if report.likely:
         first = report.likely[0]
         assert first.failure is not None
-        return f"likely: {first.words}. {first.remedy or FAILURES[first.failure].remedy}"
+        remedy = first.remedy or FAILURES[first.failure].remedy
+        clocks = next((item for item in report.likely if item.failure == _CLOCK), None)
+        if clocks is None or first.failure != _ROOT:
+            return f"likely: {first.words}. {remedy}"
+        # To us the two look alike: a server refuses both without a word.
+        also = clocks.words.rpartition("; ")[2]
+        return f"likely: {first.words}; or {also}. {remedy} {FAILURES[_CLOCK].remedy}"
     # To others it may be well, as they check the SPIFFE ID; our channels pin a DNS name.
     unpinned = (item for item in report.findings if item.question == NAME and item.failure)
     return next((f"{item.question}: {item.words}. {item.remedy}" for item in unpinned), "")

@@ -28,6 +28,7 @@ from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
     Credential,
+    Fault,
     Purpose,
     RevocationLists,
     RevocationMode,
@@ -153,12 +154,29 @@ def check_own(credential: Credential, now: datetime) -> SpiffeId:
         except VerificationError as error:
             raise CredentialError(
                 f"own certificate would be refused: {error.message}",
-                remedy=error.remedy or "Issue or renew it: handfast renew DIR",
+                remedy=error.remedy or _remedy(error, credential, now),
             ) from error
     spiffe_id = verified.names.spiffe_id
     if spiffe_id is None:
         raise CredentialError("own certificate holds no SPIFFE ID")
     return spiffe_id
+
+
+def _remedy(error: VerificationError, credential: Credential, now: datetime) -> str:
+    """Say what to do about a fault of our own; of its times the clock may be the cause."""
+    begins = max(item.not_valid_before_utc for item in credential.chain)
+    if error.fault == Fault.NOT_YET_VALID:
+        # Another certificate from the same CA would begin no sooner.
+        return (
+            f"Set the clock of this machine, which says {now:%Y-%m-%d %H:%M:%S} UTC, and that of "
+            f"the CA by NTP: what it issued begins at {begins:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if error.fault == Fault.EXPIRED:
+        return (
+            "Issue or renew it: handfast renew DIR; or set the clock, if it is not "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC now"
+        )
+    return "Issue or renew it: handfast renew DIR"
 
 
 def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:

@@ -1,6 +1,6 @@
 """A handshake of our own with a server, to see the certificate that gRPC doesn't show.
 
-gRPC for Python checks a server's chain and one DNS name, and tells nobody what it saw. So the
+gRPC for Python checks a server's chain and one DNS name, and shows no call what it saw. So the
 channel connects beside it, as gRPC would: the same address, name indication, protocol and client
 certificate. A chain that leads to none of the roots ends the handshake before we show who we are,
 as it does in gRPC. All else is judged by the caller; the handshake proves that the server holds the

@@ -185,7 +185,7 @@ FAMILIES = (
     TURNED_AWAY,
 )
 
-_CONNECTION_STATES = ("in_use", "next", "draining")
+_CONNECTION_STATES = ("in_use", "next", "draining", "refused")
 
 
 class WorkloadCollector(Collector):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pki.authz import Policy, Principal
-from pki.errors import InputError, NotPermittedError, shown
+from pki.errors import InputError, shown
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
+from pki.rpc.options import ChannelOptions, check_channel_options
 from pki.rpc.process import MadeHere
 from pki.rpc.refusal import POLICY_UNAVAILABLE, Refusal, refusal_of_decision
 
 log = logging.getLogger("handfast.rpc")
 
 _TARGET_NAME = "grpc.ssl_target_name_override"
-_OWN_OPTIONS = {_TARGET_NAME, "grpc.default_authority"}
-
-ChannelOptions = Sequence[tuple[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +60,10 @@ class Pin:
         """Add the pin to a channel's options.
 
         Raises:
-            NotPermittedError: if they would undo it.
+            NotPermittedError: if they would undo what a channel promises.
+            InputError: if they are no options.
         """
-        for name, _ in options:
-            if name in _OWN_OPTIONS:
-                raise NotPermittedError(
-                    f"channel option {shown(name)} would undo the pin on {self.spiffe_id}",
-                    remedy="Name the server with peer= alone",
-                )
+        check_channel_options(options)
         return [
             *options,
             (_TARGET_NAME, self.dns.name),

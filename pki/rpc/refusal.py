@@ -47,6 +47,11 @@ class Refusal:
             return self
         return Refusal(self.reason, f"{self.message}; {words}", (*self.metadata, ("cause", words)))
 
+    def of_several(self, number: int) -> Refusal:
+        """Return the same refusal, as one of so many addresses of which none is accepted."""
+        words = f"{self.message}; none of the server's {number} addresses is accepted"
+        return Refusal(self.reason, words, (*self.metadata, ("addresses", str(number))))
+
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
         """Give the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
         info = error_details_pb2.ErrorInfo(
@@ -103,7 +108,8 @@ _SERVER_WORDS = MappingProxyType(
         Fault.REVOKED: "was revoked",
         Fault.ISSUER_REVOKED: "comes from a CA that was revoked",
         Fault.UNTRUSTED: "comes from a CA that is not in our trust bundle",
-        Fault.REVOCATION_UNKNOWN: "may have been revoked: our revocation lists are missing or old",
+        Fault.REVOCATION_UNKNOWN: "may have been revoked: our revocation lists are missing or old, "
+        "or begin later than our clock says",
         Fault.NAME_MISMATCH: "names another workload",
         Fault.PROFILE: "breaks a rule for workload certificates",
         Fault.INVALID: "is not valid",

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pki.clock import Clock
 from pki.errors import PkiError
+from pki.rpc import channelz
+from pki.rpc.connected import is_due, judge, standings
 from pki.rpc.inquiry import Inquiry
 from pki.rpc.look import look
+from pki.rpc.options import ChannelOptions
 from pki.rpc.outgoing import OutgoingStreams
 from pki.rpc.pin import Pin, ServedBy
 from pki.rpc.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
+from pki.rpc.replicas import Replicas
 from pki.rpc.rotation import Generation, Rotation, Situation
-from pki.rpc.sight import Sight
-from pki.tls.target import Target
+from pki.tls.target import Address, Target
 from pki.x509 import ChainVerifier, Credential
 
 log = logging.getLogger("handfast.rpc")
@@ -59,6 +62,31 @@ class Route:
     refused: Callable[[Refusal], None] = lambda _: None
     inquiry: Inquiry | None = None
 
+    def naming(self, addresses: Collection[Address]) -> tuple[str, channelz.Connections | None]:
+        """Return what gRPC calls some addresses, and what tells of its connections to them.
+
+        While no address is known that is the target itself, which no call goes to.
+        """
+        if not addresses:
+            return self.target.text, None
+        name = channelz.NAMES.of(self.target.naming(addresses))
+        return name, channelz.Connections(name)
+
+    def options(self, options: ChannelOptions) -> list[tuple[str, Any]]:
+        """Return a channel's options with what makes gRPC go where the looks go, and nowhere else.
+
+        Raises:
+            PkiError: if they would undo what a channel promises.
+        """
+        through = self.target.through
+        return [
+            # Of an option that is given twice gRPC takes the first. The proxy is chosen already.
+            ("grpc.enable_http_proxy", 0),
+            *self.pin.options(options),
+            *(through.options() if through is not None else ()),
+            *channelz.OPTIONS,
+        ]
+
     def ends(self) -> datetime:
         """Give the end of our own leaf."""
         return self.credential().leaf.not_valid_after_utc
@@ -69,7 +97,7 @@ class Connections(Generic[Inner]):
 
     Args:
         route: where they go.
-        make: makes a connection with the credential in force.
+        make: makes a connection with the credential in force, to some addresses.
         changed: called, from any thread, when :meth:`tick` has something to do.
         swapped: called after new calls began to use another connection.
     """
@@ -77,17 +105,18 @@ class Connections(Generic[Inner]):
     def __init__(
         self,
         route: Route,
-        make: Callable[[], Generation[Inner]],
+        make: Callable[[Collection[Address]], Generation[Inner]],
         *,
         changed: Callable[[], None],
         swapped: Callable[[], None] = lambda: None,
     ) -> None:
         self._route = route
         self._swapped = swapped
-        self.sight = Sight(
+        self.sight = Replicas(
             route.pin.spiffe_id,
-            lambda: look(
-                route.target,
+            route.target,
+            lambda address: look(
+                route.target.at(address),
                 route.pin.dns.name,
                 route.credential(),
                 route.credential().bundle.roots_of(route.pin.spiffe_id.trust_domain),
@@ -98,23 +127,36 @@ class Connections(Generic[Inner]):
             changed=changed,
             looked=route.looked,
         )
-        self.rotation = Rotation(make, drain=route.drain, swapped=self._go_over)
+        # Addresses that stand in the target are gone to as soon as they were accepted, all of them.
+        known = route.target.addresses() if route.target.is_literal else ()
+        self.rotation = Rotation(make, known, drain=route.drain, swapped=self._go_over)
         self.streams = OutgoingStreams(route.served_by)
         self._shown = route.shown()
 
     def enter(self) -> Generation[Inner] | None:
         """Take hold of a connection for a call; None if it must wait, or there is none."""
-        generation = None if self.sight.good is None else self.rotation.enter()
+        generation = self.take() if self.sight.accepted else None
         if generation is not None and generation.was_made_anew(calling=True):
             self.sight.look_soon()
         return generation
+
+    def take(self) -> Generation[Inner] | None:
+        """Take hold of the connection for a call after the looks; None if there is none now."""
+        generation = self.rotation.enter()
+        if generation is None or generation.seen:
+            return generation
+        # Made before the server was seen, and not replaced yet: gRPC chooses where it goes.
+        generation.leave()
+        return None
 
     def look(self) -> None:
         """Hold what was seen against what is in force now: the costly part of a tick."""
         self.sight.tick()
         for item in self.rotation:
-            if item.seen is not None:
-                self.sight.refusal_of(item.seen)
+            if is_due(item):
+                judge(item, self.sight)
+            for standing in standings(item):
+                self.sight.refusal_of(standing)
 
     def tick(self) -> None:
         """Move the connections on."""
@@ -131,18 +173,27 @@ class Connections(Generic[Inner]):
                 Situation(
                     shown,
                     self._route.ends(),
-                    self.sight.good,
+                    self.sight.accepted,
                     self.sight.lost,
                     self.sight.refusal_of,
                     self._route.clock(),
+                    self.sight.refused_at,
+                    self.sight.is_settled,
                 )
             )
         except PkiError as error:
             log.warning("channel keeps its credential: %s", error)
 
-    def _go_over(self) -> None:
+    def states(self) -> list[str]:
+        """Return a word for each connection, and ``refused`` where no address is accepted."""
+        refused = self.sight.lost is not None and not self.rotation.is_closed
+        return [*self.rotation.states(), *(["refused"] if refused else [])]
+
+    def _go_over(self, left: Generation[Inner]) -> None:
         self._swapped()
-        self._route.rotated()
+        # The first one to the addresses that were accepted takes no call from another.
+        if left.used:
+            self._route.rotated()
 
     def close(self) -> None:
         """Close every connection: whoever owns the channel is done with it."""

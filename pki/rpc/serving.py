@@ -18,7 +18,7 @@ from pki.rpc.gate import Gate
 from pki.rpc.guard_aio import AioGuard
 from pki.rpc.guard_sync import SyncGuard
 from pki.rpc.judge import AuthContext, Judge
-from pki.rpc.pin import ChannelOptions
+from pki.rpc.options import ChannelOptions, check_server_options
 from pki.rpc.public import HealthAccess, public_methods
 from pki.rpc.refusal import Refusal
 from pki.rpc.registered import Behind
@@ -60,6 +60,7 @@ class Serving(Bound):
             PkiError: if there is no policy, or a bad one, or an interceptor stands before the gate.
         """
         self._check_usable()
+        check_server_options(options)
         brought = gate_among(interceptors, AioGuard)
         guard = brought or self.interceptor(policy, decision_log=decision_log, health=health)
         line = Line.of(guard, observers, interceptors)
@@ -108,6 +109,7 @@ class Serving(Bound):
             health: as :meth:`server`.
         """
         self._check_usable()
+        check_server_options(options)
         brought = gate_among(interceptors, SyncGuard)
         guard = brought or self.sync_interceptor(policy, decision_log=decision_log, health=health)
         line = Line.of(guard, observers, interceptors)

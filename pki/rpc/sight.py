@@ -1,15 +1,15 @@
-"""What a channel has seen of its server: by looks of its own, beside gRPC's handshakes.
+"""What a channel has seen of its server at one address: by looks of its own, beside gRPC's.
 
 The rules:
 
-1. Before the first call the server must have been seen and accepted: chain, profile, revocation and
-   the exact SPIFFE ID. Calls wait for that within their deadlines.
+1. Before an address is used the server must have been seen and accepted there: chain, profile,
+   revocation and the exact SPIFFE ID.
 2. What was seen stands while trust, lists and time let it, and is held against each change at once.
    When it falls, new calls wait for another look.
 3. The channel looks again, with jitter and off the calls' path: well before the leaf seen ends,
    when the connection is seen to be made anew, and when our own credential has changed.
-4. A look that finds a wrong server, or none where one was, lets nothing new through and ends what
-   runs. A call may ask for another look then, less and less often.
+4. A look that finds a wrong server, or none four times in a row, takes the address back. A call may
+   ask for another look then, less and less often.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ _SOONEST = timedelta(seconds=1)
 
 
 class Sight:
-    """The server of one channel, as seen.
+    """The server of one channel at one address, as seen.
 
     Args:
         server: who it must be.
+        where: the address, for the log.
         look: shakes hands with it, and gives its chain.
         verifier: gives the verifier of the trust in force.
         clock: gives the time.
@@ -60,6 +61,7 @@ class Sight:
     def __init__(
         self,
         server: SpiffeId,
+        where: str,
         look: Callable[[], tuple[x509.Certificate, ...]],
         verifier: Callable[[], ChainVerifier],
         clock: Clock,
@@ -68,6 +70,7 @@ class Sight:
         looked: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._server = server
+        self._where = where
         self._look = look
         self._verifier = verifier
         self._clock = clock
@@ -79,6 +82,7 @@ class Sight:
         self._looking: Future[None] | None = None
         self._closed = False
         self._failures = 0
+        self._told = ""
         self._due: float | None = None
         self._due_before_end: datetime | None = None
         self._not_before = 0.0  # after a look that failed
@@ -94,13 +98,16 @@ class Sight:
         """Why nothing may go to it, after a look that failed; None before one, and while good."""
         return self._lost
 
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether a look may be asked for: not if one failed a moment ago."""
+        failed_just_now = self._lost is not None and time.monotonic() < self._not_before
+        return not self._closed and (self._looking is not None or not failed_just_now)
+
     def demand(self) -> Future[None] | None:
         """Have a look on its way, for a call that waits; None if one failed a moment ago."""
         with self._lock:
-            failed_just_now = self._lost is not None and time.monotonic() < self._not_before
-            if self._closed or (self._looking is None and failed_just_now):
-                return None
-            return self._begun()
+            return self._begun() if self.may_be_asked else None
 
     def close(self, words: str) -> None:
         """Look no more, and let nothing through: nobody would notice what changes.
@@ -112,6 +119,13 @@ class Sight:
             self._closed = True
             self._good, self._due, self._due_before_end = None, None, None
             self._lost = server_not_seen(str(self._server), _UNSPECIFIED, words)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take the address back: gRPC itself was shown there what a look would refuse."""
+        with self._lock:
+            if not self._closed:
+                self._refuse(refusal)
+        self._changed()
 
     def pause(self) -> float:
         """Give the seconds until the next look may be asked for."""
@@ -126,15 +140,11 @@ class Sight:
             if self._good is not None and self._due is None:
                 self._due = max(time.monotonic(), self._apart_until) + _jitter()
 
-    def refusal_of(self, standing: Standing) -> Refusal | None:
-        """Judge a chain that was seen, by the trust and time of now."""
-        error = standing.error(self._verifier(), self._clock())
-        return None if error is None else self._refusal(error, standing.leaf)
-
     def tick(self) -> None:
         """Hold what was seen against what is in force now, and begin a look that is due."""
         good = self._good
-        fallen = good is not None and self.refusal_of(good) is not None
+        verifier, now = self._verifier(), self._clock()
+        fallen = good is not None and good.error(verifier, now) is not None
         with self._lock:
             if fallen and self._good is good:
                 self._good, self._due = None, time.monotonic() + _jitter()
@@ -154,9 +164,17 @@ class Sight:
             looking: Future[None] = Future()
             # A thread of its own: a server that doesn't answer keeps nobody else waiting, and the
             # process may end meanwhile.
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(looking,), name="handfast-look", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The process is out of threads: a look that failed, and is tried again.
+                words = f"no thread could be begun for it: {error}"
+                self._refuse(server_not_seen(str(self._server), _UNSPECIFIED, words))
+                looking.set_result(None)
+                return looking
             self._looking = looking
         return self._looking
 
@@ -186,7 +204,7 @@ class Sight:
         except VerificationError as refused:
             error = refused
         except NotSeenError as unseen:
-            log.warning("no look at %s: %s", self._server, unseen)
+            self._tell(logging.WARNING, f"no look at {self._server} at {self._where}: {unseen}")
             refusal = server_not_seen(str(self._server), unseen.verdict, unseen.words)
             return unseen.verdict, None, refusal
         except Exception:
@@ -195,9 +213,17 @@ class Sight:
             refusal = server_not_seen(str(self._server), _UNSPECIFIED, "the look itself failed")
             return _UNSPECIFIED, None, refusal
         if error is None:
+            self._told = ""
             return "SUCCESS", seen, None
-        log.error("%s at its address is refused: %s", self._server, error)
-        return Fault(error.fault).verdict, None, self._refusal(error, seen.leaf if seen else None)
+        self._tell(logging.ERROR, f"{self._server} at {self._where} is refused: {error}")
+        leaf = seen.leaf if seen else None
+        return Fault(error.fault).verdict, None, _refusal(self._server, error, leaf)
+
+    def _tell(self, level: int, words: str) -> None:
+        """Log what is wrong, once for as long as it stays so."""
+        if words != self._told:
+            self._told = words
+            log.log(level, "%s", words)
 
     def _accept(self, seen: Standing) -> None:
         if self._good is None or self._good.chain != seen.chain:
@@ -211,7 +237,7 @@ class Sight:
 
     def _refuse(self, refusal: Refusal) -> None:
         self._failures += 1
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._failures)
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
         self._not_before = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311
         is_unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
         if self._good is not None and is_unseen and self._failures < _TRIES:
@@ -220,9 +246,25 @@ class Sight:
             return
         self._good, self._lost = None, refusal
 
-    def _refusal(self, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
-        serial = leaf.serial_number if leaf is not None else None
-        return refusal_of_server(str(self._server), Fault(error.fault), serial)
+
+def refusal_of(
+    standing: Standing, server: SpiffeId, verifier: ChainVerifier, now: datetime
+) -> Refusal | None:
+    """Judge a chain that was seen earlier, by the trust and time of now.
+
+    Args:
+        standing: what was seen.
+        server: who it must be.
+        verifier: the verifier of the trust in force.
+        now: the time.
+    """
+    error = standing.error(verifier, now)
+    return None if error is None else _refusal(server, error, standing.leaf)
+
+
+def _refusal(server: SpiffeId, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
+    serial = leaf.serial_number if leaf is not None else None
+    return refusal_of_server(str(server), Fault(error.fault), serial)
 
 
 def _jitter() -> float:

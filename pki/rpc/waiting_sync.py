@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from pki.rpc.calls_sync import LocalCallError
+from pki.rpc.deadline import deadline
 
 
 class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -28,15 +29,21 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """
 
     def __init__(self, begin: Callable[[], Any], timeout: float | None) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self._end = deadline(timeout)
         self._lock = threading.Lock()
         self._begun: Future[Any] = Future()
         self._given_up = False
         # What the caller's context holds, e.g. a span, belongs to the call.
         context = contextvars.copy_context()
-        threading.Thread(
+        waiting = threading.Thread(
             target=context.run, args=(self._run, begin), name="handfast-call", daemon=True
-        ).start()
+        )
+        try:
+            waiting.start()
+        except RuntimeError as error:
+            # The process is out of threads: that is the call's end, and not its caller's.
+            words = f"no thread could be begun to wait for the server: {error}"
+            self._begun.set_exception(LocalCallError(grpc.StatusCode.RESOURCE_EXHAUSTED, words))
 
     def __iter__(self) -> Iterator[Any]:
         """Give itself."""

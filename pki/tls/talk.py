@@ -75,6 +75,8 @@ def connected(target: Target, limit: Limit) -> socket.socket:
         try:
             plain.settimeout(min(seconds, limit.remaining()))
             plain.connect(address)
+            if target.through is not None:
+                target.through.ask(plain, limit.remaining)
         except OSError as error:
             plain.close()
             last = error

@@ -175,6 +175,20 @@ def test_channel_arguments_hold_the_pin_and_refuse_to_drop_it(shop: Shop) -> Non
             caller.channel_arguments("spiffe://elsewhere.test/server")
 
 
+def test_channels_and_servers_of_both_kinds_refuse_options_that_undo_a_promise(shop: Shop) -> None:
+    with shop.workload("server") as me:
+        for make in (me.channel, me.sync_channel):
+            for key in ("grpc.ssl_session_cache", b"grpc.ssl_session_cache"):
+                options: Any = [("grpc.max_metadata_size", 9000), (key, 1)]
+                with pytest.raises(NotPermittedError, match="keeps TLS sessions"):
+                    make("127.0.0.1:1", peer="server", options=options)
+            with pytest.raises(InputError, match="no pair"):
+                make("127.0.0.1:1", peer="server", options=["grpc.x"])  # type: ignore[list-item]
+        for serve in (me.server, me.sync_server):
+            with pytest.raises(NotPermittedError, match="gRPC's own"):
+                serve(options=[("grpc.internal.server_credentials", 1)])
+
+
 def test_bare_channel_arguments_refuse_another_server_in_tls(shop: Shop) -> None:
     with (
         shop.workload("other") as me,

@@ -585,7 +585,12 @@ def test_a_channel_is_ready_once_its_server_was_seen(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["xds:///orders", "http://orders:1", "127.0.0.1:port", "", ":1", "[::1", "ipv4:x:1"]
+    "target",
+    [
+        *("xds:///orders", "http://orders:1", "127.0.0.1:port", "", ":1", "[::1", "ipv4:x:1"),
+        # gRPC's path ends there, and the look's would not.
+        *("unix:/tmp/a#b", "unix:///tmp/a?b", "unix-abstract:a#b"),
+    ],
 )
 def test_a_target_that_cant_be_looked_at_is_refused_when_the_channel_is_made(
     shop: Shop, target: str

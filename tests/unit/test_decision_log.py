@@ -39,9 +39,7 @@ def judged(
 ) -> Judgement:
     reason = Reason.NO_ROLE if refusal or audited else Reason.ALLOWED
     decision = Decision(allowed=reason is Reason.ALLOWED, reason=reason, roles=())
-    return Judgement(
-        method, None, refusal, decision, principal, "1f", "CN=ca", audited=audited
-    )
+    return Judgement(method, None, refusal, decision, principal, "1f", "CN=ca", audited=audited)
 
 
 class Written:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,11 +12,13 @@ import pytest
 from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal, refusal_of_server
 from pki.rpc.rotation import Generation, Rotation, Situation
 from pki.rpc.standing import Standing
+from pki.tls.target import Address
 from pki.x509 import Fault, Purpose
 from tests.support import NOW, Hierarchy, validity
 
 HOUR = timedelta(hours=1)
 SERVER = "spiffe://shop.internal/orders"
+HERE: Address = (socket.AF_INET, ("127.0.0.1", 1))
 
 
 @dataclass
@@ -31,23 +35,24 @@ class Connections:
     lost: Refusal | None = None
     fallen: list[Standing] = field(default_factory=list)
 
-    def make(self) -> Generation[int]:
+    def make(self, addresses: Collection[Address] = ()) -> Generation[int]:
         self.made += 1
         number = self.made
         return Generation(
             number,
             self.shown,
             self.ends,
+            addresses=addresses,
             clock=lambda: NOW,
             is_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
         )
 
-    def swapped(self) -> None:
+    def swapped(self, _: Generation[int]) -> None:
         self.swaps += 1
 
     def rotation(self, drain: timedelta | None = None) -> Rotation[int]:
-        return Rotation(self.make, drain=drain, swapped=self.swapped)
+        return Rotation(self.make, [HERE], drain=drain, swapped=self.swapped)
 
     def refusal_of(self, standing: Standing) -> Refusal | None:
         if standing in self.fallen:
@@ -55,7 +60,8 @@ class Connections:
         return None
 
     def tick(self, rotation: Rotation[int], now: datetime = NOW) -> None:
-        rotation.tick(Situation(self.shown, self.ends, self.good, self.lost, self.refusal_of, now))
+        accepted = {HERE: self.good} if self.good is not None else {}
+        rotation.tick(Situation(self.shown, self.ends, accepted, self.lost, self.refusal_of, now))
 
 
 def entered(rotation: Rotation[int]) -> Generation[int]:

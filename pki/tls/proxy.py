@@ -1,0 +1,124 @@
+"""The HTTP proxy that gRPC reaches a server through, found as gRPC finds it.
+
+gRPC for Python follows ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, the first that is set,
+and the exceptions of ``no_grpc_proxy`` or ``no_proxy``
+(https://github.com/grpc/grpc/blob/master/doc/environment_variables.md). It asks the proxy for a
+tunnel, and TLS goes through that to the server itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from pki.errors import shown
+
+log = logging.getLogger("handfast.tls")
+
+_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+_MOST_BYTES = 8192
+_DEFAULT_PORT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy, and what it is asked for.
+
+    Args:
+        host: its name or address.
+        port: its port.
+        server: host and port of the server behind it, as it is asked for them.
+        authorization: the value of ``Proxy-Authorization``; empty for none.
+    """
+
+    host: str
+    port: int
+    server: str
+    authorization: str = ""
+
+    def options(self) -> list[tuple[str, str]]:
+        """Return the channel options with which gRPC asks for the same tunnel."""
+        headers = f"Proxy-Authorization:{self.authorization}"
+        told = [("grpc.http_connect_headers", headers)] if self.authorization else []
+        return [("grpc.http_connect_server", self.server), *told]
+
+    def ask(self, plain: socket.socket, remaining: Callable[[], float]) -> None:
+        """Ask for the tunnel, over a connection to the proxy.
+
+        Args:
+            plain: the connection.
+            remaining: returns the seconds that are left, or raises.
+
+        Raises:
+            OSError: if the proxy refuses it, or does not speak HTTP.
+        """
+        told = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
+        plain.settimeout(remaining())
+        plain.sendall(
+            f"CONNECT {self.server} HTTP/1.1\r\nHost: {self.server}\r\n{told}\r\n".encode()
+        )
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            plain.settimeout(remaining())
+            # One at a time: what comes behind the answer is the server's.
+            byte = plain.recv(1)
+            if not byte or len(answer) >= _MOST_BYTES:
+                raise OSError("the proxy gave no answer to CONNECT")
+            answer += byte
+        status = answer.partition(b"\r\n")[0]
+        words = status.split(None, 2)
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].startswith(b"2"):
+            raise OSError(f"the proxy refused CONNECT: {shown(status.decode('latin-1'))}")
+
+
+def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy through which a server is reached; None if there is none.
+
+    Args:
+        host: the server's name or address.
+        port: its port.
+        environment: the variables of the process.
+    """
+    variable = next((name for name in _VARIABLES if environment.get(name)), None)
+    if variable is None or _is_excepted(host, environment):
+        return None
+    try:
+        found = urlsplit(environment[variable])
+        name, number = found.hostname, found.port or _DEFAULT_PORT
+        usable = found.scheme == "http" and bool(name)
+    except ValueError:
+        usable = False
+    if not usable or name is None:
+        # As gRPC does. Its value may hold a password.
+        log.warning(
+            "%s names no proxy that gRPC can use, and servers are gone to straight: write "
+            "http://host:port",
+            variable,
+        )
+        return None
+    authorization = ""
+    if found.username is not None:
+        pair = f"{unquote(found.username)}:{unquote(found.password or '')}"
+        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+    server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Proxy(name, number, server, authorization)
+
+
+def _is_excepted(host: str, environment: Mapping[str, str]) -> bool:
+    variable = next((name for name in _EXCEPTIONS if environment.get(name)), None)
+    entries = environment[variable].split(",") if variable is not None else []
+    for entry in filter(None, map(str.strip, entries)):
+        if host.lower().endswith(entry.lower()):
+            return True
+        try:
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
