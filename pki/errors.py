@@ -22,6 +22,19 @@ def shown(value: object) -> str:
     return ascii(cut) + more
 
 
+def printable(text: str) -> str:
+    """Return text whose control, bidirectional and other invisible characters are escaped.
+
+    For what an operator named themselves, such as a path: its letters stay as they are.
+    """
+    return "".join(
+        character
+        if character == " " or character.isprintable()
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
 class PkiError(Exception):
     """The root of every error that handfast raises on purpose.
 

@@ -87,6 +87,7 @@ class Authority:
             StateError: if there is none.
         """
         home = AuthorityHome(Path(path))
+        home.check()
         ledger = Ledger.open(home.ledger)
         try:
             with ledger.transaction() as transaction:
@@ -193,6 +194,25 @@ class Authority:
             key = key or generate_key()
             public_key = key.public_key()
         return issuance.renew(self._context, old, public_key, key=key, lifetime=lifetime)
+
+    def renew_request(
+        self, old: x509.Certificate, request: bytes, *, lifetime: timedelta | None = None
+    ) -> Issued:
+        """Renew a certificate for a new request (CSR): same names, a new key that the asker keeps.
+
+        Args:
+            old: as :meth:`renew`.
+            request: PEM or DER, at most 64 KiB; it may ask for the certificate's names and nothing
+                else.
+            lifetime: as :meth:`renew`.
+
+        Raises:
+            InputError: if the request is malformed or proves no possession.
+            NotPermittedError: if the certificate may not be renewed, or other names are asked for.
+        """
+        parsed = read_request(request)
+        issuance.check_renewal_request(self._context, old, parsed)
+        return issuance.renew(self._context, old, parsed.public_key, key=None, lifetime=lifetime)
 
     def revoke(
         self, serial: int | str, *, reason: str = "unspecified"

@@ -6,16 +6,17 @@ published from it after each commit, and again at each opening, so a crash in be
 
 from __future__ import annotations
 
-import fcntl
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pki.errors import StateError, shown
-from pki.files import read_bounded, save_trust, write_durably
-from pki.files.atomic import PRIVATE
+from pki.files import locked, save_trust, write_durably
+from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.atomic import PRIVATE, make_folder, read_with_status
+from pki.files.parts import naming
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import RevocationLists, TrustBundle
@@ -50,10 +51,34 @@ class AuthorityHome:
         Raises:
             StateError: if it can't be made.
         """
+        make_folder(self.path.parent)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StateError(f"{shown(self.path)} can't be made: {error.strerror}") from error
+        check_folder(self.path)
+
+    def check(self) -> None:
+        """Check that nobody else can change the folder or the ledger.
+
+        Raises:
+            StateError: if somebody can.
+        """
+        if not self.path.is_dir():
+            return
+        owners = trusted_owners(check_folder(self.path))
+        for path in (self.ledger, *self.path.glob(f"{_LEDGER}-*")):
+            try:
+                why = why_not_trusted(path.stat(), owners)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StateError(f"{shown(path)} can't be looked at: {error.strerror}") from error
+            if why:
+                raise StateError(
+                    f"{shown(path)} {why}",
+                    remedy="Ask who changed it; then give it to the CA's user alone, 0600",
+                )
 
     def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
         """Write a CA's key, 0600."""
@@ -66,17 +91,25 @@ class AuthorityHome:
             StateError: if it is not there, or others may read it.
         """
         try:
-            data, mode = read_bounded(path, max_bytes=MAX_KEY_BYTES)
+            data, status = read_with_status(path, max_bytes=MAX_KEY_BYTES)
+            owners = trusted_owners(self.path.stat())
         except FileNotFoundError:
             raise StateError(
                 f"{what} is not at {shown(path)}", remedy="Bring it back for this operation"
             ) from None
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid not in owners:
+            raise StateError(
+                f"{shown(path)} belongs to user {status.st_uid}",
+                remedy=f"Ask who put {what} there, and give it to the CA's user alone",
+            )
         if mode & 0o077:
             raise StateError(
                 f"{shown(path)} has mode {mode:04o}: others may read {what}",
-                remedy=f"chmod 600 {path}, and ask who read it meanwhile",
+                remedy=f"chmod 600 {shown(path)}, and ask who read it meanwhile",
             )
-        return read_private_key(data, passphrase)
+        with naming(path):
+            return read_private_key(data, passphrase)
 
     def publish(self, bundle: TrustBundle, lists: RevocationLists) -> None:
         """Write the trust bundle and the lists for everybody to read."""
@@ -85,14 +118,8 @@ class AuthorityHome:
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Hold off other publishers: what is read from the ledger in here is written in order."""
-        descriptor = os.open(
-            self.path / ".publish.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self.path, name=".publish.lock"):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def key_id_of(key: PrivateKey) -> str:

@@ -133,6 +133,20 @@ def renew(
     )
 
 
+def check_renewal_request(
+    context: AuthorityContext, old: x509.Certificate, request: Request
+) -> None:
+    """Hold a request against the certificate that it is to renew: only the old names count.
+
+    Raises:
+        NotPermittedError: if the certificate may not be renewed, or the request asks for others.
+    """
+    with context.ledger.transaction() as transaction:
+        record = _renewable(context, old, transaction)
+    order, _ = _renewal_order(record, request.public_key, None)
+    order_for_request(order, request)
+
+
 def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
     """Refuse a leaf under a key of the CA's own.
 
