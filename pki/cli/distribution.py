@@ -82,6 +82,8 @@ def _folders(state: Path, done: Distribution) -> Iterator[Path]:
 
     def not_listed(error: OSError) -> None:
         path = Path(error.filename)
+        if any(path == folder for folder, _ in done.left):
+            return
         done.left.append(
             (path, StateError(f"{shown(path)} can't be looked into: {error.strerror}"))
         )
