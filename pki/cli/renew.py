@@ -165,16 +165,16 @@ def _repair(authority: Authority, contents: Contents, record: CertificateRecord)
     bundle, lists = authority.trust()
     save_trust(bundle, lists, directory, layout=layout, issuers=issuer_certificates(authority))
     damaged = [name for name in contents.faults if name not in (layout.key, layout.next_key)]
-    if contents.chain is None:
-        chain = chain_of(authority, record)
+    chain = chain_of(authority, record)
+    if contents.chain != chain:
         if layout.chain is not None:
             save_chain(chain, directory, layout=layout)
         elif contents.key is not None:
             save_credential(
                 Credential(contents.key, chain, bundle, lists), directory, layout=layout
             )
-            damaged.append(layout.key)
-    return sorted(damaged)
+        damaged.append(layout.chain or layout.key)
+    return sorted(set(damaged))
 
 
 def _tell_not_due(
@@ -247,6 +247,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
         record = need_record(authority, contents)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
         bundle, lists = authority.trust()
+        chain = chain_of(authority, record)
         now = authority.now()
     stale = contents.lists is None or {item.der for item in lists.lists.values()} != {
         item.der for item in contents.lists.lists.values()
@@ -257,7 +258,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
         for is_so, words in (
             (record.revoked_at is not None, "the certificate was revoked: issue a new one"),
             (now >= due, "the certificate is past half of its life"),
-            (contents.chain is None, "the chain is damaged"),
+            (contents.chain != chain, "the chain is damaged"),
             (holds_key and contents.key_of_leaf is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),
             (old_trust, "the trust bundle is not the newest"),
