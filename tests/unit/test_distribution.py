@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
+from pki.authority.home import AuthorityHome
 from pki.cli.app import run
+from pki.errors import StateError
 from pki.files import load_credential
 from pki.keys import generate_key
 from pki.x509 import RevocationLists
+from pki.x509.readers import to_pem
 from tests.command import (
     MALLORY,
     NOBODY,
@@ -25,6 +28,7 @@ from tests.command import (
     said,
     write_request,
 )
+from tests.support import Hierarchy, misused_key
 
 WORKLOADS = ("a", "b", "c", "d")
 
@@ -156,9 +160,6 @@ def test_a_directory_of_another_user_s_files_keeps_them(ca: Path, capsys: Captur
 def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_same(
     ca: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pki.authority.home import AuthorityHome  # noqa: PLC0415
-    from pki.errors import StateError  # noqa: PLC0415
-
     serial = serial_of("a")
     calls = iter(range(100))
     real = AuthorityHome.publish
@@ -189,9 +190,6 @@ def test_the_directory_of_a_request_gets_lists_and_is_revoked(ca: Path, capsys: 
 def test_a_directory_is_revoked_by_its_certificate_and_not_by_a_number_in_it(
     ca: Path, capsys: Capture
 ) -> None:
-    from tests.support import Hierarchy, misused_key  # noqa: PLC0415
-    from pki.x509.readers import to_pem  # noqa: PLC0415
-
     forged = misused_key(Hierarchy(), serial=serial_of("b"))
     Path("certs/a/chain.pem").write_bytes(to_pem([forged]))
     code, _, err = said(capsys, "revoke", "certs/a")

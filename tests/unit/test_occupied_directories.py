@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 from pki.authority import Authority
 from pki.errors import CredentialError, PkiError
 from pki.files import load_credential
 from pki.keys import generate_key, private_key_to_pem
+from pki.x509 import SERVER
 from tests.command import Capture, files_of, json_of, said, write_request
 
 ORDERS = Path("certs/orders")
@@ -159,8 +160,6 @@ def test_what_the_ca_refuses_leaves_no_folder_behind(ca: Path, capsys: Capture) 
 
 def test_a_credential_of_another_tool_is_not_overwritten(ca: Path, capsys: Capture) -> None:
     with Authority.create("other/ca", "else.internal") as other:
-        from pki.x509 import SERVER  # noqa: PLC0415
-
         other.issue("site", profile=SERVER).save("site")
         other.issue("site").save("named")
     for folder in (Path("site"), Path("named")):
@@ -211,14 +210,10 @@ def test_a_folder_in_a_file_s_place_is_told_before_the_certificate_is_issued(
 def test_a_library_s_save_overwrites_no_other_credential_either(ca: Path) -> None:
     before = files_of(ORDERS)
     with Authority.open(ca) as authority:
-        for issue in (
-            lambda: authority.issue("payments"),
-            lambda: authority.issue_request(
-                "orders", write_request(Path("o.csr"), generate_key()).read_bytes()
-            ),
-        ):
+        request = write_request(Path("o.csr"), generate_key()).read_bytes()
+        for made in (authority.issue("payments"), authority.issue_request("orders", request)):
             with pytest.raises(PkiError, match="Choose another directory"):
-                issue().save(ORDERS)
+                made.save(ORDERS)
         (ORDERS / "key.pem").chmod(0o640)
         with pytest.raises(CredentialError, match="not overwritten"):
             authority.issue("orders").save(ORDERS)
@@ -228,10 +223,6 @@ def test_a_library_s_save_overwrites_no_other_credential_either(ca: Path) -> Non
 def test_a_credential_that_could_not_be_put_in_place_is_told_as_issued(
     ca: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os  # noqa: PLC0415
-
-    from pki.files import atomic  # noqa: PLC0415
-
     real = os.replace
 
     def full(source: Path, target: Path) -> None:
@@ -240,13 +231,13 @@ def test_a_credential_that_could_not_be_put_in_place_is_told_as_issued(
         real(source, target)
 
     before = load_credential(ORDERS).credential
-    monkeypatch.setattr(atomic.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     for arguments in (["issue", "orders"], ["renew", str(ORDERS), "--force"]):
         code, _, err = said(capsys, *arguments)
         assert code == 1
         assert "is issued and recorded, but not in place" in err
         assert "Nothing was changed" not in err
         assert load_credential(ORDERS).credential.chain == before.chain
-    monkeypatch.setattr(atomic.os, "replace", real)
+    monkeypatch.setattr(os, "replace", real)
     renewed = json_of(capsys, "renew", ORDERS, "--force")
     assert renewed["renewed"] is True

@@ -147,9 +147,7 @@ def test_a_ca_whose_folder_everybody_may_write_to_signs_nothing(
 
 @needs_root
 @pytest.mark.parametrize("pattern", ["ledger.db", "issuing-*.key.pem", ".publish.lock"])
-def test_a_ca_s_file_of_a_stranger_is_refused(
-    orders: Path, capsys: Capture, pattern: str
-) -> None:
+def test_a_ca_s_file_of_a_stranger_is_refused(orders: Path, capsys: Capture, pattern: str) -> None:
     (path,) = Path("certs/ca").glob(pattern)
     os.chown(path, MALLORY, MALLORY)
     code, _, err = said(capsys, "issue", "web")

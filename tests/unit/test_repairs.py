@@ -1,4 +1,4 @@
-"""Whatever can still be read of a directory is used, and renewal repairs all that is not the key."""
+"""Whatever can still be read of a directory is used; renewal repairs all that is not the key."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cryptography import x509
 from pki.authority import Authority
 from pki.cli.app import run
 from pki.files import LAYOUTS, load_credential
+from pki.files.writer import save_chain
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import RevocationLists
 from tests.command import Capture, files_of, json_of, said, write_request
@@ -305,8 +306,6 @@ def test_a_renewal_that_was_cut_off_is_due(ca: Path, capsys: Capture) -> None:
         key = new.credential.key
     (ORDERS / "key.pem.next").write_bytes(private_key_to_pem(key))
     (ORDERS / "key.pem.next").chmod(0o600)
-    from pki.files.writer import save_chain  # noqa: PLC0415
-
     save_chain(new.chain, ORDERS)
     code, out, _ = said(capsys, "renew", ORDERS, "--check")
     assert code == 0
