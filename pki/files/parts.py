@@ -75,6 +75,9 @@ class Parts:
         """
         try:
             status = self.directory.stat()
+        except FileNotFoundError:
+            # The first file that is missed says so.
+            return
         except OSError as error:
             raise CredentialError(
                 f"{shown(self.directory)} can't be looked at: {error.strerror}"
