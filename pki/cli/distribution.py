@@ -120,7 +120,7 @@ def _bring(authority: Authority, folder: Path) -> bool:
     contents = read_contents(folder, layout, holds_key=holds_key)
     if not _is_ours(authority, contents):
         return False
-    with writing(folder, layout=layout):
+    with writing(folder, layout=layout, trust_alone=True):
         # Read while nobody else writes here, so that an older list never follows a newer one.
         bundle, lists = authority.trust()
         save_trust(bundle, lists, folder, layout=layout, issuers=issuer_certificates(authority))

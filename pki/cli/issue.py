@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from pki.cli.state import (
     parse_ip,
     parse_layout,
     parse_lifetime,
+    parse_path,
 )
 from pki.errors import PkiError, StateError, shown
 from pki.files import Layout, read_bounded, writing
@@ -36,7 +38,10 @@ COULD_NOT_TELL = 3
 
 def issue(
     name: Annotated[str, typer.Argument(help="The workload: orders, prod/orders, spiffe://...")],
-    out: Annotated[Path | None, typer.Option(help="Where to; DIR/NAME if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="DIR", help="Where to; DIR/NAME if not given."),
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="handfast, kubernetes, spiffe-helper, spire, certbot, spiffe-files.")
     ] = "handfast",
@@ -136,7 +141,9 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
     Raises:
         StateError: if it is one.
     """
-    if is_there(folder) and (folder.resolve() == home.resolve() or is_there(folder / "ledger.db")):
+    # Not Path.resolve, which raises something of its own at a loop of links.
+    is_home = os.path.realpath(folder) == os.path.realpath(home)
+    if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
         raise StateError(
             f"{shown(folder)} is the folder of a CA", remedy="Choose another folder with --out"
         )

@@ -27,7 +27,7 @@ from pki.cli.issue import (
 )
 from pki.cli.output import JsonOption, tell
 from pki.cli.records import chain_of, need_record
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime
+from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime, parse_path
 from pki.errors import CredentialError, PkiError, StateError, shown
 from pki.files import (
     Contents,
@@ -47,7 +47,9 @@ from pki.x509.decoding import public_key_of
 
 
 def renew(
-    target: Annotated[Path, typer.Argument(help="The credential directory.")],
+    target: Annotated[
+        Path, typer.Argument(parser=parse_path, metavar="DIR", help="The credential directory.")
+    ],
     check: Annotated[
         bool,
         typer.Option(

@@ -26,6 +26,9 @@ def revoke(
     """Revoke a certificate and all that was renewed from it; nothing undoes it."""
     if reason not in REASONS:
         raise typer.BadParameter(f"reason is one of {', '.join(REASONS)}")
+    if not target:
+        # As a path it would mean the folder that one stands in.
+        raise typer.BadParameter("a serial number or a directory can't be empty")
     with open_authority(directory) as authority:
         serial = _serial_of(authority, target)
         hit, not_published = _revoke(authority, serial, reason)

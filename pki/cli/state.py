@@ -46,6 +46,14 @@ def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
     return convert
 
 
+def _path(text: str) -> Path:
+    if not text:
+        # Most often a variable that was not set; it must not mean the folder that one stands in.
+        raise ValueError("a path can't be empty")
+    return Path(text)
+
+
+parse_path: Callable[[str], Path] = _option(_path)
 parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)
 parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
 parse_ip: Callable[[str], IpAddress] = _option(ip_address)

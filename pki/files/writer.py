@@ -41,14 +41,21 @@ from pki.x509.revocation import IssuerId
 
 
 @contextmanager
-def writing(directory: Path, *, layout: Layout = HANDFAST) -> Iterator[None]:
+def writing(
+    directory: Path, *, layout: Layout = HANDFAST, trust_alone: bool = False
+) -> Iterator[None]:
     """Hold a credential directory, made if it is not there, against every other writer.
 
     One that was made is taken away again if nothing came to lie in it.
 
+    Args:
+        directory: which.
+        layout: its file names.
+        trust_alone: whether only trust bundle and lists will be written; else all may be.
+
     Raises:
         StateError: if it can't be made or locked, another writer does not come to an end, or a file
-            of the layout can't be written; nothing was changed.
+            that will be written can't be; nothing was changed.
     """
     is_new = not directory.is_dir()
     made = [folder for folder in (directory, *directory.parents) if not folder.is_dir()]
@@ -57,7 +64,8 @@ def writing(directory: Path, *, layout: Layout = HANDFAST) -> Iterator[None]:
         check_folder(directory)
         with locked(directory):
             try:
-                check_replaceable(directory, _names(layout))
+                names = (layout.bundle, layout.lists) if trust_alone else _names(layout)
+                check_replaceable(directory, names)
                 yield
             finally:
                 if is_new and os.listdir(directory) == [LOCK_NAME]:
@@ -137,7 +145,7 @@ def save_trust(
     Raises:
         StateError: if a file can't be written.
     """
-    with writing(directory, layout=layout):
+    with writing(directory, layout=layout, trust_alone=True):
         _write_if_changed(directory / layout.bundle, bundle.to_pem())
         if lists is not None:
             known = (*issuers, *bundle.all_roots())

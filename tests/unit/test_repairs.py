@@ -148,8 +148,9 @@ def test_a_damaged_directory_s_certificate_is_revoked(
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(private_key_to_pem(generate_key())),
         lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
     ],
-    ids=["readable by others", "empty", "another", "gone"],
+    ids=["readable by others", "empty", "another", "gone", "a folder"],
 )
 def test_a_directory_whose_key_is_damaged_is_revoked_and_gets_lists(
     ca: Path, capsys: Capture, how: Callable[[Path], None]

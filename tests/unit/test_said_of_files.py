@@ -16,7 +16,7 @@ from pki.errors import CredentialError, PkiError, printable
 from pki.files import LAYOUTS, load_credential, save_credential
 from pki.keys import generate_key
 from pki.x509.readers import to_pem
-from tests.command import Capture, said, write_request
+from tests.command import Capture, files_of, said, write_request
 
 ORDERS = Path("certs/orders")
 NASTY = "a\x1b[31m\u202e\u2066\x07b\nc;d"
@@ -131,6 +131,35 @@ def test_printable_escapes_what_is_not_seen_and_keeps_letters() -> None:
     for hostile in ("\x1b", "\n", "\r", "\u202e", "\u2066", "\u200b", "\u2028", "\udc80", "\x9b"):
         assert printable(f"a{hostile}b").isascii()
         assert hostile not in printable(f"a{hostile}b")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["issue", "web", "--out", ""], ["renew", ""], ["revoke", ""]]
+)
+def test_an_empty_path_is_not_the_folder_that_one_stands_in(
+    orders: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    state = str(Path("certs").absolute())
+    monkeypatch.chdir(orders)
+    before = files_of(Path())
+    code, out, err = said(capsys, *arguments, "--dir", state)
+    assert (code, out) == (2, "")
+    assert "can't be empty" in err
+    assert files_of(Path()) == before
+    assert run(["verify", str(Path().absolute()), "--as", "client"]) == 0
+
+
+@pytest.mark.parametrize("name", ["loop", "nowhere", "file", "file/below", "/dev/null", "/proc/x"])
+def test_an_output_that_is_no_folder_costs_one_line(
+    orders: Path, capsys: Capture, name: str
+) -> None:
+    Path("loop").symlink_to("loop")
+    Path("nowhere").symlink_to("gone")
+    Path("file").write_bytes(b"keep me")
+    code, out, err = said(capsys, "issue", "web", "--out", name)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert Path("file").read_bytes() == b"keep me"
+    assert not Path("gone").exists()
 
 
 # Names of files
