@@ -87,6 +87,7 @@ class Authority:
             StateError: if there is none.
         """
         home = AuthorityHome(Path(path))
+        home.refuse_lost_ledger()
         ledger = Ledger.open(home.ledger)
         try:
             with ledger.transaction() as transaction:

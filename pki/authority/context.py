@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,13 +47,11 @@ class AuthorityContext:
         Raises:
             StateError: if there is none, or its key is not there.
         """
-        for record in reversed(transaction.issuers()):
-            if record.kind is IssuerKind.ISSUING and record.status is IssuerStatus.ACTIVE:
+        issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
+        for record in reversed(issuing):
+            if record.status is IssuerStatus.ACTIVE:
                 return self.issuing_ca(record)
-        raise StateError(
-            "no issuing CA is active: the last one was distrusted",
-            remedy="Bring the root's key back and run: handfast ca rotate",
-        )
+        raise _none_is_active(issuing)
 
     def issuing_ca(self, record: IssuerRecord) -> SigningCa:
         """Give an issuing CA with its key."""
@@ -106,6 +105,23 @@ class AuthorityContext:
         if public_key_fingerprint(key.public_key()) != theirs:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, key)
+
+
+def _none_is_active(issuing: Sequence[IssuerRecord]) -> StateError:
+    if not issuing:
+        return StateError(
+            "the CA has no issuing CA: its set-up was cut off before one was made",
+            remedy="Finish it, with the root's key at hand: handfast ca rotate",
+        )
+    if any(item.status is IssuerStatus.PREPARED for item in issuing):
+        return StateError(
+            "no issuing CA is active, and one is prepared",
+            remedy="Bring it into use: handfast ca rotate --activate",
+        )
+    return StateError(
+        "no issuing CA is active: the last one was distrusted",
+        remedy="Bring the root's key back and run: handfast ca rotate",
+    )
 
 
 def root_record(transaction: Transaction) -> IssuerRecord:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pki.errors import StateError, shown
-from pki.files import read_bounded, save_trust, write_durably
+from pki.files import HANDFAST, read_bounded, save_trust, write_durably
 from pki.files.atomic import PRIVATE
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
+from pki.authority.ledger.ledger import MARK
 from pki.x509 import RevocationLists, TrustBundle
 
 ROOT_KEY = "root.key.pem"
@@ -44,6 +45,46 @@ class AuthorityHome:
         """Say where an issuing CA's key lies."""
         return self.path / f"issuing-{key_id}.key.pem"
 
+    @property
+    def lists(self) -> Path:
+        """The lists that the CA published last."""
+        return self.path / HANDFAST.lists
+
+    def traces(self) -> tuple[str, ...]:
+        """Return the names of all files here that a CA leaves, the ledger and its locks apart.
+
+        Raises:
+            StateError: if the folder can't be looked into.
+        """
+        try:
+            names = sorted(os.listdir(self.path))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise StateError(f"{shown(self.path)} can't be read: {error.strerror}") from error
+        known = {ROOT_KEY, MARK, HANDFAST.bundle, HANDFAST.lists}
+        return tuple(
+            name
+            for name in names
+            if name in known or name.endswith(".key.pem") or name.startswith(f"{_LEDGER}-")
+        )
+
+    def refuse_lost_ledger(self) -> None:
+        """Tell a folder that never held a CA from one whose ledger is lost.
+
+        Raises:
+            StateError: if there is no ledger.
+        """
+        if os.path.lexists(self.ledger):
+            return
+        traces = self.traces()
+        if not traces:
+            raise StateError(
+                f"there is no CA at {shown(self.path)}",
+                remedy="Make one with: handfast ca init --trust-domain NAME",
+            )
+        raise lost_ledger(self, traces)
+
     def make(self) -> None:
         """Make the folder, 0700.
 
@@ -56,8 +97,12 @@ class AuthorityHome:
             raise StateError(f"{shown(self.path)} can't be made: {error.strerror}") from error
 
     def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
-        """Write a CA's key, 0600."""
-        write_durably(path, private_key_to_pem(key, passphrase), mode=PRIVATE)
+        """Write a CA's new key, 0600.
+
+        Raises:
+            StateError: if there is a file already: no key of a CA is ever written over.
+        """
+        write_durably(path, private_key_to_pem(key, passphrase), mode=PRIVATE, replace=False)
 
     def read_key(self, path: Path, passphrase: bytes | None, *, what: str) -> PrivateKey:
         """Read a CA's key.
@@ -93,6 +138,16 @@ class AuthorityHome:
             yield
         finally:
             os.close(descriptor)
+
+
+def lost_ledger(home: AuthorityHome, traces: Sequence[str]) -> StateError:
+    """Return the error of a CA's folder without its ledger."""
+    return StateError(
+        f"the CA at {shown(home.path)} has lost its ledger: {', '.join(traces)} are there, and "
+        f"{_LEDGER} is not",
+        remedy="Bring the ledger back from where it was moved, or from a backup, and then: "
+        "handfast ca recover. For another CA, choose another folder",
+    )
 
 
 def key_id_of(key: PrivateKey) -> str:

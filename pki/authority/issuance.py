@@ -20,7 +20,6 @@ from pki.errors import InputError, NotPermittedError, shown
 from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
-from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LEAF_PROFILES
 
 
@@ -47,7 +46,6 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         NotPermittedError: if the names may not be signed.
     """
     lifetime, cut = leaf_lifetime(order.lifetime)
-    refuse_ca_key(context, order.public_key)
     with context.ledger.transaction() as transaction:
         leaf, notes = _sign(context, replace(order, lifetime=lifetime), transaction)
         return _handed_out(
@@ -102,7 +100,6 @@ def renew(
     Raises:
         NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
     """
-    refuse_ca_key(context, public_key)
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
         record = _renewable(context, old, transaction)
@@ -131,19 +128,6 @@ def renew(
         f"certificate {record.serial} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue anew",
     )
-
-
-def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
-    """Refuse a leaf under a key of the CA's own.
-
-    Raises:
-        NotPermittedError: if it is one.
-    """
-    fingerprint = public_key_fingerprint(public_key)
-    with context.ledger.transaction() as transaction:
-        for record in transaction.issuers():
-            if public_key_fingerprint(public_key_of(record.certificate)) == fingerprint:
-                raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
 
 
 def _sign(

@@ -87,10 +87,16 @@ class Signing:
         )
 
     def sign_issuer(
-        self, order: IssuerOrder, by: SigningCa, *, subject: x509.Name, now: datetime
+        self,
+        order: IssuerOrder,
+        by: SigningCa,
+        transaction: Transaction,
+        *,
+        subject: x509.Name,
+        now: datetime,
     ) -> x509.Certificate:
         """Admit and sign an issuing CA with the root's key."""
-        self._admission.admit_issuer(order)
+        self._admission.admit_issuer(order, transaction)
         root = by.record.certificate
         now = now.replace(microsecond=0)
         return IssuingProfile.build(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from cryptography import x509
 
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerStatus
+from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerStatus, Transaction
 from pki.errors import InputError, StateError, shown
 
 # RFC 5280 §5.3.1. A hold could be lifted, and what is revoked stays revoked; the CA reasons are for
@@ -42,6 +43,8 @@ def revoke(
 ) -> tuple[CertificateRecord, ...]:
     """Revoke a certificate and all that was renewed from it; the lists are signed in one commit.
 
+    For ``key-compromise`` that is every certificate of the key, too, and the key is refused for good.
+
     Args:
         context: the CA.
         serial: its serial number in lower-case hex.
@@ -60,9 +63,13 @@ def revoke(
                 f"this CA issued no certificate with the serial number {shown(serial)}",
                 remedy="See them with: handfast list",
             )
-        hit = [first]
-        while (follower := transaction.renewal_of(hit[-1].id)) is not None:
-            hit.append(follower)
+        hit = _with_all_that_follows(
+            [first], transaction, same_keys=reason is x509.ReasonFlags.key_compromise
+        )
+        if reason is x509.ReasonFlags.key_compromise:
+            transaction.mark_compromised(
+                (item.key_fingerprint for item in hit), at=context.now()
+            )
         transaction.mark_revoked((item.id for item in hit), at=context.now(), reason=reason.value)
         touched = {item.issuer_id for item in hit}
         for issuer in transaction.issuers():
@@ -73,6 +80,24 @@ def revoke(
             for item in hit
             if (found := transaction.certificate_by_serial(item.serial)) is not None
         )
+
+
+def _with_all_that_follows(
+    first: Sequence[CertificateRecord], transaction: Transaction, *, same_keys: bool
+) -> list[CertificateRecord]:
+    """Return certificates with what was renewed from them and, if asked for, all of their keys."""
+    hit: dict[int, CertificateRecord] = {}
+    waiting = list(first)
+    while waiting:
+        item = waiting.pop(0)
+        if item.id in hit:
+            continue
+        hit[item.id] = item
+        follower = transaction.renewal_of(item.id)
+        waiting += [follower] if follower is not None else []
+        if same_keys:
+            waiting += transaction.certificates_of_keys([item.key_fingerprint])
+    return list(hit.values())
 
 
 def refresh_lists(context: AuthorityContext, *, force: bool) -> int:

@@ -17,13 +17,14 @@ PRIVATE = 0o600
 PUBLIC = 0o644
 
 
-def write_durably(path: Path, data: bytes, *, mode: int) -> None:
+def write_durably(path: Path, data: bytes, *, mode: int, replace: bool = True) -> None:
     """Write a file so that it is whole on disk, or not there, whatever happens.
 
     Args:
         path: where; an existing file is replaced, a symbolic link is replaced and not followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
+        replace: whether an existing file may be replaced at all.
 
     Raises:
         StateError: if it can't be written; the file that was there is untouched.
@@ -40,7 +41,12 @@ def write_durably(path: Path, data: bytes, *, mode: int) -> None:
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            if replace:
+                os.replace(aside, path)
+            else:
+                # A link, because a rename would replace whatever came there meanwhile.
+                os.link(aside, path)
+                aside.unlink()
         except BaseException:
             aside.unlink(missing_ok=True)
             raise

@@ -103,3 +103,18 @@ def public_key_fingerprint(key: PublicKey) -> str:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return hashlib.sha256(spki).hexdigest()
+
+
+def secret_fingerprint(key: PublicKey) -> str:
+    """Return a name, in lower-case hex, that all public keys of one secret share.
+
+    Whoever knows the private key of an RSA modulus can use it with every exponent, and whoever knows
+    that of a point on a curve knows that of its mirror image. The SubjectPublicKeyInfo differs.
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        words = f"rsa:{key.public_numbers().n:x}"
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        words = f"{key.curve.name}:{key.public_numbers().x:x}"
+    else:
+        words = f"ed25519:{key.public_bytes_raw().hex()}"
+    return hashlib.sha256(words.encode()).hexdigest()

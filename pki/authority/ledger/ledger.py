@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, text
@@ -16,18 +16,21 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import LedgerError, StateError, shown
+from pki.errors import CommitInDoubtError, LedgerError, StateError, shown
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
+MARK = "ledger.mark"
 _BUSY_MILLISECONDS = 30_000
 
 
 class Ledger:
     """What the CA remembers. Make one with :meth:`create` or :meth:`open`; close it after use."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, mark: LedgerMark) -> None:
         self._engine = engine
+        self.mark = mark
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -55,10 +58,7 @@ class Ledger:
             LedgerError: if it can't be read, or was written by a newer handfast.
         """
         if not path.is_file():
-            raise StateError(
-                f"there is no CA at {shown(path.parent)}",
-                remedy="Make one with: handfast ca init --trust-domain NAME",
-            )
+            raise StateError(f"ledger {shown(path)} is not there")
         return cls._connect(path)
 
     @classmethod
@@ -76,22 +76,58 @@ class Ledger:
         except LedgerError:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, LedgerMark(path.with_name(MARK)))
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
         """Begin a transaction; it commits when the block ends well, and is undone otherwise.
 
+        The ledger is held against its mark first. A commit whose answer was lost is read back.
+
+        Args:
+            accept_older: work on an older copy of the ledger too, to look at it or to accept it.
+
         Raises:
+            OlderLedgerError: if the ledger is an older copy.
+            CommitInDoubtError: if whether it was recorded could not be learned.
             LedgerError: if the ledger fails; then nothing of the block was recorded.
         """
         try:
-            with self._engine.begin() as connection:
-                yield Transaction(connection)
+            with self._engine.connect() as connection, connection.begin() as begun:
+                transaction = Transaction(connection)
+                if not accept_older:
+                    self.mark.compare(transaction.state())
+                yield transaction
+                token = transaction.advance() if transaction.changed else None
+                state = transaction.state() if token else None
+                try:
+                    begun.commit()
+                except SQLAlchemyError as error:
+                    # What is still open on this connection is undone, and holds up nobody.
+                    connection.invalidate(error)
+                    if token is None or not self._was_committed(token, error):
+                        raise
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"ledger could not record: {_cause(error)}",
                 remedy="Nothing was handed out; see to the disk and try again",
+            ) from error
+        if state is not None:
+            # What was recorded stands, and is handed out or published, whether the mark can be
+            # written or not: the next transaction brings the mark up, or refuses to begin.
+            with suppress(StateError):
+                self.mark.follow(state, replace=accept_older)
+
+    def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
+        """Read back whether a commit took place whose answer was lost."""
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                return Transaction(connection).holds_commit(token)
+        except SQLAlchemyError as error:
+            raise CommitInDoubtError(
+                f"ledger did not answer to the commit ({_cause(cause)}), and can't be read now "
+                f"({_cause(error)}): whether it was recorded is not known",
+                remedy="See to the disk, then look with: handfast list --all",
             ) from error
 
     def close(self) -> None:
