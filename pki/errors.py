@@ -102,7 +102,7 @@ class LedgerError(StateError):
 
 
 class OlderLedgerError(LedgerError):
-    """The ledger is an older copy, or another one, or whether it is can't be told: it signs nothing."""
+    """The ledger is an older copy or another one, or nobody can tell: it signs nothing."""
 
 
 class CommitInDoubtError(LedgerError):

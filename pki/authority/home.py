@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.errors import StateError, shown
+from pki.authority.ledger.ledger import MARK
+from pki.errors import PkiError, StateError, shown
 from pki.files import HANDFAST, read_bounded, save_trust, write_durably
 from pki.files.atomic import PRIVATE
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
-from pki.authority.ledger.ledger import MARK
 from pki.x509 import RevocationLists, TrustBundle
+from pki.x509.readers import MAX_LISTS_BYTES, to_pem
 
 ROOT_KEY = "root.key.pem"
 _LEDGER = "ledger.db"
@@ -126,6 +127,24 @@ class AuthorityHome:
     def publish(self, bundle: TrustBundle, lists: RevocationLists) -> None:
         """Write the trust bundle and the lists for everybody to read."""
         save_trust(bundle, lists, self.path)
+
+    def published(self, *, unless: RevocationLists) -> RevocationLists | None:
+        """Read the lists that were published last.
+
+        Args:
+            unless: these lists; if just they lie there, nothing is read.
+
+        Returns:
+            The lists; None where there are none, none others, or none that can be read: they are
+            written anew then.
+        """
+        try:
+            data, _ = read_bounded(self.lists, max_bytes=MAX_LISTS_BYTES)
+            if data == to_pem([item.crl for item in unless.lists.values()]):
+                return None
+            return RevocationLists.read(data)
+        except (FileNotFoundError, PkiError):
+            return None
 
     @contextmanager
     def publishing(self) -> Iterator[None]:

@@ -144,7 +144,15 @@ def _bring_out_list(transaction: Transaction) -> None:
             remedy="Bring the root's key back and try again",
         )
     root = next(item for item in issuers if item.kind is IssuerKind.ROOT)
-    transaction.put_list(root.id, RevocationList.of(read_revocation_lists(ahead)[0]))
+    made = RevocationList.of(read_revocation_lists(ahead)[0])
+    elsewhere = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
+    if not elsewhere <= made.revoked:
+        raise StateError(
+            "the root's list revokes issuing CAs that this ledger has lost, and the list that was "
+            "signed ahead does not",
+            remedy="Bring the root's key back and try again",
+        )
+    transaction.put_list(root.id, made)
 
 
 def _record(transaction: Transaction, issuer_id: int) -> IssuerRecord:

@@ -130,8 +130,8 @@ def _refuse_begun(home: AuthorityHome, ledger: Ledger, traces: Sequence[str]) ->
         raise StateError(
             f"there is a CA at {home.path} already, and its ledger is empty: "
             f"{', '.join(sorted(left))} are there",
-            remedy="Bring its ledger back from a backup, and then: handfast ca recover. For another "
-            "CA, choose another folder",
+            remedy="Bring its ledger back from a backup, and then: handfast ca recover. For "
+            "another CA, choose another folder",
         )
 
 

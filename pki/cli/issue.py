@@ -9,7 +9,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord, Issued
-from pki.authority.lifetimes import renewal_due
+from pki.authority.lifetimes import is_renewal_due, renewal_due
 from pki.cli.output import JsonOption, tell
 from pki.cli.state import (
     DEFAULT_DIR,
@@ -121,7 +121,10 @@ def renew(
         authority.refresh_lists()
         record = _record(authority, loaded)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
-        if not force and authority.now() < due:
+        moment = authority.now()
+        if not force and not is_renewal_due(
+            record.issued_at, record.not_after, int(record.serial, 16), now=moment
+        ):
             bundle, lists = authority.trust()
             save_trust(bundle, lists, target, layout=layout)
             tell(
@@ -143,7 +146,7 @@ def renew(
 
 def _check(target: Path, directory: Path, *, as_json: bool) -> None:
     try:
-        with open_authority(directory) as authority:
+        with open_authority(directory, read_only=True) as authority:
             loaded = load_credential(target)
             record = _record(authority, loaded)
             due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
@@ -156,11 +159,14 @@ def _check(target: Path, directory: Path, *, as_json: bool) -> None:
     stale = held is None or {item.der for item in lists.lists.values()} != {
         item.der for item in held.lists.values()
     }
+    ahead = any(item.this_update > now for item in lists.lists.values())
     old_trust = loaded.credential.bundle.to_pem() != bundle.to_pem()
     why = [
         words
         for is_so, words in (
             (now >= due, "the certificate is past half of its life"),
+            (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
+            (ahead, "a revocation list counts only from a time to come"),
             (stale, "the revocation lists are not the newest"),
             (old_trust, "the trust bundle is not the newest"),
         )

@@ -10,6 +10,7 @@ import typer
 from pki.authority.withdrawal import REASONS
 from pki.cli.output import JsonOption, tell
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, distribute, open_authority
+from pki.errors import shown
 from pki.files import load_credential
 
 
@@ -41,6 +42,7 @@ def revoke(
         },
         [
             *(f"Revoked {item.serial} of {item.spiffe_id}" for item in hit),
+            *([] if hit else [f"Revoked {serial}, which this older ledger does not hold"]),
             f"The new list was brought to {len(reached)} credential directories here: servers "
             "that use them refuse it within a second",
             f"Next: bring {ca_home(directory) / 'crl.pem'} to every receiver elsewhere",
@@ -60,8 +62,10 @@ def crl(
     with open_authority(directory) as authority:
         signed = authority.refresh_lists(force=force)
         _, lists = authority.trust()
+        now = authority.now()
         reached = distribute(authority, directory)
-    first = min(lists.lists.values(), key=lambda item: item.next_update)
+    first = min((item.next_update for item in lists.lists.values()), default=None)
+    ahead = [item for item in lists.lists.values() if item.this_update > now]
     tell(
         "crl",
         {
@@ -79,8 +83,14 @@ def crl(
             "brought_to": [str(folder) for folder in reached],
         },
         [
-            f"Signed {signed} of {len(lists.lists)} lists anew; the first ends at "
-            f"{first.next_update:%Y-%m-%d %H:%M:%S} UTC",
+            f"Signed {signed} of {len(lists.lists)} lists anew"
+            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
+            *(
+                f"Mind: list number {item.number} of {shown(item.crl.issuer.rfc4514_string())} "
+                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
+                "Bring the root's key back, and run this again"
+                for item in ahead
+            ),
             f"They lie in {ca_home(directory) / 'crl.pem'}, and were brought to {len(reached)} "
             "credential directories here",
             "Next: a timer for this command, well within half of the lists' life",

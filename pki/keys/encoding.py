@@ -108,8 +108,8 @@ def public_key_fingerprint(key: PublicKey) -> str:
 def secret_fingerprint(key: PublicKey) -> str:
     """Return a name, in lower-case hex, that all public keys of one secret share.
 
-    Whoever knows the private key of an RSA modulus can use it with every exponent, and whoever knows
-    that of a point on a curve knows that of its mirror image. The SubjectPublicKeyInfo differs.
+    Whoever knows the private key of an RSA modulus can use it with every exponent, and whoever
+    knows that of a point on a curve knows that of its mirror image.
     """
     if isinstance(key, rsa.RSAPublicKey):
         words = f"rsa:{key.public_numbers().n:x}"

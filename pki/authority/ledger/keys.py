@@ -51,7 +51,7 @@ def refuse_leaked_key(connection: Connection, key: PublicKey) -> None:
     """
     if any(row.compromised_at is not None for row in _rows(connection, key)):
         raise NotPermittedError(
-            "a certificate of this key was revoked for key-compromise: the key is certified no more",
+            "a certificate of this key was revoked for key-compromise: it is certified no more",
             remedy="Make a new key",
         )
 

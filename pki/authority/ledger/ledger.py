@@ -28,9 +28,10 @@ _BUSY_MILLISECONDS = 30_000
 class Ledger:
     """What the CA remembers. Make one with :meth:`create` or :meth:`open`; close it after use."""
 
-    def __init__(self, engine: Engine, mark: LedgerMark) -> None:
+    def __init__(self, engine: Engine, mark: LedgerMark, *, migrated: bool = False) -> None:
         self._engine = engine
         self.mark = mark
+        self.migrated = migrated
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -69,14 +70,20 @@ class Ledger:
             engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
         )
         try:
-            _bring_up_to_date(engine)
+            migrated = _bring_up_to_date(engine)
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(f"ledger {shown(path)} can't be used: {_cause(error)}") from error
+        except (ValueError, TypeError) as error:
+            engine.dispose()
+            raise LedgerError(
+                f"ledger {shown(path)} holds what can't be decoded: {shown(error)}",
+                remedy="Bring it back from a backup, and then: handfast ca recover",
+            ) from error
         except LedgerError:
             engine.dispose()
             raise
-        return cls(engine, LedgerMark(path.with_name(MARK)))
+        return cls(engine, LedgerMark(path.with_name(MARK)), migrated=migrated)
 
     @contextmanager
     def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
@@ -149,12 +156,13 @@ def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _bring_up_to_date(engine: Engine) -> None:
+def _bring_up_to_date(engine: Engine) -> bool:
+    """Bring the tables up to date; tell whether there was something to do."""
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
             if version == SCHEMA_VERSION:
-                return
+                return False
             if version is not None and version > SCHEMA_VERSION:
                 raise LedgerError(
                     f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
@@ -168,6 +176,7 @@ def _bring_up_to_date(engine: Engine) -> None:
         config.set_main_option("script_location", "pki.authority.ledger:migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        return True
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -123,7 +123,7 @@ ledger_state = Table(
     Column("accepted_at", BigInteger),
 )
 
-# The tokens of the latest commits: whoever lost the answer to a commit finds its token here, or not.
+# The tokens of the latest commits: whoever lost the answer to a commit looks for its token here.
 commits = Table(
     "commits",
     metadata,

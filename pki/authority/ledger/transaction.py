@@ -25,11 +25,11 @@ from pki.authority.ledger.records import (
     NameKind,
     NewCertificate,
 )
+from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError, NotPermittedError, shown
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PublicKey
 from pki.x509 import NameLimits, RevocationList
-
 
 _KEPT_COMMITS = 1000
 
@@ -52,7 +52,7 @@ class Transaction:
         return LedgerState(row.ledger_id, row.sequence)
 
     def advance(self) -> str:
-        """Number the commit that comes, and return its token."""
+        """Give the coming commit its number, and return its token."""
         token = secrets.token_hex(16)
         sequence = self.state().sequence + 1
         self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
@@ -66,6 +66,11 @@ class Transaction:
         """Tell whether the commit with this token took place."""
         query = select(tables.commits.c.sequence).where(tables.commits.c.token == token)
         return self._connection.scalar(query) is not None
+
+    @property
+    def recovery(self) -> RecoveryRecords:
+        """What the ledger holds of commits that it has lost."""
+        return RecoveryRecords(self._connection)
 
     def claim_key(self, key: PublicKey, *, owner: str) -> None:
         """Give a key to a workload, for good.
@@ -236,6 +241,15 @@ class Transaction:
             query = query.where(tables.certificates.c.not_after < _seconds(ends_before))
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
+    def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of just this key, the oldest first."""
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.key_fingerprint == fingerprint)
+            .order_by(tables.certificates.c.id)
+        )
+        return tuple(_certificate(row) for row in self._connection.execute(query))
+
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
         """Return every certificate of these keys, and of others that the same secrets yield."""
         same = keys.same_keys(self._connection, fingerprints)
@@ -274,11 +288,19 @@ class Transaction:
         """Make a list its issuer's current one.
 
         Raises:
-            LedgerError: if its number is not higher than that of the one before.
+            LedgerError: if its number is not above that of the one before, or of one that was lost.
         """
         current = self.list_of(issuer_id)
         if current is not None and made.number <= current.number:
-            raise LedgerError(f"list number {made.number} does not follow {current.number}")
+            raise LedgerError(
+                f"list number {made.number} does not follow {current.number}",
+                remedy="Sign a new list; for the root's, bring its key back first",
+            )
+        if made.number <= self.recovery.list_floor(issuer_id):
+            raise LedgerError(
+                f"list number {made.number} may have been published before the ledger was lost",
+                remedy="Sign a new list; for the root's, bring its key back first",
+            )
         self._connection.execute(delete(tables.lists).where(tables.lists.c.issuer_id == issuer_id))
         self._connection.execute(
             insert(tables.lists).values(
