@@ -177,7 +177,7 @@ def test_a_leafs_key_is_never_an_issuing_cas(
 
 
 def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None:
-    """Bring a ledger back to the first schema, with the key of orders certified for payments too."""
+    """Make a ledger of the first schema, with the key of orders certified for payments too."""
     connection = sqlite3.connect(home / "ledger.db")
     connection.execute(
         "UPDATE certificates SET key_fingerprint = (SELECT key_fingerprint FROM certificates LIMIT "

@@ -128,7 +128,8 @@ class Ledger:
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Read back whether a commit took place whose answer was lost."""
         try:
-            with self._engine.connect() as connection, connection.begin():
+            # Left without a commit, which could be in doubt again.
+            with self._engine.connect() as connection:
                 return Transaction(connection).holds_commit(token)
         except SQLAlchemyError as error:
             raise CommitInDoubtError(
