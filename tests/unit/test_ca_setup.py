@@ -150,6 +150,4 @@ def test_no_remedy_advises_to_destroy_anything_of_a_ca() -> None:
     assert len(words) > 100
     destroying = re.compile(r"\b(remove|delete|erase|wipe|overwrite|rm|unlink)\b", re.IGNORECASE)
     assert [item for item in words if destroying.search(item)] == []
-    assert not any("ca init" in item and "there is" in item for item in words)
-    # The one remedy that says "ca init" belongs to a folder where nothing of a CA lies.
     assert "Start over" not in (ROOT / "certs" / "README.md").read_text()
