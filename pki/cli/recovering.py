@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,17 @@ import typer
 from pki.authority import Authority
 from pki.authority.recovery import Recovered
 from pki.cli.output import JsonOption, show_table, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, ca_passphrase, distribute, open_authority
-from pki.errors import PkiError, StateError, shown
+from pki.cli.state import (
+    DEFAULT_DIR,
+    DirOption,
+    ca_home,
+    ca_passphrase,
+    distribute,
+    lists_below,
+    open_authority,
+)
+from pki.errors import StateError, shown
 from pki.files import read_bounded
-from pki.files.layouts import LAYOUTS
 from pki.x509 import RevocationLists
 from pki.x509.readers import MAX_LISTS_BYTES
 
@@ -113,7 +119,7 @@ def recover(
     """Go on with an older ledger, the newest being lost for good; what is revoked stays so."""
     named = [_read_lists(path) for path in lists or ()]
     done = Authority.recover(
-        ca_home(directory), [*named, *_lists_below(directory)], passphrase=ca_passphrase()
+        ca_home(directory), [*named, *lists_below(directory)], passphrase=ca_passphrase()
     )
     with open_authority(directory) as authority:
         reached = distribute(authority, directory)
@@ -150,17 +156,6 @@ def _in_words(done: Recovered) -> list[str]:
         "of the issuing CA before, and issue anew",
         "Next: bring crl.pem to every receiver elsewhere; look at: handfast ca status",
     ]
-
-
-def _lists_below(state: Path) -> Iterator[RevocationLists]:
-    """Read all revocation lists in credential directories here; what is no list is passed over."""
-    names = {layout.lists for layout in LAYOUTS.values()}
-    for path in sorted(state.rglob("*")):
-        if path.name in names:
-            try:
-                yield RevocationLists.read(read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0])
-            except (PkiError, OSError):
-                continue
 
 
 def _read_lists(path: Path) -> RevocationLists:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -15,11 +15,12 @@ from pki.authority import Authority
 from pki.authz.schema import parse_duration
 from pki.cli.output import complain
 from pki.errors import InputError, PkiError, StateError
-from pki.files import Layout, detect_layout, load_credential, save_trust
-from pki.files.layouts import layout_named
+from pki.files import Layout, detect_layout, load_credential, read_bounded, save_trust
+from pki.files.layouts import LAYOUTS, layout_named
 from pki.identity import DnsName
-from pki.x509 import IpAddress
+from pki.x509 import IpAddress, RevocationLists
 from pki.x509.profiles.authority import IpNetwork
+from pki.x509.readers import MAX_LISTS_BYTES
 
 _Value = TypeVar("_Value")
 
@@ -91,6 +92,9 @@ def distribute(authority: Authority, state: Path) -> list[Path]:
     Returns:
         The directories that hold one.
     """
+    for found in lists_below(state):
+        # A list that is ahead shows that the whole CA was put back from a backup.
+        authority.take_in(found)
     bundle, lists = authority.trust()
     reached = []
     # A workload's path may have several segments, and its folder lies as deep.
@@ -105,3 +109,19 @@ def distribute(authority: Authority, state: Path) -> list[Path]:
             save_trust(bundle, lists, folder, layout=layout)
             reached.append(folder)
     return reached
+
+
+def lists_below(state: Path) -> Iterator[RevocationLists]:
+    """Read all revocation lists in credential directories here; what is no list is passed over."""
+    names = {layout.lists for layout in LAYOUTS.values()}
+    seen: set[bytes] = set()
+    for path in sorted(state.rglob("*")):
+        if path.name not in names:
+            continue
+        try:
+            data, _ = read_bounded(path, max_bytes=MAX_LISTS_BYTES)
+            if data not in seen:
+                seen.add(data)
+                yield RevocationLists.read(data)
+        except (PkiError, OSError):
+            continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,9 @@ def csr(key: PrivateKey) -> bytes:
     return request_for(key).public_bytes(serialization.Encoding.PEM)
 
 
-def with_another_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
+def with_another_exponent(key: PrivateKey) -> PrivateKey:
     """Make another key pair that whoever knows this one's private key can make too."""
+    assert isinstance(key, rsa.RSAPrivateKey)
     old = key.private_numbers()
     exponent = next(
         number
@@ -56,7 +57,8 @@ def is_prime(number: int) -> bool:
     return all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def mirrored(key: ec.EllipticCurvePrivateKey) -> ec.EllipticCurvePrivateKey:
+def mirrored(key: PrivateKey) -> PrivateKey:
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     return ec.derive_private_key(order - key.private_numbers().private_value, ec.SECP256R1())
 
@@ -90,7 +92,7 @@ def test_a_key_revoked_for_compromise_is_refused_for_good_by_every_way(
     ca.revoke(ca.issue_request("orders", csr(key)).leaf.serial_number, reason="key-compromise")
     other = ca.issue("orders")
     clock.move(minutes=20)
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: ca.issue_request("orders", csr(key)),
         lambda: ca.issue_request("payments", csr(key)),
         lambda: ca.renew(other.leaf, key=key),
@@ -144,7 +146,7 @@ def test_other_public_keys_of_one_secret_are_the_same_key(ca: Authority) -> None
         (KeyType.ECDSA_P256, mirrored),
     ):
         key = generate_key(kind)
-        twin = other(key)  # type: ignore[operator]
+        twin = other(key)
         assert public_key_fingerprint(twin.public_key()) != public_key_fingerprint(key.public_key())
         assert secret_fingerprint(twin.public_key()) == secret_fingerprint(key.public_key())
         name = f"orders-{kind}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from sqlalchemy import PoolProxiedConnection
 
 from pki.authority import Authority
 from pki.authority.setup import AuthorityPlan
@@ -106,27 +107,29 @@ class LostAnswer(sqlite3.OperationalError):
     """What the driver raises when it can't tell."""
 
 
-def lose_answers(ca: Authority, *, before: Callable[[], None] = lambda: None) -> None:
+def lose_answers(
+    ca: Authority, monkeypatch: pytest.MonkeyPatch, *, before: Callable[[], None] = lambda: None
+) -> None:
     """Let the next commit take place, and let its answer get lost."""
     engine = ca._context.ledger._engine
     real = engine.dialect.do_commit
     left = [1]
 
-    def commit(connection: object) -> None:
-        real(connection)  # type: ignore[arg-type]
+    def commit(connection: PoolProxiedConnection) -> None:
+        real(connection)
         if left:
             left.clear()
             before()
             raise LostAnswer("disk I/O error")
 
-    engine.dialect.do_commit = commit  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.dialect, "do_commit", commit)
 
 
 def test_a_revocation_whose_answer_was_lost_is_read_back_and_published(
-    ca: Authority, tmp_path: Path
+    ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = ca.issue("orders").leaf
-    lose_answers(ca)
+    lose_answers(ca, monkeypatch)
     (hit,) = ca.revoke(leaf.serial_number)
     assert hit.revoked_at is not None
     _, lists = ca.trust()
@@ -137,31 +140,34 @@ def test_a_revocation_whose_answer_was_lost_is_read_back_and_published(
         assert record.revoked_at is not None
 
 
-def test_a_certificate_whose_commit_was_lost_from_sight_is_handed_out_once(ca: Authority) -> None:
-    lose_answers(ca)
+def test_a_certificate_whose_commit_was_lost_from_sight_is_handed_out_once(
+    ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_answers(ca, monkeypatch)
     issued = ca.issue("orders")
     assert [record.certificate for record in ca.certificates()] == [issued.leaf]
 
 
-def test_a_commit_that_did_not_take_place_is_not_taken_for_one(ca: Authority) -> None:
+def test_a_commit_that_did_not_take_place_is_not_taken_for_one(
+    ca: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = ca._context.ledger._engine
     leaf = ca.issue("orders").leaf
-    real = engine.dialect.do_commit
 
     def fail(_: object) -> None:
         raise LostAnswer("disk I/O error")
 
-    engine.dialect.do_commit = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.dialect, "do_commit", fail)
     with pytest.raises(LedgerError, match="could not record"):
         ca.revoke(leaf.serial_number)
-    engine.dialect.do_commit = real  # type: ignore[method-assign]
+    monkeypatch.undo()
     record = ca.certificate(leaf.serial_number)
     assert record is not None
     assert record.revoked_at is None
 
 
 def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(
-    ca: Authority, tmp_path: Path
+    ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = ca.issue("orders").leaf
     ledger = tmp_path / "ca" / "ledger.db"
@@ -171,7 +177,7 @@ def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(
             path.rename(path.with_name(f"away-{path.name}"))
         ledger.mkdir()
 
-    lose_answers(ca, before=take_away)
+    lose_answers(ca, monkeypatch, before=take_away)
     with pytest.raises(CommitInDoubtError, match="not known"):
         ca.revoke(leaf.serial_number)
     ledger.rmdir()
@@ -183,9 +189,9 @@ def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(
 
 
 def test_the_key_of_an_issuing_ca_is_kept_when_its_commit_is_in_doubt(
-    ca: Authority, tmp_path: Path
+    ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lose_answers(ca)
+    lose_answers(ca, monkeypatch)
     record = ca.rotate()
     assert (tmp_path / "ca" / f"issuing-{record.key_id}.key.pem").exists()
     ca.issue("orders")
