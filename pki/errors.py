@@ -114,5 +114,13 @@ class LedgerError(StateError):
     """The ledger could not be read or could not record durably; nothing was handed out."""
 
 
+class OlderLedgerError(LedgerError):
+    """The ledger is an older copy or another one, or nobody can tell: it signs nothing."""
+
+
+class CommitInDoubtError(LedgerError):
+    """Whether a commit took place could not be learned: look before anything is done again."""
+
+
 class CredentialError(StateError):
     """A credential on disk is missing, torn, mismatched or badly protected."""

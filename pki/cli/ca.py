@@ -11,6 +11,7 @@ from pki.authority.ledger import IssuerStatus
 from pki.authority.setup import AuthorityPlan
 from pki.cli.distribution import distribute
 from pki.cli.output import JsonOption, path_word, tell
+from pki.cli.recovering import recover, status
 from pki.cli.state import (
     DEFAULT_DIR,
     DirOption,
@@ -25,6 +26,8 @@ from pki.identity import TrustDomain
 from pki.keys import KeyType
 
 app = typer.Typer(no_args_is_help=True, help="Make and look after the CA.")
+app.command(epilog="Example: handfast ca status --json")(status)
+app.command(epilog="Example: handfast ca recover --list /mnt/orders/crl.pem")(recover)
 
 
 @app.command(epilog="Example: handfast ca init --trust-domain shop.internal --permit-dns localhost")

@@ -16,10 +16,20 @@ from cryptography import x509
 
 from pki.authority import Authority
 from pki.cli.output import complain
-from pki.cli.records import record_of
+from pki.cli.records import record_of, was_issued_here
 from pki.cli.state import ca_home
 from pki.errors import PkiError, StateError, shown
-from pki.files import Contents, find_layout, read_contents, save_trust, writing
+from pki.files import (
+    LAYOUTS,
+    Contents,
+    find_layout,
+    read_bounded,
+    read_contents,
+    save_trust,
+    writing,
+)
+from pki.x509 import RevocationLists
+from pki.x509.readers import MAX_LISTS_BYTES
 
 PARTLY = 5
 """The exit code where what was asked for is done, and did not reach every place."""
@@ -64,6 +74,12 @@ class Distribution:
 def distribute(authority: Authority, state: Path) -> Distribution:
     """Bring trust bundle and lists to every credential of this CA in the state folder."""
     done = Distribution()
+    try:
+        for found in lists_below(state):
+            # A list that is ahead shows that the whole CA was put back from a backup.
+            authority.take_in(found)
+    except PkiError as error:
+        done.left.append((ca_home(state), error))
     for folder in _folders(state, done):
         try:
             if _bring(authority, folder):
@@ -127,6 +143,22 @@ def _bring(authority: Authority, folder: Path) -> bool:
     return True
 
 
+def lists_below(state: Path) -> Iterator[RevocationLists]:
+    """Read all revocation lists in credential directories here; what is no list is passed over."""
+    names = {layout.lists for layout in LAYOUTS.values()}
+    seen: set[bytes] = set()
+    for path in sorted(state.rglob("*")):
+        if path.name not in names:
+            continue
+        try:
+            data, _ = read_bounded(path, max_bytes=MAX_LISTS_BYTES)
+            if data not in seen:
+                seen.add(data)
+                yield RevocationLists.read(data)
+        except (PkiError, OSError):
+            continue
+
+
 def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
     """Return the CA's own certificates."""
     return tuple(item.certificate for item in authority.issuers())
@@ -141,7 +173,7 @@ def _is_ours(authority: Authority, contents: Contents) -> bool:
     if record_of(authority, contents) is not None:
         return True
     if contents.leaf is not None:
-        return False
+        return was_issued_here(authority, contents.leaf)
     bundle, _ = authority.trust()
     if contents.bundle is not None:
         return bool(set(contents.bundle.all_roots()) & set(bundle.all_roots()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from pki.authority import Authority, CertificateRecord
 from pki.errors import StateError, shown
@@ -49,6 +50,18 @@ def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
         f"the certificate in {shown(contents.directory)} is not one that this CA issued",
         remedy="Name the CA that did with --dir",
     )
+
+
+def was_issued_here(authority: Authority, leaf: x509.Certificate) -> bool:
+    """Tell whether an issuing CA of ours signed a certificate, also where the ledger lost it."""
+    for issuer in authority.issuers():
+        if issuer.certificate.subject == leaf.issuer:
+            try:
+                leaf.verify_directly_issued_by(issuer.certificate)
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            return True
+    return False
 
 
 def chain_of(authority: Authority, record: CertificateRecord) -> tuple[x509.Certificate, ...]:

@@ -16,7 +16,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
-from pki.authority.lifetimes import renewal_due
+from pki.authority.lifetimes import is_renewal_due, renewal_due
 from pki.cli.distribution import issuer_certificates
 from pki.cli.issue import (
     CouldNotTellError,
@@ -88,7 +88,9 @@ def renew(
         # Somebody else renewed it while this waited for the directory: that is what was wanted.
         already = before is not None and before != _leaf_print(target, layout)
         # A revoked one is never "not due": the CA refuses it, and says what to do.
-        is_due = record.revoked_at is not None or authority.now() >= due
+        is_due = record.revoked_at is not None or is_renewal_due(
+            record.issued_at, record.not_after, int(record.serial, 16), now=authority.now()
+        )
         if not is_due and (already or not force):
             _tell_not_due(record, due, target, repaired, already=already, as_json=as_json)
             return
@@ -242,7 +244,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
         PkiError: if that can't be told.
     """
     layout, holds_key = _find(target)
-    with open_authority(directory) as authority:
+    with open_authority(directory, read_only=True) as authority:
         contents = read_contents(target, layout, holds_key=holds_key)
         if holds_key:
             _need_key(contents)
@@ -254,12 +256,15 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
     stale = contents.lists is None or {item.der for item in lists.lists.values()} != {
         item.der for item in contents.lists.lists.values()
     }
+    ahead = any(item.this_update > now for item in lists.lists.values())
     old_trust = contents.bundle is None or contents.bundle.to_pem() != bundle.to_pem()
     why = [
         words
         for is_so, words in (
             (record.revoked_at is not None, "the certificate was revoked: issue a new one"),
             (now >= due, "the certificate is past half of its life"),
+            (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
+            (ahead, "a revocation list counts only from a time to come"),
             (contents.chain != chain, "the chain is damaged"),
             (holds_key and contents.key_of_leaf is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),

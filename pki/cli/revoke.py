@@ -11,9 +11,9 @@ from pki.authority import Authority, CertificateRecord
 from pki.authority.withdrawal import REASONS
 from pki.cli.distribution import Distribution, distribute
 from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.records import line_of, need_record, others_of
+from pki.cli.records import line_of, need_record, others_of, was_issued_here
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
-from pki.errors import PkiError
+from pki.errors import PkiError, shown
 from pki.files import detect_layout, find_layout, read_contents
 
 
@@ -51,6 +51,7 @@ def revoke(
         },
         [
             *(f"Revoked {item.serial} of {item.spiffe_id}" for item in hit),
+            *([] if hit else [f"Revoked {shown(serial)}, which this older ledger does not hold"]),
             _reached_words(spread) + ": servers that use them refuse it within a second",
             *(
                 f"Mind: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
@@ -80,8 +81,10 @@ def crl(
             # The lists that there are reach everybody all the same.
             failed = error
         _, lists = authority.trust()
+        now = authority.now()
         spread = distribute(authority, directory)
-    first = min(lists.lists.values(), key=lambda item: item.next_update)
+    first = min((item.next_update for item in lists.lists.values()), default=None)
+    ahead = [item for item in lists.lists.values() if item.this_update > now]
     crl_path = ca_home(directory) / "crl.pem"
     tell(
         "crl",
@@ -100,8 +103,14 @@ def crl(
             **spread.to_json(),
         },
         [
-            f"Signed {signed} of {len(lists.lists)} lists anew; the first ends at "
-            f"{first.next_update:%Y-%m-%d %H:%M:%S} UTC",
+            f"Signed {signed} of {len(lists.lists)} lists anew"
+            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
+            *(
+                f"Mind: list number {item.number} of {shown(item.crl.issuer.rfc4514_string())} "
+                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
+                "Bring the root's key back, and run this again"
+                for item in ahead
+            ),
             f"They lie in {path_word(crl_path)}. {_reached_words(spread)}",
             "Next: a timer for this command, well within half of the lists' life",
         ],
@@ -123,7 +132,11 @@ def _serial_of(authority: Authority, target: str) -> str:
         return target
     found = find_layout(path)
     layout, holds_key = found if found is not None else (detect_layout(path), True)
-    return need_record(authority, read_contents(path, layout, holds_key=holds_key)).serial
+    contents = read_contents(path, layout, holds_key=holds_key)
+    if contents.leaf is not None and was_issued_here(authority, contents.leaf):
+        # An older ledger may not hold it; its number can be revoked all the same.
+        return f"{contents.leaf.serial_number:x}"
+    return need_record(authority, contents).serial
 
 
 def _revoke(

@@ -13,6 +13,7 @@ import typer
 
 from pki.authority import Authority
 from pki.authz.schema import parse_duration
+from pki.cli.output import complain
 from pki.errors import InputError, PkiError, StateError, shown
 from pki.files import Layout
 from pki.files.access import check_folder, trusted_owners, why_not_trusted
@@ -66,8 +67,8 @@ def ca_home(state: Path) -> Path:
     return state / "ca"
 
 
-def open_authority(state: Path) -> Authority:
-    """Open the CA of a state folder.
+def open_authority(state: Path, *, read_only: bool = False) -> Authority:
+    """Open the CA of a state folder; to look only, without publishing anything.
 
     The passphrase of its keys, if they have one, is read from the file that
     ``HANDFAST_CA_PASSPHRASE_FILE`` names.
@@ -77,7 +78,10 @@ def open_authority(state: Path) -> Authority:
     """
     if state.is_dir():
         check_folder(state)
-    return Authority.open(ca_home(state), passphrase=ca_passphrase())
+    authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
+    for warning in authority.migration_warnings():
+        complain(f"mind: {warning}")
+    return authority
 
 
 def ca_passphrase() -> bytes | None:

@@ -131,7 +131,7 @@ def _check_file_replaceable(path: Path, owners: frozenset[int]) -> None:
     if there.st_uid not in owners or me not in (_ROOT, there.st_uid):
         raise CredentialError(
             f"{shown(path)} belongs to user {there.st_uid}, and this is user {me}",
-            remedy="Run this as that user or as root; a file that a stranger put there, remove",
+            remedy="Run this as that user or as root; move away what a stranger put there",
         )
     if me != _ROOT and there.st_gid not in (os.getegid(), *os.getgroups()):
         raise StateError(

@@ -18,7 +18,12 @@ PUBLIC = 0o644
 
 
 def write_durably(
-    path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    replace: bool = True,
 ) -> None:
     """Write a file so that it is whole on disk, or not there, whatever happens.
 
@@ -27,6 +32,7 @@ def write_durably(
         data: the whole content.
         mode: the permission bits, whatever the umask is.
         owner: the user and group that it is to have; None leaves it to the process's own.
+        replace: whether an existing file may be replaced at all.
 
     Raises:
         StateError: if it can't be written, or what lies there is no regular file.
@@ -45,7 +51,12 @@ def write_durably(
                     os.fchown(file.fileno(), *owner)
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            if replace:
+                os.replace(aside, path)
+            else:
+                # A link, because a rename would replace whatever came there meanwhile.
+                os.link(aside, path)
+                aside.unlink()
         except BaseException:
             aside.unlink(missing_ok=True)
             raise

@@ -111,7 +111,7 @@ def _open(path: Path, folder: os.stat_result) -> int:
         # A link that somebody planted is not followed, and reads as "too many levels".
         raise StateError(
             f"{shown(path)} can't be opened to lock the folder: {error.strerror}",
-            remedy="Run this as the user of the folder; remove a link that lies there",
+            remedy="Run this as the user of the folder; move a link that lies there away",
         ) from error
     try:
         _check(descriptor, path, folder)
@@ -124,11 +124,11 @@ def _open(path: Path, folder: os.stat_result) -> int:
 def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise StateError(f"{shown(path)} is no regular file of its own", remedy="Remove it")
+        raise StateError(f"{shown(path)} is no regular file of its own", remedy="Move it away")
     if status.st_uid not in trusted_owners(folder):
         raise StateError(
             f"{shown(path)} belongs to user {status.st_uid}",
-            remedy="Remove it: a stranger could hold the lock for good",
+            remedy="Move it away: a stranger could hold the lock for good",
         )
     me = os.geteuid()
     if me in (0, status.st_uid) and stat.S_IMODE(status.st_mode) != PRIVATE:
