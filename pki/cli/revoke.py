@@ -13,7 +13,7 @@ from pki.cli.distribution import Distribution, distribute
 from pki.cli.output import JsonOption, path_word, tell
 from pki.cli.records import line_of, need_record, others_of, was_issued_here
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
-from pki.errors import PkiError, shown
+from pki.errors import LedgerError, PkiError, StateError, shown
 from pki.files import detect_layout, find_layout, read_contents
 
 
@@ -29,7 +29,7 @@ def revoke(
     if not target:
         # As a path it would mean the folder that one stands in.
         raise typer.BadParameter("a serial number or a directory can't be empty")
-    with open_authority(directory) as authority:
+    with _open(directory) as authority:
         serial = _serial_of(authority, target)
         hit, not_published = _revoke(authority, serial, reason)
         spread = distribute(authority, directory)
@@ -119,6 +119,21 @@ def crl(
     if failed is not None:
         raise failed
     spread.finish("The lists are signed")
+
+
+def _open(directory: Path) -> Authority:
+    """Open the CA; where only its own list can't be written, a revocation is not held up by that.
+
+    Raises:
+        PkiError: if it can't be opened.
+    """
+    try:
+        return open_authority(directory)
+    except LedgerError:
+        raise
+    except StateError:
+        # Opened without publishing. Publishing is tried again once it is revoked, and told.
+        return open_authority(directory, read_only=True)
 
 
 def _serial_of(authority: Authority, target: str) -> str:

@@ -178,6 +178,22 @@ def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_s
         assert serial in revoked_in(Path("certs", name))
 
 
+def test_a_revocation_is_not_held_up_by_a_list_of_the_ca_that_cannot_be_written(
+    ca: Path, capsys: Capture
+) -> None:
+    serial = serial_of("a")
+    (ca / "crl.pem").unlink()
+    (ca / "crl.pem").mkdir()
+    found = json_of(capsys, "revoke", "certs/a", "--reason", "key-compromise")
+    assert found["code"] == 5
+    assert [item["directory"] for item in found["left"]] == ["certs/ca"]
+    for name in WORKLOADS:
+        assert serial in revoked_in(Path("certs", name))
+    (ca / "crl.pem").rmdir()
+    assert said(capsys, "crl")[0] == 0
+    assert serial in revoked_in(ca)
+
+
 def test_the_directory_of_a_request_gets_lists_and_is_revoked(ca: Path, capsys: Capture) -> None:
     request = write_request(Path("web.csr"), generate_key())
     issued = json_of(capsys, "issue", "web", "--csr", request)
