@@ -22,6 +22,19 @@ def shown(value: object) -> str:
     return ascii(cut) + more
 
 
+def printable(text: str) -> str:
+    """Return text whose control, bidirectional and other invisible characters are escaped.
+
+    For what an operator named themselves, such as a path: its letters stay as they are.
+    """
+    return "".join(
+        character
+        if character == " " or character.isprintable()
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
 class PkiError(Exception):
     """The root of every error that handfast raises on purpose.
 
@@ -103,6 +116,14 @@ class UnreadableError(StateError):
 
 class LedgerError(StateError):
     """The ledger could not be read or could not record durably; nothing was handed out."""
+
+
+class OlderLedgerError(LedgerError):
+    """The ledger is an older copy or another one, or nobody can tell: it signs nothing."""
+
+
+class CommitInDoubtError(LedgerError):
+    """Whether a commit took place could not be learned: look before anything is done again."""
 
 
 class CredentialError(StateError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,3 +20,13 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         made.directory(name)
     yield made
     made.ca.close()
+
+
+@pytest.fixture
+def open_ground() -> Iterator[Path]:
+    """Give a folder that every user can reach, as pytest's own is not."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to act as several users")
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)

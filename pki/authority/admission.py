@@ -8,7 +8,11 @@ A leaf is admitted if
    clients pin that workload by it;
 3. each address lies in a permitted range;
 4. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
-   ledger, in the transaction that records the certificate.
+   ledger, in the transaction that records the certificate;
+5. its key is none of the CA's own, was certified for no other workload, and is not known to have
+   leaked. A workload may bring its own key again, with a request.
+
+An issuing CA is admitted if it has this CA's own limits and a key that was never certified before.
 
 Several servers may answer at one address, so addresses have no owner.
 """
@@ -21,7 +25,9 @@ from pki.authority.ledger import NameKind, Transaction
 from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.errors import NotPermittedError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
+from pki.keys import PublicKey, secret_fingerprint
 from pki.x509 import NameLimits
+from pki.x509.decoding import public_key_of
 
 
 class Admission:
@@ -33,10 +39,10 @@ class Admission:
     def admit_leaf(
         self, order: LeafOrder, transaction: Transaction, *, until: datetime, now: datetime
     ) -> None:
-        """Admit a leaf and claim its names until its end.
+        """Admit a leaf, claim its names until its end and its key for good.
 
         Raises:
-            NotPermittedError: if the rules forbid one of the names.
+            NotPermittedError: if the rules forbid one of the names or the key.
         """
         owner = order.spiffe_id
         if owner.trust_domain != self._limits.trust_domain:
@@ -57,18 +63,25 @@ class Admission:
                     f"address {address} lies in no range that this CA permits",
                     remedy="Make an issuing CA with --permit-ip for its range",
                 )
+        refuse_ca_key(order.public_key, transaction)
+        transaction.claim_key(order.public_key, owner=str(owner))
         claims = [(NameKind.SPIFFE, str(owner))]
         claims += [(NameKind.DNS, name.name) for name in names.dns_names]
         claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
         for kind, value in claims:
             transaction.claim_name(kind, value, owner=str(owner), until=until, now=now)
 
-    def admit_issuer(self, order: IssuerOrder) -> None:
-        """Admit an issuing CA: one with this CA's own limits.
+    def admit_issuer(self, order: IssuerOrder, transaction: Transaction) -> None:
+        """Admit an issuing CA: one with this CA's own limits and a new key.
 
         Raises:
-            NotPermittedError: if it would be free to give out other names.
+            NotPermittedError: if it would be free to give out other names, or its key is not new.
         """
+        refuse_ca_key(order.public_key, transaction)
+        if transaction.holds_key(order.public_key):
+            raise NotPermittedError(
+                "the key of a leaf can't be an issuing CA's", remedy="Make a new key"
+            )
         if order.limits != self._limits:
             raise NotPermittedError("issuing CA would have other limits than this CA's")
 
@@ -87,3 +100,15 @@ class Admission:
                 f"{name} lies outside what this CA permits",
                 remedy="Make the CA with --permit-dns for it",
             )
+
+
+def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
+    """Refuse a key that a CA of ours has or had, distrusted ones included.
+
+    Raises:
+        NotPermittedError: if it is one.
+    """
+    secret = secret_fingerprint(public_key)
+    for record in transaction.issuers():
+        if secret_fingerprint(public_key_of(record.certificate)) == secret:
+            raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")

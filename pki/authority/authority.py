@@ -10,14 +10,16 @@ from typing import Self
 
 from cryptography import x509
 
-from pki.authority import issuance, rotation, withdrawal
+from pki.authority import issuance, recovery, rotation, withdrawal
 from pki.authority.admission import Admission
-from pki.authority.context import AuthorityContext
+from pki.authority.context import AuthorityContext, open_context
 from pki.authority.home import AuthorityHome
 from pki.authority.issued import Issued
-from pki.authority.ledger import CertificateRecord, IssuerRecord, Ledger
+from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
+from pki.authority.recovery import Recovered
 from pki.authority.setup import AuthorityPlan, open_new_ledger, record_root
 from pki.authority.signing import Signing
 from pki.clock import Clock, system_clock
@@ -79,25 +81,59 @@ class Authority:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, passphrase: bytes | None = None, clock: Clock = system_clock
+        cls,
+        path: str | Path,
+        *,
+        passphrase: bytes | None = None,
+        clock: Clock = system_clock,
+        read_only: bool = False,
     ) -> Authority:
         """Open a CA, and publish its bundle and lists again in case that was cut off.
 
+        Args:
+            path: the CA's folder.
+            passphrase: of the CA's keys.
+            clock: gives the time.
+            read_only: publish nothing; for whoever only wants to look.
+
         Raises:
             StateError: if there is none.
+            OlderLedgerError: if its ledger is an older copy.
         """
-        home = AuthorityHome(Path(path))
-        ledger = Ledger.open(home.ledger)
+        made = cls(open_context(Path(path), passphrase=passphrase, clock=clock))
+        if not read_only:
+            try:
+                made._context.publish()
+            except BaseException:
+                made.close()
+                raise
+        return made
+
+    @classmethod
+    def recover(
+        cls,
+        path: str | Path,
+        lists: Sequence[RevocationLists] = (),
+        *,
+        passphrase: bytes | None = None,
+        clock: Clock = system_clock,
+    ) -> Recovered:
+        """Go on with an older copy of the ledger, because the newest one is lost for good.
+
+        Args:
+            path: the CA's folder.
+            lists: every list that receivers hold; those in the CA's folder are read anyway.
+            passphrase: of the CA's keys.
+            clock: gives the time.
+
+        Raises:
+            StateError: if there is none, it is another CA's, or a key that must sign is away.
+        """
+        context = open_context(Path(path), passphrase=passphrase, clock=clock, accept_older=True)
         try:
-            with ledger.transaction() as transaction:
-                settings = transaction.settings()
-            signing = Signing(Admission(settings.limits), settings.backdate)
-            context = AuthorityContext(home, ledger, settings, signing, clock, passphrase)
-            context.publish()
-        except BaseException:
-            ledger.close()
-            raise
-        return cls(context)
+            return recovery.recover(context, lists)
+        finally:
+            context.ledger.close()
 
     @property
     def trust_domain(self) -> TrustDomain:
@@ -194,6 +230,25 @@ class Authority:
             public_key = key.public_key()
         return issuance.renew(self._context, old, public_key, key=key, lifetime=lifetime)
 
+    def renew_request(
+        self, old: x509.Certificate, request: bytes, *, lifetime: timedelta | None = None
+    ) -> Issued:
+        """Renew a certificate for a new request (CSR): same names, a new key that the asker keeps.
+
+        Args:
+            old: as :meth:`renew`.
+            request: PEM or DER, at most 64 KiB; it may ask for the certificate's names and nothing
+                else.
+            lifetime: as :meth:`renew`.
+
+        Raises:
+            InputError: if the request is malformed or proves no possession.
+            NotPermittedError: if the certificate may not be renewed, or other names are asked for.
+        """
+        parsed = read_request(request)
+        issuance.check_renewal_request(self._context, old, parsed)
+        return issuance.renew(self._context, old, parsed.public_key, key=None, lifetime=lifetime)
+
     def revoke(
         self, serial: int | str, *, reason: str = "unspecified"
     ) -> tuple[CertificateRecord, ...]:
@@ -210,6 +265,26 @@ class Authority:
         hit = withdrawal.revoke(self._context, text, withdrawal.parse_reason(reason))
         self._context.publish()
         return hit
+
+    def take_in(self, lists: RevocationLists) -> bool:
+        """Take lists of ours that receivers hold into the ledger, and publish what came of it.
+
+        A list that is ahead of the ledger shows that the whole folder is an older copy, mark and
+        all: what it revokes is revoked here too, and lists to come bear higher numbers.
+
+        Returns:
+            Whether there was something new.
+
+        Raises:
+            StateError: if a new list must be signed, and the key for it is away.
+        """
+        with self._context.ledger.transaction() as transaction:
+            found = self._context.take_in(
+                lists, transaction, leave_numbers=recovery.UNKNOWN_NUMBERS
+            )
+        if found:
+            self._context.publish()
+        return found
 
     def refresh_lists(self, *, force: bool = False) -> int:
         """Sign the lists anew that are past half of their life, or all; publish; say how many."""
@@ -278,6 +353,17 @@ class Authority:
         """List the CA's own certificates, the root first."""
         with self._context.ledger.transaction() as transaction:
             return transaction.issuers()
+
+    def ledger_state(self) -> tuple[LedgerState, datetime | None]:
+        """Return which ledger it is, its latest commit, and when an older copy was accepted."""
+        with self._context.ledger.transaction() as transaction:
+            return transaction.state(), transaction.recovery.accepted_at()
+
+    def migration_warnings(self) -> tuple[str, ...]:
+        """Return what was found amiss when the ledger's tables were just brought up to date."""
+        if not self._context.ledger.migrated:
+            return ()
+        return tuple(detail for _, kind, detail in self.events() if kind == "shared-key")
 
     def events(self) -> tuple[tuple[datetime, str, str], ...]:
         """List what was recorded for a person to look at: time, kind, detail."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
+from pki.authority.admission import Admission
 from pki.authority.home import AuthorityHome
 from pki.authority.ledger import (
     AuthoritySettings,
@@ -14,7 +17,8 @@ from pki.authority.ledger import (
     Ledger,
     Transaction,
 )
-from pki.authority.lists import refresh_issuing_list
+from pki.authority.lists import refresh_issuing_list, sign_root_lists
+from pki.authority.published import take_in
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
 from pki.errors import LedgerError, StateError
@@ -22,6 +26,8 @@ from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509 import RevocationList, RevocationLists, TrustBundle
 from pki.x509.decoding import public_key_of
 from pki.x509.readers import read_revocation_lists
+
+_SIGN_NO_MORE = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
 
 @dataclass(slots=True)
@@ -46,13 +52,11 @@ class AuthorityContext:
         Raises:
             StateError: if there is none, or its key is not there.
         """
-        for record in reversed(transaction.issuers()):
-            if record.kind is IssuerKind.ISSUING and record.status is IssuerStatus.ACTIVE:
+        issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
+        for record in reversed(issuing):
+            if record.status is IssuerStatus.ACTIVE:
                 return self.issuing_ca(record)
-        raise StateError(
-            "no issuing CA is active: the last one was distrusted",
-            remedy="Bring the root's key back and run: handfast ca rotate",
-        )
+        raise _none_is_active(issuing)
 
     def issuing_ca(self, record: IssuerRecord) -> SigningCa:
         """Give an issuing CA with its key."""
@@ -81,24 +85,73 @@ class AuthorityContext:
             backdate=self.settings.backdate,
         )
 
+    def refresh_root_lists(self, transaction: Transaction) -> RevocationList:
+        """Sign the root's list anew, with those that are signed ahead. Needs the root's key."""
+        return sign_root_lists(
+            self.root_ca(transaction),
+            transaction,
+            now=self.now(),
+            backdate=self.settings.backdate,
+        )
+
     def trust(self, transaction: Transaction) -> tuple[TrustBundle, RevocationLists]:
-        """Give the trust bundle and the lists of every issuer that has not ended."""
+        """Return the trust bundle and the lists of every issuer that may still be in use.
+
+        Left out are issuing CAs that have ended and sign no more. Past the root's end nothing is
+        left out: such a clock is most often a wrong one, and what was published stays.
+        """
         now = self.now()
-        bundle = TrustBundle.of_roots([root_record(transaction).certificate])
+        root = root_record(transaction).certificate
         lists: list[RevocationList] = []
         for record in transaction.issuers():
             current = transaction.list_of(record.id)
-            if current is not None and record.certificate.not_valid_after_utc >= now:
+            ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
+            if current is not None and not (ended and record.status in _SIGN_NO_MORE):
                 lists.append(RevocationList.of(read_revocation_lists(current.der)[0]))
-        return bundle, RevocationLists.of(lists)
+        return TrustBundle.of_roots([root]), RevocationLists.of(lists)
 
     def publish(self) -> tuple[TrustBundle, RevocationLists]:
-        """Write bundle and lists, as the ledger has them now, into the CA's folder."""
+        """Write bundle and lists, as the ledger has them now, into the CA's folder.
+
+        Lists that lie there and are ahead of the ledger are taken in first.
+        """
         with self.home.publishing():
             with self.ledger.transaction() as transaction:
                 bundle, lists = self.trust(transaction)
+                there = self.home.published(unless=lists)
+                if there is not None and self.take_in(there, transaction):
+                    bundle, lists = self.trust(transaction)
             self.home.publish(bundle, lists)
         return bundle, lists
+
+    def take_in(
+        self, published: RevocationLists, transaction: Transaction, *, leave_numbers: int = 0
+    ) -> bool:
+        """Take published lists into the ledger; tell whether there was something new.
+
+        Args:
+            published: the lists.
+            transaction: of the ledger.
+            leave_numbers: how many numbers to leave to lists that nobody has found.
+
+        Raises:
+            StateError: if a new list must be signed, and the key for it is away.
+        """
+        now = self.now()
+        touched, behind = take_in(transaction, published, now=now)
+        if leave_numbers:
+            behind = (*behind, *(item for item in touched if item.kind is IssuerKind.ISSUING))
+            behind = tuple({item.id: item for item in behind}.values())
+            for issuer in behind:
+                current = transaction.list_of(issuer.id)
+                number = current.number if current is not None else 0
+                transaction.recovery.raise_list_floor(issuer.id, number + leave_numbers)
+        for issuer in behind:
+            if issuer.kind is IssuerKind.ROOT:
+                self.refresh_root_lists(transaction)
+            else:
+                self.refresh_list(issuer, transaction)
+        return bool(touched)
 
     @staticmethod
     def _with_key(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
@@ -108,9 +161,55 @@ class AuthorityContext:
         return SigningCa(record, key)
 
 
+def _none_is_active(issuing: Sequence[IssuerRecord]) -> StateError:
+    if not issuing:
+        return StateError(
+            "the CA has no issuing CA: its set-up was cut off before one was made",
+            remedy="Finish it, with the root's key at hand: handfast ca rotate",
+        )
+    if any(item.status is IssuerStatus.PREPARED for item in issuing):
+        return StateError(
+            "no issuing CA is active, and one is prepared",
+            remedy="Bring it into use: handfast ca rotate --activate",
+        )
+    return StateError(
+        "no issuing CA is active: the last one was distrusted",
+        remedy="Bring the root's key back and run: handfast ca rotate",
+    )
+
+
 def root_record(transaction: Transaction) -> IssuerRecord:
     """Give the root's record."""
     for record in transaction.issuers():
         if record.kind is IssuerKind.ROOT:
             return record
     raise LedgerError("the ledger holds no root: the CA's set-up was cut off")
+
+
+def open_context(
+    path: Path, *, passphrase: bytes | None, clock: Clock, accept_older: bool = False
+) -> AuthorityContext:
+    """Open the CA in a folder.
+
+    Args:
+        path: the folder.
+        passphrase: of the CA's keys.
+        clock: gives the time.
+        accept_older: open an older copy of the ledger too, to look at it or to accept it.
+
+    Raises:
+        StateError: if there is none.
+        OlderLedgerError: if its ledger is an older copy.
+    """
+    home = AuthorityHome(path)
+    home.check()
+    home.refuse_lost_ledger()
+    ledger = Ledger.open(home.ledger)
+    try:
+        with ledger.transaction(accept_older=accept_older) as transaction:
+            settings = transaction.settings()
+    except BaseException:
+        ledger.close()
+        raise
+    signing = Signing(Admission(settings.limits), settings.backdate)
+    return AuthorityContext(home, ledger, settings, signing, clock, passphrase)

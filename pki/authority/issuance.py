@@ -16,11 +16,11 @@ from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.lifetimes import leaf_lifetime
 from pki.authority.orders import LeafOrder
+from pki.authority.repeats import find_repeated
 from pki.errors import InputError, NotPermittedError, shown
 from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
-from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LEAF_PROFILES
 
 
@@ -38,18 +38,33 @@ def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
 def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
     """Issue a leaf for an order.
 
+    The same order again for the same key, within ten minutes, gives the same certificate: the
+    answer may have been lost.
+
     Args:
         context: the CA.
         order: what is wanted.
         key: the private key, if the CA made it.
 
     Raises:
-        NotPermittedError: if the names may not be signed.
+        NotPermittedError: if the names may not be signed, or what was issued for this order was
+            revoked meanwhile.
     """
     lifetime, cut = leaf_lifetime(order.lifetime)
-    refuse_ca_key(context, order.public_key)
+    order = replace(order, lifetime=lifetime)
     with context.ledger.transaction() as transaction:
-        leaf, notes = _sign(context, replace(order, lifetime=lifetime), transaction)
+        given = find_repeated(order, transaction, now=context.now())
+        if given is not None:
+            words = f"it was issued at {given.issued_at} for the same request, and is given again"
+            return _handed_out(
+                context,
+                transaction,
+                order.spiffe_id,
+                given.certificate,
+                key=key,
+                notes=(cut, words),
+            )
+        leaf, notes = _sign(context, order, transaction)
         return _handed_out(
             context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
         )
@@ -102,7 +117,6 @@ def renew(
     Raises:
         NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
     """
-    refuse_ca_key(context, public_key)
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
         record = _renewable(context, old, transaction)
@@ -133,17 +147,18 @@ def renew(
     )
 
 
-def refuse_ca_key(context: AuthorityContext, public_key: PublicKey) -> None:
-    """Refuse a leaf under a key of the CA's own.
+def check_renewal_request(
+    context: AuthorityContext, old: x509.Certificate, request: Request
+) -> None:
+    """Hold a request against the certificate that it is to renew: only the old names count.
 
     Raises:
-        NotPermittedError: if it is one.
+        NotPermittedError: if the certificate may not be renewed, or the request asks for others.
     """
-    fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
-        for record in transaction.issuers():
-            if public_key_fingerprint(public_key_of(record.certificate)) == fingerprint:
-                raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
+        record = _renewable(context, old, transaction)
+    order, _ = _renewal_order(record, request.public_key, None)
+    order_for_request(order, request)
 
 
 def _sign(

@@ -8,11 +8,13 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.errors import StateError
-from pki.files import HANDFAST, Layout, save_credential, save_trust
-from pki.files.writer import save_chain
+from pki.files import HANDFAST, Layout, save_credential, save_trust, writing
+from pki.files.occupied import Holder, refuse_occupied
+from pki.files.writer import chain_file, save_chain
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
-from pki.x509 import Credential, RevocationLists, TrustBundle
+from pki.x509 import Credential, RevocationLists, TrustBundle, read_names
+from pki.x509.decoding import public_key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,20 @@ class Issued:
         """Write it into a directory: key (0600), chain, trust bundle and revocation lists.
 
         Raises:
-            StateError: if a file can't be written; the credential that was there still works.
+            StateError: if a file can't be written, or the directory holds the credential of
+                somebody else or one that can't be read; what was there still works.
         """
         folder = Path(directory)
+        holder = Holder(self.spiffe_id, read_names(self.leaf).subject)
+        request_key = None
         if self.key is None:
-            save_trust(self.bundle, self.lists, folder, layout=layout)
+            request_key = public_key_of(self.leaf)
+            chain_file(layout)
+        with writing(folder, layout=layout):
+            # Before the first file is written.
+            refuse_occupied(folder, holder, layout=layout, request_key=request_key)
+            if self.key is not None:
+                save_credential(self.credential, folder, layout=layout)
+                return
+            save_trust(self.bundle, self.lists, folder, layout=layout, issuers=self.chain)
             save_chain(self.chain, folder, layout=layout)
-        else:
-            save_credential(self.credential, folder, layout=layout)

@@ -37,6 +37,15 @@ def leaf_lifetime(asked: timedelta) -> tuple[timedelta, str]:
     return asked, ""
 
 
+def is_renewal_due(issued_at: datetime, not_after: datetime, serial: int, *, now: datetime) -> bool:
+    """Tell whether a certificate is due for renewal.
+
+    One that was issued in the future is due at once: a clock that was ahead issued it, and no
+    receiver takes it before its notBefore.
+    """
+    return now < issued_at or now >= renewal_due(issued_at, not_after, serial)
+
+
 def renewal_due(issued_at: datetime, not_after: datetime, serial: int) -> datetime:
     """Give the moment from which a certificate is due for renewal.
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import combinations
+from itertools import chain, combinations
 
 from cryptography import x509
 
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
-from pki.authority.signing import SigningCa
+from pki.authority.signing import SigningCa, check_within
 from pki.x509 import RevocationList
 from pki.x509.revocation import RevokedEntry
 
@@ -45,15 +45,19 @@ def refresh_issuing_list(
     current = transaction.list_of(ca.record.id)
     # RFC 5280 §3.3: an entry stays until it was on one list after the certificate's end.
     revoked = transaction.revoked_of(ca.record.id, ends_after=now - lifetime)
+    floor = transaction.recovery.list_floor(ca.record.id)
     made = RevocationList.build(
-        (
-            RevokedEntry(int(item.serial, 16), item.revoked_at, x509.ReasonFlags(item.reason))
-            for item in revoked
-            if item.revoked_at and item.reason
+        chain(
+            (
+                RevokedEntry(int(item.serial, 16), item.revoked_at, x509.ReasonFlags(item.reason))
+                for item in revoked
+                if item.revoked_at and item.reason
+            ),
+            transaction.recovery.unrecorded_of(ca.record.id),
         ),
         issuer=ca.record.certificate,
         issuer_key=ca.key,
-        number=current.number + 1 if current else 1,
+        number=max(current.number if current else 0, floor) + 1,
         this_update=now - backdate,
         next_update=now + lifetime,
     )
@@ -64,7 +68,12 @@ def refresh_issuing_list(
 def sign_root_lists(
     root: SigningCa, transaction: Transaction, *, now: datetime, backdate: timedelta
 ) -> RevocationList:
-    """Sign the root's list of today, and those for every set that might have to be distrusted."""
+    """Sign the root's list of today, and those for every set that might have to be distrusted.
+
+    Raises:
+        StateError: if the clock stands outside the root's own time.
+    """
+    check_within(root.record.certificate, now, what="root")
     issuers = transaction.issuers()
     gone = [item for item in issuers if item.status is IssuerStatus.DISTRUSTED]
     live = [
@@ -75,14 +84,21 @@ def sign_root_lists(
         and item.certificate.not_valid_after_utc > now
     ]
     current = transaction.list_of(root.record.id)
-    base = max(transaction.highest_distrust_number(), current.number if current else 0) + 1
+    floor = transaction.recovery.list_floor(root.record.id)
+    elsewhere = transaction.recovery.unrecorded_of(root.record.id)
+    base = max(transaction.highest_distrust_number(), current.number if current else 0, floor) + 1
     now = now.replace(microsecond=0)
 
     def signed(revoked: Iterable[IssuerRecord], number: int) -> RevocationList:
         return RevocationList.build(
-            (
-                RevokedEntry(item.certificate.serial_number, now, x509.ReasonFlags.ca_compromise)
-                for item in revoked
+            chain(
+                (
+                    RevokedEntry(
+                        item.certificate.serial_number, now, x509.ReasonFlags.ca_compromise
+                    )
+                    for item in revoked
+                ),
+                elsewhere,
             ),
             issuer=root.record.certificate,
             issuer_key=root.key,

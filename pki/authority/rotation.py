@@ -14,7 +14,7 @@ from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transac
 from pki.authority.lists import sign_root_lists
 from pki.authority.orders import IssuerOrder
 from pki.authority.setup import ca_subject
-from pki.errors import InputError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, shown
 from pki.keys import KeyType, generate_key
 from pki.x509 import RevocationList
 from pki.x509.readers import read_revocation_lists
@@ -40,7 +40,9 @@ def prepare_issuer(
             root = context.root_ca(transaction)
             order = IssuerOrder(context.settings.limits, key.public_key(), now + lifetime)
             subject = ca_subject(context.settings.limits.trust_domain, IssuerKind.ISSUING, key_id)
-            certificate = context.signing.sign_issuer(order, root, subject=subject, now=now)
+            certificate = context.signing.sign_issuer(
+                order, root, transaction, subject=subject, now=now
+            )
             issuer_id = transaction.add_issuer(
                 certificate,
                 kind=IssuerKind.ISSUING,
@@ -52,9 +54,21 @@ def prepare_issuer(
             context.refresh_list(record, transaction)
             sign_root_lists(root, transaction, now=now, backdate=context.settings.backdate)
     except BaseException:
-        context.home.issuing_key(key_id).unlink(missing_ok=True)
+        _forget_key(context, key_id)
         raise
     return record
+
+
+def _forget_key(context: AuthorityContext, key_id: str) -> None:
+    """Remove the key of an issuing CA that was not made: one that the ledger does not name."""
+    try:
+        with context.ledger.transaction() as transaction:
+            named = any(item.key_id == key_id for item in transaction.issuers())
+    except PkiError:
+        # Nobody can tell whether it was made. A key too many is harmless, one too few is not.
+        return
+    if not named:
+        context.home.issuing_key(key_id).unlink(missing_ok=True)
 
 
 def activate_issuer(context: AuthorityContext) -> IssuerRecord:
@@ -130,7 +144,15 @@ def _bring_out_list(transaction: Transaction) -> None:
             remedy="Bring the root's key back and try again",
         )
     root = next(item for item in issuers if item.kind is IssuerKind.ROOT)
-    transaction.put_list(root.id, RevocationList.of(read_revocation_lists(ahead)[0]))
+    made = RevocationList.of(read_revocation_lists(ahead)[0])
+    elsewhere = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
+    if not elsewhere <= made.revoked:
+        raise StateError(
+            "the root's list revokes issuing CAs that this ledger has lost, and the list that was "
+            "signed ahead does not",
+            remedy="Bring the root's key back and try again",
+        )
+    transaction.put_list(root.id, made)
 
 
 def _record(transaction: Transaction, issuer_id: int) -> IssuerRecord:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from cryptography import x509
 
 from pki.authority import lifetimes
-from pki.authority.home import AuthorityHome, key_id_of
+from pki.authority.home import ROOT_KEY, AuthorityHome, key_id_of, lost_ledger
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
+from pki.authority.ledger.ledger import MARK
 from pki.authority.signing import Signing
 from pki.clock import Clock
 from pki.errors import InputError, NameRefusedError, StateError
@@ -92,17 +95,44 @@ def open_new_ledger(home: AuthorityHome) -> Ledger:
         StateError: if there is a CA already.
     """
     home.make()
-    if not home.ledger.exists():
+    traces = home.traces()
+    if not os.path.lexists(home.ledger):
+        if traces:
+            raise lost_ledger(home, traces)
         return Ledger.create(home.ledger)
     ledger = Ledger.open(home.ledger)
-    with ledger.transaction() as transaction:
-        begun = bool(transaction.issuers())
-    if begun:
+    try:
+        _refuse_begun(home, ledger, traces)
+    except BaseException:
         ledger.close()
+        raise
+    return ledger
+
+
+def _refuse_begun(home: AuthorityHome, ledger: Ledger, traces: Sequence[str]) -> None:
+    """Let only a set-up go on that was cut off before its first commit."""
+    with ledger.transaction(accept_older=True) as transaction:
+        kinds = {item.kind for item in transaction.issuers()}
+    if IssuerKind.ISSUING in kinds:
         raise StateError(
             f"there is a CA at {home.path} already", remedy="Use it, or choose another folder"
         )
-    return ledger
+    if kinds:
+        raise StateError(
+            f"there is a CA at {home.path} already: its set-up was cut off before its first "
+            "issuing CA was made",
+            remedy="Finish it with: handfast ca rotate",
+        )
+    # Such a set-up leaves the root's key at most. All else is of a CA whose ledger this is not.
+    # Its mark is held against the ledger when the first transaction begins.
+    left = set(traces) - {ROOT_KEY, MARK, f"{home.ledger.name}-wal", f"{home.ledger.name}-shm"}
+    if left:
+        raise StateError(
+            f"there is a CA at {home.path} already, and its ledger is empty: "
+            f"{', '.join(sorted(left))} are there",
+            remedy="Bring its ledger back from a backup, and then: handfast ca recover. For "
+            "another CA, choose another folder",
+        )
 
 
 def record_root(
@@ -119,7 +149,13 @@ def record_root(
     The key is on disk before the ledger knows its certificate; the commit that makes the CA is one.
     """
     now = clock().replace(microsecond=0)
-    key = generate_key(plan.key_type)
+    # A set-up that was cut off has left its key: it is used, and never written over.
+    made = not os.path.lexists(home.root_key)
+    key = (
+        generate_key(plan.key_type)
+        if made
+        else home.read_key(home.root_key, passphrase, what="the root's key")
+    )
     key_id = key_id_of(key)
     settings = AuthoritySettings(
         NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip),
@@ -133,7 +169,8 @@ def record_root(
         subject=ca_subject(plan.trust_domain, IssuerKind.ROOT, key_id),
         validity=Validity(now - plan.backdate, now + plan.root_lifetime),
     )
-    home.write_key(home.root_key, key, passphrase)
+    if made:
+        home.write_key(home.root_key, key, passphrase)
     with ledger.transaction() as transaction:
         transaction.put_settings(settings)
         transaction.add_issuer(

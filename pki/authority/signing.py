@@ -75,24 +75,26 @@ class Signing:
             StateError: if the clock stands outside them.
         """
         now = now.replace(microsecond=0)
-        if not issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc:
-            raise StateError(
-                f"the clock says {now}, and the issuing CA counts from "
-                f"{issuer.not_valid_before_utc} to {issuer.not_valid_after_utc}",
-                remedy="Set the clock right, or rotate the issuing CA",
-            )
+        check_within(issuer, now, what="issuing CA")
         return Validity(
             max(now - self._backdate, issuer.not_valid_before_utc),
             min(now + lifetime, issuer.not_valid_after_utc),
         )
 
     def sign_issuer(
-        self, order: IssuerOrder, by: SigningCa, *, subject: x509.Name, now: datetime
+        self,
+        order: IssuerOrder,
+        by: SigningCa,
+        transaction: Transaction,
+        *,
+        subject: x509.Name,
+        now: datetime,
     ) -> x509.Certificate:
         """Admit and sign an issuing CA with the root's key."""
-        self._admission.admit_issuer(order)
+        self._admission.admit_issuer(order, transaction)
         root = by.record.certificate
         now = now.replace(microsecond=0)
+        check_within(root, now, what="root")
         return IssuingProfile.build(
             order.limits,
             order.public_key,
@@ -110,3 +112,18 @@ class Signing:
     ) -> x509.Certificate:
         """Sign a root with its own key."""
         return RootProfile.build(trust_domain, key, subject=subject, validity=validity)
+
+
+def check_within(ca: x509.Certificate, now: datetime, *, what: str) -> None:
+    """Check that the clock stands within a CA certificate's own time.
+
+    Raises:
+        StateError: if it does not.
+    """
+    if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
+        remedy = "rotate the issuing CA" if what == "issuing CA" else "make a new CA elsewhere"
+        raise StateError(
+            f"the clock says {now}, and the {what} counts from {ca.not_valid_before_utc} to "
+            f"{ca.not_valid_after_utc}",
+            remedy=f"Set the clock right, or {remedy}",
+        )

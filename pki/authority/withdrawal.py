@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from string import hexdigits
 from types import MappingProxyType
 
 from cryptography import x509
 
-from pki.authority.context import AuthorityContext
-from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerStatus
+from pki.authority.context import AuthorityContext, root_record
+from pki.authority.ledger import (
+    CertificateRecord,
+    IssuerKind,
+    IssuerStatus,
+    ListRecord,
+    Transaction,
+)
+from pki.authority.lifetimes import MAX_LEAF
+from pki.authority.lineage import all_that_follows
 from pki.errors import InputError, StateError, shown
+from pki.x509 import RevocationList
+from pki.x509.readers import read_revocation_lists
+from pki.x509.revocation import RevokedEntry
 
 # RFC 5280 §5.3.1. A hold could be lifted, and what is revoked stays revoked; the CA reasons are for
 # CAs.
@@ -22,6 +34,9 @@ REASONS = MappingProxyType(
         "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
     }
 )
+
+
+_SERIAL_DIGITS = 40  # RFC 5280 §4.1.2.2: 20 octets
 
 
 def parse_reason(name: str) -> x509.ReasonFlags:
@@ -42,27 +57,37 @@ def revoke(
 ) -> tuple[CertificateRecord, ...]:
     """Revoke a certificate and all that was renewed from it; the lists are signed in one commit.
 
+    For ``key-compromise`` that is every certificate of the key, too, and nothing is ever certified
+    for that key again.
+
     Args:
         context: the CA.
         serial: its serial number in lower-case hex.
         reason: why.
 
     Returns:
-        Every certificate that is revoked by this, those included that were so before.
+        Every certificate that is revoked by this, those included that were so before. None where
+        an older ledger was accepted within the last day, and the certificate is not in it: then
+        its serial number stands on the lists.
 
     Raises:
         InputError: if the CA issued no such certificate.
     """
     with context.ledger.transaction() as transaction:
         first = transaction.certificate_by_serial(serial)
+        if first is None and _may_be_lost(context, transaction, serial):
+            _revoke_unrecorded(context, transaction, serial, reason)
+            return ()
         if first is None:
             raise InputError(
                 f"this CA issued no certificate with the serial number {shown(serial)}",
                 remedy="See them with: handfast list",
             )
-        hit = [first]
-        while (follower := transaction.renewal_of(hit[-1].id)) is not None:
-            hit.append(follower)
+        hit = all_that_follows(
+            [first], transaction, same_keys=reason is x509.ReasonFlags.key_compromise
+        )
+        if reason is x509.ReasonFlags.key_compromise:
+            transaction.mark_compromised((item.key_fingerprint for item in hit), at=context.now())
         transaction.mark_revoked((item.id for item in hit), at=context.now(), reason=reason.value)
         touched = {item.issuer_id for item in hit}
         for issuer in transaction.issuers():
@@ -73,6 +98,52 @@ def revoke(
             for item in hit
             if (found := transaction.certificate_by_serial(item.serial)) is not None
         )
+
+
+def _refresh_ahead_root(context: AuthorityContext, transaction: Transaction) -> int:
+    """Sign the root's list anew if a clock that was ahead signed it, and the root's key is here."""
+    root = root_record(transaction)
+    current = transaction.list_of(root.id)
+    if current is None or not context.home.root_key.exists():
+        return 0
+    found = RevocationList.of(read_revocation_lists(current.der)[0])
+    now = context.now()
+    if found.this_update <= now or now < root.certificate.not_valid_before_utc:
+        return 0
+    context.refresh_root_lists(transaction)
+    return 1
+
+
+def _is_due(context: AuthorityContext, current: ListRecord | None) -> bool:
+    """Tell whether a list is past half of its life, or was signed by a clock that was ahead."""
+    if current is None:
+        return True
+    now, lifetime = context.now(), context.settings.list_lifetime
+    # A clock that was ahead gives both ends away: a list that begins later than now, or that ends
+    # later than one signed now would.
+    found = RevocationList.of(read_revocation_lists(current.der)[0])
+    left = current.next_update - now
+    return found.this_update > now or left < lifetime / 2 or left > lifetime
+
+
+def _may_be_lost(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:
+    """Tell whether a certificate may be good that an accepted, older ledger does not hold."""
+    accepted = transaction.recovery.accepted_at()
+    readable = bool(serial) and len(serial) <= _SERIAL_DIGITS and set(serial) <= set(hexdigits)
+    # A clock that jumped back must not hide it: only the end of the time counts.
+    return accepted is not None and readable and context.now() <= accepted + MAX_LEAF
+
+
+def _revoke_unrecorded(
+    context: AuthorityContext, transaction: Transaction, serial: str, reason: x509.ReasonFlags
+) -> None:
+    """Put a serial number on the list of every issuing CA that may have issued it."""
+    now = context.now()
+    for issuer in transaction.issuers():
+        if issuer.kind is IssuerKind.ISSUING and issuer.status is not IssuerStatus.DISTRUSTED:
+            entry = RevokedEntry(int(serial, 16), now, reason)
+            transaction.recovery.add_unrecorded(issuer.id, [entry])
+            context.refresh_list(issuer, transaction)
 
 
 def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
@@ -96,8 +167,7 @@ def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
             if issuer.kind is not IssuerKind.ISSUING or ended:
                 continue
             current = transaction.list_of(issuer.id)
-            due = current is None or current.next_update - now < context.settings.list_lifetime / 2
-            if not due and not force:
+            if not force and not _is_due(context, current):
                 continue
             try:
                 context.refresh_list(issuer, transaction)
@@ -107,4 +177,5 @@ def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
                     raise
             else:
                 signed += 1
+        signed += _refresh_ahead_root(context, transaction)
     return signed

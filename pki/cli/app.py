@@ -15,9 +15,10 @@ from pki.cli import ca, policy
 from pki.cli.doctor import doctor
 from pki.cli.explaining import explain
 from pki.cli.inspecting import inspect
-from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue, renew
+from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue
 from pki.cli.listing import list_certificates
 from pki.cli.output import JsonOption, complain, tell
+from pki.cli.renew import renew
 from pki.cli.revoke import crl, revoke
 from pki.cli.verifying import verify
 from pki.cli.watching import watch

@@ -7,14 +7,16 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.authority.ledger import IssuerStatus
 from pki.authority.setup import AuthorityPlan
-from pki.cli.output import JsonOption, tell
+from pki.cli.distribution import distribute
+from pki.cli.output import JsonOption, path_word, tell
+from pki.cli.recovering import recover, status
 from pki.cli.state import (
     DEFAULT_DIR,
     DirOption,
     ca_home,
     ca_passphrase,
-    distribute,
     open_authority,
     parse_dns,
     parse_lifetime,
@@ -24,6 +26,8 @@ from pki.identity import TrustDomain
 from pki.keys import KeyType
 
 app = typer.Typer(no_args_is_help=True, help="Make and look after the CA.")
+app.command(epilog="Example: handfast ca status --json")(status)
+app.command(epilog="Example: handfast ca recover --list /mnt/orders/crl.pem")(recover)
 
 
 @app.command(epilog="Example: handfast ca init --trust-domain shop.internal --permit-dns localhost")
@@ -71,12 +75,12 @@ def init(
             "issuing_not_after": issuing.certificate.not_valid_after_utc,
         },
         [
-            f"Made a CA for {trust_domain} in {home}",
+            f"Made a CA for {trust_domain} in {path_word(home)}",
             f"  root           until {root.certificate.not_valid_after_utc:%Y-%m-%d}, "
-            f"trusted through {home / 'bundle.pem'}",
+            f"trusted through {path_word(home / 'bundle.pem')}",
             f"  issuing CA     {issuing.key_id}, until "
             f"{issuing.certificate.not_valid_after_utc:%Y-%m-%d}",
-            f"Take the root's key away from this machine now: {root_key}",
+            f"Take the root's key away from this machine now: {path_word(root_key)}",
             "  It is needed again only to rotate the issuing CA.",
             "Next: handfast issue NAME",
         ],
@@ -104,8 +108,9 @@ def rotate(
             record = authority.activate_issuer()
         else:
             record = authority.prepare_issuer(key_type=key_type)
-        reached = distribute(authority, directory)
-        if not prepare and not activate:
+        spread = distribute(authority, directory)
+        # Whoever has not got its list would refuse everything that it signs.
+        if not prepare and not activate and not spread.left:
             record = authority.activate_issuer()
     tell(
         "ca rotate",
@@ -113,19 +118,20 @@ def rotate(
             "issuing_ca": record.key_id,
             "status": record.status.value,
             "not_after": record.certificate.not_valid_after_utc,
-            "brought_to": [str(folder) for folder in reached],
+            **spread.to_json(),
         },
         [
             f"Issuing CA {record.key_id} is {record.status.value}, until "
             f"{record.certificate.not_valid_after_utc:%Y-%m-%d}",
-            f"Its revocation list was brought to {len(reached)} credential directories here",
-            "Next, once every receiver elsewhere has the lists: handfast ca rotate --activate"
-            if prepare
+            f"Its revocation list was brought to {len(spread.reached)} credential directories here",
+            "Next, once every receiver has the lists: handfast ca rotate --activate"
+            if record.status is IssuerStatus.PREPARED
             else "Certificates of the one before stay good until they end; renewals come from "
             "the new one",
         ],
         as_json=as_json,
     )
+    spread.finish(f"Issuing CA {record.key_id} is {record.status.value}")
 
 
 @app.command(epilog="Example: handfast ca distrust 3d3ca8d8")
@@ -137,7 +143,7 @@ def distrust(
     """Distrust an issuing CA whose key leaked, and all that it signed. Works without the root."""
     with open_authority(directory) as authority:
         record = authority.distrust(key_id)
-        reached = distribute(authority, directory)
+        spread = distribute(authority, directory)
         active = [item for item in authority.issuers() if item.status.value == "active"]
     without = len(active) < 2
     tell(
@@ -145,16 +151,17 @@ def distrust(
         {
             "issuing_ca": record.key_id,
             "status": record.status.value,
-            "brought_to": [str(folder) for folder in reached],
+            **spread.to_json(),
             "needs_rotation": without,
         },
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
-            f"The root's list was brought to {len(reached)} credential directories here; bring "
-            f"{ca_home(directory) / 'crl.pem'} to all others",
+            f"The root's list was brought to {len(spread.reached)} credential directories here; "
+            f"bring {path_word(ca_home(directory) / 'crl.pem')} to all others",
             "Next: bring the root's key back, then handfast ca rotate, and issue anew"
             if without
             else "Next: issue anew what it had signed",
         ],
         as_json=as_json,
     )
+    spread.finish("It is distrusted")

@@ -1,39 +1,35 @@
-"""``handfast issue`` and ``handfast renew``."""
+"""``handfast issue``."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pki.authority import Authority, CertificateRecord, Issued
-from pki.authority.lifetimes import renewal_due
-from pki.cli.output import JsonOption, tell
+from pki.authority import Issued
+from pki.cli.output import JsonOption, path_word, tell
 from pki.cli.state import (
     DEFAULT_DIR,
     DirOption,
+    ca_home,
     open_authority,
     parse_dns,
     parse_ip,
     parse_layout,
     parse_lifetime,
+    parse_path,
 )
-from pki.errors import CredentialError, InputError, PkiError, StateError
-from pki.files import (
-    Layout,
-    LoadedCredential,
-    detect_layout,
-    load_credential,
-    pending_key,
-    read_bounded,
-    save_trust,
-)
-from pki.files.writer import finish_key
+from pki.errors import PkiError, StateError, shown
+from pki.files import Layout, read_bounded, writing
+from pki.files.layouts import is_there
+from pki.files.occupied import Holder, refuse_occupied
+from pki.files.parts import naming
+from pki.files.writer import chain_file
 from pki.identity import SpiffeId
-from pki.keys import KeyType, PrivateKey, generate_key
-from pki.x509 import read_names
+from pki.keys import KeyType, PublicKey
+from pki.x509 import read_names, read_request
 from pki.x509.profiles import LEAF_PROFILES
 from pki.x509.request import MAX_REQUEST_BYTES
 
@@ -42,7 +38,10 @@ COULD_NOT_TELL = 3
 
 def issue(
     name: Annotated[str, typer.Argument(help="The workload: orders, prod/orders, spiffe://...")],
-    out: Annotated[Path | None, typer.Option(help="Where to; DIR/NAME if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="DIR", help="Where to; DIR/NAME if not given."),
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="handfast, kubernetes, spiffe-helper, spire, certbot, spiffe-files.")
     ] = "handfast",
@@ -64,6 +63,7 @@ def issue(
     names = tuple(parse_dns(item) for item in dns or ())
     addresses = tuple(parse_ip(item) for item in ip or ())
     lifetime = parse_lifetime(ttl)
+    request = read_request_file(csr) if csr is not None else None
     with open_authority(directory) as authority:
         workload = (
             SpiffeId.parse(name)
@@ -71,109 +71,38 @@ def issue(
             else SpiffeId.of_path(authority.trust_domain, name)
         )
         folder = out or directory / workload.path
-        _refuse_other_credential(folder, workload, used)
-        if csr is None:
-            issued = authority.issue(
-                name,
-                dns=names,
-                ip=addresses,
-                lifetime=lifetime,
-                key_type=key_type,
-                profile=LEAF_PROFILES[profile],
+        refuse_ca_folder(folder, ca_home(directory))
+        if request is not None:
+            # Here, and not after the certificate is issued.
+            chain_file(used)
+        # From the look at what lies there to the last file nobody else writes there.
+        with writing(folder, layout=used):
+            refuse_occupied(
+                folder,
+                Holder.of_workload(workload),
+                layout=used,
+                request_key=parse_request(request, csr) if request is not None else None,
             )
-        else:
-            issued = authority.issue_request(
-                name,
-                _read_request(csr),
-                dns=names,
-                ip=addresses,
-                lifetime=lifetime,
-                profile=LEAF_PROFILES[profile],
-            )
-    issued.save(folder, layout=used)
-    _tell_issued("issue", issued, folder, used, as_json=as_json)
-
-
-def renew(
-    target: Annotated[Path, typer.Argument(help="The credential directory.")],
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Only ask whether it is due: exit 0 yes, 1 no, 3 could not tell."
-        ),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Renew though it is not due.")] = False,
-    ttl: Annotated[str | None, typer.Option(help="Lifetime; that of the old one if not given.")] = (
-        None
-    ),
-    directory: DirOption = DEFAULT_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Renew a certificate that is due, and bring trust bundle and revocation lists up to date."""
-    lifetime = parse_lifetime(ttl) if ttl else None
-    if check:
-        _check(target, directory, as_json=as_json)
-        return
-    with open_authority(directory) as authority:
-        layout = detect_layout(target)
-        finish_key(target, layout=layout)
-        loaded = load_credential(target, layout=layout)
-        authority.refresh_lists()
-        record = _record(authority, loaded)
-        due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
-        if not force and authority.now() < due:
-            bundle, lists = authority.trust()
-            save_trust(bundle, lists, target, layout=layout)
-            tell(
-                "renew",
-                {"directory": target, "renewed": False, "due": due, "serial": record.serial},
-                [
-                    f"{record.spiffe_id} is not due before {due:%Y-%m-%d %H:%M:%S} UTC "
-                    "(--force renews it now)",
-                    f"Trust bundle and revocation lists in {target} are up to date",
-                ],
-                as_json=as_json,
-            )
-            return
-        key = pending_key(target, generate_key(_key_type(loaded)), layout=layout)
-        issued = authority.renew(loaded.credential.leaf, key=key, lifetime=lifetime)
-    issued.save(target, layout=layout)
-    _tell_issued("renew", issued, target, layout, as_json=as_json)
-
-
-def _check(target: Path, directory: Path, *, as_json: bool) -> None:
-    try:
-        with open_authority(directory) as authority:
-            loaded = load_credential(target)
-            record = _record(authority, loaded)
-            due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
-            bundle, lists = authority.trust()
-            now = authority.now()
-    except PkiError as error:
-        # Neither yes nor no: systemd's ExecCondition must not read this as "not due".
-        raise CouldNotTellError(error) from error
-    held = loaded.credential.lists
-    stale = held is None or {item.der for item in lists.lists.values()} != {
-        item.der for item in held.lists.values()
-    }
-    old_trust = loaded.credential.bundle.to_pem() != bundle.to_pem()
-    why = [
-        words
-        for is_so, words in (
-            (now >= due, "the certificate is past half of its life"),
-            (stale, "the revocation lists are not the newest"),
-            (old_trust, "the trust bundle is not the newest"),
-        )
-        if is_so
-    ]
-    tell(
-        "renew --check",
-        {"directory": target, "due": bool(why), "why": why, "renewal_from": due},
-        [f"Due: {', '.join(why)}" if why else f"Not due before {due:%Y-%m-%d %H:%M:%S} UTC"],
-        as_json=as_json,
-    )
-    if not why:
-        raise typer.Exit(1)
+            if request is None:
+                issued = authority.issue(
+                    name,
+                    dns=names,
+                    ip=addresses,
+                    lifetime=lifetime,
+                    key_type=key_type,
+                    profile=LEAF_PROFILES[profile],
+                )
+            else:
+                issued = authority.issue_request(
+                    name,
+                    request,
+                    dns=names,
+                    ip=addresses,
+                    lifetime=lifetime,
+                    profile=LEAF_PROFILES[profile],
+                )
+            save_issued(issued, folder, used)
+    tell_issued("issue", issued, folder, used, as_json=as_json)
 
 
 class CouldNotTellError(Exception):
@@ -184,56 +113,70 @@ class CouldNotTellError(Exception):
         self.cause = cause
 
 
-def _record(authority: Authority, loaded: LoadedCredential) -> CertificateRecord:
-    leaf = loaded.credential.leaf
-    record = authority.certificate(leaf.serial_number)
-    if record is None or record.certificate != leaf:
-        raise StateError(
-            "the certificate is not one that this CA issued",
-            remedy="Name the CA that did with --dir",
-        )
-    return record
+def read_request_file(path: Path) -> bytes:
+    """Read the file of a request (CSR).
 
-
-def _key_type(loaded: LoadedCredential) -> KeyType:
-    key: PrivateKey = loaded.credential.key
-    if isinstance(key, rsa.RSAPrivateKey):
-        return KeyType.RSA_4096 if key.key_size > 3072 else KeyType.RSA_3072
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:
-        return KeyType.ECDSA_P384
-    return KeyType.ECDSA_P256
-
-
-def _read_request(path: Path) -> bytes:
+    Raises:
+        StateError: if it can't be read.
+    """
     try:
         return read_bounded(path, max_bytes=MAX_REQUEST_BYTES)[0]
     except FileNotFoundError:
-        raise StateError(f"request {path} is not there") from None
+        raise StateError(f"request {shown(path)} is not there") from None
 
 
-def _refuse_other_credential(folder: Path, workload: SpiffeId, layout: Layout) -> None:
-    """Never write one workload's credential over another's, nor two layouts side by side."""
-    try:
-        if (there := detect_layout(folder)) is not layout:
-            raise StateError(
-                f"{folder} holds a credential in the layout {there.name}",
-                remedy=f"Issue with --layout {there.name}, or choose another folder with --out",
-            )
-        held = load_credential(folder).credential.spiffe_id
-    except (CredentialError, InputError):
-        # There is none, or none that works: nothing is lost.
-        return
-    if held is not None and held != workload:
-        raise CredentialError(
-            f"{folder} holds the credential of {held}", remedy="Choose another folder with --out"
+def parse_request(data: bytes, path: Path | None) -> PublicKey:
+    """Return the public key of a request.
+
+    Raises:
+        InputError: if it is malformed or proves no possession.
+    """
+    with naming(path or Path("-")):
+        return read_request(data).public_key
+
+
+def refuse_ca_folder(folder: Path, home: Path) -> None:
+    """Refuse to put a credential into a CA's own folder.
+
+    Raises:
+        StateError: if it is one.
+    """
+    # Not Path.resolve, which raises something of its own at a loop of links.
+    is_home = os.path.realpath(folder) == os.path.realpath(home)
+    if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
+        raise StateError(
+            f"{shown(folder)} is the folder of a CA", remedy="Choose another folder with --out"
         )
 
 
-def _tell_issued(
+def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
+    """Write what was issued; where that fails, say that the ledger holds it all the same.
+
+    Raises:
+        StateError: if a file can't be written.
+    """
+    try:
+        issued.save(folder, layout=layout)
+    except PkiError as error:
+        remedy = (
+            "The credential that was there still works; mend that and run the command again"
+            if issued.key is not None
+            else "Mend that and run the command again with the same request"
+        )
+        raise StateError(
+            f"certificate {issued.leaf.serial_number:x} is issued and recorded, but not in place: "
+            f"{error.message}",
+            remedy=remedy,
+        ) from error
+
+
+def tell_issued(
     command: str, issued: Issued, folder: Path, layout: Layout, *, as_json: bool
 ) -> None:
+    """Say what was issued."""
     leaf = issued.leaf
     names = read_names(leaf)
+    word = path_word(folder)
     files = [layout.chain or layout.key, layout.bundle, layout.lists]
     if issued.key is not None:
         files.insert(0, layout.key)
@@ -258,7 +201,10 @@ def _tell_issued(
             f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
             f"  in        {folder}: {', '.join(sorted(set(files)))}",
             *(f"Mind: {note}" for note in issued.notes),
-            f"Next: handfast verify {folder} --as server; and a timer for: handfast renew {folder}",
+            f"Next: handfast verify {word} --as server; and a timer for: handfast renew {word}"
+            if issued.key is not None
+            else "Next: bring the chain to whoever holds the key; before half of its life: "
+            f"handfast renew {word} --csr FILE",
         ],
         as_json=as_json,
     )

@@ -22,7 +22,7 @@ def list_certificates(
 ) -> None:
     """List what the CA issued."""
     within = parse_lifetime(expiring) if expiring else None
-    with open_authority(directory) as authority:
+    with open_authority(directory, read_only=True) as authority:
         if issuers:
             _list_issuers(authority, as_json=as_json)
             return

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pki.errors import printable
 
 SCHEMA = 1
 
@@ -36,7 +40,8 @@ def tell(command: str, data: Mapping[str, object], lines: Sequence[str], *, as_j
         return
     console = console_for(sys.stdout)
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        # Whatever a line is made of, a path above all, it can't paint the terminal.
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -45,14 +50,19 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     console_for(sys.stdout).print(table)
 
 
 def complain(message: str, remedy: str = "") -> None:
     """Print one line on stderr: what is wrong, and what to do."""
     words = f"handfast: {message.rstrip('.')}" + (f". {remedy}" if remedy else "")
-    sys.stderr.write(" ".join(words.split()) + "\n")
+    sys.stderr.write(printable(" ".join(words.split())) + "\n")
+
+
+def path_word(path: Path) -> str:
+    """Return a path as one word of a command line: quoted for a shell, and printable."""
+    return printable(shlex.quote(str(path)))
 
 
 def console_for(stream: object) -> Console:

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from pki.authority import Authority, CertificateRecord
 from pki.authority.withdrawal import REASONS
-from pki.cli.output import JsonOption, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, distribute, open_authority
-from pki.files import load_credential
+from pki.cli.distribution import Distribution, distribute
+from pki.cli.output import JsonOption, path_word, tell
+from pki.cli.records import line_of, need_record, others_of, was_issued_here
+from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
+from pki.errors import LedgerError, PkiError, StateError, shown
+from pki.files import detect_layout, find_layout, read_contents
 
 
 def revoke(
@@ -22,12 +26,17 @@ def revoke(
     """Revoke a certificate and all that was renewed from it; nothing undoes it."""
     if reason not in REASONS:
         raise typer.BadParameter(f"reason is one of {', '.join(REASONS)}")
-    serial: int | str = target
-    if Path(target).is_dir():
-        serial = load_credential(Path(target)).credential.leaf.serial_number
-    with open_authority(directory) as authority:
-        hit = authority.revoke(serial, reason=reason)
-        reached = distribute(authority, directory)
+    if not target:
+        # As a path it would mean the folder that one stands in.
+        raise typer.BadParameter("a serial number or a directory can't be empty")
+    with _open(directory) as authority:
+        serial = _serial_of(authority, target)
+        hit, not_published = _revoke(authority, serial, reason)
+        spread = distribute(authority, directory)
+        others = others_of(authority, hit)
+    if not_published is not None:
+        spread.left.insert(0, (ca_home(directory), not_published))
+    crl_path = ca_home(directory) / "crl.pem"
     tell(
         "revoke",
         {
@@ -36,17 +45,24 @@ def revoke(
                 for item in hit
             ],
             "reason": reason,
-            "crl": ca_home(directory) / "crl.pem",
-            "brought_to": [str(folder) for folder in reached],
+            "crl": crl_path,
+            **spread.to_json(),
+            "others": [{"serial": item.serial, "spiffe_id": item.spiffe_id} for item in others],
         },
         [
             *(f"Revoked {item.serial} of {item.spiffe_id}" for item in hit),
-            f"The new list was brought to {len(reached)} credential directories here: servers "
-            "that use them refuse it within a second",
-            f"Next: bring {ca_home(directory) / 'crl.pem'} to every receiver elsewhere",
+            *([] if hit else [f"Revoked {shown(serial)}, which this older ledger does not hold"]),
+            _reached_words(spread) + ": servers that use them refuse it within a second",
+            *(
+                f"Mind: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
+                f"handfast revoke {item.serial}"
+                for item in others
+            ),
+            f"Next: bring {path_word(crl_path)} to every receiver elsewhere",
         ],
         as_json=as_json,
     )
+    spread.finish("It is revoked")
 
 
 def crl(
@@ -58,15 +74,23 @@ def crl(
 ) -> None:
     """Sign the revocation lists that are past half of their life, and bring all up to date."""
     with open_authority(directory) as authority:
-        signed = authority.refresh_lists(force=force)
+        signed, failed = 0, None
+        try:
+            signed = authority.refresh_lists(force=force)
+        except PkiError as error:
+            # The lists that there are reach everybody all the same.
+            failed = error
         _, lists = authority.trust()
-        reached = distribute(authority, directory)
-    first = min(lists.lists.values(), key=lambda item: item.next_update)
+        now = authority.now()
+        spread = distribute(authority, directory)
+    first = min((item.next_update for item in lists.lists.values()), default=None)
+    ahead = [item for item in lists.lists.values() if item.this_update > now]
+    crl_path = ca_home(directory) / "crl.pem"
     tell(
         "crl",
         {
             "signed": signed,
-            "crl": ca_home(directory) / "crl.pem",
+            "crl": crl_path,
             "lists": [
                 {
                     "number": item.number,
@@ -76,14 +100,77 @@ def crl(
                 }
                 for item in lists.lists.values()
             ],
-            "brought_to": [str(folder) for folder in reached],
+            **spread.to_json(),
         },
         [
-            f"Signed {signed} of {len(lists.lists)} lists anew; the first ends at "
-            f"{first.next_update:%Y-%m-%d %H:%M:%S} UTC",
-            f"They lie in {ca_home(directory) / 'crl.pem'}, and were brought to {len(reached)} "
-            "credential directories here",
+            f"Signed {signed} of {len(lists.lists)} lists anew"
+            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
+            *(
+                f"Mind: list number {item.number} of {shown(item.crl.issuer.rfc4514_string())} "
+                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
+                "Bring the root's key back, and run this again"
+                for item in ahead
+            ),
+            f"They lie in {path_word(crl_path)}. {_reached_words(spread)}",
             "Next: a timer for this command, well within half of the lists' life",
         ],
         as_json=as_json,
     )
+    if failed is not None:
+        raise failed
+    spread.finish("The lists are signed")
+
+
+def _open(directory: Path) -> Authority:
+    """Open the CA; where only its own list can't be written, a revocation is not held up by that.
+
+    Raises:
+        PkiError: if it can't be opened.
+    """
+    try:
+        return open_authority(directory)
+    except LedgerError:
+        raise
+    except StateError:
+        # Opened without publishing. Publishing is tried again once it is revoked, and told.
+        return open_authority(directory, read_only=True)
+
+
+def _serial_of(authority: Authority, target: str) -> str:
+    """Return the serial number that is meant: itself, or that of a directory's certificate.
+
+    Raises:
+        PkiError: if a directory holds no certificate of this CA.
+    """
+    path = Path(target)
+    if not path.is_dir():
+        return target
+    found = find_layout(path)
+    layout, holds_key = found if found is not None else (detect_layout(path), True)
+    contents = read_contents(path, layout, holds_key=holds_key)
+    if contents.leaf is not None and was_issued_here(authority, contents.leaf):
+        # An older ledger may not hold it; its number can be revoked all the same.
+        return f"{contents.leaf.serial_number:x}"
+    return need_record(authority, contents).serial
+
+
+def _revoke(
+    authority: Authority, serial: str, reason: str
+) -> tuple[tuple[CertificateRecord, ...], PkiError | None]:
+    """Revoke; where the new list can't be published, return what was revoked, and why.
+
+    Raises:
+        PkiError: if nothing was revoked.
+    """
+    try:
+        return authority.revoke(serial, reason=reason), None
+    except PkiError as error:
+        # It may be recorded, and only its list not written: then the rest is done all the same.
+        hit = line_of(authority, serial)
+        if not hit or hit[0].revoked_at is None:
+            raise
+        return hit, error
+
+
+def _reached_words(spread: Distribution) -> str:
+    return f"The new list was brought to {len(spread.reached)} credential directories here"

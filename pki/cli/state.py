@@ -13,14 +13,18 @@ import typer
 
 from pki.authority import Authority
 from pki.authz.schema import parse_duration
-from pki.errors import InputError, PkiError, StateError
-from pki.files import Layout, detect_layout, load_credential, save_trust
+from pki.cli.output import complain
+from pki.errors import InputError, PkiError, StateError, shown
+from pki.files import Layout
+from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.atomic import read_with_status
 from pki.files.layouts import layout_named
 from pki.identity import DnsName
 from pki.x509 import IpAddress
 from pki.x509.profiles.authority import IpNetwork
 
 _Value = TypeVar("_Value")
+_MAX_PASSPHRASE_FILE = 64 * 1024
 
 DirOption = Annotated[
     Path,
@@ -43,6 +47,14 @@ def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
     return convert
 
 
+def _path(text: str) -> Path:
+    if not text:
+        # Most often a variable that was not set; it must not mean the folder that one stands in.
+        raise ValueError("a path can't be empty")
+    return Path(text)
+
+
+parse_path: Callable[[str], Path] = _option(_path)
 parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)
 parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
 parse_ip: Callable[[str], IpAddress] = _option(ip_address)
@@ -55,49 +67,52 @@ def ca_home(state: Path) -> Path:
     return state / "ca"
 
 
-def open_authority(state: Path) -> Authority:
-    """Open the CA of a state folder.
+def open_authority(state: Path, *, read_only: bool = False) -> Authority:
+    """Open the CA of a state folder; to look only, without publishing anything.
 
     The passphrase of its keys, if they have one, is read from the file that
     ``HANDFAST_CA_PASSPHRASE_FILE`` names.
 
     Raises:
-        StateError: if there is none.
+        StateError: if there is none, or a stranger can change it or put another in its place.
     """
-    return Authority.open(ca_home(state), passphrase=ca_passphrase())
+    if state.is_dir():
+        check_folder(state)
+    authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
+    for warning in authority.migration_warnings():
+        complain(f"mind: {warning}")
+    return authority
 
 
 def ca_passphrase() -> bytes | None:
-    """Read the passphrase of the CA's keys, if one is set."""
+    """Read the passphrase of the CA's keys, if one is set.
+
+    It is the file's first line: all bytes before the first line feed, without a carriage return
+    right before it. Further lines are not read.
+
+    Raises:
+        PkiError: if it can't be read, is no regular file, a stranger can change it, or that line is
+            empty.
+    """
     named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
     if not named:
         return None
+    path = Path(named)
     try:
-        passphrase = Path(named).read_bytes().rstrip(b"\r\n")
+        data, status = read_with_status(path, max_bytes=_MAX_PASSPHRASE_FILE)
+        why = why_not_trusted(status, trusted_owners(path.parent.stat()))
     except OSError as error:
-        raise StateError(f"passphrase file can't be read: {error.strerror}") from error
-    if not passphrase:
-        raise InputError("passphrase file is empty")
-    return passphrase
-
-
-def distribute(authority: Authority, state: Path) -> list[Path]:
-    """Bring trust bundle and lists to every credential of this CA in the state folder.
-
-    Returns:
-        The directories that hold one.
-    """
-    bundle, lists = authority.trust()
-    reached = []
-    # A workload's path may have several segments, and its folder lies as deep.
-    for folder in sorted(item for item in state.rglob("*") if item.is_dir()):
-        try:
-            layout = detect_layout(folder)
-            leaf = load_credential(folder, layout=layout).credential.leaf
-        except PkiError:
-            continue
-        record = authority.certificate(leaf.serial_number)
-        if record is not None and record.certificate == leaf:
-            save_trust(bundle, lists, folder, layout=layout)
-            reached.append(folder)
-    return reached
+        raise StateError(f"passphrase file {shown(path)}: {error.strerror}") from error
+    if why:
+        raise StateError(
+            f"passphrase file {shown(path)} {why}",
+            remedy="Give it to this user or to root, writable for them alone",
+        )
+    # As other tools read one: an editor ends the line, and what comes after it may be a comment.
+    first = data.split(b"\n", 1)[0].removesuffix(b"\r")
+    if not first:
+        raise InputError(
+            f"the first line of passphrase file {shown(path)} is empty",
+            remedy="Put the passphrase there, and nothing before it",
+        )
+    return first

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from cryptography import x509
@@ -15,6 +16,7 @@ from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
 from pki.clock import system_clock
 from pki.errors import CertificateError, PkiError, StateError, VerificationError, shown
 from pki.files import load_credential, read_bounded
+from pki.files.parts import naming
 from pki.identity import DnsName, SpiffeId
 from pki.x509 import (
     CLIENT,
@@ -32,6 +34,8 @@ from pki.x509 import (
 )
 from pki.x509.readers import MAX_LISTS_BYTES
 from pki.x509.verify import ExpectedName
+
+_Value = TypeVar("_Value")
 
 
 def verify(
@@ -93,13 +97,13 @@ def _load(
 ) -> tuple[tuple[x509.Certificate, ...], TrustBundle, RevocationLists | None]:
     if target.is_dir():
         credential = load_credential(target).credential
-        roots = TrustBundle.read(_read(bundle)) if bundle else credential.bundle
-        lists = RevocationLists.read(_read(crl)) if crl else credential.lists
+        roots = _parsed(bundle, TrustBundle.read) if bundle else credential.bundle
+        lists = _parsed(crl, RevocationLists.read) if crl else credential.lists
         return credential.chain, roots, lists
-    chain = read_chain(_read(target))
-    roots = TrustBundle.read(_read(bundle or home / "bundle.pem"))
+    chain = _parsed(target, read_chain)
+    roots = _parsed(bundle or home / "bundle.pem", TrustBundle.read)
     lists_path = crl or home / "crl.pem"
-    lists = RevocationLists.read(_read(lists_path)) if crl or lists_path.exists() else None
+    lists = _parsed(lists_path, RevocationLists.read) if crl or lists_path.exists() else None
     return chain, roots, lists
 
 
@@ -120,8 +124,11 @@ def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
         return DnsName.parse(name)
 
 
-def _read(path: Path) -> bytes:
+def _parsed(path: Path, read: Callable[[bytes], _Value]) -> _Value:
+    """Read a file; every error names it."""
     try:
-        return read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0]
+        data = read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0]
     except FileNotFoundError:
         raise StateError(f"{shown(path)} is not there") from None
+    with naming(path):
+        return read(data)

@@ -298,7 +298,7 @@ def _ledger_frame(state: Path) -> Frame:
     before: list[object] = []
 
     def frame() -> tuple[Board, dict[str, object], bool]:
-        with open_authority(state) as authority:
+        with open_authority(state, read_only=True) as authority:
             now = authority.now()
             view = ledger_view(authority.issuers(), authority.certificates(with_ended=True), now)
         mark = (len(view.in_force), view.issued[:1], view.revoked[:1], len(view.issuers))

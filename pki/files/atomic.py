@@ -20,39 +20,79 @@ PUBLIC = 0o644
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
-def write_durably(path: Path, data: bytes, *, mode: int) -> None:
+def write_durably(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    replace: bool = True,
+) -> None:
     """Write a file so that it is whole on disk, or not there, whatever happens.
 
     Args:
         path: where; an existing file is replaced, a symbolic link is replaced and not followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
+        owner: the user and group that it is to have; None leaves it to the process's own.
+        replace: whether an existing file may be replaced at all.
 
     Raises:
-        StateError: if it can't be written; the file that was there is untouched.
+        StateError: if it can't be written, or what lies there is no regular file.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        if path.is_dir() and not path.is_symlink():
-            raise IsADirectoryError(f"{path} is a directory")
+        _refuse_what_is_no_file(path)
         # 0600 from the first moment: the content is never readable wider than it ends up.
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
+                # Before the mode: a change of owner may take bits of it away.
+                if owner is not None and owner != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), *owner)
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            if replace:
+                os.replace(aside, path)
+            else:
+                # A link, because a rename would replace whatever came there meanwhile.
+                os.link(aside, path)
+                aside.unlink()
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+    except OSError as error:
+        # Only what is so of this one file: the caller may have changed others before it.
+        raise StateError(
+            f"{shown(path)} can't be written: {error.strerror or error}",
+            remedy="It is as it was; see to the folder and try again",
+        ) from error
+    try:
         sync_folder(path.parent)
     except OSError as error:
         raise StateError(
-            f"{shown(path)} can't be written: {error.strerror or error}",
-            remedy="Nothing was changed; see to the folder and try again",
+            f"{shown(path)} is written, but may be lost if the machine stops now: "
+            f"{error.strerror or error}",
+            remedy="See to the disk and try again",
         ) from error
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Refuse to put a file in the place of a folder, device, pipe or socket.
+
+    Raises:
+        OSError: if one of these lies there.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError("it is a directory")
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise OSError("it is a device, a pipe or a socket, and no regular file")
 
 
 def rename_durably(source: Path, target: Path) -> None:
@@ -77,18 +117,27 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, with mode 0755 below the umask.
+    """Make a folder and those above it, never wider than 0755 whatever the umask is.
 
     Raises:
         StateError: if it can't be made, or something else stands there.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Not mkdir's own parents=True: it makes those with mode 0777 below the umask.
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.is_dir():
+                missing.mkdir(mode=0o755, exist_ok=True)
     except OSError as error:
         raise StateError(f"{shown(folder)} can't be made: {error.strerror}") from error
 
 
 def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
+    """Read a file as :func:`read_with_status` does; return its content and permission bits."""
+    data, status = read_with_status(path, max_bytes=max_bytes)
+    return data, stat.S_IMODE(status.st_mode)
+
+
+def read_with_status(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
     """Read a whole regular file.
 
     Args:
@@ -96,7 +145,7 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
         max_bytes: the largest file that is read.
 
     Returns:
-        Its content and its permission bits.
+        Its content, and its status: that of the very file that was read.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -111,7 +160,7 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
         raise UnreadableError(f"{shown(path)} can't be read: {error.strerror}") from error
 
 
-def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, int]:
+def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
     try:
         # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,12 +168,15 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, int]:
         if error.errno not in _NONE_LEFT:
             raise
         # Strangers may hold all descriptors of a server: what they can do ends here.
-        data, found = LAST_RESORT.read(path, max_bytes)
-        return data, stat.S_IMODE(found.st_mode)
+        return LAST_RESORT.read(path, max_bytes)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise StateError(f"{shown(path)} is no regular file")
         if status.st_size > max_bytes:
             raise StateError(f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most")
-        return file.read(max_bytes + 1)[:max_bytes], stat.S_IMODE(status.st_mode)
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        # It grew since its status was taken, or its file system tells no size.
+        raise StateError(f"{shown(path)} has more than {max_bytes} bytes, the most")
+    return data, status

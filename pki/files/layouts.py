@@ -5,6 +5,7 @@ One table serves the writer and the reader; ``docs/layouts.md`` shows it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,7 @@ class Layout:
         return f"{self.key}.next"
 
 
+_CERTBOT_CHAIN = "fullchain.pem"
 HANDFAST = Layout("handfast", "key.pem", "chain.pem", "bundle.pem", "crl.pem")
 LAYOUTS = MappingProxyType(
     {
@@ -41,7 +43,7 @@ LAYOUTS = MappingProxyType(
             Layout("kubernetes", "tls.key", "tls.crt", "ca.crt", "ca.crl"),
             Layout("spiffe-helper", "svid_key.pem", "svid.pem", "svid_bundle.pem", "crl.pem"),
             Layout("spire", "svid.0.key", "svid.0.pem", "bundle.0.pem", "crl.pem"),
-            Layout("certbot", "privkey.pem", "fullchain.pem", "chain.pem", "crl.pem"),
+            Layout("certbot", "privkey.pem", _CERTBOT_CHAIN, "chain.pem", "crl.pem"),
             Layout(
                 "spiffe-files",
                 "credential-bundle.private-key.pem",
@@ -73,24 +75,64 @@ def detect_layout(directory: Path) -> Layout:
     Raises:
         CredentialError: if it holds none or more than one of them, or can't be looked into.
     """
-    try:
-        found = [
-            layout
-            for layout in LAYOUTS.values()
-            if (directory / layout.key).exists() or (directory / layout.next_key).exists()
-        ]
-    except OSError as error:
-        raise CredentialError(f"{shown(directory)} can't be read: {error.strerror}") from None
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CredentialError(
-            f"{shown(directory)} holds keys of several layouts: "
-            + ", ".join(layout.name for layout in found),
-            remedy="Name the layout",
-        )
+    found = _layouts_in(directory, lambda layout: (layout.key, layout.next_key))
+    if found is not None:
+        return found
     raise CredentialError(
         f"{shown(directory)} holds no credential: none of "
         + ", ".join(layout.key for layout in LAYOUTS.values()),
         remedy="Issue one with: handfast issue NAME --out DIR",
     )
+
+
+def find_layout(directory: Path) -> tuple[Layout, bool] | None:
+    """Tell a directory's layout and whether a key lies there; None if it holds no credential.
+
+    A directory whose certificate was asked for with a request (CSR) holds a chain without a key.
+
+    Raises:
+        CredentialError: if files of several layouts lie there, or it can't be looked into.
+    """
+    with_key = _layouts_in(directory, lambda layout: (layout.key, layout.next_key))
+    if with_key is not None:
+        return with_key, True
+    if is_there(directory / _CERTBOT_CHAIN):
+        # The trust bundle of this layout has the name of another's chain.
+        return LAYOUTS["certbot"], False
+    chain_only = _layouts_in(
+        directory, lambda layout: (layout.chain,) if layout.chain is not None else ()
+    )
+    return (chain_only, False) if chain_only is not None else None
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether anything lies at a path, a link that leads nowhere included.
+
+    Raises:
+        CredentialError: if that can't be told.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CredentialError(
+            f"{shown(path.parent)} can't be read: {error.strerror}",
+            remedy="Name another directory, or run this as a user that may look into it",
+        ) from None
+    return True
+
+
+def _layouts_in(directory: Path, names: Callable[[Layout], tuple[str, ...]]) -> Layout | None:
+    found = [
+        layout
+        for layout in LAYOUTS.values()
+        if any(is_there(directory / name) for name in names(layout))
+    ]
+    if len(found) > 1:
+        raise CredentialError(
+            f"{shown(directory)} holds files of several layouts: "
+            + ", ".join(layout.name for layout in found),
+            remedy="Name the layout, or take apart what does not belong together",
+        )
+    return found[0] if found else None

@@ -1,6 +1,11 @@
 """Keys: which kinds handfast takes, how they are made, and how they are written down."""
 
-from pki.keys.encoding import private_key_to_pem, public_key_fingerprint, read_private_key
+from pki.keys.encoding import (
+    private_key_to_pem,
+    public_key_fingerprint,
+    read_private_key,
+    secret_fingerprint,
+)
 from pki.keys.kinds import (
     KeyType,
     PrivateKey,
@@ -20,4 +25,5 @@ __all__ = [
     "private_key_to_pem",
     "public_key_fingerprint",
     "read_private_key",
+    "secret_fingerprint",
 ]

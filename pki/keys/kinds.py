@@ -16,7 +16,8 @@ _REMEDY = "Use an ECDSA P-256 key"
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
-_RSA_BITS = range(2048, 8192 + 1, 8)
+MAX_RSA_BITS = 8192
+_RSA_BITS = range(2048, MAX_RSA_BITS + 1, 8)
 _RSA_EXPONENT = 65537  # NIST SP 800-56B rev 2 §6.2: odd, above 2^16
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 

@@ -19,7 +19,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from pki.errors import CredentialError, PkiError, VerificationError
+from pki.errors import CredentialError, PkiError, VerificationError, shown
 from pki.identity import SpiffeId
 from pki.rpc.seen import OnDisk
 from pki.rpc.source import Source
@@ -66,7 +66,26 @@ class Intake:
                 remedy="Bring them (handfast renew), or set revocation to when-present or "
                 "short-lived",
             )
+        self._check_every_issuer_has_a_list(credential)
         return credential
+
+    def _check_every_issuer_has_a_list(self, credential: Credential) -> None:
+        """Check that somebody under the same CAs could be accepted at all.
+
+        Raises:
+            CredentialError: if a list is missing, and the user's word is that each is required.
+        """
+        if self.source.revocation is not RevocationMode.REQUIRED or credential.lists is None:
+            return
+        for certificate in credential.chain:
+            if credential.lists.of_issuer(certificate) is None:
+                issuer = shown(certificate.issuer.rfc4514_string())
+                raise CredentialError(
+                    f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
+                    "would be refused",
+                    remedy="Bring that list too (handfast renew), or set revocation to "
+                    "when-present or short-lived",
+                )
 
     def load(self) -> Credential:
         """Ask the source for its credential.

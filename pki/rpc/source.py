@@ -23,6 +23,7 @@ from pki.files import (
     write_durably,
 )
 from pki.files.atomic import PRIVATE
+from pki.files.parts import naming
 from pki.keys import read_private_key
 from pki.rpc.telling import tell
 from pki.x509 import (
@@ -153,7 +154,8 @@ class DirectorySource:
             data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_LISTS_BYTES)
         except FileNotFoundError:
             return None
-        return RevocationLists.read(data)
+        with naming(self.directory / _SEEN):
+            return RevocationLists.read(data)
 
     def remember(self, lists: RevocationLists) -> None:
         """Write the lists that were seen beside the credential."""

@@ -103,6 +103,11 @@ class PathBuilder:
         return store
 
 
+_REMEDIES = {
+    11: "A clock is or was ahead: set it right, then handfast crl",  # CRL_NOT_YET_VALID
+}
+
+
 def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
     code, depth, words = error.errors[0], error.errors[1], error.errors[2]
     return refusal_of_openssl(int(code), int(depth), str(words))
@@ -120,4 +125,6 @@ def refusal_of_openssl(code: int, depth: int, words: str) -> VerificationError:
     if fault is Fault.REVOKED and depth > 0:
         fault = Fault.ISSUER_REVOKED
     where = "leaf" if depth == 0 else f"certificate at depth {depth}"
-    return VerificationError(f"chain refused at the {where}: {words}", fault=fault)
+    return VerificationError(
+        f"chain refused at the {where}: {words}", fault=fault, remedy=_REMEDIES.get(code, "")
+    )

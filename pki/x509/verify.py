@@ -259,7 +259,9 @@ class ChainVerifier:
                     f"revocation list number {found.number} counts from {found.this_update} to "
                     f"{found.next_update}, not at {at}",
                     fault=Fault.REVOCATION_UNKNOWN,
-                    remedy="Bring a fresh list",
+                    remedy="A clock is or was ahead: set it right, then handfast crl"
+                    if at < found.this_update
+                    else "Bring a fresh list",
                 )
             good_from = max(good_from, found.this_update)
             good_until = min(good_until, end)

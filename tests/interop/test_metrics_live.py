@@ -213,7 +213,7 @@ def test_a_refused_certificate_is_seen_on_disk_and_not_in_use(shop: Shop) -> Non
         soon(lambda: page.value("certificate_info", source="on_disk", serial=foreign) == 1)
         soon(lambda: not in_order(page, "credential"))
         assert page.value("certificate_info", source="in_use", serial=before) == 1
-        shop.ca.issue("server").save(shop.directory("server"))
+        save_credential(shop.ca.issue("server").credential, shop.directory("server"))
         soon(lambda: in_order(page, "credential"))
         after = serial_of(shop, "server")
         soon(lambda: page.value("certificate_info", source="in_use", serial=after) == 1)

@@ -348,7 +348,7 @@ def test_a_bad_update_is_refused_loudly_and_the_last_good_credential_kept(
     server = shop.directory("server")
     with shop.workload("server") as me:
         before = me.credential.leaf
-        shop.ca.issue("another").save(server)
+        save_credential(shop.ca.issue("another").credential, server)
         me.reload()
         assert me.credential.leaf == before
         assert "certificate is for" in caplog.text

@@ -579,7 +579,7 @@ def test_a_saved_credential_is_read_back(tmp_path: Path, ca: Authority) -> None:
     key = generate_key()
     issued = ca.issue_request("web", csr(key))
     issued.save(tmp_path / "web")
-    assert sorted(path.name for path in (tmp_path / "web").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "web").glob("[!.]*")) == [
         "bundle.pem",
         "chain.pem",
         "crl.pem",

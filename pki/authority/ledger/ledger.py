@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, text
@@ -16,18 +16,22 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import LedgerError, StateError, shown
+from pki.errors import CommitInDoubtError, LedgerError, StateError, shown
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
+MARK = "ledger.mark"
 _BUSY_MILLISECONDS = 30_000
 
 
 class Ledger:
     """What the CA remembers. Make one with :meth:`create` or :meth:`open`; close it after use."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, mark: LedgerMark, *, migrated: bool = False) -> None:
         self._engine = engine
+        self.mark = mark
+        self.migrated = migrated
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -55,10 +59,7 @@ class Ledger:
             LedgerError: if it can't be read, or was written by a newer handfast.
         """
         if not path.is_file():
-            raise StateError(
-                f"there is no CA at {shown(path.parent)}",
-                remedy="Make one with: handfast ca init --trust-domain NAME",
-            )
+            raise StateError(f"ledger {shown(path)} is not there")
         return cls._connect(path)
 
     @classmethod
@@ -69,29 +70,72 @@ class Ledger:
             engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
         )
         try:
-            _bring_up_to_date(engine)
+            migrated = _bring_up_to_date(engine)
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(f"ledger {shown(path)} can't be used: {_cause(error)}") from error
+        except (ValueError, TypeError) as error:
+            engine.dispose()
+            raise LedgerError(
+                f"ledger {shown(path)} holds what can't be decoded: {shown(error)}",
+                remedy="Bring it back from a backup, and then: handfast ca recover",
+            ) from error
         except LedgerError:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, LedgerMark(path.with_name(MARK)), migrated=migrated)
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
         """Begin a transaction; it commits when the block ends well, and is undone otherwise.
 
+        The ledger is held against its mark first. A commit whose answer was lost is read back.
+
+        Args:
+            accept_older: work on an older copy of the ledger too, to look at it or to accept it.
+
         Raises:
+            OlderLedgerError: if the ledger is an older copy.
+            CommitInDoubtError: if whether it was recorded could not be learned.
             LedgerError: if the ledger fails; then nothing of the block was recorded.
         """
         try:
-            with self._engine.begin() as connection:
-                yield Transaction(connection)
+            with self._engine.connect() as connection, connection.begin() as begun:
+                transaction = Transaction(connection)
+                if not accept_older:
+                    self.mark.compare(transaction.state())
+                yield transaction
+                token = transaction.advance() if transaction.changed else None
+                state = transaction.state() if token else None
+                try:
+                    begun.commit()
+                except SQLAlchemyError as error:
+                    # What is still open on this connection is undone, and holds up nobody.
+                    connection.invalidate(error)
+                    if token is None or not self._was_committed(token, error):
+                        raise
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"ledger could not record: {_cause(error)}",
                 remedy="Nothing was handed out; see to the disk and try again",
+            ) from error
+        if state is not None:
+            # What was recorded stands, and is handed out or published, whether the mark can be
+            # written or not: the next transaction brings the mark up, or refuses to begin.
+            with suppress(StateError):
+                self.mark.follow(state, replace=accept_older)
+
+    def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
+        """Read back whether a commit took place whose answer was lost."""
+        try:
+            # Left without a commit, which could be in doubt again.
+            with self._engine.connect() as connection:
+                return Transaction(connection).holds_commit(token)
+        except SQLAlchemyError as error:
+            raise CommitInDoubtError(
+                f"ledger did not answer to the commit ({_cause(cause)}), and can't be read now "
+                f"({_cause(error)}): whether it was recorded is not known",
+                remedy="See to the disk, then look with: handfast list --all",
             ) from error
 
     def close(self) -> None:
@@ -113,12 +157,13 @@ def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _bring_up_to_date(engine: Engine) -> None:
+def _bring_up_to_date(engine: Engine) -> bool:
+    """Bring the tables up to date; tell whether there was something to do."""
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
             if version == SCHEMA_VERSION:
-                return
+                return False
             if version is not None and version > SCHEMA_VERSION:
                 raise LedgerError(
                     f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
@@ -132,6 +177,7 @@ def _bring_up_to_date(engine: Engine) -> None:
         config.set_main_option("script_location", "pki.authority.ledger:migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        return True
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -102,3 +102,49 @@ events = Table(
     Column("certificate_id", Integer, ForeignKey("certificates.id")),
     Column("detail", Text, nullable=False),
 )
+
+# The public keys of leaves. ``secret`` is the same for all public keys that one secret yields.
+keys = Table(
+    "keys",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("secret", Text, nullable=False, index=True),
+    Column("spiffe_id", Text, nullable=False),
+    Column("compromised_at", BigInteger),
+)
+
+# One row. ``sequence`` grows by one with each commit that changes something.
+ledger_state = Table(
+    "ledger_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ledger_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger),
+)
+
+# The tokens of the latest commits: whoever lost the answer to a commit looks for its token here.
+commits = Table(
+    "commits",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True),
+    Column("token", Text, nullable=False),
+)
+
+# Revocations that stand on a published list, of certificates that this ledger does not hold.
+unrecorded_revocations = Table(
+    "unrecorded_revocations",
+    metadata,
+    Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
+    Column("serial", Text, primary_key=True),
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Below these numbers a list of a lost ledger may have been published.
+list_floors = Table(
+    "list_floors",
+    metadata,
+    Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import secrets
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from pki.authority.ledger import tables
+from pki.authority.ledger import keys, tables
+from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
@@ -23,9 +25,13 @@ from pki.authority.ledger.records import (
     NameKind,
     NewCertificate,
 )
+from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError, NotPermittedError, shown
 from pki.identity import DnsName, TrustDomain
+from pki.keys import PublicKey
 from pki.x509 import NameLimits, RevocationList
+
+_KEPT_COMMITS = 1000
 
 
 class Transaction:
@@ -33,6 +39,50 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._changes = _changes(connection)
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was written."""
+        return _changes(self._connection) != self._changes
+
+    def state(self) -> LedgerState:
+        """Return which ledger it is, and how many commits have changed it."""
+        row = self._connection.execute(select(tables.ledger_state)).one()
+        return LedgerState(row.ledger_id, row.sequence)
+
+    def advance(self) -> str:
+        """Give the coming commit its number, and return its token."""
+        token = secrets.token_hex(16)
+        sequence = self.state().sequence + 1
+        self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
+        self._connection.execute(insert(tables.commits).values(sequence=sequence, token=token))
+        self._connection.execute(
+            delete(tables.commits).where(tables.commits.c.sequence <= sequence - _KEPT_COMMITS)
+        )
+        return token
+
+    def holds_commit(self, token: str) -> bool:
+        """Tell whether the commit with this token took place."""
+        query = select(tables.commits.c.sequence).where(tables.commits.c.token == token)
+        return self._connection.scalar(query) is not None
+
+    @property
+    def recovery(self) -> RecoveryRecords:
+        """What the ledger holds of commits that it has lost."""
+        return RecoveryRecords(self._connection)
+
+    def claim_key(self, key: PublicKey, *, owner: str) -> None:
+        """Give a key to a workload, for good.
+
+        Raises:
+            NotPermittedError: if it is another workload's, or is known to have leaked.
+        """
+        keys.claim_key(self._connection, key, owner=owner)
+
+    def holds_key(self, key: PublicKey) -> bool:
+        """Tell whether some leaf has, or had, this key."""
+        return keys.holds_key(self._connection, key)
 
     def put_settings(self, settings: AuthoritySettings) -> None:
         """Record what was chosen when the CA was made; once."""
@@ -57,7 +107,8 @@ class Transaction:
         row = self._connection.execute(select(tables.authority)).one_or_none()
         if row is None:
             raise LedgerError(
-                "the CA's set-up was cut off", remedy="Remove its folder and make it anew"
+                "the CA's set-up was cut off",
+                remedy="Take it up again: handfast ca init, as before",
             )
         limits = NameLimits(
             TrustDomain(row.trust_domain),
@@ -190,6 +241,29 @@ class Transaction:
             query = query.where(tables.certificates.c.not_after < _seconds(ends_before))
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
+    def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of just this key, the oldest first."""
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.key_fingerprint == fingerprint)
+            .order_by(tables.certificates.c.id)
+        )
+        return tuple(_certificate(row) for row in self._connection.execute(query))
+
+    def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of these keys, and of others that the same secrets yield."""
+        same = keys.same_keys(self._connection, fingerprints)
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.key_fingerprint.in_(same))
+            .order_by(tables.certificates.c.id)
+        )
+        return tuple(_certificate(row) for row in self._connection.execute(query))
+
+    def mark_compromised(self, fingerprints: Iterable[str], *, at: datetime) -> None:
+        """Record that keys have leaked: nothing is certified for them any more."""
+        keys.mark_compromised(self._connection, fingerprints, at=at)
+
     def mark_revoked(self, ids: Iterable[int], *, at: datetime, reason: str) -> None:
         """Revoke certificates; one that is revoked already keeps its time and reason."""
         self._connection.execute(
@@ -214,11 +288,19 @@ class Transaction:
         """Make a list its issuer's current one.
 
         Raises:
-            LedgerError: if its number is not higher than that of the one before.
+            LedgerError: if its number is not above that of the one before, or of one that was lost.
         """
         current = self.list_of(issuer_id)
         if current is not None and made.number <= current.number:
-            raise LedgerError(f"list number {made.number} does not follow {current.number}")
+            raise LedgerError(
+                f"list number {made.number} does not follow {current.number}",
+                remedy="Sign a new list; for the root's, bring its key back first",
+            )
+        if made.number <= self.recovery.list_floor(issuer_id):
+            raise LedgerError(
+                f"list number {made.number} may have been published before the ledger was lost",
+                remedy="Sign a new list; for the root's, bring its key back first",
+            )
         self._connection.execute(delete(tables.lists).where(tables.lists.c.issuer_id == issuer_id))
         self._connection.execute(
             insert(tables.lists).values(
@@ -282,6 +364,12 @@ class Transaction:
     def _one(self, query: Select[Any]) -> CertificateRecord | None:
         row = self._connection.execute(query).one_or_none()
         return _certificate(row) if row is not None else None
+
+
+def _changes(connection: Connection) -> int:
+    """Return how many rows this connection has written since it was opened."""
+    found: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+    return found
 
 
 def _certificate(row: Row[Any]) -> CertificateRecord:

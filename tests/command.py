@@ -1,0 +1,92 @@
+"""Runs the command in the test's own process, and looks at what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from pki.cli.app import run
+from pki.keys import PrivateKey
+from tests.support import request_for
+
+Capture = pytest.CaptureFixture[str]
+NOBODY = 65534
+MALLORY = 54321
+
+
+def said(capsys: Capture, *arguments: str | Path) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = run([str(item) for item in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def json_of(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
+    code, out, _ = said(capsys, *arguments, "--json")
+    found: dict[str, Any] = json.loads(out)
+    return {**found, "code": code}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return what lies in a directory, but for the lock."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != ".handfast.lock"
+    }
+
+
+def write_request(path: Path, key: PrivateKey, *names: x509.GeneralName) -> Path:
+    request = request_for(key, list(names))
+    path.write_bytes(request.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+_AS_USER = """
+import os, sys, tempfile
+from pki.cli.app import main, run
+
+user, folder = int(sys.argv[1]), sys.argv[2]
+# Modules that load when they are first needed may lie where only root can read.
+out, sys.stdout = sys.stdout, open(os.devnull, "w")
+with tempfile.TemporaryDirectory() as home:
+    for words in ("ca init --trust-domain a.test", "issue a", "renew {0}/a --force", "crl"):
+        assert run([*words.format(home).split(), "--dir", home]) == 0
+sys.stdout = out
+os.chdir(folder)
+os.setgroups([])
+os.setgid(user)
+os.setuid(user)
+os.umask(int(sys.argv[3], 8))
+sys.argv[1:] = sys.argv[4:]
+main()
+"""
+
+
+def run_as(
+    user: int, folder: Path, *arguments: str, umask: int = 0o022
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as another user in a folder; needs root."""
+    return subprocess.run(
+        [sys.executable, "-c", _AS_USER, str(user), str(folder), f"{umask:o}", *arguments],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def give(user: int, *paths: Path) -> None:
+    """Give files and folders to a user, with all that lies in them."""
+    for path in paths:
+        for item in (path, *path.rglob("*")):
+            os.chown(item, user, user, follow_symlinks=False)

@@ -1,0 +1,195 @@
+"""Runs one operation of a CA again and again, killed before each call that leaves a trace on disk.
+
+Started by ``test_kill_points.py`` as a process of its own, because it forks. Prints one line for
+each point: its number, and the call that was about to be made; and at last ``done``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from pki.authority import Authority
+from pki.errors import OlderLedgerError
+from pki.x509 import RevocationLists
+from tests.support import Clock
+
+# Between two of these nothing changes on disk but a file set aside, which nobody reads.
+TRACES = frozenset({"fsync", "replace", "link", "rename", "unlink", "commit"})
+
+
+class KillAt:
+    """A profile hook that kills its process before the call with a number."""
+
+    def __init__(self, number: int, report: int) -> None:
+        self.number, self.report, self.seen = number, report, 0
+
+    def __call__(self, _: FrameType, kind: str, callee: object) -> None:
+        name = getattr(callee, "__name__", "")
+        if name not in TRACES or kind not in {"c_call", "c_return"}:
+            return
+        if kind == "c_return" and name != "commit":
+            return  # the same moment as before the next call
+        self.seen += 1
+        if self.seen == self.number:
+            os.write(self.report, f"{'after' if kind == 'c_return' else 'before'} {name}".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def serial(home: Path, number: int) -> int:
+    return int((home / "serials").read_text().split()[number], 16)
+
+
+def issue(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.issue("web")
+
+
+def revoke(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.revoke(serial(home, 0), reason="key-compromise")
+
+
+def renew(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        record = ca.certificate(serial(home, 0))
+        assert record is not None
+        ca.renew(record.certificate)
+
+
+def rotate(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.rotate()
+
+
+def distrust(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.distrust(ca.issuers()[1].key_id)
+
+
+def take_in(home: Path) -> None:
+    """Open a CA whose published list is ahead of its ledger."""
+    Authority.open(home, clock=Clock()).close()
+
+
+def recover(home: Path) -> None:
+    Authority.recover(home, clock=Clock())
+
+
+def create(home: Path) -> None:
+    Authority.create(home, "shop.internal", clock=Clock()).close()
+
+
+OPERATIONS: dict[str, Callable[[Path], None]] = {
+    item.__name__: item
+    for item in (issue, revoke, renew, rotate, distrust, take_in, recover, create)
+}
+
+
+def prepare(base: Path, operation: str) -> RevocationLists:
+    """Make what the operation begins with; return the lists that receivers have seen."""
+    if operation == "create":
+        return RevocationLists.none()
+    with Authority.create(base, "shop.internal", clock=Clock()) as ca:
+        serials = [ca.issue(name).leaf.serial_number for name in ("orders", "payments")]
+        (base / "serials").write_text(" ".join(f"{item:x}" for item in serials))
+    if operation in {"take_in", "recover"}:
+        shutil.copytree(base, base.with_name("older"))
+        with Authority.open(base, clock=Clock()) as ca:
+            ca.revoke(serials[1])
+    seen = RevocationLists.read((base / "crl.pem").read_bytes())
+    older = base.with_name("older")
+    if operation == "take_in":
+        shutil.copy(older / "ledger.db", base / "ledger.db")
+        shutil.copy(older / "ledger.mark", base / "ledger.mark")
+    elif operation == "recover":
+        shutil.copy(older / "ledger.db", base / "ledger.db")
+    return seen
+
+
+def check(home: Path, operation: str, seen: RevocationLists) -> None:
+    """Hold what a killed process left against what must hold."""
+    if operation == "create":
+        check_created(home)
+        return
+    if operation == "recover":
+        try:
+            Authority.open(home, clock=Clock()).close()
+        except OlderLedgerError:
+            Authority.recover(home, clock=Clock())
+    with Authority.open(home, clock=Clock()) as ca:
+        published = RevocationLists.read((home / "crl.pem").read_bytes())
+        _, lists = ca.trust()
+        assert {item.der for item in published.lists.values()} == {
+            item.der for item in lists.lists.values()
+        }, "what is published is not what the ledger holds"
+        assert seen.followed_by(lists)[1] == (), "a list went back"
+        listed = {f"{number:x}" for item in lists.lists.values() for number in item.revoked}
+        if operation in {"take_in", "recover"}:
+            assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
+        records = ca.certificates(with_ended=True)
+        assert {item.serial for item in records if item.revoked_at} <= listed
+        for issuer in ca.issuers()[1:]:
+            assert (home / f"issuing-{issuer.key_id}.key.pem").exists(), "a key is gone"
+        if operation != "distrust":
+            ca.issue("after")
+            ca.revoke(serial(home, 0))
+    # And once more: what came after the kill did not look like an older ledger.
+    Authority.open(home, clock=Clock()).close()
+
+
+def check_created(home: Path) -> None:
+    key = home / "root.key.pem"
+    before = key.read_bytes() if key.exists() else None
+    try:
+        ca = Authority.create(home, "shop.internal", clock=Clock())
+    except Exception:
+        ca = Authority.open(home, clock=Clock())
+    with ca:
+        status = [item.status.value for item in ca.issuers()[1:]]
+        if not status:
+            ca.rotate()
+        elif status == ["prepared"]:
+            ca.activate_issuer()
+        ca.issue("orders")
+    assert before is None or key.read_bytes() == before, "the root's key was written over"
+
+
+def main(folder: Path, operation: str) -> None:
+    base = folder / "ca"
+    seen = prepare(base, operation)
+    for number in range(1, 1000):
+        home = folder / "try" / "ca"
+        shutil.rmtree(home, ignore_errors=True)
+        home.parent.mkdir(exist_ok=True)
+        if base.exists():
+            shutil.copytree(base, home)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            sys.setprofile(KillAt(number, writer))
+            OPERATIONS[operation](home)
+            sys.setprofile(None)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            point = pipe.read()
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, "the operation failed by itself"
+            check(home, operation, seen)
+            sys.stdout.write("done\n")
+            return
+        sys.stdout.write(f"{number} {point}\n")
+        sys.stdout.flush()
+        check(home, operation, seen)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
