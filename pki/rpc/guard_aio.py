@@ -20,12 +20,15 @@ from pki.rpc.wrapped import (
     Handler,
     WrappedHandlers,
     behavior_of,
+    no_request,
+    of_same_kind,
     request_decoder,
-    same_kind,
+    taking_a_stream,
 )
 
 _Behavior = Callable[..., Any]
-_Decode = Callable[[bytes], Any]
+# Gives the handler what it is called with, of what gRPC hands over.
+_Take = Callable[[Any, Any], Awaitable[Any]]
 
 
 class AioGuard(grpc.aio.ServerInterceptor):
@@ -160,7 +163,11 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
-    return same_kind(handler, _guarded(gate, handler, method), raw=not handler.request_streaming)
+    inner = behavior_of(handler)
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        return taking_a_stream(handler, _guarded(gate, handler, method))
+    # gRPC runs a plain function in a thread of its own, once its request is there.
+    return of_same_kind(handler, guard_sync.guarded_in_thread(gate, handler, method))
 
 
 def _failing(gate: Gate, error: Exception, method: str) -> Handler:
@@ -175,20 +182,36 @@ def _failing(gate: Gate, error: Exception, method: str) -> Handler:
 
 
 def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
-    inner, decode = behavior_of(handler), request_decoder(handler)
+    inner, take = behavior_of(handler), _reader(handler, method)
     if inspect.isasyncgenfunction(inner):
-        return _generator(gate, inner, decode, method)
-    if not inspect.iscoroutinefunction(inner):
-        # gRPC runs a plain function in a thread of its own.
-        return guard_sync.guarded_in_thread(gate, handler, method)
+        return _generator(gate, inner, take, method)
     if handler.response_streaming:
-        return _writer(gate, inner, decode, method)
+        return _writer(gate, inner, take, method)
     if handler.request_streaming:
-        return _stream(gate, inner, decode, method)
-    return _unary(gate, inner, decode, method)
+        return _stream(gate, inner, take, method)
+    return _unary(gate, inner, take, method)
 
 
-def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+def _reader(handler: Handler, method: str) -> _Take:
+    """Return what reads and decodes a single request once its caller was judged."""
+    if handler.request_streaming:
+        return _as_it_came
+    decode = request_decoder(handler)
+
+    async def take(_requests: Any, context: Any) -> Any:
+        request = await context.read()
+        if request is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, no_request(method))
+        return decode(request)
+
+    return take
+
+
+async def _as_it_came(requests: Any, _context: Any) -> Any:
+    return requests
+
+
+def _unary(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     async def answer(request: Any, context: Any) -> Any:
         # As _admit does, without the cost of another coroutine: most calls are of this kind.
         auth = context.auth_context()
@@ -198,17 +221,17 @@ def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behav
             await _abort(context, judgement.refusal)
         assert judgement.peer is not None
         CURRENT_PEER.set(judgement.peer)
-        return await inner(decode(request), context)
+        return await inner(await take(request, context), context)
 
     return answer
 
 
-def _stream(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+def _stream(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     async def answer(request: Any, context: Any) -> Any:
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
             try:
-                return await inner(decode(request), context)
+                return await inner(await take(request, context), context)
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise
@@ -216,8 +239,8 @@ def _stream(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Beha
     return answer
 
 
-def _writer(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
-    guarded = _stream(gate, inner, decode, method)
+def _writer(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
+    guarded = _stream(gate, inner, take, method)
 
     # A generator that gives nothing: the handler writes to the context by itself. OpenTelemetry's
     # interceptor, for one, takes every stream of answers for a generator.
@@ -229,14 +252,16 @@ def _writer(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Beha
     return answer
 
 
-def _generator(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+def _generator(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     # Written from here, and not given to gRPC to be written: a cancellation that meets gRPC's own
     # write ends in gRPC, which sends no status then, and the caller would wait without end.
     async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
             try:
-                async with contextlib.aclosing(inner(decode(request), context)) as items:
+                async with contextlib.aclosing(
+                    inner(await take(request, context), context)
+                ) as items:
                     async for item in items:
                         await watched.end_if_refused()
                         watched.is_writing = True

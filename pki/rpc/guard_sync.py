@@ -13,15 +13,19 @@ from pki.rpc.gate import Gate
 from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
+from pki.rpc.telling import tell
 from pki.rpc.wrapped import (
     Handler,
     WrappedHandlers,
     behavior_of,
+    no_request,
     request_decoder,
-    same_kind,
+    taking_a_stream,
 )
 
 log = logging.getLogger("handfast.rpc")
+
+_Take = Callable[[Any, Any], bytes]
 
 
 class SyncGuard(grpc.ServerInterceptor):
@@ -93,19 +97,27 @@ def _failing(gate: Gate, error: Exception, method: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(fail)
 
 
-def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
-    """Give a plain function's guarded form; it takes a single request as it came."""
+def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[..., Any]:
+    """Return a plain function's guarded form.
+
+    Args:
+        gate: judges each call.
+        handler: the function's.
+        method: its path.
+        take: gives the one request, in bytes, of what gRPC hands over; it is asked once the caller
+            was judged.
+    """
     inner, decode = behavior_of(handler), request_decoder(handler)
 
     def answer(request: Any, context: Any) -> Any:
         peer, _ = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
         try:
-            return inner(_decoded(decode, request, context), context)
+            return inner(_decoded(decode, take(request, context), context), context)
         finally:
             CURRENT_PEER.reset(token)
 
-    def take(requests: Any, context: Any) -> Any:
+    def gather(requests: Any, context: Any) -> Any:
         peer, auth = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
         watched = _Watched(gate, auth, method, context)
@@ -125,7 +137,7 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
             if handler.request_streaming:
                 asked = watched.reading(request)
             else:
-                asked = _decoded(decode, request, context)
+                asked = _decoded(decode, take(request, context), context)
             for item in inner(asked, context):
                 watched.stop_if_ended()
                 yield item
@@ -135,21 +147,34 @@ def guarded(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
 
     if handler.response_streaming:
         return stream
-    return take if handler.request_streaming else answer
+    return gather if handler.request_streaming else answer
+
+
+def _first_of(method: str) -> _Take:
+    def take(requests: Iterator[bytes], context: Any) -> bytes:
+        for request in requests:
+            return request
+        return _end(context, grpc.StatusCode.UNIMPLEMENTED, no_request(method))
+
+    return take
+
+
+def _as_it_came(request: bytes, _context: Any) -> bytes:
+    return request
 
 
 def _decoded(decode: Callable[[bytes], Any], request: Any, context: Any) -> Any:
     try:
         return decode(request)
-    except Exception:
-        log.exception("a request can't be decoded")
+    except Exception as error:
+        tell(log.error, "a request can't be decoded: %r", error)
         # In gRPC's own words, and with its code.
         _end(context, grpc.StatusCode.INTERNAL, "Exception deserializing request!")
 
 
 def guarded_in_thread(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
     """Give the guarded form of a plain function that an asyncio server runs in a thread."""
-    behavior = guarded(gate, handler, method)
+    behavior = guarded(gate, handler, method, _as_it_came)
 
     def answer(request: Any, context: Any) -> Any:
         try:
@@ -176,8 +201,7 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
-    behavior = guarded(gate, handler, method)
-    return same_kind(handler, behavior, raw=not handler.request_streaming)
+    return taking_a_stream(handler, guarded(gate, handler, method, _first_of(method)))
 
 
 class _Watched:

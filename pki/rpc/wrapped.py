@@ -36,26 +36,40 @@ class WrappedHandlers:
         return wrapped
 
 
-def same_kind(handler: Handler, behavior: Callable[..., Any], *, raw: bool = False) -> Handler:
-    """Make a handler of the same RPC kind around another behavior.
+def taking_a_stream(handler: Handler, behavior: Callable[..., Any]) -> Handler:
+    """Make a handler around another behavior, of the same kind on the wire, that takes a stream.
+
+    gRPC waits for a unary call's one request, on a synchronous server with a thread, and decodes
+    it, before it asks the handler: whoever gets through TLS and sends none would hold that thread
+    before anybody judged it. A handler of streams is asked as soon as the call begins.
 
     Args:
-        handler: whose kind and coding are taken.
+        handler: whose answers' coding is taken. One that takes a single request gets it in bytes.
         behavior: what it does.
-        raw: has it take a request as it came, in bytes. gRPC decodes a request before it asks the
-            behavior: what a caller sends would be parsed before anybody judged the caller.
     """
-    make: Callable[..., Handler]
-    if handler.request_streaming and handler.response_streaming:
-        make = grpc.stream_stream_rpc_method_handler
-    elif handler.request_streaming:
+    if handler.response_streaming:
+        make: Callable[..., Handler] = grpc.stream_stream_rpc_method_handler
+    else:
         make = grpc.stream_unary_rpc_method_handler
-    elif handler.response_streaming:
+    decode = handler.request_deserializer if handler.request_streaming else None
+    return make(behavior, decode, handler.response_serializer)
+
+
+def of_same_kind(handler: Handler, behavior: Callable[..., Any]) -> Handler:
+    """Make a handler of the same kind around another behavior; a single request comes in bytes."""
+    if handler.request_streaming:
+        return taking_a_stream(handler, behavior)
+    make: Callable[..., Handler]
+    if handler.response_streaming:
         make = grpc.unary_stream_rpc_method_handler
     else:
         make = grpc.unary_unary_rpc_method_handler
-    decode = None if raw else handler.request_deserializer
-    return make(behavior, decode, handler.response_serializer)
+    return make(behavior, None, handler.response_serializer)
+
+
+def no_request(method: str) -> str:
+    """Return what is said of a unary call without its one request, in gRPC's own words."""
+    return f'"{method}" requires exactly one request message.'
 
 
 def request_decoder(handler: Handler) -> Callable[[bytes], Any]:
