@@ -14,7 +14,7 @@ import typer
 from pki.authority import Authority
 from pki.authz.schema import parse_duration
 from pki.cli.output import complain
-from pki.errors import InputError, PkiError, StateError
+from pki.errors import InputError, PkiError, StateError, shown
 from pki.files import Layout, detect_layout, load_credential, read_bounded, save_trust
 from pki.files.layouts import LAYOUTS, layout_named
 from pki.identity import DnsName
@@ -22,6 +22,7 @@ from pki.x509 import IpAddress, RevocationLists
 from pki.x509.profiles.authority import IpNetwork
 from pki.x509.readers import MAX_LISTS_BYTES
 
+_MAX_PASSPHRASE_FILE = 4096
 _Value = TypeVar("_Value")
 
 DirOption = Annotated[
@@ -77,13 +78,26 @@ def ca_passphrase() -> bytes | None:
     named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
     if not named:
         return None
-    try:
-        passphrase = Path(named).read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise StateError(f"passphrase file can't be read: {error.strerror}") from error
+    passphrase = read_passphrase(Path(named))
     if not passphrase:
-        raise InputError("passphrase file is empty")
+        raise InputError(
+            f"passphrase file {shown(named)} begins with an empty line",
+            remedy="Its first line is the passphrase",
+        )
     return passphrase
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Read a passphrase: the first line of a file.
+
+    Raises:
+        StateError: if it can't be read, is no regular file, or is larger than any passphrase.
+    """
+    try:
+        data, _ = read_bounded(path, max_bytes=_MAX_PASSPHRASE_FILE)
+    except FileNotFoundError:
+        raise StateError(f"passphrase file {shown(path)} is not there") from None
+    return data.split(b"\n", 1)[0].removesuffix(b"\r")
 
 
 def distribute(authority: Authority, state: Path) -> list[Path]:

@@ -9,10 +9,21 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from pki.errors import StateError, shown
 
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+    (lambda _: True, "something else"),
+)
 PRIVATE = 0o600
 PUBLIC = 0o644
 
@@ -21,7 +32,7 @@ def write_durably(path: Path, data: bytes, *, mode: int, replace: bool = True) -
     """Write a file so that it is whole on disk, or not there, whatever happens.
 
     Args:
-        path: where; an existing file is replaced, a symbolic link is replaced and not followed.
+        path: where; an existing regular file is replaced. Nothing else is, nor is a link followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
         replace: whether an existing file may be replaced at all.
@@ -29,10 +40,9 @@ def write_durably(path: Path, data: bytes, *, mode: int, replace: bool = True) -
     Raises:
         StateError: if it can't be written; the file that was there is untouched.
     """
+    refuse_irregular(path)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        if path.is_dir() and not path.is_symlink():
-            raise IsADirectoryError(f"{path} is a directory")
         # 0600 from the first moment: the content is never readable wider than it ends up.
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
         try:
@@ -56,6 +66,34 @@ def write_durably(path: Path, data: bytes, *, mode: int, replace: bool = True) -
             f"{shown(path)} can't be written: {error.strerror or error}",
             remedy="Nothing was changed; see to the folder and try again",
         ) from error
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse to write where something stands that is no regular file.
+
+    A directory can't be replaced by a file. A device, a pipe or a link could be, and whoever put it
+    there would find a plain file in its place: root would lose ``/dev/null``.
+
+    Raises:
+        StateError: if it is a directory, a device, a pipe, a socket or a link, or can't be asked.
+    """
+    if not path.name:
+        raise StateError(
+            f"{shown(path)} is a directory, and a file is to be written", remedy="Name a file in it"
+        )
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise StateError(f"{shown(path)} can't be written: {words}") from error
+    if not stat.S_ISREG(mode):
+        kind = next(name for is_one, name in _KINDS if is_one(mode))
+        raise StateError(
+            f"{shown(path)} is {kind}, and no regular file: it is not written over",
+            remedy="Name a file, or a place where nothing is",
+        )
 
 
 def rename_durably(source: Path, target: Path) -> None:
@@ -91,6 +129,24 @@ def make_folder(folder: Path) -> None:
         raise StateError(f"{shown(folder)} can't be made: {error.strerror}") from error
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; never wait for whoever writes into a pipe.
+
+    Raises:
+        StateError: if it is no regular file.
+        OSError: if it can't be opened.
+    """
+    # Without O_NONBLOCK a named pipe would hold us until somebody writes into it, and a device
+    # could act on being opened (a tape rewinds), so the path is asked first.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise StateError(f"{shown(path)} is no regular file")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StateError(f"{shown(path)} is no regular file")
+    return file
+
+
 def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
     """Read a whole regular file.
 
@@ -106,12 +162,8 @@ def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
         StateError: if it is no regular file, too large, or can't be read.
     """
     try:
-        # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StateError(f"{shown(path)} is no regular file")
             if status.st_size > max_bytes:
                 raise StateError(
                     f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most"
