@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -30,6 +31,7 @@ UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 FAILED = 1
 WRONG_USAGE = 2
+_INTERRUPTED = 130  # what typer makes of an interrupt, without a word
 
 app = typer.Typer(
     name="handfast",
@@ -58,15 +60,18 @@ def version(as_json: JsonOption = False) -> None:
     tell("version", {"version": __version__}, [f"handfast {__version__}"], as_json=as_json)
 
 
-def main() -> None:
-    """Run the command, with one line on stderr for whatever goes wrong."""
-    sys.exit(run())
-
-
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command with arguments; give the exit code."""
+    """Run the command with arguments; return the exit code. Nothing is ever raised."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            # A library's words to programmers, with paths of its source in them.
+            warnings.simplefilter("ignore")
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(_readable(arguments), standalone_mode=False)
     except CouldNotTellError as error:
         complain(f"could not tell: {error.cause.message}", error.cause.remedy)
         return COULD_NOT_TELL
@@ -85,6 +90,34 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{shown(error.filename)}: " if error.filename else ""
         complain(f"{where}{error.strerror or shown(error)}")
+    except Exception as error:
+        if os.environ.get("HANDFAST_DEBUG"):
+            raise
+        complain(
+            f"this should not happen: {type(error).__name__}: {shown(error)}",
+            "It is a fault of handfast's own: please report it, with what HANDFAST_DEBUG=1 shows",
+        )
     else:
-        return code if isinstance(code, int) else 0
+        if code != _INTERRUPTED:
+            return code if isinstance(code, int) else 0
+        complain("interrupted")
     return FAILED
+
+
+def _readable(arguments: list[str] | None) -> list[str]:
+    """Refuse arguments that are not UTF-8: no name, and no path that we could print, has such.
+
+    Raises:
+        UsageError: if one of them is not.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    for number, argument in enumerate(given, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise typer.BadParameter(
+                f"argument {number}, {shown(argument)}, is not UTF-8"
+            ) from None
+        if "\0" in argument:
+            raise typer.BadParameter(f"argument {number}, {shown(argument)}, holds a NUL")
+    return given

@@ -13,7 +13,8 @@ from cryptography import x509
 from rich.text import Text
 from rich.tree import Tree
 
-from pki.cli.output import JsonOption, console_for, tell
+from pki.cli.output import JsonOption, complain, console_for, tell
+from pki.cli.state import read_passphrase
 from pki.clock import system_clock
 from pki.diagnosis.handshake import shake_hands
 from pki.errors import CertificateError, InputError, PkiError, StateError, shown
@@ -60,11 +61,19 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show what certificates, requests, keys, lists, stores and servers hold; never a secret."""
-    password = _password(password_file)
+    password = read_passphrase(password_file) if password_file is not None else None
     now = system_clock()
     found: Found = []
+    errors: list[PkiError] = []
     for target in targets:
-        found += _of_target(target, name, password, now)
+        try:
+            found += _of_target(target, name, password, now)
+        except PkiError as error:
+            # One that can't be shown does not hide the others.
+            if len(targets) == 1:
+                raise
+            errors.append(error)
+            found.append((target, [_unreadable(error)]))
     judge_together([items for _, items in found])
     if as_json:
         tell(
@@ -73,13 +82,27 @@ def inspect(
             [],
             as_json=True,
         )
-        return
+    else:
+        _show(found, whole=whole)
+    for missed in errors:
+        complain(missed.message, missed.remedy)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _show(found: Found, *, whole: bool) -> None:
     console = console_for(sys.stdout)
     for file, items in found:
         tree = Tree(Text(plain(file, letters=True), style="bold"))
         for thing in items:
             _grow(tree, thing, whole=whole)
         console.print(tree, highlight=False)
+
+
+def _unreadable(error: PkiError) -> Thing:
+    thing = Thing("unreadable", facts={"error": error.message})
+    thing.flag(Level.BAD, error.message)
+    return thing
 
 
 def _of_target(target: str, name: str, password: bytes | None, now: datetime) -> Found:
@@ -113,9 +136,7 @@ def _of_directory(path: Path, password: bytes | None, now: datetime) -> Found:
         try:
             found.append((str(file), _of_file(file, password, now)))
         except PkiError as error:
-            thing = Thing("unreadable", facts={"error": error.message})
-            thing.flag(Level.BAD, error.message)
-            found.append((str(file), [thing]))
+            found.append((str(file), [_unreadable(error)]))
     return found
 
 
@@ -171,15 +192,6 @@ def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
                 f"a certificate of {shown(target)} can't be decoded: {why}"
             ) from None
     return things
-
-
-def _password(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return read_bounded(path, max_bytes=4096)[0].split(b"\n")[0].rstrip(b"\r")
-    except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
 
 
 def _grow(tree: Tree, thing: Thing, *, whole: bool) -> None:

@@ -98,8 +98,8 @@ def ca_passphrase() -> bytes | None:
     if not named:
         return None
     path = Path(named)
+    first, status = _first_line(path)
     try:
-        data, status = read_with_status(path, max_bytes=_MAX_PASSPHRASE_FILE)
         why = why_not_trusted(status, trusted_owners(path.parent.stat()))
     except OSError as error:
         raise StateError(f"passphrase file {shown(path)}: {error.strerror}") from error
@@ -108,11 +108,27 @@ def ca_passphrase() -> bytes | None:
             f"passphrase file {shown(path)} {why}",
             remedy="Give it to this user or to root, writable for them alone",
         )
-    # As other tools read one: an editor ends the line, and what comes after it may be a comment.
-    first = data.split(b"\n", 1)[0].removesuffix(b"\r")
     if not first:
         raise InputError(
             f"the first line of passphrase file {shown(path)} is empty",
             remedy="Put the passphrase there, and nothing before it",
         )
     return first
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Read a passphrase: the first line of a file.
+
+    Raises:
+        StateError: if it can't be read, is no regular file, or is larger than any passphrase.
+    """
+    return _first_line(path)[0]
+
+
+def _first_line(path: Path) -> tuple[bytes, os.stat_result]:
+    try:
+        data, status = read_with_status(path, max_bytes=_MAX_PASSPHRASE_FILE)
+    except FileNotFoundError:
+        raise StateError(f"passphrase file {shown(path)} is not there") from None
+    # As other tools read one: an editor ends the line, and what comes after it may be a comment.
+    return data.split(b"\n", 1)[0].removesuffix(b"\r"), status

@@ -10,11 +10,22 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from pki.errors import StateError, UnreadableError, shown
 from pki.files.last_resort import LAST_RESORT
 
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+    (lambda _: True, "something else"),
+)
 PRIVATE = 0o600
 PUBLIC = 0o644
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
@@ -31,7 +42,7 @@ def write_durably(
     """Write a file so that it is whole on disk, or not there, whatever happens.
 
     Args:
-        path: where; an existing file is replaced, a symbolic link is replaced and not followed.
+        path: where; an existing regular file is replaced. Nothing else is, nor is a link followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
         owner: the user and group that it is to have; None leaves it to the process's own.
@@ -40,9 +51,9 @@ def write_durably(
     Raises:
         StateError: if it can't be written, or what lies there is no regular file.
     """
+    refuse_irregular(path)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        _refuse_what_is_no_file(path)
         # 0600 from the first moment: the content is never readable wider than it ends up.
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
         try:
@@ -79,20 +90,32 @@ def write_durably(
         ) from error
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
-    """Refuse to put a file in the place of a folder, device, pipe or socket.
+def refuse_irregular(path: Path) -> None:
+    """Refuse to write where something stands that is no regular file.
+
+    A directory can't be replaced by a file. A device, a pipe or a link could be, and whoever put it
+    there would find a plain file in its place: root would lose ``/dev/null``.
 
     Raises:
-        OSError: if one of these lies there.
+        StateError: if it is a directory, a device, a pipe, a socket or a link, or can't be asked.
     """
+    if not path.name:
+        raise StateError(
+            f"{shown(path)} is a directory, and a file is to be written", remedy="Name a file in it"
+        )
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError("it is a directory")
-    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
-        raise OSError("it is a device, a pipe or a socket, and no regular file")
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise StateError(f"{shown(path)} can't be written: {words}") from error
+    if not stat.S_ISREG(mode):
+        kind = next(name for is_one, name in _KINDS if is_one(mode))
+        raise StateError(
+            f"{shown(path)} is {kind}, and no regular file: it is not written over",
+            remedy="Name a file, or a place where nothing is",
+        )
 
 
 def rename_durably(source: Path, target: Path) -> None:
@@ -131,6 +154,24 @@ def make_folder(folder: Path) -> None:
         raise StateError(f"{shown(folder)} can't be made: {error.strerror}") from error
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; never wait for whoever writes into a pipe.
+
+    Raises:
+        StateError: if it is no regular file.
+        OSError: if it can't be opened.
+    """
+    # Without O_NONBLOCK a named pipe would hold us until somebody writes into it, and a device
+    # could act on being opened (a tape rewinds), so the path is asked first.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise StateError(f"{shown(path)} is no regular file")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StateError(f"{shown(path)} is no regular file")
+    return file
+
+
 def read_bounded(path: Path, *, max_bytes: int) -> tuple[bytes, int]:
     """Read a file as :func:`read_with_status` does; return its content and permission bits."""
     data, status = read_with_status(path, max_bytes=max_bytes)
@@ -162,17 +203,14 @@ def read_with_status(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_resu
 
 def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
     try:
-        # Without O_NONBLOCK a named pipe would hold us until somebody writes into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(path)
     except OSError as error:
         if error.errno not in _NONE_LEFT:
             raise
         # Strangers may hold all descriptors of a server: what they can do ends here.
         return LAST_RESORT.read(path, max_bytes)
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise StateError(f"{shown(path)} is no regular file")
         if status.st_size > max_bytes:
             raise StateError(f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most")
         data = file.read(max_bytes + 1)

@@ -12,16 +12,12 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    load_der_private_key,
-    load_der_public_key,
-    load_ssh_private_key,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from pki.errors import CertificateError, shown
 from pki.inspection.certificates import describe_certificate
+from pki.inspection.opening import Kind, Opened, Outcome, open_apart
 from pki.inspection.others import (
     describe_list,
     describe_private_key,
@@ -29,6 +25,7 @@ from pki.inspection.others import (
     describe_request,
 )
 from pki.inspection.thing import Level, Thing, without_internals
+from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509.decoding import UNREADABLE
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -121,39 +118,49 @@ def _of_block(block: _Block, source: str, now: datetime, password: bytes | None)
 def _private_key(block: _Block, source: str, password: bytes | None) -> Thing:
     if block.label == "OPENSSH PRIVATE KEY":
         return _openssh_key(block, source, password)
-    if block.encrypted:
-        if password is not None and block.label == "ENCRYPTED PRIVATE KEY":
-            try:
-                return describe_private_key(load_der_private_key(block.der, password))
-            except _FAILS:
-                return _not_opened()
+    if block.encrypted and (password is None or block.label != "ENCRYPTED PRIVATE KEY"):
         return Thing("private key, encrypted")
-    try:
-        return describe_private_key(load_der_private_key(block.der, None))
-    except _FAILS:
-        raise _damaged(source) from None
+    found = open_apart(Kind.KEY, block.der, password if block.encrypted else None)
+    if found.outcome is Outcome.OPENED:
+        return _opened_key(found)
+    if found.outcome is Outcome.TOO_LONG:
+        return _asks_too_much("private key, encrypted" if block.encrypted else "private key")
+    if block.encrypted:
+        return _not_opened()
+    raise _damaged(source)
 
 
 def _openssh_key(block: _Block, source: str, password: bytes | None) -> Thing:
     whole = b"-----BEGIN OPENSSH PRIVATE KEY-----\n%b-----END OPENSSH PRIVATE KEY-----\n"
     pem = whole % base64.encodebytes(block.der)
-    try:
-        thing = describe_private_key(load_ssh_private_key(pem, None))
-    except TypeError:
-        # How the library says that a password is needed.
+    found = open_apart(Kind.OPENSSH, pem, None)
+    if found.outcome is Outcome.NEEDS_PASSWORD:
         if password is None:
             return Thing("private key, encrypted")
-        try:
-            thing = describe_private_key(load_ssh_private_key(pem, password))
-        except UnsupportedAlgorithm:
+        found = open_apart(Kind.OPENSSH, pem, password)
+        if found.outcome is Outcome.UNSUPPORTED:
             thing = Thing("private key, encrypted")
             thing.flag(Level.NOTE, "opening it needs the bcrypt package, or another cipher")
             return thing
-        except _FAILS:
+        if found.outcome is Outcome.REFUSED:
             return _not_opened()
-    except _FAILS:
-        raise _damaged(source) from None
+    if found.outcome is Outcome.TOO_LONG:
+        return _asks_too_much("private key")
+    if found.outcome is not Outcome.OPENED:
+        raise _damaged(source)
+    thing = _opened_key(found)
     thing.flag(Level.WARNING, "in OpenSSH's own format, which no TLS library reads")
+    return thing
+
+
+def _opened_key(found: Opened) -> Thing:
+    assert found.key is not None
+    return describe_private_key(load_der_public_key(found.key))
+
+
+def _asks_too_much(kind: str) -> Thing:
+    thing = Thing(kind)
+    thing.flag(Level.BAD, "opening it asks for more time or memory than it is given")
     return thing
 
 
@@ -173,7 +180,7 @@ def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> 
         lambda: [describe_certificate(x509.load_der_x509_certificate(data), now)],
         lambda: [describe_list(x509.load_der_x509_crl(data), now)],
         lambda: [describe_request(x509.load_der_x509_csr(data), data)],
-        lambda: [describe_private_key(load_der_private_key(data, None))],
+        lambda: [_key_of_der(data)],
         lambda: [describe_public_key(load_der_public_key(data))],
         lambda: [describe_certificate(item, now) for item in _pkcs7(data)],
     )
@@ -183,6 +190,22 @@ def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> 
         except _FAILS:
             continue
     return _of_pkcs12(data, source, now, password)
+
+
+def _key_of_der(data: bytes) -> Thing:
+    """Describe a private key that is not encrypted.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if data[:1] != b"\x30" or len(data) > MAX_KEY_BYTES:
+        raise ValueError("no private key")
+    found = open_apart(Kind.KEY, data, None)
+    if found.outcome is Outcome.TOO_LONG:
+        return _asks_too_much("private key")
+    if found.outcome is not Outcome.OPENED:
+        raise ValueError("no private key")
+    return _opened_key(found)
 
 
 def _pkcs7(data: bytes) -> list[x509.Certificate]:
@@ -198,16 +221,13 @@ def _of_pkcs12(
     # A PFX is a sequence that begins with version 3 (RFC 7292 section 4).
     if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:16]:
         raise CertificateError(f"{shown(source)} is of none of the known kinds")
-    tried = [password] if password is not None else [None, b""]
-    for word in tried:
-        try:
-            found = pkcs12.load_pkcs12(data, word)
-        except _FAILS:
-            continue
-        things = [describe_private_key(found.key)] if found.key is not None else []
-        certificates = [found.cert] if found.cert is not None else []
-        certificates += found.additional_certs
-        return (*things, *(describe_certificate(item.certificate, now) for item in certificates))
+    found = open_apart(Kind.STORE, data, password)
+    if found.outcome is Outcome.TOO_LONG:
+        return (_asks_too_much("PKCS#12 store"),)
+    if found.outcome is Outcome.OPENED:
+        things = [_opened_key(found)] if found.key is not None else []
+        certificates = [x509.load_der_x509_certificate(item) for item in found.certificates]
+        return (*things, *(describe_certificate(item, now) for item in certificates))
     thing = Thing("PKCS#12 store, encrypted")
     words = "needs a password" if password is None else "this password does not open it"
     thing.flag(Level.WARNING, words)

@@ -9,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pki.errors import CertificateError
+from pki.errors import InputError
 from pki.inspection.certificates import describe_key, fingerprint
 from pki.inspection.thing import MOST_SHOWN, Level, Thing, listed, moment, plain, without_internals
 from pki.x509 import read_request
@@ -44,7 +44,7 @@ def describe_request(request: x509.CertificateSigningRequest, der: bytes) -> Thi
     thing.flag(*((Level.GOOD, "signed by its own key") if signed else (Level.BAD, "bad signature")))
     try:
         read_request(der)
-    except CertificateError as error:
+    except InputError as error:
         thing.row("handfast", f"refuses it: {without_internals(error.message)}")
         thing.flag(Level.WARNING, "handfast refuses it")
     return thing
@@ -63,9 +63,9 @@ def _public_key(thing: Thing, request: x509.CertificateSigningRequest) -> None:
     thing.row("key sha256", str(thing.facts["key"]))
 
 
-def describe_private_key(key: object) -> Thing:
+def describe_private_key(public: PublicKeyTypes) -> Thing:
     """Describe a private key by its public half alone."""
-    return _key(Thing("private key (not shown)", object=key), key.public_key())  # type: ignore[attr-defined]
+    return _key(Thing("private key (not shown)", object=public), public)
 
 
 def describe_public_key(key: PublicKeyTypes) -> Thing:

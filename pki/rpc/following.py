@@ -89,6 +89,10 @@ class Following:
         self._port_changes = Reloads(clock())
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self.counts = Counts()
+        self._folders = tuple(_elsewhere(source.folders))
+        self._source_watched = Watched(lambda: self._folders, self._source_changed)
+        # Before it is read: what changes from here on is read, or is seen to have changed.
+        self._source_watched.look()
         self._credential = _elsewhere(
             lambda: LiveCredential(
                 source,
@@ -105,8 +109,6 @@ class Following:
         self._keeper = Ticker(_KEEP_SECONDS, self._credential.keep_lists, "handfast-keep")
         self._porter = Ticker(_TICK_SECONDS, self._offer, "handfast-ports")
         self._sweeper = Ticker(_TICK_SECONDS, self._sweep, "handfast-sweep")
-        self._folders = tuple(_elsewhere(source.folders))
-        self._source_watched = Watched(lambda: self._folders, self._source_changed)
         self._watcher = Watcher(self._watched)
 
     def start(self) -> None:
@@ -209,10 +211,12 @@ class Following:
             known = self._policies.get(absolute)
             if known is not None:
                 return known.file
+        watched = Watched(lambda: (absolute,), lambda: self._policy_changed(absolute))
+        watched.look()
         file = PolicyFile(absolute, self._read_grace)
         with self._lock:
             self.check_open()
-            known = self._policies.setdefault(absolute, self._followed(file))
+            known = self._policies.setdefault(absolute, self._followed(file, watched))
             if known.file is file and self._started:
                 known.follower.start()
         self._watcher.paths_changed()
@@ -270,7 +274,7 @@ class Following:
             *(item.follower for item in self._policies.values()),
         ]
 
-    def _followed(self, file: PolicyFile) -> _FollowedPolicy:
+    def _followed(self, file: PolicyFile, watched: Watched) -> _FollowedPolicy:
         reloads = Reloads(self._clock())
 
         def look() -> float | None:
@@ -282,7 +286,6 @@ class Following:
             return _RETRY_SECONDS if file.problem else None
 
         follower = Ticker(self._look_seconds, look, "handfast-policy")
-        watched = Watched(lambda: (file.path,), lambda: _done(follower.wake()))
         return _FollowedPolicy(file, reloads, follower, watched)
 
     def _graces(self) -> Iterable[timedelta]:
@@ -304,6 +307,12 @@ class Following:
 
     def _look_at_lists(self) -> float | None:
         return None if self._credential.look_at_lists() else _RETRY_SECONDS
+
+    def _policy_changed(self, path: Path) -> None:
+        with self._lock:
+            followed = self._policies.get(path)
+        if followed is not None:
+            followed.follower.wake()
 
     def _source_changed(self) -> None:
         for follower in self._followers:
@@ -374,10 +383,6 @@ class Following:
                 tell(log.error, "a port could not be given its certificate: %r", error)
             if outcome is not None:
                 self._port_changes.note(outcome, self._clock())
-
-
-def _done(_number: int) -> None:
-    return None
 
 
 def _try(step: Callable[[], object]) -> None:

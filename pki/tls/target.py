@@ -220,7 +220,12 @@ def _host_and_port(text: str, whole: str) -> tuple[str, int]:
     else:
         host, _, port = text.partition(":")
         good = True
-    if not good or not host or "/" in host or any(map(_is_no_label, host.split("."))):
+    if (
+        not good
+        or not host
+        or "/" in host
+        or any(map(_is_no_label, host.removesuffix(".").split(".")))
+    ):
         raise InputError(f"target {shown(whole)} names no host", remedy=_REMEDY)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         raise InputError(f"target {shown(whole)} has no good port", remedy=_REMEDY)
@@ -228,7 +233,9 @@ def _host_and_port(text: str, whole: str) -> tuple[str, int]:
 
 
 def _is_no_label(label: str) -> bool:
-    """Tell what no resolver takes: it encodes each label by IDNA, in 63 bytes at most."""
+    """Tell what no resolver takes: it encodes each label by IDNA, in 1 to 63 bytes."""
+    if not label:
+        return True
     try:
         label.encode("idna")
     except UnicodeError:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import grpc
+
 from pki.rpc.registered import Behind, Registered
-from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of, same_kind
+from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of
 
 
 def _asking(handler: Handler | None, _: str) -> Handler:
@@ -21,7 +23,7 @@ def _asking(handler: Handler | None, _: str) -> Handler:
         context.auth_context()
         return await inner(request, context)
 
-    return same_kind(handler, answer)
+    return _around(handler, answer)
 
 
 def _asking_sync(handler: Handler | None, _: str) -> Handler:
@@ -32,7 +34,13 @@ def _asking_sync(handler: Handler | None, _: str) -> Handler:
         context.auth_context()
         return inner(request, context)
 
-    return same_kind(handler, answer)
+    return _around(handler, answer)
+
+
+def _around(handler: Handler, behavior: Any) -> Handler:
+    return grpc.unary_unary_rpc_method_handler(
+        behavior, handler.request_deserializer, handler.response_serializer
+    )
 
 
 class FloorServer:

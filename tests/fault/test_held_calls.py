@@ -18,7 +18,7 @@ METHODS = ("GetStock", "WatchStock", "Nothing")
 HELD = 32
 
 
-def nothing_until(over: threading.Event) -> Iterator[bytes]:
+def nothing_until(over: threading.Event) -> Iterator[Any]:
     over.wait()
     yield from ()
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 OPERATIONS = ["issue", "revoke", "renew", "rotate", "distrust", "take_in", "recover", "create"]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_killed_at_any_point_nothing_is_lost_and_nothing_looks_like_an_older_ledger(
     tmp_path: Path, operation: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,21 +63,45 @@ def test_a_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cert", "key"]
 
 
-def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_neither_followed_nor_replaced(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"keep me")
     link = tmp_path / "key.pem"
     link.symlink_to(target)
-    write_durably(link, b"new", mode=0o600)
+    with pytest.raises(StateError, match="symbolic link"):
+        write_durably(link, b"new", mode=0o600)
     assert target.read_bytes() == b"keep me"
-    assert not link.is_symlink()
-    assert link.read_bytes() == b"new"
+    assert link.is_symlink()
+
+
+def test_what_is_no_regular_file_is_never_written_over_or_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "dangling", "folder", "socket"):
+        before = (tmp_path / name).lstat()
+        with pytest.raises(StateError, match=r"no regular file|can't be written"):
+            write_durably(tmp_path / name, b"x", mode=0o644)
+        after = (tmp_path / name).lstat()
+        assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    listener.close()
+    for path in (Path("/"), Path(), Path("/dev/null")):
+        with pytest.raises(StateError):
+            write_durably(path, b"x", mode=0o644)
+    for name in ("pipe", "folder"):
+        with pytest.raises(StateError, match="no regular file"):
+            read_bounded(tmp_path / name, max_bytes=10)
+    for device in ("/dev/zero", "/dev/null"):
+        with pytest.raises(StateError, match="no regular file"):
+            read_bounded(Path(device), max_bytes=10)
 
 
 def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "taken"
     folder.mkdir()
-    with pytest.raises(StateError, match="can't be written"):
+    with pytest.raises(StateError, match="is a directory"):
         write_durably(folder, b"x", mode=0o600)
     with pytest.raises(StateError, match="can't be written"):
         write_durably(tmp_path / "none" / "x", b"x", mode=0o600)

@@ -89,7 +89,7 @@ def test_the_wheel_holds_every_tracked_file_of_the_toolkit(wheel: zipfile.Path) 
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.Path) -> None:
     about = wheel / f"handfast-{metadata.version('handfast')}.dist-info"
-    assert "handfast = pki.cli.app:main" in (about / "entry_points.txt").read_text()
+    assert "handfast = pki.cli.entry:main" in (about / "entry_points.txt").read_text()
     assert "Apache License" in (about / "licenses" / "LICENSE").read_text()
 
 

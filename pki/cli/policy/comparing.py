@@ -20,6 +20,7 @@ from pki.authz.replay import (
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.reading import could_not_tell, not_enforced, read_policy_file
 from pki.errors import InputError, StateError, shown
+from pki.files.atomic import open_regular
 
 _MOST_LINES = 50
 
@@ -60,7 +61,7 @@ def _recorded(path: Path) -> Recorded:
     if str(path) == "-":
         return _checked(read_recorded(_read_lines(sys.stdin.buffer)), "standard input")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _checked(read_recorded(_read_lines(file)), shown(path))
     except FileNotFoundError:
         raise StateError(f"{shown(path)} is not there") from None

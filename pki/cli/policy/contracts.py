@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module, resources
@@ -14,6 +14,7 @@ from pki.errors import InputError, StateError, shown
 from pki.files import read_bounded
 
 _MOST_FILES = 10_000
+_SECONDS = 60
 
 
 def read_contracts(
@@ -38,7 +39,7 @@ def read_contracts(
 
 def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
     try:
-        protoc = import_module("grpc_tools.protoc")
+        import_module("grpc_tools.protoc")
     except ImportError:
         raise StateError(
             "reading .proto files needs the compiler in grpcio-tools, which is not installed",
@@ -50,11 +51,13 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
         if path.is_dir():
             files += sorted(path.resolve().rglob("*.proto"))
             roots.append(path.resolve())
-        elif path.exists():
+        elif path.is_file():
             files.append(path.resolve())
             roots.append(path.resolve().parent)
         else:
-            raise StateError(f"{shown(path)} is not there")
+            words = "is no regular file" if path.exists() else "is not there"
+            raise StateError(f"{shown(path)} {words}")
+    files = [path for path in files if path.is_file()]
     if not files:
         raise InputError("the folders named by --proto hold no .proto file")
     if len(files) > _MOST_FILES:
@@ -62,12 +65,24 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
     well_known = str(resources.files("grpc_tools").joinpath("_proto"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set"
-        arguments = ["protoc", *(f"-I{root}" for root in dict.fromkeys(roots)), f"-I{well_known}"]
+        arguments = [f"-I{root}" for root in [*dict.fromkeys(roots), well_known]]
         arguments += ["--include_imports", f"--descriptor_set_out={out}", *map(str, files)]
+        # A process that is ended: an import may name a pipe, and the compiler hears no interrupt.
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter; paths are arguments
+                [sys.executable, "-m", "grpc_tools.protoc", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"the .proto files do not compile within {_SECONDS} seconds",
+                remedy="See whether one of them or of their imports is a pipe or has no end",
+            ) from None
         # The compiler has written its own words on stderr by then.
-        with contextlib.redirect_stdout(io.StringIO()):
-            failed = protoc.main(arguments)
-        if failed:
+        if done.returncode:
             raise InputError(
                 "the .proto files do not compile",
                 remedy="See the lines above; name the root of their imports with --include",

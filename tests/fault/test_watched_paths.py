@@ -1,0 +1,211 @@
+"""A path is followed, not an inode: whatever makes it mean something else counts at once.
+
+The look that takes place every few seconds anyway is put off here, so that what counts was seen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pki
+from pki.files.watched import folders_behind, folders_on_the_way, signature_of
+from tests.interop.shop import Shop, eventually
+
+LONG = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True, params=["watched", "no watches left"])
+def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.setattr("pki.rpc.following._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.rpc.following._RETRY_SECONDS", 3600.0)
+    if request.param == "no watches left":
+
+        def none(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("pki.rpc.watcher.watch", none)
+
+
+def fresh_copy(shop: Shop, target: Path) -> int:
+    """Put a new credential of the server into another folder; give its serial number."""
+    made = shop.ca.issue("server")
+    made.save(target)
+    return made.leaf.serial_number
+
+
+def follows(shop: Shop, folder: Path, change: Callable[[], int]) -> None:
+    """Check that two changes count, one after the other."""
+    shop.directory("server")
+    with pki.Workload.from_directory(folder, policy=shop.policy, read_grace=LONG) as me:
+        for _ in range(2):
+            serial = change()
+            assert eventually(lambda: me.credential.leaf.serial_number == serial)  # noqa: B023
+
+
+def test_a_directory_that_is_a_link_and_is_swapped(shop: Shop) -> None:
+    link, numbers = shop.home / "link", iter("abc")
+    link.symlink_to(shop.directory("server"))
+
+    def swap() -> int:
+        target = shop.home / f"server-{next(numbers)}"
+        serial = fresh_copy(shop, target)
+        aside = shop.home / "link.new"
+        aside.symlink_to(target.name)
+        aside.replace(link)
+        return serial
+
+    follows(shop, link, swap)
+
+
+def test_a_link_further_up_that_is_swapped(shop: Shop) -> None:
+    place, numbers = shop.home / "place", iter("abc")
+    (shop.home / "first").mkdir()
+    shutil.copytree(shop.directory("server"), shop.home / "first" / "creds")
+    place.symlink_to("first")
+
+    def swap() -> int:
+        home = shop.home / f"home-{next(numbers)}"
+        serial = fresh_copy(shop, home / "creds")
+        aside = shop.home / "place.new"
+        aside.symlink_to(home)
+        aside.replace(place)
+        return serial
+
+    follows(shop, place / "creds", swap)
+
+
+def test_a_directory_that_is_moved_aside_and_replaced(shop: Shop) -> None:
+    folder, numbers = shop.directory("server"), iter("abc")
+
+    def replace() -> int:
+        number = next(numbers)
+        serial = fresh_copy(shop, shop.home / f"server-{number}")
+        folder.rename(shop.home / f"aside-{number}")
+        (shop.home / f"server-{number}").rename(folder)
+        return serial
+
+    follows(shop, folder, replace)
+
+
+def test_what_is_written_into_a_directory_that_came_later(shop: Shop) -> None:
+    folder, numbers = shop.directory("server"), iter("abc")
+
+    def renew() -> int:
+        number = next(numbers)
+        shutil.copytree(folder, shop.home / f"copy-{number}")
+        folder.rename(shop.home / f"aside-{number}")
+        (shop.home / f"copy-{number}").rename(folder)
+        made = shop.ca.issue("server")
+        made.save(folder)
+        return made.leaf.serial_number
+
+    follows(shop, folder, renew)
+
+
+def test_files_that_are_links_to_files_elsewhere(shop: Shop) -> None:
+    folder, elsewhere = shop.directory("server"), shop.home / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("key.pem", "chain.pem", "bundle.pem", "crl.pem"):
+        (folder / name).rename(elsewhere / name)
+        (folder / name).symlink_to(elsewhere / name)
+
+    def renew() -> int:
+        target = shop.home / "new"
+        shutil.rmtree(target, ignore_errors=True)
+        serial = fresh_copy(shop, target)
+        for name in ("key.pem", "chain.pem", "bundle.pem", "crl.pem"):
+            (target / name).replace(elsewhere / name)
+        return serial
+
+    follows(shop, folder, renew)
+
+
+def test_a_relative_directory_after_the_process_went_elsewhere(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shop.directory("server")
+    monkeypatch.chdir(shop.home)
+
+    def renew() -> int:
+        os.chdir("/")
+        made = shop.ca.issue("server")
+        made.save(folder)
+        return made.leaf.serial_number
+
+    follows(shop, Path("server"), renew)
+
+
+def write_in_place(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def write_aside(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+@pytest.mark.parametrize("write", [write_in_place, write_aside])
+@pytest.mark.parametrize("kind", ["file", "link", "link in a linked folder", "relative"])
+def test_a_policy_wherever_it_lies(
+    shop: Shop, kind: str, write: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shop.policy
+    used: Path = real
+    if kind == "link":
+        used = shop.home / "policy-link.toml"
+        used.symlink_to(real)
+    elif kind == "link in a linked folder":
+        (shop.home / "etc").mkdir()
+        (shop.home / "etc" / "policy.toml").symlink_to("../policy/policy.toml")
+        (shop.home / "etc-link").symlink_to("etc")
+        used = shop.home / "etc-link" / "policy.toml"
+    elif kind == "relative":
+        monkeypatch.chdir(shop.home)
+        used = Path("policy/policy.toml")
+    good = real.read_text()
+    with shop.workload("server", policy=used, read_grace=LONG) as me:
+        monkeypatch.chdir("/")
+        for _ in range(2):
+            write(real, "nonsense")
+            assert eventually(lambda: bool(me.problems))
+            write(real, good)
+            assert eventually(lambda: not me.problems)
+
+
+def test_the_folders_on_a_way_are_all_that_hold_a_link(tmp_path: Path) -> None:
+    home = tmp_path.resolve()
+    (home / "real" / "deep").mkdir(parents=True)
+    (home / "links").mkdir()
+    (home / "links" / "one").symlink_to("../real")
+    (home / "two").symlink_to(home / "links" / "one" / "deep")
+    assert folders_on_the_way(home / "two") == {
+        str(home),
+        str(home / "links"),
+        str(home / "real" / "deep"),
+    }
+    (home / "loop").symlink_to("loop")
+    assert folders_on_the_way(home / "loop" / "x")
+    assert folders_behind(home / "gone") == {str(home)}
+
+
+def test_a_signature_tells_what_changed(tmp_path: Path) -> None:
+    def change(step: Callable[[], Any]) -> bool:
+        before = signature_of(tmp_path)
+        step()
+        return signature_of(tmp_path) != before
+
+    path = tmp_path / "file"
+    assert change(lambda: path.write_text("one"))
+    assert change(lambda: path.write_text("three"))
+    assert change(lambda: path.chmod(0o600))
+    assert change(path.unlink)
+    assert change(lambda: path.symlink_to("nowhere"))
+    assert not change(lambda: None)
