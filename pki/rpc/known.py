@@ -144,19 +144,13 @@ class Known:
             names = proof.names
         except VerificationError as error:
             return self._refused(error, verifier, now)
-        verdict = Verdict(
-            verifier.mark,
-            names,
-            Principal(names.spiffe_id, frozenset(names.dns_names), names.subject),
-            None,
-            "",
-            *span,
-        )
         before = self.verdict
         if before is not None and before.names is names:
-            # What the policy says depends on the names alone.
-            verdict.answers = before.answers
-        return verdict
+            # Who it is, and what the policy says to it, depends on the names alone.
+            principal, answers = before.principal, before.answers
+        else:
+            principal, answers = _principal_of(names), None
+        return Verdict(verifier.mark, names, principal, None, "", *span, answers)
 
     def _refused(self, error: VerificationError, verifier: ChainVerifier, now: datetime) -> Verdict:
         refusal = refusal_of_fault(error.fault, self.serial)
@@ -179,6 +173,10 @@ def read_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
         return leaf
     chain = read_chain(key[1])
     return chain if chain[0] == leaf[0] else (*leaf, *chain)
+
+
+def _principal_of(names: CertificateNames) -> Principal:
+    return Principal(names.spiffe_id, frozenset(names.dns_names), names.subject)
 
 
 def _claimed_id(leaf: x509.Certificate) -> str:

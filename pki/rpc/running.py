@@ -139,8 +139,9 @@ class RunningStreams:
             if judgement.audited is not None and kept.policy is not now.policy:
                 said.append(judgement)
             kept.policy = now.policy
-        with self._lock:
-            self._due = _kept_due([*self._due, *due], self._streams)
+        if due:
+            with self._lock:
+                self._due = _kept_due([*self._due, *due], self._streams)
         for judgement in said:
             tell(self._note, judgement)
 

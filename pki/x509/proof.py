@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from cryptography import x509
 
+from pki.identity import TrustDomain
 from pki.x509.names import CertificateNames
 from pki.x509.revocation import IssuerId
 
@@ -44,6 +45,7 @@ class PathProof:
         links: the certificates below the root, the leaf first.
         issuers: the CAs above the leaf, the root last.
         names: those of the leaf.
+        trust_domain: that of the leaf's SPIFFE ID, whose roots count; None where all do.
         lifetime: the leaf's whole life.
         begin: all certificates of the path are valid from this time.
         end: and until just before this one.
@@ -52,6 +54,7 @@ class PathProof:
     links: tuple[Link, ...]
     issuers: tuple[x509.Certificate, ...]
     names: CertificateNames
+    trust_domain: TrustDomain | None
     lifetime: timedelta
     begin: datetime
     end: datetime
@@ -59,11 +62,12 @@ class PathProof:
     @classmethod
     def of(cls, path: tuple[x509.Certificate, ...], names: CertificateNames) -> PathProof:
         """Return what is to be kept of a path from the leaf to the root."""
-        leaf = path[0]
+        leaf, spiffe_id = path[0], names.spiffe_id
         return cls(
             links_of(path),
             tuple(map(_shared, path[1:])),
             names,
+            None if spiffe_id is None else spiffe_id.trust_domain,
             leaf.not_valid_after_utc - leaf.not_valid_before_utc,
             max(item.not_valid_before_utc for item in path),
             # notAfter itself still counts, to its last second.

@@ -181,9 +181,9 @@ class ChainVerifier:
             VerificationError: if a list revokes a certificate of it, or can't be relied on.
         """
         at = at.astimezone(UTC).replace(microsecond=0)
-        if not proof.begin <= at < proof.end or proof.issuers[-1] not in self._roots_for(
-            proof.names
-        ):
+        domain = proof.trust_domain
+        roots = self.bundle.all_roots() if domain is None else self.bundle.roots_of(domain)
+        if not proof.begin <= at < proof.end or proof.issuers[-1] not in roots:
             return None
         must_know = self._must_know(proof.lifetime)
         good_from, good_until = self._check_lists(proof.links, at, must_know=must_know)

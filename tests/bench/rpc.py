@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tests.bench.change import change
 from tests.bench.children import ROOT
 from tests.bench.decisions import decisions
 from tests.bench.ground import Ground
@@ -71,6 +72,7 @@ MEASURES: dict[str, Measure] = {
     "tail": _tail,
     "growth": _growth,
     "revocation": _revocation,
+    "change": change,
     "decisions": decisions,
 }
 

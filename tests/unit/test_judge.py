@@ -308,3 +308,62 @@ def test_chains_that_peers_pad_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -
     for _ in range(3):
         bench.ask(auth=another())
     assert bench.ask() is not first
+
+
+def test_a_new_list_verifies_one_peer_of_each_issuer_and_asks_about_the_others() -> None:
+    bench = Bench()
+    peers = [AUTH, *(another() for _ in range(20))]
+    for auth in peers:
+        assert bench.reason(auth=auth) == "ALLOWED"
+    counting = bench.verifier = Counting(H.lists(number=2))
+    for auth in peers:
+        assert bench.reason(auth=auth) == "ALLOWED"
+    assert counting.asked == 1, "the first, for what OpenSSL says of the lists"
+
+
+def test_a_new_list_refuses_whom_it_revokes_without_verifying_anybody() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    counting = bench.verifier = Counting(H.lists([LEAF], number=2))
+    assert bench.reason() == "CERTIFICATE_REVOKED"
+    assert counting.asked == 0
+
+
+def test_an_issuing_ca_that_a_new_list_revokes_takes_its_leaves_with_it() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.verifier = trusting(H.lists(number=2, root_revoked=[H.issuing]))
+    assert bench.reason() == "ISSUER_DISTRUSTED"
+
+
+def test_a_root_that_is_gone_is_asked_for_again() -> None:
+    bench, other = Bench(), Hierarchy()
+    assert bench.reason() == "ALLOWED"
+    bench.verifier = ChainVerifier(other.bundle, H.lists(number=2))
+    assert bench.reason() == "ISSUER_DISTRUSTED"
+
+
+def test_lists_that_are_withheld_speak_for_nobody() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.verifier = ChainVerifier(H.bundle, H.lists(), withheld="nobody can read them")
+    assert bench.reason() == "REVOCATION_STALE"
+    bench.verifier = trusting(H.lists())
+    assert bench.reason() == "ALLOWED"
+
+
+def test_a_judge_that_fails_refuses_and_the_reason_stays_here() -> None:
+    bench = Bench()
+    assert bench.reason() == "ALLOWED"
+    bench.policy = Broken()  # type: ignore[assignment]
+    judgement = bench.ask()
+    assert judgement.peer is None
+    assert judgement.refusal is not None
+    assert judgement.refusal.name == "NOT_JUDGED"
+    assert "broken" not in judgement.refusal.message
+    assert "broken" in judgement.detail
+
+
+class Broken:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("broken")

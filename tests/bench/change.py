@@ -1,0 +1,114 @@
+"""What a new revocation list costs a server with ten thousand streams of ten thousand peers.
+
+The streams are entries of the server's own table, with real chains, lists and verifiers; what is
+measured is how a change is brought to them. That real streams end is the row ``revocation``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from cryptography import x509
+
+from pki.authz import read_policy
+from pki.rpc.judge import Judge
+from pki.rpc.judgement import Judgement
+from pki.rpc.refusal import Refusal
+from pki.rpc.running import RunningStream, RunningStreams
+from pki.x509 import WORKLOAD, ChainVerifier, Purpose
+from pki.x509.readers import to_pem
+from tests.bench.ground import Ground
+from tests.bench.rows import Row
+from tests.support import NOW, Hierarchy
+
+_REVOKED = 100
+_VERIFIED = 500
+_IDLE_SWEEPS = 100
+_MOST_SECONDS = 1.0
+_MOST_SHARE = 0.05
+METHOD = "/shop.v1.Orders/Watch"
+POLICY = b"""\
+trust_domain = "shop.internal"
+[roles]
+clerk = ["spiffe://shop.internal/clerk/*"]
+[[grant]]
+role = "clerk"
+methods = ["/shop.v1.Orders/*"]
+"""
+
+
+class Server:
+    """A server's table of streams, each of another peer."""
+
+    def __init__(self, streams: int) -> None:
+        self._ca = Hierarchy()
+        self.leaves = [self._ca.leaf(f"clerk/n{number}") for number in range(streams)]
+        self.verifier = ChainVerifier(self._ca.bundle, self._ca.lists())
+        policy = read_policy(POLICY)
+        judge = Judge(lambda: self.verifier, lambda: policy, lambda: NOW)
+        self.ended: dict[int, float] = {}
+        self.noted: list[Judgement] = []
+        self.streams = RunningStreams(judge, self.noted.append)
+        for number, leaf in enumerate(self.leaves):
+            chain = [to_pem([leaf]), to_pem([leaf, self._ca.issuing])]
+            auth = {"x509_pem_cert": chain[:1], "x509_pem_cert_chain": chain[1:]}
+            assert judge.judge(auth, METHOD).refusal is None
+            self._add(judge, auth, number)
+        self.streams.sweep()
+
+    def _add(self, judge: Judge, auth: dict[str, list[bytes]], number: int) -> None:
+        def end(_: Refusal) -> None:
+            self.ended.setdefault(number, time.monotonic())
+
+        self.streams.add(RunningStream(judge.known_of(auth), METHOD, end))
+
+    def revoke(self, leaves: list[x509.Certificate]) -> None:
+        """Bring a new list."""
+        self.verifier = ChainVerifier(self._ca.bundle, self._ca.lists(leaves, number=2))
+
+    def verified_whole(self, count: int) -> float:
+        """Return the processor seconds for one peer that is verified from its chain."""
+        good = ChainVerifier(self._ca.bundle, self._ca.lists(number=2))
+        begin = time.process_time()
+        for leaf in self.leaves[-count:]:
+            good.verify([leaf, self._ca.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW)
+        return (time.process_time() - begin) / count
+
+
+def change(_: Ground, quick: bool) -> Iterator[Row]:
+    """Measure it."""
+    streams = 1000 if quick else 10_000
+    server = Server(streams)
+    # Younger streams are ended with a pause, for gRPC's sake; these are to be old enough.
+    time.sleep(0.3)
+    before = time.process_time()
+    for _number in range(_IDLE_SWEEPS):
+        server.streams.sweep()
+    idle = (time.process_time() - before) / _IDLE_SWEEPS
+    # Spread over all of them.
+    server.revoke(server.leaves[:: streams // _REVOKED])
+    begun, before = time.monotonic(), time.process_time()
+    server.streams.sweep()
+    took = time.process_time() - before
+    assert len(server.ended) == _REVOKED
+    longest = max(server.ended.values()) - begun
+    whole = server.verified_whole(min(_VERIFIED, streams)) * streams
+    yield Row(
+        f"seconds from a new list to the end of {_REVOKED} streams of {streams:,}",
+        longest,
+        None,
+        None,
+        _MOST_SECONDS,
+        longest <= _MOST_SECONDS,
+        f"each of another peer; {took / streams * 1e6:.1f} us a stream",
+    )
+    yield Row(
+        f"processor seconds for a new list, {streams:,} peers, against verifying each anew",
+        took,
+        whole,
+        took / whole,
+        _MOST_SHARE,
+        took / whole <= _MOST_SHARE,
+        f"a sweep without a change takes {idle * 1e6:.0f} us",
+    )
