@@ -47,6 +47,8 @@ _MOST_BYTES = 64 * 1024 * 1024  # of the chains that peers chose to show
 _FEW = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
+_LONGEST_SAID = 256
+
 log = logging.getLogger("handfast.rpc")
 
 AuthContext = Mapping[str, Sequence[bytes]]
@@ -249,7 +251,9 @@ def _size(key: tuple[bytes, ...]) -> int:
 
 
 def _printable(method: str) -> str:
-    return method if method.isascii() and method.isprintable() else shown(method)
+    # It stands in the answer three times, and gRPC's callers take a few thousand bytes at most.
+    cut = method if len(method) <= _LONGEST_SAID else f"{method[:_LONGEST_SAID]}..."
+    return cut if cut.isascii() and cut.isprintable() else shown(cut)
 
 
 def _refused(method: str, refusal: Refusal, detail: str = "") -> Judgement:

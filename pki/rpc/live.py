@@ -113,7 +113,8 @@ class LiveCredential:
         """Take in what the source holds; return whether all of it was good."""
         try:
             loaded = self._intake.load()
-        except Exception as error:
+        except BaseException as error:
+            # This thread is the follower's own: whatever a source raises is a failed look.
             return self._note("credential", self.reloads, _words_of(error), is_new=False)
         now = self._clock()
         with self._lock:
@@ -138,7 +139,7 @@ class LiveCredential:
             # Read, and malformed: the last good ones count to their end.
             self._lists_were_read()
             refused = _words_of(error)
-        except Exception as error:
+        except BaseException as error:
             refused = _words_of(error)
         else:
             is_new, refused = self._take_lists(lists)
@@ -274,5 +275,5 @@ class LiveCredential:
             tell(log.error, "%s", words)
 
 
-def _words_of(error: Exception) -> str:
+def _words_of(error: BaseException) -> str:
     return str(error) if isinstance(error, PkiError) else f"{type(error).__name__}: {error}"

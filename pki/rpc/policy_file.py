@@ -92,6 +92,9 @@ class PolicyFile:
             self._policy = read_policy(data, source=self.path.name)
         except PolicyError as error:
             return self._bad(error, digest)
+        except Exception as error:
+            # A fault of the reader's own: what it reads is refused all the same.
+            return self._bad(PolicyError(f"{error!r}", source=self.path.name), digest)
         self._good()
         tell(log.info, "policy %s reloaded", shown(self.path))
         self._say_what_is_not_enforced()
