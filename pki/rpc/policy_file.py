@@ -90,11 +90,11 @@ class PolicyFile:
             return False
         try:
             self._policy = read_policy(data, source=self.path.name)
-        except PolicyError as error:
-            return self._bad(error, digest)
         except Exception as error:
-            # A fault of the reader's own: what it reads is refused all the same.
-            return self._bad(PolicyError(f"{error!r}", source=self.path.name), digest)
+            # A fault of the reader's own is one of the file's too: the last good one stays.
+            is_ours = isinstance(error, PolicyError)
+            words = error if is_ours else PolicyError(repr(error), source=self.path.name)
+            return self._bad(words, digest)
         self._good()
         tell(log.info, "policy %s reloaded", shown(self.path))
         self._say_what_is_not_enforced()
@@ -145,7 +145,7 @@ class PolicyFile:
     def _good(self) -> None:
         self._removed_at, self._refusing, self._failed_digest, self.problem = None, False, "", ""
 
-    def _bad(self, error: PkiError, digest: str) -> bool:
+    def _bad(self, error: Exception, digest: str) -> bool:
         is_new = self.problem != str(error)
         self._failed_digest, self.problem = digest, str(error)
         if is_new:

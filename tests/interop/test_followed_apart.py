@@ -154,7 +154,7 @@ def test_stale_lists_and_an_own_leaf_that_has_ended_are_problems(shop: Shop) -> 
     with shop.workload("server", shifted=True) as me:
         assert me.problems == ()
         shop.clock.move(days=8)
-        assert any("own certificate would be refused" in item for item in me.problems)
+        assert "own certificate would be refused" in " ".join(me.problems)
         shop.clock.move(days=-8)
         assert me.problems == ()
 
