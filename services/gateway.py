@@ -14,7 +14,7 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import SERVING, serve_until_stopped, settings, show_metrics
+from services.serving import serve_until_stopped, settings, show_metrics
 
 
 class Gateway(gateway_pb2_grpc.GatewayServicer):
@@ -44,7 +44,7 @@ async def main() -> None:
         server = me.server(decision_log="both")
         gateway_pb2_grpc.add_GatewayServicer_to_server(Gateway(orders), server)
         state = health.aio.HealthServicer()
-        await state.set("", SERVING)
+        me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
         await serve_until_stopped(server, server.add_secure_port(mine.listen))
 

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
-from services.serving import SERVING, serve_until_stopped, settings, show_metrics
+from services.serving import serve_until_stopped, settings, show_metrics
 
 
 class Inventory(inventory_pb2_grpc.InventoryServicer):
@@ -74,7 +74,7 @@ async def main() -> None:
         server = me.server(decision_log="both")
         inventory_pb2_grpc.add_InventoryServicer_to_server(Inventory(), server)
         state = health.aio.HealthServicer()
-        await state.set("", SERVING)
+        me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
         await serve_until_stopped(server, server.add_secure_port(mine.listen))
 

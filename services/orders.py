@@ -19,7 +19,7 @@ from services._proto.shop.v1 import (
     payments_pb2,
     payments_pb2_grpc,
 )
-from services.serving import SERVING, serve_until_stopped, settings, show_metrics
+from services.serving import serve_until_stopped, settings, show_metrics
 
 _PRICE_MINOR = 1999
 
@@ -86,7 +86,7 @@ async def main() -> None:
         server = me.server(decision_log="both")
         orders_pb2_grpc.add_OrdersServicer_to_server(Orders(inventory, payments), server)
         state = health.aio.HealthServicer()
-        await state.set("", SERVING)
+        me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
         await serve_until_stopped(server, server.add_secure_port(mine.listen))
 

@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import payments_pb2, payments_pb2_grpc
-from services.serving import DRAIN_SECONDS, SERVING, announce, end_at_once, settings, show_metrics
+from services.serving import DRAIN_SECONDS, announce, end_at_once, settings, show_metrics
 
 
 class Payments(payments_pb2_grpc.PaymentsServicer):
@@ -45,7 +45,7 @@ def main() -> None:
         server = me.sync_server(decision_log="both")
         payments_pb2_grpc.add_PaymentsServicer_to_server(Payments(), server)
         state = health.HealthServicer()
-        state.set("", SERVING)
+        me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
         port = server.add_secure_port(mine.listen)
         server.start()

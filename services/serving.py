@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
-from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry, start_http_server
 
 import pki
 
 DRAIN_SECONDS = 5.0
-SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 @dataclass(frozen=True, slots=True)

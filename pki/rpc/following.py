@@ -27,6 +27,7 @@ from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.counting import Counts, Outcome, Reloads
 from pki.rpc.gate import Gate
+from pki.rpc.health_report import HealthReport, HealthServicer
 from pki.rpc.live import Live, LiveCredential
 from pki.rpc.policy_file import PolicyFile
 from pki.rpc.port import Port
@@ -88,6 +89,7 @@ class Following:
         self._ports: list[Port] = []
         self._port_changes = Reloads(clock())
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
+        self._reports: list[HealthReport] = []
         self.counts = Counts()
         self._folders = tuple(_elsewhere(source.folders))
         self._source_watched = Watched(lambda: self._folders, self._source_changed)
@@ -143,6 +145,25 @@ class Following:
             *(item.file.problem for item in policies if item.file.problem),
             *(item.problem for item in ports if item.problem),
         )
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether a call can succeed now; a credential that ends soon is no reason against it."""
+        with self._lock:
+            policies = list(self._policies.values())
+        return (
+            not self._closed
+            and not self._credential.own_problem()
+            and all(item.file.policy() is not None for item in policies)
+        )
+
+    def report_health(self, servicer: HealthServicer, services: Iterable[str]) -> None:
+        """Keep the answer of a health servicer true until this is closed."""
+        report = HealthReport(servicer, services, lambda: self.can_serve)
+        with self._lock:
+            self.check_open()
+            self._reports.append(report)
+        report.start()
 
     def seen(self) -> Seen:
         """Return what is to be seen of it now."""
@@ -259,6 +280,8 @@ class Following:
         for port in list(self._ports):
             _try(port.close)
         end = time.monotonic() + _STOP_SECONDS
+        for report in self._reports:
+            report.close(0 if _on_event_loop() else _TICK_SECONDS)
         self._keeper.wait_done(kept, _STOP_SECONDS)
         for thread in self._threads():
             # A source may never come back; its thread ends with the process.

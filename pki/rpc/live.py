@@ -105,9 +105,14 @@ class LiveCredential:
     @property
     def problems(self) -> tuple[str, ...]:
         """What makes calls fail, or will if nothing is done; empty if all is well."""
-        own = self._own_problem()
+        own = self.own_problem()
         failing = list(self._failing.values())
         return (*([own] if own else []), *failing)
+
+    def own_problem(self) -> str:
+        """Return why peers would refuse our own certificate, or we would refuse everybody."""
+        error = self._own.error(self._live.verifier, self._clock())
+        return f"own certificate would be refused: {error}" if error else ""
 
     def look_at_credential(self) -> bool:
         """Take in what the source holds; return whether all of it was good."""
@@ -238,11 +243,6 @@ class LiveCredential:
             credential.bundle.to_pem(),
         )
         return Live(credential, verifier, configuration)
-
-    def _own_problem(self) -> str:
-        """Return why peers would refuse our own certificate, or we would refuse everybody."""
-        error = self._own.error(self._live.verifier, self._clock())
-        return f"own certificate would be refused: {error}" if error else ""
 
     def _note(self, what: str, reloads: Reloads, refused: str, *, is_new: bool) -> bool:
         reloads.note(Outcome.of(refused, is_new=is_new), self._clock())

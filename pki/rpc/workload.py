@@ -13,6 +13,7 @@ from pki.files.layouts import layout_named
 from pki.rpc.bound import PathLike, word_of
 from pki.rpc.calling import Calling
 from pki.rpc.following import READ_GRACE, Following
+from pki.rpc.health_report import HealthServicer
 from pki.rpc.intake import check_own
 from pki.rpc.seen import Seen
 from pki.rpc.serving import Serving
@@ -166,6 +167,24 @@ class Workload(Serving, Calling):
         """
         self._here.check()
         return self._following.problems
+
+    def report_health(self, servicer: HealthServicer, *services: str) -> None:
+        """Keep the answer of a ``grpc.health.v1`` servicer true from now on.
+
+        ``SERVING`` while calls can succeed, ``NOT_SERVING`` within a second once they can't: own
+        certificate ended or revoked, revocation lists stale or unreadable, no policy in force, the
+        workload closed. :attr:`problems` names these, and what can wait besides.
+
+        Args:
+            servicer: ``grpc_health.v1.health.HealthServicer()``, or that of its ``aio``; then this
+                is called on the event loop that it serves on.
+            services: the names to answer for; none stands for the whole server.
+
+        Raises:
+            StateError: once the workload is closed.
+        """
+        self._check_usable()
+        self._following.report_health(servicer, services or ("",))
 
     def collector(self, *others: Workload) -> WorkloadCollector:
         """Give what shows this workload's metrics to Prometheus: ``REGISTRY.register(...)``.

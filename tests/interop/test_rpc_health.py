@@ -221,3 +221,76 @@ def test_reflection_is_refused_without_a_grant_and_served_with_one(shop: Shop, k
     ):
         assert "grpc.health.v1.Health" in services_of(channel)
         assert refused(lambda: services_of(other)) == "METHOD_NOT_GRANTED"
+
+
+# Readiness: what makes calls fail shows in health
+
+
+class Watching:
+    """What a health servicer of either kind was told, in a server of that kind."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def set(self, service: str, status: int) -> None:
+        assert service == ""
+        self.told.append(status)
+
+
+class AioWatching(Watching):
+    async def set(self, service: str, status: int) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        super().set(service, status)
+
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def fall(shop: Shop, cause: str) -> None:
+    if cause == "stale lists":
+        shop.clock.move(days=8)
+    else:
+        revoke(shop, "server")
+
+
+@pytest.mark.parametrize("cause", ["stale lists", "own certificate revoked"])
+def test_health_says_when_calls_cant_succeed_and_when_they_can_again(
+    shop: Shop, cause: str
+) -> None:
+    told = Watching()
+    with shop.workload("server", shifted=True) as me:
+        me.report_health(told)
+        assert eventually(lambda: told.told == [SERVING])
+        fall(shop, cause)
+        assert eventually(lambda: told.told == [SERVING, NOT_SERVING])
+        if cause == "stale lists":
+            shop.clock.move(days=-8)
+            assert eventually(lambda: told.told == [SERVING, NOT_SERVING, SERVING])
+
+
+def test_health_says_when_the_workload_was_closed(shop: Shop) -> None:
+    told = Watching()
+    with shop.workload("server") as me:
+        me.report_health(told)
+        assert eventually(lambda: told.told == [SERVING])
+    assert told.told == [SERVING, NOT_SERVING]
+
+
+def test_health_of_an_asyncio_server_is_kept_too(shop: Shop) -> None:
+    async def play() -> None:
+        told = AioWatching()
+        async with shop.workload("server", shifted=True) as me:
+            me.report_health(told)
+            for _ in range(200):
+                await asyncio.sleep(0.02)
+                if told.told:
+                    break
+            shop.clock.move(days=8)
+            for _ in range(200):
+                await asyncio.sleep(0.02)
+                if len(told.told) > 1:
+                    break
+            assert told.told == [SERVING, NOT_SERVING]
+
+    asyncio.run(play())
