@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 
 from cryptography import x509
@@ -203,7 +204,7 @@ class RevocationLists:
         Raises:
             InputError: if there is anything else in it.
         """
-        return cls.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
+        return _read(bytes(data))
 
     def followed_by(
         self, newer: RevocationLists, *, issuers: Iterable[x509.Certificate] = ()
@@ -235,7 +236,7 @@ class RevocationLists:
                     f"revocation list number {item.number} is older than {old.number}, "
                     "which was seen before"
                 )
-            elif item.der != old.der:
+            elif item is not old and item.der != old.der:
                 refused.append(
                     f"another revocation list bears the number {old.number}, seen before"
                 )
@@ -245,6 +246,12 @@ class RevocationLists:
     def of_issuer(self, certificate: x509.Certificate) -> RevocationList | None:
         """Give the list that speaks for a certificate."""
         return self.lists.get(IssuerId.of(certificate))
+
+
+# The same bytes are read every few seconds, and a list of 100,000 entries takes a second each time.
+@lru_cache(maxsize=4)
+def _read(data: bytes) -> RevocationLists:
+    return RevocationLists.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
 
 
 def _forget_what_ended_first(
