@@ -267,6 +267,8 @@ class Following:
             policies = list(self._policies.values())
         if not is_first:
             return
+        # An event loop is not held up for as long as a source or a log may take.
+        seconds = _TICK_SECONDS if _on_event_loop() else _STOP_SECONDS
         kept = self._keeper.wake()
         self._credential.close()
         for channel in list(self._channels):
@@ -279,15 +281,15 @@ class Following:
             _try(gate.close)
         for port in list(self._ports):
             _try(port.close)
-        end = time.monotonic() + _STOP_SECONDS
+        end = time.monotonic() + seconds
         for report in self._reports:
             report.close(0 if _on_event_loop() else _TICK_SECONDS)
-        self._keeper.wait_done(kept, _STOP_SECONDS)
+        self._keeper.wait_done(kept, seconds)
         for thread in self._threads():
             # A source may never come back; its thread ends with the process.
             thread.stop(max(0.0, end - time.monotonic()))
         self._watcher.stop(max(0.0, end - time.monotonic()))
-        flush()
+        flush(seconds)
 
     def _threads(self) -> list[Ticker]:
         return [
