@@ -119,11 +119,12 @@ def test_a_path_in_a_command_to_copy_is_one_word_of_a_shell(orders: Path, capsys
     assert "certs/wäb" in out
 
 
-def test_a_path_that_is_no_utf_8_is_said(orders: Path, capsys: Capture) -> None:
+def test_a_path_that_is_no_utf_8_is_refused(orders: Path, capsys: Capture) -> None:
     name = os.fsdecode(b"certs/\xff\xfe")
-    code, out, err = said(capsys, "issue", "web", "--out", name)
-    assert (code, err) == (0, "")
-    assert "\\udcff" in out
+    code, _, err = said(capsys, "issue", "web", "--out", name)
+    assert code == 2
+    assert "is not UTF-8" in err
+    assert "\\udcff" in err
 
 
 def test_printable_escapes_what_is_not_seen_and_keeps_letters() -> None:
