@@ -31,7 +31,9 @@ _HANDSHAKE_SECONDS = 2.0
 _SHARED_HANDSHAKE_SECONDS = 0.2
 # A thread that has read the old factory has taken its own hold on it within microseconds.
 _HOLD_SECONDS = 1.0
-_TRIES = 5  # one each time that the port is offered the change
+# Strangers may hold every connection that the port takes, for as long as each handshake's bound. So
+# long a change waits for a place among them: a certificate is renewed well before its end.
+_UNHELD_SECONDS = 300.0
 
 
 class Port:
@@ -53,7 +55,7 @@ class Port:
         self._shared = False
         self._held: list[tuple[float, socket.socket]] = []
         self._clock = clock
-        self._unheld = 0
+        self._unheld_since: float | None = None
         self._lock = threading.Lock()
         self.problem = ""
         """Why it still shows an older certificate; empty if it does not."""
@@ -90,12 +92,12 @@ class Port:
         held = self._begin_handshake()
         if held is None and self._address is not None:
             # A flood may leave no place for us: without our hold the change could end the process.
-            self._unheld += 1
-            if self._unheld < _TRIES:
+            self._unheld_since = self._unheld_since or self._clock()
+            if self._clock() < self._unheld_since + _UNHELD_SECONDS:
                 self.problem = "a port can't be given its new certificate: no handshake with it"
                 return Outcome.REFUSED
             tell(log.error, "a port's certificate changes without a handshake of our own")
-        self._unheld = 0
+        self._unheld_since = None
         with self._lock:
             self._next = configuration
         self.problem = ""
@@ -164,8 +166,10 @@ def _handshake_begun(
         opened.settimeout(seconds)
         opened.connect(target)
         opened.sendall(outgoing.read())
-        # The first byte back: gRPC has a handshake of ours, made by the present factory.
-        opened.recv(1)
+        # The first byte back: gRPC has a handshake of ours, made by the present factory. A port
+        # that has as many connections as it takes closes the next one before that.
+        if not opened.recv(1):
+            raise ConnectionResetError("the port takes no more connections")
     except OSError as error:
         opened.close()
         tell(log.info, "no handshake with our own port: %s", error)

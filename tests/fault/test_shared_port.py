@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 
 import pki
 from pki.keys import private_key_to_pem
+from pki.rpc.counting import Outcome
 from pki.rpc.own_port import ends_here, is_shared
 from pki.rpc.port import Port, _reachable
+from pki.rpc.telling import flush
 from pki.x509.readers import to_pem
 from tests.interop.shop import Shop, eventually, free_port
 
@@ -131,14 +134,53 @@ def test_a_change_waits_for_a_handshake_to_hold_it_and_not_without_end(
     configurations: list[grpc.ServerCertificateConfiguration], caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = configurations
-    port = Port(first)
+    now = [1000.0]
+    port = Port(first, lambda: now[0])
     port.opened(f"{HOST}:0", free_port())  # nobody listens there
     for _ in range(4):
-        port.offer(second)
+        assert port.offer(second) is Outcome.REFUSED
         assert port._fetch() is None
-    port.offer(second)
+        assert "can't be given its new certificate" in port.problem
+        now[0] += 60
+    now[0] += 61
+    assert port.offer(second) is Outcome.CHANGED
+    assert not port.problem
+    flush()
     assert "without a handshake of our own" in caplog.text
     assert port._fetch() is second
+
+
+def is_turned_away(number: int) -> bool:
+    """Connect as one more; tell whether that is closed at once."""
+    with socket.create_connection((HOST, number)) as one_more:
+        one_more.settimeout(0.2)
+        try:
+            return one_more.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+
+def test_a_port_that_takes_no_more_connections_holds_no_change(
+    configurations: list[grpc.ServerCertificateConfiguration],
+) -> None:
+    first, second = configurations
+    server = grpc.server(
+        ThreadPoolExecutor(1), options=[("grpc.max_allowed_incoming_connections", 1)]
+    )
+    port = Port(first)
+    number = server.add_secure_port(f"{HOST}:0", port.credentials())
+    port.opened(f"{HOST}:0", number)
+    server.start()
+    with socket.create_connection((HOST, number)) as stranger:
+        assert eventually(lambda: is_turned_away(number))
+        assert port.offer(second) is Outcome.REFUSED
+        assert port._fetch() is None
+        stranger.close()
+        assert eventually(lambda: port.offer(second) is Outcome.CHANGED)
+    port.close()
+    server.stop(None).wait()
 
 
 @pytest.mark.parametrize("address", ["[::]:0", "ipv6:[::]:0", "ipv6:[::1]:0", "[::1]:0"])
