@@ -96,9 +96,8 @@ def test_a_unary_call_begun_before_a_revocation_is_refused_when_its_message_come
         shop.workload("caller") as caller,
         caller.sync_channel(address, peer="server") as channel,
     ):
-        call: Any = channel.stream_stream("/shop.v1.Inventory/GetStock")(
-            message_after(go), timeout=SECONDS
-        )
+        begin: Any = channel.stream_stream("/shop.v1.Inventory/GetStock")
+        call = begin(message_after(go), timeout=SECONDS)
         counts = me._following.counts
         assert eventually(lambda: any(counts.decided().values())), "it was let through"
         revoke(shop, "caller")
