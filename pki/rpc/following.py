@@ -114,14 +114,27 @@ class Following:
         self._watcher = Watcher(self._watched)
 
     def start(self) -> None:
-        """Begin to follow."""
-        with self._lock:
-            self._started = True
-            for thread in (*self._threads(), self._sweeper):
-                thread.start()
-        self._keeper.wake()
-        self._watcher.start()
-        self._source.subscribe(self._pushed)
+        """Begin to follow.
+
+        Raises:
+            StateError: if there is no room for its threads; then nothing is left running.
+        """
+        try:
+            with self._lock:
+                self._started = True
+                for thread in (*self._threads(), self._sweeper):
+                    thread.start()
+            self._keeper.wake()
+            self._watcher.start()
+        except RuntimeError as error:
+            # Whoever has no workload can't close it.
+            self.close()
+            raise _no_thread(error) from error
+        try:
+            self._source.subscribe(self._pushed)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def live(self) -> Live:
@@ -225,6 +238,7 @@ class Following:
 
         Raises:
             PolicyError: if it is missing or bad.
+            StateError: if there is no room for the thread that follows it.
         """
         absolute = path.absolute()
         with self._lock:
@@ -239,7 +253,12 @@ class Following:
             self.check_open()
             known = self._policies.setdefault(absolute, self._followed(file, watched))
             if known.file is file and self._started:
-                known.follower.start()
+                try:
+                    known.follower.start()
+                except RuntimeError as error:
+                    # Nobody may be given a policy that is not followed.
+                    del self._policies[absolute]
+                    raise _no_thread(error) from error
         self._watcher.paths_changed()
         # The grace for stale lists stands in the policy.
         self._credential.policies_changed()
@@ -418,6 +437,13 @@ def _try(step: Callable[[], object]) -> None:
         tell(log.error, "following a change failed: %r", error)
 
 
+def _no_thread(error: RuntimeError) -> StateError:
+    return StateError(
+        f"a credential and its policy can't be followed: {error}",
+        remedy="Allow this process more threads (RLIMIT_NPROC, the cgroup's pids.max)",
+    )
+
+
 def _on_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -438,7 +464,10 @@ def _elsewhere(make: Callable[[], _Result]) -> _Result:
             failed.append(error)
 
     thread = threading.Thread(target=run, name="handfast-start", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise _no_thread(error) from error
     thread.join()
     if failed:
         raise failed[0]

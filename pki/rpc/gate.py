@@ -50,6 +50,17 @@ class Gate:
         self._note(judgement)
         return judgement
 
+    def ask_again(self, auth: AuthContext, method: str) -> Refusal | None:
+        """Judge a call once more, whose message came after it was let through.
+
+        How long a message is waited for is its caller's choice: what was said of the caller before
+        may be hours old. Only a refusal is noted, for the call itself was noted before.
+        """
+        judgement = self._judge.judge(auth, method)
+        if judgement.refusal is not None:
+            self._note(judgement)
+        return judgement.refusal
+
     def watch(
         self,
         auth: AuthContext,

@@ -221,7 +221,12 @@ def _unary(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
             await _abort(context, judgement.refusal)
         assert judgement.peer is not None
         CURRENT_PEER.set(judgement.peer)
-        return await inner(await take(request, context), context)
+        message = await take(request, context)
+        # No sweep ends a call that waits for its message: it would be a way to be served later.
+        refusal = gate.ask_again(auth, method)
+        if refusal is not None:
+            await _abort(context, refusal)
+        return await inner(message, context)
 
     return answer
 

@@ -110,10 +110,14 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
     inner, decode = behavior_of(handler), request_decoder(handler)
 
     def answer(request: Any, context: Any) -> Any:
-        peer, _ = admit(gate, method, context)
+        peer, auth = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
         try:
-            return inner(_decoded(decode, take(request, context), context), context)
+            message = _decoded(decode, take(request, context), context)
+            # No sweep ends a call that waits for its message: it would be a way to be served later.
+            if take is not _as_it_came and (refusal := gate.ask_again(auth, method)) is not None:
+                abort(context, refusal)
+            return inner(message, context)
         finally:
             CURRENT_PEER.reset(token)
 

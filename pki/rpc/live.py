@@ -73,6 +73,9 @@ class LiveCredential:
         self._source = source
         # A source of the user's own may not know the question: it is taken for one elsewhere.
         self._is_local = bool(getattr(source, "is_local", False))
+        # Asked once: nothing that a source says later relaxes the user's word, or keeps lists that
+        # nobody can read from being withheld.
+        self._mode, self._name = source.revocation, source.name
         self._intake = Intake(source)
         self._clock, self._monotonic = clock, monotonic
         self._read_grace = read_grace
@@ -118,16 +121,16 @@ class LiveCredential:
         """Take in what the source holds; return whether all of it was good."""
         try:
             loaded = self._intake.load()
+            now = self._clock()
+            with self._lock:
+                before = self._live.credential
+                found, refused = self._intake.next(loaded, before, now)
+                is_new = self._put(found)
+                if loaded.lists is not None:
+                    self._lists_read = self._monotonic()
         except BaseException as error:
-            # This thread is the follower's own: whatever a source raises is a failed look.
+            # What ends programs too (a cancelled task, SystemExit), and what is no credential.
             return self._note("credential", self.reloads, _words_of(error), is_new=False)
-        now = self._clock()
-        with self._lock:
-            before = self._live.credential
-            found, refused = self._intake.next(loaded, before, now)
-            is_new = self._put(found)
-            if loaded.lists is not None:
-                self._lists_read = self._monotonic()
         if is_new:
             self._changed()
             self._tell_of_change(before, found)
@@ -137,7 +140,7 @@ class LiveCredential:
         """Take in the revocation lists alone; return whether all of them were good."""
         refused, is_new = "", False
         try:
-            lists = self._source.lists()
+            is_new, refused = self._take_lists(self._source.lists())
         except UnreadableError as error:
             refused = _words_of(error)
         except InputError as error:
@@ -145,9 +148,8 @@ class LiveCredential:
             self._lists_were_read()
             refused = _words_of(error)
         except BaseException as error:
+            # What ends programs too (a cancelled task, SystemExit), and what is no list.
             refused = _words_of(error)
-        else:
-            is_new, refused = self._take_lists(lists)
         self._warn_of_end()
         return self._note("revocation lists", self.list_reloads, refused, is_new=is_new)
 
@@ -170,7 +172,7 @@ class LiveCredential:
             return False
         with self._lock:
             self._withheld = (
-                f"the revocation lists of {self._source.name} could not be read for more than "
+                f"the revocation lists of {self._name} could not be read for more than "
                 f"{self._read_grace.total_seconds():g} s: nobody can tell what was revoked"
             )
             self._live = self._made(self._live.credential, self._live)
@@ -207,7 +209,7 @@ class LiveCredential:
             self._withheld = ""
             self._live = self._made(self._live.credential, self._live)
         self._changed()
-        tell(log.warning, "the revocation lists of %s can be read again", self._source.name)
+        tell(log.warning, "the revocation lists of %s can be read again", self._name)
 
     def _put(self, found: Credential) -> bool:
         """Put a credential in force; return whether it is another than the one before."""
@@ -227,7 +229,7 @@ class LiveCredential:
         verifier = ChainVerifier(
             credential.bundle,
             credential.lists,
-            mode=self._source.revocation,
+            mode=self._mode,
             grace=min(self._graces(), default=timedelta(0)),
             withheld=self._withheld,
         )
@@ -247,7 +249,7 @@ class LiveCredential:
     def _note(self, what: str, reloads: Reloads, refused: str, *, is_new: bool) -> bool:
         reloads.note(Outcome.of(refused, is_new=is_new), self._clock())
         if refused:
-            self._failing[what] = f"{what} of {self._source.name}: {refused}"
+            self._failing[what] = f"{what} of {self._name}: {refused}"
             self._tell_once(f"{what} refused, the one in use is kept: {refused}")
             return False
         self._failing.pop(what, None)

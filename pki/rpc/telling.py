@@ -41,15 +41,16 @@ class _Teller:
                 return
             self._waiting.append(step)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="handfast-telling", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="handfast-telling", daemon=True)
+                # Where there is no room for a thread it raises; whoever tells next tries again.
+                thread.start()
+                self._thread = thread
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._busy, seconds)
+            if self._thread is not None:
+                self._changed.wait_for(lambda: not self._waiting and not self._busy, seconds)
 
     def _run(self) -> None:
         while True:

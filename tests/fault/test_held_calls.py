@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.interop.shop import SECONDS, Shop, get_stock, reason
+from tests.interop.shop import SECONDS, Shop, eventually, get_stock, reason, revoke
 
 # Without Reserve: in the asyncio server it is a plain function, for which gRPC itself waits for the
 # message, without a thread.
@@ -21,6 +21,11 @@ HELD = 32
 def nothing_until(over: threading.Event) -> Iterator[Any]:
     over.wait()
     yield from ()
+
+
+def message_after(go: threading.Event) -> Iterator[bytes]:
+    go.wait()
+    yield b""
 
 
 @contextlib.contextmanager
@@ -78,3 +83,26 @@ def test_a_unary_call_without_a_message_is_told_so(shop: Shop, kind: str) -> Non
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
             assert "exactly one request" in str(caught.value.details())
         assert get_stock(channel) > 0
+
+
+@pytest.mark.parametrize("kind", ["aio", "sync"])
+def test_a_unary_call_begun_before_a_revocation_is_refused_when_its_message_comes_after(
+    shop: Shop, kind: str
+) -> None:
+    go = threading.Event()
+    with (
+        shop.workload("server") as me,
+        shop.server(kind, me) as address,
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        begin: Any = channel.stream_stream("/shop.v1.Inventory/GetStock")
+        call = begin(message_after(go), timeout=SECONDS)
+        counts = me._following.counts
+        assert eventually(lambda: any(counts.decided().values())), "it was let through"
+        revoke(shop, "caller")
+        assert me.reload()
+        go.set()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        assert reason(caught.value) == "CERTIFICATE_REVOKED"

@@ -3,16 +3,71 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 
+from pki.errors import StateError
+from pki.rpc.telling import _Teller, tell
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
-from tests.interop.shop import Shop, free_port, get_stock, soon
+from tests.interop.shop import SECONDS, Shop, eventually, free_port, get_stock, soon
 
 _REAL = threading.Thread.start
+
+
+def none_left_but(most: int) -> Callable[[threading.Thread], None]:
+    """Stand in for a system that has room for so many more threads of ours."""
+    left = iter(range(most))
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("handfast-") and next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        _REAL(thread)
+
+    return start
+
+
+@pytest.mark.parametrize("room", range(9))
+def test_a_workload_that_has_no_room_for_its_threads_says_so_and_leaves_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    shop.directory("server")
+    tell(lambda: None)
+    before = set(threading.enumerate())
+    monkeypatch.setattr(threading.Thread, "start", none_left_but(room))
+    with pytest.raises(StateError, match="Allow this process more threads"):
+        shop.workload("server")
+    monkeypatch.undo()
+    assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_no_policy_is_taken_that_nobody_follows(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop.workload("caller", policy=None) as me:
+        for room in (0, 0):
+            monkeypatch.setattr(threading.Thread, "start", none_left_but(room))
+            with pytest.raises(StateError, match="Allow this process more threads"):
+                me.sync_server(policy=shop.policy)
+        monkeypatch.undo()
+        me.sync_server(policy=shop.policy)
+
+
+def test_what_is_told_while_no_thread_can_be_begun_is_told_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[int] = []
+    present = _Teller()
+    monkeypatch.setattr(threading.Thread, "start", none_left_but(0))
+    with pytest.raises(RuntimeError):
+        present.take(lambda: told.append(1))
+    monkeypatch.undo()
+    present.take(lambda: told.append(2))
+    present.flush(SECONDS)
+    assert told == [1, 2]
 
 
 def test_calls_end_with_an_error_of_theirs_while_no_thread_can_be_begun(

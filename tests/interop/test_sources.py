@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from pki.clock import system_clock
 from pki.errors import CredentialError, InputError, PkiError
 from pki.keys import generate_key, private_key_to_pem
 from pki.rpc import PemSource
+from pki.rpc.counting import Outcome
 from pki.x509 import Credential, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
 from tests.interop.shop import SECONDS, Shop, ended, eventually, get_stock, refused, watch
@@ -270,3 +272,86 @@ def test_a_source_that_hangs_holds_up_no_end_of_a_certificate(shop: Shop) -> Non
         assert changing.is_alive(), "the source hangs still"
         source.go_on.set()
         changing.join()
+
+
+class Lying(Vault):
+    """A source that answers something else than it promised, or raises what ends programs."""
+
+    is_local = True
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(credential)
+        self.answer: Callable[[], Any] | None = None
+
+    def load(self) -> tuple[Credential, tuple[str, ...]]:
+        return super().load() if self.answer is None else self.answer()
+
+    def lists(self) -> RevocationLists | None:
+        return super().lists() if self.answer is None else self.answer()
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def answer() -> Any:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raising(SystemExit(1)),
+        raising(asyncio.CancelledError()),
+        raising(GeneratorExit()),
+        lambda: b"lists",
+        lambda: (b"credential", ()),
+    ],
+    ids=["exits", "is cancelled", "ends a generator", "bytes", "bytes in a pair"],
+)
+def test_a_source_that_answers_nothing_of_use_is_a_problem_that_is_shown(
+    shop: Shop, answer: Callable[[], Any]
+) -> None:
+    source = Lying(issued(shop, "server"))
+    with pki.Workload.from_source(source, policy=shop.policy) as me:
+        source.answer = answer
+        source.changed()
+        assert any(item.startswith("credential of the vault") for item in me.problems)
+        assert any(item.startswith("revocation lists of the vault") for item in me.problems)
+        assert me._following.seen().reloads.outcomes()[Outcome.REFUSED] > 0
+        source.answer = None
+        source.changed()
+        assert me.problems == ()
+
+
+class Relaxing(Vault):
+    """A source that takes its word on revocation back, or can't say it any more."""
+
+    is_local = True
+    word: RevocationMode | None = RevocationMode.REQUIRED
+
+    @property
+    def revocation(self) -> RevocationMode:  # type: ignore[override]
+        if self.word is None:
+            raise OSError("the vault does not answer")
+        return self.word
+
+    def lists(self) -> RevocationLists | None:
+        if self.word is None:
+            raise OSError("the vault does not answer")
+        return super().lists()
+
+
+def test_a_source_that_does_not_say_its_word_again_keeps_no_list_from_being_withheld(
+    shop: Shop,
+) -> None:
+    source = Relaxing(issued(shop, "server"))
+    with (
+        pki.Workload.from_source(source, policy=shop.policy, read_grace=timedelta(seconds=1)) as me,
+        shop.sync_server(me) as address,
+        shop.workload("caller") as caller,
+        caller.sync_channel(address, peer="server") as channel,
+    ):
+        assert get_stock(channel) > 0
+        source.word, source.down = None, True
+        assert eventually(lambda: any("nobody can tell" in item for item in me.problems))
+        assert refused(lambda: get_stock(channel)) == "REVOCATION_STALE"

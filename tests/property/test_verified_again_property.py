@@ -1,0 +1,169 @@
+"""A path that is verified again is never accepted where a fresh verification refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cache
+
+from cryptography import x509
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from pki.errors import VerificationError
+from pki.x509 import (
+    WORKLOAD,
+    ChainVerifier,
+    NameLimits,
+    Purpose,
+    RevocationList,
+    RevocationLists,
+    RevocationMode,
+    TrustBundle,
+    VerifiedChain,
+)
+from pki.x509.profiles import IssuingProfile, RootProfile
+from pki.x509.revocation import RevokedEntry
+from tests.support import NOW, SHOP, YEAR, Hierarchy, validity
+
+HOUR = timedelta(hours=1)
+
+FIRST, SECOND = Hierarchy(), Hierarchy()
+# The first issuing CA again: under the same key by another root, and by its own root anew.
+CROSSED = IssuingProfile.build(
+    NameLimits(SHOP),
+    FIRST.issuing_key.public_key(),
+    subject=FIRST.issuing.subject,
+    issuer=SECOND.root,
+    issuer_key=SECOND.root_key,
+    validity=YEAR,
+)
+RENEWED = IssuingProfile.build(
+    NameLimits(SHOP),
+    FIRST.issuing_key.public_key(),
+    subject=FIRST.issuing.subject,
+    issuer=FIRST.root,
+    issuer_key=FIRST.root_key,
+    validity=validity(-HOUR, 3 * HOUR),
+)
+# The first root again, under its own key and name: another certificate of the same issuer.
+ROOT_AGAIN = RootProfile.build(
+    SHOP, FIRST.root_key, subject=FIRST.root.subject, validity=validity(-HOUR, 2 * HOUR)
+)
+ROOTS = (FIRST.root, SECOND.root, ROOT_AGAIN)
+LEAF, LONG = FIRST.leaf(), FIRST.leaf(times=validity(-HOUR, 30 * HOUR))
+CHAINS = (
+    (LEAF, FIRST.issuing),
+    (LEAF, CROSSED),
+    (LEAF, RENEWED),
+    (LEAF, RENEWED, FIRST.issuing),
+    (LEAF, FIRST.issuing, CROSSED),
+    (LONG, FIRST.issuing),
+    (LONG, RENEWED, CROSSED),
+    (SECOND.leaf(), SECOND.issuing),
+)
+# Another of the first issuing CA's: what is known of its issuers says nothing of its own end.
+LONG_AGAIN = (FIRST.leaf(times=validity(-HOUR, 30 * HOUR)), FIRST.issuing)
+MAY_BE_REVOKED = (LEAF, LONG, FIRST.issuing, CROSSED, RENEWED, SECOND.issuing)
+ISSUERS = (
+    (FIRST.root, FIRST.root_key),
+    (FIRST.issuing, FIRST.issuing_key),
+    (SECOND.root, SECOND.root_key),
+    (SECOND.issuing, SECOND.issuing_key),
+)
+# Each end that is near, to the second: where off by one would show.
+MOMENTS = [
+    NOW + hours * HOUR + timedelta(seconds=s) for hours in (-1, 0, 1, 2, 3) for s in (-1, 0, 1)
+]
+
+
+@cache
+def list_of(
+    issuer: int, *, forged: bool, revoked: tuple[int, ...], begin: int, hours: int
+) -> RevocationList:
+    certificate, key = ISSUERS[issuer]
+    return RevocationList.build(
+        [RevokedEntry(MAY_BE_REVOKED[item].serial_number, NOW) for item in revoked],
+        issuer=certificate,
+        issuer_key=FIRST.key if forged else key,
+        number=1,
+        this_update=NOW + begin * HOUR,
+        next_update=NOW + (begin + hours) * HOUR,
+    )
+
+
+@st.composite
+def lists_of(draw: st.DrawFn) -> RevocationLists | None:
+    """Draw lists that are good for the most part, or few would be accepted at all."""
+    seldom = st.integers(0, 24).map(lambda number: number == 7)
+    if draw(seldom):
+        return None
+    return RevocationLists.of(
+        list_of(
+            issuer,
+            forged=draw(seldom),
+            revoked=(draw(st.integers(0, len(MAY_BE_REVOKED) - 1)),) if draw(seldom) else (),
+            begin=0 if draw(seldom) else -2,
+            hours=draw(st.sampled_from([24, 24, 24, 2, 3])),
+        )
+        for issuer in range(len(ISSUERS))
+        if not draw(seldom)
+    )
+
+
+@st.composite
+def verifiers(draw: st.DrawFn, mode: RevocationMode) -> ChainVerifier:
+    roots = draw(st.sampled_from([ROOTS, ROOTS, ROOTS[:2], ROOTS[1:], ROOTS[:1], ROOTS[2:]]))
+    return ChainVerifier(
+        TrustBundle.of_roots(roots),
+        draw(lists_of()),
+        mode=mode,
+        grace=draw(st.sampled_from([timedelta(0), HOUR, 2 * HOUR])),
+        withheld=draw(st.sampled_from([*[""] * 9, "nobody can tell"])),
+    )
+
+
+def fresh(
+    verifier: ChainVerifier, chain: Sequence[x509.Certificate], at: datetime
+) -> VerifiedChain | None:
+    try:
+        return verifier.verify(chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=at)
+    except VerificationError:
+        return None
+
+
+GOOD_LISTS = RevocationLists.of(
+    list_of(issuer, forged=False, revoked=(), begin=-2, hours=24) for issuer in range(len(ISSUERS))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from(list(RevocationMode)), st.sampled_from([ROOTS, ROOTS[:2]]))
+def test_what_is_accepted_again_is_accepted_afresh(
+    data: st.DataObject, mode: RevocationMode, roots: tuple[x509.Certificate, ...]
+) -> None:
+    before = ChainVerifier(TrustBundle.of_roots(roots), GOOD_LISTS, mode=mode)
+    chain = data.draw(st.sampled_from(CHAINS))
+    first = fresh(before, chain, NOW)
+    assume(first is not None)
+    assert first is not None
+    verifier = data.draw(verifiers(mode))
+    moments = st.one_of(st.just(NOW), st.sampled_from(MOMENTS))
+    # What others were told by the new verifier before: by this it knows their issuers.
+    chains = st.sampled_from([chain, *CHAINS, LONG_AGAIN])
+    for other in data.draw(st.lists(chains, min_size=1, max_size=3)):
+        fresh(verifier, other, data.draw(moments))
+    at = data.draw(moments)
+    try:
+        span = verifier.verify_again(first.proof, at)
+    except VerificationError:
+        return
+    if span is None:
+        return
+    event("accepted again")
+    good_from, good_until = span
+    # A list's last second counts; that it is looked at anew within it costs little.
+    assert good_from <= at <= good_until
+    one = timedelta(seconds=1)
+    for moment in {at, max(good_from, at - 4 * HOUR), min(good_until - one, at + 4 * HOUR)}:
+        assert fresh(verifier, chain, moment) is not None, f"accepted again at {moment}"
