@@ -161,7 +161,7 @@ def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
         issued.save(folder, layout=layout)
     except PkiError as error:
         remedy = (
-            "The credential that was there still works; mend that and run the command again"
+            "A credential that was there still works; mend that and run the command again"
             if issued.key is not None
             else "Mend that and run the command again with the same request"
         )

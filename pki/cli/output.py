@@ -46,7 +46,7 @@ def tell(command: str, data: Mapping[str, object], lines: Sequence[str], *, as_j
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; whatever came from outside is escaped."""
-    table = Table(title=title)
+    table = Table(title=escape(printable(title)))
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
