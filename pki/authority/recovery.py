@@ -59,8 +59,8 @@ class Recovered:
 def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> Recovered:
     """Accept the ledger as it is, after the published lists have been taken into it.
 
-    A ledger that is the newest stays the same one. Where lists are ahead of it, it is an older copy,
-    whatever its mark says.
+    A ledger that is the newest stays the same one. Where lists are ahead of it, it is an older
+    copy, whatever its mark says.
 
     Args:
         context: the CA.

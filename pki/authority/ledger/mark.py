@@ -118,9 +118,7 @@ class LedgerMark:
             StateError: if it can't be written.
         """
         # Off with other writers: the mark of an earlier commit never comes after a later one's.
-        with locked(
-            self._path.parent, name=f".{self._path.name}.lock", wait_seconds=_WAIT_SECONDS
-        ):
+        with locked(self._path.parent, name=f".{self._path.name}.lock", wait_seconds=_WAIT_SECONDS):
             mark = self.read() if not replace else None
             if mark is not None and (
                 mark.ledger_id != ledger.ledger_id or mark.sequence >= ledger.sequence
