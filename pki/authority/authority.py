@@ -282,6 +282,9 @@ class Authority:
             found = self._context.take_in(
                 lists, transaction, leave_numbers=recovery.UNKNOWN_NUMBERS
             )
+            if found:
+                # Certificates may be good that it does not hold: they can be revoked by number.
+                transaction.recovery.note_older(at=self._context.now())
         if found:
             self._context.publish()
         return found

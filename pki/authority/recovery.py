@@ -27,7 +27,7 @@ from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.published import take_in
-from pki.errors import InputError, OlderLedgerError, PkiError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, UnreadableError, shown
 from pki.files import HANDFAST, read_bounded
 from pki.x509 import RevocationLists, TrustBundle
 from pki.x509.readers import MAX_BUNDLE_BYTES
@@ -59,7 +59,8 @@ class Recovered:
 def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> Recovered:
     """Accept the ledger as it is, after the published lists have been taken into it.
 
-    A ledger that is the newest stays the same one; lists that are ahead of it are taken in.
+    A ledger that is the newest stays the same one. Where lists are ahead of it, it is an older
+    copy, whatever its mark says.
 
     Args:
         context: the CA.
@@ -82,6 +83,9 @@ def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> 
             for lists in found:
                 touched, _ = take_in(transaction, lists, now=now)
                 taken.update({item.id: item.key_id for item in touched})
+            if lost == 0 and taken:
+                # The mark says nothing of it: the whole folder was put back, mark and all.
+                lost = None
             if lost != 0:
                 _raise_numbers(transaction, lost, found)
                 sequence = max(state.sequence, mark.sequence if mark is not None else 0)
@@ -92,7 +96,7 @@ def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> 
                     f"{'an unknown number of' if lost is None else lost} commits",
                     at=now,
                 )
-            if lost != 0 or taken:
+            if lost != 0:
                 _sign_lists(context, transaction)
     context.publish()
     return Recovered(lost, lost != 0, tuple(taken.values()), now + MAX_LEAF if lost != 0 else None)
@@ -109,7 +113,9 @@ def _lost_commits(state: LedgerState, mark: LedgerState | None) -> int | None:
 def _read_mark(ledger: Ledger) -> LedgerState | None:
     try:
         return ledger.mark.read()
-    except OlderLedgerError:
+    except UnreadableError:
+        raise
+    except StateError:
         # A mark that is damaged says as much as one that is lost.
         return LedgerState("", 0)
 

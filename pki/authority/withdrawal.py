@@ -36,7 +36,7 @@ REASONS = MappingProxyType(
 )
 
 
-_SERIAL_DIGITS = 40  # RFC 5280 §4.1.2.2: 20 octets
+_SERIAL_END = 1 << 159  # RFC 5280 §4.1.2.2: 20 octets, and positive
 
 
 def parse_reason(name: str) -> x509.ReasonFlags:
@@ -129,7 +129,7 @@ def _is_due(context: AuthorityContext, current: ListRecord | None) -> bool:
 def _may_be_lost(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:
     """Tell whether a certificate may be good that an accepted, older ledger does not hold."""
     accepted = transaction.recovery.accepted_at()
-    readable = bool(serial) and len(serial) <= _SERIAL_DIGITS and set(serial) <= set(hexdigits)
+    readable = bool(serial) and set(serial) <= set(hexdigits) and int(serial, 16) < _SERIAL_END
     # A clock that jumped back must not hide it: only the end of the time counts.
     return accepted is not None and readable and context.now() <= accepted + MAX_LEAF
 

@@ -18,7 +18,7 @@ from pki.cli.explaining import explain
 from pki.cli.inspecting import inspect
 from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue
 from pki.cli.listing import list_certificates
-from pki.cli.output import JsonOption, complain, tell
+from pki.cli.output import JsonOption, complain, tell, was_lost
 from pki.cli.renew import renew
 from pki.cli.revoke import crl, revoke
 from pki.cli.verifying import verify
@@ -99,7 +99,7 @@ def _run(arguments: list[str] | None) -> int:
         )
     else:
         if code != _INTERRUPTED:
-            return code if isinstance(code, int) else 0
+            return (code if isinstance(code, int) else 0) or (FAILED if was_lost() else 0)
         complain("interrupted")
     return FAILED
 

@@ -74,12 +74,14 @@ class Distribution:
 def distribute(authority: Authority, state: Path) -> Distribution:
     """Bring trust bundle and lists to every credential of this CA in the state folder."""
     done = Distribution()
-    try:
-        for found in lists_below(state):
+    for found in lists_below(state):
+        try:
             # A list that is ahead shows that the whole CA was put back from a backup.
             authority.take_in(found)
-    except PkiError as error:
-        done.left.append((ca_home(state), error))
+        except PkiError as error:
+            # One that can't be taken in keeps no other out.
+            if not any(str(error) == str(other) for _, other in done.left):
+                done.left.append((ca_home(state), error))
     for folder in _folders(state, done):
         try:
             if _bring(authority, folder):
@@ -141,6 +143,27 @@ def _bring(authority: Authority, folder: Path) -> bool:
         bundle, lists = authority.trust()
         save_trust(bundle, lists, folder, layout=layout, issuers=issuer_certificates(authority))
     return True
+
+
+def take_in_lists(authority: Authority, state: Path, *more: RevocationLists | None) -> None:
+    """Take the lists that receivers hold into the ledger, before anything is signed.
+
+    A whole CA that was put back from a backup, mark and all, knows nothing of what was revoked
+    since. The credential directories here do.
+
+    Args:
+        authority: the CA.
+        state: the state folder.
+        more: lists from elsewhere, if there are any.
+
+    Raises:
+        PkiError: if one is ahead of the ledger and can't be taken in.
+    """
+    _, own = authority.trust()
+    known = {item.der for item in own.lists.values()}
+    for found in (*more, *lists_below(state)):
+        if found is not None and not {item.der for item in found.lists.values()} <= known:
+            authority.take_in(found)
 
 
 def lists_below(state: Path) -> Iterator[RevocationLists]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Issued
+from pki.cli.distribution import take_in_lists
 from pki.cli.output import JsonOption, path_word, tell
 from pki.cli.state import (
     DEFAULT_DIR,
@@ -71,6 +72,7 @@ def issue(
             else SpiffeId.of_path(authority.trust_domain, name)
         )
         folder = out or directory / workload.path
+        take_in_lists(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))
         if request is not None:
             # Here, and not after the certificate is issued.
@@ -159,7 +161,7 @@ def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
         issued.save(folder, layout=layout)
     except PkiError as error:
         remedy = (
-            "The credential that was there still works; mend that and run the command again"
+            "A credential that was there still works; mend that and run the command again"
             if issued.key is not None
             else "Mend that and run the command again with the same request"
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,6 +21,7 @@ from rich.table import Table
 from pki.errors import printable
 
 SCHEMA = 1
+_lost: set[bool] = set()
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, for scripts (docs/cli.md).")
@@ -36,22 +39,52 @@ def tell(command: str, data: Mapping[str, object], lines: Sequence[str], *, as_j
     """
     if as_json:
         document = {"schema": SCHEMA, "command": command, **data}
-        sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=True) + "\n")
+        with telling():
+            sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=True) + "\n")
         return
     console = console_for(sys.stdout)
-    for line in lines:
-        # Whatever a line is made of, a path above all, it can't paint the terminal.
-        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
+    with telling():
+        for line in lines:
+            # Whatever a line is made of, a path above all, it can't paint the terminal.
+            console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; whatever came from outside is escaped."""
-    table = Table(title=title)
+    table = Table(title=escape(printable(title)))
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
-    console_for(sys.stdout).print(table)
+    with telling():
+        console_for(sys.stdout).print(table)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Tell what was done; where nobody can be told, what is left of the command goes on.
+
+    A reader that has gone is no fault. Any other one is told on stderr and costs exit code 1.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Nothing more may be written there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            complain(
+                f"the output can't be written: {error.strerror or error}",
+                "What the command does is done all the same, unless another line says otherwise",
+            )
+            _lost.add(True)
+
+
+def was_lost() -> bool:
+    """Tell, once, whether output was lost, other than to a reader that has gone."""
+    found = bool(_lost)
+    _lost.clear()
+    return found
 
 
 def complain(message: str, remedy: str = "") -> None:
@@ -71,7 +104,15 @@ def console_for(stream: object) -> Console:
         # Names hold letters that an ASCII terminal or pipe has not: better escaped than an error.
         stream.reconfigure(errors="backslashreplace")
     is_terminal = bool(getattr(stream, "isatty", lambda: False)())
-    return Console(width=None if is_terminal else 160)
+    return _Console(width=None if is_terminal else 160)
+
+
+class _Console(Console):
+    """A console that leaves it to its caller what a reader means that has gone."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise the error that was met, where the library would end the process."""
+        raise BrokenPipeError
 
 
 def _plain(value: object) -> str:

@@ -20,6 +20,11 @@ def record_of(authority: Authority, contents: Contents) -> CertificateRecord | N
     """
     if contents.leaf is not None:
         return _record_of_leaf(authority, contents.leaf)
+    return record_of_key(authority, contents)
+
+
+def record_of_key(authority: Authority, contents: Contents) -> CertificateRecord | None:
+    """Return the newest certificate that was issued for a key of a directory; None if none was."""
     prints = {
         public_key_fingerprint(key.public_key())
         for key in (contents.key, contents.next_key)

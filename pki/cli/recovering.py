@@ -10,7 +10,7 @@ import typer
 from pki.authority import Authority
 from pki.authority.recovery import Recovered
 from pki.cli.distribution import distribute, lists_below
-from pki.cli.output import JsonOption, show_table, tell
+from pki.cli.output import JsonOption, path_word, show_table, tell
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, ca_passphrase, open_authority
 from pki.errors import StateError, shown
 from pki.files import read_bounded
@@ -63,7 +63,7 @@ def status(
         )
         return
     show_table(
-        f"CA in {ca_home(directory)}: {state.sequence} commits",
+        f"CA in {path_word(ca_home(directory))}: {state.sequence} commits",
         ("kind", "key id", "status", "until (UTC)"),
         [
             (

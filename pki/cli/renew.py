@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.lifetimes import is_renewal_due, renewal_due
-from pki.cli.distribution import issuer_certificates
+from pki.cli.distribution import issuer_certificates, take_in_lists
 from pki.cli.issue import (
     CouldNotTellError,
     parse_request,
@@ -81,6 +81,8 @@ def renew(
         contents = read_contents(target, layout, holds_key=holds_key)
         if holds_key:
             _need_key(contents)
+        # The directory may lie elsewhere, and its own lists tell what its CA once revoked.
+        take_in_lists(authority, directory, contents.lists)
         authority.refresh_lists()
         record = need_record(authority, contents)
         repaired = _repair(authority, contents, record)

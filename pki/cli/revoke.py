@@ -11,9 +11,16 @@ from pki.authority import Authority, CertificateRecord
 from pki.authority.withdrawal import REASONS
 from pki.cli.distribution import Distribution, distribute
 from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.records import line_of, need_record, others_of, was_issued_here
+from pki.cli.records import (
+    line_of,
+    need_record,
+    others_of,
+    record_of,
+    record_of_key,
+    was_issued_here,
+)
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
-from pki.errors import LedgerError, PkiError, StateError, shown
+from pki.errors import CredentialError, LedgerError, PkiError, StateError, shown
 from pki.files import detect_layout, find_layout, read_contents
 
 
@@ -148,6 +155,15 @@ def _serial_of(authority: Authority, target: str) -> str:
     found = find_layout(path)
     layout, holds_key = found if found is not None else (detect_layout(path), True)
     contents = read_contents(path, layout, holds_key=holds_key)
+    record, of_key = record_of(authority, contents), record_of_key(authority, contents)
+    if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
+        # Whoever can write here could have another workload revoked, and keep this one's alive.
+        raise CredentialError(
+            f"{shown(path)} holds the certificate {record.serial} of {record.spiffe_id} and the "
+            f"key of {of_key.serial} of {of_key.spiffe_id}: which is meant can't be told",
+            remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
+            "numbers",
+        )
     if contents.leaf is not None and was_issued_here(authority, contents.leaf):
         # An older ledger may not hold it; its number can be revoked all the same.
         return f"{contents.leaf.serial_number:x}"

@@ -26,12 +26,6 @@ from pki.x509.profiles.authority import IpNetwork
 _Value = TypeVar("_Value")
 _MAX_PASSPHRASE_FILE = 64 * 1024
 
-DirOption = Annotated[
-    Path,
-    typer.Option(
-        "--dir", envvar="HANDFAST_DIR", help="Where the CA (DIR/ca) and the credentials lie."
-    ),
-]
 DEFAULT_DIR = Path("certs")
 
 
@@ -55,6 +49,16 @@ def _path(text: str) -> Path:
 
 
 parse_path: Callable[[str], Path] = _option(_path)
+DirOption = Annotated[
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="HANDFAST_DIR",
+        parser=parse_path,
+        metavar="DIR",
+        help="Where the CA (DIR/ca) and the credentials lie.",
+    ),
+]
 parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)
 parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
 parse_ip: Callable[[str], IpAddress] = _option(ip_address)

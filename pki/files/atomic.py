@@ -213,7 +213,11 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
         status = os.fstat(file.fileno())
         if status.st_size > max_bytes:
             raise StateError(f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most")
-        data = file.read(max_bytes + 1)
+        found: bytes | None = file.read(max_bytes + 1)
+        if found is None:
+            # Some files of the kernel's call themselves regular, and have nothing for us yet.
+            raise BlockingIOError(errno.EAGAIN, "it holds nothing now, and may later")
+        data = found
     if len(data) > max_bytes:
         # It grew since its status was taken, or its file system tells no size.
         raise StateError(f"{shown(path)} has more than {max_bytes} bytes, the most")

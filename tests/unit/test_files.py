@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.errors import CredentialError, InputError, PkiError, StateError
+from pki.errors import CredentialError, InputError, PkiError, StateError, UnreadableError
 from pki.files import (
     LAYOUTS,
     KeyMode,
     Layout,
+    atomic,
     detect_layout,
     load_credential,
     pending_key,
@@ -106,6 +107,18 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="can't be written"):
         write_durably(tmp_path / "none" / "x", b"x", mode=0o600)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_that_has_nothing_to_read_yet_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As /proc/kmsg, which calls itself regular: a pipe that is read without waiting does the same.
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    monkeypatch.setattr(atomic, "open_regular", lambda _: os.fdopen(reading, "rb"))
+    with pytest.raises(UnreadableError, match="holds nothing now"):
+        read_bounded(tmp_path / "kmsg", max_bytes=10)
+    os.close(writing)
 
 
 def test_reading_is_bounded_and_of_regular_files_alone(tmp_path: Path) -> None:

@@ -96,15 +96,21 @@ class Ledger:
 
         Raises:
             OlderLedgerError: if the ledger is an older copy.
+            StateError: if the block changed something while the mark can't be written; then nothing
+                of it was recorded.
             CommitInDoubtError: if whether it was recorded could not be learned.
             LedgerError: if the ledger fails; then nothing of the block was recorded.
         """
         try:
             with self._engine.connect() as connection, connection.begin() as begun:
                 transaction = Transaction(connection)
+                behind = None
                 if not accept_older:
-                    self.mark.compare(transaction.state())
+                    behind = self.mark.compare(transaction.state())
                 yield transaction
+                if behind is not None and transaction.changed:
+                    # Each further commit that no mark knows could be taken away unseen.
+                    raise behind
                 token = transaction.advance() if transaction.changed else None
                 state = transaction.state() if token else None
                 try:

@@ -14,18 +14,19 @@ written into a file beside it. The rules:
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pki.errors import OlderLedgerError, StateError, shown
-from pki.files.atomic import PRIVATE, read_bounded, write_durably
+from pki.files import locked, read_bounded, write_durably
+from pki.files.atomic import PRIVATE
 
 _MAX_BYTES = 1024
+# No CA comes near it, and the ledger's columns take 63 bits: a higher number is damage.
+_MAX_SEQUENCE = 1 << 48
+# Whoever waits here has a transaction open, which holds up every other one.
+_WAIT_SECONDS = 5.0
 _REMEDY = (
     "Bring the newest ledger back; if it is lost for good: handfast ca recover, which keeps "
     "revoked what the published lists revoke"
@@ -57,18 +58,22 @@ class LedgerMark:
         except FileNotFoundError:
             return None
         try:
-            document = json.loads(data)
+            document = json.loads(data.decode())
             state = LedgerState(document["ledger"], document["sequence"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             state = LedgerState("", -1)
         if not (isinstance(state.ledger_id, str) and isinstance(state.sequence, int)) or (
-            isinstance(state.sequence, bool) or state.sequence < 0
+            isinstance(state.sequence, bool) or not 0 <= state.sequence <= _MAX_SEQUENCE
         ):
             raise OlderLedgerError(f"{shown(self._path)} is no ledger's mark", remedy=_REMEDY)
         return state
 
-    def compare(self, ledger: LedgerState) -> None:
+    def compare(self, ledger: LedgerState) -> StateError | None:
         """Hold the ledger against the mark; call it within a transaction of the ledger.
+
+        Returns:
+            Why the mark is behind and can't be brought up: nothing may be changed then, but what is
+            recorded can be read and published. None if the mark is the ledger's.
 
         Raises:
             OlderLedgerError: if the ledger is an older copy, another one, or nobody can tell.
@@ -94,7 +99,13 @@ class LedgerMark:
                 remedy=_REMEDY,
             )
         if mark is None or mark.sequence < ledger.sequence:
-            self.follow(ledger)
+            try:
+                self.follow(ledger)
+            except OlderLedgerError:
+                raise
+            except StateError as error:
+                return error
+        return None
 
     def follow(self, ledger: LedgerState, *, replace: bool = False) -> None:
         """Write the state of a commit that is durable; never a lower number over a higher one.
@@ -106,7 +117,8 @@ class LedgerMark:
         Raises:
             StateError: if it can't be written.
         """
-        with self._locked():
+        # Off with other writers: the mark of an earlier commit never comes after a later one's.
+        with locked(self._path.parent, name=f".{self._path.name}.lock", wait_seconds=_WAIT_SECONDS):
             mark = self.read() if not replace else None
             if mark is not None and (
                 mark.ledger_id != ledger.ledger_id or mark.sequence >= ledger.sequence
@@ -114,19 +126,3 @@ class LedgerMark:
                 return
             document = {"ledger": ledger.ledger_id, "sequence": ledger.sequence}
             write_durably(self._path, json.dumps(document).encode() + b"\n", mode=PRIVATE)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold off other writers: the mark of an earlier commit never comes after a later one's."""
-        lock = self._path.with_name(f".{self._path.name}.lock")
-        try:
-            descriptor = os.open(
-                lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE
-            )
-        except OSError as error:
-            raise StateError(f"{shown(lock)} can't be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

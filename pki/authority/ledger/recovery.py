@@ -72,6 +72,12 @@ class RecoveryRecords:
         found = self._connection.scalar(select(tables.ledger_state.c.accepted_at))
         return datetime.fromtimestamp(found, tz=UTC) if found is not None else None
 
+    def note_older(self, *, at: datetime) -> None:
+        """Record that this ledger was found to be an older copy, and is gone on with."""
+        self._connection.execute(
+            update(tables.ledger_state).values(accepted_at=int(at.timestamp()))
+        )
+
     def accept(self, *, sequence: int, at: datetime) -> None:
         """Make this ledger the newest one, under an id of its own.
 
