@@ -50,6 +50,17 @@ class Gate:
         self._note(judgement)
         return judgement
 
+    def refusal_since(self, auth: AuthContext, method: str) -> Refusal | None:
+        """Return why a call that was let in may not go on, and note it; None if it may.
+
+        For calls whose message is waited for once they were judged: the wait is as long as the
+        caller likes, and its certificate may be revoked meanwhile.
+        """
+        judgement = self._judge.judge(auth, method)
+        if judgement.refusal is not None:
+            self._note(judgement)
+        return judgement.refusal
+
     def watch(
         self,
         auth: AuthContext,

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.interop.shop import SECONDS, Shop, get_stock, reason
+from tests.interop.shop import SECONDS, Shop, get_stock, reason, refused, revoke
 
 # Without Reserve: in the asyncio server it is a plain function, for which gRPC itself waits for the
 # message, without a thread.
@@ -78,3 +78,37 @@ def test_a_unary_call_without_a_message_is_told_so(shop: Shop, kind: str) -> Non
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
             assert "exactly one request" in str(caught.value.details())
         assert get_stock(channel) > 0
+
+
+@pytest.mark.parametrize("method", ["GetStock", "WatchStock"])
+@pytest.mark.parametrize("kind", ["aio", "sync"])
+def test_who_is_revoked_between_headers_and_message_is_not_served(
+    shop: Shop, kind: str, method: str
+) -> None:
+    revoked = threading.Event()
+
+    def message_after_revocation() -> Iterator[bytes]:
+        revoked.wait()
+        yield b""
+
+    with (
+        shop.workload("server") as me,
+        shop.server(kind, me) as address,
+        shop.workload("caller") as caller,
+        # One that looks at nothing: a thief has no channel of ours.
+        grpc.secure_channel(address, **caller.channel_arguments("server")) as channel,
+    ):
+        assert get_stock(channel) > 0
+        begin: Any = channel.stream_stream(f"/shop.v1.Inventory/{method}")
+        call = begin(message_after_revocation(), timeout=SECONDS)
+        # Calls come in order on a connection: the headers of the first are judged by then.
+        assert get_stock(channel) > 0
+        try:
+            revoke(shop, "caller")
+            me.reload()
+            assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED"
+        finally:
+            revoked.set()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        assert reason(caught.value) in {"CERTIFICATE_REVOKED", "CANCELLED"}
