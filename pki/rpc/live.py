@@ -28,7 +28,7 @@ from pki.rpc.seen import OnDisk
 from pki.rpc.source import Source
 from pki.rpc.standing import Standing
 from pki.rpc.telling import tell
-from pki.x509 import ChainVerifier, Credential, Purpose, RevocationLists
+from pki.x509 import ChainVerifier, Credential, Purpose, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
 
 log = logging.getLogger("handfast.rpc")
@@ -142,6 +142,12 @@ class LiveCredential:
             refused = _words_of(error)
         else:
             is_new, refused = self._take_lists(lists)
+            if lists is None and self._source.revocation is RevocationMode.REQUIRED:
+                # At the start there were some: what is revoked from now on would not be seen.
+                refused = (
+                    "there are none any more; those that were seen count to their end. Bring them "
+                    "back: handfast renew DIR"
+                )
         self._warn_of_end()
         return self._note("revocation lists", self.list_reloads, refused, is_new=is_new)
 
