@@ -52,7 +52,8 @@ def write_request(path: Path, key: PrivateKey, *names: x509.GeneralName) -> Path
 
 _AS_USER = """
 import os, sys, tempfile
-from pki.cli.app import main, run
+from pki.cli.app import run
+from pki.cli.entry import main
 
 user, folder = int(sys.argv[1]), sys.argv[2]
 # Modules that load when they are first needed may lie where only root can read.
