@@ -131,7 +131,7 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
     except (ValidationError, RecursionError) as error:
         raise _fault(error, lines, source) from None
     except ValueError as error:
-        raise PolicyError(f"is no TOML: {shown(error)}", source=source) from None
+        raise PolicyError(f"is not valid TOML: {shown(error)}", source=source) from None
     return Expectations(
         model.policy,
         tuple(

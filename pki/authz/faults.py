@@ -57,13 +57,13 @@ def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyErro
     # tomllib names the end of the second value; the keys' own lines tell more.
     if words.startswith("Cannot overwrite") and twice is not None and twice.line <= line:
         return PolicyError(
-            f"is no TOML: {_where(twice.location)} stands again, after line {twice.first}",
+            f"is not valid TOML: {_where(twice.location)} stands again, after line {twice.first}",
             source=source,
             line=twice.line,
             remedy="Keep one of the two",
         )
     return PolicyError(
-        f"is no TOML: {shown(_AT_LINE.sub('', words))}",
+        f"is not valid TOML: {shown(_AT_LINE.sub('', words))}",
         source=source,
         line=line,
         remedy="Correct that line by the rules of TOML 1.0",

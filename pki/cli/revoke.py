@@ -118,7 +118,8 @@ def crl(
                 "Bring the root's key back, and run this again"
                 for item in ahead
             ),
-            f"They lie in {path_word(crl_path)}. {_reached_words(spread)}",
+            f"They lie in {path_word(crl_path)}, and in {len(spread.reached)} credential "
+            "directories here",
             "Next: a timer for this command, well within half of the lists' life",
         ],
         as_json=as_json,

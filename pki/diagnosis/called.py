@@ -113,7 +113,11 @@ def _answered(answer: Answer, found: list[Finding]) -> list[Finding]:
             for rank, item in enumerate(said)
         ]
     if answer.code in _ANSWERS:
-        return [ok(CALL, f"is answered ({answer.code})")]
+        # The probe calls a method that hardly any policy grants.
+        word = answer.code
+        if word == "PERMISSION_DENIED":
+            word += ": the connection works; only the probe's own method is refused, as expected"
+        return [ok(CALL, f"is answered ({word})")]
     if answer.code == "UNAUTHENTICATED":
         return [unknown(CALL, f"{_WELL} wants to know more than our certificate ({words})")]
     if answer.code == "UNAVAILABLE":

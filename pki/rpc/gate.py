@@ -50,11 +50,11 @@ class Gate:
         self._note(judgement)
         return judgement
 
-    def ask_again(self, auth: AuthContext, method: str) -> Refusal | None:
-        """Judge a call once more, whose message came after it was let through.
+    def refusal_since(self, auth: AuthContext, method: str) -> Refusal | None:
+        """Return why a call that was let in may not go on, and note it; None if it may.
 
-        How long a message is waited for is its caller's choice: what was said of the caller before
-        may be hours old. Only a refusal is noted, for the call itself was noted before.
+        For calls whose message is waited for once they were judged: the wait is as long as the
+        caller likes, and its certificate may be revoked meanwhile.
         """
         judgement = self._judge.judge(auth, method)
         if judgement.refusal is not None:

@@ -28,7 +28,7 @@ from pki.rpc.wrapped import (
 
 _Behavior = Callable[..., Any]
 # Gives the handler what it is called with, of what gRPC hands over.
-_Take = Callable[[Any, Any], Awaitable[Any]]
+_Take = Callable[[Any, Any, AuthContext], Awaitable[Any]]
 
 
 class AioGuard(grpc.aio.ServerInterceptor):
@@ -182,7 +182,7 @@ def _failing(gate: Gate, error: Exception, method: str) -> Handler:
 
 
 def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
-    inner, take = behavior_of(handler), _reader(handler, method)
+    inner, take = behavior_of(handler), _reader(gate, handler, method)
     if inspect.isasyncgenfunction(inner):
         return _generator(gate, inner, take, method)
     if handler.response_streaming:
@@ -192,22 +192,28 @@ def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
     return _unary(gate, inner, take, method)
 
 
-def _reader(handler: Handler, method: str) -> _Take:
-    """Return what reads and decodes a single request once its caller was judged."""
+def _reader(gate: Gate, handler: Handler, method: str) -> _Take:
+    """Return what reads and decodes a single request once its caller was judged.
+
+    It asks again when the request is there: until then the caller has as long as it likes.
+    """
     if handler.request_streaming:
         return _as_it_came
     decode = request_decoder(handler)
 
-    async def take(_requests: Any, context: Any) -> Any:
+    async def take(_requests: Any, context: Any, auth: AuthContext) -> Any:
         request = await context.read()
         if request is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, no_request(method))
+        refusal = gate.refusal_since(auth, method)
+        if refusal is not None:
+            await _abort(context, refusal)
         return decode(request)
 
     return take
 
 
-async def _as_it_came(requests: Any, _context: Any) -> Any:
+async def _as_it_came(requests: Any, _context: Any, _auth: AuthContext) -> Any:
     return requests
 
 
@@ -221,12 +227,7 @@ def _unary(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
             await _abort(context, judgement.refusal)
         assert judgement.peer is not None
         CURRENT_PEER.set(judgement.peer)
-        message = await take(request, context)
-        # No sweep ends a call that waits for its message: it would be a way to be served later.
-        refusal = gate.ask_again(auth, method)
-        if refusal is not None:
-            await _abort(context, refusal)
-        return await inner(message, context)
+        return await inner(await take(request, context, auth), context)
 
     return answer
 
@@ -236,7 +237,7 @@ def _stream(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
             try:
-                return await inner(await take(request, context), context)
+                return await inner(await take(request, context, auth), context)
             except asyncio.CancelledError:
                 if not await watched.ended():
                     raise
@@ -265,7 +266,7 @@ def _generator(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behav
         with _Watched(gate, auth, method, context) as watched:
             try:
                 async with contextlib.aclosing(
-                    inner(await take(request, context), context)
+                    inner(await take(request, context, auth), context)
                 ) as items:
                     async for item in items:
                         await watched.end_if_refused()

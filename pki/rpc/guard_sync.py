@@ -25,7 +25,7 @@ from pki.rpc.wrapped import (
 
 log = logging.getLogger("handfast.rpc")
 
-_Take = Callable[[Any, Any], bytes]
+_Take = Callable[[Any, Any, AuthContext], bytes]
 
 
 class SyncGuard(grpc.ServerInterceptor):
@@ -113,11 +113,7 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
         peer, auth = admit(gate, method, context)
         token = CURRENT_PEER.set(peer)
         try:
-            message = _decoded(decode, take(request, context), context)
-            # No sweep ends a call that waits for its message: it would be a way to be served later.
-            if take is not _as_it_came and (refusal := gate.ask_again(auth, method)) is not None:
-                abort(context, refusal)
-            return inner(message, context)
+            return inner(_decoded(decode, take(request, context, auth), context), context)
         finally:
             CURRENT_PEER.reset(token)
 
@@ -141,7 +137,7 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
             if handler.request_streaming:
                 asked = watched.reading(request)
             else:
-                asked = _decoded(decode, take(request, context), context)
+                asked = _decoded(decode, take(request, context, auth), context)
             for item in inner(asked, context):
                 watched.stop_if_ended()
                 yield item
@@ -154,16 +150,20 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
     return gather if handler.request_streaming else answer
 
 
-def _first_of(method: str) -> _Take:
-    def take(requests: Iterator[bytes], context: Any) -> bytes:
+def _first_of(gate: Gate, method: str) -> _Take:
+    def take(requests: Iterator[bytes], context: Any, auth: AuthContext) -> bytes:
         for request in requests:
+            # It came when its caller liked: the judgement may be old.
+            refusal = gate.refusal_since(auth, method)
+            if refusal is not None:
+                abort(context, refusal)
             return request
         return _end(context, grpc.StatusCode.UNIMPLEMENTED, no_request(method))
 
     return take
 
 
-def _as_it_came(request: bytes, _context: Any) -> bytes:
+def _as_it_came(request: bytes, _context: Any, _auth: AuthContext) -> bytes:
     return request
 
 
@@ -205,7 +205,7 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 
         return grpc.stream_stream_rpc_method_handler(unknown)
     gate.counts.knows(method)
-    return taking_a_stream(handler, guarded(gate, handler, method, _first_of(method)))
+    return taking_a_stream(handler, guarded(gate, handler, method, _first_of(gate, method)))
 
 
 class _Watched:

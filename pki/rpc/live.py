@@ -28,7 +28,7 @@ from pki.rpc.seen import OnDisk
 from pki.rpc.source import Source
 from pki.rpc.standing import Standing
 from pki.rpc.telling import tell
-from pki.x509 import ChainVerifier, Credential, Purpose, RevocationLists
+from pki.x509 import ChainVerifier, Credential, Purpose, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
 
 log = logging.getLogger("handfast.rpc")
@@ -140,7 +140,14 @@ class LiveCredential:
         """Take in the revocation lists alone; return whether all of them were good."""
         refused, is_new = "", False
         try:
-            is_new, refused = self._take_lists(self._source.lists())
+            lists = self._source.lists()
+            is_new, refused = self._take_lists(lists)
+            if lists is None and self._source.revocation is RevocationMode.REQUIRED:
+                # At the start there were some: what is revoked from now on would not be seen.
+                refused = (
+                    "there are none any more; those that were seen count to their end. Bring them "
+                    "back: handfast renew DIR"
+                )
         except UnreadableError as error:
             refused = _words_of(error)
         except InputError as error:

@@ -2,6 +2,11 @@
 
 Watches of the system's are fast and not sure: they hold to inodes, and may be used up. So four
 times a second the path itself is looked at as well, which needs no descriptor of its own.
+
+``watchfiles.watch`` logs each change before it tells of it. In the thread that watches, that would
+run the user's log handlers: one that blocks would hold up the watch, and one that writes to a file
+in a watched folder would make the next change. So what it is made of is used here, and logs
+nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from watchfiles import watch
+from watchfiles._rust_notify import RustNotify
 
 from pki.files.watched import (
     Signature,
@@ -102,22 +107,17 @@ class Watcher:
             self._stop.wait(_TICK_MILLISECONDS / 1000)
             return
         inodes = _inodes(folders)
-        for changes in watch(
-            *folders,
-            debounce=_SETTLE_MILLISECONDS,
-            step=_SETTLE_MILLISECONDS,
-            stop_event=self._stop,
-            rust_timeout=_TICK_MILLISECONDS,
-            yield_on_timeout=True,
-            recursive=False,
-            watch_filter=None,
-            raise_interrupt=False,
-        ):
-            self._look(path for _, path in changes)
-            # A watch holds to an inode: where the path means another one, it is set up again.
-            again = self._folders()
-            if self._renew.is_set() or again != folders or _inodes(again) != inodes:
-                return
+        # By the system's watches alone, these folders and none below them.
+        with RustNotify(folders, False, False, 0, False, False) as watching:
+            while not self._stop.is_set():
+                changes = watching.watch(
+                    _SETTLE_MILLISECONDS, _SETTLE_MILLISECONDS, _TICK_MILLISECONDS, self._stop
+                )
+                self._look(() if isinstance(changes, str) else (path for _, path in changes))
+                # A watch holds to an inode: where the path means another one, it is set up again.
+                again = self._folders()
+                if self._renew.is_set() or again != folders or _inodes(again) != inodes:
+                    return
 
     def _look(self, changed: Iterable[str] = ()) -> None:
         touched = set(changed)

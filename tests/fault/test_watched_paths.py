@@ -5,8 +5,10 @@ The look that takes place every few seconds anyway is put off here, so that what
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +32,7 @@ def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
         def none(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("pki.rpc.watcher.watch", none)
+        monkeypatch.setattr("pki.rpc.watcher.RustNotify", none)
 
 
 def fresh_copy(shop: Shop, target: Path) -> int:
@@ -209,3 +211,63 @@ def test_a_signature_tells_what_changed(tmp_path: Path) -> None:
     assert change(path.unlink)
     assert change(lambda: path.symlink_to("nowhere"))
     assert not change(lambda: None)
+
+
+class _WritesBesideThePolicy(logging.Handler):
+    """A log file in a folder that is watched: a line for each change would never end."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self.names: list[str] = []
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.names.append(record.name)
+        with self._file.open("a") as file:
+            file.write(f"{record.name}\n")
+        return True
+
+
+def test_a_change_is_logged_by_nobody_but_us(shop: Shop) -> None:
+    # A line for each change, written to a file beside the policy, is the next change: 25 lines a
+    # second, without end.
+    root, handler = logging.getLogger(), _WritesBesideThePolicy(shop.policy.parent / "service.log")
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        follows(shop, shop.directory("server"), lambda: fresh_copy(shop, shop.directory("server")))
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+    assert {name.partition(".")[0] for name in handler.names} <= {"handfast", "asyncio"}
+
+
+def test_a_log_that_blocks_holds_up_no_watch(shop: Shop) -> None:
+    over = threading.Event()
+
+    class Blocking(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            return over.wait(30)
+
+    root, handler = logging.getLogger(), Blocking()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        follows(shop, shop.directory("server"), lambda: fresh_copy(shop, shop.directory("server")))
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        over.set()
+
+
+def test_lists_that_are_removed_are_told_of_and_count_to_their_end(shop: Shop) -> None:
+    folder = shop.directory("server")
+    with pki.Workload.from_directory(folder, policy=shop.policy, read_grace=LONG) as me:
+        lists = (folder / "crl.pem").read_bytes()
+        (folder / "crl.pem").unlink()
+        assert eventually(lambda: any("there are none any more" in item for item in me.problems))
+        assert me.credential.lists is not None
+        (folder / "crl.pem").write_bytes(lists)
+        assert eventually(lambda: me.problems == ())

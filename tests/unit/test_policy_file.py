@@ -397,7 +397,7 @@ def test_a_bad_trust_domain_is_refused(domain: str) -> None:
 def test_what_is_no_toml_is_refused(text: str, line: int) -> None:
     error = refused(text)
     assert error.line == line
-    assert "is no TOML" in str(error)
+    assert "is not valid TOML" in str(error)
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xc3\x28", "é".encode("latin-1"), b"\xed\xa0\x80"])

@@ -279,7 +279,7 @@ def test_an_expectation_that_is_not_met_fails_with_its_line_and_the_steps(
         (EXPECTED.replace('serves = "shop.v1.Orders"\n', ""), "either a method or serves"),
         (EXPECTED.replace('peer = "gateway"', 'peer = "a b"'), "policy.test.toml:2"),
         (EXPECTED.replace('["clerk"]', '["clerk"]\nreason = "BECAUSE"'), "is unknown"),
-        ("= 1", "is no TOML"),
+        ("= 1", "is not valid TOML"),
         ('policy = "none.toml"\n[[expect]]\npeer="a"\nmethod="/a/b"\nallowed=true', "not there"),
     ],
 )
