@@ -168,7 +168,7 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
             await _end(fallen)
 
     async def _dispatch(self) -> None:
-        # The process dies if a server that was stopped is asked for calls, or a call of it answered.
+        # The process dies if a server that was stopped is asked for calls, or answers one.
         if self._is_ending:
             return
         interceptors, most = self._settings
