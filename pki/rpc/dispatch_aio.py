@@ -156,6 +156,10 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         recovering.add_done_callback(self._recovering.discard)
 
     async def _recover(self, fallen: _Dispatcher) -> None:
+        if self._is_ending:
+            # The server was stopped since, and has ended the dispatcher that fell.
+            fallen.taken = None
+            return
         await self._dispatch()
         try:
             await self._refuse(fallen.taken)
@@ -164,6 +168,9 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
             await _end(fallen)
 
     async def _dispatch(self) -> None:
+        # The process dies if a server that was stopped is asked for calls, or answers one.
+        if self._is_ending:
+            return
         interceptors, most = self._settings
         made = self._dispatcher = _Dispatcher(
             self, self._event_loop, list(self._handlers), interceptors, most
@@ -171,6 +178,8 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         await made.start()
 
     async def _refuse(self, call: Any) -> None:
+        if self._is_ending:
+            return
         context = cygrpc._ServicerContext(call, None, None, self._event_loop)
         refusal = None
         try:

@@ -390,14 +390,12 @@ class Following:
 
     def _sweep(self) -> None:
         """Judge again whoever is connected, and whoever we are connected to."""
-        now = self._clock()
         with self._lock:
             policies, channels = list(self._policies.values()), list(self._channels)
             gates, retired = list(self._gates), list(self._retired)
         _try(self._credential.tick)
         for item in policies:
-            if item.file.tick(now):
-                self._credential.policies_changed()
+            _try(lambda file=item.file: self._tick_policy(file))  # type: ignore[misc]
         for gate in gates:
             _try(gate.tick)
         for channel in channels:
@@ -410,6 +408,10 @@ class Following:
                     self._gates.discard(gate)
         if self._closed and not any(len(gate.streams) for gate in gates):
             self._sweeper.stop(0)
+
+    def _tick_policy(self, file: PolicyFile) -> None:
+        if file.tick(self._clock()):
+            self._credential.policies_changed()
 
     def _offer(self) -> None:
         """Bring the certificate in force to each port."""

@@ -102,8 +102,8 @@ class Judge:
             auth: the call's ``auth_context()``.
             method: its path, just as it came.
         """
-        now = self._clock()
         try:
+            now = self._clock()
             known = self._known_of(auth, now)
             if known is None:
                 return _refused(method, NO_CERTIFICATE)

@@ -27,7 +27,7 @@ from pki.authz import Policy
 from pki.rpc.judge import InForce, Judge
 from pki.rpc.judgement import Judgement
 from pki.rpc.known import Known
-from pki.rpc.refusal import CREDENTIAL_ENDED, Refusal
+from pki.rpc.refusal import CREDENTIAL_ENDED, NOT_JUDGED, Refusal
 from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
@@ -115,7 +115,13 @@ class RunningStreams:
             raise
 
     def _sweep(self) -> None:
-        now = self._judge.in_force
+        try:
+            now = self._judge.in_force
+        except Exception as error:
+            # A clock that fails, for one. As with a call: what can't be judged is refused.
+            tell(log.error, "streams could not be judged: %r", error)
+            self._refuse_all()
+            return
         with self._lock:
             numbers = self._chosen(now)
             chosen = [(item, self._streams[item]) for item in numbers if item in self._streams]
@@ -144,6 +150,14 @@ class RunningStreams:
                 self._due = _kept_due([*self._due, *due], self._streams)
         for judgement in said:
             tell(self._note, judgement)
+
+    def _refuse_all(self) -> None:
+        self._swept = None
+        with self._lock:
+            self._refused = dict(self._streams)
+        for kept in list(self._refused.values()):
+            kept.refusal = kept.refusal or NOT_JUDGED
+            self._end(kept)
 
     def _end(self, kept: _Kept) -> None:
         now = self._monotonic()
