@@ -15,7 +15,6 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +25,7 @@ from pki.files.last_resort import LAST_RESORT
 from pki.rpc.channel_aio import AioChannel
 from pki.rpc.channel_sync import SyncChannel
 from pki.rpc.counting import Counts, Outcome, Reloads
+from pki.rpc.followed_policies import FollowedPolicies
 from pki.rpc.gate import Gate
 from pki.rpc.health_report import HealthReport, HealthServicer
 from pki.rpc.live import Live, LiveCredential
@@ -49,16 +49,6 @@ _STOP_SECONDS = 2.0
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _FollowedPolicy:
-    """A policy file, how reading it again went, and what follows it."""
-
-    file: PolicyFile
-    reloads: Reloads
-    follower: Ticker
-    watched: Watched
-
-
 class Following:
     """What is in force, kept fresh.
 
@@ -78,11 +68,9 @@ class Following:
         LAST_RESORT.reserve()
         self._source = source
         self._clock = clock
-        self._read_grace = read_grace
-        self._look_seconds = min(_LOOK_SECONDS, read_grace.total_seconds() / 3)
+        look_seconds = min(_LOOK_SECONDS, read_grace.total_seconds() / 3)
         self._lock = threading.RLock()
         self._started = self._closed = False
-        self._policies: dict[Path, _FollowedPolicy] = {}
         self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
         # Those whose servers have stopped: kept until their last stream has ended.
         self._retired: set[Gate] = set()
@@ -91,6 +79,7 @@ class Following:
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self._reports: list[HealthReport] = []
         self.counts = Counts()
+        self._policies = FollowedPolicies(clock, read_grace, look_seconds, self._policies_changed)
         self._folders = tuple(_elsewhere(source.folders))
         self._source_watched = Watched(lambda: self._folders, self._source_changed)
         # Before it is read: what changes from here on is read, or is seen to have changed.
@@ -100,13 +89,13 @@ class Following:
                 source,
                 clock,
                 read_grace=read_grace,
-                graces=self._graces,
+                graces=self._policies.graces,
                 changed=self._changed,
             )
         )
         self._followers = [
-            Ticker(self._look_seconds, self._look_at_source, "handfast-credential"),
-            Ticker(self._look_seconds, self._look_at_lists, "handfast-lists"),
+            Ticker(look_seconds, self._look_at_source, "handfast-credential"),
+            Ticker(look_seconds, self._look_at_lists, "handfast-lists"),
         ]
         self._keeper = Ticker(_KEEP_SECONDS, self._credential.keep_lists, "handfast-keep")
         self._porter = Ticker(_TICK_SECONDS, self._offer, "handfast-ports")
@@ -122,8 +111,9 @@ class Following:
         try:
             with self._lock:
                 self._started = True
-                for thread in (*self._threads(), self._sweeper):
+                for thread in (*self._own_threads(), self._sweeper):
                     thread.start()
+            self._policies.start()
             self._keeper.wake()
             self._watcher.start()
         except RuntimeError as error:
@@ -152,22 +142,18 @@ class Following:
         if self._closed:
             return ("the workload is closed: its servers and channels refuse every call",)
         with self._lock:
-            policies, ports = list(self._policies.values()), list(self._ports)
+            ports = list(self._ports)
         return (
             *self._credential.problems,
-            *(item.file.problem for item in policies if item.file.problem),
+            *self._policies.problems,
             *(item.problem for item in ports if item.problem),
         )
 
     @property
     def can_serve(self) -> bool:
         """Whether a call can succeed now; a credential that ends soon is no reason against it."""
-        with self._lock:
-            policies = list(self._policies.values())
         return (
-            not self._closed
-            and not self._credential.own_problem()
-            and all(item.file.policy() is not None for item in policies)
+            not self._closed and not self._credential.own_problem() and self._policies.are_in_force
         )
 
     def report_health(self, servicer: HealthServicer, services: Iterable[str]) -> None:
@@ -182,7 +168,7 @@ class Following:
         """Return what is to be seen of it now."""
         with self._lock:
             live, channels, gates = self.live, list(self._channels), self._all_gates()
-            policies = [(item.file, item.reloads) for item in self._policies.values()]
+        policies = [(item.file, item.reloads) for item in self._policies.all()]
         return Seen(
             live.credential,
             self._credential.on_disk,
@@ -241,28 +227,20 @@ class Following:
             StateError: if there is no room for the thread that follows it.
         """
         absolute = path.absolute()
-        with self._lock:
-            self.check_open()
-            known = self._policies.get(absolute)
-            if known is not None:
-                return known.file
-        watched = Watched(lambda: (absolute,), lambda: self._policy_changed(absolute))
-        watched.look()
-        file = PolicyFile(absolute, self._read_grace)
-        with self._lock:
-            self.check_open()
-            known = self._policies.setdefault(absolute, self._followed(file, watched))
-            if known.file is file and self._started:
-                try:
-                    known.follower.start()
-                except RuntimeError as error:
-                    # Nobody may be given a policy that is not followed.
-                    del self._policies[absolute]
-                    raise _no_thread(error) from error
+        self.check_open()
+        known = self._policies.get(absolute)
+        if known is not None:
+            return known
+        try:
+            file = self._policies.add(absolute)
+        except RuntimeError as error:
+            raise _no_thread(error) from error
+        # It may have been closed meanwhile: then the file is withdrawn, and followed by nobody.
+        self.check_open()
         self._watcher.paths_changed()
         # The grace for stale lists stands in the policy.
         self._credential.policies_changed()
-        return known.file
+        return file
 
     def reload(self, seconds: float) -> bool:
         """Look at everything now.
@@ -275,15 +253,13 @@ class Following:
             Whether all was looked at, and everybody judged by it, before it returned.
         """
         self.check_open()
-        with self._lock:
-            followers = [*self._followers, *(item.follower for item in self._policies.values())]
-        return self._look_now(followers, seconds)
+        policies = [item.follower for item in self._policies.all()]
+        return self._look_now([*self._followers, *policies], seconds)
 
     def close(self) -> None:
         """Stop following, and let nothing through from now on: nobody would notice what changes."""
         with self._lock:
             is_first, self._closed = not self._closed, True
-            policies = list(self._policies.values())
         if not is_first:
             return
         # An event loop is not held up for as long as a source or a log may take.
@@ -292,8 +268,7 @@ class Following:
         self._credential.close()
         for channel in list(self._channels):
             _try(channel.stop_following)
-        for item in policies:
-            item.file.withdraw()
+        self._policies.withdraw()
         # Nobody is let in from now on. The sweeper goes on until it has ended all that runs.
         self._sweeper.wait_done(self._sweeper.wake(), _STOP_SECONDS)
         for gate in self._all_gates():
@@ -310,36 +285,14 @@ class Following:
         self._watcher.stop(max(0.0, end - time.monotonic()))
         flush(seconds)
 
+    def _own_threads(self) -> list[Ticker]:
+        return [*self._followers, self._keeper, self._porter]
+
     def _threads(self) -> list[Ticker]:
-        return [
-            *self._followers,
-            self._keeper,
-            self._porter,
-            *(item.follower for item in self._policies.values()),
-        ]
-
-    def _followed(self, file: PolicyFile, watched: Watched) -> _FollowedPolicy:
-        reloads = Reloads(self._clock())
-
-        def look() -> float | None:
-            now = self._clock()
-            is_new = file.reload(now)
-            reloads.note(Outcome.of(file.problem, is_new=is_new), now)
-            if is_new:
-                self._credential.policies_changed()
-            return _RETRY_SECONDS if file.problem else None
-
-        follower = Ticker(self._look_seconds, look, "handfast-policy")
-        return _FollowedPolicy(file, reloads, follower, watched)
-
-    def _graces(self) -> Iterable[timedelta]:
-        with self._lock:
-            files = [item.file for item in self._policies.values()]
-        return [policy.revocation_grace for item in files if (policy := item.policy()) is not None]
+        return [*self._own_threads(), *(item.follower for item in self._policies.all())]
 
     def _watched(self) -> Sequence[Watched]:
-        with self._lock:
-            return [self._source_watched, *(item.watched for item in self._policies.values())]
+        return [self._source_watched, *(item.watched for item in self._policies.all())]
 
     def _look_at_source(self) -> float | None:
         was_good = self._credential.look_at_credential()
@@ -351,12 +304,6 @@ class Following:
 
     def _look_at_lists(self) -> float | None:
         return None if self._credential.look_at_lists() else _RETRY_SECONDS
-
-    def _policy_changed(self, path: Path) -> None:
-        with self._lock:
-            followed = self._policies.get(path)
-        if followed is not None:
-            followed.follower.wake()
 
     def _source_changed(self) -> None:
         for follower in self._followers:
@@ -377,6 +324,9 @@ class Following:
         flush(max(0.0, end - time.monotonic()))
         return all(looked) and swept
 
+    def _policies_changed(self) -> None:
+        self._credential.policies_changed()
+
     def _changed(self) -> None:
         """Bring a change to whoever is connected."""
         if self._started:
@@ -391,11 +341,10 @@ class Following:
     def _sweep(self) -> None:
         """Judge again whoever is connected, and whoever we are connected to."""
         with self._lock:
-            policies, channels = list(self._policies.values()), list(self._channels)
             gates, retired = list(self._gates), list(self._retired)
+            channels = list(self._channels)
         _try(self._credential.tick)
-        for item in policies:
-            _try(lambda file=item.file: self._tick_policy(file))  # type: ignore[misc]
+        _try(self._policies.tick)
         for gate in gates:
             _try(gate.tick)
         for channel in channels:
@@ -408,10 +357,6 @@ class Following:
                     self._gates.discard(gate)
         if self._closed and not any(len(gate.streams) for gate in gates):
             self._sweeper.stop(0)
-
-    def _tick_policy(self, file: PolicyFile) -> None:
-        if file.tick(self._clock()):
-            self._credential.policies_changed()
 
     def _offer(self) -> None:
         """Bring the certificate in force to each port."""

@@ -27,6 +27,7 @@ LONG = timedelta(days=1)
 def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr("pki.rpc.following._LOOK_SECONDS", 3600.0)
     monkeypatch.setattr("pki.rpc.following._RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.rpc.followed_policies._RETRY_SECONDS", 3600.0)
     if request.param == "no watches left":
 
         def none(*_: object, **__: object) -> None:
