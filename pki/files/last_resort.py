@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 _SECONDS = 10.0
+_END_SECONDS, _END_PAUSE_SECONDS = 1.0, 0.002
 _POLL_MILLISECONDS = 50
 _HEADER = struct.Struct("!8sI10qQ")  # a mark of this request, errno, the status, the length
 _CHILD = r"""
@@ -157,7 +158,10 @@ def _end(child: int) -> None:
     with contextlib.suppress(ChildProcessError, ProcessLookupError):
         if _is_running(child):
             os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        end = time.monotonic() + _END_SECONDS
+        # One that waits for a disk can't be ended: it is left behind, and nobody waits for it.
+        while os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+            time.sleep(_END_PAUSE_SECONDS)
 
 
 def _drain(reader: int) -> None:

@@ -320,9 +320,11 @@ class Following:
             return False
         end = time.monotonic() + seconds
         looked = [item.wait_done(number, end - time.monotonic()) for item, number in asked]
-        swept = self._sweeper.wait_done(self._sweeper.wake(), end - time.monotonic())
+        # What came of it reaches whoever is connected, and new handshakes, before this returns.
+        last = [(item, item.wake()) for item in (self._sweeper, self._porter)]
+        reached = [item.wait_done(number, end - time.monotonic()) for item, number in last]
         flush(max(0.0, end - time.monotonic()))
-        return all(looked) and swept
+        return all(looked) and all(reached)
 
     def _policies_changed(self) -> None:
         self._credential.policies_changed()
