@@ -20,6 +20,9 @@ from pki.rpc.telling import tell
 
 log = logging.getLogger("handfast.rpc")
 
+LATE_SECONDS = 0.2
+"""A unary call whose message comes later than this is judged again: its caller chose how long."""
+
 
 class Gate:
     """What both kinds of server ask before a handler runs.

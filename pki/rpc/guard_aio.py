@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from pki.rpc import guard_sync, tracing
-from pki.rpc.gate import Gate
+from pki.rpc.gate import LATE_SECONDS, Gate
 from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER
 from pki.rpc.refusal import Refusal
@@ -27,6 +28,7 @@ from pki.rpc.wrapped import (
 )
 
 _Behavior = Callable[..., Any]
+_Decode = Callable[[bytes], Any]
 # Gives the handler what it is called with, of what gRPC hands over.
 _Take = Callable[[Any, Any, AuthContext], Awaitable[Any]]
 
@@ -189,37 +191,43 @@ def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
         return _writer(gate, inner, take, method)
     if handler.request_streaming:
         return _stream(gate, inner, take, method)
-    return _unary(gate, inner, take, method)
+    return _unary(gate, inner, request_decoder(handler), method)
 
 
 def _reader(gate: Gate, handler: Handler, method: str) -> _Take:
-    """Return what reads and decodes a single request once its caller was judged.
-
-    It asks again when the request is there: until then the caller has as long as it likes.
-    """
+    """Return what reads and decodes a single request once its caller was judged."""
     if handler.request_streaming:
         return _as_it_came
     decode = request_decoder(handler)
 
     async def take(_requests: Any, context: Any, auth: AuthContext) -> Any:
+        judged = monotonic()
         request = await context.read()
-        if request is grpc.aio.EOF:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, no_request(method))
-        refusal = gate.refusal_since(auth, method)
-        if refusal is not None:
-            await _abort(context, refusal)
+        if request is grpc.aio.EOF or monotonic() - judged > LATE_SECONDS:
+            await _check_late(gate, method, context, auth, request)
         return decode(request)
 
     return take
+
+
+async def _check_late(
+    gate: Gate, method: str, context: Any, auth: AuthContext, request: Any
+) -> None:
+    """End a call whose one request never came, or came when its caller may not go on any more."""
+    if request is grpc.aio.EOF:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, no_request(method))
+    refusal = gate.refusal_since(auth, method)
+    if refusal is not None:
+        await _abort(context, refusal)
 
 
 async def _as_it_came(requests: Any, _context: Any, _auth: AuthContext) -> Any:
     return requests
 
 
-def _unary(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
-    async def answer(request: Any, context: Any) -> Any:
-        # As _admit does, without the cost of another coroutine: most calls are of this kind.
+def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+    # As _admit and _reader do, without the cost of more coroutines: most calls are of this kind.
+    async def answer(_requests: Any, context: Any) -> Any:
         auth = context.auth_context()
         judgement = gate.ask(auth, method)
         tracing.mark(judgement, auth)
@@ -227,7 +235,11 @@ def _unary(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
             await _abort(context, judgement.refusal)
         assert judgement.peer is not None
         CURRENT_PEER.set(judgement.peer)
-        return await inner(await take(request, context, auth), context)
+        judged = monotonic()
+        request = await context.read()
+        if request is grpc.aio.EOF or monotonic() - judged > LATE_SECONDS:
+            await _check_late(gate, method, context, auth, request)
+        return await inner(decode(request), context)
 
     return answer
 

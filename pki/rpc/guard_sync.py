@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any, NoReturn
 
 import grpc
 
 from pki.rpc import tracing
-from pki.rpc.gate import Gate
+from pki.rpc.gate import LATE_SECONDS, Gate
 from pki.rpc.judge import AuthContext
 from pki.rpc.peer import CURRENT_PEER, Peer
 from pki.rpc.refusal import Refusal
@@ -152,11 +153,12 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
 
 def _first_of(gate: Gate, method: str) -> _Take:
     def take(requests: Iterator[bytes], context: Any, auth: AuthContext) -> bytes:
+        judged = monotonic()
         for request in requests:
-            # It came when its caller liked: the judgement may be old.
-            refusal = gate.refusal_since(auth, method)
-            if refusal is not None:
-                abort(context, refusal)
+            if monotonic() - judged > LATE_SECONDS:
+                refusal = gate.refusal_since(auth, method)
+                if refusal is not None:
+                    abort(context, refusal)
             return request
         return _end(context, grpc.StatusCode.UNIMPLEMENTED, no_request(method))
 

@@ -83,8 +83,11 @@ def test_a_unary_call_without_a_message_is_told_so(shop: Shop, kind: str) -> Non
 @pytest.mark.parametrize("method", ["GetStock", "WatchStock"])
 @pytest.mark.parametrize("kind", ["aio", "sync"])
 def test_who_is_revoked_between_headers_and_message_is_not_served(
-    shop: Shop, kind: str, method: str
+    shop: Shop, kind: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Any wait is a long one here.
+    monkeypatch.setattr("pki.rpc.guard_aio.LATE_SECONDS", 0.0)
+    monkeypatch.setattr("pki.rpc.guard_sync.LATE_SECONDS", 0.0)
     revoked = threading.Event()
 
     def message_after_revocation() -> Iterator[bytes]:
