@@ -193,7 +193,7 @@ def edit(old: str, new: str) -> bytes:
         (edit("scopes = [", "scope = ["), 16, "no key that a policy has"),
         (edit('role = "auditor"', 'role = "nobody"'), 19, "not defined"),
         (edit('role = "payments"', 'role = "nobody"'), 32, "not defined"),
-        (edit("payments   =", "storefront ="), 7, "no TOML"),
+        (edit("payments   =", "storefront ="), 7, "not valid TOML"),
         (edit('methods = ["/shop.v1.Orders/*"]', "methods = []"), 15, "at least 1"),
         (edit('["spiffe://shop.internal/payments"]', "[]"), 7, "at least 1"),
         (edit('"/shop.v1.Inventory/GetStock"', '"shop.v1.Inventory/GetStock"'), 22, "method"),
@@ -214,7 +214,7 @@ def edit(old: str, new: str) -> bytes:
         (edit('service = "shop.v1.Payments"', 'service = "shop/Payments"'), 31, "service"),
         (edit('service = "shop.v1.Payments"\n', ""), 30, "missing"),
         (edit('scopes = ["audit"]', 'scopes = ["a b"]'), 24, "pattern"),
-        (edit("[[served_by]]", "[[served_by]"), 30, "no TOML"),
+        (edit("[[served_by]]", "[[served_by]"), 30, "not valid TOML"),
         (TEXT.encode().replace(b"a comment", b"\xff"), 21, "UTF-8"),
         (
             TEXT.encode() + b'[[served_by]]\nservice = "shop.v1.Payments"\nrole = "partner"\n',
