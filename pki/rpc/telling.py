@@ -48,6 +48,9 @@ class _Teller:
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> None:
+        if threading.current_thread() is self._thread:
+            # A log handler that closes a workload: what it waits for is itself.
+            return
         with self._changed:
             if self._thread is not None:
                 self._changed.wait_for(lambda: not self._waiting and not self._busy, seconds)

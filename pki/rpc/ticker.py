@@ -43,7 +43,12 @@ class Ticker:
             return self._wanted
 
     def wait_done(self, number: int, seconds: float) -> bool:
-        """Wait until it was done since a :meth:`wake`; return whether it was in time."""
+        """Wait until it was done since a :meth:`wake`; return whether it was in time.
+
+        Its own thread, where a user's clock or source may close everything, does not wait.
+        """
+        if self.is_current():
+            return False
         with self._changed:
             return self._changed.wait_for(lambda: self._done >= number or self._stopped, seconds)
 

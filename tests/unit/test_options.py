@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import Any
 
 import pytest
 
 from pki.errors import InputError, NotPermittedError
 from pki.rpc.options import check_channel_options, check_server_options, first_option
+from pki.rpc.servers import server_options
 
 REFUSED = [
     "grpc.ssl_target_name_override",
@@ -82,3 +84,16 @@ def test_of_an_option_given_twice_the_first_is_read() -> None:
     options: list[Any] = [(b"grpc.x", 1), ("grpc.x", 2)]
     assert first_option(options, "grpc.x") == 1
     assert first_option(options, "grpc.y") is None
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(40, 1), (65, 1), (66, 2), (1024, 768)])
+def test_a_server_takes_at_least_one_connection_and_leaves_room_for_files(
+    descriptors: int, connections: int
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        found = dict(server_options())["grpc.max_allowed_incoming_connections"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == connections
