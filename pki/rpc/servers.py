@@ -48,7 +48,8 @@ def _most_connections() -> int:
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:
         return _MOST_CONNECTIONS
-    left = max(_LEAST_LEFT, most // _PART_LEFT)
+    # Of very few, half.
+    left = min(max(_LEAST_LEFT, most // _PART_LEFT), most // 2)
     return max(1, min(most - left, _MOST_CONNECTIONS))
 
 

@@ -86,8 +86,10 @@ def test_of_an_option_given_twice_the_first_is_read() -> None:
     assert first_option(options, "grpc.y") is None
 
 
-@pytest.mark.parametrize(("descriptors", "connections"), [(40, 1), (65, 1), (66, 2), (1024, 768)])
-def test_a_server_takes_at_least_one_connection_and_leaves_room_for_files(
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(1, 1), (40, 20), (64, 32), (128, 64), (256, 192), (1024, 768)]
+)
+def test_a_server_takes_connections_and_leaves_descriptors_for_files(
     descriptors: int, connections: int
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
