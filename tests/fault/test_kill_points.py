@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = ["issue", "revoke", "renew", "rotate", "distrust", "take_in", "recover", "create"]
+Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Run all operations, as many at once as there are processors: each takes half a minute."""
+
+    def run(operation: str) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path_factory.mktemp(operation)
+        return subprocess.run(
+            [sys.executable, "-m", "tests.fault.kill_points", str(folder), operation],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield {operation: pool.submit(run, operation) for operation in OPERATIONS}
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_killed_at_any_point_nothing_is_lost_and_nothing_looks_like_an_older_ledger(
-    tmp_path: Path, operation: str
+    runs: Runs, operation: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.kill_points", str(tmp_path), operation],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = runs[operation].result()
     points = done.stdout.splitlines()
     assert done.returncode == 0, f"{points[-1:]}: {done.stderr[-2000:]}"
     assert points[-1] == "done"
