@@ -132,11 +132,6 @@ class Following:
         return self._credential.live
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nothing is followed any more."""
-        return self._closed
-
-    @property
     def problems(self) -> tuple[str, ...]:
         """What makes calls fail, or will if nothing is done; empty if all is well."""
         if self._closed:

@@ -142,7 +142,7 @@ class LiveCredential:
         try:
             lists = self._source.lists()
             is_new, refused = self._take_lists(lists)
-            if lists is None and self._source.revocation is RevocationMode.REQUIRED:
+            if lists is None and self._mode is RevocationMode.REQUIRED:
                 # At the start there were some: what is revoked from now on would not be seen.
                 refused = (
                     "there are none any more; those that were seen count to their end. Bring them "
