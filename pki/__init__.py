@@ -10,20 +10,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pki.access.decision_log import LogWhen
+    from pki.access.peer import Peer, peer
     from pki.authority import Authority
+    from pki.credentials.source import DirectorySource, PemSource, Source
     from pki.errors import PkiError
-    from pki.rpc import Peer, PemSource, Workload, peer, reason_of
+    from pki.rpc.status import reason_of
+    from pki.workload import Workload
 
-__all__ = ["Authority", "Peer", "PemSource", "PkiError", "Workload", "peer", "reason_of"]
+__all__ = [
+    "Authority",
+    "DirectorySource",
+    "LogWhen",
+    "Peer",
+    "PemSource",
+    "PkiError",
+    "Source",
+    "Workload",
+    "peer",
+    "reason_of",
+]
 
 _HOMES = {
     "Authority": "pki.authority",
+    "DirectorySource": "pki.credentials.source",
+    "LogWhen": "pki.access.decision_log",
+    "Peer": "pki.access.peer",
+    "PemSource": "pki.credentials.source",
     "PkiError": "pki.errors",
-    "Peer": "pki.rpc",
-    "Workload": "pki.rpc",
-    "PemSource": "pki.rpc",
-    "peer": "pki.rpc",
-    "reason_of": "pki.rpc",
+    "Source": "pki.credentials.source",
+    "Workload": "pki.workload",
+    "peer": "pki.access.peer",
+    "reason_of": "pki.rpc.status",
 }
 
 

@@ -16,7 +16,7 @@ from pki.identity import SpiffeId, TrustDomain, derive_names
 from pki.keys import PrivateKey, generate_key
 from pki.x509 import WORKLOAD, NameLimits, RevocationList, RevocationLists, TrustBundle
 from pki.x509.profiles import IssuingProfile, LeafNames, LeafProfile, RootProfile
-from pki.x509.profiles.building import Validity, key_usage
+from pki.x509.profiles.builder import Validity, key_usage
 from pki.x509.revocation import RevokedEntry
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

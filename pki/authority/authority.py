@@ -10,17 +10,17 @@ from typing import Self
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, rotation, withdrawal
+from pki.authority import issuance, recovery, revocation, rotation
 from pki.authority.admission import Admission
+from pki.authority.bootstrap import AuthorityPlan, open_new_ledger, record_root
 from pki.authority.context import AuthorityContext, open_context
-from pki.authority.home import AuthorityHome
+from pki.authority.directory import AuthorityHome
 from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerRecord
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import Recovered
-from pki.authority.setup import AuthorityPlan, open_new_ledger, record_root
 from pki.authority.signing import Signing
 from pki.clock import Clock, system_clock
 from pki.identity import DnsName, TrustDomain
@@ -262,7 +262,7 @@ class Authority:
             InputError: if there is no such certificate or reason.
         """
         text = f"{serial:x}" if isinstance(serial, int) else _canonical_serial(serial)
-        hit = withdrawal.revoke(self._context, text, withdrawal.parse_reason(reason))
+        hit = revocation.revoke(self._context, text, revocation.parse_reason(reason))
         self._context.publish()
         return hit
 
@@ -291,7 +291,7 @@ class Authority:
 
     def refresh_lists(self, *, force: bool = False) -> int:
         """Sign the lists anew that are past half of their life, or all; publish; say how many."""
-        signed = withdrawal.refresh_lists(self._context, force=force)
+        signed = revocation.refresh_lists(self._context, force=force)
         self._context.publish()
         return signed
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pki.authority.admission import Admission
-from pki.authority.home import AuthorityHome
+from pki.authority.crls import refresh_issuing_list, sign_root_lists
+from pki.authority.directory import AuthorityHome
 from pki.authority.ledger import (
     AuthoritySettings,
     IssuerKind,
@@ -17,7 +18,6 @@ from pki.authority.ledger import (
     Ledger,
     Transaction,
 )
-from pki.authority.lists import refresh_issuing_list, sign_root_lists
 from pki.authority.published import take_in
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pki.authority.context import AuthorityContext, root_record
-from pki.authority.home import AuthorityHome
+from pki.authority.directory import AuthorityHome
 from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pki.authority.bootstrap import ca_subject
 from pki.authority.context import AuthorityContext
-from pki.authority.home import key_id_of
+from pki.authority.crls import sign_root_lists
+from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
-from pki.authority.lists import sign_root_lists
 from pki.authority.orders import IssuerOrder
-from pki.authority.setup import ca_subject
 from pki.errors import InputError, PkiError, StateError, shown
 from pki.keys import KeyType, generate_key
 from pki.x509 import RevocationList

@@ -15,7 +15,7 @@ from pki.errors import StateError
 from pki.identity import TrustDomain
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509.profiles import IssuingProfile, RootProfile
-from pki.x509.profiles.building import Validity
+from pki.x509.profiles.builder import Validity
 
 
 @dataclass(frozen=True, slots=True)

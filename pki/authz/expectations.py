@@ -27,10 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pki.authz.decision import Decision, Reason
 from pki.authz.explain import explain
-from pki.authz.lines import Lines, scan_lines
 from pki.authz.policy import Policy
 from pki.authz.principal import Principal
 from pki.authz.schema import Role, Scope
+from pki.authz.toml_lines import Lines, scan_lines
 from pki.errors import InputError, PolicyError, shown
 from pki.identity import SpiffeId, derive_names
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pki.authz.decision import Decision, Reason, RoleMatch
-from pki.authz.near import near_methods, near_names
 from pki.authz.patterns import MethodPattern, written_method
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
+from pki.authz.suggestions import near_methods, near_names
 from pki.errors import shown
 from pki.identity import TrustDomain
 

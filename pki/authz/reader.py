@@ -12,8 +12,7 @@ import tomllib
 from pydantic import ValidationError
 
 from pki.authz.enforcement import Enforce, EnforcementRule, Written
-from pki.authz.faults import schema_error, syntax_error
-from pki.authz.lines import Lines, Location, scan_lines
+from pki.authz.error_messages import schema_error, syntax_error
 from pki.authz.patterns import (
     MethodPattern,
     parse_method_pattern,
@@ -22,6 +21,7 @@ from pki.authz.patterns import (
 )
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import PolicyModel, parse_duration
+from pki.authz.toml_lines import Lines, Location, scan_lines
 from pki.errors import PolicyError, shown
 from pki.identity import TrustDomain
 

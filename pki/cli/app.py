@@ -13,16 +13,16 @@ import warnings
 import typer
 
 from pki.cli import ca, policy
-from pki.cli.doctor import doctor
-from pki.cli.explaining import explain
-from pki.cli.inspecting import inspect
+from pki.cli.doctor.command import doctor
+from pki.cli.explain import explain
+from pki.cli.inspect import inspect
 from pki.cli.issue import COULD_NOT_TELL, CouldNotTellError, issue
-from pki.cli.listing import list_certificates
+from pki.cli.list import list_certificates
 from pki.cli.output import JsonOption, complain, tell, was_lost
 from pki.cli.renew import renew
 from pki.cli.revoke import crl, revoke
-from pki.cli.verifying import verify
-from pki.cli.watching import watch
+from pki.cli.verify import verify
+from pki.cli.watch.command import watch
 from pki.errors import PkiError, shown
 from pki.version import __version__
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.ledger import IssuerStatus
-from pki.authority.setup import AuthorityPlan
+from pki.cli.ca_recover import recover, status
 from pki.cli.distribution import distribute
 from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.recovering import recover, status
 from pki.cli.state import (
     DEFAULT_DIR,
     DirOption,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority, CertificateRecord
-from pki.authority.withdrawal import REASONS
+from pki.authority.revocation import REASONS
 from pki.cli.distribution import Distribution, distribute
 from pki.cli.output import JsonOption, path_word, tell
 from pki.cli.records import (

@@ -21,7 +21,7 @@ from pki.files.atomic import read_with_status
 from pki.files.layouts import layout_named
 from pki.identity import DnsName
 from pki.x509 import IpAddress
-from pki.x509.profiles.authority import IpNetwork
+from pki.x509.profiles.ca import IpNetwork
 
 _Value = TypeVar("_Value")
 _MAX_PASSPHRASE_FILE = 64 * 1024

@@ -19,18 +19,18 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
-from pki.diagnosis.alerts import alert_words
-from pki.diagnosis.farewell import bid_farewell
-from pki.diagnosis.finding import Finding, Status, failed, ok, unknown
-from pki.diagnosis.other_end import (
+from pki.diagnosis.checks.credential_files import OwnCredential
+from pki.diagnosis.checks.peer_view import (
     TAKES_SERVER,
     examine_asked_name,
     examine_caller,
     examine_departure,
 )
-from pki.diagnosis.own import OwnCredential
+from pki.diagnosis.checks.tls_alerts import alert_words
+from pki.diagnosis.observe.http2_reply import bid_farewell
+from pki.diagnosis.report import Finding, Status, failed, ok, unknown
 from pki.errors import CertificateError, InputError, shown
-from pki.tls.talk import Limit, Talk, TooLongError, words_of
+from pki.tls.connection import Limit, Talk, TooLongError, words_of
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024

@@ -7,8 +7,8 @@ The rules:
 3. Whatever comes from the object goes through ``shown``, and is bounded in number and length.
 """
 
+from pki.inspection.cross_checks import judge_together
 from pki.inspection.describe import MAX_BYTES, describe
-from pki.inspection.thing import Flag, Level, Row, Thing
-from pki.inspection.together import judge_together
+from pki.inspection.report_item import Flag, Level, Row, Thing
 
 __all__ = ["MAX_BYTES", "Flag", "Level", "Row", "Thing", "describe", "judge_together"]

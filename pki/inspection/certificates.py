@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError
-from pki.inspection.thing import Level, Thing, listed, moment, plain, relative, without_internals
+from pki.inspection.report_item import (
+    Level,
+    Thing,
+    listed,
+    moment,
+    plain,
+    relative,
+    without_internals,
+)
 from pki.x509 import CLIENT, SERVER, WORKLOAD, LeafProfile, read_names
 from pki.x509.decoding import UNREADABLE
 

@@ -24,7 +24,7 @@ from pki.inspection.others import (
     describe_public_key,
     describe_request,
 )
-from pki.inspection.thing import Level, Thing, without_internals
+from pki.inspection.report_item import Level, Thing, without_internals
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509.decoding import UNREADABLE
 

@@ -11,7 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.errors import InputError
 from pki.inspection.certificates import describe_key, fingerprint
-from pki.inspection.thing import MOST_SHOWN, Level, Thing, listed, moment, plain, without_internals
+from pki.inspection.report_item import (
+    MOST_SHOWN,
+    Level,
+    Thing,
+    listed,
+    moment,
+    plain,
+    without_internals,
+)
 from pki.x509 import read_request
 from pki.x509.decoding import UNREADABLE
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pki.clock import Clock
+from pki.credentials.fork_guard import MadeHere
+from pki.credentials.policy_file import PolicyFile
+from pki.credentials.provider import Following
 from pki.errors import InputError
 from pki.identity import SpiffeId
-from pki.rpc.following import Following
-from pki.rpc.policy_file import PolicyFile
-from pki.rpc.process import MadeHere
 
 PathLike = str | os.PathLike[str]
 _Word = TypeVar("_Word", bound=StrEnum)

@@ -11,7 +11,7 @@ from cryptography import x509
 from pki.errors import CertificateError
 from pki.identity import TrustDomain
 from pki.x509.decoding import check_openssl_reads
-from pki.x509.profiles.authority import RootProfile, trust_domain_of_ca
+from pki.x509.profiles.ca import RootProfile, trust_domain_of_ca
 from pki.x509.readers import MAX_BUNDLE_BYTES, MAX_BUNDLE_LENGTH, read_certificates, to_pem
 
 

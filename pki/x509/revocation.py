@@ -28,7 +28,7 @@ from pki.errors import CertificateError
 from pki.keys import PrivateKey
 from pki.x509.decoding import UNREADABLE, check_openssl_reads, extensions_of, public_key_of
 from pki.x509.profiles import rules
-from pki.x509.profiles.building import authority_key_identifier, signature_hash
+from pki.x509.profiles.builder import authority_key_identifier, signature_hash
 from pki.x509.readers import MAX_LISTS, MAX_LISTS_BYTES, read_revocation_lists
 
 _OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from cryptography import x509
 
+from pki.access.authorizer import Judge
+from pki.access.call_verdict import Judgement
+from pki.access.refusal import Refusal
 from pki.authz import read_policy
-from pki.rpc.judge import Judge
-from pki.rpc.judgement import Judgement
-from pki.rpc.refusal import Refusal
-from pki.rpc.running import RunningStream, RunningStreams
+from pki.rpc.server.active_streams import RunningStream, RunningStreams
 from pki.x509 import WORKLOAD, ChainVerifier, Purpose
 from pki.x509.readers import to_pem
 from tests.bench.ground import Ground

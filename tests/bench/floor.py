@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from pki.rpc.registered import Behind, Registered
-from pki.rpc.wrapped import Handler, WrappedHandlers, behavior_of
+from pki.rpc.server.handlers import Handler, WrappedHandlers, behavior_of
+from pki.rpc.server.registered import Behind, Registered
 
 
 def _asking(handler: Handler | None, _: str) -> Handler:

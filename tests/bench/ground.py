@@ -24,7 +24,7 @@ from pki.x509 import (
     TrustBundle,
 )
 from pki.x509.profiles import IssuingProfile, LeafNames, RootProfile
-from pki.x509.profiles.building import Validity
+from pki.x509.profiles.builder import Validity
 from pki.x509.readers import to_pem
 from pki.x509.revocation import RevokedEntry
 

@@ -17,9 +17,9 @@ import grpc
 import grpc.aio
 
 import pki
+from pki import PemSource
 from pki.files import load_credential
 from pki.keys import private_key_to_pem
-from pki.rpc import PemSource
 from pki.x509.readers import to_pem
 from tests.bench.floor import FloorServer
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pki.authority import Authority
-from pki.authority.setup import AuthorityPlan
+from pki.authority.bootstrap import AuthorityPlan
 from pki.errors import PkiError
 from pki.files import load_credential
 from pki.files.writer import finish_key

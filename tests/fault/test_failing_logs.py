@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 import pki
-from pki.rpc.counting import Counts
-from pki.rpc.judge import Judge
+from pki.access.authorizer import Judge
+from pki.access.counters import Counts
 from tests.interop.shop import Shop, ended, eventually, get_stock, refused, revoke, watch
 
 NAMES = ("handfast.rpc", "handfast.decisions")

@@ -18,7 +18,7 @@ import socket, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import grpc
-from pki.rpc.port import Port
+from pki.rpc.server.port_certificate import Port
 
 folder = Path(sys.argv[1])
 names = ("key.pem", "chain.pem", "bundle.pem")

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
+from pki.background import _Teller, tell
 from pki.errors import StateError
-from pki.rpc.telling import _Teller, tell
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import SECONDS, Shop, eventually, free_port, get_stock, soon

@@ -15,11 +15,11 @@ import grpc
 import pytest
 
 import pki
+from pki.access.counters import Outcome
+from pki.background import flush
 from pki.keys import private_key_to_pem
-from pki.rpc.counting import Outcome
-from pki.rpc.own_port import ends_here, is_shared
-from pki.rpc.port import Port, _reachable
-from pki.rpc.telling import flush
+from pki.rpc.server.port_certificate import Port, _reachable
+from pki.rpc.server.port_sharing import ends_here, is_shared
 from pki.x509.readers import to_pem
 from tests.interop.shop import Shop, eventually, free_port
 

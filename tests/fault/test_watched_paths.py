@@ -25,15 +25,15 @@ LONG = timedelta(days=1)
 
 @pytest.fixture(autouse=True, params=["watched", "no watches left"])
 def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr("pki.rpc.following._LOOK_SECONDS", 3600.0)
-    monkeypatch.setattr("pki.rpc.following._RETRY_SECONDS", 3600.0)
-    monkeypatch.setattr("pki.rpc.followed_policies._RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.provider._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.provider._RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.policy_files._RETRY_SECONDS", 3600.0)
     if request.param == "no watches left":
 
         def none(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("pki.rpc.watcher.RustNotify", none)
+        monkeypatch.setattr("pki.credentials.file_watcher.RustNotify", none)
 
 
 def fresh_copy(shop: Shop, target: Path) -> int:

@@ -24,7 +24,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import pki
 from pki.authority import Authority
-from pki.authority.setup import AuthorityPlan
+from pki.authority.bootstrap import AuthorityPlan
 from pki.clock import system_clock
 from pki.files import load_credential
 from pki.identity import DnsName, TrustDomain

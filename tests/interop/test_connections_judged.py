@@ -16,7 +16,7 @@ import pytest
 import pki
 from pki.files import load_credential
 from pki.keys import private_key_to_pem
-from pki.rpc import channelz
+from pki.rpc.client.verification import channelz
 from pki.x509 import Credential
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from pki.rpc.connectivity import Connectivity
+from pki.rpc.client.connectivity import Connectivity
 from tests.interop.shop import eventually
 
 

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from pki.cli.app import run
-from pki.diagnosis.called import examine_call
-from pki.diagnosis.grpc_call import Answer
-from pki.diagnosis.told_time import read_date
+from pki.diagnosis.checks.call_result import examine_call
+from pki.diagnosis.observe.grpc_call import Answer
+from pki.diagnosis.observe.http_date import read_date
 from tests.interop.seeds import (
     HOUR,
     LOCALHOST,

@@ -21,7 +21,7 @@ import pytest
 from OpenSSL import SSL
 
 from pki.cli.app import run
-from pki.diagnosis.handshake import Handshake, Shown, shake_hands
+from pki.diagnosis.observe.tls_handshake import Handshake, Shown, shake_hands
 from pki.tls.target import Target
 from tests.interop.seeds import (
     HOUR,
@@ -155,7 +155,7 @@ def test_a_server_of_one_connection_at_a_time_is_not_kept_busy_by_the_call(
             time.sleep(0.7)
         return shake_hands(target, name, showing, seconds=seconds)
 
-    monkeypatch.setattr("pki.diagnosis.examine.shake_hands", later)
+    monkeypatch.setattr("pki.diagnosis.client_check.shake_hands", later)
     with s_server(scene, scene.ca.leaf(), *MUST) as target:
         code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
     assert (code, found["causes"], found["likely"]) == (1, [], ["not-http2"]), found

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import pki
-from pki.rpc.inquiry import Inquiry
+from pki.rpc.client.failure_explainer import Inquiry
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.seeds import Ca, Made, Scene, pem, scene_in
@@ -178,7 +178,7 @@ def test_calls_that_fail_together_ask_once() -> None:
 def test_an_inquiry_that_hangs_holds_a_call_up_for_a_moment_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pki.rpc.inquiry._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("pki.rpc.client.failure_explainer._WAIT_SECONDS", 0.05)
     hanging = threading.Event()
     inquiry = Inquiry(lambda: str(hanging.wait(SECONDS)))
     begun = time.monotonic()

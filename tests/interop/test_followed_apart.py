@@ -133,7 +133,7 @@ def test_nothing_of_a_source_runs_on_an_event_loop(shop: Shop, source: Failing) 
 def test_a_source_that_is_elsewhere_and_cut_off_keeps_its_lists(
     shop: Shop, source: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pki.rpc.following._RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("pki.credentials.provider._RETRY_SECONDS", 0.05)
     with (
         pki.Workload.from_source(source, policy=shop.policy) as me,
         shop.sync_server(me) as address,

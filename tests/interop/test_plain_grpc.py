@@ -25,7 +25,7 @@ from pki.authority import Authority
 from pki.clock import system_clock
 from pki.files import load_credential
 from pki.keys import generate_key, private_key_to_pem
-from pki.x509.profiles.building import Validity
+from pki.x509.profiles.builder import Validity
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
 from tests.interop.shop import (

@@ -22,8 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 import pki
 from pki.clock import system_clock
 from pki.keys import generate_key, private_key_to_pem
-from pki.rpc import rotation
-from pki.x509.profiles.building import Validity
+from pki.rpc.client import rotation
+from pki.x509.profiles.builder import Validity
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 import pki
+from pki import PemSource
+from pki.access.counters import Outcome
 from pki.clock import system_clock
 from pki.errors import CredentialError, InputError, PkiError
 from pki.keys import generate_key, private_key_to_pem
-from pki.rpc import PemSource
-from pki.rpc.counting import Outcome
 from pki.x509 import Credential, RevocationLists, RevocationMode
 from pki.x509.readers import to_pem
 from tests.interop.shop import SECONDS, Shop, ended, eventually, get_stock, refused, watch

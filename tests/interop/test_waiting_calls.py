@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import pki
-from pki.rpc.inquiry import Inquiry
+from pki.rpc.client.failure_explainer import Inquiry
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import SECONDS, Shop, eventually, free_port, reason

@@ -22,9 +22,9 @@ from rich.console import Console
 
 from pki.cli.app import run
 from pki.cli.state import open_authority
-from pki.cli.watch_board import Board, draw
-from pki.cli.watch_rows import Event, Found, History, State, credential_row, ledger_view
-from pki.cli.watching import credentials_board, find_credentials, ledger_board
+from pki.cli.watch.board import Board, draw
+from pki.cli.watch.command import credentials_board, find_credentials, ledger_board
+from pki.cli.watch.rows import Event, Found, History, State, credential_row, ledger_view
 from tests.interop.seeds import HOUR, Ca, Made, Scene, names_of, scene_in
 
 Told = Callable[..., tuple[int, str, str]]

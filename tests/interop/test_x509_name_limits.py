@@ -26,7 +26,7 @@ from pki.x509 import (
     RevocationMode,
 )
 from pki.x509.names import CertificateNames, read_subject
-from pki.x509.profiles.building import Validity
+from pki.x509.profiles.builder import Validity
 from pki.x509.readers import to_pem
 from tests.support import (
     BOTH_USAGES,

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pki.diagnosis.examine import Examination, Seen, judge
-from pki.diagnosis.finding import Status
-from pki.diagnosis.grpc_call import Answer
-from pki.diagnosis.handshake import End, Handshake
-from pki.diagnosis.other_end import examine_caller, examine_departure
-from pki.diagnosis.own import OwnCredential
+from pki.diagnosis.checks.credential_files import OwnCredential
+from pki.diagnosis.checks.peer_view import examine_caller, examine_departure
+from pki.diagnosis.client_check import Examination, Seen, judge
+from pki.diagnosis.observe.grpc_call import Answer
+from pki.diagnosis.observe.tls_handshake import End, Handshake
+from pki.diagnosis.report import Status
 from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.inspection import describe

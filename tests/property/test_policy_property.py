@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pki.authz import Decision, Policy, Principal, Reason, read_policy
-from pki.authz.lines import scan_lines
+from pki.authz.toml_lines import scan_lines
 from pki.errors import PolicyError
 from pki.identity import DnsName, SpiffeId, Subject
 

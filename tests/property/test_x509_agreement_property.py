@@ -22,7 +22,7 @@ from pki.errors import VerificationError
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PrivateKey, generate_key
 from pki.x509 import SERVER, ChainVerifier, Purpose, RevocationMode, TrustBundle
-from pki.x509.profiles.building import key_usage
+from pki.x509.profiles.builder import key_usage
 from tests.pkimaker import certificate
 from tests.support import NOW, Extension, Hierarchy, name
 

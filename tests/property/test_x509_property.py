@@ -33,7 +33,7 @@ from pki.x509 import (
     read_request,
 )
 from pki.x509.profiles import LeafNames
-from pki.x509.profiles.building import key_usage
+from pki.x509.profiles.builder import key_usage
 from pki.x509.readers import to_pem
 from tests.pkimaker import der, raw_extension, signed_anew
 from tests.support import NOW, Hierarchy, request_for, validity

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from pki.cli.policy.asking import explain_call, what_can_call, who_can_call
-from pki.cli.policy.checking import check, check_expected, lint_policy
-from pki.cli.policy.comparing import diff
-from pki.cli.policy.drawing import graph
+from pki.cli.policy.check import check, check_expected, lint_policy
+from pki.cli.policy.diff import diff
+from pki.cli.policy.explain import explain_call, what_can_call, who_can_call
+from pki.cli.policy.graph import graph
 
 app = typer.Typer(no_args_is_help=True, help="Check, explain, test, draw and compare policies.")
 app.command(epilog="Example: handfast policy check policy.toml")(check)

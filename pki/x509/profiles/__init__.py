@@ -4,7 +4,7 @@ The check runs before a certificate leaves the CA and again at the receiver, bec
 let much through that RFC 5280 and the SPIFFE X509-SVID standard forbid.
 """
 
-from pki.x509.profiles.authority import IssuingProfile, NameLimits, RootProfile
+from pki.x509.profiles.ca import IssuingProfile, NameLimits, RootProfile
 from pki.x509.profiles.leaf import (
     CLIENT,
     LEAF_PROFILES,

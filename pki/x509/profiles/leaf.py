@@ -19,7 +19,7 @@ from pki.identity import DnsName, SpiffeId, Subject
 from pki.keys import PrivateKey, PublicKey, check_leaf_key
 from pki.x509.names import CertificateNames, IpAddress, read_names
 from pki.x509.profiles import rules
-from pki.x509.profiles.building import Validity, build_certificate, key_usage
+from pki.x509.profiles.builder import Validity, build_certificate, key_usage
 
 _CRITICAL = frozenset({_Oid.BASIC_CONSTRAINTS, _Oid.KEY_USAGE, _Oid.SUBJECT_ALTERNATIVE_NAME})
 _NEVER_CRITICAL = frozenset(

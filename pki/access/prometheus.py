@@ -1,0 +1,317 @@
+"""Prometheus metrics of workloads; docs/metrics.md tells each.
+
+Nothing here runs on the path of a call: numbers are kept elsewhere (``counting``), and read when a
+registry asks. No label's value is a caller's choice: names of methods are those that there are
+handlers for, and all else comes from our own files and settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pki.access.counters import Reloads
+from pki.access.snapshot import Seen
+from pki.errors import InputError
+
+Sample = tuple["Family", tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric.
+
+    Args:
+        name: as Prometheus shows it; ends with ``_total`` if it is a counter.
+        words: what it is.
+        labels: their names, ``workload`` left out, which all have.
+    """
+
+    name: str
+    words: str
+    labels: tuple[str, ...] = ()
+
+    def empty(self) -> CounterMetricFamily | GaugeMetricFamily:
+        """Give it without a value."""
+        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
+        return kind(self.name, self.words, labels=("workload", *self.labels))
+
+
+_SOURCE = ("source",)
+_LIST = ("issuer", "key_id", "source")
+_POLICY = ("policy",)
+
+DECISIONS = Family(
+    "handfast_decisions_total",
+    "Calls that were judged, and streams that were ended.",
+    ("side", "method", "role", "verdict"),
+)
+AUDITED = Family(
+    "handfast_audited_total",
+    "Calls that went through though no grant allows them, for their policy is not enforced.",
+    ("side", "method", "verdict"),
+)
+STREAMS = Family("handfast_streams_running", "Streams that run in servers.")
+STREAMS_ENDED = Family(
+    "handfast_streams_ended_total", "Running streams that servers ended.", ("reason",)
+)
+CERTIFICATE = Family(
+    "handfast_certificate_info", "The workload's own certificate; always 1.", ("source", "serial")
+)
+NOT_BEFORE = Family(
+    "handfast_certificate_not_before_timestamp_seconds", "When it begins to count.", _SOURCE
+)
+NOT_AFTER = Family("handfast_certificate_not_after_timestamp_seconds", "When it ends.", _SOURCE)
+ROOT_NOT_AFTER = Family(
+    "handfast_trust_root_not_after_timestamp_seconds",
+    "When a root of the trust bundle ends.",
+    ("trust_domain", "root"),
+)
+LIST_NUMBER = Family("handfast_revocation_list_number", "The number of the list in use.", _LIST)
+THIS_UPDATE = Family(
+    "handfast_revocation_list_this_update_timestamp_seconds", "When it was issued.", _LIST
+)
+NEXT_UPDATE = Family(
+    "handfast_revocation_list_next_update_timestamp_seconds", "When it is stale.", _LIST
+)
+CREDENTIAL_RELOADS = Family(
+    "handfast_credential_reloads_total", "Looks at the credential's source.", ("result",)
+)
+CREDENTIAL_SUCCESS = Family(
+    "handfast_credential_reload_last_success_timestamp_seconds", "The last that was in order."
+)
+CREDENTIAL_FAILURE = Family(
+    "handfast_credential_reload_last_failure_timestamp_seconds", "The last that was refused."
+)
+LIST_RELOADS = Family(
+    "handfast_revocation_list_reloads_total", "Looks at the source's revocation lists.", ("result",)
+)
+LIST_SUCCESS = Family(
+    "handfast_revocation_list_reload_last_success_timestamp_seconds",
+    "The last that was in order.",
+)
+LIST_FAILURE = Family(
+    "handfast_revocation_list_reload_last_failure_timestamp_seconds", "The last that was refused."
+)
+PORT_CHANGES = Family(
+    "handfast_port_certificate_changes_total",
+    "Certificates that ports of servers were given while they were open.",
+    ("result",),
+)
+PORT_SUCCESS = Family(
+    "handfast_port_certificate_change_last_success_timestamp_seconds",
+    "The last that was in order.",
+)
+PORT_FAILURE = Family(
+    "handfast_port_certificate_change_last_failure_timestamp_seconds",
+    "The last that could not be made.",
+)
+POLICY_RELOADS = Family(
+    "handfast_policy_reloads_total", "Looks at a policy file.", ("policy", "result")
+)
+POLICY_SUCCESS = Family(
+    "handfast_policy_reload_last_success_timestamp_seconds", "The last that was in order.", _POLICY
+)
+POLICY_FAILURE = Family(
+    "handfast_policy_reload_last_failure_timestamp_seconds", "The last that was refused.", _POLICY
+)
+POLICY = Family(
+    "handfast_policy_info", "The policy in force, by its SHA-256; always 1.", ("policy", "digest")
+)
+POLICY_AUDIT = Family(
+    "handfast_policy_audit", "1 if any of its refusals is not enforced, else 0.", _POLICY
+)
+POLICY_GRACE = Family(
+    "handfast_policy_grace_ends_timestamp_seconds",
+    "When every call is refused, for the file was removed; there only while it is gone.",
+    _POLICY,
+)
+UNREADY = Family("handfast_unready_problems", "How many things make the workload unready.")
+CONNECTIONS = Family("handfast_channel_connections", "Connections of channels.", ("state",))
+ROTATIONS = Family(
+    "handfast_channel_rotations_total",
+    "How often channels went over to another connection.",
+    ("peer",),
+)
+LOOKS = Family(
+    "handfast_server_looks_total",
+    "Looks of channels at their servers' certificates.",
+    ("peer", "result"),
+)
+TURNED_AWAY = Family(
+    "handfast_channel_calls_refused_total",
+    "Calls that channels refused before anything was sent.",
+    ("peer", "reason"),
+)
+FAMILIES = (
+    DECISIONS,
+    AUDITED,
+    STREAMS,
+    STREAMS_ENDED,
+    CERTIFICATE,
+    NOT_BEFORE,
+    NOT_AFTER,
+    ROOT_NOT_AFTER,
+    LIST_NUMBER,
+    THIS_UPDATE,
+    NEXT_UPDATE,
+    CREDENTIAL_RELOADS,
+    CREDENTIAL_SUCCESS,
+    CREDENTIAL_FAILURE,
+    LIST_RELOADS,
+    LIST_SUCCESS,
+    LIST_FAILURE,
+    PORT_CHANGES,
+    PORT_SUCCESS,
+    PORT_FAILURE,
+    POLICY_RELOADS,
+    POLICY_SUCCESS,
+    POLICY_FAILURE,
+    POLICY,
+    POLICY_AUDIT,
+    POLICY_GRACE,
+    UNREADY,
+    CONNECTIONS,
+    ROTATIONS,
+    LOOKS,
+    TURNED_AWAY,
+)
+
+_CONNECTION_STATES = ("in_use", "next", "draining", "refused")
+
+
+class WorkloadCollector(Collector):
+    """Shows workloads to a Prometheus registry. ``Workload.collector`` makes it.
+
+    Args:
+        workloads: for each, its SPIFFE ID and what gives its present state; it gives None in a
+            process that the workload was not made in.
+
+    Raises:
+        InputError: if two have one name: their numbers could not be told apart.
+    """
+
+    def __init__(self, workloads: Sequence[tuple[str, Callable[[], Seen | None]]]) -> None:
+        self._workloads = tuple(workloads)
+        if len({name for name, _ in workloads}) != len(workloads):
+            raise InputError(
+                "two workloads to collect metrics of have one SPIFFE ID",
+                remedy="Give one of them, or make servers and channels from one workload",
+            )
+
+    def describe(self) -> Iterable[Metric]:
+        """Give every metric without a value, so that a registry refuses a second collector."""
+        return [family.empty() for family in FAMILIES]
+
+    def collect(self) -> Iterable[Metric]:
+        """Give every metric as it is now."""
+        filled = {family: family.empty() for family in FAMILIES}
+        for name, seen in self._workloads:
+            now = seen()
+            if now is None:
+                continue
+            for family, labels, value in _samples(now):
+                filled[family].add_metric((name, *labels), value)
+        return filled.values()
+
+
+def _samples(seen: Seen) -> Iterator[Sample]:
+    yield from _calls(seen)
+    yield from _certificates(seen)
+    yield from _lists(seen)
+    yield from _reloads(
+        (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), seen.reloads
+    )
+    yield from _reloads((LIST_RELOADS, LIST_SUCCESS, LIST_FAILURE), (), seen.list_reloads)
+    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), seen.port_changes)
+    yield from _policies(seen)
+    yield from _channels(seen)
+    yield UNREADY, (), seen.problems
+
+
+def _calls(seen: Seen) -> Iterator[Sample]:
+    for (method, role, verdict), count in seen.counts.decided().items():
+        yield DECISIONS, ("server", method, role, verdict), count
+    for (method, verdict), count in seen.counts.audited().items():
+        yield AUDITED, ("server", method, verdict), count
+    yield STREAMS, (), seen.streams
+    for reason, count in seen.counts.streams_ended().items():
+        yield STREAMS_ENDED, (reason,), count
+
+
+def _certificates(seen: Seen) -> Iterator[Sample]:
+    for source, leaf in (("in_use", seen.credential.leaf), ("on_disk", seen.on_disk.leaf)):
+        yield CERTIFICATE, (source, f"{leaf.serial_number:x}"), 1
+        yield NOT_BEFORE, (source,), leaf.not_valid_before_utc.timestamp()
+        yield NOT_AFTER, (source,), leaf.not_valid_after_utc.timestamp()
+    for domain, roots in seen.credential.bundle.roots.items():
+        for root in roots:
+            labels = (str(domain), _fingerprint(root))
+            yield ROOT_NOT_AFTER, labels, root.not_valid_after_utc.timestamp()
+
+
+def _lists(seen: Seen) -> Iterator[Sample]:
+    lists = seen.credential.lists
+    for issuer, item in lists.lists.items() if lists else ():
+        # The list of an issuer that is withdrawn is remembered, and becomes stale without harm.
+        source = "on_disk" if issuer in seen.on_disk.lists else "remembered"
+        # Two CAs of other makers may share a name; the key's identifier tells them apart.
+        labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex(), source)
+        yield LIST_NUMBER, labels, item.number
+        yield THIS_UPDATE, labels, item.this_update.timestamp()
+        yield NEXT_UPDATE, labels, item.next_update.timestamp()
+
+
+def _policies(seen: Seen) -> Iterator[Sample]:
+    for file, reloads in seen.policies:
+        label = (_written(file.path),)
+        yield from _reloads((POLICY_RELOADS, POLICY_SUCCESS, POLICY_FAILURE), label, reloads)
+        policy = file.policy()
+        if policy is not None:
+            yield POLICY, (*label, policy.digest), 1
+            yield POLICY_AUDIT, label, policy.enforcement.any_audit
+        if (ends := file.grace_ends) is not None:
+            yield POLICY_GRACE, label, ends.timestamp()
+
+
+def _channels(seen: Seen) -> Iterator[Sample]:
+    for state in _CONNECTION_STATES:
+        yield CONNECTIONS, (state,), seen.connections.get(state, 0)
+    for peer, count in seen.counts.rotations().items():
+        yield ROTATIONS, (peer,), count
+    for (peer, result), count in seen.counts.looks().items():
+        yield LOOKS, (peer, result), count
+    for (peer, reason), count in seen.counts.calls_turned_away().items():
+        yield TURNED_AWAY, (peer, reason), count
+
+
+def _reloads(
+    families: tuple[Family, Family, Family], labels: tuple[str, ...], reloads: Reloads
+) -> Iterator[Sample]:
+    total, success, failure = families
+    for outcome, count in reloads.outcomes().items():
+        yield total, (*labels, outcome.value), count
+    yield success, labels, reloads.last_success.timestamp()
+    # 0 for never, so that the two can always be compared.
+    yield failure, labels, _or_never(reloads.last_failure)
+
+
+def _or_never(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(SHA256()).hex()[:16]
+
+
+def _written(path: Path) -> str:
+    # A path may hold bytes that are no UTF-8; the exposition must be.
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

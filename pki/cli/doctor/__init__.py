@@ -1,0 +1,1 @@
+"""handfast doctor: why a connection fails, step by step."""

@@ -1,0 +1,1 @@
+"""handfast watch: credentials and their life, live."""

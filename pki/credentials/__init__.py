@@ -1,0 +1,1 @@
+"""What is in force: a workload's credential, its revocation lists and its policy, kept fresh."""

@@ -1,0 +1,206 @@
+"""What is accepted of a source, as a workload's first credential and as its next one.
+
+The rules, for every source alike:
+
+1. The first credential must be one that peers would accept: profile, time, path. Else nothing
+   starts.
+2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and the one in
+   use is kept, its trust bundle too; revocation lists are taken in all the same, also where they
+   are all that can be read.
+3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
+
+A source may be slow, and may raise anything: asking it is one step, deciding another, so that what
+is in force is locked while something is decided, and never while a source is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from pki.access.snapshot import OnDisk
+from pki.background import tell
+from pki.credentials.source import Source
+from pki.errors import CredentialError, PkiError, VerificationError, shown
+from pki.identity import SpiffeId
+from pki.x509 import (
+    WORKLOAD,
+    ChainVerifier,
+    Credential,
+    Fault,
+    Purpose,
+    RevocationLists,
+    RevocationMode,
+)
+
+log = logging.getLogger("handfast.rpc")
+
+
+class Intake:
+    """Takes credentials in from one source.
+
+    Args:
+        source: fetches them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._told: frozenset[str] = frozenset()
+        self.on_disk: OnDisk | None = None
+        self.remembered: RevocationLists | None = None
+
+    def first(self, now: datetime) -> Credential:
+        """Return the credential to start with.
+
+        Raises:
+            PkiError: if it can't be used: then the workload does not start.
+        """
+        loaded = self.load()
+        check_own(loaded, now)
+        self.remembered = self.source.remembered()
+        credential = self._remembering(loaded, self.remembered)
+        if credential.lists is None and self.source.revocation is RevocationMode.REQUIRED:
+            raise CredentialError(
+                f"{self.source.name} holds no revocation lists",
+                remedy="Bring them (handfast renew), or set revocation to when-present or "
+                "short-lived",
+            )
+        self._check_every_issuer_has_a_list(credential)
+        return credential
+
+    def _check_every_issuer_has_a_list(self, credential: Credential) -> None:
+        """Check that somebody under the same CAs could be accepted at all.
+
+        Raises:
+            CredentialError: if a list is missing, and the user's word is that each is required.
+        """
+        if self.source.revocation is not RevocationMode.REQUIRED or credential.lists is None:
+            return
+        for certificate in credential.chain:
+            if credential.lists.of_issuer(certificate) is None:
+                issuer = shown(certificate.issuer.rfc4514_string())
+                raise CredentialError(
+                    f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
+                    "would be refused",
+                    remedy="Bring that list too (handfast renew), or set revocation to "
+                    "when-present or short-lived",
+                )
+
+    def load(self) -> Credential:
+        """Ask the source for its credential.
+
+        Raises:
+            Exception: whatever the source raises.
+        """
+        credential, warnings = self.source.load()
+        self.on_disk = OnDisk.of(credential)
+        for words in warnings:
+            if words not in self._told:
+                tell(log.warning, "%s", words)
+        self._told = frozenset(warnings)
+        return credential
+
+    def next(
+        self, loaded: Credential, current: Credential, now: datetime
+    ) -> tuple[Credential, str]:
+        """Decide on what the source holds now.
+
+        Returns:
+            The credential to use from now on, and why the source's was refused; empty if it was
+            not.
+        """
+        if loaded.chain != current.chain:
+            try:
+                check_own(loaded, now)
+                if loaded.spiffe_id != current.spiffe_id:
+                    raise CredentialError(
+                        f"certificate is for {loaded.spiffe_id}, and this workload is "
+                        f"{current.spiffe_id}",
+                        remedy="Start a workload anew for another identity",
+                    )
+            except PkiError as error:
+                kept = replace(current, lists=loaded.lists)
+                return self._remembering(kept, current.lists), str(error)
+        return self._remembering(loaded, current.lists), ""
+
+    def next_lists(
+        self, lists: RevocationLists | None, current: Credential
+    ) -> tuple[Credential, str]:
+        """Decide on the revocation lists alone.
+
+        Returns:
+            The credential with the lists that count now, and which lists were refused; empty if
+            none was.
+        """
+        if lists is None:
+            return current, ""
+        merged, refused = self._merged(replace(current, lists=lists), lists, current.lists)
+        return replace(current, lists=merged), "; ".join(refused)
+
+    def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
+        if found.lists is None:
+            # Once a list was seen, its absence is stale too: the old one goes on counting, and
+            # ends.
+            return replace(found, lists=seen)
+        merged, refused = self._merged(found, found.lists, seen)
+        for line in refused:
+            tell(log.error, "%s: %s", self.source.name, line)
+        return replace(found, lists=merged)
+
+    def _merged(
+        self, found: Credential, lists: RevocationLists, seen: RevocationLists | None
+    ) -> tuple[RevocationLists, tuple[str, ...]]:
+        # A forged list with a huge number would shut out the true ones for good.
+        issuers = (*found.chain[1:], *found.bundle.all_roots())
+        merged, refused = (seen or RevocationLists.none()).followed_by(lists, issuers=issuers)
+        if seen is not None and merged.lists == seen.lists:
+            # The same object for as long as nothing is new.
+            return seen, refused
+        return merged, refused
+
+
+def check_own(credential: Credential, now: datetime) -> SpiffeId:
+    """Check a workload's own credential: profile, time and path; revocation is the peers' to judge.
+
+    Raises:
+        PkiError: if no peer would accept it.
+    """
+    verifier = ChainVerifier(credential.bundle, mode=RevocationMode.WHEN_PRESENT)
+    for purpose in Purpose:
+        try:
+            verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=purpose, at=now)
+        except VerificationError as error:
+            raise CredentialError(
+                f"own certificate would be refused: {error.message}",
+                remedy=error.remedy or _remedy(error, credential, now),
+            ) from error
+    spiffe_id = verified.names.spiffe_id
+    if spiffe_id is None:
+        raise CredentialError("own certificate holds no SPIFFE ID")
+    return spiffe_id
+
+
+def _remedy(error: VerificationError, credential: Credential, now: datetime) -> str:
+    """Say what to do about a fault of our own; of its times the clock may be the cause."""
+    begins = max(item.not_valid_before_utc for item in credential.chain)
+    if error.fault == Fault.NOT_YET_VALID:
+        # Another certificate from the same CA would begin no sooner.
+        return (
+            f"Set the clock of this machine, which says {now:%Y-%m-%d %H:%M:%S} UTC, and that of "
+            f"the CA by NTP: what it issued begins at {begins:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if error.fault == Fault.EXPIRED:
+        return (
+            "Issue or renew it: handfast renew DIR; or set the clock, if it is not "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC now"
+        )
+    return "Issue or renew it: handfast renew DIR"
+
+
+def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:
+    """Give the end of the first list to end, once it is past half of its life."""
+    for item in sorted(lists.lists.values(), key=lambda found: found.next_update):
+        if now > item.this_update + (item.next_update - item.this_update) / 2:
+            return item.next_update
+    return None

@@ -1,0 +1,1 @@
+"""Checks of what was observed: each decides one thing, without I/O."""

@@ -1,0 +1,231 @@
+"""What is wrong with a certificate by itself, at the end at which it is presented.
+
+It is judged as gRPC, OpenSSL and the rest of the field judge it, and not only by the profiles of
+handfast: the certificates may be anybody's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from pki.diagnosis.checks.spans import span
+from pki.diagnosis.report import Finding, failed, ok, warning
+from pki.errors import CertificateError, shown
+from pki.x509 import Fault, Purpose, read_names
+from pki.x509.decoding import UNREADABLE
+from pki.x509.profiles.rules import find
+
+_USAGES = {
+    Purpose.SERVER: ExtendedKeyUsageOID.SERVER_AUTH,
+    Purpose.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH,
+}
+_LEAST_RSA_BITS = 2048
+_LEAST_CURVE_BITS = 256
+# What BoringSSL verifies by default, kVerifySignatureAlgorithms in ssl/extensions.cc; it signs by
+# one more.
+_CURVES_OF_GRPC = {"secp256r1", "secp384r1"}
+_CURVE_TO_SIGN_BY = "secp521r1"
+_WEAK_HASHES = {"md5", "sha1"}
+
+
+def examine_certificate(
+    whose: str, certificate: x509.Certificate, purpose: Purpose, now: datetime
+) -> list[Finding]:
+    """Examine a leaf.
+
+    Args:
+        whose: for the questions: ``server certificate`` or ``our certificate``.
+        certificate: the leaf.
+        purpose: the end at which it is presented.
+        now: the time, aware.
+    """
+    try:
+        return [
+            *_times(whose, certificate, now),
+            *_usage(whose, certificate, purpose),
+            *_key(whose, certificate, purpose),
+            *_names(whose, certificate),
+        ]
+    except (*UNREADABLE, CertificateError) as error:
+        return [_malformed(whose, f"it can't be read: {shown(error)}")]
+
+
+def _malformed(whose: str, words: str) -> Finding:
+    return failed(whose, "malformed", words, verdict=Fault.PROFILE.verdict)
+
+
+def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Finding]:
+    question = f"{whose}: times"
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if begin > now:
+        return [
+            failed(
+                question,
+                "not-yet-valid",
+                f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in {span(begin - now)} by the clock "
+                "of this machine: it was made with a later begin, or the clocks differ",
+                verdict=Fault.NOT_YET_VALID.verdict,
+            )
+        ]
+    if end < now:
+        return [
+            failed(
+                question,
+                "expired",
+                f"ended {span(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
+                verdict=Fault.EXPIRED.verdict,
+            )
+        ]
+    left = end - now
+    words = f"valid until {end:%Y-%m-%d %H:%M:%S} UTC, {span(left)} more"
+    if left < (end - begin) / 10:
+        return [
+            warning(
+                question,
+                "expired",
+                f"{words}: less than a tenth of its life is left",
+                remedy="Renew it now, and see why its renewal is late",
+            )
+        ]
+    return [ok(question, words)]
+
+
+def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
+    question = f"{whose}: usage"
+    basic = find(certificate, x509.BasicConstraints)
+    if basic is not None and basic.value.ca:
+        if not _is_svid(certificate):
+            words = "it is a CA certificate: gRPC and OpenSSL take it for a leaf, handfast does not"
+            return [warning(question, "ca-as-leaf", words)]
+        # X509-SVID section 4.1: a leaf must not be a CA.
+        return [
+            failed(
+                question,
+                "ca-as-leaf",
+                "it is a CA certificate, and stands where a leaf must",
+                verdict=Fault.PROFILE.verdict,
+            )
+        ]
+    extended = find(certificate, x509.ExtendedKeyUsage)
+    wanted = {_USAGES[purpose], ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if extended is not None and not wanted & set(extended.value):
+        held = ", ".join(item._name for item in extended.value)
+        return [
+            failed(
+                question,
+                "wrong-usage",
+                f"its extended key usage is {shown(held)}; a {purpose.value} needs "
+                f"{purpose.value}Auth",
+                verdict=Fault.PROFILE.verdict,
+            )
+        ]
+    usage = find(certificate, x509.KeyUsage)
+    if usage is not None and not usage.value.digital_signature:
+        return [
+            failed(
+                question,
+                "wrong-usage",
+                "its key usage lacks digitalSignature, which every handshake of today needs",
+                verdict=Fault.PROFILE.verdict,
+            )
+        ]
+    if extended is None:
+        return [
+            warning(
+                question,
+                "wrong-usage",
+                "it has no extended key usage: gRPC takes it, handfast and others do not",
+                remedy=f"Issue it with {purpose.value}Auth",
+            )
+        ]
+    return [ok(question, f"made for a {purpose.value}")]
+
+
+def _is_svid(certificate: x509.Certificate) -> bool:
+    names = find(certificate, x509.SubjectAlternativeName)
+    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
+    return any(item.lower().startswith("spiffe:") for item in uris)
+
+
+def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
+    question = f"{whose}: key"
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm:
+        return [failed(question, "unsupported-key", "its key is of a kind unknown here")]
+    signature = certificate.signature_hash_algorithm
+    if signature is not None and signature.name in _WEAK_HASHES:
+        return [failed(question, "weak-signature", f"it is signed with {signature.name.upper()}")]
+    match key:
+        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
+            return [
+                failed(
+                    question,
+                    "unsupported-key",
+                    "its key is Ed25519 or Ed448: gRPC takes no such leaf, at either end",
+                )
+            ]
+        case rsa.RSAPublicKey() if key.key_size < _LEAST_RSA_BITS:
+            return [failed(question, "weak-key", f"its key is RSA with {key.key_size} bits")]
+        case rsa.RSAPublicKey():
+            return [ok(question, f"RSA {key.key_size}")]
+        case ec.EllipticCurvePublicKey():
+            return [_curve(question, key.curve, purpose)]
+        case _:
+            return [failed(question, "unsupported-key", "its key is of a kind gRPC does not take")]
+
+
+def _curve(question: str, curve: ec.EllipticCurve, purpose: Purpose) -> Finding:
+    if curve.key_size < _LEAST_CURVE_BITS:
+        return failed(question, "weak-key", f"its key is on the curve {curve.name}")
+    if curve.name in _CURVES_OF_GRPC:
+        return ok(question, f"EC {curve.name}")
+    words = f"its key is on the curve {curve.name}, and gRPC takes no signature by it"
+    if curve.name == _CURVE_TO_SIGN_BY and purpose is Purpose.CLIENT:
+        # gRPC signs by it, and only a server of gRPC refuses that.
+        return warning(
+            question, "unsupported-key", f"{words}: its servers refuse it, others do not"
+        )
+    return failed(question, "unsupported-key", words)
+
+
+def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
+    question = f"{whose}: names"
+    try:
+        names = read_names(certificate)
+    except CertificateError as error:
+        return [
+            warning(
+                question,
+                "malformed",
+                f"{error.message}: handfast refuses it, others may not",
+                remedy=error.remedy,
+            )
+        ]
+    spiffe = [item for item in names.uris if item.lower().startswith("spiffe:")]
+    if len(spiffe) > 1 or (spiffe and len(names.uris) > 1):
+        return [
+            failed(
+                question,
+                "two-spiffe-ids",
+                f"it holds {len(names.uris)} URI names, and an X509-SVID exactly one: "
+                + shown(", ".join(names.uris)),
+                verdict=Fault.PROFILE.verdict,
+            )
+        ]
+    held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
+    if not held:
+        return [
+            warning(
+                question,
+                "no-san",
+                f"it has no subject alternative name, only the subject {shown(names.subject)}",
+                remedy="Issue it with a DNS or URI name; a common name alone is no longer read",
+            )
+        ]
+    return [ok(question, shown(", ".join(held)))]

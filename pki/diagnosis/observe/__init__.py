@@ -1,0 +1,1 @@
+"""Observations of a server: I/O that judges nothing."""

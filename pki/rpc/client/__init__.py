@@ -1,0 +1,1 @@
+"""The gRPC client side: channels that are pinned to one server and follow their credential."""

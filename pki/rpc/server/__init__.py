@@ -1,0 +1,1 @@
+"""The gRPC server side: mutual TLS on every port, and access control before every handler."""
