@@ -16,7 +16,7 @@ _NOTE = "<!-- Made by docs/make_failures.py from pki/failures: change those, not
 
 
 def pages() -> dict[str, str]:
-    """Give every page by its file name."""
+    """Return every page by its file name."""
     made = {f"{item.slug}.md": _page(item) for item in FAILURES.values()}
     made["README.md"] = _index()
     return made

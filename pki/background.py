@@ -88,7 +88,7 @@ _PRESENT = _Present()
 os.register_at_fork(after_in_child=_PRESENT.renew)
 
 
-def tell(step: Callable[..., object], *args: object) -> None:
+def defer(step: Callable[..., object], *args: object) -> None:
     """Have a step run soon, that logs or counts; return at once, and raise nothing.
 
     Args:

@@ -9,5 +9,5 @@ Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
-    """Give the machine's time, aware, in UTC. The one place that reads it."""
+    """Return the machine's time, aware, in UTC. The one place that reads it."""
     return datetime.now(UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 _SHOWN_LIMIT = 200
 
 
-def shown(value: object) -> str:
+def quote_untrusted(value: object) -> str:
     """Render untrusted text for a message: quoted, escaped to printable ASCII, bounded in length.
 
     Control, bidirectional and other non-ASCII characters appear as escapes. At most 200 characters
@@ -49,7 +49,7 @@ class PkiError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Give message and remedy in one line."""
+        """Return message and remedy in one line."""
         return f"{self.message}. {self.remedy}" if self.remedy else self.message
 
 

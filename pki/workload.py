@@ -7,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pki.access.snapshot import Seen
+from pki.access.snapshot import WorkloadSnapshot
 from pki.clock import Clock, system_clock
 from pki.credentials.loader import check_own
-from pki.credentials.provider import READ_GRACE, Following
+from pki.credentials.provider import READ_GRACE, CredentialProvider
 from pki.credentials.source import DirectorySource, PemSource, Source
 from pki.files import KeyMode, detect_layout
 from pki.files.layouts import layout_named
-from pki.rpc.bound import PathLike, word_of
+from pki.rpc.bound import PathLike, parse_setting
 from pki.rpc.client.factory import Calling
 from pki.rpc.server.factory import Serving
 from pki.rpc.server.health_report import HealthServicer
@@ -36,7 +36,7 @@ class Workload(Serving, Calling):
     def __init__(
         self, source: Source, policy: PathLike | None, clock: Clock, read_grace: timedelta
     ) -> None:
-        following = Following(source, clock, read_grace)
+        following = CredentialProvider(source, clock, read_grace)
         spiffe_id = check_own(following.live.credential, clock())
         super().__init__(following, spiffe_id, policy, clock)
         following.start()
@@ -76,8 +76,8 @@ class Workload(Serving, Calling):
             folder,
             # Told once: lists are read by it also while the key is away.
             layout_named(layout) if layout else detect_layout(folder),
-            word_of(KeyMode, key_mode, "key_mode"),
-            word_of(RevocationMode, revocation, "revocation"),
+            parse_setting(KeyMode, key_mode, "key_mode"),
+            parse_setting(RevocationMode, revocation, "revocation"),
             passphrase,
         )
         return cls(source, policy, clock, read_grace)
@@ -89,7 +89,7 @@ class Workload(Serving, Calling):
         key: bytes,
         chain: bytes,
         bundle: bytes,
-        lists: bytes | None = None,
+        crls: bytes | None = None,
         policy: PathLike | None = None,
         revocation: RevocationMode | str = RevocationMode.REQUIRED,
         passphrase: bytes | None = None,
@@ -105,7 +105,7 @@ class Workload(Serving, Calling):
             key: the private key, PEM.
             chain: the leaf, then the issuing CAs, PEM.
             bundle: the roots to believe, PEM.
-            lists: the revocation lists, one for each issuer, PEM.
+            crls: the revocation lists, one for each issuer, PEM.
             policy: as :meth:`from_directory`.
             revocation: as :meth:`from_directory`.
             passphrase: for an encrypted key.
@@ -119,8 +119,8 @@ class Workload(Serving, Calling):
             key=key,
             chain=chain,
             bundle=bundle,
-            lists=lists,
-            revocation=word_of(RevocationMode, revocation, "revocation"),
+            crls=crls,
+            revocation=parse_setting(RevocationMode, revocation, "revocation"),
             passphrase=passphrase,
         )
         return cls(source, policy, clock, read_grace)
@@ -187,7 +187,7 @@ class Workload(Serving, Calling):
         self._following.report_health(servicer, services or ("",))
 
     def collector(self, *others: Workload) -> WorkloadCollector:
-        """Give what shows this workload's metrics to Prometheus: ``REGISTRY.register(...)``.
+        """Return what shows this workload's metrics to Prometheus: ``REGISTRY.register(...)``.
 
         Args:
             others: the other workloads of this process: a registry takes each metric once.
@@ -200,7 +200,7 @@ class Workload(Serving, Calling):
 
         return WorkloadCollector([(str(item.spiffe_id), item._seen) for item in (self, *others)])
 
-    def _seen(self) -> Seen | None:
+    def _seen(self) -> WorkloadSnapshot | None:
         # After a fork its locks may be held for good.
         return self._following.seen() if self._here.still else None
 
@@ -232,7 +232,7 @@ class Workload(Serving, Calling):
             self._following.close()
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __exit__(
@@ -245,7 +245,7 @@ class Workload(Serving, Calling):
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     async def __aexit__(

@@ -19,7 +19,7 @@ class Payments(payments_pb2_grpc.PaymentsServicer):
     def Settle(
         self, request_iterator: Iterator[payments_pb2.SettleRequest], context: object
     ) -> Iterator[payments_pb2.SettleResponse]:
-        """Give a receipt for each payment."""
+        """Return a receipt for each payment."""
         for payment in request_iterator:
             receipt = (
                 f"{payment.amount_minor / 100:.2f} {payment.currency_code} "

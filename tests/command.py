@@ -89,7 +89,7 @@ def run_as(
 
 
 def give(user: int, *paths: Path) -> None:
-    """Give files and folders to a user, with all that lies in them."""
+    """Return files and folders to a user, with all that lies in them."""
     for path in paths:
         for item in (path, *path.rglob("*")):
             os.chown(item, user, user, follow_symlinks=False)

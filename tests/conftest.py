@@ -30,7 +30,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 @pytest.fixture
 def open_ground() -> Iterator[Path]:
-    """Give a folder that every user can reach, as pytest's own is not."""
+    """Return a folder that every user can reach, as pytest's own is not."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to act as several users")
     with tempfile.TemporaryDirectory() as made:

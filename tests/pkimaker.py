@@ -37,7 +37,7 @@ def der(signed: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
 
 
 def raw_extension(kind: type[x509.ExtensionType], value: bytes) -> x509.UnrecognizedExtension:
-    """Give an extension of a known kind whose value is whatever one likes."""
+    """Return an extension of a known kind whose value is whatever one likes."""
     return x509.UnrecognizedExtension(kind.oid, value)
 
 
@@ -72,7 +72,7 @@ def certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def revocation_list(
+def crl_in_der(
     issuer: x509.Certificate,
     issuer_key: PrivateKey,
     extensions: Iterable[Extension],

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki.authority import Authority
 from pki.identity import SpiffeId, TrustDomain, derive_names
 from pki.keys import PrivateKey, generate_key
-from pki.x509 import WORKLOAD, NameLimits, RevocationList, RevocationLists, TrustBundle
+from pki.x509 import WORKLOAD, Crl, CrlSet, NameLimits, TrustBundle
 from pki.x509.profiles import IssuingProfile, LeafNames, LeafProfile, RootProfile
 from pki.x509.profiles.builder import Validity, key_usage
 from pki.x509.revocation import RevokedEntry
@@ -101,30 +101,30 @@ class Hierarchy:
             validity=times or validity(),
         )
 
-    def lists(
+    def crls(
         self,
         revoked: Sequence[x509.Certificate] = (),
         *,
         root_revoked: Sequence[x509.Certificate] = (),
         number: int = 1,
         until: timedelta = timedelta(days=7),
-    ) -> RevocationLists:
-        return RevocationLists.of(
+    ) -> CrlSet:
+        return CrlSet.of(
             [
-                self.list_of(self.root, self.root_key, root_revoked, number, until),
-                self.list_of(self.issuing, self.issuing_key, revoked, number, until),
+                self.crl_of(self.root, self.root_key, root_revoked, number, until),
+                self.crl_of(self.issuing, self.issuing_key, revoked, number, until),
             ]
         )
 
     @staticmethod
-    def list_of(
+    def crl_of(
         issuer: x509.Certificate,
         key: PrivateKey,
         revoked: Sequence[x509.Certificate] = (),
         number: int = 1,
         until: timedelta = timedelta(days=7),
-    ) -> RevocationList:
-        return RevocationList.build(
+    ) -> Crl:
+        return Crl.build(
             [RevokedEntry(item.serial_number, NOW) for item in revoked],
             issuer=issuer,
             issuer_key=key,
@@ -153,7 +153,7 @@ GOOD_LEAF: tuple[Extension, ...] = (NO_CA, LEAF_KEY_USAGE, BOTH_USAGES, ORDERS_S
 
 
 def with_extension(new: Extension) -> list[Extension]:
-    """Give the extensions of a good leaf, one of them replaced or added."""
+    """Return the extensions of a good leaf, one of them replaced or added."""
     kept = [item for item in GOOD_LEAF if type(item[0]) is not type(new[0])]
     return [*kept, new]
 

@@ -22,22 +22,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pki.access.call_verdict import Judgement
+from pki.access.call_verdict import CallVerdict
 from pki.access.peer import Peer
-from pki.access.peer_cache import Answers, Known, Verdict
+from pki.access.peer_cache import CachedDecisions, CachedPeer, CachedVerification
 from pki.access.public_methods import NOTHING_PUBLIC, PublicMethods
 from pki.access.refusal import (
+    AUTHORIZATION_ERROR,
     NO_CERTIFICATE,
-    NOT_JUDGED,
     POLICY_UNAVAILABLE,
     Refusal,
-    refusal_of_decision,
-    refusal_of_fault,
+    client_refusal,
+    decision_refusal,
 )
 from pki.authz import Decision, Policy
-from pki.background import tell
+from pki.background import defer
 from pki.clock import Clock
-from pki.errors import InputError, shown
+from pki.errors import InputError, quote_untrusted
 from pki.x509 import ChainVerifier, Fault
 
 _MOST_KNOWN = 16384
@@ -56,7 +56,7 @@ _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class AuthorizationInputs:
     """What calls are judged by at one moment.
 
     Args:
@@ -70,7 +70,7 @@ class InForce:
     at: datetime
 
 
-class Judge:
+class CallAuthorizer:
     """Judges the callers of one server.
 
     Args:
@@ -91,11 +91,11 @@ class Judge:
         self._policy = policy
         self._clock = clock
         self._public = public
-        self._known: OrderedDict[tuple[bytes, ...], Known] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, ...], CachedPeer] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def judge(self, auth: AuthContext, method: str) -> Judgement:
+    def judge(self, auth: AuthContext, method: str) -> CallVerdict:
         """Judge one call.
 
         Args:
@@ -109,13 +109,13 @@ class Judge:
                 return _refused(method, NO_CERTIFICATE)
             return self._judge(known, method, now)
         except InputError as error:
-            return _refused(method, refusal_of_fault(Fault.PROFILE), detail=str(error))
+            return _refused(method, client_refusal(Fault.PROFILE), detail=str(error))
         except Exception as error:
             # Rule 5. The caller is told nothing of it, and the log all.
-            tell(log.error, "a call could not be judged: %r", error)
-            return _refused(method, NOT_JUDGED, detail=f"{type(error).__name__}: {error}")
+            defer(log.error, "a call could not be judged: %r", error)
+            return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
 
-    def judge_again(self, known: Known, method: str) -> Judgement:
+    def judge_again(self, known: CachedPeer, method: str) -> CallVerdict:
         """Judge a running stream by what is in force now.
 
         Args:
@@ -125,10 +125,10 @@ class Judge:
         try:
             return self._judge(known, method, self._clock())
         except Exception as error:
-            tell(log.error, "a stream could not be judged: %r", error)
-            return _refused(method, NOT_JUDGED, detail=f"{type(error).__name__}: {error}")
+            defer(log.error, "a stream could not be judged: %r", error)
+            return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
 
-    def known_of(self, auth: AuthContext) -> Known:
+    def known_of(self, auth: AuthContext) -> CachedPeer:
         """Return what is known of a caller, to be kept for as long as a stream of it runs.
 
         All streams of a peer share it: how many they are is the peer's choice.
@@ -142,11 +142,11 @@ class Judge:
         return known
 
     @property
-    def in_force(self) -> InForce:
+    def in_force(self) -> AuthorizationInputs:
         """What it judges by at this moment."""
-        return InForce(self._verifier().mark, self._policy(), self._clock())
+        return AuthorizationInputs(self._verifier().mark, self._policy(), self._clock())
 
-    def _known_of(self, auth: AuthContext, now: datetime) -> Known | None:
+    def _known_of(self, auth: AuthContext, now: datetime) -> CachedPeer | None:
         leaf = auth.get(_LEAF)
         if not leaf:
             return None
@@ -157,7 +157,7 @@ class Judge:
         known.used = now
         return known
 
-    def _judge(self, known: Known, method: str, now: datetime) -> Judgement:
+    def _judge(self, known: CachedPeer, method: str, now: datetime) -> CallVerdict:
         verdict = known.verdict_of(self._verifier(), now)
         if verdict.refusal is not None or verdict.principal is None:
             return _judgement(known, verdict, method, verdict.refusal, None)
@@ -179,7 +179,9 @@ class Judge:
                 del self._known[key]
                 self._bytes -= _size(key)
 
-    def _decide(self, known: Known, verdict: Verdict, answers: Answers, method: str) -> Judgement:
+    def _decide(
+        self, known: CachedPeer, verdict: CachedVerification, answers: CachedDecisions, method: str
+    ) -> CallVerdict:
         decision = answers.policy.decide_for_roles(answers.roles, method)
         if decision.allowed or method in self._public.methods:
             if not decision.allowed:
@@ -187,12 +189,12 @@ class Judge:
             judgement = _judgement(known, verdict, method, None, decision)
             answers.keep(judgement)
             return judgement
-        refusal = refusal_of_decision(decision.reason, who=known.claimed, what=_printable(method))
+        refusal = decision_refusal(decision.reason, who=known.claimed, what=_printable(method))
         if decision.audited:
             return _judgement(known, verdict, method, None, decision, audited=refusal)
         return _judgement(known, verdict, method, refusal, decision)
 
-    def _look_up(self, key: tuple[bytes, ...], now: datetime) -> Known:
+    def _look_up(self, key: tuple[bytes, ...], now: datetime) -> CachedPeer:
         """Find or read a chain, and have it stand last among the known."""
         with self._lock:
             known = self._known.get(key)
@@ -200,7 +202,7 @@ class Judge:
                 self._known.move_to_end(key)
                 known.note_moved(now)
                 return known
-        known = Known(key, now)
+        known = CachedPeer(key, now)
         with self._lock:
             if key not in self._known:
                 self._bytes += _size(key)
@@ -212,14 +214,14 @@ class Judge:
 
 
 def _judgement(
-    known: Known,
-    verdict: Verdict,
+    known: CachedPeer,
+    verdict: CachedVerification,
     method: str,
     refusal: Refusal | None,
     decision: Decision | None,
     *,
     audited: Refusal | None = None,
-) -> Judgement:
+) -> CallVerdict:
     names = verdict.names
     spiffe_id = names.spiffe_id if names else None
     peer = None
@@ -233,7 +235,7 @@ def _judgement(
             known.issuer,
             known.not_after,
         )
-    return Judgement(
+    return CallVerdict(
         method,
         peer,
         refusal,
@@ -253,8 +255,8 @@ def _size(key: tuple[bytes, ...]) -> int:
 def _printable(method: str) -> str:
     # It stands in the answer three times, and gRPC's callers take a few thousand bytes at most.
     cut = method if len(method) <= _LONGEST_SAID else f"{method[:_LONGEST_SAID]}..."
-    return cut if cut.isascii() and cut.isprintable() else shown(cut)
+    return cut if cut.isascii() and cut.isprintable() else quote_untrusted(cut)
 
 
-def _refused(method: str, refusal: Refusal, detail: str = "") -> Judgement:
-    return Judgement(method, None, refusal, None, "", "", "", detail)
+def _refused(method: str, refusal: Refusal, detail: str = "") -> CallVerdict:
+    return CallVerdict(method, None, refusal, None, "", "", "", detail)

@@ -10,7 +10,7 @@ from pki.authz import Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CallVerdict:
     """One answer: the peer if it may call, the refusal if not, and the facts for the log.
 
     ``audited`` is what would have refused a call that goes through because its policy is not

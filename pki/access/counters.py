@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 
-from pki.access.call_verdict import Judgement
+from pki.access.call_verdict import CallVerdict
 from pki.access.refusal import Refusal
 from pki.authz.patterns import parse_method_path
 
@@ -22,7 +22,7 @@ _MOST_METHODS = 1024
 _MOST_PEERS = 1024
 
 
-class Counts:
+class Counters:
     """What one workload has counted since it began. Safe for use by several threads."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Counts:
             if len(self._methods) < _MOST_METHODS:
                 self._methods |= {method}
 
-    def judged(self, judgement: Judgement) -> None:
+    def judged(self, judgement: CallVerdict) -> None:
         """Count one answer of a server."""
         decision = judgement.decision
         if judgement.refusal is None and judgement.audited is None and decision is not None:
@@ -56,7 +56,7 @@ class Counts:
                     return
         self._judged_seldom(judgement)
 
-    def _judged_seldom(self, judgement: Judgement) -> None:
+    def _judged_seldom(self, judgement: CallVerdict) -> None:
         """Count a refusal, an audited call, or the first call of its kind that is allowed."""
         decision = judgement.decision
         role = decision.role if decision is not None else None
@@ -108,7 +108,7 @@ class Counts:
             self._turned_away[peer if known else OTHER, refusal.name] += 1
 
     def decided(self) -> dict[tuple[str, str, str], int]:
-        """Give how many answers there were by method, role that decided, and verdict."""
+        """Return how many answers there were by method, role that decided, and verdict."""
         with self._lock:
             allowed, refused = dict(self._allowed), dict(self._refused)
         return {
@@ -117,32 +117,32 @@ class Counts:
         }
 
     def audited(self) -> dict[tuple[str, str], int]:
-        """Give how many calls went through that no grant allows, by method and reason."""
+        """Return how many calls went through that no grant allows, by method and reason."""
         with self._lock:
             return dict(self._audited)
 
     def streams_ended(self) -> dict[str, int]:
-        """Give how many streams were ended, by reason."""
+        """Return how many streams were ended, by reason."""
         with self._lock:
             return dict(self._streams)
 
     def rotations(self) -> dict[str, int]:
-        """Give how often channels went over to another connection, by peer."""
+        """Return how often channels went over to another connection, by peer."""
         with self._lock:
             return dict(self._rotations)
 
     def looks(self) -> dict[tuple[str, str], int]:
-        """Give how often channels looked at their servers, by peer and result."""
+        """Return how often channels looked at their servers, by peer and result."""
         with self._lock:
             return dict(self._looks)
 
     def calls_turned_away(self) -> dict[tuple[str, str], int]:
-        """Give how many calls channels refused before anything was sent, by peer and reason."""
+        """Return how many calls channels refused before anything was sent, by peer and reason."""
         with self._lock:
             return dict(self._turned_away)
 
 
-class Outcome(StrEnum):
+class ReloadResult(StrEnum):
     """What came of reading a credential or a policy again."""
 
     CHANGED = "changed"
@@ -150,14 +150,14 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
     @classmethod
-    def of(cls, problem: str, *, is_new: bool) -> Outcome:
-        """Tell it by what was wrong, if anything, and whether something new came of it."""
+    def of(cls, problem: str, *, is_new: bool) -> ReloadResult:
+        """Return it by what was wrong, if anything, and whether something new came of it."""
         if problem:
             return cls.REFUSED
         return cls.CHANGED if is_new else cls.UNCHANGED
 
 
-class Reloads:
+class ReloadStats:
     """How reading one thing again went: when it was last in order, when last not, how often.
 
     Written by one thread at a time.
@@ -169,16 +169,16 @@ class Reloads:
     def __init__(self, began: datetime) -> None:
         self.last_success = began
         self.last_failure: datetime | None = None
-        self._outcomes: Counter[Outcome] = Counter()
+        self._outcomes: Counter[ReloadResult] = Counter()
 
-    def note(self, outcome: Outcome, now: datetime) -> None:
+    def note(self, outcome: ReloadResult, now: datetime) -> None:
         """Take down one more."""
         self._outcomes[outcome] += 1
-        if outcome is Outcome.REFUSED:
+        if outcome is ReloadResult.REFUSED:
             self.last_failure = now
         else:
             self.last_success = now
 
-    def outcomes(self) -> dict[Outcome, int]:
-        """Give how often each came about, those that never did included."""
-        return {outcome: self._outcomes[outcome] for outcome in Outcome}
+    def outcomes(self) -> dict[ReloadResult, int]:
+        """Return how often each came about, those that never did included."""
+        return {outcome: self._outcomes[outcome] for outcome in ReloadResult}

@@ -11,8 +11,8 @@ import logging
 from datetime import datetime
 from enum import StrEnum
 
-from pki.access.call_verdict import Judgement
-from pki.access.rate_limiter import LogLimit
+from pki.access.call_verdict import CallVerdict
+from pki.access.rate_limiter import RateLimiter
 
 log = logging.getLogger("handfast.decisions")
 
@@ -41,20 +41,20 @@ class DecisionLog:
         limit: how many of the warnings.
     """
 
-    def __init__(self, when: LogWhen, policy_name: str, limit: LogLimit | None = None) -> None:
+    def __init__(self, when: LogWhen, policy_name: str, limit: RateLimiter | None = None) -> None:
         self._deny = when in {LogWhen.ON_DENY, LogWhen.BOTH}
         self._allow = when in {LogWhen.ON_ALLOW, LogWhen.BOTH}
         self._audit = when is not LogWhen.NONE
         self._policy_name = policy_name
-        self._limit = limit or LogLimit()
+        self._limit = limit or RateLimiter()
 
-    def takes(self, judgement: Judgement) -> bool:
-        """Tell whether a decision is of a kind that is logged."""
+    def takes(self, judgement: CallVerdict) -> bool:
+        """Return whether a decision is of a kind that is logged."""
         if judgement.refusal is not None:
             return self._deny
         return self._allow if judgement.audited is None else self._audit
 
-    def write(self, judgement: Judgement, now: datetime) -> None:
+    def write(self, judgement: CallVerdict, now: datetime) -> None:
         """Write one decision that :meth:`takes` lets pass."""
         against = judgement.refusal or judgement.audited
         left_out: int | None = 0

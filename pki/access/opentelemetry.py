@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from opentelemetry.trace import Span, get_current_span
 
 from pki.access.authorizer import AuthContext
-from pki.access.call_verdict import Judgement
+from pki.access.call_verdict import CallVerdict
 from pki.access.refusal import Refusal
-from pki.background import tell
+from pki.background import defer
 from pki.errors import InputError
 from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE
@@ -28,14 +28,14 @@ log = logging.getLogger("handfast.rpc")
 _MOST_LEAVES = 1024
 
 
-def mark(judgement: Judgement, auth: AuthContext) -> None:
+def mark(judgement: CallVerdict, auth: AuthContext) -> None:
     """Tell the current span who called and what was answered; raise nothing."""
     try:
         span = get_current_span()
         if span.is_recording():
             span.set_attributes({**_of_call(judgement, auth), **_of_answer(judgement)})
     except Exception as error:
-        tell(log.error, "a call's span could not be told of it: %r", error)
+        defer(log.error, "a call's span could not be told of it: %r", error)
 
 
 def recording_span() -> Span | None:
@@ -44,7 +44,7 @@ def recording_span() -> Span | None:
         span = get_current_span()
         return span if span.is_recording() else None
     except Exception as error:
-        tell(log.error, "a stream's span could not be asked: %r", error)
+        defer(log.error, "a stream's span could not be asked: %r", error)
         return None
 
 
@@ -59,10 +59,10 @@ def mark_ended(span: Span | None, refusal: Refusal | None) -> None:
         if span is not None and refusal is not None:
             span.set_attribute("handfast.stream.ended", refusal.name)
     except Exception as error:
-        tell(log.error, "a stream's span could not be told of its end: %r", error)
+        defer(log.error, "a stream's span could not be told of its end: %r", error)
 
 
-def _of_call(judgement: Judgement, auth: AuthContext) -> dict[str, str | bool]:
+def _of_call(judgement: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:
     found: dict[str, str | bool] = {}
     resumed = auth.get("ssl_session_reused")
     if resumed:
@@ -75,7 +75,7 @@ def _of_call(judgement: Judgement, auth: AuthContext) -> dict[str, str | bool]:
     return found
 
 
-def _of_answer(judgement: Judgement) -> dict[str, str | bool | tuple[str, ...]]:
+def _of_answer(judgement: CallVerdict) -> dict[str, str | bool | tuple[str, ...]]:
     against, decision = judgement.refusal or judgement.audited, judgement.decision
     found: dict[str, str | bool | tuple[str, ...]] = {
         "handfast.decision": against.name if against is not None else "ALLOWED",

@@ -48,7 +48,7 @@ CURRENT_PEER: ContextVar[Peer] = ContextVar("handfast_peer")
 
 
 def peer() -> Peer:
-    """Give the peer of the call that is being handled.
+    """Return the peer of the call that is being handled.
 
     Raises:
         StateError: outside a handler of a server made by ``Workload``.

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from pki.access.call_verdict import Judgement
-from pki.access.refusal import Refusal, refusal_of_fault
+from pki.access.call_verdict import CallVerdict
+from pki.access.refusal import Refusal, client_refusal
 from pki.authz import Policy, Principal
 from pki.authz.policy import role_names
 from pki.errors import InputError, VerificationError
@@ -33,21 +33,21 @@ _MOVED_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class CachedDecisions:
     """What one policy says to a caller: its roles, and the calls that it was allowed already."""
 
     policy: Policy
     roles: tuple[str, ...]
-    allowed: dict[str, Judgement] = field(default_factory=dict)
+    allowed: dict[str, CallVerdict] = field(default_factory=dict)
 
-    def keep(self, judgement: Judgement) -> None:
+    def keep(self, judgement: CallVerdict) -> None:
         """Keep an answer, unless a caller that thinks up methods would fill the memory."""
         if len(self.allowed) < _MOST_ANSWERS and len(judgement.method) <= _LONGEST_METHOD:
             self.allowed[judgement.method] = judgement
 
 
 @dataclass(slots=True)
-class Verdict:
+class CachedVerification:
     """What a verification said, and how long it counts; all but ``answers`` stays as it is.
 
     Args:
@@ -68,18 +68,18 @@ class Verdict:
     why: str
     good_from: datetime
     good_until: datetime
-    answers: Answers | None = None
+    answers: CachedDecisions | None = None
 
-    def answers_of(self, policy: Policy) -> Answers:
-        """Give what a policy says to the caller."""
+    def answers_of(self, policy: Policy) -> CachedDecisions:
+        """Return what a policy says to the caller."""
         answers = self.answers
         if answers is None or answers.policy is not policy:
             roles = role_names(policy.roles_of(self.principal)) if self.principal else ()
-            answers = self.answers = Answers(policy, roles)
+            answers = self.answers = CachedDecisions(policy, roles)
         return answers
 
 
-class Known:
+class CachedPeer:
     """A chain that was read once.
 
     Args:
@@ -110,7 +110,7 @@ class Known:
         self.serial = leaf.serial_number
         self.not_after = leaf.not_valid_after_utc
         self.claimed = _claimed_id(leaf)
-        self.verdict: Verdict | None = None
+        self.verdict: CachedVerification | None = None
         self.proof: PathProof | None = None
         self.used = now
         self.note_moved(now)
@@ -119,7 +119,7 @@ class Known:
         """Take down that it was moved behind all others, and when that is due again."""
         self.moved, self.moves_at = now, now + _MOVED_EVERY
 
-    def verdict_of(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+    def verdict_of(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
         """Return what a verifier says of the chain at a time; verify it if that is not known."""
         verdict = self.verdict
         if (
@@ -130,7 +130,7 @@ class Known:
             verdict = self.verdict = self._verified(verifier, now)
         return verdict
 
-    def _verified(self, verifier: ChainVerifier, now: datetime) -> Verdict:
+    def _verified(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
         proof, names = self.proof, None
         try:
             # What was accepted once has only to be asked about in the new lists.
@@ -150,15 +150,17 @@ class Known:
             principal, answers = before.principal, before.answers
         else:
             principal, answers = _principal_of(names), None
-        return Verdict(verifier.mark, names, principal, None, "", *span, answers)
+        return CachedVerification(verifier.mark, names, principal, None, "", *span, answers)
 
-    def _refused(self, error: VerificationError, verifier: ChainVerifier, now: datetime) -> Verdict:
-        refusal = refusal_of_fault(error.fault, self.serial)
+    def _refused(
+        self, error: VerificationError, verifier: ChainVerifier, now: datetime
+    ) -> CachedVerification:
+        refusal = client_refusal(error.fault, self.serial)
         # A refusal is looked at again soon, so that a mended clock is seen; one that time can't
         # mend is not, or whoever calls again and again would have us verify each second.
         since = now - _REFUSED_FOR
         until = _NEVER if error.fault in _FOR_GOOD else now + _REFUSED_FOR
-        return Verdict(verifier.mark, None, None, refusal, str(error), since, until)
+        return CachedVerification(verifier.mark, None, None, refusal, str(error), since, until)
 
 
 def read_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
@@ -180,7 +182,7 @@ def _principal_of(names: CertificateNames) -> Principal:
 
 
 def _claimed_id(leaf: x509.Certificate) -> str:
-    """Give the SPIFFE ID that a leaf holds, for the log of refusals; never to decide by."""
+    """Return the SPIFFE ID that a leaf holds, for the log of refusals; never to decide by."""
     try:
         return str(read_names(leaf).spiffe_id or "")
     except InputError:

@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pki.access.counters import Reloads
-from pki.access.snapshot import Seen
+from pki.access.counters import ReloadStats
+from pki.access.snapshot import WorkloadSnapshot
 from pki.errors import InputError
 
-Sample = tuple["Family", tuple[str, ...], float]
+Sample = tuple["MetricFamily", tuple[str, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """One metric.
 
     Args:
@@ -40,113 +40,113 @@ class Family:
     labels: tuple[str, ...] = ()
 
     def empty(self) -> CounterMetricFamily | GaugeMetricFamily:
-        """Give it without a value."""
+        """Return it without a value."""
         kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
         return kind(self.name, self.words, labels=("workload", *self.labels))
 
 
 _SOURCE = ("source",)
-_LIST = ("issuer", "key_id", "source")
+_CRL = ("issuer", "key_id", "source")
 _POLICY = ("policy",)
 
-DECISIONS = Family(
+DECISIONS = MetricFamily(
     "handfast_decisions_total",
     "Calls that were judged, and streams that were ended.",
     ("side", "method", "role", "verdict"),
 )
-AUDITED = Family(
+AUDITED = MetricFamily(
     "handfast_audited_total",
     "Calls that went through though no grant allows them, for their policy is not enforced.",
     ("side", "method", "verdict"),
 )
-STREAMS = Family("handfast_streams_running", "Streams that run in servers.")
-STREAMS_ENDED = Family(
+STREAMS = MetricFamily("handfast_streams_running", "Streams that run in servers.")
+STREAMS_ENDED = MetricFamily(
     "handfast_streams_ended_total", "Running streams that servers ended.", ("reason",)
 )
-CERTIFICATE = Family(
+CERTIFICATE = MetricFamily(
     "handfast_certificate_info", "The workload's own certificate; always 1.", ("source", "serial")
 )
-NOT_BEFORE = Family(
+NOT_BEFORE = MetricFamily(
     "handfast_certificate_not_before_timestamp_seconds", "When it begins to count.", _SOURCE
 )
-NOT_AFTER = Family("handfast_certificate_not_after_timestamp_seconds", "When it ends.", _SOURCE)
-ROOT_NOT_AFTER = Family(
+NOT_AFTER = MetricFamily(
+    "handfast_certificate_not_after_timestamp_seconds", "When it ends.", _SOURCE
+)
+ROOT_NOT_AFTER = MetricFamily(
     "handfast_trust_root_not_after_timestamp_seconds",
     "When a root of the trust bundle ends.",
     ("trust_domain", "root"),
 )
-LIST_NUMBER = Family("handfast_revocation_list_number", "The number of the list in use.", _LIST)
-THIS_UPDATE = Family(
-    "handfast_revocation_list_this_update_timestamp_seconds", "When it was issued.", _LIST
+CRL_NUMBER = MetricFamily("handfast_crl_number", "The number of the list in use.", _CRL)
+THIS_UPDATE = MetricFamily(
+    "handfast_crl_this_update_timestamp_seconds", "When it was issued.", _CRL
 )
-NEXT_UPDATE = Family(
-    "handfast_revocation_list_next_update_timestamp_seconds", "When it is stale.", _LIST
-)
-CREDENTIAL_RELOADS = Family(
+NEXT_UPDATE = MetricFamily("handfast_crl_next_update_timestamp_seconds", "When it is stale.", _CRL)
+CREDENTIAL_RELOADS = MetricFamily(
     "handfast_credential_reloads_total", "Looks at the credential's source.", ("result",)
 )
-CREDENTIAL_SUCCESS = Family(
+CREDENTIAL_SUCCESS = MetricFamily(
     "handfast_credential_reload_last_success_timestamp_seconds", "The last that was in order."
 )
-CREDENTIAL_FAILURE = Family(
+CREDENTIAL_FAILURE = MetricFamily(
     "handfast_credential_reload_last_failure_timestamp_seconds", "The last that was refused."
 )
-LIST_RELOADS = Family(
-    "handfast_revocation_list_reloads_total", "Looks at the source's revocation lists.", ("result",)
+CRL_RELOADS = MetricFamily(
+    "handfast_crl_reloads_total", "Looks at the source's revocation lists.", ("result",)
 )
-LIST_SUCCESS = Family(
-    "handfast_revocation_list_reload_last_success_timestamp_seconds",
+CRL_SUCCESS = MetricFamily(
+    "handfast_crl_reload_last_success_timestamp_seconds",
     "The last that was in order.",
 )
-LIST_FAILURE = Family(
-    "handfast_revocation_list_reload_last_failure_timestamp_seconds", "The last that was refused."
+CRL_FAILURE = MetricFamily(
+    "handfast_crl_reload_last_failure_timestamp_seconds", "The last that was refused."
 )
-PORT_CHANGES = Family(
+PORT_CHANGES = MetricFamily(
     "handfast_port_certificate_changes_total",
     "Certificates that ports of servers were given while they were open.",
     ("result",),
 )
-PORT_SUCCESS = Family(
+PORT_SUCCESS = MetricFamily(
     "handfast_port_certificate_change_last_success_timestamp_seconds",
     "The last that was in order.",
 )
-PORT_FAILURE = Family(
+PORT_FAILURE = MetricFamily(
     "handfast_port_certificate_change_last_failure_timestamp_seconds",
     "The last that could not be made.",
 )
-POLICY_RELOADS = Family(
+POLICY_RELOADS = MetricFamily(
     "handfast_policy_reloads_total", "Looks at a policy file.", ("policy", "result")
 )
-POLICY_SUCCESS = Family(
+POLICY_SUCCESS = MetricFamily(
     "handfast_policy_reload_last_success_timestamp_seconds", "The last that was in order.", _POLICY
 )
-POLICY_FAILURE = Family(
+POLICY_FAILURE = MetricFamily(
     "handfast_policy_reload_last_failure_timestamp_seconds", "The last that was refused.", _POLICY
 )
-POLICY = Family(
+POLICY = MetricFamily(
     "handfast_policy_info", "The policy in force, by its SHA-256; always 1.", ("policy", "digest")
 )
-POLICY_AUDIT = Family(
+POLICY_AUDIT = MetricFamily(
     "handfast_policy_audit", "1 if any of its refusals is not enforced, else 0.", _POLICY
 )
-POLICY_GRACE = Family(
+POLICY_GRACE = MetricFamily(
     "handfast_policy_grace_ends_timestamp_seconds",
     "When every call is refused, for the file was removed; there only while it is gone.",
     _POLICY,
 )
-UNREADY = Family("handfast_unready_problems", "How many things make the workload unready.")
-CONNECTIONS = Family("handfast_channel_connections", "Connections of channels.", ("state",))
-ROTATIONS = Family(
+UNREADY = MetricFamily("handfast_unready_problems", "How many things make the workload unready.")
+CONNECTIONS = MetricFamily("handfast_channel_connections", "Connections of channels.", ("state",))
+ROTATIONS = MetricFamily(
     "handfast_channel_rotations_total",
     "How often channels went over to another connection.",
     ("peer",),
 )
-LOOKS = Family(
-    "handfast_server_looks_total",
+LOOKS = MetricFamily(
+    "handfast_server_verifications_total",
     "Looks of channels at their servers' certificates.",
     ("peer", "result"),
 )
-TURNED_AWAY = Family(
+TURNED_AWAY = MetricFamily(
     "handfast_channel_calls_refused_total",
     "Calls that channels refused before anything was sent.",
     ("peer", "reason"),
@@ -160,15 +160,15 @@ FAMILIES = (
     NOT_BEFORE,
     NOT_AFTER,
     ROOT_NOT_AFTER,
-    LIST_NUMBER,
+    CRL_NUMBER,
     THIS_UPDATE,
     NEXT_UPDATE,
     CREDENTIAL_RELOADS,
     CREDENTIAL_SUCCESS,
     CREDENTIAL_FAILURE,
-    LIST_RELOADS,
-    LIST_SUCCESS,
-    LIST_FAILURE,
+    CRL_RELOADS,
+    CRL_SUCCESS,
+    CRL_FAILURE,
     PORT_CHANGES,
     PORT_SUCCESS,
     PORT_FAILURE,
@@ -199,7 +199,9 @@ class WorkloadCollector(Collector):
         InputError: if two have one name: their numbers could not be told apart.
     """
 
-    def __init__(self, workloads: Sequence[tuple[str, Callable[[], Seen | None]]]) -> None:
+    def __init__(
+        self, workloads: Sequence[tuple[str, Callable[[], WorkloadSnapshot | None]]]
+    ) -> None:
         self._workloads = tuple(workloads)
         if len({name for name, _ in workloads}) != len(workloads):
             raise InputError(
@@ -208,11 +210,11 @@ class WorkloadCollector(Collector):
             )
 
     def describe(self) -> Iterable[Metric]:
-        """Give every metric without a value, so that a registry refuses a second collector."""
+        """Return every metric without a value, so that a registry refuses a second collector."""
         return [family.empty() for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
-        """Give every metric as it is now."""
+        """Return every metric as it is now."""
         filled = {family: family.empty() for family in FAMILIES}
         for name, seen in self._workloads:
             now = seen()
@@ -223,21 +225,21 @@ class WorkloadCollector(Collector):
         return filled.values()
 
 
-def _samples(seen: Seen) -> Iterator[Sample]:
+def _samples(seen: WorkloadSnapshot) -> Iterator[Sample]:
     yield from _calls(seen)
     yield from _certificates(seen)
-    yield from _lists(seen)
+    yield from _crls(seen)
     yield from _reloads(
         (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), seen.reloads
     )
-    yield from _reloads((LIST_RELOADS, LIST_SUCCESS, LIST_FAILURE), (), seen.list_reloads)
+    yield from _reloads((CRL_RELOADS, CRL_SUCCESS, CRL_FAILURE), (), seen.crl_reloads)
     yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), seen.port_changes)
     yield from _policies(seen)
     yield from _channels(seen)
     yield UNREADY, (), seen.problems
 
 
-def _calls(seen: Seen) -> Iterator[Sample]:
+def _calls(seen: WorkloadSnapshot) -> Iterator[Sample]:
     for (method, role, verdict), count in seen.counts.decided().items():
         yield DECISIONS, ("server", method, role, verdict), count
     for (method, verdict), count in seen.counts.audited().items():
@@ -247,7 +249,7 @@ def _calls(seen: Seen) -> Iterator[Sample]:
         yield STREAMS_ENDED, (reason,), count
 
 
-def _certificates(seen: Seen) -> Iterator[Sample]:
+def _certificates(seen: WorkloadSnapshot) -> Iterator[Sample]:
     for source, leaf in (("in_use", seen.credential.leaf), ("on_disk", seen.on_disk.leaf)):
         yield CERTIFICATE, (source, f"{leaf.serial_number:x}"), 1
         yield NOT_BEFORE, (source,), leaf.not_valid_before_utc.timestamp()
@@ -258,19 +260,19 @@ def _certificates(seen: Seen) -> Iterator[Sample]:
             yield ROOT_NOT_AFTER, labels, root.not_valid_after_utc.timestamp()
 
 
-def _lists(seen: Seen) -> Iterator[Sample]:
-    lists = seen.credential.lists
-    for issuer, item in lists.lists.items() if lists else ():
+def _crls(seen: WorkloadSnapshot) -> Iterator[Sample]:
+    crls = seen.credential.crls
+    for issuer, item in crls.crls.items() if crls else ():
         # The list of an issuer that is withdrawn is remembered, and becomes stale without harm.
-        source = "on_disk" if issuer in seen.on_disk.lists else "remembered"
+        source = "on_disk" if issuer in seen.on_disk.crls else "remembered"
         # Two CAs of other makers may share a name; the key's identifier tells them apart.
         labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex(), source)
-        yield LIST_NUMBER, labels, item.number
+        yield CRL_NUMBER, labels, item.number
         yield THIS_UPDATE, labels, item.this_update.timestamp()
         yield NEXT_UPDATE, labels, item.next_update.timestamp()
 
 
-def _policies(seen: Seen) -> Iterator[Sample]:
+def _policies(seen: WorkloadSnapshot) -> Iterator[Sample]:
     for file, reloads in seen.policies:
         label = (_written(file.path),)
         yield from _reloads((POLICY_RELOADS, POLICY_SUCCESS, POLICY_FAILURE), label, reloads)
@@ -282,7 +284,7 @@ def _policies(seen: Seen) -> Iterator[Sample]:
             yield POLICY_GRACE, label, ends.timestamp()
 
 
-def _channels(seen: Seen) -> Iterator[Sample]:
+def _channels(seen: WorkloadSnapshot) -> Iterator[Sample]:
     for state in _CONNECTION_STATES:
         yield CONNECTIONS, (state,), seen.connections.get(state, 0)
     for peer, count in seen.counts.rotations().items():
@@ -294,7 +296,9 @@ def _channels(seen: Seen) -> Iterator[Sample]:
 
 
 def _reloads(
-    families: tuple[Family, Family, Family], labels: tuple[str, ...], reloads: Reloads
+    families: tuple[MetricFamily, MetricFamily, MetricFamily],
+    labels: tuple[str, ...],
+    reloads: ReloadStats,
 ) -> Iterator[Sample]:
     total, success, failure = families
     for outcome, count in reloads.outcomes().items():

@@ -30,7 +30,7 @@ class PublicMethods:
     rule: str
 
     def decision(self, roles: tuple[str, ...]) -> Decision:
-        """Give the answer for a caller with these roles."""
+        """Return the answer for a caller with these roles."""
         return Decision(allowed=True, reason=Reason.ALLOWED, roles=roles, rule=self.rule)
 
 
@@ -41,5 +41,5 @@ _PUBLIC_HEALTH = PublicMethods(
 
 
 def public_methods(health: HealthAccess) -> PublicMethods:
-    """Give what is public."""
+    """Return what is public."""
     return _PUBLIC_HEALTH if health is HealthAccess.PUBLIC else NOTHING_PUBLIC

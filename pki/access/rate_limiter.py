@@ -23,7 +23,7 @@ _SUMMARY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Suppressed:
     """Lines that were left out since they were told of last.
 
     Args:
@@ -55,7 +55,7 @@ class _Bucket:
         self._tokens -= 1
 
 
-class LogLimit:
+class RateLimiter:
     """Says of each line whether it is written. Safe for use by several threads.
 
     Args:
@@ -91,8 +91,8 @@ class LogLimit:
             self._count(principal, now)
             return None
 
-    def summary(self, *, at_once: bool = False) -> LeftOut | None:
-        """Give what was left out a second ago or more and was not told of since, once.
+    def summary(self, *, at_once: bool = False) -> Suppressed | None:
+        """Return what was left out a second ago or more and was not told of since, once.
 
         Args:
             at_once: however short ago it was.
@@ -103,7 +103,7 @@ class LogLimit:
                 return None
             most = sorted(self._left_out.items(), key=lambda item: (-item[1], item[0]))
             self._left_out, self._unnamed = {}, 0
-            return LeftOut(lines, tuple(most[:_MOST_NAMED]))
+            return Suppressed(lines, tuple(most[:_MOST_NAMED]))
 
     def _bucket(self, principal: str, kind: str, now: float) -> _Bucket:
         bucket = self._buckets.get((principal, kind))

@@ -42,7 +42,7 @@ class Refusal:
         return ErrorReason.Name(self.reason)
 
     def because(self, words: str) -> Refusal:
-        """Give the same refusal with a cause that was found out; itself where there is none."""
+        """Return the same refusal with a cause that was found out; itself where there is none."""
         if not words:
             return self
         return Refusal(self.reason, f"{self.message}; {words}", (*self.metadata, ("cause", words)))
@@ -53,7 +53,7 @@ class Refusal:
         return Refusal(self.reason, words, (*self.metadata, ("addresses", str(number))))
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """Give the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
+        """Return the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
         info = error_details_pb2.ErrorInfo(
             reason=self.name, domain=DOMAIN, metadata=dict(self.metadata)
         )
@@ -71,10 +71,10 @@ _CODES = MappingProxyType(
         ErrorReason.SERVER_ROLE_MISSING: grpc.StatusCode.PERMISSION_DENIED,
         ErrorReason.REVOCATION_STALE: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.POLICY_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.NOT_JUDGED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.AUTHORIZATION_ERROR: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.CREDENTIAL_ENDED: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.SERVER_REFUSED: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.SERVER_NOT_SEEN: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.SERVER_CERTIFICATE_REJECTED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.SERVER_UNVERIFIED: grpc.StatusCode.UNAVAILABLE,
     }
 )
 _OF_FAULT = MappingProxyType(
@@ -117,33 +117,33 @@ _SERVER_WORDS = MappingProxyType(
 )
 
 
-def refusal_of_fault(fault: str, serial: int | None = None) -> Refusal:
+def client_refusal(fault: str, serial: int | None = None) -> Refusal:
     """Turn the fault of a chain into a refusal."""
     reason = _OF_FAULT[Fault(fault)]
     metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(reason, _WORDS[reason], metadata)
 
 
-def refusal_of_server(server: str, fault: Fault, serial: int | None = None) -> Refusal:
+def server_refusal(server: str, fault: Fault, serial: int | None = None) -> Refusal:
     """Turn the fault of a server's chain into the refusal that its caller reads."""
     number = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(
-        ErrorReason.SERVER_REFUSED,
+        ErrorReason.SERVER_CERTIFICATE_REJECTED,
         f"the certificate at the address of {server} {_SERVER_WORDS[fault]}",
         (("peer", server), ("verdict", fault.verdict), *number),
     )
 
 
-def server_not_seen(server: str, verdict: str, words: str) -> Refusal:
+def server_unverified(server: str, verdict: str, words: str) -> Refusal:
     """Tell a caller that its server could not be looked at."""
     return Refusal(
-        ErrorReason.SERVER_NOT_SEEN,
-        f"no look at {server} was possible: {words}",
+        ErrorReason.SERVER_UNVERIFIED,
+        f"could not verify the certificate of {server}: {words}",
         (("peer", server), ("verdict", verdict)),
     )
 
 
-def refusal_of_decision(reason: Reason, *, who: str, what: str) -> Refusal:
+def decision_refusal(reason: Reason, *, who: str, what: str) -> Refusal:
     """Turn a policy's answer into a refusal: it names the caller and the call, and no rule."""
     mapped = {
         Reason.NO_ROLE: (ErrorReason.NO_ROLE, f"{who} has no role here"),
@@ -167,7 +167,7 @@ def refusal_of_decision(reason: Reason, *, who: str, what: str) -> Refusal:
 POLICY_UNAVAILABLE = Refusal(
     ErrorReason.POLICY_UNAVAILABLE, "this server has no policy to decide by"
 )
-NOT_JUDGED = Refusal(ErrorReason.NOT_JUDGED, "this call could not be judged")
+AUTHORIZATION_ERROR = Refusal(ErrorReason.AUTHORIZATION_ERROR, "this call could not be judged")
 NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
 CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,

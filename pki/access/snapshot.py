@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from pki.access.counters import Counts, Reloads
+from pki.access.counters import Counters, ReloadStats
 from pki.credentials.policy_file import PolicyFile
 from pki.x509 import Credential
 from pki.x509.revocation import IssuerId
@@ -19,28 +19,28 @@ class OnDisk:
 
     Args:
         leaf: the workload's certificate.
-        lists: whose revocation lists came with it.
+        crls: whose revocation lists came with it.
     """
 
     leaf: x509.Certificate
-    lists: frozenset[IssuerId]
+    crls: frozenset[IssuerId]
 
     @classmethod
     def of(cls, credential: Credential) -> OnDisk:
         """Note what a credential holds."""
-        lists = credential.lists
-        return cls(credential.leaf, frozenset(lists.lists) if lists else frozenset())
+        crls = credential.crls
+        return cls(credential.leaf, frozenset(crls.crls) if crls else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WorkloadSnapshot:
     """One moment of a workload.
 
     Args:
         credential: what is in force.
         on_disk: what its source gave last.
         reloads: how reading the credential again went.
-        list_reloads: how reading the revocation lists alone went.
+        crl_reloads: how reading the revocation lists alone went.
         port_changes: how bringing a new certificate to the ports went.
         policies: the policy files, and how reading each again went.
         problems: how many things make the workload unready.
@@ -51,11 +51,11 @@ class Seen:
 
     credential: Credential
     on_disk: OnDisk
-    reloads: Reloads
-    list_reloads: Reloads
-    port_changes: Reloads
-    policies: tuple[tuple[PolicyFile, Reloads], ...]
+    reloads: ReloadStats
+    crl_reloads: ReloadStats
+    port_changes: ReloadStats
+    policies: tuple[tuple[PolicyFile, ReloadStats], ...]
     problems: int
     streams: int
     connections: Mapping[str, int]
-    counts: Counts
+    counts: Counters

@@ -27,10 +27,10 @@ from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import (
     WORKLOAD,
+    CrlSet,
     IpAddress,
     LeafProfile,
     NameLimits,
-    RevocationLists,
     TrustBundle,
     read_request,
 )
@@ -113,7 +113,7 @@ class Authority:
     def recover(
         cls,
         path: str | Path,
-        lists: Sequence[RevocationLists] = (),
+        crls: Sequence[CrlSet] = (),
         *,
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
@@ -122,7 +122,7 @@ class Authority:
 
         Args:
             path: the CA's folder.
-            lists: every list that receivers hold; those in the CA's folder are read anyway.
+            crls: every list that receivers hold; those in the CA's folder are read anyway.
             passphrase: of the CA's keys.
             clock: gives the time.
 
@@ -131,7 +131,7 @@ class Authority:
         """
         context = open_context(Path(path), passphrase=passphrase, clock=clock, accept_older=True)
         try:
-            return recovery.recover(context, lists)
+            return recovery.recover(context, crls)
         finally:
             context.ledger.close()
 
@@ -266,7 +266,7 @@ class Authority:
         self._context.publish()
         return hit
 
-    def take_in(self, lists: RevocationLists) -> bool:
+    def take_in(self, crls: CrlSet) -> bool:
         """Take lists of ours that receivers hold into the ledger, and publish what came of it.
 
         A list that is ahead of the ledger shows that the whole folder is an older copy, mark and
@@ -279,9 +279,7 @@ class Authority:
             StateError: if a new list must be signed, and the key for it is away.
         """
         with self._context.ledger.transaction() as transaction:
-            found = self._context.take_in(
-                lists, transaction, leave_numbers=recovery.UNKNOWN_NUMBERS
-            )
+            found = self._context.take_in(crls, transaction, leave_numbers=recovery.UNKNOWN_NUMBERS)
             if found:
                 # Certificates may be good that it does not hold: they can be revoked by number.
                 transaction.recovery.note_older(at=self._context.now())
@@ -289,14 +287,14 @@ class Authority:
             self._context.publish()
         return found
 
-    def refresh_lists(self, *, force: bool = False) -> int:
+    def refresh_crls(self, *, force: bool = False) -> int:
         """Sign the lists anew that are past half of their life, or all; publish; say how many."""
-        signed = revocation.refresh_lists(self._context, force=force)
+        signed = revocation.refresh_crls(self._context, force=force)
         self._context.publish()
         return signed
 
-    def trust(self) -> tuple[TrustBundle, RevocationLists]:
-        """Give the trust bundle and the current lists."""
+    def trust(self) -> tuple[TrustBundle, CrlSet]:
+        """Return the trust bundle and the current lists."""
         with self._context.ledger.transaction() as transaction:
             return self._context.trust(transaction)
 
@@ -374,7 +372,7 @@ class Authority:
             return transaction.events()
 
     def now(self) -> datetime:
-        """Give the time by the CA's clock."""
+        """Return the time by the CA's clock."""
         return self._context.now()
 
     def close(self) -> None:
@@ -382,7 +380,7 @@ class Authority:
         self._context.ledger.close()
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __exit__(

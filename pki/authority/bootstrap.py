@@ -35,7 +35,7 @@ class AuthorityPlan:
         permit_ip: address ranges that it may give out.
         key_type: for root and issuing CA; Ed25519 is allowed here.
         backdate: how far ``notBefore`` is set back, for clocks that differ; at most an hour.
-        list_lifetime: from a revocation list's signing to its ``nextUpdate``.
+        crl_lifetime: from a revocation list's signing to its ``nextUpdate``.
         root_lifetime: of the root.
         issuing_lifetime: of the first issuing CA.
     """
@@ -45,7 +45,7 @@ class AuthorityPlan:
     permit_ip: tuple[IpNetwork, ...] = ()
     key_type: KeyType = KeyType.ECDSA_P256
     backdate: timedelta = lifetimes.DEFAULT_BACKDATE
-    list_lifetime: timedelta = lifetimes.DEFAULT_LISTS
+    crl_lifetime: timedelta = lifetimes.DEFAULT_CRLS
     root_lifetime: timedelta = lifetimes.DEFAULT_ROOT
     issuing_lifetime: timedelta = lifetimes.DEFAULT_ISSUING
 
@@ -67,7 +67,7 @@ class AuthorityPlan:
             raise InputError(
                 f"backdate of {self.backdate} is not from 0 to {lifetimes.MAX_BACKDATE}"
             )
-        if min(self.list_lifetime, self.root_lifetime, self.issuing_lifetime) <= timedelta(0):
+        if min(self.crl_lifetime, self.root_lifetime, self.issuing_lifetime) <= timedelta(0):
             raise InputError("a lifetime must be positive")
         for name in self.permit_dns:
             domain = DnsName(self.trust_domain.name)
@@ -160,7 +160,7 @@ def record_root(
     settings = AuthoritySettings(
         NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip),
         plan.backdate,
-        plan.list_lifetime,
+        plan.crl_lifetime,
         now,
     )
     certificate = signing.sign_root(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pki.authority.admission import Admission
-from pki.authority.crls import refresh_issuing_list, sign_root_lists
+from pki.authority.crls import refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityHome
 from pki.authority.ledger import (
     AuthoritySettings,
@@ -23,9 +23,9 @@ from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
 from pki.errors import LedgerError, StateError
 from pki.keys import PrivateKey, public_key_fingerprint
-from pki.x509 import RevocationList, RevocationLists, TrustBundle
+from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
-from pki.x509.readers import read_revocation_lists
+from pki.x509.readers import read_crls
 
 _SIGN_NO_MORE = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
@@ -43,11 +43,11 @@ class AuthorityContext:
     _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
 
     def now(self) -> datetime:
-        """Give the time in whole seconds."""
+        """Return the time in whole seconds."""
         return self.clock().replace(microsecond=0)
 
     def active_ca(self, transaction: Transaction) -> SigningCa:
-        """Give the issuing CA that signs new leaves.
+        """Return the issuing CA that signs new leaves.
 
         Raises:
             StateError: if there is none, or its key is not there.
@@ -59,7 +59,7 @@ class AuthorityContext:
         raise _none_is_active(issuing)
 
     def issuing_ca(self, record: IssuerRecord) -> SigningCa:
-        """Give an issuing CA with its key."""
+        """Return an issuing CA with its key."""
         path = self.home.issuing_key(record.key_id)
         what = f"the key of issuing CA {record.key_id}"
         if record.key_id not in self._keys:
@@ -67,7 +67,7 @@ class AuthorityContext:
         return self._with_key(record, self._keys[record.key_id], what)
 
     def root_ca(self, transaction: Transaction) -> SigningCa:
-        """Give the root with its key, which is not kept in memory.
+        """Return the root with its key, which is not kept in memory.
 
         Raises:
             StateError: if the key was taken away.
@@ -75,26 +75,26 @@ class AuthorityContext:
         key = self.home.read_key(self.home.root_key, self.passphrase, what="the root's key")
         return self._with_key(root_record(transaction), key, "the root's key")
 
-    def refresh_list(self, record: IssuerRecord, transaction: Transaction) -> RevocationList:
+    def refresh_crl(self, record: IssuerRecord, transaction: Transaction) -> Crl:
         """Sign an issuing CA's list anew."""
-        return refresh_issuing_list(
+        return refresh_issuing_crl(
             self.issuing_ca(record),
             transaction,
             now=self.now(),
-            lifetime=self.settings.list_lifetime,
+            lifetime=self.settings.crl_lifetime,
             backdate=self.settings.backdate,
         )
 
-    def refresh_root_lists(self, transaction: Transaction) -> RevocationList:
+    def refresh_root_crls(self, transaction: Transaction) -> Crl:
         """Sign the root's list anew, with those that are signed ahead. Needs the root's key."""
-        return sign_root_lists(
+        return sign_root_crls(
             self.root_ca(transaction),
             transaction,
             now=self.now(),
             backdate=self.settings.backdate,
         )
 
-    def trust(self, transaction: Transaction) -> tuple[TrustBundle, RevocationLists]:
+    def trust(self, transaction: Transaction) -> tuple[TrustBundle, CrlSet]:
         """Return the trust bundle and the lists of every issuer that may still be in use.
 
         Left out are issuing CAs that have ended and sign no more. Past the root's end nothing is
@@ -102,30 +102,30 @@ class AuthorityContext:
         """
         now = self.now()
         root = root_record(transaction).certificate
-        lists: list[RevocationList] = []
+        crls: list[Crl] = []
         for record in transaction.issuers():
-            current = transaction.list_of(record.id)
+            current = transaction.crl_of(record.id)
             ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
             if current is not None and not (ended and record.status in _SIGN_NO_MORE):
-                lists.append(RevocationList.of(read_revocation_lists(current.der)[0]))
-        return TrustBundle.of_roots([root]), RevocationLists.of(lists)
+                crls.append(Crl.of(read_crls(current.der)[0]))
+        return TrustBundle.of_roots([root]), CrlSet.of(crls)
 
-    def publish(self) -> tuple[TrustBundle, RevocationLists]:
+    def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write bundle and lists, as the ledger has them now, into the CA's folder.
 
         Lists that lie there and are ahead of the ledger are taken in first.
         """
         with self.home.publishing():
             with self.ledger.transaction() as transaction:
-                bundle, lists = self.trust(transaction)
-                there = self.home.published(unless=lists)
+                bundle, crls = self.trust(transaction)
+                there = self.home.published(unless=crls)
                 if there is not None and self.take_in(there, transaction):
-                    bundle, lists = self.trust(transaction)
-            self.home.publish(bundle, lists)
-        return bundle, lists
+                    bundle, crls = self.trust(transaction)
+            self.home.publish(bundle, crls)
+        return bundle, crls
 
     def take_in(
-        self, published: RevocationLists, transaction: Transaction, *, leave_numbers: int = 0
+        self, published: CrlSet, transaction: Transaction, *, leave_numbers: int = 0
     ) -> bool:
         """Take published lists into the ledger; tell whether there was something new.
 
@@ -143,14 +143,14 @@ class AuthorityContext:
             behind = (*behind, *(item for item in touched if item.kind is IssuerKind.ISSUING))
             behind = tuple({item.id: item for item in behind}.values())
             for issuer in behind:
-                current = transaction.list_of(issuer.id)
+                current = transaction.crl_of(issuer.id)
                 number = current.number if current is not None else 0
-                transaction.recovery.raise_list_floor(issuer.id, number + leave_numbers)
+                transaction.recovery.raise_crl_floor(issuer.id, number + leave_numbers)
         for issuer in behind:
             if issuer.kind is IssuerKind.ROOT:
-                self.refresh_root_lists(transaction)
+                self.refresh_root_crls(transaction)
             else:
-                self.refresh_list(issuer, transaction)
+                self.refresh_crl(issuer, transaction)
         return bool(touched)
 
     @staticmethod
@@ -179,7 +179,7 @@ def _none_is_active(issuing: Sequence[IssuerRecord]) -> StateError:
 
 
 def root_record(transaction: Transaction) -> IssuerRecord:
-    """Give the root's record."""
+    """Return the root's record."""
     for record in transaction.issuers():
         if record.kind is IssuerKind.ROOT:
             return record

@@ -17,21 +17,21 @@ from cryptography import x509
 
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.signing import SigningCa, check_within
-from pki.x509 import RevocationList
+from pki.x509 import Crl
 from pki.x509.revocation import RevokedEntry
 
 # All sets of up to six issuing CAs are 63 lists; beyond that, sets of one and two.
 _ALL_SETS_UP_TO = 6
 
 
-def refresh_issuing_list(
+def refresh_issuing_crl(
     ca: SigningCa,
     transaction: Transaction,
     *,
     now: datetime,
     lifetime: timedelta,
     backdate: timedelta,
-) -> RevocationList:
+) -> Crl:
     """Sign an issuing CA's list anew and make it the current one.
 
     Args:
@@ -42,11 +42,11 @@ def refresh_issuing_list(
         backdate: how far ``thisUpdate`` is set back.
     """
     now = now.replace(microsecond=0)
-    current = transaction.list_of(ca.record.id)
+    current = transaction.crl_of(ca.record.id)
     # RFC 5280 §3.3: an entry stays until it was on one list after the certificate's end.
     revoked = transaction.revoked_of(ca.record.id, ends_after=now - lifetime)
-    floor = transaction.recovery.list_floor(ca.record.id)
-    made = RevocationList.build(
+    floor = transaction.recovery.crl_floor(ca.record.id)
+    made = Crl.build(
         chain(
             (
                 RevokedEntry(int(item.serial, 16), item.revoked_at, x509.ReasonFlags(item.reason))
@@ -61,13 +61,13 @@ def refresh_issuing_list(
         this_update=now - backdate,
         next_update=now + lifetime,
     )
-    transaction.put_list(ca.record.id, made)
+    transaction.put_crl(ca.record.id, made)
     return made
 
 
-def sign_root_lists(
+def sign_root_crls(
     root: SigningCa, transaction: Transaction, *, now: datetime, backdate: timedelta
-) -> RevocationList:
+) -> Crl:
     """Sign the root's list of today, and those for every set that might have to be distrusted.
 
     Raises:
@@ -83,14 +83,14 @@ def sign_root_lists(
         and item.status is not IssuerStatus.DISTRUSTED
         and item.certificate.not_valid_after_utc > now
     ]
-    current = transaction.list_of(root.record.id)
-    floor = transaction.recovery.list_floor(root.record.id)
+    current = transaction.crl_of(root.record.id)
+    floor = transaction.recovery.crl_floor(root.record.id)
     elsewhere = transaction.recovery.unrecorded_of(root.record.id)
     base = max(transaction.highest_distrust_number(), current.number if current else 0, floor) + 1
     now = now.replace(microsecond=0)
 
-    def signed(revoked: Iterable[IssuerRecord], number: int) -> RevocationList:
-        return RevocationList.build(
+    def signed(revoked: Iterable[IssuerRecord], number: int) -> Crl:
+        return Crl.build(
             chain(
                 (
                     RevokedEntry(
@@ -109,8 +109,8 @@ def sign_root_lists(
         )
 
     today = signed(gone, base)
-    transaction.put_list(root.record.id, today)
-    transaction.put_distrust_lists(
+    transaction.put_crl(root.record.id, today)
+    transaction.put_distrust_crls(
         (
             [item.id for item in (*gone, *chosen)],
             signed((*gone, *chosen), base + len(chosen)),

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pki.authority.ledger.ledger import MARK
-from pki.errors import PkiError, StateError, shown
+from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
 from pki.files.access import check_folder, trusted_owners, why_not_trusted
 from pki.files.atomic import PRIVATE, make_folder, read_with_status
 from pki.files.parts import naming
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
-from pki.x509 import RevocationLists, TrustBundle
-from pki.x509.readers import MAX_LISTS_BYTES, to_pem
+from pki.x509 import CrlSet, TrustBundle
+from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
 ROOT_KEY = "root.key.pem"
 _LEDGER = "ledger.db"
@@ -45,13 +45,13 @@ class AuthorityHome:
         return self.path / ROOT_KEY
 
     def issuing_key(self, key_id: str) -> Path:
-        """Say where an issuing CA's key lies."""
+        """Return where an issuing CA's key lies."""
         return self.path / f"issuing-{key_id}.key.pem"
 
     @property
-    def lists(self) -> Path:
+    def crls(self) -> Path:
         """The lists that the CA published last."""
-        return self.path / HANDFAST.lists
+        return self.path / HANDFAST.crls
 
     def traces(self) -> tuple[str, ...]:
         """Return the names of all files here that a CA leaves, the ledger and its locks apart.
@@ -64,8 +64,10 @@ class AuthorityHome:
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise StateError(f"{shown(self.path)} can't be read: {error.strerror}") from error
-        known = {ROOT_KEY, MARK, HANDFAST.bundle, HANDFAST.lists}
+            raise StateError(
+                f"{quote_untrusted(self.path)} can't be read: {error.strerror}"
+            ) from error
+        known = {ROOT_KEY, MARK, HANDFAST.bundle, HANDFAST.crls}
         return tuple(
             name
             for name in names
@@ -83,7 +85,7 @@ class AuthorityHome:
         traces = self.traces()
         if not traces:
             raise StateError(
-                f"there is no CA at {shown(self.path)}",
+                f"there is no CA at {quote_untrusted(self.path)}",
                 remedy="Make one with: handfast ca init --trust-domain NAME",
             )
         raise lost_ledger(self, traces)
@@ -98,7 +100,9 @@ class AuthorityHome:
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise StateError(f"{shown(self.path)} can't be made: {error.strerror}") from error
+            raise StateError(
+                f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
+            ) from error
         check_folder(self.path)
 
     def check(self) -> None:
@@ -116,10 +120,12 @@ class AuthorityHome:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StateError(f"{shown(path)} can't be looked at: {error.strerror}") from error
+                raise StateError(
+                    f"{quote_untrusted(path)} can't be looked at: {error.strerror}"
+                ) from error
             if why:
                 raise StateError(
-                    f"{shown(path)} {why}",
+                    f"{quote_untrusted(path)} {why}",
                     remedy="Ask who changed it; then give it to the CA's user alone, 0600",
                 )
 
@@ -142,27 +148,28 @@ class AuthorityHome:
             owners = trusted_owners(self.path.stat())
         except FileNotFoundError:
             raise StateError(
-                f"{what} is not at {shown(path)}", remedy="Bring it back for this operation"
+                f"{what} is not at {quote_untrusted(path)}",
+                remedy="Bring it back for this operation",
             ) from None
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in owners:
             raise StateError(
-                f"{shown(path)} belongs to user {status.st_uid}",
+                f"{quote_untrusted(path)} belongs to user {status.st_uid}",
                 remedy=f"Ask who put {what} there, and give it to the CA's user alone",
             )
         if mode & 0o077:
             raise StateError(
-                f"{shown(path)} has mode {mode:04o}: others may read {what}",
-                remedy=f"chmod 600 {shown(path)}, and ask who read it meanwhile",
+                f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
+                remedy=f"chmod 600 {quote_untrusted(path)}, and ask who read it meanwhile",
             )
         with naming(path):
             return read_private_key(data, passphrase)
 
-    def publish(self, bundle: TrustBundle, lists: RevocationLists) -> None:
+    def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:
         """Write the trust bundle and the lists for everybody to read."""
-        save_trust(bundle, lists, self.path)
+        save_trust(bundle, crls, self.path)
 
-    def published(self, *, unless: RevocationLists) -> RevocationLists | None:
+    def published(self, *, unless: CrlSet) -> CrlSet | None:
         """Read the lists that were published last.
 
         Args:
@@ -173,10 +180,10 @@ class AuthorityHome:
             written anew then.
         """
         try:
-            data, _ = read_bounded(self.lists, max_bytes=MAX_LISTS_BYTES)
-            if data == to_pem([item.crl for item in unless.lists.values()]):
+            data, _ = read_bounded(self.crls, max_bytes=MAX_CRLS_BYTES)
+            if data == to_pem([item.crl for item in unless.crls.values()]):
                 return None
-            return RevocationLists.read(data)
+            return CrlSet.read(data)
         except (FileNotFoundError, PkiError):
             return None
 
@@ -190,7 +197,8 @@ class AuthorityHome:
 def lost_ledger(home: AuthorityHome, traces: Sequence[str]) -> StateError:
     """Return the error of a CA's folder without its ledger."""
     return StateError(
-        f"the CA at {shown(home.path)} has lost its ledger: {', '.join(traces)} are there, and "
+        f"the CA at {quote_untrusted(home.path)} has lost its ledger: {', '.join(traces)} "
+        "are there, and "
         f"{_LEDGER} is not",
         remedy="Bring the ledger back from where it was moved, or from a backup, and then: "
         "handfast ca recover. For another CA, choose another folder",

@@ -17,7 +17,7 @@ from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.lifetimes import leaf_lifetime
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
-from pki.errors import InputError, NotPermittedError, shown
+from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
@@ -80,7 +80,9 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
     asked = request.names
     for uri in asked.uris:
         if uri != str(wanted.spiffe_id):
-            raise NotPermittedError(f"request asks for {shown(uri)}, and not for {order.spiffe_id}")
+            raise NotPermittedError(
+                f"request asks for {quote_untrusted(uri)}, and not for {order.spiffe_id}"
+            )
     for name in asked.dns_names:
         if name not in wanted.dns_names:
             raise NotPermittedError(
@@ -94,7 +96,7 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
             )
     if asked.subject not in _subjects(order.spiffe_id):
         raise NotPermittedError(
-            f"request asks for the subject {shown(asked.subject)}",
+            f"request asks for the subject {quote_untrusted(asked.subject)}",
             remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
         )
     return replace(order, public_key=request.public_key)
@@ -186,14 +188,14 @@ def _handed_out(
     key: PrivateKey | None,
     notes: tuple[str, ...],
 ) -> Issued:
-    bundle, lists = context.trust(transaction)
+    bundle, crls = context.trust(transaction)
     issuer = next(
         item.certificate
         for item in transaction.issuers()
         if item.certificate.subject == leaf.issuer
     )
     said = tuple(note for note in notes if note)
-    return Issued(spiffe_id, (leaf, issuer), bundle, lists, key, said)
+    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, said)
 
 
 def _renewable(

@@ -13,7 +13,7 @@ from pki.files.occupied import Holder, refuse_occupied
 from pki.files.writer import chain_file, save_chain
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
-from pki.x509 import Credential, RevocationLists, TrustBundle, read_names
+from pki.x509 import Credential, CrlSet, TrustBundle, read_names
 from pki.x509.decoding import public_key_of
 
 
@@ -28,7 +28,7 @@ class Issued:
     spiffe_id: SpiffeId
     chain: tuple[x509.Certificate, ...]
     bundle: TrustBundle
-    lists: RevocationLists
+    crls: CrlSet
     key: PrivateKey | None
     notes: tuple[str, ...] = ()
 
@@ -46,7 +46,7 @@ class Issued:
         """
         if self.key is None:
             raise StateError("the key is with whoever made the request")
-        return Credential(self.key, self.chain, self.bundle, self.lists)
+        return Credential(self.key, self.chain, self.bundle, self.crls)
 
     def save(self, directory: str | Path, *, layout: Layout = HANDFAST) -> None:
         """Write it into a directory: key (0600), chain, trust bundle and revocation lists.
@@ -67,5 +67,5 @@ class Issued:
             if self.key is not None:
                 save_credential(self.credential, folder, layout=layout)
                 return
-            save_trust(self.bundle, self.lists, folder, layout=layout, issuers=self.chain)
+            save_trust(self.bundle, self.crls, folder, layout=layout, issuers=self.chain)
             save_chain(self.chain, folder, layout=layout)

@@ -10,7 +10,7 @@ DEFAULT_LEAF = timedelta(hours=1)
 MAX_LEAF = timedelta(hours=24)
 DEFAULT_ROOT = timedelta(days=3650)
 DEFAULT_ISSUING = timedelta(days=365)
-DEFAULT_LISTS = timedelta(days=7)
+DEFAULT_CRLS = timedelta(days=7)
 DEFAULT_BACKDATE = timedelta(minutes=1)
 MAX_BACKDATE = timedelta(hours=1)
 
@@ -38,7 +38,7 @@ def leaf_lifetime(asked: timedelta) -> tuple[timedelta, str]:
 
 
 def is_renewal_due(issued_at: datetime, not_after: datetime, serial: int, *, now: datetime) -> bool:
-    """Tell whether a certificate is due for renewal.
+    """Return whether a certificate is due for renewal.
 
     One that was issued in the future is due at once: a clock that was ahead issued it, and no
     receiver takes it before its notBefore.
@@ -47,7 +47,7 @@ def is_renewal_due(issued_at: datetime, not_after: datetime, serial: int, *, now
 
 
 def renewal_due(issued_at: datetime, not_after: datetime, serial: int) -> datetime:
-    """Give the moment from which a certificate is due for renewal.
+    """Return the moment from which a certificate is due for renewal.
 
     It is half of the life counted from the moment of issue, later by up to a tenth of the life: a
     herd that was issued together does not come back together. The serial number's random bits give

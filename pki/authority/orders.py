@@ -34,7 +34,7 @@ class LeafOrder:
     renewed_from: int | None = None
 
     def names(self) -> LeafNames:
-        """Give the names that the leaf is to hold: derived and asked for, each once."""
+        """Return the names that the leaf is to hold: derived and asked for, each once."""
         derived = derive_names(self.spiffe_id)
         dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *self.extra_dns])
         return LeafNames(

@@ -22,15 +22,15 @@ from cryptography import x509
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.lineage import all_that_follows
 from pki.errors import StateError
-from pki.x509 import RevocationList, RevocationLists
-from pki.x509.readers import read_revocation_lists
+from pki.x509 import Crl, CrlSet
+from pki.x509.readers import read_crls
 from pki.x509.revocation import IssuerId, RevokedEntry
 
 _MAX_NUMBER = 1 << 62  # the ledger's columns take 63 bits
 
 
 def take_in(
-    transaction: Transaction, published: RevocationLists, *, now: datetime
+    transaction: Transaction, published: CrlSet, *, now: datetime
 ) -> tuple[tuple[IssuerRecord, ...], tuple[IssuerRecord, ...]]:
     """Take published lists into the ledger.
 
@@ -48,10 +48,10 @@ def take_in(
     touched: list[IssuerRecord] = []
     behind: list[IssuerRecord] = []
     for issuer in transaction.issuers():
-        found = published.lists.get(IssuerId.named_by(issuer.certificate))
+        found = published.crls.get(IssuerId.named_by(issuer.certificate))
         if found is None or not found.is_signed_by(issuer.certificate):
             continue
-        record = transaction.list_of(issuer.id)
+        record = transaction.crl_of(issuer.id)
         if record is not None and record.der == found.der:
             continue
         if found.number >= _MAX_NUMBER and issuer.status is IssuerStatus.DISTRUSTED:
@@ -77,9 +77,9 @@ def take_in(
             continue
         _revoke(transaction, issuer, new)
         if found.number > number and held <= found.revoked:
-            transaction.put_list(issuer.id, found)
+            transaction.put_crl(issuer.id, found)
         else:
-            transaction.recovery.raise_list_floor(issuer.id, max(found.number, number))
+            transaction.recovery.raise_crl_floor(issuer.id, max(found.number, number))
             behind.append(issuer)
         touched.append(issuer)
     if touched:
@@ -95,14 +95,14 @@ def take_in(
 
 def _held(transaction: Transaction, issuer: IssuerRecord) -> frozenset[int]:
     """Return the serial numbers on the issuer's list that the ledger has."""
-    record = transaction.list_of(issuer.id)
+    record = transaction.crl_of(issuer.id)
     if record is None:
         return frozenset()
-    return RevocationList.of(read_revocation_lists(record.der)[0]).revoked
+    return Crl.of(read_crls(record.der)[0]).revoked
 
 
 def _knows(transaction: Transaction, issuer: IssuerRecord, serial: int) -> bool:
-    """Tell whether the ledger has a revocation that need not stand on the list any more."""
+    """Return whether the ledger has a revocation that need not stand on the list any more."""
     if issuer.kind is IssuerKind.ROOT:
         return any(
             item.certificate.serial_number == serial and item.status is IssuerStatus.DISTRUSTED
@@ -144,7 +144,7 @@ def _revoke(
     transaction.recovery.add_unrecorded(issuer.id, unknown)
 
 
-def _entries(found: RevocationList) -> list[RevokedEntry]:
+def _entries(found: Crl) -> list[RevokedEntry]:
     entries = []
     for item in found.crl:
         try:

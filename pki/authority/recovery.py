@@ -27,9 +27,9 @@ from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.published import take_in
-from pki.errors import InputError, PkiError, StateError, UnreadableError, shown
+from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
 from pki.files import HANDFAST, read_bounded
-from pki.x509 import RevocationLists, TrustBundle
+from pki.x509 import CrlSet, TrustBundle
 from pki.x509.readers import MAX_BUNDLE_BYTES
 from pki.x509.revocation import IssuerId
 
@@ -56,7 +56,7 @@ class Recovered:
     unknown_end_by: datetime | None
 
 
-def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> Recovered:
+def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> Recovered:
     """Accept the ledger as it is, after the published lists have been taken into it.
 
     A ledger that is the newest stays the same one. Where lists are ahead of it, it is an older
@@ -71,7 +71,7 @@ def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> 
             signed; then nothing is changed.
     """
     with context.home.publishing():
-        there = context.home.published(unless=RevocationLists.none())
+        there = context.home.published(unless=CrlSet.none())
         found = [*([there] if there is not None else []), *published]
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
@@ -80,8 +80,8 @@ def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> 
             mark = _read_mark(context.ledger)
             lost = _lost_commits(state, mark)
             taken = {}
-            for lists in found:
-                touched, _ = take_in(transaction, lists, now=now)
+            for crls in found:
+                touched, _ = take_in(transaction, crls, now=now)
                 taken.update({item.id: item.key_id for item in touched})
             if lost == 0 and taken:
                 # The mark says nothing of it: the whole folder was put back, mark and all.
@@ -97,7 +97,7 @@ def recover(context: AuthorityContext, published: Iterable[RevocationLists]) -> 
                     at=now,
                 )
             if lost != 0:
-                _sign_lists(context, transaction)
+                _sign_crls(context, transaction)
     context.publish()
     return Recovered(lost, lost != 0, tuple(taken.values()), now + MAX_LEAF if lost != 0 else None)
 
@@ -120,39 +120,37 @@ def _read_mark(ledger: Ledger) -> LedgerState | None:
         return LedgerState("", 0)
 
 
-def _raise_numbers(
-    transaction: Transaction, lost: int | None, found: Sequence[RevocationLists]
-) -> None:
+def _raise_numbers(transaction: Transaction, lost: int | None, found: Sequence[CrlSet]) -> None:
     more = UNKNOWN_NUMBERS if lost is None else lost * _NUMBERS_PER_COMMIT
     for issuer in transaction.issuers():
         name = IssuerId.named_by(issuer.certificate)
-        if issuer.kind is IssuerKind.ROOT and any(name in lists.lists for lists in found):
+        if issuer.kind is IssuerKind.ROOT and any(name in crls.crls for crls in found):
             # It was taken in, and few are ever signed. A higher floor would make the root's lists
             # useless that were signed ahead, and with them a distrust without the root's key.
             continue
-        current = transaction.list_of(issuer.id)
+        current = transaction.crl_of(issuer.id)
         known = max(
             current.number if current is not None else 0,
-            transaction.recovery.list_floor(issuer.id),
+            transaction.recovery.crl_floor(issuer.id),
         )
         if issuer.kind is IssuerKind.ROOT:
             known = max(known, transaction.highest_distrust_number())
-        transaction.recovery.raise_list_floor(issuer.id, known + more)
+        transaction.recovery.raise_crl_floor(issuer.id, known + more)
 
 
-def _sign_lists(context: AuthorityContext, transaction: Transaction) -> None:
+def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
     now = context.now()
     for issuer in transaction.issuers():
         if issuer.kind is IssuerKind.ROOT or issuer.certificate.not_valid_after_utc < now:
             continue
         try:
-            context.refresh_list(issuer, transaction)
+            context.refresh_crl(issuer, transaction)
         except StateError:
             # A distrusted CA's key may be gone for good; its list matters no more.
             if issuer.status is not IssuerStatus.DISTRUSTED:
                 raise
     if context.home.root_key.exists():
-        context.refresh_root_lists(transaction)
+        context.refresh_root_crls(transaction)
 
 
 def _refuse_another_ca(home: AuthorityHome, transaction: Transaction) -> None:
@@ -164,7 +162,7 @@ def _refuse_another_ca(home: AuthorityHome, transaction: Transaction) -> None:
         return
     if root_record(transaction).certificate not in roots:
         raise StateError(
-            f"the ledger at {shown(home.ledger)} is another CA's: its root is not in "
+            f"the ledger at {quote_untrusted(home.ledger)} is another CA's: its root is not in "
             f"{HANDFAST.bundle}",
             remedy="Bring back a copy of this CA's own ledger",
         )

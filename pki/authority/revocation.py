@@ -10,16 +10,16 @@ from cryptography import x509
 from pki.authority.context import AuthorityContext, root_record
 from pki.authority.ledger import (
     CertificateRecord,
+    CrlRecord,
     IssuerKind,
     IssuerStatus,
-    ListRecord,
     Transaction,
 )
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.lineage import all_that_follows
-from pki.errors import InputError, StateError, shown
-from pki.x509 import RevocationList
-from pki.x509.readers import read_revocation_lists
+from pki.errors import InputError, StateError, quote_untrusted
+from pki.x509 import Crl
+from pki.x509.readers import read_crls
 from pki.x509.revocation import RevokedEntry
 
 # RFC 5280 §5.3.1. A hold could be lifted, and what is revoked stays revoked; the CA reasons are for
@@ -47,7 +47,8 @@ def parse_reason(name: str) -> x509.ReasonFlags:
     """
     if name not in REASONS:
         raise InputError(
-            f"{shown(name)} is no reason to revoke", remedy=f"Use one of {', '.join(REASONS)}"
+            f"{quote_untrusted(name)} is no reason to revoke",
+            remedy=f"Use one of {', '.join(REASONS)}",
         )
     return REASONS[name]
 
@@ -80,7 +81,7 @@ def revoke(
             return ()
         if first is None:
             raise InputError(
-                f"this CA issued no certificate with the serial number {shown(serial)}",
+                f"this CA issued no certificate with the serial number {quote_untrusted(serial)}",
                 remedy="See them with: handfast list",
             )
         hit = all_that_follows(
@@ -92,7 +93,7 @@ def revoke(
         touched = {item.issuer_id for item in hit}
         for issuer in transaction.issuers():
             if issuer.id in touched:
-                context.refresh_list(issuer, transaction)
+                context.refresh_crl(issuer, transaction)
         return tuple(
             found
             for item in hit
@@ -103,31 +104,31 @@ def revoke(
 def _refresh_ahead_root(context: AuthorityContext, transaction: Transaction) -> int:
     """Sign the root's list anew if a clock that was ahead signed it, and the root's key is here."""
     root = root_record(transaction)
-    current = transaction.list_of(root.id)
+    current = transaction.crl_of(root.id)
     if current is None or not context.home.root_key.exists():
         return 0
-    found = RevocationList.of(read_revocation_lists(current.der)[0])
+    found = Crl.of(read_crls(current.der)[0])
     now = context.now()
     if found.this_update <= now or now < root.certificate.not_valid_before_utc:
         return 0
-    context.refresh_root_lists(transaction)
+    context.refresh_root_crls(transaction)
     return 1
 
 
-def _is_due(context: AuthorityContext, current: ListRecord | None) -> bool:
-    """Tell whether a list is past half of its life, or was signed by a clock that was ahead."""
+def _is_due(context: AuthorityContext, current: CrlRecord | None) -> bool:
+    """Return whether a list is past half of its life, or was signed by a clock that was ahead."""
     if current is None:
         return True
-    now, lifetime = context.now(), context.settings.list_lifetime
+    now, lifetime = context.now(), context.settings.crl_lifetime
     # A clock that was ahead gives both ends away: a list that begins later than now, or that ends
     # later than one signed now would.
-    found = RevocationList.of(read_revocation_lists(current.der)[0])
+    found = Crl.of(read_crls(current.der)[0])
     left = current.next_update - now
     return found.this_update > now or left < lifetime / 2 or left > lifetime
 
 
 def _may_be_lost(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:
-    """Tell whether a certificate may be good that an accepted, older ledger does not hold."""
+    """Return whether a certificate may be good that an accepted, older ledger does not hold."""
     accepted = transaction.recovery.accepted_at()
     readable = bool(serial) and set(serial) <= set(hexdigits) and int(serial, 16) < _SERIAL_END
     # A clock that jumped back must not hide it: only the end of the time counts.
@@ -143,10 +144,10 @@ def _revoke_unrecorded(
         if issuer.kind is IssuerKind.ISSUING and issuer.status is not IssuerStatus.DISTRUSTED:
             entry = RevokedEntry(int(serial, 16), now, reason)
             transaction.recovery.add_unrecorded(issuer.id, [entry])
-            context.refresh_list(issuer, transaction)
+            context.refresh_crl(issuer, transaction)
 
 
-def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
+def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
     """Sign every issuing CA's list anew that is past half of its life.
 
     Args:
@@ -166,11 +167,11 @@ def refresh_lists(context: AuthorityContext, *, force: bool) -> int:
             ended = issuer.certificate.not_valid_after_utc < now
             if issuer.kind is not IssuerKind.ISSUING or ended:
                 continue
-            current = transaction.list_of(issuer.id)
+            current = transaction.crl_of(issuer.id)
             if not force and not _is_due(context, current):
                 continue
             try:
-                context.refresh_list(issuer, transaction)
+                context.refresh_crl(issuer, transaction)
             except StateError:
                 # A distrusted CA's key may be gone for good; its list matters no more.
                 if issuer.status is not IssuerStatus.DISTRUSTED:

@@ -10,14 +10,14 @@ from datetime import timedelta
 
 from pki.authority.bootstrap import ca_subject
 from pki.authority.context import AuthorityContext
-from pki.authority.crls import sign_root_lists
+from pki.authority.crls import sign_root_crls
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.orders import IssuerOrder
-from pki.errors import InputError, PkiError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.keys import KeyType, generate_key
-from pki.x509 import RevocationList
-from pki.x509.readers import read_revocation_lists
+from pki.x509 import Crl
+from pki.x509.readers import read_crls
 
 
 def prepare_issuer(
@@ -51,8 +51,8 @@ def prepare_issuer(
                 now=now,
             )
             record = _record(transaction, issuer_id)
-            context.refresh_list(record, transaction)
-            sign_root_lists(root, transaction, now=now, backdate=context.settings.backdate)
+            context.refresh_crl(record, transaction)
+            sign_root_crls(root, transaction, now=now, backdate=context.settings.backdate)
     except BaseException:
         _forget_key(context, key_id)
         raise
@@ -109,7 +109,7 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
         ]
         if len(found) != 1:
             raise InputError(
-                f"{shown(key_id)} names {len(found)} issuing CAs",
+                f"{quote_untrusted(key_id)} names {len(found)} issuing CAs",
                 remedy="See their key ids with: handfast list --issuers",
             )
         chosen = found[0]
@@ -118,11 +118,9 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
         transaction.set_status(chosen.id, IssuerStatus.DISTRUSTED)
         if context.home.root_key.exists():
             root = context.root_ca(transaction)
-            sign_root_lists(
-                root, transaction, now=context.now(), backdate=context.settings.backdate
-            )
+            sign_root_crls(root, transaction, now=context.now(), backdate=context.settings.backdate)
         else:
-            _bring_out_list(transaction)
+            _bring_out_crl(transaction)
         return _record(transaction, chosen.id)
 
 
@@ -134,17 +132,17 @@ def _refuse_second(transaction: Transaction) -> None:
         )
 
 
-def _bring_out_list(transaction: Transaction) -> None:
+def _bring_out_crl(transaction: Transaction) -> None:
     issuers = transaction.issuers()
     gone = [item.id for item in issuers if item.status is IssuerStatus.DISTRUSTED]
-    ahead = transaction.distrust_list(gone)
+    ahead = transaction.distrust_crl(gone)
     if ahead is None:
         raise StateError(
             "no root list was signed ahead that revokes these issuing CAs together",
             remedy="Bring the root's key back and try again",
         )
     root = next(item for item in issuers if item.kind is IssuerKind.ROOT)
-    made = RevocationList.of(read_revocation_lists(ahead)[0])
+    made = Crl.of(read_crls(ahead)[0])
     elsewhere = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
     if not elsewhere <= made.revoked:
         raise StateError(
@@ -152,7 +150,7 @@ def _bring_out_list(transaction: Transaction) -> None:
             "signed ahead does not",
             remedy="Bring the root's key back and try again",
         )
-    transaction.put_list(root.id, made)
+    transaction.put_crl(root.id, made)
 
 
 def _record(transaction: Transaction, issuer_id: int) -> IssuerRecord:

@@ -69,7 +69,7 @@ class Signing:
     def leaf_validity(
         self, lifetime: timedelta, issuer: x509.Certificate, *, now: datetime
     ) -> Validity:
-        """Give a leaf's times: never outside its issuer's own.
+        """Return a leaf's times: never outside its issuer's own.
 
         Raises:
             StateError: if the clock stands outside them.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError
 
-from pki.errors import InputError, shown
+from pki.errors import InputError, quote_untrusted
 
 MAX_CONTRACT_BYTES = 64 * 1024 * 1024
 # gRPC's own services, which come with its packages and not with anybody's contracts.
@@ -60,12 +60,14 @@ def read_descriptor_set(data: bytes, *, source: str) -> Contracts:
         InputError: if it is none.
     """
     if len(data) > MAX_CONTRACT_BYTES:
-        raise InputError(f"{shown(source)} has {len(data)} bytes; {MAX_CONTRACT_BYTES} is the most")
+        raise InputError(
+            f"{quote_untrusted(source)} has {len(data)} bytes; {MAX_CONTRACT_BYTES} is the most"
+        )
     try:
         found = FileDescriptorSet.FromString(data)
     except DecodeError:
         raise InputError(
-            f"{shown(source)} is no descriptor set",
+            f"{quote_untrusted(source)} is no descriptor set",
             remedy="Make one with: protoc --include_imports --descriptor_set_out=FILE ...",
         ) from None
     services = {
@@ -76,5 +78,5 @@ def read_descriptor_set(data: bytes, *, source: str) -> Contracts:
         for service in file.service
     }
     if not services:
-        raise InputError(f"{shown(source)} holds no service")
+        raise InputError(f"{quote_untrusted(source)} holds no service")
     return Contracts(services)

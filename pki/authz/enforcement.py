@@ -60,7 +60,7 @@ class Enforcement:
         self.any_audit = whole.enforce is Enforce.AUDIT or bool(self._patterns(Enforce.AUDIT))
 
     def audited_at(self, method: str) -> int | None:
-        """Give the line that says a refusal of this call is only told of; None: it is enforced.
+        """Return the line that says a refusal of this call is only told of; None: it is enforced.
 
         Args:
             method: the path just as the call gave it.

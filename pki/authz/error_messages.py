@@ -16,7 +16,7 @@ from pki.authz.schema import (
     ServedByModel,
 )
 from pki.authz.toml_lines import Lines, Location
-from pki.errors import PolicyError, shown
+from pki.errors import PolicyError, quote_untrusted
 
 _REMEDY = "See docs/policy.md for what may stand there"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
@@ -43,7 +43,7 @@ _FOUND = {
 
 
 def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyError:
-    """Tell what tomllib said.
+    """Return what tomllib said.
 
     Args:
         words: its message.
@@ -63,7 +63,7 @@ def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyErro
             remedy="Keep one of the two",
         )
     return PolicyError(
-        f"is not valid TOML: {shown(_AT_LINE.sub('', words))}",
+        f"is not valid TOML: {quote_untrusted(_AT_LINE.sub('', words))}",
         source=source,
         line=line,
         remedy="Correct that line by the rules of TOML 1.0",
@@ -71,7 +71,7 @@ def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyErro
 
 
 def schema_error(error: ValidationError, lines: Lines, source: str) -> PolicyError:
-    """Tell what stands first in the file of all that the schema found."""
+    """Return what stands first in the file of all that the schema found."""
     findings = error.errors(include_url=False)
     first = min(findings, key=lambda item: lines.of(_location(item)))
     location = _location(first)
@@ -107,4 +107,4 @@ def _words(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
 def _where(location: Location) -> str:
     """Name a place by its keys; which element it is, the line tells."""
     keys = [part for part in location if isinstance(part, str)]
-    return ".".join(key if _PLAIN_KEY.fullmatch(key) else shown(key) for key in keys)
+    return ".".join(key if _PLAIN_KEY.fullmatch(key) else quote_untrusted(key) for key in keys)

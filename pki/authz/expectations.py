@@ -31,7 +31,7 @@ from pki.authz.policy import Policy
 from pki.authz.principal import Principal
 from pki.authz.schema import Role, Scope
 from pki.authz.toml_lines import Lines, scan_lines
-from pki.errors import InputError, PolicyError, shown
+from pki.errors import InputError, PolicyError, quote_untrusted
 from pki.identity import SpiffeId, derive_names
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -131,7 +131,7 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
     except (ValidationError, RecursionError) as error:
         raise _fault(error, lines, source) from None
     except ValueError as error:
-        raise PolicyError(f"is not valid TOML: {shown(error)}", source=source) from None
+        raise PolicyError(f"is not valid TOML: {quote_untrusted(error)}", source=source) from None
     return Expectations(
         model.policy,
         tuple(
@@ -153,7 +153,7 @@ def _fault(error: Exception, lines: Lines, source: str) -> PolicyError:
         "too_short": "is empty: an expectation at least is needed",
     }.get(first["type"], str(first["msg"]))
     return PolicyError(
-        f"{shown(where)} {words}",
+        f"{quote_untrusted(where)} {words}",
         source=source,
         line=lines.of(tuple(first["loc"])),
         remedy="See docs/policy-tools.md for what may stand there",
@@ -167,7 +167,7 @@ def _expectation(item: _Expect, line: int, source: str) -> Expectation:
         )
     if item.reason is not None and item.reason not in set(Reason):
         raise PolicyError(
-            f"reason {shown(item.reason)} is unknown",
+            f"reason {quote_untrusted(item.reason)} is unknown",
             source=source,
             line=line,
             remedy=f"There are {', '.join(Reason)}",
@@ -186,7 +186,7 @@ def _expectation(item: _Expect, line: int, source: str) -> Expectation:
 
 
 def principal_named(policy: Policy, name: str) -> Principal:
-    """Give a workload's principal, with the names that its profile derives.
+    """Return a workload's principal, with the names that its profile derives.
 
     Args:
         policy: whose trust domain a bare name is of.

@@ -9,7 +9,7 @@ from pki.authz.patterns import MethodPattern, written_method
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
 from pki.authz.suggestions import near_methods, near_names
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.identity import TrustDomain
 
 
@@ -50,7 +50,7 @@ class Explanation:
     near: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Give the steps as lines for a person."""
+        """Return the steps as lines for a person."""
         said = [
             f"{match.pattern} gives the role {match.role} ({self.source}:{match.line})"
             for match in self.matches
@@ -86,7 +86,7 @@ class Explanation:
         ]
 
     def to_json(self) -> dict[str, object]:
-        """Give the same for a script."""
+        """Return the same for a script."""
         return {
             "method": self.method,
             "allowed": self.decision.allowed,
@@ -155,11 +155,11 @@ def _no_match(name: NameTried) -> str:
 
 
 def _printable(method: str) -> str:
-    return method if method.isascii() and method.isprintable() else shown(method)
+    return method if method.isascii() and method.isprintable() else quote_untrusted(method)
 
 
 def _grants(grant: Grant, method: str) -> bool:
-    """Tell whether a grant of a role that may call the method is the one that says so."""
+    """Return whether a grant of a role that may call the method is the one that says so."""
     service = MethodPattern(method[1:].partition("/")[0], None)
     return service in grant.methods or method in _written(grant)
 

@@ -148,7 +148,7 @@ def _is_wild(pattern: NamePattern) -> bool:
 
 
 def _covers(wild: NamePattern, other: NamePattern) -> bool:
-    """Tell whether a pattern with a wildcard matches all that another one does."""
+    """Return whether a pattern with a wildcard matches all that another one does."""
     if wild == other:
         return False
     if isinstance(wild, SpiffePattern) and isinstance(other, SpiffePattern):
@@ -232,7 +232,7 @@ def _others(
     shadowed: set[int],
     taken_out: Set[tuple[int, MethodPattern]] = frozenset(),
 ) -> list[Grant]:
-    """Give the grants that give a role the same method, and the same scopes with it."""
+    """Return the grants that give a role the same method, and the same scopes with it."""
     whole = MethodPattern(pattern.service, None)
     candidates = [
         (item, wanted)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from pki.authz.principal import Principal
-from pki.errors import InputError, NameRefusedError, shown
+from pki.errors import InputError, NameRefusedError, quote_untrusted
 from pki.identity import DnsName, SpiffeId, Subject, TrustDomain
 
 _STAR = "*"
@@ -64,7 +64,7 @@ def parse_name_pattern(text: str) -> NamePattern:
     if text.startswith("subject:"):
         return _parse_subject(text)
     raise NameRefusedError(
-        f"name {shown(text)} begins with none of spiffe://, dns: and subject:",
+        f"name {quote_untrusted(text)} begins with none of spiffe://, dns: and subject:",
         remedy="Write spiffe://TRUST-DOMAIN/PATH, dns:HOST or subject:CN=...,O=...",
     )
 
@@ -75,7 +75,8 @@ def _parse_dns(text: str) -> DnsPattern:
     rest = name.removeprefix("*.") if any_label else name
     if _STAR in rest:
         raise NameRefusedError(
-            f"name {shown(text)} holds a star that is not the whole first label of a DNS name",
+            f"name {quote_untrusted(text)} holds a star that is not the whole first label "
+            "of a DNS name",
             remedy="Write it like dns:*.shop.internal: one star, for the first label alone",
         )
     return DnsPattern(DnsName.parse(rest), any_label)
@@ -85,7 +86,8 @@ def _parse_subject(text: str) -> SubjectPattern:
     # A star would stand for itself, and who writes one means a wildcard.
     if _STAR in text:
         raise NameRefusedError(
-            f"name {shown(text)} holds a star, and subjects match whole, without wildcards",
+            f"name {quote_untrusted(text)} holds a star, and subjects match whole, without "
+            "wildcards",
             remedy=r"Write the whole subject; a star that is meant as such is \2a",
         )
     return SubjectPattern(Subject.parse(text.removeprefix("subject:")))
@@ -96,7 +98,8 @@ def _parse_spiffe(text: str) -> SpiffePattern:
     segments = path.split("/") if slash else []
     if _STAR in authority or any(_STAR in item and item != _STAR for item in segments):
         raise NameRefusedError(
-            f"name {shown(text)} holds a star that is no whole path segment (a trust domain takes "
+            f"name {quote_untrusted(text)} holds a star that is no whole path segment (a "
+            "trust domain takes "
             "no star at all)",
             remedy="Write it like spiffe://shop.internal/*/orders: one star for one segment",
         )
@@ -130,7 +133,8 @@ def parse_method_pattern(text: str) -> MethodPattern:
         if _METHOD.fullmatch(parts[2]):
             return MethodPattern(parts[1], parts[2])
     raise InputError(
-        f"method {shown(text)} is not written /package.Service/Method or /package.Service/*",
+        f"method {quote_untrusted(text)} is not written /package.Service/Method or "
+        "/package.Service/*",
         remedy="Begin with a slash, and let * stand for a whole method name alone",
     )
 
@@ -163,12 +167,12 @@ def parse_service(text: str) -> str:
         InputError: if it is none.
     """
     if not _SERVICE.fullmatch(text):
-        raise InputError(f"service {shown(text)} is not written package.Service")
+        raise InputError(f"service {quote_untrusted(text)} is not written package.Service")
     return text
 
 
 def keys_of(principal: Principal, own: TrustDomain) -> list[object]:
-    """Give the keys under which a principal's exact names may stand in a table.
+    """Return the keys under which a principal's exact names may stand in a table.
 
     ``dns:`` and ``subject:`` count only for leaves of the policy's own trust domain.
     """

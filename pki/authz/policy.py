@@ -166,7 +166,7 @@ class Policy:
         return self._enforcement
 
     def roles_of(self, principal: Principal) -> tuple[RoleMatch, ...]:
-        """Give every role of a principal, with the pattern that gave it."""
+        """Return every role of a principal, with the pattern that gave it."""
         found: set[RoleMatch] = set()
         for key in keys_of(principal, self.trust_domain):
             found.update(self._exact.get(key, ()))
@@ -207,7 +207,7 @@ class Policy:
         )
 
     def roles_of_method(self, method: str) -> tuple[str, ...]:
-        """Give the roles that may call a method, sorted."""
+        """Return the roles that may call a method, sorted."""
         return tuple(sorted({role for by_role in self._tables_of(method) for role in by_role}))
 
     def decide_served_by(self, principal: Principal, service: str) -> Decision:
@@ -255,7 +255,7 @@ class Policy:
 
 
 def role_names(matches: Iterable[RoleMatch]) -> tuple[str, ...]:
-    """Give the names of roles, each once, sorted."""
+    """Return the names of roles, each once, sorted."""
     return tuple(sorted({match.role for match in matches}))
 
 
@@ -272,7 +272,7 @@ def _shapes_by_length(shapes: Iterable[_Shape]) -> dict[tuple[TrustDomain, int],
 
 
 def _service_of(method: str) -> str:
-    """Give the service of a path that is one plain method of it; empty for every other path."""
+    """Return the service of a path that is one plain method of it; empty for every other path."""
     parts = method.split("/", 3)
     plain = len(parts) == 3 and not parts[0] and parts[2].isascii() and parts[2].isidentifier()
     return parts[1] if plain else ""

@@ -29,7 +29,7 @@ class Able:
 
 
 def who_can(policy: Policy, method: str) -> tuple[Able, ...]:
-    """Give the roles that can call a method, sorted by name.
+    """Return the roles that can call a method, sorted by name.
 
     Args:
         policy: the policy.
@@ -69,7 +69,7 @@ class Ability:
 
 
 def what_can(policy: Policy, principal: Principal) -> Ability:
-    """Give all that a principal can call and answer."""
+    """Return all that a principal can call and answer."""
     matches = policy.roles_of(principal)
     roles = {match.role for match in matches}
     return Ability(
@@ -80,7 +80,7 @@ def what_can(policy: Policy, principal: Principal) -> Ability:
 
 
 def covers(pattern: MethodPattern, method: str) -> bool:
-    """Tell whether a grant's method covers a path that the policy grants to somebody."""
+    """Return whether a grant's method covers a path that the policy grants to somebody."""
     if pattern.method is None:
         return method[1:].partition("/")[0] == pattern.service
     return written_method(pattern) == method

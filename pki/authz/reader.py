@@ -22,7 +22,7 @@ from pki.authz.patterns import (
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import PolicyModel, parse_duration
 from pki.authz.toml_lines import Lines, Location, scan_lines
-from pki.errors import PolicyError, shown
+from pki.errors import PolicyError, quote_untrusted
 from pki.identity import TrustDomain
 
 MAX_POLICY_BYTES = 4 * 1024 * 1024
@@ -152,7 +152,7 @@ def _undefined_roles(rules: PolicyRules, lines: Lines, source: str) -> list[Poli
     ]
     return [
         PolicyError(
-            f"{location[0]} names the role {shown(role)}, which is not defined",
+            f"{location[0]} names the role {quote_untrusted(role)}, which is not defined",
             source=source,
             line=lines.of(location),
             remedy="Define it under [roles], or correct the name",
@@ -169,7 +169,7 @@ def _services_twice(rules: PolicyRules, lines: Lines, source: str) -> list[Polic
         line = lines.of(("served_by", index, "service"))
         if item.service in seen:
             error = PolicyError(
-                f"served_by names the service {shown(item.service)} again, after line "
+                f"served_by names the service {quote_untrusted(item.service)} again, after line "
                 f"{seen[item.service]}",
                 source=source,
                 line=line,
@@ -190,7 +190,8 @@ def _enforced_both_ways(rules: PolicyRules, lines: Lines, source: str) -> list[P
             if word is item.enforce:
                 continue
             error = PolicyError(
-                f"enforcement says {item.enforce} of {shown(written_method(pattern))}, and line "
+                f"enforcement says {item.enforce} of "
+                f"{quote_untrusted(written_method(pattern))}, and line "
                 f"{first} says {word}",
                 source=source,
                 line=line,

@@ -142,7 +142,7 @@ class Change:
 
 
 def goes_through(decision: Decision) -> bool:
-    """Tell whether a call goes through, be it only because its refusal is not enforced."""
+    """Return whether a call goes through, be it only because its refusal is not enforced."""
     return decision.allowed or decision.audited
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_service
-from pki.errors import InputError, shown
+from pki.errors import InputError, quote_untrusted
 from pki.identity import TrustDomain
 
 _DURATION = re.compile(r"(\d{1,10})(s|m|h|d)", re.ASCII)
@@ -30,11 +30,14 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if found is None:
         raise InputError(
-            f"{shown(text)} is no duration", remedy="Write a whole number and s, m, h or d: 30s"
+            f"{quote_untrusted(text)} is no duration",
+            remedy="Write a whole number and s, m, h or d: 30s",
         )
     seconds = int(found[1]) * _UNITS[found[2]]
     if seconds > _LONGEST.total_seconds():
-        raise InputError(f"duration {shown(text)} is too long", remedy="100 years are the most")
+        raise InputError(
+            f"duration {quote_untrusted(text)} is too long", remedy="100 years are the most"
+        )
     return timedelta(seconds=seconds)
 
 
@@ -46,7 +49,7 @@ def parse_role(text: str) -> str:
     """
     if not _ROLE.fullmatch(text):
         raise InputError(
-            f"role {shown(text)} does not match the pattern {_ROLE.pattern}",
+            f"role {quote_untrusted(text)} does not match the pattern {_ROLE.pattern}",
             remedy="Name it like order-desk",
         )
     return text
@@ -60,7 +63,8 @@ def parse_scope(text: str) -> str:
     """
     if not _SCOPE.fullmatch(text):
         raise InputError(
-            f"scope {shown(text)} does not match the pattern of RFC 6749 section 3.3: 1 to 128 "
+            f"scope {quote_untrusted(text)} does not match the pattern of RFC 6749 section "
+            "3.3: 1 to 128 "
             "printable ASCII characters without space, double quote and backslash",
             remedy="Name it like orders:write",
         )
@@ -77,7 +81,7 @@ def parse_enforce(text: str) -> Enforce:
         return Enforce(text)
     except ValueError:
         raise InputError(
-            f"{shown(text)} is neither deny nor audit",
+            f"{quote_untrusted(text)} is neither deny nor audit",
             remedy="Write deny to refuse what no grant allows, or audit to let it through and "
             "log it",
         ) from None

@@ -14,7 +14,7 @@ _LONGEST = 256
 
 
 def near_names(policy: Policy, principal: Principal) -> list[str]:
-    """Give lines on names in the policy that are almost one of a principal's."""
+    """Return lines on names in the policy that are almost one of a principal's."""
     spiffe_id = principal.spiffe_id
     if spiffe_id is None or len(str(spiffe_id)) > _LONGEST:
         return []
@@ -47,7 +47,7 @@ def near_names(policy: Policy, principal: Principal) -> list[str]:
 
 
 def near_methods(policy: Policy, method: str) -> list[str]:
-    """Give lines on methods in the policy that are almost the one that was asked for."""
+    """Return lines on methods in the policy that are almost the one that was asked for."""
     if len(method) > _LONGEST or policy.roles_of_method(method):
         return []
     known = {

@@ -71,7 +71,7 @@ class Lines:
     excess: Excess | None
 
     def of(self, location: Location) -> int:
-        """Give the line of a place, or of the nearest place around it; 0 if there is none."""
+        """Return the line of a place, or of the nearest place around it; 0 if there is none."""
         for length in range(len(location), 0, -1):
             if location[:length] in self.found:
                 return self.found[location[:length]]
@@ -200,7 +200,7 @@ class _Scan:
 
 
 def _unquoted(text: str) -> str:
-    """Give the text of a quoted key by TOML's own rules."""
+    """Return the text of a quoted key by TOML's own rules."""
     try:
         return next(iter(tomllib.loads(f"{text} = 0")))
     except tomllib.TOMLDecodeError:

@@ -23,7 +23,7 @@ from pki.cli.renew import renew
 from pki.cli.revoke import crl, revoke
 from pki.cli.verify import verify
 from pki.cli.watch.command import watch
-from pki.errors import PkiError, shown
+from pki.errors import PkiError, quote_untrusted
 from pki.version import __version__
 
 # typer brings a click of its own under a private name, and exports this heir of it alone.
@@ -88,13 +88,13 @@ def _run(arguments: list[str] | None) -> int:
         # Whoever read our output has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        where = f"{shown(error.filename)}: " if error.filename else ""
-        complain(f"{where}{error.strerror or shown(error)}")
+        where = f"{quote_untrusted(error.filename)}: " if error.filename else ""
+        complain(f"{where}{error.strerror or quote_untrusted(error)}")
     except Exception as error:
         if os.environ.get("HANDFAST_DEBUG"):
             raise
         complain(
-            f"this should not happen: {type(error).__name__}: {shown(error)}",
+            f"this should not happen: {type(error).__name__}: {quote_untrusted(error)}",
             "It is a fault of handfast's own: please report it, with what HANDFAST_DEBUG=1 shows",
         )
     else:
@@ -116,8 +116,8 @@ def _readable(arguments: list[str] | None) -> list[str]:
             argument.encode()
         except UnicodeEncodeError:
             raise typer.BadParameter(
-                f"argument {number}, {shown(argument)}, is not UTF-8"
+                f"argument {number}, {quote_untrusted(argument)}, is not UTF-8"
             ) from None
         if "\0" in argument:
-            raise typer.BadParameter(f"argument {number}, {shown(argument)}, holds a NUL")
+            raise typer.BadParameter(f"argument {number}, {quote_untrusted(argument)}, holds a NUL")
     return given

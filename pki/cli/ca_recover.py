@@ -9,13 +9,13 @@ import typer
 
 from pki.authority import Authority
 from pki.authority.recovery import Recovered
-from pki.cli.distribution import distribute, lists_below
+from pki.cli.distribution import crls_below, distribute
 from pki.cli.output import JsonOption, path_word, show_table, tell
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, ca_passphrase, open_authority
-from pki.errors import StateError, shown
+from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
-from pki.x509 import RevocationLists
-from pki.x509.readers import MAX_LISTS_BYTES
+from pki.x509 import CrlSet
+from pki.x509.readers import MAX_CRLS_BYTES
 
 
 def status(
@@ -26,7 +26,7 @@ def status(
     with open_authority(directory, read_only=True) as authority:
         now = authority.now()
         issuers, events = authority.issuers(), authority.events()
-        _, lists = authority.trust()
+        _, crls = authority.trust()
         state, accepted_at = authority.ledger_state()
     rows = [
         {
@@ -37,7 +37,7 @@ def status(
             "next_update": item.next_update,
             "counts": item.this_update <= now <= item.next_update,
         }
-        for item in lists.lists.values()
+        for item in crls.crls.values()
     ]
     if as_json:
         tell(
@@ -100,7 +100,7 @@ def status(
 
 
 def recover(
-    lists: Annotated[
+    crls: Annotated[
         list[Path] | None,
         typer.Option(
             "--list", help="A crl.pem of a receiver elsewhere; those below DIR are read anyway."
@@ -110,9 +110,9 @@ def recover(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with an older ledger, the newest being lost for good; what is revoked stays so."""
-    named = [_read_lists(path) for path in lists or ()]
+    named = [_read_crls(path) for path in crls or ()]
     done = Authority.recover(
-        ca_home(directory), [*named, *lists_below(directory)], passphrase=ca_passphrase()
+        ca_home(directory), [*named, *crls_below(directory)], passphrase=ca_passphrase()
     )
     with open_authority(directory) as authority:
         spread = distribute(authority, directory)
@@ -155,8 +155,8 @@ def _in_words(done: Recovered) -> list[str]:
     ]
 
 
-def _read_lists(path: Path) -> RevocationLists:
+def _read_crls(path: Path) -> CrlSet:
     try:
-        return RevocationLists.read(read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0])
+        return CrlSet.read(read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0])
     except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
+        raise StateError(f"{quote_untrusted(path)} is not there") from None

@@ -18,7 +18,7 @@ from pki.authority import Authority
 from pki.cli.output import complain
 from pki.cli.records import record_of, was_issued_here
 from pki.cli.state import ca_home
-from pki.errors import PkiError, StateError, shown
+from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (
     LAYOUTS,
     Contents,
@@ -28,8 +28,8 @@ from pki.files import (
     save_trust,
     writing,
 )
-from pki.x509 import RevocationLists
-from pki.x509.readers import MAX_LISTS_BYTES
+from pki.x509 import CrlSet
+from pki.x509.readers import MAX_CRLS_BYTES
 
 PARTLY = 5
 """The exit code where what was asked for is done, and did not reach every place."""
@@ -74,7 +74,7 @@ class Distribution:
 def distribute(authority: Authority, state: Path) -> Distribution:
     """Bring trust bundle and lists to every credential of this CA in the state folder."""
     done = Distribution()
-    for found in lists_below(state):
+    for found in crls_below(state):
         try:
             # A list that is ahead shows that the whole CA was put back from a backup.
             authority.take_in(found)
@@ -89,7 +89,9 @@ def distribute(authority: Authority, state: Path) -> Distribution:
         except PkiError as error:
             done.left.append((folder, error))
         except OSError as error:
-            done.left.append((folder, StateError(f"{shown(folder)}: {error.strerror or error}")))
+            done.left.append(
+                (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror or error}"))
+            )
     return done
 
 
@@ -103,7 +105,7 @@ def _folders(state: Path, done: Distribution) -> Iterator[Path]:
         if any(path == folder for folder, _ in done.left):
             return
         done.left.append(
-            (path, StateError(f"{shown(path)} can't be looked into: {error.strerror}"))
+            (path, StateError(f"{quote_untrusted(path)} can't be looked into: {error.strerror}"))
         )
 
     # A workload's path may have several segments, and its folder lies as deep.
@@ -117,7 +119,9 @@ def _folders(state: Path, done: Distribution) -> Iterator[Path]:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                done.left.append((folder, StateError(f"{shown(folder)}: {error.strerror}")))
+                done.left.append(
+                    (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror}"))
+                )
                 continue
             # The same directory may be reached by a link too.
             if (status.st_dev, status.st_ino) not in known:
@@ -140,12 +144,12 @@ def _bring(authority: Authority, folder: Path) -> bool:
         return False
     with writing(folder, layout=layout, trust_alone=True):
         # Read while nobody else writes here, so that an older list never follows a newer one.
-        bundle, lists = authority.trust()
-        save_trust(bundle, lists, folder, layout=layout, issuers=issuer_certificates(authority))
+        bundle, crls = authority.trust()
+        save_trust(bundle, crls, folder, layout=layout, issuers=issuer_certificates(authority))
     return True
 
 
-def take_in_lists(authority: Authority, state: Path, *more: RevocationLists | None) -> None:
+def take_in_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None:
     """Take the lists that receivers hold into the ledger, before anything is signed.
 
     A whole CA that was put back from a backup, mark and all, knows nothing of what was revoked
@@ -160,24 +164,24 @@ def take_in_lists(authority: Authority, state: Path, *more: RevocationLists | No
         PkiError: if one is ahead of the ledger and can't be taken in.
     """
     _, own = authority.trust()
-    known = {item.der for item in own.lists.values()}
-    for found in (*more, *lists_below(state)):
-        if found is not None and not {item.der for item in found.lists.values()} <= known:
+    known = {item.der for item in own.crls.values()}
+    for found in (*more, *crls_below(state)):
+        if found is not None and not {item.der for item in found.crls.values()} <= known:
             authority.take_in(found)
 
 
-def lists_below(state: Path) -> Iterator[RevocationLists]:
+def crls_below(state: Path) -> Iterator[CrlSet]:
     """Read all revocation lists in credential directories here; what is no list is passed over."""
-    names = {layout.lists for layout in LAYOUTS.values()}
+    names = {layout.crls for layout in LAYOUTS.values()}
     seen: set[bytes] = set()
     for path in sorted(state.rglob("*")):
         if path.name not in names:
             continue
         try:
-            data, _ = read_bounded(path, max_bytes=MAX_LISTS_BYTES)
+            data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
             if data not in seen:
                 seen.add(data)
-                yield RevocationLists.read(data)
+                yield CrlSet.read(data)
         except (PkiError, OSError):
             continue
 
@@ -188,7 +192,7 @@ def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
 
 
 def _is_ours(authority: Authority, contents: Contents) -> bool:
-    """Tell whether a directory's credential is of this CA, by whatever can be read of it.
+    """Return whether a directory's credential is of this CA, by whatever can be read of it.
 
     Raises:
         PkiError: if that can't be told.
@@ -204,5 +208,5 @@ def _is_ours(authority: Authority, contents: Contents) -> bool:
 
 
 def _one_line(path: Path, error: PkiError) -> str:
-    name = shown(path)
+    name = quote_untrusted(path)
     return error.message if name in error.message else f"{name}: {error.message}"

@@ -58,7 +58,7 @@ def explain(
 
 
 def _read(text: str | None) -> tuple[str, bool]:
-    """Give the text, and whether there is more of it than counts."""
+    """Return the text, and whether there is more of it than counts."""
     if text is not None and text != "-":
         return text, len(text) > MAX_TEXT
     if text is None and sys.stdin.isatty():

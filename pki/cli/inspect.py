@@ -17,7 +17,7 @@ from pki.cli.output import JsonOption, complain, console_for, tell
 from pki.cli.state import read_passphrase
 from pki.clock import system_clock
 from pki.diagnosis.observe.tls_handshake import shake_hands
-from pki.errors import CertificateError, InputError, PkiError, StateError, shown
+from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import LAYOUTS, read_bounded
 from pki.inspection import MAX_BYTES, Level, Thing, describe, judge_together
 from pki.inspection.certificates import describe_certificate
@@ -32,7 +32,7 @@ _OTHERS = 0o077
 _NAMES = frozenset(
     name
     for layout in LAYOUTS.values()
-    for name in (layout.key, layout.chain, layout.bundle, layout.lists)
+    for name in (layout.key, layout.chain, layout.bundle, layout.crls)
     if name
 )
 _ENDINGS = {".pem", ".crt", ".cer", ".der", ".key", ".crl", ".csr", ".p12", ".pfx", ".p7b", ".0"}
@@ -124,12 +124,14 @@ def _of_directory(path: Path, password: bytes | None, now: datetime) -> Found:
     try:
         there = sorted(item for item in path.iterdir() if item.is_file())
     except OSError as error:
-        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from None
+        raise StateError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from None
     files = [item for item in there if item.name in _NAMES or item.suffix in _ENDINGS]
     if not files:
-        raise StateError(f"{shown(path)} holds no file of a kind known here")
+        raise StateError(f"{quote_untrusted(path)} holds no file of a kind known here")
     if len(files) > _MOST_FILES:
-        raise InputError(f"{shown(path)} holds {len(files)} files; {_MOST_FILES} is the most")
+        raise InputError(
+            f"{quote_untrusted(path)} holds {len(files)} files; {_MOST_FILES} is the most"
+        )
     found: Found = []
     # As a credential is read: the key, its chain, then the rest.
     for file in sorted(files, key=_place):
@@ -153,7 +155,7 @@ def _of_file(path: Path, password: bytes | None, now: datetime) -> list[Thing]:
     try:
         data, mode = read_bounded(path, max_bytes=MAX_BYTES)
     except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
+        raise StateError(f"{quote_untrusted(path)} is not there") from None
     things = list(describe(data, source=str(path), now=now, password=password))
     for thing in things:
         if thing.kind.startswith("private key"):
@@ -179,7 +181,7 @@ def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
     seen = shake_hands(parsed, asked, None, seconds=_SECONDS)
     if not seen.chain:
         raise StateError(
-            f"{shown(target)} showed no certificate: {seen.words}",
+            f"{quote_untrusted(target)} showed no certificate: {seen.words}",
             remedy=f"handfast doctor {plain(target)} says more",
         )
     things = []
@@ -187,9 +189,9 @@ def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
         try:
             things.append(describe_certificate(x509.load_der_x509_certificate(der), now))
         except UNREADABLE as error:
-            why = without_internals(shown(error))
+            why = without_internals(quote_untrusted(error))
             raise CertificateError(
-                f"a certificate of {shown(target)} can't be decoded: {why}"
+                f"a certificate of {quote_untrusted(target)} can't be decoded: {why}"
             ) from None
     return things
 

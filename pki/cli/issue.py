@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Issued
-from pki.cli.distribution import take_in_lists
+from pki.cli.distribution import take_in_crls
 from pki.cli.output import JsonOption, path_word, tell
 from pki.cli.state import (
     DEFAULT_DIR,
@@ -22,7 +22,7 @@ from pki.cli.state import (
     parse_lifetime,
     parse_path,
 )
-from pki.errors import PkiError, StateError, shown
+from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import Layout, read_bounded, writing
 from pki.files.layouts import is_there
 from pki.files.occupied import Holder, refuse_occupied
@@ -72,7 +72,7 @@ def issue(
             else SpiffeId.of_path(authority.trust_domain, name)
         )
         folder = out or directory / workload.path
-        take_in_lists(authority, directory)
+        take_in_crls(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))
         if request is not None:
             # Here, and not after the certificate is issued.
@@ -124,7 +124,7 @@ def read_request_file(path: Path) -> bytes:
     try:
         return read_bounded(path, max_bytes=MAX_REQUEST_BYTES)[0]
     except FileNotFoundError:
-        raise StateError(f"request {shown(path)} is not there") from None
+        raise StateError(f"request {quote_untrusted(path)} is not there") from None
 
 
 def parse_request(data: bytes, path: Path | None) -> PublicKey:
@@ -147,7 +147,8 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
     is_home = os.path.realpath(folder) == os.path.realpath(home)
     if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
         raise StateError(
-            f"{shown(folder)} is the folder of a CA", remedy="Choose another folder with --out"
+            f"{quote_untrusted(folder)} is the folder of a CA",
+            remedy="Choose another folder with --out",
         )
 
 
@@ -179,7 +180,7 @@ def tell_issued(
     leaf = issued.leaf
     names = read_names(leaf)
     word = path_word(folder)
-    files = [layout.chain or layout.key, layout.bundle, layout.lists]
+    files = [layout.chain or layout.key, layout.bundle, layout.crls]
     if issued.key is not None:
         files.insert(0, layout.key)
     tell(

@@ -99,7 +99,7 @@ def path_word(path: Path) -> str:
 
 
 def console_for(stream: object) -> Console:
-    """Give a console: as wide as the terminal, or wide enough where there is none."""
+    """Return a console: as wide as the terminal, or wide enough where there is none."""
     if isinstance(stream, io.TextIOWrapper):
         # Names hold letters that an ASCII terminal or pipe has not: better escaped than an error.
         stream.reconfigure(errors="backslashreplace")

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from pki.authority import Authority, CertificateRecord
-from pki.errors import StateError, shown
+from pki.errors import StateError, quote_untrusted
 from pki.files import Contents
 from pki.keys import public_key_fingerprint
 
@@ -52,13 +52,13 @@ def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
         cause.remedy = cause.remedy or "Nothing is left to go by: issue a new one elsewhere"
         raise cause
     raise StateError(
-        f"the certificate in {shown(contents.directory)} is not one that this CA issued",
+        f"the certificate in {quote_untrusted(contents.directory)} is not one that this CA issued",
         remedy="Name the CA that did with --dir",
     )
 
 
 def was_issued_here(authority: Authority, leaf: x509.Certificate) -> bool:
-    """Tell whether an issuing CA of ours signed a certificate, also where the ledger lost it."""
+    """Return whether an issuing CA of ours signed a certificate, also where the ledger lost it."""
     for issuer in authority.issuers():
         if issuer.certificate.subject == leaf.issuer:
             try:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.lifetimes import is_renewal_due, renewal_due
-from pki.cli.distribution import issuer_certificates, take_in_lists
+from pki.cli.distribution import issuer_certificates, take_in_crls
 from pki.cli.issue import (
     CouldNotTellError,
     parse_request,
@@ -28,7 +28,7 @@ from pki.cli.issue import (
 from pki.cli.output import JsonOption, tell
 from pki.cli.records import chain_of, need_record
 from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime, parse_path
-from pki.errors import CredentialError, PkiError, StateError, shown
+from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Contents,
     Layout,
@@ -82,8 +82,8 @@ def renew(
         if holds_key:
             _need_key(contents)
         # The directory may lie elsewhere, and its own lists tell what its CA once revoked.
-        take_in_lists(authority, directory, contents.lists)
-        authority.refresh_lists()
+        take_in_crls(authority, directory, contents.crls)
+        authority.refresh_crls()
         record = need_record(authority, contents)
         repaired = _repair(authority, contents, record)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
@@ -104,7 +104,8 @@ def renew(
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
         else:
             raise StateError(
-                f"{shown(target)} is due, and its key is elsewhere; its trust bundle and lists are "
+                f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust "
+                "bundle and lists are "
                 "up to date",
                 remedy="Bring a new request of whoever holds the key: handfast renew DIR --csr "
                 "FILE",
@@ -136,7 +137,7 @@ def _request_for(target: Path, csr: Path | None, *, holds_key: bool) -> _Request
     data = read_request_file(csr)
     if holds_key:
         raise CredentialError(
-            f"{shown(target)} holds its own key, and needs no request",
+            f"{quote_untrusted(target)} holds its own key, and needs no request",
             remedy="Leave --csr away, or name the directory that the request's answer went to",
         )
     return _Request(data, parse_request(data, csr))
@@ -156,7 +157,8 @@ def _need_key(contents: Contents) -> None:
             if name in contents.faults:
                 raise contents.faults[name]
         raise CredentialError(
-            f"{shown(contents.directory / layout.key)} does not belong to the certificate",
+            f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
+            "certificate",
             remedy="Bring the key back that does, or issue a new credential elsewhere",
         )
 
@@ -168,17 +170,15 @@ def _repair(authority: Authority, contents: Contents, record: CertificateRecord)
         StateError: if a file can't be written.
     """
     layout, directory = contents.layout, contents.directory
-    bundle, lists = authority.trust()
-    save_trust(bundle, lists, directory, layout=layout, issuers=issuer_certificates(authority))
+    bundle, crls = authority.trust()
+    save_trust(bundle, crls, directory, layout=layout, issuers=issuer_certificates(authority))
     damaged = [name for name in contents.faults if name not in (layout.key, layout.next_key)]
     chain = chain_of(authority, record)
     if contents.chain != chain:
         if layout.chain is not None:
             save_chain(chain, directory, layout=layout)
         elif contents.key is not None:
-            save_credential(
-                Credential(contents.key, chain, bundle, lists), directory, layout=layout
-            )
+            save_credential(Credential(contents.key, chain, bundle, crls), directory, layout=layout)
         damaged.append(layout.chain or layout.key)
     return sorted(set(damaged))
 
@@ -227,7 +227,9 @@ def _check(target: Path, directory: Path, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         raise CouldNotTellError(StateError("interrupted before there was an answer")) from None
     except Exception as error:
-        cause = StateError(f"{shown(target)}: {type(error).__name__}: {shown(error)}")
+        cause = StateError(
+            f"{quote_untrusted(target)}: {type(error).__name__}: {quote_untrusted(error)}"
+        )
         raise CouldNotTellError(cause) from error
     tell(
         "renew --check",
@@ -252,13 +254,13 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
             _need_key(contents)
         record = need_record(authority, contents)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
-        bundle, lists = authority.trust()
+        bundle, crls = authority.trust()
         chain = chain_of(authority, record)
         now = authority.now()
-    stale = contents.lists is None or {item.der for item in lists.lists.values()} != {
-        item.der for item in contents.lists.lists.values()
+    stale = contents.crls is None or {item.der for item in crls.crls.values()} != {
+        item.der for item in contents.crls.crls.values()
     }
-    ahead = any(item.this_update > now for item in lists.lists.values())
+    ahead = any(item.this_update > now for item in crls.crls.values())
     old_trust = contents.bundle is None or contents.bundle.to_pem() != bundle.to_pem()
     why = [
         words

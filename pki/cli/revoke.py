@@ -20,7 +20,7 @@ from pki.cli.records import (
     was_issued_here,
 )
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
-from pki.errors import CredentialError, LedgerError, PkiError, StateError, shown
+from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files import detect_layout, find_layout, read_contents
 
 
@@ -58,7 +58,11 @@ def revoke(
         },
         [
             *(f"Revoked {item.serial} of {item.spiffe_id}" for item in hit),
-            *([] if hit else [f"Revoked {shown(serial)}, which this older ledger does not hold"]),
+            *(
+                []
+                if hit
+                else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
+            ),
             _reached_words(spread) + ": servers that use them refuse it within a second",
             *(
                 f"Mind: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
@@ -83,15 +87,15 @@ def crl(
     with open_authority(directory) as authority:
         signed, failed = 0, None
         try:
-            signed = authority.refresh_lists(force=force)
+            signed = authority.refresh_crls(force=force)
         except PkiError as error:
             # The lists that there are reach everybody all the same.
             failed = error
-        _, lists = authority.trust()
+        _, crls = authority.trust()
         now = authority.now()
         spread = distribute(authority, directory)
-    first = min((item.next_update for item in lists.lists.values()), default=None)
-    ahead = [item for item in lists.lists.values() if item.this_update > now]
+    first = min((item.next_update for item in crls.crls.values()), default=None)
+    ahead = [item for item in crls.crls.values() if item.this_update > now]
     crl_path = ca_home(directory) / "crl.pem"
     tell(
         "crl",
@@ -105,15 +109,16 @@ def crl(
                     "issuer": item.crl.issuer.rfc4514_string(),
                     "next_update": item.next_update,
                 }
-                for item in lists.lists.values()
+                for item in crls.crls.values()
             ],
             **spread.to_json(),
         },
         [
-            f"Signed {signed} of {len(lists.lists)} lists anew"
+            f"Signed {signed} of {len(crls.crls)} lists anew"
             + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
-                f"Mind: list number {item.number} of {shown(item.crl.issuer.rfc4514_string())} "
+                f"Mind: list number {item.number} of "
+                f"{quote_untrusted(item.crl.issuer.rfc4514_string())} "
                 f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
                 "Bring the root's key back, and run this again"
                 for item in ahead
@@ -160,7 +165,8 @@ def _serial_of(authority: Authority, target: str) -> str:
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
         # Whoever can write here could have another workload revoked, and keep this one's alive.
         raise CredentialError(
-            f"{shown(path)} holds the certificate {record.serial} of {record.spiffe_id} and the "
+            f"{quote_untrusted(path)} holds the certificate {record.serial} of "
+            f"{record.spiffe_id} and the "
             f"key of {of_key.serial} of {of_key.spiffe_id}: which is meant can't be told",
             remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
             "numbers",

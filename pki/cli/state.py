@@ -14,7 +14,7 @@ import typer
 from pki.authority import Authority
 from pki.authz.schema import parse_duration
 from pki.cli.output import complain
-from pki.errors import InputError, PkiError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.files import Layout
 from pki.files.access import check_folder, trusted_owners, why_not_trusted
 from pki.files.atomic import read_with_status
@@ -106,15 +106,15 @@ def ca_passphrase() -> bytes | None:
     try:
         why = why_not_trusted(status, trusted_owners(path.parent.stat()))
     except OSError as error:
-        raise StateError(f"passphrase file {shown(path)}: {error.strerror}") from error
+        raise StateError(f"passphrase file {quote_untrusted(path)}: {error.strerror}") from error
     if why:
         raise StateError(
-            f"passphrase file {shown(path)} {why}",
+            f"passphrase file {quote_untrusted(path)} {why}",
             remedy="Give it to this user or to root, writable for them alone",
         )
     if not first:
         raise InputError(
-            f"the first line of passphrase file {shown(path)} is empty",
+            f"the first line of passphrase file {quote_untrusted(path)} is empty",
             remedy="Put the passphrase there, and nothing before it",
         )
     return first
@@ -133,6 +133,6 @@ def _first_line(path: Path) -> tuple[bytes, os.stat_result]:
     try:
         data, status = read_with_status(path, max_bytes=_MAX_PASSPHRASE_FILE)
     except FileNotFoundError:
-        raise StateError(f"passphrase file {shown(path)} is not there") from None
+        raise StateError(f"passphrase file {quote_untrusted(path)} is not there") from None
     # As other tools read one: an editor ends the line, and what comes after it may be a comment.
     return data.split(b"\n", 1)[0].removesuffix(b"\r"), status

@@ -14,7 +14,7 @@ from pki.cli.issue import CouldNotTellError
 from pki.cli.output import JsonOption, tell
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
 from pki.clock import system_clock
-from pki.errors import CertificateError, PkiError, StateError, VerificationError, shown
+from pki.errors import CertificateError, PkiError, StateError, VerificationError, quote_untrusted
 from pki.files import load_credential, read_bounded
 from pki.files.parts import naming
 from pki.identity import DnsName, SpiffeId
@@ -23,16 +23,16 @@ from pki.x509 import (
     SERVER,
     WORKLOAD,
     ChainVerifier,
+    CrlSet,
     Fault,
     LeafProfile,
     Purpose,
-    RevocationLists,
     RevocationMode,
     TrustBundle,
     read_chain,
     read_names,
 )
-from pki.x509.readers import MAX_LISTS_BYTES
+from pki.x509.readers import MAX_CRLS_BYTES
 from pki.x509.verify import ExpectedName
 
 _Value = TypeVar("_Value")
@@ -59,7 +59,7 @@ def verify(
 ) -> None:
     """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
     try:
-        chain, roots, lists = _load(target, bundle, crl, ca_home(directory))
+        chain, roots, crls = _load(target, bundle, crl, ca_home(directory))
         profile = _profile(chain[0], purpose)
         spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
         expected = _expected(name, spiffe_id) if name else None
@@ -68,9 +68,9 @@ def verify(
     except PkiError as error:
         raise CouldNotTellError(error) from error
     except OSError as error:
-        cause = StateError(f"{shown(target)} can't be read: {error.strerror}")
+        cause = StateError(f"{quote_untrusted(target)} can't be read: {error.strerror}")
         raise CouldNotTellError(cause) from error
-    verified = ChainVerifier(roots, lists, mode=revocation).verify(
+    verified = ChainVerifier(roots, crls, mode=revocation).verify(
         chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
     )
     tell(
@@ -85,7 +85,7 @@ def verify(
         },
         [
             f"Accepted as a {purpose.value} ({profile.name} certificate)",
-            *(f"  {shown(item.subject.rfc4514_string())}" for item in verified.path),
+            *(f"  {quote_untrusted(item.subject.rfc4514_string())}" for item in verified.path),
             f"  good until {verified.good_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
         ],
         as_json=as_json,
@@ -94,17 +94,17 @@ def verify(
 
 def _load(
     target: Path, bundle: Path | None, crl: Path | None, home: Path
-) -> tuple[tuple[x509.Certificate, ...], TrustBundle, RevocationLists | None]:
+) -> tuple[tuple[x509.Certificate, ...], TrustBundle, CrlSet | None]:
     if target.is_dir():
         credential = load_credential(target).credential
         roots = _parsed(bundle, TrustBundle.read) if bundle else credential.bundle
-        lists = _parsed(crl, RevocationLists.read) if crl else credential.lists
-        return credential.chain, roots, lists
+        crls = _parsed(crl, CrlSet.read) if crl else credential.crls
+        return credential.chain, roots, crls
     chain = _parsed(target, read_chain)
     roots = _parsed(bundle or home / "bundle.pem", TrustBundle.read)
-    lists_path = crl or home / "crl.pem"
-    lists = _parsed(lists_path, RevocationLists.read) if crl or lists_path.exists() else None
-    return chain, roots, lists
+    crls_path = crl or home / "crl.pem"
+    crls = _parsed(crls_path, CrlSet.read) if crl or crls_path.exists() else None
+    return chain, roots, crls
 
 
 def _profile(leaf: x509.Certificate, purpose: Purpose) -> LeafProfile:
@@ -127,8 +127,8 @@ def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
 def _parsed(path: Path, read: Callable[[bytes], _Value]) -> _Value:
     """Read a file; every error names it."""
     try:
-        data = read_bounded(path, max_bytes=MAX_LISTS_BYTES)[0]
+        data = read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0]
     except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
+        raise StateError(f"{quote_untrusted(path)} is not there") from None
     with naming(path):
         return read(data)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from watchfiles._rust_notify import RustNotify
 
-from pki.background import tell
+from pki.background import defer
 from pki.files.watched import (
     Signature,
     files_behind,
@@ -36,7 +36,7 @@ _MOST_FOLDERS = 256
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedPaths:
     """Paths that somebody follows.
 
     Args:
@@ -61,14 +61,14 @@ class Watched:
         return before is not None
 
 
-class Watcher:
+class FileWatcher:
     """Watches paths from a thread of its own.
 
     Args:
         watched: gives what is followed at this moment.
     """
 
-    def __init__(self, watched: Callable[[], Sequence[Watched]]) -> None:
+    def __init__(self, watched: Callable[[], Sequence[WatchedPaths]]) -> None:
         self._watched = watched
         self._stop = threading.Event()
         self._renew = threading.Event()
@@ -96,7 +96,7 @@ class Watcher:
             except BaseException as error:
                 # A folder is gone, or the system has no watch to give: this thread wakes whoever
                 # keeps everything fresh, and goes by looking alone.
-                tell(log.debug, "no watch: %s", error)
+                defer(log.debug, "no watch: %s", error)
                 self._look_safely()
                 self._stop.wait(_TICK_MILLISECONDS / 1000)
 
@@ -131,7 +131,7 @@ class Watcher:
         try:
             self._look()
         except BaseException as error:
-            tell(log.error, "watched paths could not be looked at: %r", error)
+            defer(log.error, "watched paths could not be looked at: %r", error)
 
     def _folders(self) -> list[str]:
         found = frozenset().union(*(item.folders for item in self._watched()))

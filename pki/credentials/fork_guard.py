@@ -27,7 +27,7 @@ _MARK = _Mark()
 os.register_at_fork(after_in_child=_MARK.replace)
 
 
-class MadeHere:
+class ForkGuard:
     """Remembers the process that something was made in.
 
     Args:

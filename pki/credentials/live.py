@@ -19,16 +19,16 @@ from datetime import timedelta
 
 import grpc
 
-from pki.access.counters import Outcome, Reloads
+from pki.access.counters import ReloadResult, ReloadStats
 from pki.access.snapshot import OnDisk
-from pki.background import tell
+from pki.background import defer
 from pki.clock import Clock
-from pki.credentials.loader import Intake, half_life_passed
+from pki.credentials.loader import CredentialLoader, half_life_passed
 from pki.credentials.source import Source
 from pki.errors import InputError, PkiError, UnreadableError
 from pki.keys import private_key_to_pem
-from pki.x509 import ChainVerifier, Credential, Purpose, RevocationLists, RevocationMode
-from pki.x509.peer_chain import Standing
+from pki.x509 import ChainVerifier, Credential, CrlSet, Purpose, RevocationMode
+from pki.x509.peer_chain import PeerChain
 from pki.x509.readers import to_pem
 
 log = logging.getLogger("handfast.rpc")
@@ -37,7 +37,7 @@ _MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class Snapshot:
     """A credential in force, with what follows from it."""
 
     credential: Credential
@@ -45,7 +45,7 @@ class Live:
     server_configuration: grpc.ServerCertificateConfiguration
 
 
-class LiveCredential:
+class CurrentCredential:
     """Takes in what a source holds, and says what is in force of it.
 
     Args:
@@ -76,7 +76,7 @@ class LiveCredential:
         # Asked once: nothing that a source says later relaxes the user's word, or keeps lists that
         # nobody can read from being withheld.
         self._mode, self._name = source.revocation, source.name
-        self._intake = Intake(source)
+        self._intake = CredentialLoader(source)
         self._clock, self._monotonic = clock, monotonic
         self._read_grace = read_grace
         self._graces = graces
@@ -87,16 +87,16 @@ class LiveCredential:
         self._failing: dict[str, str] = {}
         self._told: set[str] = set()
         now = clock()
-        self.reloads, self.list_reloads = Reloads(now), Reloads(now)
+        self.reloads, self.crl_reloads = ReloadStats(now), ReloadStats(now)
         credential = self._intake.first(now)
-        self._lists_read = monotonic()
+        self._crls_read = monotonic()
         self._kept = self._intake.remembered
         self._live = self._made(credential, None)
-        self._own = Standing(credential.chain, Purpose.SERVER)
-        self.keep_lists()
+        self._own = PeerChain(credential.chain, Purpose.SERVER)
+        self.keep_crls()
 
     @property
-    def live(self) -> Live:
+    def live(self) -> Snapshot:
         """What is in force now."""
         return self._live
 
@@ -126,8 +126,8 @@ class LiveCredential:
                 before = self._live.credential
                 found, refused = self._intake.next(loaded, before, now)
                 is_new = self._put(found)
-                if loaded.lists is not None:
-                    self._lists_read = self._monotonic()
+                if loaded.crls is not None:
+                    self._crls_read = self._monotonic()
         except BaseException as error:
             # What ends programs too (a cancelled task, SystemExit), and what is no credential.
             return self._note("credential", self.reloads, _words_of(error), is_new=False)
@@ -136,13 +136,13 @@ class LiveCredential:
             self._tell_of_change(before, found)
         return self._note("credential", self.reloads, refused, is_new=is_new)
 
-    def look_at_lists(self) -> bool:
+    def look_at_crls(self) -> bool:
         """Take in the revocation lists alone; return whether all of them were good."""
         refused, is_new = "", False
         try:
-            lists = self._source.lists()
-            is_new, refused = self._take_lists(lists)
-            if lists is None and self._mode is RevocationMode.REQUIRED:
+            crls = self._source.crls()
+            is_new, refused = self._take_crls(crls)
+            if crls is None and self._mode is RevocationMode.REQUIRED:
                 # At the start there were some: what is revoked from now on would not be seen.
                 refused = (
                     "there are none any more; those that were seen count to their end. Bring them "
@@ -152,20 +152,20 @@ class LiveCredential:
             refused = _words_of(error)
         except InputError as error:
             # Read, and malformed: the last good ones count to their end.
-            self._lists_were_read()
+            self._crls_were_read()
             refused = _words_of(error)
         except BaseException as error:
             # What ends programs too (a cancelled task, SystemExit), and what is no list.
             refused = _words_of(error)
         self._warn_of_end()
-        return self._note("revocation lists", self.list_reloads, refused, is_new=is_new)
+        return self._note("revocation lists", self.crl_reloads, refused, is_new=is_new)
 
-    def keep_lists(self) -> None:
+    def keep_crls(self) -> None:
         """Have the source keep the newest lists, so that nobody goes back behind them."""
-        lists = self._live.credential.lists
-        if lists is not None and lists is not self._kept:
-            self._source.remember(lists)
-            self._kept = lists
+        crls = self._live.credential.crls
+        if crls is not None and crls is not self._kept:
+            self._source.remember(crls)
+            self._kept = crls
 
     def tick(self) -> bool:
         """Withhold lists that nobody can read any more; return whether that changed anything.
@@ -174,7 +174,7 @@ class LiveCredential:
         """
         if not self._is_local:
             return False
-        unread = self._monotonic() - self._lists_read
+        unread = self._monotonic() - self._crls_read
         if self._withheld or unread <= self._read_grace.total_seconds():
             return False
         with self._lock:
@@ -184,7 +184,7 @@ class LiveCredential:
             )
             self._live = self._made(self._live.credential, self._live)
         self._changed()
-        tell(log.critical, "%s; every peer is refused", self._withheld)
+        defer(log.critical, "%s; every peer is refused", self._withheld)
         return True
 
     def policies_changed(self) -> None:
@@ -198,25 +198,25 @@ class LiveCredential:
         with self._lock:
             self._closed = True
 
-    def _take_lists(self, lists: RevocationLists | None) -> tuple[bool, str]:
+    def _take_crls(self, crls: CrlSet | None) -> tuple[bool, str]:
         with self._lock:
-            found, refused = self._intake.next_lists(lists, self._live.credential)
+            found, refused = self._intake.next_crls(crls, self._live.credential)
             is_new = self._put(found)
-        self._lists_were_read()
+        self._crls_were_read()
         if is_new:
             self._changed()
-            tell(log.info, "revocation lists reloaded")
+            defer(log.info, "revocation lists reloaded")
         return is_new, refused
 
-    def _lists_were_read(self) -> None:
+    def _crls_were_read(self) -> None:
         with self._lock:
-            self._lists_read = self._monotonic()
+            self._crls_read = self._monotonic()
             if not self._withheld:
                 return
             self._withheld = ""
             self._live = self._made(self._live.credential, self._live)
         self._changed()
-        tell(log.warning, "the revocation lists of %s can be read again", self._name)
+        defer(log.warning, "the revocation lists of %s can be read again", self._name)
 
     def _put(self, found: Credential) -> bool:
         """Put a credential in force; return whether it is another than the one before."""
@@ -224,18 +224,18 @@ class LiveCredential:
         if self._closed or (
             found.chain == current.chain
             and found.bundle.roots == current.bundle.roots
-            and found.lists is current.lists
+            and found.crls is current.crls
         ):
             return False
         self._live = self._made(found, self._live)
         if found.chain != current.chain:
-            self._own = Standing(found.chain, Purpose.SERVER)
+            self._own = PeerChain(found.chain, Purpose.SERVER)
         return True
 
-    def _made(self, credential: Credential, before: Live | None) -> Live:
+    def _made(self, credential: Credential, before: Snapshot | None) -> Snapshot:
         verifier = ChainVerifier(
             credential.bundle,
-            credential.lists,
+            credential.crls,
             mode=self._mode,
             grace=min(self._graces(), default=timedelta(0)),
             withheld=self._withheld,
@@ -246,15 +246,15 @@ class LiveCredential:
             and before.credential.bundle.roots == credential.bundle.roots
         ):
             # The same object for as long as it is the same, so that ports see a change alone.
-            return Live(credential, verifier, before.server_configuration)
+            return Snapshot(credential, verifier, before.server_configuration)
         configuration = grpc.ssl_server_certificate_configuration(
             [(private_key_to_pem(credential.key), to_pem(credential.chain))],
             credential.bundle.to_pem(),
         )
-        return Live(credential, verifier, configuration)
+        return Snapshot(credential, verifier, configuration)
 
-    def _note(self, what: str, reloads: Reloads, refused: str, *, is_new: bool) -> bool:
-        reloads.note(Outcome.of(refused, is_new=is_new), self._clock())
+    def _note(self, what: str, reloads: ReloadStats, refused: str, *, is_new: bool) -> bool:
+        reloads.note(ReloadResult.of(refused, is_new=is_new), self._clock())
         if refused:
             self._failing[what] = f"{what} of {self._name}: {refused}"
             self._tell_once(f"{what} refused, the one in use is kept: {refused}")
@@ -265,11 +265,11 @@ class LiveCredential:
     def _tell_of_change(self, before: Credential, found: Credential) -> None:
         self._told.clear()
         if found.chain != before.chain or found.bundle.roots != before.bundle.roots:
-            tell(log.info, "credential reloaded, serial %x in use", found.leaf.serial_number)
+            defer(log.info, "credential reloaded, serial %x in use", found.leaf.serial_number)
 
     def _warn_of_end(self) -> None:
-        lists = self._live.credential.lists
-        end = half_life_passed(lists, self._clock()) if lists else None
+        crls = self._live.credential.crls
+        end = half_life_passed(crls, self._clock()) if crls else None
         if end is not None:
             self._tell_once(
                 f"revocation lists are past half of their life and end at {end}: bring fresh ones"
@@ -281,7 +281,7 @@ class LiveCredential:
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
             self._told.add(words)
-            tell(log.error, "%s", words)
+            defer(log.error, "%s", words)
 
 
 def _words_of(error: BaseException) -> str:

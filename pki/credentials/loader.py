@@ -20,24 +20,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from pki.access.snapshot import OnDisk
-from pki.background import tell
+from pki.background import defer
 from pki.credentials.source import Source
-from pki.errors import CredentialError, PkiError, VerificationError, shown
+from pki.errors import CredentialError, PkiError, VerificationError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
     Credential,
+    CrlSet,
     Fault,
     Purpose,
-    RevocationLists,
     RevocationMode,
 )
 
 log = logging.getLogger("handfast.rpc")
 
 
-class Intake:
+class CredentialLoader:
     """Takes credentials in from one source.
 
     Args:
@@ -48,7 +48,7 @@ class Intake:
         self.source = source
         self._told: frozenset[str] = frozenset()
         self.on_disk: OnDisk | None = None
-        self.remembered: RevocationLists | None = None
+        self.remembered: CrlSet | None = None
 
     def first(self, now: datetime) -> Credential:
         """Return the credential to start with.
@@ -60,26 +60,26 @@ class Intake:
         check_own(loaded, now)
         self.remembered = self.source.remembered()
         credential = self._remembering(loaded, self.remembered)
-        if credential.lists is None and self.source.revocation is RevocationMode.REQUIRED:
+        if credential.crls is None and self.source.revocation is RevocationMode.REQUIRED:
             raise CredentialError(
                 f"{self.source.name} holds no revocation lists",
                 remedy="Bring them (handfast renew), or set revocation to when-present or "
                 "short-lived",
             )
-        self._check_every_issuer_has_a_list(credential)
+        self._check_every_issuer_has_a_crl(credential)
         return credential
 
-    def _check_every_issuer_has_a_list(self, credential: Credential) -> None:
+    def _check_every_issuer_has_a_crl(self, credential: Credential) -> None:
         """Check that somebody under the same CAs could be accepted at all.
 
         Raises:
             CredentialError: if a list is missing, and the user's word is that each is required.
         """
-        if self.source.revocation is not RevocationMode.REQUIRED or credential.lists is None:
+        if self.source.revocation is not RevocationMode.REQUIRED or credential.crls is None:
             return
         for certificate in credential.chain:
-            if credential.lists.of_issuer(certificate) is None:
-                issuer = shown(certificate.issuer.rfc4514_string())
+            if credential.crls.of_issuer(certificate) is None:
+                issuer = quote_untrusted(certificate.issuer.rfc4514_string())
                 raise CredentialError(
                     f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
                     "would be refused",
@@ -97,7 +97,7 @@ class Intake:
         self.on_disk = OnDisk.of(credential)
         for words in warnings:
             if words not in self._told:
-                tell(log.warning, "%s", words)
+                defer(log.warning, "%s", words)
         self._told = frozenset(warnings)
         return credential
 
@@ -120,41 +120,39 @@ class Intake:
                         remedy="Start a workload anew for another identity",
                     )
             except PkiError as error:
-                kept = replace(current, lists=loaded.lists)
-                return self._remembering(kept, current.lists), str(error)
-        return self._remembering(loaded, current.lists), ""
+                kept = replace(current, crls=loaded.crls)
+                return self._remembering(kept, current.crls), str(error)
+        return self._remembering(loaded, current.crls), ""
 
-    def next_lists(
-        self, lists: RevocationLists | None, current: Credential
-    ) -> tuple[Credential, str]:
+    def next_crls(self, crls: CrlSet | None, current: Credential) -> tuple[Credential, str]:
         """Decide on the revocation lists alone.
 
         Returns:
             The credential with the lists that count now, and which lists were refused; empty if
             none was.
         """
-        if lists is None:
+        if crls is None:
             return current, ""
-        merged, refused = self._merged(replace(current, lists=lists), lists, current.lists)
-        return replace(current, lists=merged), "; ".join(refused)
+        merged, refused = self._merged(replace(current, crls=crls), crls, current.crls)
+        return replace(current, crls=merged), "; ".join(refused)
 
-    def _remembering(self, found: Credential, seen: RevocationLists | None) -> Credential:
-        if found.lists is None:
+    def _remembering(self, found: Credential, seen: CrlSet | None) -> Credential:
+        if found.crls is None:
             # Once a list was seen, its absence is stale too: the old one goes on counting, and
             # ends.
-            return replace(found, lists=seen)
-        merged, refused = self._merged(found, found.lists, seen)
+            return replace(found, crls=seen)
+        merged, refused = self._merged(found, found.crls, seen)
         for line in refused:
-            tell(log.error, "%s: %s", self.source.name, line)
-        return replace(found, lists=merged)
+            defer(log.error, "%s: %s", self.source.name, line)
+        return replace(found, crls=merged)
 
     def _merged(
-        self, found: Credential, lists: RevocationLists, seen: RevocationLists | None
-    ) -> tuple[RevocationLists, tuple[str, ...]]:
+        self, found: Credential, crls: CrlSet, seen: CrlSet | None
+    ) -> tuple[CrlSet, tuple[str, ...]]:
         # A forged list with a huge number would shut out the true ones for good.
         issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or RevocationLists.none()).followed_by(lists, issuers=issuers)
-        if seen is not None and merged.lists == seen.lists:
+        merged, refused = (seen or CrlSet.none()).followed_by(crls, issuers=issuers)
+        if seen is not None and merged.crls == seen.crls:
             # The same object for as long as nothing is new.
             return seen, refused
         return merged, refused
@@ -182,7 +180,7 @@ def check_own(credential: Credential, now: datetime) -> SpiffeId:
 
 
 def _remedy(error: VerificationError, credential: Credential, now: datetime) -> str:
-    """Say what to do about a fault of our own; of its times the clock may be the cause."""
+    """Return what to do about a fault of our own; of its times the clock may be the cause."""
     begins = max(item.not_valid_before_utc for item in credential.chain)
     if error.fault == Fault.NOT_YET_VALID:
         # Another certificate from the same CA would begin no sooner.
@@ -198,9 +196,9 @@ def _remedy(error: VerificationError, credential: Credential, now: datetime) -> 
     return "Issue or renew it: handfast renew DIR"
 
 
-def half_life_passed(lists: RevocationLists, now: datetime) -> datetime | None:
-    """Give the end of the first list to end, once it is past half of its life."""
-    for item in sorted(lists.lists.values(), key=lambda found: found.next_update):
+def half_life_passed(crls: CrlSet, now: datetime) -> datetime | None:
+    """Return the end of the first list to end, once it is past half of its life."""
+    for item in sorted(crls.crls.values(), key=lambda found: found.next_update):
         if now > item.this_update + (item.next_update - item.this_update) / 2:
             return item.next_update
     return None

@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-from pki.background import tell
+from pki.background import defer
 
 log = logging.getLogger("handfast.rpc")
 
 
-class Ticker:
+class PeriodicTask:
     """Calls a function at each tick, and as soon as it is woken.
 
     Whatever the function raises is told of, and ends nothing.
@@ -78,7 +78,7 @@ class Ticker:
                 pause = self._seconds if asked is None else min(asked, self._seconds)
             except BaseException as error:
                 # SystemExit too: this thread must not end before it is told to.
-                tell(log.error, "%s failed: %r", self._thread.name, error)
+                defer(log.error, "%s failed: %r", self._thread.name, error)
             with self._changed:
                 self._done = max(self._done, number)
                 self._changed.notify_all()

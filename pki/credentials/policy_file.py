@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
-from pki.background import tell
-from pki.errors import PkiError, PolicyError, UnreadableError, shown
+from pki.background import defer
+from pki.errors import PkiError, PolicyError, UnreadableError, quote_untrusted
 from pki.files import read_bounded
 
 log = logging.getLogger("handfast.rpc")
@@ -60,7 +60,7 @@ class PolicyFile:
         self._say_what_is_not_enforced()
 
     def policy(self) -> Policy | None:
-        """Give the policy in force; None when everything is refused."""
+        """Return the policy in force; None when everything is refused."""
         is_out = self._refusing or self._unread or self._withdrawn
         return None if is_out else self._policy
 
@@ -96,7 +96,7 @@ class PolicyFile:
             words = error if is_ours else PolicyError(repr(error), source=self.path.name)
             return self._bad(words, digest)
         self._good()
-        tell(log.info, "policy %s reloaded", shown(self.path))
+        defer(log.info, "policy %s reloaded", quote_untrusted(self.path))
         self._say_what_is_not_enforced()
         return True
 
@@ -106,12 +106,12 @@ class PolicyFile:
             return False
         if self._removed_at is not None and now >= self._removed_at + self._policy.policy_grace:
             self._refusing = True
-            tell(log.error, "%s: every call is refused", self.problem)
+            defer(log.error, "%s: every call is refused", self.problem)
             return True
         if self._monotonic() - self._read_at > self._read_grace:
             self._unread = True
-            self.problem = self.problem or f"policy {shown(self.path)} can't be read"
-            tell(
+            self.problem = self.problem or f"policy {quote_untrusted(self.path)} can't be read"
+            defer(
                 log.critical,
                 "%s, for more than %g s: every call is refused",
                 self.problem,
@@ -127,11 +127,11 @@ class PolicyFile:
     def _say_what_is_not_enforced(self) -> None:
         words = self._policy.enforcement.words()
         if words:
-            tell(
+            defer(
                 log.warning,
                 'policy %s is NOT ENFORCED for %s (enforce = "audit"): calls that no grant allows '
                 "go through, and are logged",
-                shown(self.path),
+                quote_untrusted(self.path),
                 words,
             )
 
@@ -149,13 +149,13 @@ class PolicyFile:
         is_new = self.problem != str(error)
         self._failed_digest, self.problem = digest, str(error)
         if is_new:
-            tell(log.error, "policy refused, the last good one stays in force: %s", error)
+            defer(log.error, "policy refused, the last good one stays in force: %s", error)
         return False
 
     def _removed(self, now: datetime) -> bool:
         if self._removed_at is None:
             self._removed_at = now
-            self.problem = f"policy {shown(self.path)} was removed"
+            self.problem = f"policy {quote_untrusted(self.path)} was removed"
             grace = self._policy.policy_grace
-            tell(log.error, "%s; it is in force for %s more", self.problem, grace)
+            defer(log.error, "%s; it is in force for %s more", self.problem, grace)
         return self.tick(now)

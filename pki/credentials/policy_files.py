@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pki.access.counters import Outcome, Reloads
+from pki.access.counters import ReloadResult, ReloadStats
 from pki.clock import Clock
-from pki.credentials.file_watcher import Watched
-from pki.credentials.periodic import Ticker
+from pki.credentials.file_watcher import WatchedPaths
+from pki.credentials.periodic import PeriodicTask
 from pki.credentials.policy_file import PolicyFile
 
 _RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class FollowedPolicy:
+class WatchedPolicy:
     """A policy file, how reading it again went, and what follows it."""
 
     file: PolicyFile
-    reloads: Reloads
-    follower: Ticker
-    watched: Watched
+    reloads: ReloadStats
+    follower: PeriodicTask
+    watched: WatchedPaths
 
 
-class FollowedPolicies:
+class PolicyProvider:
     """Policy files by their paths. Safe for use by several threads.
 
     Args:
@@ -46,9 +46,9 @@ class FollowedPolicies:
         self._changed = changed
         self._lock = threading.Lock()
         self._is_started = self._is_withdrawn = False
-        self._followed: dict[Path, FollowedPolicy] = {}
+        self._followed: dict[Path, WatchedPolicy] = {}
 
-    def all(self) -> list[FollowedPolicy]:
+    def all(self) -> list[WatchedPolicy]:
         """Return those that there are now."""
         with self._lock:
             return list(self._followed.values())
@@ -77,13 +77,13 @@ class FollowedPolicies:
             PolicyError: if it is missing or bad.
             RuntimeError: if no thread can be started.
         """
-        watched = Watched(lambda: (path,), lambda: self._wake(path))
+        watched = WatchedPaths(lambda: (path,), lambda: self._wake(path))
         # Before it is read: what changes from here on is read, or is seen to have changed.
         watched.look()
         file = PolicyFile(path, self._read_grace)
-        reloads = Reloads(self._clock())
-        follower = Ticker(self._seconds, lambda: self._look(file, reloads), "handfast-policy")
-        made = FollowedPolicy(file, reloads, follower, watched)
+        reloads = ReloadStats(self._clock())
+        follower = PeriodicTask(self._seconds, lambda: self._look(file, reloads), "handfast-policy")
+        made = WatchedPolicy(file, reloads, follower, watched)
         with self._lock:
             if self._is_withdrawn:
                 file.withdraw()
@@ -132,10 +132,10 @@ class FollowedPolicies:
         """Whether each has something in force: else calls are refused."""
         return all(item.file.policy() is not None for item in self.all())
 
-    def _look(self, file: PolicyFile, reloads: Reloads) -> float | None:
+    def _look(self, file: PolicyFile, reloads: ReloadStats) -> float | None:
         now = self._clock()
         is_new = file.reload(now)
-        reloads.note(Outcome.of(file.problem, is_new=is_new), now)
+        reloads.note(ReloadResult.of(file.problem, is_new=is_new), now)
         if is_new:
             self._changed()
         return _RETRY_SECONDS if file.problem else None

@@ -19,23 +19,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from pki.access.counters import Counts, Outcome, Reloads
-from pki.access.snapshot import Seen
-from pki.background import flush, tell
+from pki.access.counters import Counters, ReloadResult, ReloadStats
+from pki.access.snapshot import WorkloadSnapshot
+from pki.background import defer, flush
 from pki.clock import Clock
-from pki.credentials.file_watcher import Watched, Watcher
-from pki.credentials.live import Live, LiveCredential
-from pki.credentials.periodic import Ticker
+from pki.credentials.file_watcher import FileWatcher, WatchedPaths
+from pki.credentials.live import CurrentCredential, Snapshot
+from pki.credentials.periodic import PeriodicTask
 from pki.credentials.policy_file import PolicyFile
-from pki.credentials.policy_files import FollowedPolicies
+from pki.credentials.policy_files import PolicyProvider
 from pki.credentials.source import Source
 from pki.errors import InputError, StateError
 from pki.files.last_resort import LAST_RESORT
 from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_sync import SyncChannel
-from pki.rpc.server.access_control import Gate
+from pki.rpc.server.access_control import AccessControl
 from pki.rpc.server.health_report import HealthReport, HealthServicer
-from pki.rpc.server.port_certificate import Port
+from pki.rpc.server.port_certificate import PortCertificate
 
 log = logging.getLogger("handfast.rpc")
 
@@ -49,7 +49,7 @@ _STOP_SECONDS = 2.0
 _Result = TypeVar("_Result")
 
 
-class Following:
+class CredentialProvider:
     """What is in force, kept fresh.
 
     Args:
@@ -71,21 +71,21 @@ class Following:
         look_seconds = min(_LOOK_SECONDS, read_grace.total_seconds() / 3)
         self._lock = threading.RLock()
         self._started = self._closed = False
-        self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        self._gates: weakref.WeakSet[AccessControl] = weakref.WeakSet()
         # Those whose servers have stopped: kept until their last stream has ended.
-        self._retired: set[Gate] = set()
-        self._ports: list[Port] = []
-        self._port_changes = Reloads(clock())
+        self._retired: set[AccessControl] = set()
+        self._ports: list[PortCertificate] = []
+        self._port_changes = ReloadStats(clock())
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
         self._reports: list[HealthReport] = []
-        self.counts = Counts()
-        self._policies = FollowedPolicies(clock, read_grace, look_seconds, self._policies_changed)
+        self.counts = Counters()
+        self._policies = PolicyProvider(clock, read_grace, look_seconds, self._policies_changed)
         self._folders = tuple(_elsewhere(source.folders))
-        self._source_watched = Watched(lambda: self._folders, self._source_changed)
+        self._source_watched = WatchedPaths(lambda: self._folders, self._source_changed)
         # Before it is read: what changes from here on is read, or is seen to have changed.
         self._source_watched.look()
         self._credential = _elsewhere(
-            lambda: LiveCredential(
+            lambda: CurrentCredential(
                 source,
                 clock,
                 read_grace=read_grace,
@@ -94,13 +94,13 @@ class Following:
             )
         )
         self._followers = [
-            Ticker(look_seconds, self._look_at_source, "handfast-credential"),
-            Ticker(look_seconds, self._look_at_lists, "handfast-lists"),
+            PeriodicTask(look_seconds, self._look_at_source, "handfast-credential"),
+            PeriodicTask(look_seconds, self._look_at_crls, "handfast-lists"),
         ]
-        self._keeper = Ticker(_KEEP_SECONDS, self._credential.keep_lists, "handfast-keep")
-        self._porter = Ticker(_TICK_SECONDS, self._offer, "handfast-ports")
-        self._sweeper = Ticker(_TICK_SECONDS, self._sweep, "handfast-sweep")
-        self._watcher = Watcher(self._watched)
+        self._keeper = PeriodicTask(_KEEP_SECONDS, self._credential.keep_crls, "handfast-keep")
+        self._porter = PeriodicTask(_TICK_SECONDS, self._offer, "handfast-ports")
+        self._sweeper = PeriodicTask(_TICK_SECONDS, self._sweep, "handfast-sweep")
+        self._watcher = FileWatcher(self._watched)
 
     def start(self) -> None:
         """Begin to follow.
@@ -127,7 +127,7 @@ class Following:
             raise
 
     @property
-    def live(self) -> Live:
+    def live(self) -> Snapshot:
         """What is in force now."""
         return self._credential.live
 
@@ -159,16 +159,16 @@ class Following:
             self._reports.append(report)
         report.start()
 
-    def seen(self) -> Seen:
+    def seen(self) -> WorkloadSnapshot:
         """Return what is to be seen of it now."""
         with self._lock:
             live, channels, gates = self.live, list(self._channels), self._all_gates()
         policies = [(item.file, item.reloads) for item in self._policies.all()]
-        return Seen(
+        return WorkloadSnapshot(
             live.credential,
             self._credential.on_disk,
             self._credential.reloads,
-            self._credential.list_reloads,
+            self._credential.crl_reloads,
             self._port_changes,
             tuple(policies),
             problems=len(self.problems),
@@ -189,13 +189,13 @@ class Following:
                 remedy="Make servers and channels inside its with block, or make another Workload",
             )
 
-    def add_gate(self, gate: Gate) -> None:
+    def add_gate(self, gate: AccessControl) -> None:
         """Judge this gate's running streams after each change, for as long as somebody holds it."""
         with self._lock:
             self.check_open()
             self._gates.add(gate)
 
-    def retire_gate(self, gate: Gate) -> None:
+    def retire_gate(self, gate: AccessControl) -> None:
         """Let go of a gate whose server has stopped, once its last stream has ended."""
         with self._lock:
             self._retired.add(gate)
@@ -206,11 +206,11 @@ class Following:
             self.check_open()
             self._channels.add(channel)
 
-    def new_port(self) -> Port:
+    def new_port(self) -> PortCertificate:
         """Make a port that is given each new configuration."""
         with self._lock:
             self.check_open()
-            port = Port(self.live.server_configuration)
+            port = PortCertificate(self.live.server_configuration)
             self._ports.append(port)
         return port
 
@@ -280,13 +280,13 @@ class Following:
         self._watcher.stop(max(0.0, end - time.monotonic()))
         flush(seconds)
 
-    def _own_threads(self) -> list[Ticker]:
+    def _own_threads(self) -> list[PeriodicTask]:
         return [*self._followers, self._keeper, self._porter]
 
-    def _threads(self) -> list[Ticker]:
+    def _threads(self) -> list[PeriodicTask]:
         return [*self._own_threads(), *(item.follower for item in self._policies.all())]
 
-    def _watched(self) -> Sequence[Watched]:
+    def _watched(self) -> Sequence[WatchedPaths]:
         return [self._source_watched, *(item.watched for item in self._policies.all())]
 
     def _look_at_source(self) -> float | None:
@@ -297,8 +297,8 @@ class Following:
             self._watcher.paths_changed()
         return None if was_good else _RETRY_SECONDS
 
-    def _look_at_lists(self) -> float | None:
-        return None if self._credential.look_at_lists() else _RETRY_SECONDS
+    def _look_at_crls(self) -> float | None:
+        return None if self._credential.look_at_crls() else _RETRY_SECONDS
 
     def _source_changed(self) -> None:
         for follower in self._followers:
@@ -309,7 +309,7 @@ class Following:
         if not self._closed:
             self._look_now(self._followers, _STOP_SECONDS)
 
-    def _look_now(self, followers: Sequence[Ticker], seconds: float) -> bool:
+    def _look_now(self, followers: Sequence[PeriodicTask], seconds: float) -> bool:
         asked = [(item, item.wake()) for item in followers]
         if _on_event_loop() or any(item.is_current() for item in (*self._threads(), self._sweeper)):
             return False
@@ -331,7 +331,7 @@ class Following:
             self._porter.wake()
             self._keeper.wake()
 
-    def _all_gates(self) -> list[Gate]:
+    def _all_gates(self) -> list[AccessControl]:
         with self._lock:
             return list(self._gates)
 
@@ -367,8 +367,8 @@ class Following:
             try:
                 outcome = port.offer(self.live.server_configuration)
             except Exception as error:
-                outcome = Outcome.REFUSED
-                tell(log.error, "a port could not be given its certificate: %r", error)
+                outcome = ReloadResult.REFUSED
+                defer(log.error, "a port could not be given its certificate: %r", error)
             if outcome is not None:
                 self._port_changes.note(outcome, self._clock())
 
@@ -378,7 +378,7 @@ def _try(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:
-        tell(log.error, "following a change failed: %r", error)
+        defer(log.error, "following a change failed: %r", error)
 
 
 def _no_thread(error: RuntimeError) -> StateError:

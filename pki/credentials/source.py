@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pki.background import tell
-from pki.errors import StateError, UnreadableError, shown
+from pki.background import defer
+from pki.errors import StateError, UnreadableError, quote_untrusted
 from pki.files import (
     KeyMode,
     Layout,
     detect_layout,
     load_credential,
-    load_lists,
+    load_crls,
     read_bounded,
     write_durably,
 )
@@ -28,13 +28,13 @@ from pki.files.parts import naming
 from pki.keys import read_private_key
 from pki.x509 import (
     Credential,
-    RevocationLists,
+    CrlSet,
     RevocationMode,
     TrustBundle,
     read_chain,
     read_names,
 )
-from pki.x509.readers import MAX_LISTS_BYTES, to_pem
+from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
 log = logging.getLogger("handfast.rpc")
 _SEEN = ".handfast-crl-seen.pem"
@@ -43,7 +43,7 @@ _SEEN = ".handfast-crl-seen.pem"
 class Source(Protocol):
     """What a :class:`~pki.workload.Workload` follows.
 
-    :meth:`load`, :meth:`lists` and :meth:`remember` are called by a thread each, at the same time,
+    :meth:`load`, :meth:`crls` and :meth:`remember` are called by a thread each, at the same time,
     a few times a minute and after each change; never on an event loop. They may block, and raise
     anything: what is in force is kept then, and nothing else is held up.
 
@@ -67,7 +67,7 @@ class Source(Protocol):
             PkiError: if it can't be fetched or read; the one in use is kept then.
         """
 
-    def lists(self) -> RevocationLists | None:
+    def crls(self) -> CrlSet | None:
         """Fetch the revocation lists alone; None where there are none.
 
         Asked beside :meth:`load`: what was revoked counts also while the rest can't be loaded.
@@ -77,19 +77,19 @@ class Source(Protocol):
         """
 
     def folders(self) -> Iterable[Path]:
-        """Give the folders in which a change means: load again; none for a source that pushes."""
+        """Return the folders in which a change means: load again; none for a source that pushes."""
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Take the function to call, from any thread, when there is something new to load."""
 
-    def remembered(self) -> RevocationLists | None:
-        """Give the newest revocation lists that :meth:`remember` was given, also before a restart.
+    def remembered(self) -> CrlSet | None:
+        """Return the newest revocation lists that :meth:`remember` was given, also before a restart.
 
         Raises:
             PkiError: if they can't be read.
         """
 
-    def remember(self, lists: RevocationLists) -> None:
+    def remember(self, crls: CrlSet) -> None:
         """Keep the newest revocation lists, durably where there is a place for them."""
 
 
@@ -123,7 +123,7 @@ class DirectorySource:
     @property
     def name(self) -> str:
         """The directory."""
-        return shown(self.directory)
+        return quote_untrusted(self.directory)
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
         """Read the directory."""
@@ -135,36 +135,38 @@ class DirectorySource:
         )
         return loaded.credential, loaded.warnings
 
-    def lists(self) -> RevocationLists | None:
+    def crls(self) -> CrlSet | None:
         """Read the lists that lie in the directory."""
         if not self.directory.is_dir():
-            raise UnreadableError(f"{shown(self.directory)} is not there, or no directory")
-        return load_lists(self.directory, self.layout or detect_layout(self.directory))
+            raise UnreadableError(
+                f"{quote_untrusted(self.directory)} is not there, or no directory"
+            )
+        return load_crls(self.directory, self.layout or detect_layout(self.directory))
 
     def folders(self) -> Iterable[Path]:
-        """Give the directory."""
+        """Return the directory."""
         return (self.directory,)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: the directory is watched."""
 
-    def remembered(self) -> RevocationLists | None:
+    def remembered(self) -> CrlSet | None:
         """Read the lists that were seen."""
         try:
-            data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_LISTS_BYTES)
+            data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
         with naming(self.directory / _SEEN):
-            return RevocationLists.read(data)
+            return CrlSet.read(data)
 
-    def remember(self, lists: RevocationLists) -> None:
+    def remember(self, crls: CrlSet) -> None:
         """Write the lists that were seen beside the credential."""
         try:
-            pem = to_pem([item.crl for item in lists.lists.values()])
+            pem = to_pem([item.crl for item in crls.crls.values()])
             write_durably(self.directory / _SEEN, pem, mode=PRIVATE)
         except StateError as error:
             # A read-only volume: remembered in memory alone, as long as the process lives.
-            tell(log.info, "lists seen can't be kept on disk: %s", error)
+            defer(log.info, "lists seen can't be kept on disk: %s", error)
 
 
 class PemSource:
@@ -176,7 +178,7 @@ class PemSource:
         key: the private key.
         chain: the leaf, then the issuing CAs, without the root.
         bundle: the roots to believe.
-        lists: the revocation lists, one for each issuer; None where there are none.
+        crls: the revocation lists, one for each issuer; None where there are none.
         revocation: what to do where a revocation list is missing.
         passphrase: for an encrypted key.
 
@@ -190,18 +192,18 @@ class PemSource:
         key: bytes,
         chain: bytes,
         bundle: bytes,
-        lists: bytes | None = None,
+        crls: bytes | None = None,
         revocation: RevocationMode | str = RevocationMode.REQUIRED,
         passphrase: bytes | None = None,
     ) -> None:
         self._revocation = RevocationMode(revocation)
-        self._credential = _read(key, chain, bundle, lists, passphrase)
-        self._seen: RevocationLists | None = None
+        self._credential = _read(key, chain, bundle, crls, passphrase)
+        self._seen: CrlSet | None = None
         self._changed: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
-        """Say what it is."""
+        """Return what it is."""
         return "the PEM in memory"
 
     @property
@@ -215,7 +217,7 @@ class PemSource:
         key: bytes,
         chain: bytes,
         bundle: bytes,
-        lists: bytes | None = None,
+        crls: bytes | None = None,
         passphrase: bytes | None = None,
     ) -> None:
         """Bring the next credential; it is taken up at once, or refused and the last one kept.
@@ -223,36 +225,36 @@ class PemSource:
         Raises:
             PkiError: if a part can't be read, or key and chain don't belong together.
         """
-        self._credential = _read(key, chain, bundle, lists, passphrase)
+        self._credential = _read(key, chain, bundle, crls, passphrase)
         self._changed()
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
-        """Give what was brought last."""
+        """Return what was brought last."""
         return self._credential, ()
 
-    def lists(self) -> RevocationLists | None:
-        """Give the lists that were brought last."""
-        return self._credential.lists
+    def crls(self) -> CrlSet | None:
+        """Return the lists that were brought last."""
+        return self._credential.crls
 
     def folders(self) -> Iterable[Path]:
-        """Give none."""
+        """Return none."""
         return ()
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Take the function that :meth:`replace` calls."""
         self._changed = changed
 
-    def remembered(self) -> RevocationLists | None:
-        """Give the lists seen since the process began: there is no place to keep them longer."""
+    def remembered(self) -> CrlSet | None:
+        """Return the lists seen since the process began: there is no place to keep them longer."""
         return self._seen
 
-    def remember(self, lists: RevocationLists) -> None:
+    def remember(self, crls: CrlSet) -> None:
         """Keep the lists in memory."""
-        self._seen = lists
+        self._seen = crls
 
 
 def _read(
-    key: bytes, chain: bytes, bundle: bytes, lists: bytes | None, passphrase: bytes | None
+    key: bytes, chain: bytes, bundle: bytes, crls: bytes | None, passphrase: bytes | None
 ) -> Credential:
     certificates = read_chain(chain)
     found = read_names(certificates[0]).spiffe_id
@@ -260,5 +262,5 @@ def _read(
         read_private_key(key, passphrase),
         certificates,
         TrustBundle.read(bundle, default=found.trust_domain if found else None),
-        None if lists is None else RevocationLists.read(lists),
+        None if crls is None else CrlSet.read(crls),
     )

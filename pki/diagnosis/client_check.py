@@ -84,7 +84,7 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observations:
     """What the handshakes and the calls showed.
 
     Args:
@@ -117,7 +117,7 @@ def examine(examination: Examination) -> Report:
     return Report(examination.target.text, tuple(judge(examination, seen)))
 
 
-def see(examination: Examination) -> Seen:
+def see(examination: Examination) -> Observations:
     """Make the handshakes, and then the calls.
 
     Those of a kind go side by side, so that a server that stands still costs one wait; the calls
@@ -133,7 +133,7 @@ def see(examination: Examination) -> Seen:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         second = pool.submit(shake, showing) if showing is not None else None
-        seen = Seen(shake(None), second.result() if second else None, None)
+        seen = Observations(shake(None), second.result() if second else None, None)
         if not examination.calls:
             return seen
         trust = examination.trust
@@ -158,7 +158,7 @@ def see(examination: Examination) -> Seen:
         return replace(seen, answer=answer, bare_answer=without.result() if without else None)
 
 
-def judge(examination: Examination, seen: Seen) -> list[Finding]:
+def judge(examination: Examination, seen: Observations) -> list[Finding]:
     """Answer the questions from what was seen."""
     now = examination.clock()
     own = examination.own
@@ -190,7 +190,7 @@ def judge(examination: Examination, seen: Seen) -> list[Finding]:
     return [*found, *(_of_the_call(examination, seen, found) if call is None else call)]
 
 
-def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
+def _chain(seen: Observations) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
     try:
         chain = tuple(decode_certificate(item, what="the chain") for item in seen.chain)
     except CertificateError as error:
@@ -200,8 +200,8 @@ def _chain(seen: Seen) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
     return chain, []
 
 
-def _needs_a_certificate(seen: Seen) -> list[Finding]:
-    """Say whether a server that asks for a certificate goes on without one."""
+def _needs_a_certificate(seen: Observations) -> list[Finding]:
+    """Return whether a server that asks for a certificate goes on without one."""
     question = "needs a certificate"
     showing, answer = seen.showing, seen.bare_answer
     if showing is None or not showing.asked or End.ACCEPTED is not seen.bare.end:
@@ -217,7 +217,7 @@ def _needs_a_certificate(seen: Seen) -> list[Finding]:
 
 def _refused_by_http(
     own: OwnCredential | None,
-    seen: Seen,
+    seen: Observations,
     ours: list[Finding],
     chain: tuple[x509.Certificate, ...],
     now: datetime,
@@ -233,13 +233,15 @@ def _refused_by_http(
     return likely_causes(own, ours, chain, now, words, apart=apart)
 
 
-def _speaks_no_http2(seen: Seen) -> bool:
+def _speaks_no_http2(seen: Observations) -> bool:
     shook = [item for item in seen.handshakes if item.done]
     gone_on = any(item.end in {End.ACCEPTED, End.SILENT} for item in shook)
     return gone_on and all(item.alpn == "h2" and not item.http2 for item in shook)
 
 
-def _of_the_call(examination: Examination, seen: Seen, found: list[Finding]) -> list[Finding]:
+def _of_the_call(
+    examination: Examination, seen: Observations, found: list[Finding]
+) -> list[Finding]:
     if seen.answer is None:
         return []
     return examine_call(

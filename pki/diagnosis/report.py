@@ -49,29 +49,29 @@ class Finding:
 
 
 def ok(question: str, words: str) -> Finding:
-    """Give the answer to a question that is well."""
+    """Return the answer to a question that is well."""
     return Finding(question, Status.OK, words)
 
 
 def unknown(question: str, words: str, remedy: str = "") -> Finding:
-    """Give the answer to a question that can't be answered from here."""
+    """Return the answer to a question that can't be answered from here."""
     return Finding(question, Status.UNKNOWN, words, remedy=remedy)
 
 
 def failed(
     question: str, failure: str, words: str, *, remedy: str = "", likely: int = 0, verdict: str = ""
 ) -> Finding:
-    """Give the answer to a question that is not well, and fails the call."""
+    """Return the answer to a question that is not well, and fails the call."""
     return Finding(question, Status.FAILED, words, failure, remedy, likely, verdict)
 
 
 def symptom(question: str, words: str) -> Finding:
-    """Give the answer to a question that is not well because of what another one has found."""
+    """Return the answer to a question that is not well because of what another one has found."""
     return Finding(question, Status.FAILED, words)
 
 
 def warning(question: str, failure: str, words: str, *, remedy: str = "") -> Finding:
-    """Give the answer to a question that is not well, and does not fail this call."""
+    """Return the answer to a question that is not well, and does not fail this call."""
     return Finding(question, Status.WARNING, words, failure, remedy)
 
 
@@ -121,7 +121,7 @@ class Report:
 
 
 def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
-    """Give answers whose cause was seen elsewhere: those that were concluded say so, once each.
+    """Return answers whose cause was seen elsewhere: those that were concluded say so, once each.
 
     Args:
         findings: the answers.
@@ -137,7 +137,7 @@ def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
 
 
 def each_once(findings: Iterable[Finding]) -> list[Finding]:
-    """Give answers in which what two questions see of one thing, as of one list, is one cause."""
+    """Return answers in which what two questions see of one thing, as of one list, is one cause."""
     found: list[Finding] = []
     for item in findings:
         seen = any((one.failure, one.words) == (item.failure, item.words) for one in found)
@@ -147,7 +147,7 @@ def each_once(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
-    """Give answers from the other end: a fault that was seen at this one is one cause, not two.
+    """Return answers from the other end: a fault that was seen at this one is one cause, not two.
 
     Args:
         findings: the answers from there.
@@ -164,6 +164,6 @@ def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> l
 
 
 def worst(findings: Iterable[Finding]) -> Status:
-    """Give the worst status of some answers."""
+    """Return the worst status of some answers."""
     held = {item.status for item in findings}
     return next((item for item in (Status.FAILED, Status.WARNING) if item in held), Status.OK)

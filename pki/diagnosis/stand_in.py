@@ -29,8 +29,8 @@ from pki.diagnosis.checks.peer_view import (
 from pki.diagnosis.checks.tls_alerts import alert_words
 from pki.diagnosis.observe.http2_reply import bid_farewell
 from pki.diagnosis.report import Finding, Status, failed, ok, unknown
-from pki.errors import CertificateError, InputError, shown
-from pki.tls.connection import Limit, Talk, TooLongError, words_of
+from pki.errors import CertificateError, InputError, quote_untrusted
+from pki.tls.connection import Limit, TlsConnection, TooLongError, words_of
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024
@@ -45,7 +45,7 @@ _OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
 
 _LEFT_EARLY = ok(_CALLER, "shakes hands, and leaves without a call, as a probe does")
 
-Judge = Callable[[x509.Certificate], list[Finding]]
+CallAuthorizer = Callable[[x509.Certificate], list[Finding]]
 
 
 class Outcome(StrEnum):
@@ -111,7 +111,7 @@ class StandIn:
         clock: Clock,
         came: Callable[[Caller], None],
         *,
-        judge: Judge = lambda _: [],
+        judge: CallAuthorizer = lambda _: [],
     ) -> None:
         if credential.shown is None:
             raise InputError(
@@ -157,7 +157,9 @@ class StandIn:
         try:
             caller = self._examined(plain, address)
         except Exception as error:
-            caller = Caller(address, "", (), (unknown(_CALLER, f"fails: {shown(error)}"),))
+            caller = Caller(
+                address, "", (), (unknown(_CALLER, f"fails: {quote_untrusted(error)}"),)
+            )
         with self._lock:
             if self._left == 0:
                 return
@@ -170,7 +172,7 @@ class StandIn:
     def _examined(self, plain: socket.socket, address: str) -> Caller:
         limit = Limit(_SECONDS)
         heard = _Heard()
-        with Talk(plain, self._context(heard), most_bytes=_MOST_BYTES) as talk:
+        with TlsConnection(plain, self._context(heard), most_bytes=_MOST_BYTES) as talk:
             talk.tls.set_accept_state()
             ending = _ending(talk, heard, limit)
             name = (talk.tls.get_servername() or b"").decode("ascii", "backslashreplace")
@@ -219,7 +221,7 @@ class StandIn:
 
 
 def _shown(tls: SSL.Connection) -> list[bytes]:
-    """Give what a caller showed, leaf first: at a server's end OpenSSL keeps the leaf apart."""
+    """Return what a caller showed, leaf first: at a server's end OpenSSL keeps the leaf apart."""
     leaf = tls.get_peer_certificate()
     if leaf is None:
         return []
@@ -246,7 +248,7 @@ class _Heard:
             self.own_alert = code & 0xFF
 
 
-def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
+def _ending(talk: TlsConnection, heard: _Heard, limit: Limit) -> Finding:
     """Shake hands, hear what the caller says behind it, and say goodbye."""
     done = False
     try:
@@ -259,7 +261,7 @@ def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
         if not done:
             return failed(_CALLER, "handshake-timeout", "it connected, and said nothing")
     except TooLongError as error:
-        return failed(_CALLER, "malformed", shown(error))
+        return failed(_CALLER, "malformed", quote_untrusted(error))
     except OSError:
         if done:
             return _LEFT_EARLY
@@ -267,13 +269,13 @@ def _ending(talk: Talk, heard: _Heard, limit: Limit) -> Finding:
     return ok(_CALLER, "shakes hands: it accepts the server's certificate")
 
 
-def _failure(talk: Talk, heard: _Heard, error: SSL.Error) -> Finding:
+def _failure(talk: TlsConnection, heard: _Heard, error: SSL.Error) -> Finding:
     if heard.alert is not None:
         slug, name = alert_words(heard.alert)
         words = f'it refuses the server\'s certificate with the alert "{name}"'
         return failed(_CALLER, slug, words)
     if talk.first_bytes and talk.first_bytes[0] not in range(20, 25):
-        begin = shown(talk.first_bytes[:24].decode("latin-1"))
+        begin = quote_untrusted(talk.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
     slug = _OWN_ALERTS.get(heard.own_alert or 0, "cipher-mismatch")
     return failed(_CALLER, slug, f"TLS fails: {words_of(error)}")

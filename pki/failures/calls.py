@@ -45,11 +45,11 @@ CALLS = (
         "POLICY_UNAVAILABLE",
     ),
     Failure(
-        "not-judged",
+        "authorization-error",
         "the server could not judge the call",
         "Something failed in the server while it judged the caller; what cannot be judged is refused.",
         "The server's log says what failed (logger handfast.rpc). Report it as a fault of handfast.",
-        "NOT_JUDGED",
+        "AUTHORIZATION_ERROR",
     ),
     Failure(
         "credential-ended",
@@ -61,18 +61,18 @@ CALLS = (
         "CREDENTIAL_ENDED",
     ),
     Failure(
-        "server-refused",
+        "server-certificate-rejected",
         "our own side refuses the server",
         "The channel looked at the server, and does not accept what it shows: revoked, expired, "
         "another workload, or untrusted. The verdict says which.",
         "Run: handfast doctor TARGET --credential DIR --name PEER.",
-        "SERVER_REFUSED",
+        "SERVER_CERTIFICATE_REJECTED",
     ),
     Failure(
-        "server-not-seen",
+        "server-unverified",
         "the server could not be looked at",
         "Before its first call a channel shakes hands with the server by itself, and that failed.",
         "Run: handfast doctor TARGET --credential DIR --name PEER.",
-        "SERVER_NOT_SEEN",
+        "SERVER_UNVERIFIED",
     ),
 )

@@ -67,7 +67,7 @@ def _stands_in(sign: Sign, text: str) -> bool:
 
 
 def _is_part_of(sign: Sign, other: Sign) -> bool:
-    """Tell whether one sign says less of the same words than another that was found."""
+    """Return whether one sign says less of the same words than another that was found."""
     if sign is other:
         return False
     mine, theirs = sign.pieces, other.pieces

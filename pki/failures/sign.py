@@ -37,7 +37,7 @@ class Sign:
         return len(self.slugs) == 1 and not self.vague
 
     def stands_for(self, failure: Failure) -> bool:
-        """Tell whether it may be a sign of a failure."""
+        """Return whether it may be a sign of a failure."""
         return failure.slug in self.slugs
 
 

@@ -5,7 +5,7 @@ from pki.files.contents import Contents, read_contents
 from pki.files.layouts import HANDFAST, LAYOUTS, Layout, detect_layout, find_layout
 from pki.files.lock import locked
 from pki.files.parts import KeyMode
-from pki.files.reader import LoadedCredential, load_credential, load_lists
+from pki.files.reader import LoadedCredential, load_credential, load_crls
 from pki.files.writer import pending_key, save_credential, save_trust, writing
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "detect_layout",
     "find_layout",
     "load_credential",
-    "load_lists",
+    "load_crls",
     "locked",
     "pending_key",
     "read_bounded",

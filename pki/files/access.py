@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from pki.errors import CredentialError, StateError, shown
+from pki.errors import CredentialError, StateError, quote_untrusted
 
 _ROOT = 0
 
@@ -26,7 +26,7 @@ def trusted_owners(folder: os.stat_result) -> frozenset[int]:
 
 
 def is_writable_by_all(status: os.stat_result) -> bool:
-    """Tell whether everybody may change a file, or put another one into a folder's place."""
+    """Return whether everybody may change a file, or put another one into a folder's place."""
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     return bool(status.st_mode & stat.S_IWOTH and not sticky)
 
@@ -57,13 +57,15 @@ def check_folder(folder: Path) -> os.stat_result:
     try:
         status = folder.stat()
     except OSError as error:
-        raise StateError(f"{shown(folder)} can't be looked at: {error.strerror}") from error
+        raise StateError(
+            f"{quote_untrusted(folder)} can't be looked at: {error.strerror}"
+        ) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise StateError(f"{shown(folder)} is no folder")
+        raise StateError(f"{quote_untrusted(folder)} is no folder")
     why = why_not_trusted(status, trusted_owners(status))
     if why:
         raise StateError(
-            f"folder {shown(folder)} {why}",
+            f"folder {quote_untrusted(folder)} {why}",
             remedy="Give it to its user alone (chown, chmod go-w), and look at what lies in it",
         )
     return status
@@ -82,7 +84,7 @@ def check_replaceable(folder: Path, names: tuple[str, ...]) -> None:
     owners = trusted_owners(check_folder(folder))
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise StateError(
-            f"{shown(folder)} can't be written to",
+            f"{quote_untrusted(folder)} can't be written to",
             remedy="Run this as the user that it belongs to, or make it writable for this one",
         )
     for name in names:
@@ -121,20 +123,20 @@ def _check_file_replaceable(path: Path, owners: frozenset[int]) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StateError(f"{shown(path)} can't be looked at: {error.strerror}") from error
+        raise StateError(f"{quote_untrusted(path)} can't be looked at: {error.strerror}") from error
     if not stat.S_ISREG(there.st_mode):
         raise StateError(
-            f"{shown(path)} is no regular file, and is not replaced",
+            f"{quote_untrusted(path)} is no regular file, and is not replaced",
             remedy="Move it away, or choose another folder",
         )
     me = os.geteuid()
     if there.st_uid not in owners or me not in (_ROOT, there.st_uid):
         raise CredentialError(
-            f"{shown(path)} belongs to user {there.st_uid}, and this is user {me}",
+            f"{quote_untrusted(path)} belongs to user {there.st_uid}, and this is user {me}",
             remedy="Run this as that user or as root; move away what a stranger put there",
         )
     if me != _ROOT and there.st_gid not in (os.getegid(), *os.getgroups()):
         raise StateError(
-            f"{shown(path)} belongs to group {there.st_gid}, which user {me} is not in",
+            f"{quote_untrusted(path)} belongs to group {there.st_gid}, which user {me} is not in",
             remedy="Run this as root, or give the file to a group of that user",
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pki.errors import StateError, UnreadableError, shown
+from pki.errors import StateError, UnreadableError, quote_untrusted
 from pki.files.last_resort import LAST_RESORT
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -77,14 +77,14 @@ def write_durably(
     except OSError as error:
         # Only what is so of this one file: the caller may have changed others before it.
         raise StateError(
-            f"{shown(path)} can't be written: {error.strerror or error}",
+            f"{quote_untrusted(path)} can't be written: {error.strerror or error}",
             remedy="It is as it was; see to the folder and try again",
         ) from error
     try:
         sync_folder(path.parent)
     except OSError as error:
         raise StateError(
-            f"{shown(path)} is written, but may be lost if the machine stops now: "
+            f"{quote_untrusted(path)} is written, but may be lost if the machine stops now: "
             f"{error.strerror or error}",
             remedy="See to the disk and try again",
         ) from error
@@ -101,7 +101,8 @@ def refuse_irregular(path: Path) -> None:
     """
     if not path.name:
         raise StateError(
-            f"{shown(path)} is a directory, and a file is to be written", remedy="Name a file in it"
+            f"{quote_untrusted(path)} is a directory, and a file is to be written",
+            remedy="Name a file in it",
         )
     try:
         mode = path.lstat().st_mode
@@ -109,11 +110,11 @@ def refuse_irregular(path: Path) -> None:
         return
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else error
-        raise StateError(f"{shown(path)} can't be written: {words}") from error
+        raise StateError(f"{quote_untrusted(path)} can't be written: {words}") from error
     if not stat.S_ISREG(mode):
         kind = next(name for is_one, name in _KINDS if is_one(mode))
         raise StateError(
-            f"{shown(path)} is {kind}, and no regular file: it is not written over",
+            f"{quote_untrusted(path)} is {kind}, and no regular file: it is not written over",
             remedy="Name a file, or a place where nothing is",
         )
 
@@ -151,7 +152,7 @@ def make_folder(folder: Path) -> None:
             if not missing.is_dir():
                 missing.mkdir(mode=0o755, exist_ok=True)
     except OSError as error:
-        raise StateError(f"{shown(folder)} can't be made: {error.strerror}") from error
+        raise StateError(f"{quote_untrusted(folder)} can't be made: {error.strerror}") from error
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -164,11 +165,11 @@ def open_regular(path: Path) -> BinaryIO:
     # Without O_NONBLOCK a named pipe would hold us until somebody writes into it, and a device
     # could act on being opened (a tape rewinds), so the path is asked first.
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise StateError(f"{shown(path)} is no regular file")
+        raise StateError(f"{quote_untrusted(path)} is no regular file")
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise StateError(f"{shown(path)} is no regular file")
+        raise StateError(f"{quote_untrusted(path)} is no regular file")
     return file
 
 
@@ -198,7 +199,7 @@ def read_with_status(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_resu
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableError(f"{shown(path)} can't be read: {error.strerror}") from error
+        raise UnreadableError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from error
 
 
 def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -212,7 +213,9 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
     with file:
         status = os.fstat(file.fileno())
         if status.st_size > max_bytes:
-            raise StateError(f"{shown(path)} has {status.st_size} bytes; {max_bytes} is the most")
+            raise StateError(
+                f"{quote_untrusted(path)} has {status.st_size} bytes; {max_bytes} is the most"
+            )
         found: bytes | None = file.read(max_bytes + 1)
         if found is None:
             # Some files of the kernel's call themselves regular, and have nothing for us yet.
@@ -220,5 +223,5 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
         data = found
     if len(data) > max_bytes:
         # It grew since its status was taken, or its file system tells no size.
-        raise StateError(f"{shown(path)} has more than {max_bytes} bytes, the most")
+        raise StateError(f"{quote_untrusted(path)} has more than {max_bytes} bytes, the most")
     return data, status

@@ -17,7 +17,7 @@ from pki.errors import PkiError
 from pki.files.layouts import Layout
 from pki.files.parts import KeyMode, Parts
 from pki.keys import PrivateKey, public_key_fingerprint
-from pki.x509 import RevocationLists, TrustBundle, read_names
+from pki.x509 import CrlSet, TrustBundle, read_names
 from pki.x509.decoding import public_key_of
 
 _Part = TypeVar("_Part")
@@ -43,7 +43,7 @@ class Contents:
     leaf: x509.Certificate | None = None
     chain: tuple[x509.Certificate, ...] | None = None
     bundle: TrustBundle | None = None
-    lists: RevocationLists | None = None
+    crls: CrlSet | None = None
     faults: dict[str, PkiError] = field(default_factory=dict)
 
     @property
@@ -98,5 +98,5 @@ def read_contents(directory: Path, layout: Layout, *, holds_key: bool = True) ->
     spiffe_id = read_names(found.leaf).spiffe_id if found.leaf is not None else None
     own = spiffe_id.trust_domain if spiffe_id else None
     found.bundle = part(layout.bundle, lambda: parts.bundle(own))
-    found.lists = part(layout.lists, parts.lists)
+    found.crls = part(layout.crls, parts.crls)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pki.errors import CredentialError, shown
+from pki.errors import CredentialError, quote_untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Layout:
     key: str
     chain: str | None
     bundle: str
-    lists: str
+    crls: str
 
     @property
     def next_key(self) -> str:
@@ -57,14 +57,14 @@ LAYOUTS = MappingProxyType(
 
 
 def layout_named(name: str) -> Layout:
-    """Give a layout by its name.
+    """Return a layout by its name.
 
     Raises:
         CredentialError: if there is none.
     """
     if name not in LAYOUTS:
         raise CredentialError(
-            f"layout {shown(name)} is unknown", remedy=f"Use one of {', '.join(LAYOUTS)}"
+            f"layout {quote_untrusted(name)} is unknown", remedy=f"Use one of {', '.join(LAYOUTS)}"
         )
     return LAYOUTS[name]
 
@@ -79,7 +79,7 @@ def detect_layout(directory: Path) -> Layout:
     if found is not None:
         return found
     raise CredentialError(
-        f"{shown(directory)} holds no credential: none of "
+        f"{quote_untrusted(directory)} holds no credential: none of "
         + ", ".join(layout.key for layout in LAYOUTS.values()),
         remedy="Issue one with: handfast issue NAME --out DIR",
     )
@@ -106,7 +106,7 @@ def find_layout(directory: Path) -> tuple[Layout, bool] | None:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether anything lies at a path, a link that leads nowhere included.
+    """Return whether anything lies at a path, a link that leads nowhere included.
 
     Raises:
         CredentialError: if that can't be told.
@@ -117,7 +117,7 @@ def is_there(path: Path) -> bool:
         return False
     except OSError as error:
         raise CredentialError(
-            f"{shown(path.parent)} can't be read: {error.strerror}",
+            f"{quote_untrusted(path.parent)} can't be read: {error.strerror}",
             remedy="Name another directory, or run this as a user that may look into it",
         ) from None
     return True
@@ -131,7 +131,7 @@ def _layouts_in(directory: Path, names: Callable[[Layout], tuple[str, ...]]) -> 
     ]
     if len(found) > 1:
         raise CredentialError(
-            f"{shown(directory)} holds files of several layouts: "
+            f"{quote_untrusted(directory)} holds files of several layouts: "
             + ", ".join(layout.name for layout in found),
             remedy="Name the layout, or take apart what does not belong together",
         )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pki.errors import StateError, shown
+from pki.errors import StateError, quote_untrusted
 from pki.files.access import trusted_owners
 from pki.files.atomic import PRIVATE
 
@@ -61,7 +61,9 @@ def locked(
     try:
         status = folder.stat()
     except OSError as error:
-        raise StateError(f"{shown(folder)} can't be looked at: {error.strerror}") from error
+        raise StateError(
+            f"{quote_untrusted(folder)} can't be looked at: {error.strerror}"
+        ) from error
     key = (status.st_dev, status.st_ino, name)
     if key in _held.folders:
         yield
@@ -89,13 +91,16 @@ def _acquire(
                 sleep(_PAUSE_SECONDS)
         except OSError as error:
             os.close(descriptor)
-            raise StateError(f"{shown(path)} can't be locked: {error.strerror}") from error
+            raise StateError(
+                f"{quote_untrusted(path)} can't be locked: {error.strerror}"
+            ) from error
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
     raise StateError(
-        f"another process has been writing in {shown(path.parent)} for {wait_seconds:g} seconds",
+        f"another process has been writing in {quote_untrusted(path.parent)} for "
+        f"{wait_seconds:g} seconds",
         remedy="Find out what holds it (fuser, lsof) and try again",
     )
 
@@ -110,7 +115,7 @@ def _open(path: Path, folder: os.stat_result) -> int:
     except OSError as error:
         # A link that somebody planted is not followed, and reads as "too many levels".
         raise StateError(
-            f"{shown(path)} can't be opened to lock the folder: {error.strerror}",
+            f"{quote_untrusted(path)} can't be opened to lock the folder: {error.strerror}",
             remedy="Run this as the user of the folder; move a link that lies there away",
         ) from error
     try:
@@ -124,10 +129,12 @@ def _open(path: Path, folder: os.stat_result) -> int:
 def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise StateError(f"{shown(path)} is no regular file of its own", remedy="Move it away")
+        raise StateError(
+            f"{quote_untrusted(path)} is no regular file of its own", remedy="Move it away"
+        )
     if status.st_uid not in trusted_owners(folder):
         raise StateError(
-            f"{shown(path)} belongs to user {status.st_uid}",
+            f"{quote_untrusted(path)} belongs to user {status.st_uid}",
             remedy="Move it away: a stranger could hold the lock for good",
         )
     me = os.geteuid()
@@ -138,7 +145,7 @@ def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
 
 
 def _is_still_there(descriptor: int, path: Path) -> bool:
-    """Tell whether the file that was locked is the one that the next writer will open."""
+    """Return whether the file that was locked is the one that the next writer will open."""
     try:
         found = path.lstat()
     except FileNotFoundError:

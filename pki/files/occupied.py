@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.errors import CredentialError, PkiError, StateError, shown
+from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files.contents import Contents, read_contents
 from pki.files.layouts import Layout, find_layout, is_there
 from pki.identity import SpiffeId, Subject, derive_names
@@ -40,7 +40,7 @@ class Holder:
         return cls(spiffe_id, derive_names(spiffe_id).subject)
 
     def holds(self, leaf: x509.Certificate) -> bool:
-        """Tell whether a certificate is this holder's."""
+        """Return whether a certificate is this holder's."""
         names = read_names(leaf)
         if names.spiffe_id is not None:
             return names.spiffe_id == self.spiffe_id
@@ -69,7 +69,7 @@ def refuse_occupied(
     there, holds_key = found
     if there is not layout:
         raise StateError(
-            f"{shown(directory)} holds a credential in the layout {there.name}",
+            f"{quote_untrusted(directory)} holds a credential in the layout {there.name}",
             remedy=f"Use the layout {there.name}, or choose another directory",
         )
     contents = read_contents(directory, layout, holds_key=holds_key)
@@ -77,7 +77,8 @@ def refuse_occupied(
         _check_key_of_request(contents, request_key)
     elif request_key is None and not holds_key:
         raise CredentialError(
-            f"{shown(directory)} holds a certificate whose key is elsewhere: it was asked for with "
+            f"{quote_untrusted(directory)} holds a certificate whose key is elsewhere: it "
+            "was asked for with "
             "a request",
             remedy="Give the next request with --csr, or choose another directory",
         )
@@ -91,7 +92,7 @@ def refuse_occupied(
         names = read_names(contents.leaf)
         held = names.spiffe_id or names.subject
         raise CredentialError(
-            f"{shown(directory)} holds the credential of {shown(held)}",
+            f"{quote_untrusted(directory)} holds the credential of {quote_untrusted(held)}",
             remedy="Choose another directory",
         )
 
@@ -106,14 +107,15 @@ def _check_key_of_request(contents: Contents, request_key: PublicKey) -> None:
         raise _unreadable(contents.directory, _why_no_key(contents))
     if public_key_fingerprint(contents.key.public_key()) != public_key_fingerprint(request_key):
         raise CredentialError(
-            f"{shown(contents.directory)} holds a key that the request was not made with: the "
+            f"{quote_untrusted(contents.directory)} holds a key that the request was not "
+            "made with: the "
             "certificate would not fit it",
             remedy="Choose another directory",
         )
 
 
 def _is_unfinished(contents: Contents) -> bool:
-    """Tell whether a first credential was cut off before its chain: a key that nothing is for."""
+    """Return whether a first credential was cut off before its chain: a key that nothing is for."""
     layout, directory = contents.layout, contents.directory
     chain = layout.chain or layout.key
     return not is_there(directory / layout.key) and not is_there(directory / chain)
@@ -125,12 +127,14 @@ def _why_no_key(contents: Contents) -> PkiError:
         if name in contents.faults:
             return contents.faults[name]
     return CredentialError(
-        f"{shown(contents.directory / layout.key)} does not belong to the certificate beside it"
+        f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
+        "certificate beside it"
     )
 
 
 def _unreadable(directory: Path, cause: PkiError) -> CredentialError:
     return CredentialError(
-        f"{shown(directory)} holds what can't be read, and is not overwritten: {cause.message}",
+        f"{quote_untrusted(directory)} holds what can't be read, and is not overwritten: "
+        f"{cause.message}",
         remedy="Mend it, move the directory away, or choose another one",
     )

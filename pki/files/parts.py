@@ -11,7 +11,14 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.errors import CertificateError, CredentialError, InputError, PkiError, StateError, shown
+from pki.errors import (
+    CertificateError,
+    CredentialError,
+    InputError,
+    PkiError,
+    StateError,
+    quote_untrusted,
+)
 from pki.files.access import is_writable_by_all, trusted_owners, why_not_trusted
 from pki.files.atomic import read_with_status
 from pki.files.layouts import Layout
@@ -19,12 +26,12 @@ from pki.identity import TrustDomain
 from pki.keys import PrivateKey, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES, decode_private_key, is_private_key_block
 from pki.pem import read_blocks
-from pki.x509 import RevocationLists, TrustBundle, read_chain
+from pki.x509 import CrlSet, TrustBundle, read_chain
 from pki.x509.readers import (
     MAX_BUNDLE_BYTES,
     MAX_CERTIFICATE_BYTES,
     MAX_CHAIN_LENGTH,
-    MAX_LISTS_BYTES,
+    MAX_CRLS_BYTES,
     decode_certificate,
 )
 
@@ -80,7 +87,7 @@ class Parts:
             return
         except OSError as error:
             raise CredentialError(
-                f"{shown(self.directory)} can't be looked at: {error.strerror}"
+                f"{quote_untrusted(self.directory)} can't be looked at: {error.strerror}"
             ) from None
         self._judge(self.directory, status, trusted_owners(status))
 
@@ -145,20 +152,20 @@ class Parts:
         with naming(self.directory / self.layout.bundle):
             return TrustBundle.read(data, default=own)
 
-    def lists(self) -> RevocationLists | None:
+    def crls(self) -> CrlSet | None:
         """Read the revocation lists; None where there are none.
 
         Raises:
             PkiError: if the file does not hold exactly what it should.
         """
-        path = self.directory / self.layout.lists
+        path = self.directory / self.layout.crls
         try:
-            data, status = read_with_status(path, max_bytes=MAX_LISTS_BYTES)
+            data, status = read_with_status(path, max_bytes=MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
         self._judge(path, status, self._trusted())
         with naming(path):
-            return RevocationLists.read(data)
+            return CrlSet.read(data)
 
     def _key(self, name: str) -> PrivateKey:
         path = self.directory / name
@@ -167,12 +174,12 @@ class Parts:
         except FileNotFoundError:
             if name != self.layout.key:
                 raise
-            raise CredentialError(f"{shown(path)} is not there") from None
+            raise CredentialError(f"{quote_untrusted(path)} is not there") from None
         self._judge(path, status, self._trusted())
         mode = stat.S_IMODE(status.st_mode)
         if mode & _OTHERS:
             self._object(
-                f"key file {shown(path)} has mode {mode:04o}: others may read it",
+                f"key file {quote_untrusted(path)} has mode {mode:04o}: others may read it",
                 "Make it 0600, or set key_mode to warn for a secret's volume",
             )
         with naming(path):
@@ -191,7 +198,7 @@ class Parts:
         try:
             data, status = read_with_status(path, max_bytes=max_bytes)
         except FileNotFoundError:
-            raise CredentialError(f"{shown(path)} is not there") from None
+            raise CredentialError(f"{quote_untrusted(path)} is not there") from None
         self._judge(path, status, self._trusted())
         return data
 
@@ -201,7 +208,7 @@ class Parts:
                 self._owners = trusted_owners(self.directory.stat())
             except OSError as error:
                 raise CredentialError(
-                    f"{shown(self.directory)} can't be looked at: {error.strerror}"
+                    f"{quote_untrusted(self.directory)} can't be looked at: {error.strerror}"
                 ) from None
         return self._owners
 
@@ -209,7 +216,7 @@ class Parts:
         why = why_not_trusted(status, owners)
         if not why:
             return
-        words = f"{shown(path)} {why}"
+        words = f"{quote_untrusted(path)} {why}"
         if stat.S_ISREG(status.st_mode) and is_writable_by_all(status):
             raise LastingError(words, remedy="Make it writable for its owner alone (chmod go-w)")
         self._object(
@@ -227,10 +234,10 @@ class Parts:
         if self._key_mode is KeyMode.WARN:
             self.warnings.append(words)
             return
-        if not os.path.lexists(self.directory / self.layout.lists):
+        if not os.path.lexists(self.directory / self.layout.crls):
             # Files that other tools write mostly fall short of both settings: named at one start.
             remedy += (
-                f"; there is no {self.layout.lists} either: bring it, or set revocation to "
+                f"; there is no {self.layout.crls} either: bring it, or set revocation to "
                 "when-present or short-lived too"
             )
         raise LastingError(words, remedy=remedy)
@@ -248,6 +255,6 @@ def naming(path: Path) -> Iterator[None]:
 
 def name_in(error: PkiError, path: Path) -> None:
     """Put a file's name before an error's words, unless it stands there already."""
-    if shown(path) not in error.message:
-        error.message = f"{shown(path)}: {error.message}"
+    if quote_untrusted(path) not in error.message:
+        error.message = f"{quote_untrusted(path)}: {error.message}"
         error.args = (error.message,)

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.errors import CredentialError, InputError, PkiError, shown
+from pki.errors import CredentialError, InputError, PkiError, quote_untrusted
 from pki.files.atomic import read_bounded
 from pki.files.layouts import Layout, detect_layout
 from pki.files.parts import KeyMode, LastingError, Parts, naming
 from pki.identity import TrustDomain
 from pki.keys import PrivateKey
-from pki.x509 import Credential, RevocationLists, read_names
-from pki.x509.readers import MAX_LISTS_BYTES
+from pki.x509 import Credential, CrlSet, read_names
+from pki.x509.readers import MAX_CRLS_BYTES
 
 _TRIES = 5
 _PAUSE_SECONDS = 0.05
@@ -68,7 +68,7 @@ def load_credential(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def load_lists(directory: Path, layout: Layout) -> RevocationLists | None:
+def load_crls(directory: Path, layout: Layout) -> CrlSet | None:
     """Read the revocation lists of a credential directory; None where there are none.
 
     Whoever writes them: they bear their issuers' signatures.
@@ -76,13 +76,13 @@ def load_lists(directory: Path, layout: Layout) -> RevocationLists | None:
     Raises:
         InputError: if the file does not hold exactly what it should.
     """
-    path = directory / layout.lists
+    path = directory / layout.crls
     try:
-        data, _ = read_bounded(path, max_bytes=MAX_LISTS_BYTES)
+        data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
     except FileNotFoundError:
         return None
     with naming(path):
-        return RevocationLists.read(data)
+        return CrlSet.read(data)
 
 
 def _load(parts: Parts) -> LoadedCredential:
@@ -92,14 +92,14 @@ def _load(parts: Parts) -> LoadedCredential:
     spiffe_id = read_names(chain[0]).spiffe_id
     own: TrustDomain | None = spiffe_id.trust_domain if spiffe_id else None
     bundle = parts.bundle(own)
-    lists = parts.lists()
+    crls = parts.crls()
     for number, key in enumerate(keys, start=1):
         try:
-            credential = Credential(key, chain, bundle, lists)
+            credential = Credential(key, chain, bundle, crls)
         except CredentialError as error:
             if number == len(keys):
                 raise CredentialError(
-                    f"{shown(parts.directory)}: {error.message}", remedy=error.remedy
+                    f"{quote_untrusted(parts.directory)}: {error.message}", remedy=error.remedy
                 ) from None
         else:
             return LoadedCredential(credential, parts.layout, tuple(dict.fromkeys(parts.warnings)))

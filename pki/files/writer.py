@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.errors import CredentialError, InputError, PkiError, StateError, shown
+from pki.errors import CredentialError, InputError, PkiError, StateError, quote_untrusted
 from pki.files.access import check_folder, check_replaceable, mode_to_keep, owner_to_keep
 from pki.files.atomic import (
     PRIVATE,
@@ -34,9 +34,9 @@ from pki.files.layouts import HANDFAST, Layout
 from pki.files.lock import LOCK_NAME, locked
 from pki.files.parts import KeyMode, Parts
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint
-from pki.x509 import Credential, RevocationLists, TrustBundle
+from pki.x509 import Credential, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
-from pki.x509.readers import MAX_LISTS_BYTES, to_pem
+from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 from pki.x509.revocation import IssuerId
 
 
@@ -64,7 +64,7 @@ def writing(
         check_folder(directory)
         with locked(directory):
             try:
-                names = (layout.bundle, layout.lists) if trust_alone else _names(layout)
+                names = (layout.bundle, layout.crls) if trust_alone else _names(layout)
                 check_replaceable(directory, names)
                 yield
             finally:
@@ -85,7 +85,7 @@ def save_credential(credential: Credential, directory: Path, *, layout: Layout =
     """
     with writing(directory, layout=layout):
         save_trust(
-            credential.bundle, credential.lists, directory, layout=layout, issuers=credential.chain
+            credential.bundle, credential.crls, directory, layout=layout, issuers=credential.chain
         )
         key_pem = private_key_to_pem(credential.key)
         if layout.chain is None:
@@ -127,7 +127,7 @@ def chain_file(layout: Layout) -> str:
 
 def save_trust(
     bundle: TrustBundle,
-    lists: RevocationLists | None,
+    crls: CrlSet | None,
     directory: Path,
     *,
     layout: Layout = HANDFAST,
@@ -137,7 +137,7 @@ def save_trust(
 
     Args:
         bundle: the roots to believe.
-        lists: the revocation lists; None leaves those that are there.
+        crls: the revocation lists; None leaves those that are there.
         directory: where to, made if it is not there.
         layout: the file names.
         issuers: CAs at hand; a newer list of theirs, or of a root, that lies there already stays.
@@ -147,11 +147,11 @@ def save_trust(
     """
     with writing(directory, layout=layout, trust_alone=True):
         _write_if_changed(directory / layout.bundle, bundle.to_pem())
-        if lists is not None:
+        if crls is not None:
             known = (*issuers, *bundle.all_roots())
-            kept = _never_back(lists, directory / layout.lists, known)
-            pem = to_pem([item.crl for item in kept.lists.values()])
-            _write_if_changed(directory / layout.lists, pem)
+            kept = _never_back(crls, directory / layout.crls, known)
+            pem = to_pem([item.crl for item in kept.crls.values()])
+            _write_if_changed(directory / layout.crls, pem)
 
 
 def pending_key(directory: Path, made: PrivateKey, *, layout: Layout = HANDFAST) -> PrivateKey:
@@ -204,12 +204,14 @@ def finish_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
         try:
             rename_durably(waiting, directory / layout.key)
         except OSError as error:
-            raise StateError(f"{shown(waiting)} can't be renamed: {error.strerror}") from error
+            raise StateError(
+                f"{quote_untrusted(waiting)} can't be renamed: {error.strerror}"
+            ) from error
         return True
 
 
 def _names(layout: Layout) -> tuple[str, ...]:
-    names = (layout.key, layout.next_key, layout.chain, layout.bundle, layout.lists)
+    names = (layout.key, layout.next_key, layout.chain, layout.bundle, layout.crls)
     return tuple(name for name in names if name is not None)
 
 
@@ -228,27 +230,25 @@ def _write_if_changed(path: Path, data: bytes) -> None:
     _write(path, data, PUBLIC)
 
 
-def _never_back(
-    lists: RevocationLists, path: Path, issuers: tuple[x509.Certificate, ...]
-) -> RevocationLists:
+def _never_back(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, ...]) -> CrlSet:
     """Return the lists to write: of each issuer the newer of the one to write and the one there.
 
     What lies there counts only where one of the issuers at hand signed it: a forged number would
     hold off the true lists for good.
     """
     try:
-        data, _ = read_bounded(path, max_bytes=MAX_LISTS_BYTES)
-        there = RevocationLists.read(data)
+        data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
+        there = CrlSet.read(data)
     except (PkiError, FileNotFoundError):
-        return lists
-    newest = dict(lists.lists)
-    for issuer, item in there.lists.items():
+        return crls
+    newest = dict(crls.crls)
+    for issuer, item in there.crls.items():
         new = newest.get(issuer)
         if new is None or item.number <= new.number:
             continue
         if any(item.is_signed_by(ca) for ca in issuers if IssuerId.named_by(ca) == issuer):
             newest[issuer] = item
-    return RevocationLists.of(newest.values())
+    return CrlSet.of(newest.values())
 
 
 def _removed_if_empty(folder: Path) -> bool:

@@ -46,7 +46,7 @@ def derive_names(spiffe_id: SpiffeId) -> DerivedNames:
 
 
 def spiffe_id_of_dns_name(name: DnsName, trust_domain: TrustDomain) -> SpiffeId | None:
-    """Give the one SPIFFE ID that derives this DNS name in this trust domain, if there is one."""
+    """Return the one SPIFFE ID that derives this DNS name in this trust domain, if there is one."""
     suffix = "." + trust_domain.name
     if not name.name.endswith(suffix):
         return None

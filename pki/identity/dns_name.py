@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pki.errors import NameRefusedError, shown
+from pki.errors import NameRefusedError, quote_untrusted
 
 _MAX_NAME = 253
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -23,13 +23,14 @@ class DnsName:
         labels = self.name.split(".")
         if len(self.name) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
             raise NameRefusedError(
-                f"{shown(self.name)} is no DNS name: labels of 1 to 63 letters, digits and inner "
+                f"{quote_untrusted(self.name)} is no DNS name: labels of 1 to 63 letters, "
+                "digits and inner "
                 f"dashes, at most {_MAX_NAME} characters, no wildcard (RFC 1034 section 3.5)",
                 remedy="Write the full host name, e.g. orders.shop.internal",
             )
         if _NUMBER.fullmatch(labels[-1]):
             raise NameRefusedError(
-                f"{shown(self.name)} looks like an IP address, not a DNS name",
+                f"{quote_untrusted(self.name)} looks like an IP address, not a DNS name",
                 remedy="Ask for an IP address as such",
             )
 
@@ -43,9 +44,9 @@ class DnsName:
         return cls(text.lower() if text.isascii() else text)
 
     def is_within(self, parent: DnsName) -> bool:
-        """Tell whether this name is the parent or lies below it."""
+        """Return whether this name is the parent or lies below it."""
         return self == parent or self.name.endswith("." + parent.name)
 
     def __str__(self) -> str:
-        """Give the name."""
+        """Return the name."""
         return self.name

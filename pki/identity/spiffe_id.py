@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pki.errors import NameRefusedError, shown
+from pki.errors import NameRefusedError, quote_untrusted
 from pki.identity.trust_domain import TrustDomain
 
 _SCHEME = "spiffe://"
@@ -33,7 +33,8 @@ class SpiffeId:
         for segment in self.segments:
             if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
                 raise NameRefusedError(
-                    f"SPIFFE ID path segment {shown(segment)} is empty, a dot segment, or holds "
+                    f"SPIFFE ID path segment {quote_untrusted(segment)} is empty, a dot "
+                    "segment, or holds "
                     "characters outside A-Z a-z 0-9 . _ - (SPIFFE-ID section 2.2)",
                     remedy="Write each segment with those characters alone",
                 )
@@ -55,11 +56,12 @@ class SpiffeId:
         """
         if len(uri) > _MAX_BYTES:
             raise NameRefusedError(
-                f"SPIFFE ID {shown(uri)} is longer than {_MAX_BYTES} bytes (SPIFFE-ID section 2.3)"
+                f"SPIFFE ID {quote_untrusted(uri)} is longer than {_MAX_BYTES} bytes "
+                "(SPIFFE-ID section 2.3)"
             )
         if not uri.startswith(_SCHEME):
             raise NameRefusedError(
-                f"{shown(uri)} is no SPIFFE ID: it does not begin with spiffe://",
+                f"{quote_untrusted(uri)} is no SPIFFE ID: it does not begin with spiffe://",
                 remedy="Write it as spiffe://TRUST-DOMAIN/PATH",
             )
         authority, slash, path = uri.removeprefix(_SCHEME).partition("/")
@@ -86,5 +88,5 @@ class SpiffeId:
         return self.segments[0].lower() == "handfast" or self.path.lower() == "ca"
 
     def __str__(self) -> str:
-        """Give the URI."""
+        """Return the URI."""
         return f"{_SCHEME}{self.trust_domain.name}/{self.path}"

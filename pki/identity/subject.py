@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from cryptography import x509
 
-from pki.errors import NameRefusedError, shown
+from pki.errors import NameRefusedError, quote_untrusted
 
 _MAX_TEXT = 1024
 _Oid = x509.NameOID
@@ -66,12 +66,13 @@ class Subject:
             NameRefusedError: if the text is no distinguished name, or holds control characters.
         """
         if len(text) > _MAX_TEXT or not text.isprintable():
-            raise NameRefusedError(f"subject {shown(text)} is too long or not printable")
+            raise NameRefusedError(f"subject {quote_untrusted(text)} is too long or not printable")
         try:
             name = x509.Name.from_rfc4514_string(text)
         except (ValueError, KeyError) as error:
             raise NameRefusedError(
-                f"{shown(text)} is no distinguished name: {shown(error)} (RFC 4514)",
+                f"{quote_untrusted(text)} is no distinguished name: "
+                f"{quote_untrusted(error)} (RFC 4514)",
                 remedy="Write it like CN=audit,O=shop.internal",
             ) from error
         if not name.rdns:
@@ -79,11 +80,13 @@ class Subject:
         subject = cls.of_name(name)
         # Once more: an escape such as \\00 stands for what the text itself may not hold.
         if not all(value.isprintable() for rdn in subject.rdns for _, value in rdn):
-            raise NameRefusedError(f"subject {shown(text)} stands for unprintable characters")
+            raise NameRefusedError(
+                f"subject {quote_untrusted(text)} stands for unprintable characters"
+            )
         return subject
 
     def to_name(self) -> x509.Name:
-        """Give the name as cryptography's builders want it.
+        """Return the name as cryptography's builders want it.
 
         Raises:
             NameRefusedError: if a value is empty or longer than RFC 5280 appendix A.1 allows, as
@@ -101,7 +104,8 @@ class Subject:
             )
         except ValueError as error:
             raise NameRefusedError(
-                f"subject {shown(self)} can't stand in a certificate: {shown(error)}",
+                f"subject {quote_untrusted(self)} can't stand in a certificate: "
+                f"{quote_untrusted(error)}",
                 remedy="Give each value 1 to 64 characters, a country two",
             ) from None
 

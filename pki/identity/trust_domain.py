@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pki.errors import NameRefusedError, shown
+from pki.errors import NameRefusedError, quote_untrusted
 
 # SPIFFE-ID §2.1: lower-case letters, digits, dots, dashes and underscores, at most 255 bytes.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
@@ -23,7 +23,8 @@ class TrustDomain:
     def __post_init__(self) -> None:
         if not _TRUST_DOMAIN.fullmatch(self.name):
             raise NameRefusedError(
-                f"trust domain {shown(self.name)} is not made of 1 to 255 lower-case letters, "
+                f"trust domain {quote_untrusted(self.name)} is not made of 1 to 255 "
+                "lower-case letters, "
                 "digits, dots, dashes and underscores (SPIFFE-ID section 2.1)",
                 remedy="Use a name such as shop.internal",
             )
@@ -46,7 +47,7 @@ class TrustDomain:
         return f"spiffe://{self.name}"
 
     def encloses(self, other: TrustDomain) -> bool:
-        """Tell whether the other trust domain lies inside this one as a DNS name, or is the same.
+        """Return whether the other trust domain lies inside this one as a DNS name, or is the same.
 
         Two such domains would derive DNS names from one namespace, so they must not be trusted
         side by side.
@@ -54,5 +55,5 @@ class TrustDomain:
         return other.name == self.name or other.name.endswith("." + self.name)
 
     def __str__(self) -> str:
-        """Give the bare name."""
+        """Return the bare name."""
         return self.name

@@ -82,7 +82,7 @@ def describe_key(key: object) -> str:
 
 
 def fingerprint(data: bytes) -> str:
-    """Give the SHA-256 of some bytes, in hex."""
+    """Return the SHA-256 of some bytes, in hex."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(data)
     return digest.finalize().hex()

@@ -18,7 +18,7 @@ _EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"}
 
 
 def is_readable(text: str) -> bool:
-    """Tell whether a text of any language may be shown as it is."""
+    """Return whether a text of any language may be shown as it is."""
     if unicodedata.normalize("NFKC", text) != text:
         return False
     if not all(item.isascii() or _may_stand(item) for item in text):
@@ -35,7 +35,7 @@ def _may_stand(letter: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """Give the runs of letters and marks."""
+    """Return the runs of letters and marks."""
     return "".join(item if unicodedata.category(item)[0] in "LM" else " " for item in text).split()
 
 

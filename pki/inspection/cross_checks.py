@@ -24,7 +24,7 @@ def judge_together(files: Sequence[Sequence[Thing]]) -> None:
     """
     things = [thing for items in files for thing in items]
     certificates = _certificates(things)
-    lists = [
+    crls = [
         item.object for item in things if isinstance(item.object, x509.CertificateRevocationList)
     ]
     keys = [item for item in things if item.kind == "private key (not shown)"]
@@ -32,7 +32,7 @@ def judge_together(files: Sequence[Sequence[Thing]]) -> None:
     for items in files:
         _order(_certificates(items))
     for thing in certificates:
-        _revoked(thing, lists, certificates)
+        _revoked(thing, crls, certificates)
 
 
 def _certificates(things: Sequence[Thing]) -> list[Thing]:
@@ -72,11 +72,11 @@ def _order(certificates: list[Thing]) -> None:
 
 
 def _revoked(
-    thing: Thing, lists: list[x509.CertificateRevocationList], certificates: list[Thing]
+    thing: Thing, crls: list[x509.CertificateRevocationList], certificates: list[Thing]
 ) -> None:
     certificate = thing.object
     assert isinstance(certificate, x509.Certificate)
-    for crl in lists:
+    for crl in crls:
         try:
             if crl.issuer != certificate.issuer:
                 continue
@@ -92,7 +92,7 @@ def _revoked(
 
 
 def _is_forged(crl: x509.CertificateRevocationList, certificates: list[Thing]) -> bool:
-    """Tell whether the issuer is at hand, and did not sign the list."""
+    """Return whether the issuer is at hand, and did not sign the list."""
     issuers = [
         item.object
         for item in certificates

@@ -15,11 +15,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
-from pki.errors import CertificateError, shown
+from pki.errors import CertificateError, quote_untrusted
 from pki.inspection.certificates import describe_certificate
 from pki.inspection.opening import Kind, Opened, Outcome, open_apart
 from pki.inspection.others import (
-    describe_list,
+    describe_crl,
     describe_private_key,
     describe_public_key,
     describe_request,
@@ -56,7 +56,7 @@ def describe(
         CertificateError: if nothing in it can be decoded.
     """
     if not data.strip():
-        raise CertificateError(f"{shown(source)} holds nothing")
+        raise CertificateError(f"{quote_untrusted(source)} holds nothing")
     blocks = _blocks(data, source)
     if blocks:
         things = (_of_block(block, source, now, password) for block in blocks)
@@ -70,11 +70,15 @@ def _blocks(data: bytes, source: str) -> list[_Block]:
     at = 0
     while match := _BEGIN.search(data, at):
         if len(found) >= _MOST_BLOCKS:
-            raise CertificateError(f"{shown(source)} holds more than {_MOST_BLOCKS} PEM blocks")
+            raise CertificateError(
+                f"{quote_untrusted(source)} holds more than {_MOST_BLOCKS} PEM blocks"
+            )
         label = match[1].decode()
         end = data.find(b"-----END " + match[1] + b"-----", match.end())
         if end < 0:
-            raise CertificateError(f"{shown(source)}: the PEM block {shown(label)} is cut off")
+            raise CertificateError(
+                f"{quote_untrusted(source)}: the PEM block {quote_untrusted(label)} is cut off"
+            )
         found.append(_block(label, data[match.end() : end]))
         at = end
     return found
@@ -96,7 +100,7 @@ def _of_block(block: _Block, source: str, now: datetime, password: bytes | None)
             case "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE":
                 return [describe_certificate(x509.load_der_x509_certificate(block.der), now)]
             case "X509 CRL":
-                return [describe_list(x509.load_der_x509_crl(block.der), now)]
+                return [describe_crl(x509.load_der_x509_crl(block.der), now)]
             case "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST":
                 return [describe_request(x509.load_der_x509_csr(block.der), block.der)]
             case "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS":
@@ -107,11 +111,13 @@ def _of_block(block: _Block, source: str, now: datetime, password: bytes | None)
                 return [_private_key(block, source, password)]
     except _FAILS as error:
         raise CertificateError(
-            f"{shown(source)}: the PEM block {shown(block.label)} can't be decoded: "
-            f"{without_internals(shown(error))}"
+            f"{quote_untrusted(source)}: the PEM block {quote_untrusted(block.label)} "
+            "can't be decoded: "
+            f"{without_internals(quote_untrusted(error))}"
         ) from None
     raise CertificateError(
-        f"{shown(source)}: PEM block {shown(block.label)} is of no kind known here"
+        f"{quote_untrusted(source)}: PEM block {quote_untrusted(block.label)} is of no "
+        "kind known here"
     )
 
 
@@ -172,13 +178,15 @@ def _not_opened() -> Thing:
 
 def _damaged(source: str) -> CertificateError:
     # The library's words could quote parts of the secret, so they stay out.
-    return CertificateError(f"{shown(source)}: a private key can't be decoded: it is damaged")
+    return CertificateError(
+        f"{quote_untrusted(source)}: a private key can't be decoded: it is damaged"
+    )
 
 
 def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> tuple[Thing, ...]:
     ways: tuple[Callable[[], list[Thing]], ...] = (
         lambda: [describe_certificate(x509.load_der_x509_certificate(data), now)],
-        lambda: [describe_list(x509.load_der_x509_crl(data), now)],
+        lambda: [describe_crl(x509.load_der_x509_crl(data), now)],
         lambda: [describe_request(x509.load_der_x509_csr(data), data)],
         lambda: [_key_of_der(data)],
         lambda: [describe_public_key(load_der_public_key(data))],
@@ -220,7 +228,7 @@ def _of_pkcs12(
 ) -> tuple[Thing, ...]:
     # A PFX is a sequence that begins with version 3 (RFC 7292 section 4).
     if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:16]:
-        raise CertificateError(f"{shown(source)} is of none of the known kinds")
+        raise CertificateError(f"{quote_untrusted(source)} is of none of the known kinds")
     found = open_apart(Kind.STORE, data, password)
     if found.outcome is Outcome.TOO_LONG:
         return (_asks_too_much("PKCS#12 store"),)

@@ -92,7 +92,7 @@ def _key(thing: Thing, public: PublicKeyTypes) -> Thing:
     return thing
 
 
-def describe_list(crl: x509.CertificateRevocationList, now: datetime) -> Thing:
+def describe_crl(crl: x509.CertificateRevocationList, now: datetime) -> Thing:
     """Describe a revocation list."""
     thing = Thing("revocation list", object=crl)
     issuer = crl.issuer.rfc4514_string()

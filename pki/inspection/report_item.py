@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.inspection.confusables import is_readable
 
 MOST_SHOWN = 20
@@ -89,7 +89,7 @@ def plain(text: object, *, letters: bool = False) -> str:
     """
     words = str(text)
     good = words.isascii() or (letters and is_readable(words))
-    return words if good and words.isprintable() and len(words) <= 200 else shown(words)
+    return words if good and words.isprintable() and len(words) <= 200 else quote_untrusted(words)
 
 
 def without_internals(words: str) -> str:

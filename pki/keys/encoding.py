@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from pki.errors import KeyRefusedError, shown
+from pki.errors import KeyRefusedError, quote_untrusted
 from pki.keys.effort import check_effort
 from pki.keys.kinds import MAX_RSA_BITS, PrivateKey, PublicKey
 from pki.pem import PemBlock, read_blocks
@@ -47,7 +47,7 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
 
 
 def is_private_key_block(block: PemBlock) -> bool:
-    """Tell whether a PEM block holds, or says that it holds, a private key."""
+    """Return whether a PEM block holds, or says that it holds, a private key."""
     return block.label.endswith("PRIVATE KEY")
 
 
@@ -66,7 +66,7 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
         raise KeyRefusedError(
             f"private key file holds {len(blocks)} PEM blocks "
-            f"({shown(', '.join(block.label for block in blocks))}); "
+            f"({quote_untrusted(', '.join(block.label for block in blocks))}); "
             "one private key is meant",
             remedy="Give one PEM block PRIVATE KEY",
         )
@@ -128,7 +128,7 @@ def load_private_key(der: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
 
 
 def public_key_fingerprint(key: PublicKey) -> str:
-    """Give the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
     spki = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

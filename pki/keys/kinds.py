@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from pki.errors import KeyRefusedError, shown
+from pki.errors import KeyRefusedError, quote_untrusted
 
 _REMEDY = "Use an ECDSA P-256 key"
 
@@ -48,7 +48,7 @@ def generate_key(kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
 
 
 def check_ca_key(key: object) -> PublicKey:
-    """Give the public key back if a CA may have it.
+    """Return the public key back if a CA may have it.
 
     Raises:
         KeyRefusedError: for RSA under 2048 bits or of an odd size, for other curves and kinds.
@@ -59,7 +59,7 @@ def check_ca_key(key: object) -> PublicKey:
         if isinstance(key.curve, _CURVES):
             return key
         raise KeyRefusedError(
-            f"ECDSA key on curve {shown(key.curve.name)}: only P-256 and P-384 are taken",
+            f"ECDSA key on curve {quote_untrusted(key.curve.name)}: only P-256 and P-384 are taken",
             remedy=_REMEDY,
         )
     if isinstance(key, rsa.RSAPublicKey):
@@ -79,7 +79,7 @@ def check_ca_key(key: object) -> PublicKey:
 
 
 def check_leaf_key(key: object) -> PublicKey:
-    """Give the public key back if a leaf may have it: as for a CA, but no Ed25519.
+    """Return the public key back if a leaf may have it: as for a CA, but no Ed25519.
 
     Raises:
         KeyRefusedError: if it is not taken.

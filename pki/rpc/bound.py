@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pki.clock import Clock
-from pki.credentials.fork_guard import MadeHere
+from pki.credentials.fork_guard import ForkGuard
 from pki.credentials.policy_file import PolicyFile
-from pki.credentials.provider import Following
+from pki.credentials.provider import CredentialProvider
 from pki.errors import InputError
 from pki.identity import SpiffeId
 
@@ -29,9 +29,13 @@ class Bound:
     """
 
     def __init__(
-        self, following: Following, spiffe_id: SpiffeId, policy: PathLike | None, clock: Clock
+        self,
+        following: CredentialProvider,
+        spiffe_id: SpiffeId,
+        policy: PathLike | None,
+        clock: Clock,
     ) -> None:
-        self._here = MadeHere("Workload")
+        self._here = ForkGuard("Workload")
         self._following = following
         self._clock = clock
         self.spiffe_id = spiffe_id
@@ -47,11 +51,11 @@ class Bound:
         self._following.check_open()
 
     def _chosen_policy(self, path: PathLike | None) -> PolicyFile | None:
-        """Give the policy of a server or channel: its own, or the workload's."""
+        """Return the policy of a server or channel: its own, or the workload's."""
         return self._policy if path is None else self._following.policy_file(Path(path))
 
 
-def word_of(kind: type[_Word], value: str, name: str) -> _Word:
+def parse_setting(kind: type[_Word], value: str, name: str) -> _Word:
     """Read a setting.
 
     Raises:

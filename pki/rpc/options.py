@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pki.errors import InputError, NotPermittedError, shown
+from pki.errors import InputError, NotPermittedError, quote_untrusted
 
 ChannelOptions = Sequence[tuple[str, Any]]
 
@@ -67,12 +67,13 @@ def check_channel_options(options: ChannelOptions) -> None:
     for name, value in _read(options, "channel"):
         if name in _CHANNELS:
             why, remedy = _CHANNELS[name]
-            raise NotPermittedError(f"channel option {shown(name)} {why}", remedy=remedy)
+            raise NotPermittedError(f"channel option {quote_untrusted(name)} {why}", remedy=remedy)
         policies = [_decoded(value)] if name == _POLICY else []
         for policy in _policies_of(value) if name == _CONFIG else policies:
             if policy.lower().startswith(_POLICIES_ELSEWHERE):
                 raise NotPermittedError(
-                    f"load balancing policy {shown(policy)} goes to addresses of its own, which "
+                    f"load balancing policy {quote_untrusted(policy)} goes to addresses of "
+                    "its own, which "
                     "are not looked at",
                     remedy="Use pick_first or round_robin",
                 )
@@ -90,13 +91,14 @@ def _read(options: ChannelOptions, kind: str) -> list[tuple[str, Any]]:
             key, value = item
         except (TypeError, ValueError):
             raise InputError(
-                f"{kind} option {shown(repr(item))} is no pair of a name and a value",
+                f"{kind} option {quote_untrusted(repr(item))} is no pair of a name and a value",
                 remedy="Write each as a tuple (name, value)",
             ) from None
         name = _decoded(key)
         if name.startswith(_INTERNAL):
             raise NotPermittedError(
-                f"{kind} option {shown(name)} is gRPC's own, and may replace its security",
+                f"{kind} option {quote_untrusted(name)} is gRPC's own, and may replace its "
+                "security",
                 remedy="Leave it out",
             )
         found.append((name, value))

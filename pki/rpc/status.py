@@ -10,7 +10,7 @@ from pki.access.refusal import DETAILS_KEY, DOMAIN
 
 
 def reason_of(error: grpc.RpcError) -> str | None:
-    """Give the reason that handfast gave for an error, on either side; None if it gave none.
+    """Return the reason that handfast gave for an error, on either side; None if it gave none.
 
     The reasons are the values of ``handfast.v1.ErrorReason``, e.g. ``CREDENTIAL_ENDED``; what each
     means and what to do stands in ``docs/refusals.md``. The other side wrote it: a reason is good

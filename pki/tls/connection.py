@@ -15,7 +15,7 @@ from typing import Self
 
 from OpenSSL import SSL
 
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.tls.target import Target
 
 _BLOCK = 16384
@@ -40,7 +40,7 @@ class Limit:
         self._end = clock() + seconds
 
     def remaining(self) -> float:
-        """Give the seconds left.
+        """Return the seconds left.
 
         Raises:
             TimeoutError: if there are none.
@@ -51,7 +51,7 @@ class Limit:
         return left
 
     def part(self, seconds: float) -> Limit:
-        """Give a limit of so many seconds, and no longer than this one."""
+        """Return a limit of so many seconds, and no longer than this one."""
         return Limit(max(0.0, min(seconds, self._end - self._clock())), self._clock)
 
 
@@ -85,7 +85,7 @@ def connected(target: Target, limit: Limit) -> socket.socket:
     raise last
 
 
-class Talk:
+class TlsConnection:
     """One TLS conversation.
 
     Args:
@@ -148,7 +148,7 @@ class Talk:
                 return b""
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __exit__(
@@ -188,4 +188,4 @@ class Talk:
 def words_of(error: SSL.Error) -> str:
     """Give OpenSSL's words for what failed."""
     reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return "; ".join(shown(item[-1]) for item in reasons) or "the connection was closed"
+    return "; ".join(quote_untrusted(item[-1]) for item in reasons) or "the connection was closed"

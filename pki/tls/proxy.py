@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from pki.errors import shown
+from pki.errors import quote_untrusted
 
 log = logging.getLogger("handfast.tls")
 
@@ -74,7 +74,7 @@ class Proxy:
         status = answer.partition(b"\r\n")[0]
         words = status.split(None, 2)
         if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].startswith(b"2"):
-            raise OSError(f"the proxy refused CONNECT: {shown(status.decode('latin-1'))}")
+            raise OSError(f"the proxy refused CONNECT: {quote_untrusted(status.decode('latin-1'))}")
 
 
 def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:

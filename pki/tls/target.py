@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
-from pki.errors import InputError, shown
+from pki.errors import InputError, quote_untrusted
 from pki.tls.proxy import Proxy, proxy_for
 
 _DEFAULT_PORT = 443
@@ -69,12 +69,13 @@ class Target:
             case "dns":
                 if rest.startswith("//") and not rest.startswith("///"):
                     raise InputError(
-                        f"target {shown(text)} names a DNS server of its own", remedy=_REMEDY
+                        f"target {quote_untrusted(text)} names a DNS server of its own",
+                        remedy=_REMEDY,
                     )
                 return cls(text, (_host_and_port(unquote(rest.lstrip("/")), text),))
             case _ if "://" in text:
                 raise InputError(
-                    f"target {shown(text)} is of a scheme that can't be looked at",
+                    f"target {quote_untrusted(text)} is of a scheme that can't be looked at",
                     remedy=_REMEDY + "; or take the parts: Workload.channel_arguments()",
                 )
             case _:
@@ -130,7 +131,7 @@ def words_of_address(address: Address) -> str:
     family, where = address
     if family == socket.AF_UNIX:
         path = where.decode(errors="replace") if isinstance(where, bytes) else where
-        return shown(f"unix:{path}")
+        return quote_untrusted(f"unix:{path}")
     return f"[{where[0]}]:{where[1]}" if family == socket.AF_INET6 else f"{where[0]}:{where[1]}"
 
 
@@ -196,7 +197,7 @@ def _unix_path(rest: str, text: str) -> str:
     path = "/" + rest.lstrip("/") if rest.startswith("//") else rest
     path = _unquoted(path, text)
     if not path or "\0" in path:
-        raise InputError(f"target {shown(text)} names no unix socket", remedy=_REMEDY)
+        raise InputError(f"target {quote_untrusted(text)} names no unix socket", remedy=_REMEDY)
     return path
 
 
@@ -204,7 +205,7 @@ def _unquoted(path: str, text: str) -> str:
     if "#" in path or "?" in path:
         # gRPC's path ends there, and another socket would be looked at.
         raise InputError(
-            f"target {shown(text)} holds '#' or '?'", remedy="Write them as %23 and %3F"
+            f"target {quote_untrusted(text)} holds '#' or '?'", remedy="Write them as %23 and %3F"
         )
     return unquote(path)
 
@@ -226,14 +227,14 @@ def _host_and_port(text: str, whole: str) -> tuple[str, int]:
         or "/" in host
         or any(map(_is_no_label, host.removesuffix(".").split(".")))
     ):
-        raise InputError(f"target {shown(whole)} names no host", remedy=_REMEDY)
+        raise InputError(f"target {quote_untrusted(whole)} names no host", remedy=_REMEDY)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
-        raise InputError(f"target {shown(whole)} has no good port", remedy=_REMEDY)
+        raise InputError(f"target {quote_untrusted(whole)} has no good port", remedy=_REMEDY)
     return host, int(port) if port else _DEFAULT_PORT
 
 
 def _is_no_label(label: str) -> bool:
-    """Tell what no resolver takes: it encodes each label by IDNA, in 1 to 63 bytes."""
+    """Return what no resolver takes: it encodes each label by IDNA, in 1 to 63 bytes."""
     if not label:
         return True
     try:
@@ -245,4 +246,4 @@ def _is_no_label(label: str) -> bool:
 
 def _check_literal(host: str, whole: str) -> None:
     if not _is_ip(host):
-        raise InputError(f"target {shown(whole)} holds no IP address", remedy=_REMEDY)
+        raise InputError(f"target {quote_untrusted(whole)} holds no IP address", remedy=_REMEDY)

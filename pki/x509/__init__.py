@@ -7,7 +7,7 @@ from pki.x509.names import CertificateNames, IpAddress, read_names
 from pki.x509.profiles import CLIENT, SERVER, WORKLOAD, LeafProfile, NameLimits, Purpose
 from pki.x509.readers import read_certificate, read_chain
 from pki.x509.request import Request, read_request
-from pki.x509.revocation import IssuerId, RevocationList, RevocationLists
+from pki.x509.revocation import Crl, CrlSet, IssuerId
 from pki.x509.verify import ChainVerifier, RevocationMode, VerifiedChain
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "CertificateNames",
     "ChainVerifier",
     "Credential",
+    "Crl",
+    "CrlSet",
     "Fault",
     "IpAddress",
     "IssuerId",
@@ -24,8 +26,6 @@ __all__ = [
     "NameLimits",
     "Purpose",
     "Request",
-    "RevocationList",
-    "RevocationLists",
     "RevocationMode",
     "TrustBundle",
     "VerifiedChain",

@@ -71,11 +71,11 @@ class TrustBundle:
         return cls.of_roots(found, default=default)
 
     def roots_of(self, trust_domain: TrustDomain) -> tuple[x509.Certificate, ...]:
-        """Give the roots of a trust domain; empty if it is not trusted."""
+        """Return the roots of a trust domain; empty if it is not trusted."""
         return self.roots.get(trust_domain, ())
 
     def all_roots(self) -> tuple[x509.Certificate, ...]:
-        """Give every root."""
+        """Return every root."""
         return tuple(root for found in self.roots.values() for root in found)
 
     def to_pem(self, trust_domain: TrustDomain | None = None) -> bytes:

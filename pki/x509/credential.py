@@ -12,7 +12,7 @@ from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509.bundle import TrustBundle
 from pki.x509.decoding import public_key_of
 from pki.x509.names import read_names
-from pki.x509.revocation import RevocationLists
+from pki.x509.revocation import CrlSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Credential:
         key: the private key.
         chain: the leaf, then the issuing CAs, without the root.
         bundle: the roots to believe.
-        lists: the revocation lists that came with it; None where there is no such file.
+        crls: the revocation lists that came with it; None where there is no such file.
     """
 
     key: PrivateKey
     chain: tuple[x509.Certificate, ...]
     bundle: TrustBundle
-    lists: RevocationLists | None
+    crls: CrlSet | None
 
     def __post_init__(self) -> None:
         if not self.chain:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import crypto
 
-from pki.errors import CertificateError, KeyRefusedError, shown
+from pki.errors import CertificateError, KeyRefusedError, quote_untrusted
 from pki.keys import PublicKey, check_ca_key
 
 Signed = x509.Certificate | x509.CertificateSigningRequest | x509.CertificateRevocationList
@@ -28,7 +28,7 @@ UNREADABLE = (
 
 
 def extensions_of(signed: Signed | x509.RevokedCertificate) -> x509.Extensions:
-    """Give the extensions.
+    """Return the extensions.
 
     Raises:
         CertificateError: if one of them can't be decoded, or stands there twice.
@@ -36,7 +36,7 @@ def extensions_of(signed: Signed | x509.RevokedCertificate) -> x509.Extensions:
     try:
         return signed.extensions
     except UNREADABLE as error:
-        raise CertificateError(f"extensions can't be read: {shown(error)}") from None
+        raise CertificateError(f"extensions can't be read: {quote_untrusted(error)}") from None
 
 
 def check_openssl_reads(
@@ -55,11 +55,13 @@ def check_openssl_reads(
         else:
             crypto.X509Store().add_crl(trusted)
     except crypto.Error as error:
-        raise CertificateError(f"{what} can't be read by OpenSSL: {shown(error)}") from None
+        raise CertificateError(
+            f"{what} can't be read by OpenSSL: {quote_untrusted(error)}"
+        ) from None
 
 
 def public_key_of(certificate: x509.Certificate) -> PublicKey:
-    """Give the public key, of a kind and strength that handfast takes.
+    """Return the public key, of a kind and strength that handfast takes.
 
     Raises:
         CertificateError: if it can't be decoded or is not taken.
@@ -69,4 +71,6 @@ def public_key_of(certificate: x509.Certificate) -> PublicKey:
     except KeyRefusedError as error:
         raise CertificateError(f"certificate's key: {error.message}") from None
     except UNREADABLE as error:
-        raise CertificateError(f"certificate's key can't be read: {shown(error)}") from None
+        raise CertificateError(
+            f"certificate's key can't be read: {quote_untrusted(error)}"
+        ) from None

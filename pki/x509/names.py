@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from pki.errors import CertificateError, NameRefusedError, shown
+from pki.errors import CertificateError, NameRefusedError, quote_untrusted
 from pki.identity import DnsName, SpiffeId, Subject
 from pki.x509.decoding import UNREADABLE, extensions_of
 
@@ -82,7 +82,8 @@ def read_subject(name: x509.Name) -> Subject:
         for _, value in rdn:
             if not value or not value.isprintable():
                 raise CertificateError(
-                    f"subject holds an empty value or unprintable characters: {shown(value)}"
+                    "subject holds an empty value or unprintable characters: "
+                    f"{quote_untrusted(value)}"
                 )
     return subject
 
@@ -91,7 +92,7 @@ def _subject_of(certificate: x509.Certificate | x509.CertificateSigningRequest) 
     try:
         name = certificate.subject
     except UNREADABLE as error:
-        raise CertificateError(f"subject can't be read: {shown(error)}") from None
+        raise CertificateError(f"subject can't be read: {quote_untrusted(error)}") from None
     return read_subject(name)
 
 
@@ -107,7 +108,9 @@ def _alternative_names(
 
 def _check_uri(value: str) -> str:
     if not value or not all("!" <= character <= "~" for character in value):
-        raise CertificateError(f"URI name {shown(value)} is empty or holds unprintable characters")
+        raise CertificateError(
+            f"URI name {quote_untrusted(value)} is empty or holds unprintable characters"
+        )
     if value.lower().startswith(_SPIFFE_SCHEME):
         try:
             SpiffeId.parse(value)

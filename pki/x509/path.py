@@ -14,9 +14,9 @@ from datetime import datetime
 from cryptography import x509
 from OpenSSL import crypto
 
-from pki.errors import VerificationError, shown
+from pki.errors import VerificationError, quote_untrusted
 from pki.x509.fault import Fault
-from pki.x509.revocation import RevocationLists
+from pki.x509.revocation import CrlSet
 
 _FLAGS = crypto.X509StoreFlags
 # OpenSSL's codes, include/openssl/x509_vfy.h.
@@ -45,13 +45,13 @@ class PathBuilder:
 
     Args:
         roots: the trust anchors.
-        lists: the revocation lists; None judges the path alone. That OpenSSL reads roots and lists
+        crls: the revocation lists; None judges the path alone. That OpenSSL reads roots and lists
             was checked where they were taken in.
     """
 
-    def __init__(self, roots: Sequence[x509.Certificate], lists: RevocationLists | None) -> None:
+    def __init__(self, roots: Sequence[x509.Certificate], crls: CrlSet | None) -> None:
         self._roots = [crypto.X509.from_cryptography(root) for root in roots]
-        self._lists = lists
+        self._crls = crls
         self._store: crypto.X509Store | None = None
         self._at: datetime | None = None
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ class PathBuilder:
         except crypto.Error as error:
             # cryptography and OpenSSL each have their own decoder, and they do not agree on all.
             raise VerificationError(
-                f"certificate of the chain can't be read by OpenSSL: {shown(error)}",
+                f"certificate of the chain can't be read by OpenSSL: {quote_untrusted(error)}",
                 fault=Fault.INVALID,
             ) from None
         try:
@@ -83,7 +83,7 @@ class PathBuilder:
         return tuple(item.to_cryptography() for item in path)
 
     def _store_at(self, at: datetime) -> crypto.X509Store:
-        """Give the store for a moment; times are whole seconds, so a busy one is made once each."""
+        """Return the store for a moment; times are whole seconds, so a busy one is made once each."""
         with self._lock:
             if self._store is None or self._at != at:
                 self._store, self._at = self._made_store(at), at
@@ -94,8 +94,8 @@ class PathBuilder:
         flags = _FLAGS.X509_STRICT
         for root in self._roots:
             store.add_cert(root)
-        if self._lists is not None:
-            for item in self._lists.lists.values():
+        if self._crls is not None:
+            for item in self._crls.crls.values():
                 store.add_crl(item.crl)
             flags |= _FLAGS.CRL_CHECK | _FLAGS.CRL_CHECK_ALL
         store.set_flags(flags)

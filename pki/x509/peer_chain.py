@@ -15,7 +15,7 @@ from pki.x509 import WORKLOAD, ChainVerifier, Purpose
 _REFUSED_FOR = timedelta(seconds=1)
 
 
-class Standing:
+class PeerChain:
     """A chain that was verified once, and is verified again when something has changed.
 
     Args:
@@ -34,7 +34,7 @@ class Standing:
         self._purpose = purpose
         self._expected = expected
         # One value that is replaced whole: it is asked for by several threads.
-        self._verdict: _Verdict | None = None
+        self._verdict: _Verification | None = None
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -42,7 +42,7 @@ class Standing:
         return self.chain[0]
 
     def error(self, verifier: ChainVerifier, now: datetime) -> VerificationError | None:
-        """Say what is wrong with it now; None if it is accepted."""
+        """Return what is wrong with it now; None if it is accepted."""
         verdict = self._verdict
         if (
             verdict is None
@@ -52,7 +52,7 @@ class Standing:
             verdict = self._verdict = self._verified(verifier, now)
         return verdict.error
 
-    def _verified(self, verifier: ChainVerifier, now: datetime) -> _Verdict:
+    def _verified(self, verifier: ChainVerifier, now: datetime) -> _Verification:
         try:
             found = verifier.verify(
                 self.chain,
@@ -62,12 +62,12 @@ class Standing:
                 expected=self._expected,
             )
         except VerificationError as error:
-            return _Verdict(verifier, error, now - _REFUSED_FOR, now + _REFUSED_FOR)
-        return _Verdict(verifier, None, found.good_from, found.good_until)
+            return _Verification(verifier, error, now - _REFUSED_FOR, now + _REFUSED_FOR)
+        return _Verification(verifier, None, found.good_from, found.good_until)
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verification:
     verifier: ChainVerifier
     error: VerificationError | None
     good_from: datetime

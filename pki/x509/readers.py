@@ -11,7 +11,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from pki.errors import CertificateError, shown
+from pki.errors import CertificateError, quote_untrusted
 from pki.pem import PemBlock, read_blocks
 from pki.x509.decoding import UNREADABLE
 
@@ -19,9 +19,9 @@ MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_CHAIN_LENGTH = 8
 MAX_BUNDLE_LENGTH = 256
 MAX_BUNDLE_BYTES = 1024 * 1024
-MAX_LISTS = 64
+MAX_CRLS = 64
 # A list of 100,000 entries has 3.9 MB of DER.
-MAX_LISTS_BYTES = 64 * 1024 * 1024
+MAX_CRLS_BYTES = 64 * 1024 * 1024
 
 _Object = TypeVar("_Object", x509.Certificate, x509.CertificateRevocationList)
 
@@ -82,21 +82,21 @@ def decode_certificate(der: bytes, *, what: str) -> x509.Certificate:
     return _decode(x509.load_der_x509_certificate, der, what)
 
 
-def read_revocation_lists(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+def read_crls(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
     """Read revocation lists: PEM, one or more; or DER, exactly one.
 
     Raises:
         InputError: as :func:`read_certificate`.
     """
     what = "revocation lists"
-    if len(data) > MAX_LISTS_BYTES:
-        raise CertificateError(f"{what} of {len(data)} bytes; {MAX_LISTS_BYTES} is the most")
+    if len(data) > MAX_CRLS_BYTES:
+        raise CertificateError(f"{what} of {len(data)} bytes; {MAX_CRLS_BYTES} is the most")
     if data[:1] == b"\x30":
         return (_decode(x509.load_der_x509_crl, data, what),)
-    blocks = read_blocks(data, what=what, max_bytes=MAX_LISTS_BYTES)
+    blocks = read_blocks(data, what=what, max_bytes=MAX_CRLS_BYTES)
     return tuple(
         _decode(x509.load_der_x509_crl, der, what)
-        for der in _ders(blocks, label="X509 CRL", what=what, max_count=MAX_LISTS)
+        for der in _ders(blocks, label="X509 CRL", what=what, max_count=MAX_CRLS)
     )
 
 
@@ -112,7 +112,8 @@ def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) 
         if block.label != label:
             danger = ": a key must never lie there" if "PRIVATE" in block.label else ""
             raise CertificateError(
-                f"{what} holds a PEM block {shown(block.label)}; only {label} may stand{danger}"
+                f"{what} holds a PEM block {quote_untrusted(block.label)}; only {label} "
+                f"may stand{danger}"
             )
     if len(blocks) > max_count:
         raise CertificateError(f"{what} holds {len(blocks)} objects; {max_count} is the most")
@@ -131,5 +132,5 @@ def _decode(load: Callable[[bytes], _Object], der: bytes, what: str) -> _Object:
         else:
             _ = loaded.last_update_utc, loaded.next_update_utc
     except UNREADABLE as error:
-        raise CertificateError(f"{what} can't be decoded: {shown(error)}") from None
+        raise CertificateError(f"{what} can't be decoded: {quote_untrusted(error)}") from None
     return loaded

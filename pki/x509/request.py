@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pki.errors import CertificateError, shown
+from pki.errors import CertificateError, quote_untrusted
 from pki.keys import PublicKey, check_leaf_key
 from pki.pem import read_blocks
 from pki.x509.decoding import UNREADABLE
@@ -64,7 +64,7 @@ def read_request(data: bytes) -> Request:
         rules.check_signature_algorithm(request, what)
         genuine = request.is_signature_valid
     except UNREADABLE as error:
-        raise CertificateError(f"{what} can't be decoded: {shown(error)}") from None
+        raise CertificateError(f"{what} can't be decoded: {quote_untrusted(error)}") from None
     if not genuine:
         raise CertificateError(
             f"{what} is not signed by the key that it holds: no proof of possession",
@@ -91,7 +91,7 @@ def read_request(data: bytes) -> Request:
         )
     if names.uris and names.spiffe_id is None:
         raise CertificateError(
-            f"{what} asks for the URI name {shown(names.uris[0])}, which is no SPIFFE ID"
+            f"{what} asks for the URI name {quote_untrusted(names.uris[0])}, which is no SPIFFE ID"
         )
     names.subject.to_name()  # a subject that no certificate may hold is refused here
     return Request(key, names)
@@ -108,7 +108,8 @@ def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
         case x509.ExtendedKeyUsage() as usages if set(usages) <= _USAGES:
             return
     raise CertificateError(
-        f"certificate request asks for {shown(extension.oid._name)} as no leaf may have it",
+        f"certificate request asks for {quote_untrusted(extension.oid._name)} as no leaf "
+        "may have it",
         remedy="Ask for names alone; the profile gives the rest",
     )
 

@@ -29,7 +29,7 @@ from pki.keys import PrivateKey
 from pki.x509.decoding import UNREADABLE, check_openssl_reads, extensions_of, public_key_of
 from pki.x509.profiles import rules
 from pki.x509.profiles.builder import authority_key_identifier, signature_hash
-from pki.x509.readers import MAX_LISTS, MAX_LISTS_BYTES, read_revocation_lists
+from pki.x509.readers import MAX_CRLS, MAX_CRLS_BYTES, read_crls
 
 _OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER
 # Refused even where their writer forgot to mark them as critical.
@@ -46,7 +46,7 @@ class IssuerId:
 
     @classmethod
     def of(cls, signed: x509.Certificate | x509.CertificateRevocationList) -> IssuerId:
-        """Tell who issued a certificate or a list.
+        """Return who issued a certificate or a list.
 
         An object that names no key has an empty identifier; it meets only its own like.
         """
@@ -56,7 +56,7 @@ class IssuerId:
 
     @classmethod
     def named_by(cls, issuer: x509.Certificate) -> IssuerId:
-        """Give what the certificates and lists that a CA issued name it by."""
+        """Return what the certificates and lists that a CA issued name it by."""
         found = rules.find(issuer, x509.SubjectKeyIdentifier)
         return cls(issuer.subject.public_bytes(), found.value.digest if found else b"")
 
@@ -70,7 +70,7 @@ class RevokedEntry:
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
     def to_revoked(self) -> x509.RevokedCertificate:
-        """Give the entry as the list holds it."""
+        """Return the entry as the list holds it."""
         builder = (
             x509.RevokedCertificateBuilder()
             .serial_number(self.serial)
@@ -83,7 +83,7 @@ class RevokedEntry:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RevocationList:
+class Crl:
     """One issuer's list, checked for form; its signature is checked where a chain is verified."""
 
     issuer: IssuerId
@@ -94,7 +94,7 @@ class RevocationList:
     crl: x509.CertificateRevocationList
 
     @classmethod
-    def of(cls, crl: x509.CertificateRevocationList) -> RevocationList:
+    def of(cls, crl: x509.CertificateRevocationList) -> Crl:
         """Check a list's form.
 
         Raises:
@@ -144,7 +144,7 @@ class RevocationList:
         number: int,
         this_update: datetime,
         next_update: datetime,
-    ) -> RevocationList:
+    ) -> Crl:
         """Build and sign an issuer's list, and check it."""
         # Given whole: add_revoked_certificate copies all entries for each that it adds.
         builder = (
@@ -160,7 +160,7 @@ class RevocationList:
         return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
 
     def is_signed_by(self, issuer: x509.Certificate) -> bool:
-        """Tell whether the list bears the signature of a CA's key."""
+        """Return whether the list bears the signature of a CA's key."""
         try:
             return self.crl.is_signature_valid(public_key_of(issuer))
         except (CertificateError, *UNREADABLE):
@@ -173,32 +173,32 @@ class RevocationList:
 
 
 @dataclass(frozen=True, slots=True)
-class RevocationLists:
+class CrlSet:
     """The lists that count, one for each issuer."""
 
-    lists: Mapping[IssuerId, RevocationList]
+    crls: Mapping[IssuerId, Crl]
 
     @classmethod
-    def none(cls) -> RevocationLists:
+    def none(cls) -> CrlSet:
         """No list at all."""
         return cls(MappingProxyType({}))
 
     @classmethod
-    def of(cls, lists: Iterable[RevocationList]) -> RevocationLists:
+    def of(cls, crls: Iterable[Crl]) -> CrlSet:
         """Gather lists.
 
         Raises:
             CertificateError: for two lists of one issuer: which counts would be left to chance.
         """
-        gathered: dict[IssuerId, RevocationList] = {}
-        for item in lists:
+        gathered: dict[IssuerId, Crl] = {}
+        for item in crls:
             if item.issuer in gathered:
                 raise CertificateError("two revocation lists of one issuer stand side by side")
             gathered[item.issuer] = item
         return cls(MappingProxyType(gathered))
 
     @classmethod
-    def read(cls, data: bytes) -> RevocationLists:
+    def read(cls, data: bytes) -> CrlSet:
         """Read lists from PEM (one or more) or DER (one).
 
         Raises:
@@ -207,8 +207,8 @@ class RevocationLists:
         return _read(bytes(data))
 
     def followed_by(
-        self, newer: RevocationLists, *, issuers: Iterable[x509.Certificate] = ()
-    ) -> tuple[RevocationLists, tuple[str, ...]]:
+        self, newer: CrlSet, *, issuers: Iterable[x509.Certificate] = ()
+    ) -> tuple[CrlSet, tuple[str, ...]]:
         """Take in a newer set, never going back.
 
         Args:
@@ -221,9 +221,9 @@ class RevocationLists:
             one seen before, another list under the same number, or a wrong signature.
         """
         at_hand = {IssuerId.named_by(issuer): issuer for issuer in issuers}
-        merged = dict(self.lists)
+        merged = dict(self.crls)
         refused: list[str] = []
-        for issuer, item in newer.lists.items():
+        for issuer, item in newer.crls.items():
             old = merged.get(issuer)
             if issuer in at_hand and not item.is_signed_by(at_hand[issuer]):
                 refused.append(
@@ -240,36 +240,34 @@ class RevocationLists:
                 refused.append(
                     f"another revocation list bears the number {old.number}, seen before"
                 )
-        _forget_what_ended_first(merged, newer.lists)
-        return RevocationLists(MappingProxyType(merged)), tuple(refused)
+        _forget_what_ended_first(merged, newer.crls)
+        return CrlSet(MappingProxyType(merged)), tuple(refused)
 
-    def of_issuer(self, certificate: x509.Certificate) -> RevocationList | None:
-        """Give the list that speaks for a certificate."""
-        return self.lists.get(IssuerId.of(certificate))
+    def of_issuer(self, certificate: x509.Certificate) -> Crl | None:
+        """Return the list that speaks for a certificate."""
+        return self.crls.get(IssuerId.of(certificate))
 
 
 # The same bytes are read every few seconds, and a list of 100,000 entries takes a second each time.
 @lru_cache(maxsize=4)
-def _read(data: bytes) -> RevocationLists:
-    return RevocationLists.of(RevocationList.of(crl) for crl in read_revocation_lists(data))
+def _read(data: bytes) -> CrlSet:
+    return CrlSet.of(Crl.of(crl) for crl in read_crls(data))
 
 
-def _forget_what_ended_first(
-    lists: dict[IssuerId, RevocationList], brought: Mapping[IssuerId, RevocationList]
-) -> None:
+def _forget_what_ended_first(crls: dict[IssuerId, Crl], brought: Mapping[IssuerId, Crl]) -> None:
     """Keep what is remembered within what can be read back; what was just brought stays."""
     left = sorted(
-        (issuer for issuer in lists if issuer not in brought),
-        key=lambda issuer: lists[issuer].next_update,
+        (issuer for issuer in crls if issuer not in brought),
+        key=lambda issuer: crls[issuer].next_update,
     )
-    size = sum(_pem_size(item) for item in lists.values()) if left else 0
+    size = sum(_pem_size(item) for item in crls.values()) if left else 0
     for issuer in left:
-        if len(lists) <= MAX_LISTS and size <= MAX_LISTS_BYTES:
+        if len(crls) <= MAX_CRLS and size <= MAX_CRLS_BYTES:
             return
-        size -= _pem_size(lists.pop(issuer))
+        size -= _pem_size(crls.pop(issuer))
 
 
-def _pem_size(item: RevocationList) -> int:
+def _pem_size(item: Crl) -> int:
     # Base64 in lines of 64 characters, between two lines of words.
     return len(item.der) * 4 // 3 * 65 // 64 + 64
 

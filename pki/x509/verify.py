@@ -28,7 +28,7 @@ from enum import StrEnum
 
 from cryptography import x509
 
-from pki.errors import CertificateError, InputError, VerificationError, shown
+from pki.errors import CertificateError, InputError, VerificationError, quote_untrusted
 from pki.identity import DnsName, SpiffeId
 from pki.x509.bundle import TrustBundle
 from pki.x509.fault import Fault
@@ -37,7 +37,7 @@ from pki.x509.path import PathBuilder
 from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile, rules
 from pki.x509.proof import Link, PathProof, later
 from pki.x509.readers import MAX_CHAIN_LENGTH
-from pki.x509.revocation import IssuerId, RevocationList, RevocationLists
+from pki.x509.revocation import Crl, CrlSet, IssuerId
 
 MAX_INTERMEDIATES = 3
 # 24 hours from the moment of issue; notBefore is set back by an hour at most.
@@ -85,7 +85,7 @@ class ChainVerifier:
 
     Args:
         bundle: the roots to believe.
-        lists: the revocation lists that count.
+        crls: the revocation lists that count.
         mode: what to do where a list is missing.
         grace: how long past its ``nextUpdate`` a list still counts.
         withheld: why the lists can't be relied on any more; empty while they can.
@@ -94,7 +94,7 @@ class ChainVerifier:
     def __init__(
         self,
         bundle: TrustBundle,
-        lists: RevocationLists | None = None,
+        crls: CrlSet | None = None,
         *,
         mode: RevocationMode = RevocationMode.REQUIRED,
         grace: timedelta = timedelta(0),
@@ -103,7 +103,7 @@ class ChainVerifier:
         self.mark = object()
         """Stands for this verifier where keeping what it said must not keep it alive."""
         self.bundle = bundle
-        self.lists = lists or RevocationLists.none()
+        self.crls = crls or CrlSet.none()
         self._mode = mode
         self._grace = max(grace, timedelta(0))
         self.withheld = withheld
@@ -154,16 +154,16 @@ class ChainVerifier:
         roots = self._roots_for(names)
         must_know = self._must_know(_lifetime(leaf))
         # OpenSSL knows no grace and no "where present": then it judges the path alone, and the
-        # lists are judged by _check_lists.
-        with_lists = must_know and not self._any_in_grace(at)
-        path = self._builder(roots, with_lists=with_lists).build_path(chain, at)
+        # lists are judged by _check_crls.
+        with_crls = must_know and not self._any_in_grace(at)
+        path = self._builder(roots, with_crls=with_crls).build_path(chain, at)
         _check_authorities(path, max_intermediates)
         proof = PathProof.of(path, names)
-        lists_from, lists_until = self._check_lists(proof.links, at, must_know=must_know)
+        crls_from, crls_until = self._check_crls(proof.links, at, must_know=must_know)
         self._accepted.add((must_know, proof.issuers))
         _check_expected(names, expected)
         return VerifiedChain(
-            path, names, max(proof.begin, lists_from), min(proof.end, lists_until), proof
+            path, names, max(proof.begin, crls_from), min(proof.end, crls_until), proof
         )
 
     def verify_again(self, proof: PathProof, at: datetime) -> tuple[datetime, datetime] | None:
@@ -186,7 +186,7 @@ class ChainVerifier:
         if not proof.begin <= at < proof.end or proof.issuers[-1] not in roots:
             return None
         must_know = self._must_know(proof.lifetime)
-        good_from, good_until = self._check_lists(proof.links, at, must_know=must_know)
+        good_from, good_until = self._check_crls(proof.links, at, must_know=must_know)
         if (must_know, proof.issuers) not in self._accepted:
             return None
         return max(proof.begin, good_from), min(proof.end, good_until)
@@ -213,17 +213,17 @@ class ChainVerifier:
     def _any_in_grace(self, at: datetime) -> bool:
         return any(
             item.next_update < at <= later(item.next_update, self._grace)
-            for item in self.lists.lists.values()
+            for item in self.crls.crls.values()
         )
 
-    def _builder(self, roots: tuple[x509.Certificate, ...], *, with_lists: bool) -> PathBuilder:
+    def _builder(self, roots: tuple[x509.Certificate, ...], *, with_crls: bool) -> PathBuilder:
         with self._lock:
-            if (roots, with_lists) not in self._builders:
-                lists = self.lists if with_lists else None
-                self._builders[roots, with_lists] = PathBuilder(roots, lists)
-            return self._builders[roots, with_lists]
+            if (roots, with_crls) not in self._builders:
+                crls = self.crls if with_crls else None
+                self._builders[roots, with_crls] = PathBuilder(roots, crls)
+            return self._builders[roots, with_crls]
 
-    def _check_lists(
+    def _check_crls(
         self, links: tuple[Link, ...], at: datetime, *, must_know: bool
     ) -> tuple[datetime, datetime]:
         """Check each certificate below the root against its issuer's list.
@@ -232,16 +232,16 @@ class ChainVerifier:
         """
         good_from = datetime.min.replace(tzinfo=UTC)
         good_until = datetime.max.replace(tzinfo=UTC)
-        if self.withheld and (must_know or self.lists.lists):
+        if self.withheld and (must_know or self.crls.crls):
             raise VerificationError(self.withheld, fault=Fault.REVOCATION_UNKNOWN)
         for depth, link in enumerate(links):
             issuer = link.issuer
-            found = self.lists.lists.get(link.issuer_id)
+            found = self.crls.crls.get(link.issuer_id)
             if found is None:
                 if must_know:
                     raise VerificationError(
                         "no revocation list is at hand of the issuer "
-                        + shown(issuer.subject.rfc4514_string()),
+                        + quote_untrusted(issuer.subject.rfc4514_string()),
                         fault=Fault.REVOCATION_UNKNOWN,
                         remedy="Bring its list, or set revocation to when-present or short-lived",
                     )
@@ -267,7 +267,7 @@ class ChainVerifier:
             good_until = min(good_until, end)
         return good_from, good_until
 
-    def _check_signature(self, found: RevocationList, issuer: x509.Certificate) -> None:
+    def _check_signature(self, found: Crl, issuer: x509.Certificate) -> None:
         if (found.issuer, issuer) in self._signed:
             return
         usage = rules.find(issuer, x509.KeyUsage)
@@ -315,7 +315,7 @@ def _check_expected(names: CertificateNames, expected: ExpectedName | None) -> N
     if not held:
         present = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
         raise VerificationError(
-            f"certificate is for {shown(', '.join(present))}, not for {expected}",
+            f"certificate is for {quote_untrusted(', '.join(present))}, not for {expected}",
             fault=Fault.NAME_MISMATCH,
         )
 

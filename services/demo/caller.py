@@ -56,7 +56,7 @@ class Caller:
         self._stream: Any = None
 
     def channel(self, target: str, peer: str) -> grpc.aio.Channel:
-        """Give the channel to a server."""
+        """Return the channel to a server."""
         if (target, peer) not in self._channels:
             self._channels[target, peer] = self._make(target, peer)
         return self._channels[target, peer]

@@ -45,5 +45,5 @@ def _make_impostor(home: Path, real: pki.Authority) -> None:
     """Name a certificate of another CA just like the gateway's, beside the real trust bundle."""
     with pki.Authority.create(home / "other-ca", "shop.internal") as other:
         other.issue("gateway").save(home / "impostor")
-    bundle, lists = real.trust()
-    save_trust(bundle, lists, home / "impostor")
+    bundle, crls = real.trust()
+    save_trust(bundle, crls, home / "impostor")

@@ -129,7 +129,7 @@ class Changes:
             await asyncio.sleep(0.05)
             answer = await self._stage.ask("orders", "inventory", "/shop.v1.Inventory/Reserve")
         what = "the server is revoked: its caller has looked"
-        return [_row("orders", "inventory", what, "SERVER_REFUSED", answer["reason"])]
+        return [_row("orders", "inventory", what, "SERVER_CERTIFICATE_REJECTED", answer["reason"])]
 
     @staticmethod
     def _auditor(what: str, expected: str, got: str) -> Row:
@@ -185,7 +185,7 @@ class Changes:
 
 
 def shown_serial(address: str, credential: Path) -> str:
-    """Give the serial number, in hex, of the certificate that a server shows."""
+    """Return the serial number, in hex, of the certificate that a server shows."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cafile=str(credential / "bundle.pem"))
     context.check_hostname = False

@@ -27,7 +27,7 @@ class Fleet:
         self.addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> Fleet:
-        """Give itself."""
+        """Return self."""
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -148,7 +148,7 @@ class Stage:
                 "inventory",
                 "inventory at the address of payments",
                 "orders",
-                "SERVER_REFUSED",
+                "SERVER_CERTIFICATE_REJECTED",
                 answer["reason"],
                 answer["words"],
             )

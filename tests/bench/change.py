@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from cryptography import x509
 
-from pki.access.authorizer import Judge
-from pki.access.call_verdict import Judgement
+from pki.access.authorizer import CallAuthorizer
+from pki.access.call_verdict import CallVerdict
 from pki.access.refusal import Refusal
 from pki.authz import read_policy
-from pki.rpc.server.active_streams import RunningStream, RunningStreams
+from pki.rpc.server.active_streams import ServerStream, ServerStreams
 from pki.x509 import WORKLOAD, ChainVerifier, Purpose
 from pki.x509.readers import to_pem
 from tests.bench.ground import Ground
@@ -44,12 +44,12 @@ class Server:
     def __init__(self, streams: int) -> None:
         self._ca = Hierarchy()
         self.leaves = [self._ca.leaf(f"clerk/n{number}") for number in range(streams)]
-        self.verifier = ChainVerifier(self._ca.bundle, self._ca.lists())
+        self.verifier = ChainVerifier(self._ca.bundle, self._ca.crls())
         policy = read_policy(POLICY)
-        judge = Judge(lambda: self.verifier, lambda: policy, lambda: NOW)
+        judge = CallAuthorizer(lambda: self.verifier, lambda: policy, lambda: NOW)
         self.ended: dict[int, float] = {}
-        self.noted: list[Judgement] = []
-        self.streams = RunningStreams(judge, self.noted.append)
+        self.noted: list[CallVerdict] = []
+        self.streams = ServerStreams(judge, self.noted.append)
         for number, leaf in enumerate(self.leaves):
             chain = [to_pem([leaf]), to_pem([leaf, self._ca.issuing])]
             auth = {"x509_pem_cert": chain[:1], "x509_pem_cert_chain": chain[1:]}
@@ -57,19 +57,19 @@ class Server:
             self._add(judge, auth, number)
         self.streams.sweep()
 
-    def _add(self, judge: Judge, auth: dict[str, list[bytes]], number: int) -> None:
+    def _add(self, judge: CallAuthorizer, auth: dict[str, list[bytes]], number: int) -> None:
         def end(_: Refusal) -> None:
             self.ended.setdefault(number, time.monotonic())
 
-        self.streams.add(RunningStream(judge.known_of(auth), METHOD, end))
+        self.streams.add(ServerStream(judge.known_of(auth), METHOD, end))
 
     def revoke(self, leaves: list[x509.Certificate]) -> None:
         """Bring a new list."""
-        self.verifier = ChainVerifier(self._ca.bundle, self._ca.lists(leaves, number=2))
+        self.verifier = ChainVerifier(self._ca.bundle, self._ca.crls(leaves, number=2))
 
     def verified_whole(self, count: int) -> float:
         """Return the processor seconds for one peer that is verified from its chain."""
-        good = ChainVerifier(self._ca.bundle, self._ca.lists(number=2))
+        good = ChainVerifier(self._ca.bundle, self._ca.crls(number=2))
         begin = time.process_time()
         for leaf in self.leaves[-count:]:
             good.verify([leaf, self._ca.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW)

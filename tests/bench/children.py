@@ -98,7 +98,7 @@ def serve_commands(hello: Mapping[str, Any], commands: Mapping[str, Command]) ->
 
 
 def size() -> dict[str, int]:
-    """Give this process's resident bytes, threads and descriptors."""
+    """Return this process's resident bytes, threads and descriptors."""
     gc.collect()
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
     return {

@@ -35,7 +35,7 @@ def decisions(_: Ground, quick: bool) -> Iterator[Row]:
 
 
 def _asked(count: int) -> tuple[Policy, list[tuple[Principal, str]]]:
-    """Give a policy, and callers spread over it with the methods that they ask for."""
+    """Return a policy, and callers spread over it with the methods that they ask for."""
     names = "".join(f'role{at} = ["spiffe://shop.internal/workload{at}"]\n' for at in range(count))
     grants = "".join(
         f'[[grant]]\nrole = "role{at}"\nmethods = ["/shop.v1.Service{at}/Method"]\n'

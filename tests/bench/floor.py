@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from pki.rpc.server.handlers import Handler, WrappedHandlers, behavior_of
-from pki.rpc.server.registered import Behind, Registered
+from pki.rpc.server.registered import Protect, ProtectedHandlers
 
 
 def _asking(handler: Handler | None, _: str) -> Handler:
@@ -53,12 +53,12 @@ class FloorServer:
 
     def __init__(self, inner: Any, kind: str) -> None:
         self._inner = inner
-        behind: Behind = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
-        self._registered = Registered(behind)
+        behind: Protect = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
+        self._registered = ProtectedHandlers(behind)
         inner.add_generic_rpc_handlers((self._registered,))
 
     def __getattr__(self, name: str) -> Any:
-        """Give all else of the server."""
+        """Return all else of the server."""
         return getattr(self._inner, name)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:

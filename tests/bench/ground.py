@@ -18,9 +18,9 @@ from pki.keys import generate_key
 from pki.x509 import (
     WORKLOAD,
     Credential,
+    Crl,
+    CrlSet,
     NameLimits,
-    RevocationList,
-    RevocationLists,
     TrustBundle,
 )
 from pki.x509.profiles import IssuingProfile, LeafNames, RootProfile
@@ -77,7 +77,7 @@ class Ground:
         self._bundle = TrustBundle.of_roots([self._root])
         self._number = 0
         self._revoked: list[RevokedEntry] = []
-        self._lists = self._signed_lists()
+        self._crls = self._signed_crls()
         self.policy = home / "policy" / "policy.toml"
         self.policy.parent.mkdir()
         self.policy.write_text(_POLICY)
@@ -94,10 +94,10 @@ class Ground:
             issuer_key=self._issuing_key,
             validity=Validity(self._times.not_before, self._times.not_before + timedelta(hours=20)),
         )
-        return Credential(key, (leaf, self._issuing), self._bundle, self._lists)
+        return Credential(key, (leaf, self._issuing), self._bundle, self._crls)
 
     def directory(self, path: str, place: str) -> Path:
-        """Give a new credential directory.
+        """Return a new credential directory.
 
         Args:
             path: the workload's name.
@@ -111,18 +111,18 @@ class Ground:
         """Revoke leaves; give the lists to write, PEM."""
         now = datetime.now(UTC).replace(microsecond=0)
         self._revoked += [RevokedEntry(leaf.serial_number, now) for leaf in leaves]
-        self._lists = self._signed_lists()
-        return to_pem([item.crl for item in self._lists.lists.values()])
+        self._crls = self._signed_crls()
+        return to_pem([item.crl for item in self._crls.crls.values()])
 
-    def _signed_lists(self) -> RevocationLists:
+    def _signed_crls(self) -> CrlSet:
         self._number += 1
         issuers = (
             (self._root, self._root_key, ()),
             (self._issuing, self._issuing_key, tuple(self._revoked)),
         )
-        return RevocationLists.of(
+        return CrlSet.of(
             [
-                RevocationList.build(
+                Crl.build(
                     entries,
                     issuer=issuer,
                     issuer_key=key,

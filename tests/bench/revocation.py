@@ -62,9 +62,9 @@ def _once(
         save_credential(credential, folder)
     how = {"target": target, "directories": [str(folder) for folder in issued]}
     with Child("tests.bench.crowd", how, ground.home) as crowd:
-        lists = ground.revoke(credential.leaf for credential in issued.values())
+        crls = ground.revoke(credential.leaf for credential in issued.values())
         aside = server_folder / ".crl.aside"
-        aside.write_bytes(lists)
+        aside.write_bytes(crls)
         begin = time.monotonic()
         os.replace(aside, server_folder / "crl.pem")
         ends: list[tuple[float, str]] = crowd.ask("ends")

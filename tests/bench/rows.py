@@ -35,7 +35,7 @@ class Row:
     spread: str = ""
 
     def as_json(self) -> dict[str, str | float | bool | None]:
-        """Give what programs read."""
+        """Return what programs read."""
         return {
             "name": self.name,
             "value": _rounded(self.value),
@@ -82,7 +82,7 @@ class Pairs:
 
 
 def spread_of(values: Sequence[float], digits: int = 3) -> str:
-    """Say how far values lie apart: the least, the quartiles, the most."""
+    """Return how far values lie apart: the least, the quartiles, the most."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     low, _, high = quantiles(values, n=4, method="inclusive")

@@ -33,7 +33,7 @@ class SeenSerials:
         self._changed = threading.Condition()
 
     def note_of(self, kind: str) -> Note:
-        """Give what a server's handlers call to take down who calls."""
+        """Return what a server's handlers call to take down who calls."""
         serials = self._serials[kind]
 
         def note() -> None:

@@ -62,29 +62,29 @@ class Identity:
         if how.get("pem"):
             pem = pem_of(Path(how["directory"]))
             self._source = PemSource(
-                key=pem["key"], chain=pem["chain"], bundle=pem["bundle"], lists=pem["lists"]
+                key=pem["key"], chain=pem["chain"], bundle=pem["bundle"], crls=pem["lists"]
             )
             self.workload = pki.Workload.from_source(self._source, policy=how["policy"])
         else:
             self.workload = pki.Workload.from_directory(how["directory"], policy=how["policy"])
 
-    def replace(self, key: str, chain: str, bundle: str, lists: str) -> None:
+    def replace(self, key: str, chain: str, bundle: str, crls: str) -> None:
         """Bring the next credential."""
         assert self._source is not None
         self._source.replace(
-            key=key.encode(), chain=chain.encode(), bundle=bundle.encode(), lists=lists.encode()
+            key=key.encode(), chain=chain.encode(), bundle=bundle.encode(), crls=crls.encode()
         )
 
 
 def pem_of(directory: Path) -> dict[str, bytes]:
     """Read a credential directory as PEM."""
     credential = load_credential(directory).credential
-    assert credential.lists is not None
+    assert credential.crls is not None
     return {
         "key": private_key_to_pem(credential.key),
         "chain": to_pem(credential.chain),
         "bundle": credential.bundle.to_pem(),
-        "lists": to_pem([item.crl for item in credential.lists.lists.values()]),
+        "lists": to_pem([item.crl for item in credential.crls.crls.values()]),
     }
 
 
@@ -135,6 +135,6 @@ def make_channel(kind: str, how: Settings, identity: Identity | None) -> Any:
 
 
 def bare_credentials(directory: Path) -> grpc.ChannelCredentials:
-    """Give a caller's credentials for a channel of bare grpcio."""
+    """Return a caller's credentials for a channel of bare grpcio."""
     pem = pem_of(directory)
     return grpc.ssl_channel_credentials(pem["bundle"], pem["key"], pem["chain"])

@@ -81,10 +81,10 @@ def _wait_for_uptake(pair: Pair, serial: int) -> None:
 
 
 def _pem(credential: Credential) -> dict[str, str]:
-    assert credential.lists is not None
+    assert credential.crls is not None
     return {
         "key": private_key_to_pem(credential.key).decode(),
         "chain": to_pem(credential.chain).decode(),
         "bundle": credential.bundle.to_pem().decode(),
-        "lists": to_pem([item.crl for item in credential.lists.lists.values()]).decode(),
+        "lists": to_pem([item.crl for item in credential.crls.crls.values()]).decode(),
     }

@@ -27,7 +27,7 @@ class Tally:
             self._failed[how] += 1
 
     def answer(self) -> dict[str, Any]:
-        """Give the counts."""
+        """Return the counts."""
         return {
             "good": self._good,
             "failed": self._failed.total(),
@@ -36,7 +36,7 @@ class Tally:
 
 
 def told(error: BaseException) -> str:
-    """Give an error's code and words."""
+    """Return an error's code and words."""
     code, details = getattr(error, "code", None), getattr(error, "details", None)
     if code is None or details is None:
         return f"{type(error).__name__}: {error}"

@@ -79,7 +79,7 @@ class Pair:
         self.caller = started("call", "caller", targets=self.targets)
 
     def cpu(self) -> float:
-        """Give the processor seconds that both have used."""
+        """Return the processor seconds that both have used."""
         return float(self.server.ask("cpu")) + float(self.caller.ask("cpu"))
 
 
@@ -94,7 +94,7 @@ def both_sides(ground: Ground, kind: str, **of_ours: Any) -> Iterator[dict[str, 
 
 
 def turns(pairs: int) -> Iterator[tuple[str, str]]:
-    """Give who goes first and second, pair by pair."""
+    """Return who goes first and second, pair by pair."""
     for number in range(pairs):
         yield (BARE, OURS) if number % 2 else (OURS, BARE)
 

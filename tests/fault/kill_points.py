@@ -16,7 +16,7 @@ from types import FrameType
 
 from pki.authority import Authority
 from pki.errors import OlderLedgerError
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 from tests.support import Clock
 
 # Between two of these nothing changes on disk but a file set aside, which nobody reads.
@@ -91,10 +91,10 @@ OPERATIONS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def prepare(base: Path, operation: str) -> RevocationLists:
+def prepare(base: Path, operation: str) -> CrlSet:
     """Make what the operation begins with; return the lists that receivers have seen."""
     if operation == "create":
-        return RevocationLists.none()
+        return CrlSet.none()
     with Authority.create(base, "shop.internal", clock=Clock()) as ca:
         serials = [ca.issue(name).leaf.serial_number for name in ("orders", "payments")]
         (base / "serials").write_text(" ".join(f"{item:x}" for item in serials))
@@ -102,7 +102,7 @@ def prepare(base: Path, operation: str) -> RevocationLists:
         shutil.copytree(base, base.with_name("older"))
         with Authority.open(base, clock=Clock()) as ca:
             ca.revoke(serials[1])
-    seen = RevocationLists.read((base / "crl.pem").read_bytes())
+    seen = CrlSet.read((base / "crl.pem").read_bytes())
     older = base.with_name("older")
     if operation == "take_in":
         shutil.copy(older / "ledger.db", base / "ledger.db")
@@ -112,7 +112,7 @@ def prepare(base: Path, operation: str) -> RevocationLists:
     return seen
 
 
-def check(home: Path, operation: str, seen: RevocationLists) -> None:
+def check(home: Path, operation: str, seen: CrlSet) -> None:
     """Hold what a killed process left against what must hold."""
     if operation == "create":
         check_created(home)
@@ -123,13 +123,13 @@ def check(home: Path, operation: str, seen: RevocationLists) -> None:
         except OlderLedgerError:
             Authority.recover(home, clock=Clock())
     with Authority.open(home, clock=Clock()) as ca:
-        published = RevocationLists.read((home / "crl.pem").read_bytes())
-        _, lists = ca.trust()
-        assert {item.der for item in published.lists.values()} == {
-            item.der for item in lists.lists.values()
+        published = CrlSet.read((home / "crl.pem").read_bytes())
+        _, crls = ca.trust()
+        assert {item.der for item in published.crls.values()} == {
+            item.der for item in crls.crls.values()
         }, "what is published is not what the ledger holds"
-        assert seen.followed_by(lists)[1] == (), "a list went back"
-        listed = {f"{number:x}" for item in lists.lists.values() for number in item.revoked}
+        assert seen.followed_by(crls)[1] == (), "a list went back"
+        listed = {f"{number:x}" for item in crls.crls.values() for number in item.revoked}
         if operation in {"take_in", "recover"}:
             assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
         records = ca.certificates(with_ended=True)

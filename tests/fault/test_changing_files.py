@@ -33,7 +33,7 @@ def credentials(shop: Shop, name: str, count: int = COUNT) -> list[Credential]:
 
 
 def files_of(shop: Shop, name: str, made: Credential) -> dict[str, bytes]:
-    """Give the files of a credential, as another tool would write them."""
+    """Return the files of a credential, as another tool would write them."""
     folder = shop.home / f"made-{made.leaf.serial_number:x}"
     save_credential(made, folder)
     names = ("key.pem", "chain.pem", "bundle.pem", "crl.pem")
@@ -171,7 +171,7 @@ def test_what_is_revoked_counts_though_the_rest_cant_be_read(
         caller.sync_channel(address, peer="server") as channel,
     ):
         stream, before = watch(channel), me.credential
-        assert before.lists is not None
+        assert before.crls is not None
         harm(shop.home / "server")
         me.reload()
         assert "the one in use is kept" in caplog.text
@@ -181,14 +181,14 @@ def test_what_is_revoked_counts_though_the_rest_cant_be_read(
         assert ended(stream) == "CERTIFICATE_REVOKED"
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED"
         assert me.credential.leaf == before.leaf
-        (shop.home / "server" / "crl.pem").write_bytes(to_pem(list_crls(before)))
+        (shop.home / "server" / "crl.pem").write_bytes(to_pem(crls_in(before)))
         me.reload()
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED", "nobody goes back"
 
 
-def list_crls(credential: Credential) -> list[x509.CertificateRevocationList]:
-    assert credential.lists is not None
-    return [item.crl for item in credential.lists.lists.values()]
+def crls_in(credential: Credential) -> list[x509.CertificateRevocationList]:
+    assert credential.crls is not None
+    return [item.crl for item in credential.crls.crls.values()]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -16,7 +16,7 @@ from pki.files import load_credential
 from pki.files.writer import finish_key
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
-from pki.x509 import WORKLOAD, ChainVerifier, Purpose, RevocationLists
+from pki.x509 import WORKLOAD, ChainVerifier, CrlSet, Purpose
 
 WORK = """
 import sys
@@ -40,18 +40,18 @@ while True:
 """
 
 
-def check_agreement(home: Path, seen: RevocationLists) -> RevocationLists:
+def check_agreement(home: Path, seen: CrlSet) -> CrlSet:
     """Open what a killed process left, and hold files and ledger against each other."""
     with Authority.open(home / "ca") as ca:
-        bundle, lists = ca.trust()
-        published = RevocationLists.read((home / "ca" / "crl.pem").read_bytes())
-        assert {item.der for item in published.lists.values()} == {
-            item.der for item in lists.lists.values()
+        bundle, crls = ca.trust()
+        published = CrlSet.read((home / "ca" / "crl.pem").read_bytes())
+        assert {item.der for item in published.crls.values()} == {
+            item.der for item in crls.crls.values()
         }
-        seen, refused = seen.followed_by(lists)
+        seen, refused = seen.followed_by(crls)
         assert not refused, "a list went back"
         revoked = {record.serial for record in ca.certificates() if record.revoked_at}
-        listed = {f"{serial:x}" for item in lists.lists.values() for serial in item.revoked}
+        listed = {f"{serial:x}" for item in crls.crls.values() for serial in item.revoked}
         assert revoked == listed
         serials = [record.serial for record in ca.certificates()]
         assert len(serials) == len(set(serials))
@@ -63,7 +63,7 @@ def check_agreement(home: Path, seen: RevocationLists) -> RevocationLists:
             assert record is not None, "a certificate is out that the ledger does not hold"
             assert record.certificate == leaf
         fresh = ca.issue("after")
-        ChainVerifier(bundle, lists).verify(
+        ChainVerifier(bundle, crls).verify(
             fresh.chain, profile=WORKLOAD, purpose=Purpose.SERVER, at=ca.now()
         )
     return seen
@@ -72,7 +72,7 @@ def check_agreement(home: Path, seen: RevocationLists) -> RevocationLists:
 def test_after_kill_9_at_any_moment_the_ledger_and_the_files_agree(tmp_path: Path) -> None:
     with Authority.create(tmp_path / "ca", "shop.internal"):
         pass
-    seen = RevocationLists.none()
+    seen = CrlSet.none()
     for number in range(12):
         process = subprocess.Popen(
             [sys.executable, "-c", WORK, str(tmp_path)], stdout=subprocess.PIPE
@@ -167,12 +167,12 @@ def test_two_processes_at_once_share_one_ledger(tmp_path: Path) -> None:
         records = ca.certificates()
         assert len({record.serial for record in records}) == 50
         assert sum(record.revoked_at is not None for record in records) == 10
-        _, lists = ca.trust()
-        (issuing,) = (item for item in lists.lists.values() if item.revoked)
+        _, crls = ca.trust()
+        (issuing,) = (item for item in crls.crls.values() if item.revoked)
         assert len(issuing.revoked) == 10
-        published = RevocationLists.read((tmp_path / "ca" / "crl.pem").read_bytes())
-        assert published.lists.keys() == lists.lists.keys()
-        assert all(item.der == lists.lists[key].der for key, item in published.lists.items())
+        published = CrlSet.read((tmp_path / "ca" / "crl.pem").read_bytes())
+        assert published.crls.keys() == crls.crls.keys()
+        assert all(item.der == crls.crls[key].der for key, item in published.crls.items())
 
 
 def test_two_who_want_one_name_at_once_exactly_one_gets_it(tmp_path: Path) -> None:

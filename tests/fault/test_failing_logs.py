@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 import pki
-from pki.access.authorizer import Judge
-from pki.access.counters import Counts
+from pki.access.authorizer import CallAuthorizer
+from pki.access.counters import Counters
 from tests.interop.shop import Shop, ended, eventually, get_stock, refused, revoke, watch
 
 NAMES = ("handfast.rpc", "handfast.decisions")
@@ -101,7 +101,7 @@ def test_a_counter_that_fails_neither_saves_nor_ends_anybody(
     def failing(*_: object) -> None:
         raise RuntimeError("a counter failed")
 
-    monkeypatch.setattr(Counts, counter, failing)
+    monkeypatch.setattr(Counters, counter, failing)
     with (
         shop.workload("server") as me,
         shop.server(kind, me) as address,
@@ -127,7 +127,7 @@ def test_a_judge_that_fails_refuses_and_says_nothing_of_it_to_the_caller(
     ):
         assert get_stock(channel) > 0
         broken: Callable[..., Any] = lambda *_: 1 / 0  # noqa: E731 - what fails, whatever it is
-        monkeypatch.setattr(Judge, "_judge", broken)
+        monkeypatch.setattr(CallAuthorizer, "_judge", broken)
         with pytest.raises(grpc.RpcError) as caught:
             get_stock(channel)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from pki.background import _Teller, tell
+from pki.background import _Teller, defer
 from pki.errors import StateError
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
@@ -35,7 +35,7 @@ def test_a_workload_that_has_no_room_for_its_threads_says_so_and_leaves_none(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     shop.directory("server")
-    tell(lambda: None)
+    defer(lambda: None)
     before = set(threading.enumerate())
     monkeypatch.setattr(threading.Thread, "start", none_left_but(room))
     with pytest.raises(StateError, match="Allow this process more threads"):

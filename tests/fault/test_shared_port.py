@@ -15,11 +15,11 @@ import grpc
 import pytest
 
 import pki
-from pki.access.counters import Outcome
+from pki.access.counters import ReloadResult
 from pki.background import flush
 from pki.keys import private_key_to_pem
-from pki.rpc.server.port_certificate import Port, _reachable
-from pki.rpc.server.port_sharing import ends_here, is_shared
+from pki.rpc.server.port_certificate import PortCertificate, _reachable
+from pki.rpc.server.port_sharing import is_own_connection, is_shared
 from pki.x509.readers import to_pem
 from tests.interop.shop import Shop, eventually, free_port
 
@@ -121,7 +121,7 @@ def test_a_change_is_held_by_a_handshake_with_ourselves(
         for text in texts:
             stack.enter_context(neighbour(listener.port, text))
         for _ in range(4):
-            port = Port(first)
+            port = PortCertificate(first)
             port.opened(f"{HOST}:0", listener.port)
             port.offer(second)
             assert eventually(lambda: listener.still_open() == 1)
@@ -135,15 +135,15 @@ def test_a_change_waits_for_a_handshake_to_hold_it_and_not_without_end(
 ) -> None:
     first, second = configurations
     now = [1000.0]
-    port = Port(first, lambda: now[0])
+    port = PortCertificate(first, lambda: now[0])
     port.opened(f"{HOST}:0", free_port())  # nobody listens there
     for _ in range(4):
-        assert port.offer(second) is Outcome.REFUSED
+        assert port.offer(second) is ReloadResult.REFUSED
         assert port._fetch() is None
         assert "can't be given its new certificate" in port.problem
         now[0] += 60
     now[0] += 61
-    assert port.offer(second) is Outcome.CHANGED
+    assert port.offer(second) is ReloadResult.CHANGED
     assert not port.problem
     flush()
     assert "without a handshake of our own" in caplog.text
@@ -169,16 +169,16 @@ def test_a_port_that_takes_no_more_connections_holds_no_change(
     server = grpc.server(
         ThreadPoolExecutor(1), options=[("grpc.max_allowed_incoming_connections", 1)]
     )
-    port = Port(first)
+    port = PortCertificate(first)
     number = server.add_secure_port(f"{HOST}:0", port.credentials())
     port.opened(f"{HOST}:0", number)
     server.start()
     with socket.create_connection((HOST, number)) as stranger:
         assert eventually(lambda: is_turned_away(number))
-        assert port.offer(second) is Outcome.REFUSED
+        assert port.offer(second) is ReloadResult.REFUSED
         assert port._fetch() is None
         stranger.close()
-        assert eventually(lambda: port.offer(second) is Outcome.CHANGED)
+        assert eventually(lambda: port.offer(second) is ReloadResult.CHANGED)
     port.close()
     server.stop(None).wait()
 
@@ -193,13 +193,13 @@ def test_a_connection_is_known_to_end_here_or_elsewhere() -> None:
     try:
         with socket.create_connection((HOST, listener.port)) as ours:
             assert ours.recv(1) == b"x"
-            assert ends_here(ours)
+            assert is_own_connection(ours)
         with socket.socket() as closed:
             closed.bind((HOST, 0))
             number = closed.getsockname()[1]
         with neighbour(number), socket.create_connection((HOST, number)) as theirs:
             assert theirs.recv(1) == b"x"
-            assert not ends_here(theirs)
+            assert not is_own_connection(theirs)
     finally:
         listener.close()
 

@@ -111,10 +111,10 @@ def test_every_kind_of_writer_at_once_leaves_a_good_credential(state: Path) -> N
     newest = (state / "ca" / "crl.pem").read_bytes()
     with Authority.open(state / "ca") as ca:
         assert not ca.events()
-        _, lists = ca.trust()
+        _, crls = ca.trust()
     # The last list reached the directory, whoever wrote last.
     assert (state / "orders" / "crl.pem").read_bytes() == newest
-    assert any(int(serial, 16) in item.revoked for item in lists.lists.values())
+    assert any(int(serial, 16) in item.revoked for item in crls.crls.values())
 
 
 def test_a_holder_that_is_killed_leaves_nothing_locked(state: Path) -> None:

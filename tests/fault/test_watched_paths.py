@@ -266,9 +266,9 @@ def test_a_log_that_blocks_holds_up_no_watch(shop: Shop) -> None:
 def test_lists_that_are_removed_are_told_of_and_count_to_their_end(shop: Shop) -> None:
     folder = shop.directory("server")
     with pki.Workload.from_directory(folder, policy=shop.policy, read_grace=LONG) as me:
-        lists = (folder / "crl.pem").read_bytes()
+        crls = (folder / "crl.pem").read_bytes()
         (folder / "crl.pem").unlink()
         assert eventually(lambda: any("there are none any more" in item for item in me.problems))
-        assert me.credential.lists is not None
-        (folder / "crl.pem").write_bytes(lists)
+        assert me.credential.crls is not None
+        (folder / "crl.pem").write_bytes(crls)
         assert eventually(lambda: me.problems == ())

@@ -134,7 +134,7 @@ class Ca:
         )
         return Made(used, [certificate, self.issuing])
 
-    def lists(
+    def crls(
         self,
         revoked: Sequence[x509.Certificate] = (),
         *,
@@ -250,18 +250,18 @@ class Scene:
         made: Made,
         *,
         roots: Sequence[x509.Certificate] | None = None,
-        lists: bytes | None = b"",
+        crls: bytes | None = b"",
         key: bytes | None = None,
     ) -> Path:
-        """Write a credential directory; ``lists`` empty takes good ones, None writes none."""
+        """Write a credential directory; ``crls`` empty takes good ones, None writes none."""
         folder = self.home / name
         folder.mkdir()
         (folder / "key.pem").write_bytes(made.key_pem if key is None else key)
         (folder / "key.pem").chmod(0o600)
         (folder / "chain.pem").write_bytes(made.chain_pem)
         (folder / "bundle.pem").write_bytes(pem([self.ca.root] if roots is None else roots))
-        if lists is not None:
-            (folder / "crl.pem").write_bytes(lists or self.ca.lists())
+        if crls is not None:
+            (folder / "crl.pem").write_bytes(crls or self.ca.crls())
         return folder
 
     def caller(self, made: Made | None = None, **how: Any) -> Path:

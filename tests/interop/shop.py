@@ -164,7 +164,7 @@ class Shop:
         self.policy.write_text(POLICY)
 
     def directory(self, name: str) -> Path:
-        """Give a workload's credential directory, issued when it is first asked for."""
+        """Return a workload's credential directory, issued when it is first asked for."""
         folder = self.home / name
         if not folder.exists():
             self.ca.issue(name).save(folder)
@@ -250,7 +250,7 @@ def get_stock(channel: grpc.Channel, **how: Any) -> int:
 
 
 def reason(error: grpc.RpcError) -> str:
-    """Give the reason of a refusal: that of its one ErrorInfo, or the bare code."""
+    """Return the reason of a refusal: that of its one ErrorInfo, or the bare code."""
     assert isinstance(error, grpc.RpcError)
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
@@ -325,7 +325,7 @@ def eventually(check: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def soon(channel: grpc.Channel, wanted: str) -> bool:
-    """Tell whether calls are refused for a reason before long, or ``ALLOWED``."""
+    """Return whether calls are refused for a reason before long, or ``ALLOWED``."""
 
     def is_so() -> bool:
         try:
@@ -338,7 +338,7 @@ def soon(channel: grpc.Channel, wanted: str) -> bool:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

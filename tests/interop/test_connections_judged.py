@@ -81,7 +81,7 @@ def test_a_process_that_takes_the_address_of_a_replica_gets_no_calls_for_long(
         assert eventually(is_found_out)
         answers = [answer(channel) for _ in range(12)]
         assert BAD not in answers
-        assert ("SERVER_REFUSED" in answers) is (others == 0)
+        assert ("SERVER_CERTIFICATE_REJECTED" in answers) is (others == 0)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def test_a_relay_that_leads_looks_to_a_good_server_and_calls_to_another_is_found
         address = stack.enter_context(relay(honest, stack.enter_context(serving(bad))))
         channel: Any = stack.enter_context(caller.sync_channel(address, peer="server"))
         assert answer(channel) == BAD, "the look met the good one"
-        assert eventually(lambda: answer(channel) == "SERVER_REFUSED")
+        assert eventually(lambda: answer(channel) == "SERVER_CERTIFICATE_REJECTED")
         assert answer(channel) != BAD
 
 
@@ -148,7 +148,7 @@ def test_an_asyncio_channel_finds_such_a_relay_out_too(shop: Shop) -> None:
 
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await asyncio.wait_for(call_on(), SECONDS)
-            assert reason(caught.value) == "SERVER_REFUSED"
+            assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
 
     bad = revoked_one(shop)
     with ExitStack() as stack:
@@ -205,7 +205,7 @@ def test_a_channel_is_found_among_others_to_the_same_place(shop: Shop) -> None:
         them = []
         for _ in range(3):
             name = channelz.NAMES.of(f"ipv4:{address}")
-            connections = channelz.Connections(name)
+            connections = channelz.GrpcConnections(name)
             arguments = caller.channel_arguments("server")
             channel = stack.enter_context(grpc.secure_channel(name, **arguments))
             them.append(connections)

@@ -225,17 +225,17 @@ def server_outside_its_constraints(scene: Scene) -> list[str]:
 
 def server_revoked(scene: Scene) -> list[str]:
     made = scene.ca.leaf()
-    caller = scene.caller(lists=scene.ca.lists([made.chain[0]]))
+    caller = scene.caller(crls=scene.ca.crls([made.chain[0]]))
     return at(scene.grpc_server(made), caller)
 
 
 def server_of_a_revoked_issuer(scene: Scene) -> list[str]:
-    lists = scene.ca.lists(root_revoked=[scene.ca.issuing])
-    return at(scene.grpc_server(), scene.caller(lists=lists))
+    crls = scene.ca.crls(root_revoked=[scene.ca.issuing])
+    return at(scene.grpc_server(), scene.caller(crls=crls))
 
 
-def a_stale_list(scene: Scene) -> list[str]:
-    return at(scene.grpc_server(), scene.caller(lists=scene.ca.lists(end=-HOUR)))
+def a_stale_crl(scene: Scene) -> list[str]:
+    return at(scene.grpc_server(), scene.caller(crls=scene.ca.crls(end=-HOUR)))
 
 
 # Our certificate
@@ -266,7 +266,7 @@ def ours_lacks_its_intermediate(scene: Scene) -> list[str]:
 
 def ours_of_another_ca(scene: Scene) -> list[str]:
     other = Ca("other")
-    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], lists=None)
+    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], crls=None)
     return at(scene.grpc_server(), caller)
 
 
@@ -300,7 +300,7 @@ def the_server_is_of_a_new_ca(scene: Scene) -> list[str]:
     new = Ca("new")
     return at(
         scene.grpc_server(new.leaf(), roots=[new.root]),
-        scene.caller(roots=[scene.ca.root, new.root], lists=None),
+        scene.caller(roots=[scene.ca.root, new.root], crls=None),
     )
 
 
@@ -310,14 +310,14 @@ def an_alert_for_an_expired_one(scene: Scene) -> list[str]:
 
 def an_alert_for_an_unknown_ca(scene: Scene) -> list[str]:
     other = Ca("other")
-    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], lists=None)
+    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], crls=None)
     return at(scene.openssl_server(), caller)
 
 
 def another_ca_is_asked_for(scene: Scene) -> list[str]:
     other = Ca("other")
     server = scene.openssl_server(asked_for=[scene.ca.root])
-    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], lists=None)
+    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], crls=None)
     return at(server, caller)
 
 
@@ -388,7 +388,7 @@ CASES = [
     Case("name-constraint", server_outside_its_constraints),
     Case("revoked", server_revoked),
     Case("issuer-revoked", server_of_a_revoked_issuer),
-    Case("stale-list", a_stale_list),
+    Case("stale-list", a_stale_crl),
     Case("no-client-certificate", no_certificate_of_ours),
     Case("expired", ours_expired),
     Case("not-yet-valid", ours_not_yet_valid),

@@ -73,7 +73,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 
 
 def answer(found: dict[str, Any], question: str) -> dict[str, Any]:
-    """Give the one answer to a question."""
+    """Return the one answer to a question."""
     items: list[dict[str, Any]] = [
         item for item in found["findings"] if item["question"] == question
     ]
@@ -109,11 +109,11 @@ def test_a_handfast_server_that_says_we_are_revoked_is_believed(shop: Shop, doct
     shutil.copytree(shop.directory("caller"), old)
     chain = x509.load_pem_x509_certificates((old / "chain.pem").read_bytes())
     shop.ca.revoke(chain[0].serial_number)
-    lists = (old / "crl.pem").read_bytes()
+    crls = (old / "crl.pem").read_bytes()
     shop.directory("server")
     shop.bring_trust()
     # The server alone has the list that names it.
-    (old / "crl.pem").write_bytes(lists)
+    (old / "crl.pem").write_bytes(crls)
     with shop.workload("server") as me, shop.sync_server(me) as address:
         code, found = doctor.data(address, "--credential", old, "--name", "server")
         assert (code, found["causes"], found["likely"]) == (1, ["revoked"], []), found
@@ -328,7 +328,7 @@ def test_what_stands_at_the_server_is_seen_with_its_credential(
 def test_a_list_that_has_ended_is_one_cause_for_both_certificates(
     scene: Scene, doctor: Doctor
 ) -> None:
-    caller = scene.caller(lists=scene.ca.lists(end=-HOUR))
+    caller = scene.caller(crls=scene.ca.crls(end=-HOUR))
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
     assert found["causes"] == ["stale-list"], found
     assert answer(found, "server certificate: revocation")["status"] == "failed"
@@ -488,7 +488,7 @@ def test_a_server_that_refuses_us_fails_a_line_of_the_checklist(
 
 
 def test_lists_that_are_none_are_torn_files(scene: Scene, doctor: Doctor) -> None:
-    caller = scene.caller(lists=b"garbage")
+    caller = scene.caller(crls=b"garbage")
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
     assert found["causes"] == ["torn-files"], found
 
@@ -530,7 +530,7 @@ def test_a_bundle_with_more_than_roots_is_warned_of(scene: Scene, doctor: Doctor
 
 
 def test_lists_that_are_not_there_are_warned_of(scene: Scene, doctor: Doctor) -> None:
-    code, found = doctor.data(scene.grpc_server(), "--credential", scene.caller(lists=None), *NAME)
+    code, found = doctor.data(scene.grpc_server(), "--credential", scene.caller(crls=None), *NAME)
     assert (code, found["causes"]) == (4, []), found
     assert "revocation" in answer(found, "our revocation lists")["remedy"]
 

@@ -280,7 +280,7 @@ def test_an_nginx_that_believes_another_ca_is_seen_by_its_answer(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Ca("other")
-    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], lists=None)
+    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], crls=None)
     with nginx(scene, scene.ca.leaf()) as target:
         code, found = examined(capsys, target, "--credential", caller, *NAME)
         assert code == 1
@@ -312,7 +312,7 @@ def test_with_the_servers_credential_at_hand_the_cause_is_seen(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Ca("other")
-    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], lists=None)
+    caller = scene.caller(other.leaf("caller"), roots=[scene.ca.root, other.root], crls=None)
     target = scene.grpc_server()
     _, found = examined(capsys, target, "--credential", caller, *NAME)
     assert not found["causes"]
@@ -328,7 +328,7 @@ def test_a_list_that_only_the_server_has_is_seen_with_its_credential(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = scene.ca.leaf("caller")
-    server = scene.credential("server", scene.ca.leaf(), lists=scene.ca.lists([ours.chain[0]]))
+    server = scene.credential("server", scene.ca.leaf(), crls=scene.ca.crls([ours.chain[0]]))
     target = scene.grpc_server()
     code, found = examined(
         capsys, target, "--credential", scene.caller(ours), *NAME, "--server-credential", server

@@ -61,7 +61,7 @@ class StandingIn:
         return found
 
     def line_of(self, name: str) -> dict[str, Any]:
-        """Give the next line of a caller by its name: one may have tried again."""
+        """Return the next line of a caller by its name: one may have tried again."""
         while True:
             line = self.line()
             if f"CN={name}.seed.internal" in line["chain"]:
@@ -175,7 +175,7 @@ def test_a_caller_of_another_ca_is_told_surely_under_a_root_without_a_limit(scen
 
 def test_a_revoked_caller_is_told_by_the_servers_list(scene: Scene) -> None:
     caller = scene.ca.leaf("caller")
-    with standing_in(scene, lists=scene.ca.lists([caller.chain[0]])) as there:
+    with standing_in(scene, crls=scene.ca.crls([caller.chain[0]])) as there:
         call(there.target, caller, pem([scene.ca.root]))
         assert there.line()["causes"] == ["revoked"]
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import pki
-from pki.rpc.client.failure_explainer import Inquiry
+from pki.rpc.client.failure_explainer import FailureExplainer
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.seeds import Ca, Made, Scene, pem, scene_in
@@ -111,7 +111,7 @@ def test_a_server_in_plaintext_is_explained_before_the_first_call(shop: Shop, sc
         pytest.raises(grpc.RpcError) as caught,
     ):
         get_stock(channel)
-    assert pki.reason_of(caught.value) == "SERVER_NOT_SEEN"
+    assert pki.reason_of(caught.value) == "SERVER_UNVERIFIED"
     assert "plaintext" in details_of(caught)
 
 
@@ -170,7 +170,7 @@ def test_calls_that_fail_together_ask_once() -> None:
         asked.append(1)
         return "because"
 
-    inquiry = Inquiry(ask)
+    inquiry = FailureExplainer(ask)
     assert [inquiry.words() for _ in range(5)] == ["because"] * 5
     assert len(asked) == 1
 
@@ -180,7 +180,7 @@ def test_an_inquiry_that_hangs_holds_a_call_up_for_a_moment_alone(
 ) -> None:
     monkeypatch.setattr("pki.rpc.client.failure_explainer._WAIT_SECONDS", 0.05)
     hanging = threading.Event()
-    inquiry = Inquiry(lambda: str(hanging.wait(SECONDS)))
+    inquiry = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
     begun = time.monotonic()
     assert inquiry.words() == ""
     assert asyncio.run(inquiry.words_soon()) == ""
@@ -192,7 +192,7 @@ def test_an_inquiry_that_fails_says_nothing(caplog: pytest.LogCaptureFixture) ->
     def ask() -> str:
         raise RuntimeError("broken")
 
-    assert Inquiry(ask).words() == ""
+    assert FailureExplainer(ask).words() == ""
     assert "broken" in caplog.text
 
 
@@ -217,4 +217,4 @@ def test_an_inquiry_that_fails_says_nothing(caplog: pytest.LogCaptureFixture) ->
 def test_only_failures_of_handshakes_are_asked_about(
     code: grpc.StatusCode, details: str | None, *, concerns: bool
 ) -> None:
-    assert Inquiry(lambda: "").concerns(code, details) is concerns
+    assert FailureExplainer(lambda: "").concerns(code, details) is concerns

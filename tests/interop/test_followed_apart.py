@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 import pki
-from pki.files import load_lists
+from pki.files import load_crls
 from pki.files.layouts import HANDFAST
-from pki.x509 import Credential, RevocationLists, RevocationMode
+from pki.x509 import Credential, CrlSet, RevocationMode
 from tests.interop.shop import Shop, eventually, get_stock, refused, revoke, soon, watch
 
 BAD = {
@@ -60,9 +60,9 @@ class Failing:
         self._do("load")
         return self._credential, ()
 
-    def lists(self) -> RevocationLists | None:
-        self._do("lists")
-        return load_lists(self._shop.home / "ca", HANDFAST)
+    def crls(self) -> CrlSet | None:
+        self._do("crls")
+        return load_crls(self._shop.home / "ca", HANDFAST)
 
     def folders(self) -> Iterable[Path]:
         self._do("folders")
@@ -71,11 +71,11 @@ class Failing:
     def subscribe(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    def remembered(self) -> RevocationLists | None:
+    def remembered(self) -> CrlSet | None:
         self._do("remembered")
         return None
 
-    def remember(self, lists: RevocationLists) -> None:
+    def remember(self, crls: CrlSet) -> None:
         self._do("remember")
 
 
@@ -86,7 +86,7 @@ def source(shop: Shop) -> Iterator[Failing]:
     made.over.set()
 
 
-@pytest.mark.parametrize("step", ["load", "lists", "folders", "remember"])
+@pytest.mark.parametrize("step", ["load", "crls", "folders", "remember"])
 @pytest.mark.parametrize("way", BAD)
 def test_a_source_that_goes_bad_holds_up_no_policy_and_no_revocation(
     shop: Shop, source: Failing, step: str, way: str
@@ -105,7 +105,7 @@ def test_a_source_that_goes_bad_holds_up_no_policy_and_no_revocation(
             assert soon(channel, "METHOD_NOT_GRANTED")
             shop.write_policy(good)
             assert soon(channel, "ALLOWED")
-        if step != "lists":
+        if step != "crls":
             shop.ca.revoke(caller.credential.leaf.serial_number)
             threading.Thread(target=source.changed, daemon=True).start()
             assert soon(channel, "CERTIFICATE_REVOKED")
@@ -140,7 +140,7 @@ def test_a_source_that_is_elsewhere_and_cut_off_keeps_its_lists(
         shop.workload("caller") as caller,
         caller.sync_channel(address, peer="server") as channel,
     ):
-        source.bad = {"load": OSError("no route"), "lists": OSError("no route")}
+        source.bad = {"load": OSError("no route"), "crls": OSError("no route")}
         source.changed()
         assert eventually(lambda: len(me.problems) == 2)
         assert get_stock(channel) > 0

@@ -121,14 +121,14 @@ def test_a_key_that_others_may_read_stands_out(told: Told, scene: Scene) -> None
 
 def test_a_leaf_that_the_list_beside_it_revokes_stands_out(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf("caller")
-    found = objects(told, scene.caller(made, lists=scene.ca.lists([made.chain[0]])))
+    found = objects(told, scene.caller(made, crls=scene.ca.crls([made.chain[0]])))
     assert "revoked by the list beside it" in flags(found[1])
 
 
 def test_a_forged_list_revokes_nobody(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf("caller")
-    forged = Ca().lists([made.chain[0]])
-    found = objects(told, scene.caller(made, lists=forged))
+    forged = Ca().crls([made.chain[0]])
+    found = objects(told, scene.caller(made, crls=forged))
     assert "named by a list that its issuer did not sign" in flags(found[1])
 
 
@@ -299,7 +299,7 @@ def test_a_request_that_others_made_is_shown(told: Told, scene: Scene) -> None:
 
 def test_a_list_that_is_stale_stands_out(told: Told, scene: Scene) -> None:
     made = [scene.ca.leaf().chain[0] for _ in range(3)]
-    found = objects(told, written(scene, "crl.pem", scene.ca.lists(made, end=-HOUR)))
+    found = objects(told, written(scene, "crl.pem", scene.ca.crls(made, end=-HOUR)))
     assert "stale" in flags(found[1])
     assert found[1]["entries"] == 3
 

@@ -40,13 +40,13 @@ class Page:
         self.me = me
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Give one value; None where there is none."""
+        """Return one value; None where there is none."""
         assert generate_latest(self.registry)
         own = {"workload": str(self.me.spiffe_id), **labels}
         return self.registry.get_sample_value(f"handfast_{name}", own)
 
     def labels(self, name: str) -> list[dict[str, str]]:
-        """Give the labels of each of a metric's values."""
+        """Return the labels of each of a metric's values."""
         found = []
         for metric in self.registry.collect():
             found += [
@@ -235,19 +235,19 @@ def test_files_that_cannot_be_read_are_a_failure_and_change_no_serial(shop: Shop
 def test_a_new_list_of_an_issuer_is_seen_by_its_number(shop: Shop) -> None:
     with shop.workload("server") as me:
         page = Page(me)
-        lists = page.labels("revocation_list_number")
-        assert len(lists) == 2
-        assert {item["source"] for item in lists} == {"on_disk"}
+        crls = page.labels("revocation_list_number")
+        assert len(crls) == 2
+        assert {item["source"] for item in crls} == {"on_disk"}
 
         def numbers() -> list[float | None]:
-            return [page.value("revocation_list_number", **item) for item in lists]
+            return [page.value("revocation_list_number", **item) for item in crls]
 
         before = numbers()
         leaf = load_credential(shop.directory("caller")).credential.leaf
         shop.ca.revoke(leaf.serial_number, reason="key-compromise")
         shop.bring_trust()
         soon(lambda: numbers() != before)
-        for item in lists:
+        for item in crls:
             begins = page.value("revocation_list_this_update_timestamp_seconds", **item)
             ends = page.value("revocation_list_next_update_timestamp_seconds", **item)
             assert begins is not None

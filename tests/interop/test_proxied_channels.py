@@ -90,7 +90,7 @@ def test_looks_and_calls_go_through_the_proxy_that_grpc_would_take(
             caller.reload()
             with pytest.raises(grpc.RpcError) as caught:
                 get_stock(channel)
-            assert reason(caught.value) == "SERVER_REFUSED"
+            assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
 
 
 @pytest.mark.parametrize("way", ["no_proxy", "option", "option in bytes"])

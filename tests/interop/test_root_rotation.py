@@ -17,7 +17,7 @@ import pytest
 
 import pki
 from pki.files import save_credential, write_durably
-from pki.x509 import Credential, RevocationLists, TrustBundle
+from pki.x509 import Credential, CrlSet, TrustBundle
 from services._proto.shop.v1 import inventory_pb2 as inv
 from tests.interop.load import Load
 from tests.interop.shop import AioInventory, Shop, eventually
@@ -39,12 +39,12 @@ class TwoRoots:
         self._write(name, "bundle.pem", both)
         me = self.workloads[name]
         assert eventually(lambda: len(me.credential.bundle.all_roots()) == 2)
-        assert eventually(lambda: len((me.credential.lists or nothing()).lists) == 4)
+        assert eventually(lambda: len((me.credential.crls or nothing()).crls) == 4)
 
     def use_the_new(self, name: str) -> None:
         issued = self.new.issue(name).credential
         me = self.workloads[name]
-        used = Credential(issued.key, issued.chain, me.credential.bundle, me.credential.lists)
+        used = Credential(issued.key, issued.chain, me.credential.bundle, me.credential.crls)
         save_credential(used, self.shop.home / name)
         assert eventually(lambda: me.credential.leaf == issued.leaf)
 
@@ -62,7 +62,7 @@ class TwoRoots:
 
 
 def nothing() -> Any:
-    return RevocationLists.none()
+    return CrlSet.none()
 
 
 @pytest.fixture

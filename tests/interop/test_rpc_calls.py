@@ -305,7 +305,7 @@ def test_a_server_that_is_another_than_the_one_pinned_is_refused_in_tls(shop: Sh
         with caller.sync_channel(address, peer="payments") as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 get_stock(channel)
-            assert reason(caught.value) == "SERVER_REFUSED"
+            assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
             assert "names another workload" in (caught.value.details() or "")
         with caller.sync_channel(address, peer="local") as channel:
             assert refused(lambda: get_stock(channel)) == "NO_ROLE"

@@ -132,7 +132,7 @@ def test_a_servers_leaf_made_by_misusing_the_key_is_refused_by_a_live_client(
         if case == "good":
             assert get_stock(channel) == 7
             return
-        assert refused(lambda: get_stock(channel)) == "SERVER_REFUSED"
+        assert refused(lambda: get_stock(channel)) == "SERVER_CERTIFICATE_REJECTED"
         if case not in {"clientAuth alone", "CA:TRUE"}:
             assert get_stock(bare) == 7, "gRPC itself believes it, so the look is what refuses"
 
@@ -148,7 +148,7 @@ def test_a_revoked_server_is_refused_before_the_first_call(shop: Shop) -> None:
             assert get_stock(bare) > 0
             with pytest.raises(grpc.RpcError) as caught:
                 get_stock(channel)
-            assert reason(caught.value) == "SERVER_REFUSED"
+            assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "was revoked" in (caught.value.details() or "")
 
@@ -166,9 +166,9 @@ def test_a_server_revoked_under_a_channel_is_gone_within_a_second_and_back_when_
         stream = watch(channel)
         begun = time.monotonic()
         revoke(shop, "server")
-        assert ended(stream) == "SERVER_REFUSED"
+        assert ended(stream) == "SERVER_CERTIFICATE_REJECTED"
         assert time.monotonic() - begun < 5, "a loaded machine may take longer than one second"
-        assert refused(lambda: get_stock(channel)) == "SERVER_REFUSED"
+        assert refused(lambda: get_stock(channel)) == "SERVER_CERTIFICATE_REJECTED"
         shop.ca.issue("server").save(shop.home / "server")
         assert soon(channel, "ALLOWED")
         assert watch(channel).cancel()
@@ -264,14 +264,14 @@ def test_an_asyncio_channels_stream_ends_with_its_revoked_server_and_says_why(sh
             for task in (waiting, running):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await asyncio.wait_for(task, SECONDS)
-                assert reason(caught.value) == "SERVER_REFUSED"
+                assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
             assert await reading.code() is grpc.StatusCode.UNAVAILABLE
             assert "was revoked" in await reading.details()
             assert dict(await reading.trailing_metadata())["grpc-status-details-bin"]
             assert not reading.cancelled()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.GetStock(inv.GetStockRequest())
-            assert reason(caught.value) == "SERVER_REFUSED"
+            assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
 
     with (
         shop.workload("server") as me,
@@ -305,7 +305,7 @@ def test_short_calls_that_run_when_the_server_is_revoked_end_well(
         assert begun.wait(SECONDS)
         revoke(shop, "server")
         caller.reload()
-        assert refused(lambda: get_stock(channel)) == "SERVER_REFUSED"
+        assert refused(lambda: get_stock(channel)) == "SERVER_CERTIFICATE_REJECTED"
         finish.set()
         assert running.result(SECONDS).quantity == 3
 
@@ -385,13 +385,13 @@ def test_lists_that_ended_leave_no_server_to_be_believed(shop: Shop) -> None:
         caller.sync_channel(address, peer="server") as channel,
     ):
         get_stock(channel)
-        lists = caller.credential.lists
-        assert lists is not None
-        end = min(item.next_update for item in lists.lists.values())
+        crls = caller.credential.crls
+        assert crls is not None
+        end = min(item.next_update for item in crls.crls.values())
         shop.ca.issue("caller", lifetime=timedelta(hours=24)).save(shop.home / "caller")
         shop.ca.issue("server", lifetime=timedelta(hours=24)).save(shop.home / "server")
         move_to_end(shop, end)
-        refusals = {"SERVER_REFUSED", "CREDENTIAL_ENDED"}
+        refusals = {"SERVER_CERTIFICATE_REJECTED", "CREDENTIAL_ENDED"}
         assert eventually(lambda: refused_or_none(channel) in refusals)
 
 
@@ -414,7 +414,7 @@ def test_nobody_at_the_address_is_told_so_and_calls_may_wait_for_one(shop: Shop)
     ):
         with pytest.raises(grpc.RpcError) as caught:
             get_stock(channel)
-        assert reason(caught.value) == "SERVER_NOT_SEEN"
+        assert reason(caught.value) == "SERVER_UNVERIFIED"
         assert "refused" in (caught.value.details() or "")
         with ThreadPoolExecutor(max_workers=1) as pool:
             waiting = pool.submit(lambda: get_stock(channel, wait_for_ready=True))
@@ -470,7 +470,7 @@ def test_what_is_no_tls_server_is_not_seen(shop: Shop, answer: bytes) -> None:
         thread.start()
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         with caller.sync_channel(address, peer="server") as channel:
-            assert refused(lambda: get_stock(channel)) == "SERVER_NOT_SEEN"
+            assert refused(lambda: get_stock(channel)) == "SERVER_UNVERIFIED"
         listening.shutdown(socket.SHUT_RDWR)
         thread.join(SECONDS)
         assert not thread.is_alive()
@@ -499,7 +499,7 @@ def test_another_server_that_takes_the_place_is_noticed(shop: Shop, tmp_path: Pa
         with bare_server(key, good, bundle, port):
             assert get_stock(channel) == 7
         with bare_server(key, bad, bundle, port):
-            assert soon(channel, "SERVER_REFUSED")
+            assert soon(channel, "SERVER_CERTIFICATE_REJECTED")
         with bare_server(key, good, bundle, port):
             assert soon(channel, "ALLOWED")
 

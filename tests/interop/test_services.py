@@ -78,7 +78,7 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
         "NO_ROLE",
         "SERVER_ROLE_MISSING",
         "METHOD_NOT_GRANTED",
-        "SERVER_REFUSED",
+        "SERVER_CERTIFICATE_REJECTED",
         "CREDENTIAL_ENDED",
         "rotation 3",
     ):

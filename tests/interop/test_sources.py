@@ -15,22 +15,22 @@ import pytest
 
 import pki
 from pki import PemSource
-from pki.access.counters import Outcome
+from pki.access.counters import ReloadResult
 from pki.clock import system_clock
 from pki.errors import CredentialError, InputError, PkiError
 from pki.keys import generate_key, private_key_to_pem
-from pki.x509 import Credential, RevocationLists, RevocationMode
+from pki.x509 import Credential, CrlSet, RevocationMode
 from pki.x509.readers import to_pem
 from tests.interop.shop import SECONDS, Shop, ended, eventually, get_stock, refused, watch
 
 
 def pem_of(credential: Credential) -> dict[str, Any]:
-    lists = credential.lists
+    crls = credential.crls
     return {
         "key": private_key_to_pem(credential.key),
         "chain": to_pem(credential.chain),
         "bundle": credential.bundle.to_pem(),
-        "lists": to_pem([item.crl for item in lists.lists.values()]) if lists else None,
+        "crls": to_pem([item.crl for item in crls.crls.values()]) if crls else None,
     }
 
 
@@ -74,11 +74,11 @@ def test_revocation_brought_as_pem_counts_at_once(shop: Shop) -> None:
     ):
         assert get_stock(channel) > 0
         shop.ca.revoke(caller.credential.leaf.serial_number)
-        lists = (shop.home / "ca" / "crl.pem").read_bytes()
-        source.replace(**{**pem_of(me.credential), "lists": lists})
+        crls = (shop.home / "ca" / "crl.pem").read_bytes()
+        source.replace(**{**pem_of(me.credential), "crls": crls})
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED"
         # Lists that are taken away are no way back.
-        source.replace(**{**pem_of(me.credential), "lists": None})
+        source.replace(**{**pem_of(me.credential), "crls": None})
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_REVOKED"
 
 
@@ -95,12 +95,12 @@ def bad_updates(shop: Shop, good: Credential) -> dict[str, Callable[[], dict[str
             **pem_of(good),
             "bundle": pem_of(good)["bundle"] + pem_of(good)["key"],
         },
-        "lists that are none": lambda: {**pem_of(good), "lists": b"nonsense"},
+        "lists that are none": lambda: {**pem_of(good), "crls": b"nonsense"},
     }
 
 
 def expired(shop: Shop, ago: timedelta) -> Credential:
-    """Give a credential that was good once, of a CA that is good still."""
+    """Return a credential that was good once, of a CA that is good still."""
     past = shop.home / "past"
     with pki.Authority.create(
         past, "shop.internal", clock=lambda: system_clock() - 2 * ago
@@ -152,16 +152,16 @@ def test_a_bad_first_credential_starts_nothing(shop: Shop) -> None:
     for bad in (
         {**good, "key": private_key_to_pem(generate_key())},
         {**good, "chain": b""},
-        {**good, "lists": None},
+        {**good, "crls": None},
         pem_of(expired(shop, timedelta(hours=1))),
     ):
         with pytest.raises(PkiError):
             pki.Workload.from_pem(**bad)
     with pytest.raises(CredentialError, match="set revocation to when-present"):
-        pki.Workload.from_pem(**{**good, "lists": None})
+        pki.Workload.from_pem(**{**good, "crls": None})
     with pytest.raises(InputError, match="revocation 'whatever' is unknown"):
         pki.Workload.from_pem(**good, revocation="whatever")
-    pki.Workload.from_pem(**{**good, "lists": None}, revocation="short-lived").close()
+    pki.Workload.from_pem(**{**good, "crls": None}, revocation="short-lived").close()
 
 
 class Vault:
@@ -173,7 +173,7 @@ class Vault:
     def __init__(self, credential: Credential) -> None:
         self.credential = credential
         self.down = False
-        self.kept: RevocationLists | None = None
+        self.kept: CrlSet | None = None
         self.changed: Callable[[], None] = lambda: None
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
@@ -181,8 +181,8 @@ class Vault:
             raise CredentialError("the vault does not answer")
         return self.credential, ("this vault is a test",)
 
-    def lists(self) -> RevocationLists | None:
-        return self.load()[0].lists
+    def crls(self) -> CrlSet | None:
+        return self.load()[0].crls
 
     def folders(self) -> Iterable[Path]:
         return ()
@@ -190,11 +190,11 @@ class Vault:
     def subscribe(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    def remembered(self) -> RevocationLists | None:
+    def remembered(self) -> CrlSet | None:
         return self.kept
 
-    def remember(self, lists: RevocationLists) -> None:
-        self.kept = lists
+    def remember(self, crls: CrlSet) -> None:
+        self.kept = crls
 
 
 def test_a_source_of_ones_own_is_followed_and_relaxes_nothing(
@@ -204,7 +204,7 @@ def test_a_source_of_ones_own_is_followed_and_relaxes_nothing(
     vault = Vault(first)
     with pki.Workload.from_source(vault, policy=shop.policy) as me:
         assert "this vault is a test" in caplog.text
-        assert vault.kept == first.lists
+        assert vault.kept == first.crls
         vault.down = True
         vault.changed()
         assert me.credential.leaf == first.leaf
@@ -217,16 +217,16 @@ def test_a_source_of_ones_own_is_followed_and_relaxes_nothing(
         vault.changed()
         assert me.credential.leaf == second.leaf
         # An older list is not gone back to, whoever brings it.
-        assert second.lists is not None
+        assert second.crls is not None
         shop.ca.revoke(first.leaf.serial_number)
-        newer = issued(shop, "server").lists
-        vault.credential = replace(second, lists=newer)
+        newer = issued(shop, "server").crls
+        vault.credential = replace(second, crls=newer)
         vault.changed()
         vault.credential = second
         vault.changed()
-        held = me.credential.lists
+        held = me.credential.crls
         assert held is not None
-        assert any(first.leaf.serial_number in item.revoked for item in held.lists.values())
+        assert any(first.leaf.serial_number in item.revoked for item in held.crls.values())
         assert vault.kept == held
 
 
@@ -286,8 +286,8 @@ class Lying(Vault):
     def load(self) -> tuple[Credential, tuple[str, ...]]:
         return super().load() if self.answer is None else self.answer()
 
-    def lists(self) -> RevocationLists | None:
-        return super().lists() if self.answer is None else self.answer()
+    def crls(self) -> CrlSet | None:
+        return super().crls() if self.answer is None else self.answer()
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
@@ -317,7 +317,7 @@ def test_a_source_that_answers_nothing_of_use_is_a_problem_that_is_shown(
         source.changed()
         assert any(item.startswith("credential of the vault") for item in me.problems)
         assert any(item.startswith("revocation lists of the vault") for item in me.problems)
-        assert me._following.seen().reloads.outcomes()[Outcome.REFUSED] > 0
+        assert me._following.seen().reloads.outcomes()[ReloadResult.REFUSED] > 0
         source.answer = None
         source.changed()
         assert me.problems == ()
@@ -335,10 +335,10 @@ class Relaxing(Vault):
             raise OSError("the vault does not answer")
         return self.word
 
-    def lists(self) -> RevocationLists | None:
+    def crls(self) -> CrlSet | None:
         if self.word is None:
             raise OSError("the vault does not answer")
-        return super().lists()
+        return super().crls()
 
 
 def test_a_source_that_does_not_say_its_word_again_keeps_no_list_from_being_withheld(

@@ -285,5 +285,5 @@ def test_a_stream_that_its_caller_drops_is_cancelled_as_with_grpc(shop: Shop) ->
 
 
 def running(me: pki.Workload) -> int:
-    """Give how many streams run in a workload's servers."""
+    """Return how many streams run in a workload's servers."""
     return me._following.seen().streams

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import pki
-from pki.rpc.client.failure_explainer import Inquiry
+from pki.rpc.client.failure_explainer import FailureExplainer
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import SECONDS, Shop, eventually, free_port, reason
@@ -32,7 +32,7 @@ def stub_to(shop: Shop, address: str) -> Iterator[Any]:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """Give the address of something that takes connections and never says a word."""
+    """Return the address of something that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
@@ -127,12 +127,12 @@ def test_nobody_at_the_address_is_told_when_the_call_is_read(shop: Shop) -> None
         future.add_done_callback(told.append)
         with pytest.raises(grpc.RpcError) as caught:
             future.result()
-        assert reason(caught.value) == "SERVER_NOT_SEEN"
+        assert reason(caught.value) == "SERVER_UNVERIFIED"
         assert future.exception() is caught.value
         assert future.traceback() is caught.value.__traceback__
         with pytest.raises(grpc.RpcError) as caught:
             next(stream)
-        assert reason(caught.value) == "SERVER_NOT_SEEN"
+        assert reason(caught.value) == "SERVER_UNVERIFIED"
         assert stream.code() is grpc.StatusCode.UNAVAILABLE
         assert "no look" in stream.details()
         assert "no look" in stream.debug_error_string()
@@ -188,7 +188,7 @@ def test_a_request_that_cant_be_sent_is_told_as_grpc_tells_it(shop: Shop) -> Non
 
 def test_finding_out_why_takes_no_longer_than_the_call_has(shop: Shop) -> None:
     hanging = threading.Event()
-    inquiry = Inquiry(lambda: str(hanging.wait(SECONDS)))
+    inquiry = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
     begun = time.monotonic()
     for remaining in (0.05, 0.0, -1.0):
         assert inquiry.words(remaining) == ""
@@ -205,5 +205,5 @@ def test_a_workload_that_was_closed_ends_what_waits(shop: Shop) -> None:
             stream = inventory_pb2_grpc.InventoryStub(channel).WatchStock(WATCHED)
         with pytest.raises(grpc.RpcError) as caught:
             next(stream)
-        assert reason(caught.value) == "SERVER_NOT_SEEN"
+        assert reason(caught.value) == "SERVER_UNVERIFIED"
         channel.close()

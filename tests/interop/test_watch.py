@@ -75,7 +75,7 @@ def one(scene: Scene) -> Found:
 def test_how_a_credential_is_follows_its_life(
     scene: Scene, after: timedelta, state: State, words: str
 ) -> None:
-    scene.credential("a", scene.ca.leaf(begin=-HOUR + timedelta(minutes=5)), lists=None)
+    scene.credential("a", scene.ca.leaf(begin=-HOUR + timedelta(minutes=5)), crls=None)
     row = credential_row(one(scene), datetime.now(UTC) + after)
     assert row.state is state
     assert words in row.problem
@@ -84,8 +84,8 @@ def test_how_a_credential_is_follows_its_life(
 
 def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told) -> None:
     revoked = scene.ca.leaf("revoked")
-    scene.credential("revoked", revoked, lists=scene.ca.lists([revoked.chain[0]]))
-    scene.credential("stale", scene.ca.leaf("stale"), lists=scene.ca.lists(end=-HOUR))
+    scene.credential("revoked", revoked, crls=scene.ca.crls([revoked.chain[0]]))
+    scene.credential("stale", scene.ca.leaf("stale"), crls=scene.ca.crls(end=-HOUR))
     scene.credential("good", scene.ca.leaf("good", begin=-timedelta(minutes=1)))
     found = rows(told, scene.home)
     assert found["revoked"]["problem"] == "revoked by its own list"
@@ -96,7 +96,7 @@ def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told
 
 
 def test_a_credential_under_a_ca_that_has_expired_is_bad(scene: Scene) -> None:
-    scene.credential("a", scene.ca.leaf(begin=-HOUR, end=1000 * HOUR), lists=None)
+    scene.credential("a", scene.ca.leaf(begin=-HOUR, end=1000 * HOUR), crls=None)
     now = datetime.now(UTC)
     assert credential_row(one(scene), now + HOUR).state is State.GOOD
     row = credential_row(one(scene), now + 25 * HOUR)
@@ -108,7 +108,7 @@ def test_a_credential_under_a_ca_that_has_expired_is_bad(scene: Scene) -> None:
 
 def test_a_credential_whose_roots_have_all_expired_is_bad(scene: Scene) -> None:
     made = scene.ca.leaf(begin=-HOUR, end=1000 * HOUR)
-    scene.credential("a", Made(made.key, made.chain[:1]), lists=None)
+    scene.credential("a", Made(made.key, made.chain[:1]), crls=None)
     now = datetime.now(UTC)
     assert credential_row(one(scene), now + HOUR).state is State.GOOD
     row = credential_row(one(scene), now + 25 * HOUR)

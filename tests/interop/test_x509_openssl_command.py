@@ -31,11 +31,11 @@ made = cache(generate_key)  # an RSA key takes a second
 
 def verify(folder: Path, h: Hierarchy, *, revoked: bool = False, purpose: str) -> tuple[int, str]:
     leaf = h.leaf(profile=SERVER) if purpose == "sslserver-only" else h.leaf()
-    lists = h.lists([leaf] if revoked else []).lists.values()
+    crls = h.crls([leaf] if revoked else []).crls.values()
     (folder / "root.pem").write_bytes(to_pem([h.root]))
     (folder / "issuing.pem").write_bytes(to_pem([h.issuing]))
     (folder / "leaf.pem").write_bytes(to_pem([leaf]))
-    (folder / "lists.pem").write_bytes(to_pem([item.crl for item in lists]))
+    (folder / "lists.pem").write_bytes(to_pem([item.crl for item in crls]))
     return openssl(
         "verify",
         "-x509_strict",
@@ -83,7 +83,7 @@ def test_a_server_certificate_is_refused_as_a_clients(tmp_path: Path) -> None:
 
 def test_a_list_is_read_and_its_signature_holds(tmp_path: Path) -> None:
     h = Hierarchy()
-    (tmp_path / "list.pem").write_bytes(to_pem([h.list_of(h.root, h.root_key, number=7).crl]))
+    (tmp_path / "list.pem").write_bytes(to_pem([h.crl_of(h.root, h.root_key, number=7).crl]))
     (tmp_path / "root.pem").write_bytes(to_pem([h.root]))
     (tmp_path / "issuing.pem").write_bytes(to_pem([h.issuing]))
     where = ("-in", tmp_path / "list.pem", "-noout")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pki.diagnosis.checks.credential_files import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller, examine_departure
-from pki.diagnosis.client_check import Examination, Seen, judge
+from pki.diagnosis.client_check import Examination, Observations, judge
 from pki.diagnosis.observe.grpc_call import Answer
 from pki.diagnosis.observe.tls_handshake import End, Handshake
 from pki.diagnosis.report import Status
@@ -39,7 +39,7 @@ def scene() -> tuple[OwnCredential, OwnCredential, tuple[bytes, ...]]:
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[bytes, ...]:
-    """Give a good chain with bytes of it changed, taken out or put in."""
+    """Return a good chain with bytes of it changed, taken out or put in."""
     ders = [bytearray(item) for item in scene()[2][: draw(st.integers(1, 3))]]
     for _ in range(draw(st.integers(1, 4))):
         changed = draw(st.sampled_from(ders))
@@ -75,7 +75,7 @@ def test_doctor_judges_any_server(
         end, "ended", done=True, alert=alert, version="TLSv1.3", alpn="h2", chain=chain, asked=True
     )
     answer = Answer(status is not None, "UNKNOWN", "", status)
-    found = judge(examination, Seen(seen, seen, answer, answer))
+    found = judge(examination, Observations(seen, seen, answer, answer))
     assert all(item.words for item in found)
     # A line may fail by what another line has found, and never by nothing.
     bad = [item for item in found if item.status is Status.FAILED]

@@ -214,7 +214,7 @@ role = "a"
 
 @st.composite
 def spoilt(draw: st.DrawFn) -> bytes:
-    """Give a good policy with one stretch of it replaced."""
+    """Return a good policy with one stretch of it replaced."""
     start = draw(st.integers(0, len(GOOD)))
     end = draw(st.integers(start, min(len(GOOD), start + 12)))
     grammar = st.text(alphabet="[]{}=,.\"'#\n\\*/:-_x1é ", max_size=8)

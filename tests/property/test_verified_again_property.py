@@ -14,10 +14,10 @@ from pki.errors import VerificationError
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
+    Crl,
+    CrlSet,
     NameLimits,
     Purpose,
-    RevocationList,
-    RevocationLists,
     RevocationMode,
     TrustBundle,
     VerifiedChain,
@@ -78,11 +78,9 @@ MOMENTS = [
 
 
 @cache
-def list_of(
-    issuer: int, *, forged: bool, revoked: tuple[int, ...], begin: int, hours: int
-) -> RevocationList:
+def crl_of(issuer: int, *, forged: bool, revoked: tuple[int, ...], begin: int, hours: int) -> Crl:
     certificate, key = ISSUERS[issuer]
-    return RevocationList.build(
+    return Crl.build(
         [RevokedEntry(MAY_BE_REVOKED[item].serial_number, NOW) for item in revoked],
         issuer=certificate,
         issuer_key=FIRST.key if forged else key,
@@ -93,13 +91,13 @@ def list_of(
 
 
 @st.composite
-def lists_of(draw: st.DrawFn) -> RevocationLists | None:
+def crls_of(draw: st.DrawFn) -> CrlSet | None:
     """Draw lists that are good for the most part, or few would be accepted at all."""
     seldom = st.integers(0, 24).map(lambda number: number == 7)
     if draw(seldom):
         return None
-    return RevocationLists.of(
-        list_of(
+    return CrlSet.of(
+        crl_of(
             issuer,
             forged=draw(seldom),
             revoked=(draw(st.integers(0, len(MAY_BE_REVOKED) - 1)),) if draw(seldom) else (),
@@ -116,7 +114,7 @@ def verifiers(draw: st.DrawFn, mode: RevocationMode) -> ChainVerifier:
     roots = draw(st.sampled_from([ROOTS, ROOTS, ROOTS[:2], ROOTS[1:], ROOTS[:1], ROOTS[2:]]))
     return ChainVerifier(
         TrustBundle.of_roots(roots),
-        draw(lists_of()),
+        draw(crls_of()),
         mode=mode,
         grace=draw(st.sampled_from([timedelta(0), HOUR, 2 * HOUR])),
         withheld=draw(st.sampled_from([*[""] * 9, "nobody can tell"])),
@@ -132,8 +130,8 @@ def fresh(
         return None
 
 
-GOOD_LISTS = RevocationLists.of(
-    list_of(issuer, forged=False, revoked=(), begin=-2, hours=24) for issuer in range(len(ISSUERS))
+GOOD_CRLS = CrlSet.of(
+    crl_of(issuer, forged=False, revoked=(), begin=-2, hours=24) for issuer in range(len(ISSUERS))
 )
 
 
@@ -142,7 +140,7 @@ GOOD_LISTS = RevocationLists.of(
 def test_what_is_accepted_again_is_accepted_afresh(
     data: st.DataObject, mode: RevocationMode, roots: tuple[x509.Certificate, ...]
 ) -> None:
-    before = ChainVerifier(TrustBundle.of_roots(roots), GOOD_LISTS, mode=mode)
+    before = ChainVerifier(TrustBundle.of_roots(roots), GOOD_CRLS, mode=mode)
     chain = data.draw(st.sampled_from(CHAINS))
     first = fresh(before, chain, NOW)
     assume(first is not None)

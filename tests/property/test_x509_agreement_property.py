@@ -175,7 +175,7 @@ STRANGER = Hierarchy(TrustDomain("stranger.test")).root
 
 
 def ours(made: Made) -> str:
-    """Give why our verifier refuses, or the empty string."""
+    """Return why our verifier refuses, or the empty string."""
     chain, root = chain_of(made)
     trusted = root if made.root_trusted else STRANGER
     bundle = TrustBundle.of_roots([trusted], default=TrustDomain("shop.internal"))
@@ -193,7 +193,7 @@ def ours(made: Made) -> str:
 
 
 def theirs(made: Made) -> str:
-    """Give why cryptography's verifier refuses, or the empty string."""
+    """Return why cryptography's verifier refuses, or the empty string."""
     chain, root = chain_of(made)
     trusted = root if made.root_trusted else STRANGER
     verifier = (

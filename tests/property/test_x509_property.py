@@ -24,8 +24,8 @@ from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
     Credential,
+    CrlSet,
     Purpose,
-    RevocationLists,
     TrustBundle,
     read_certificate,
     read_chain,
@@ -43,8 +43,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 H = Hierarchy()
 LEAF = H.leaf()
-LISTS = H.lists([LEAF])
-REVOKING = LISTS.of_issuer(LEAF)
+CRLS = H.crls([LEAF])
+REVOKING = CRLS.of_issuer(LEAF)
 assert REVOKING is not None
 REQUEST = request_for(
     H.key,
@@ -54,7 +54,7 @@ REQUEST = request_for(
     ],
     extensions=[(key_usage(ca=False), True)],
 )
-VERIFIER = ChainVerifier(H.bundle, H.lists())
+VERIFIER = ChainVerifier(H.bundle, H.crls())
 
 
 # Requests, however made.
@@ -245,14 +245,14 @@ def verify_below(data: bytes) -> None:
 
 def verify_under(data: bytes) -> None:
     bundle = TrustBundle.read(to_pem([read_certificate(data)]))
-    ChainVerifier(bundle, H.lists()).verify(
+    ChainVerifier(bundle, H.crls()).verify(
         [LEAF, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
     )
 
 
-def verify_with_list(data: bytes) -> None:
-    lists, _ = H.lists().followed_by(RevocationLists.read(data), issuers=[H.issuing, H.root])
-    ChainVerifier(H.bundle, lists, grace=timedelta(days=1)).verify(
+def verify_with_crl(data: bytes) -> None:
+    crls, _ = H.crls().followed_by(CrlSet.read(data), issuers=[H.issuing, H.root])
+    ChainVerifier(H.bundle, crls, grace=timedelta(days=1)).verify(
         [LEAF, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
     )
 
@@ -278,7 +278,7 @@ BODIES: dict[str, tuple[Callable[[bytes], object], bytes, Callable[[bytes], byte
         lambda body: signed_anew(body, H.root_key),
     ),
     "list": (
-        verify_with_list,
+        verify_with_crl,
         REVOKING.crl.tbs_certlist_bytes,
         lambda body: signed_anew(body, H.issuing_key),
     ),
@@ -315,7 +315,7 @@ READERS: tuple[Callable[[bytes], object], ...] = (
     read_chain,
     read_request,
     TrustBundle.read,
-    RevocationLists.read,
+    CrlSet.read,
     read_private_key,
 )
 PEM = to_pem([LEAF, H.issuing]) + private_key_to_pem(H.key)

@@ -162,7 +162,11 @@ def test_no_stub_asks_for_a_newer_runtime_than_is_declared(
 
 
 def test_every_error_reason_of_the_contract_is_one_that_the_runtime_gives() -> None:
-    runtime = "".join(path.read_text() for path in (ROOT / "pki" / "rpc").glob("*.py"))
+    runtime = "".join(
+        path.read_text()
+        for room in ("access", "rpc")
+        for path in (ROOT / "pki" / room).rglob("*.py")
+    )
     for name in set(ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}:
         assert f"ErrorReason.{name}" in runtime, name
 

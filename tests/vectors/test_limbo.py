@@ -16,7 +16,7 @@ import pytest
 
 from pki.errors import PkiError
 from pki.identity import DnsName, TrustDomain
-from pki.x509 import CLIENT, SERVER, ChainVerifier, Purpose, RevocationLists, RevocationMode
+from pki.x509 import CLIENT, SERVER, ChainVerifier, CrlSet, Purpose, RevocationMode
 from pki.x509.bundle import TrustBundle
 from pki.x509.readers import read_certificate
 from pki.x509.verify import ExpectedName
@@ -102,7 +102,7 @@ def expected_name(case: dict[str, Any]) -> ExpectedName | None:
 
 
 def verdict(case: dict[str, Any]) -> str:
-    """Give the empty string if the chain is accepted, the reason if it is refused."""
+    """Return the empty string if the chain is accepted, the reason if it is refused."""
     client = case["validation_kind"] == "CLIENT"
     try:
         roots = tuple(read_certificate(pem.encode()) for pem in case["trusted_certs"])
@@ -111,8 +111,8 @@ def verdict(case: dict[str, Any]) -> str:
             for pem in (case["peer_certificate"], *case["untrusted_intermediates"])
         ]
         bundle = TrustBundle(MappingProxyType({TrustDomain("limbo.test"): roots}))
-        lists = RevocationLists.read("".join(case["crls"]).encode()) if case["crls"] else None
-        ChainVerifier(bundle, lists, mode=RevocationMode.WHEN_PRESENT).verify(
+        crls = CrlSet.read("".join(case["crls"]).encode()) if case["crls"] else None
+        ChainVerifier(bundle, crls, mode=RevocationMode.WHEN_PRESENT).verify(
             chain,
             profile=CLIENT if client else SERVER,
             purpose=Purpose.CLIENT if client else Purpose.SERVER,

@@ -22,13 +22,13 @@ from pki.identity import Subject, TrustDomain
 from pki.x509 import (
     CertificateNames,
     ChainVerifier,
+    Crl,
+    CrlSet,
     LeafProfile,
     Purpose,
-    RevocationList,
-    RevocationLists,
     TrustBundle,
 )
-from pki.x509.readers import read_revocation_lists
+from pki.x509.readers import read_crls
 
 DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"
 AT = datetime(2015, 6, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ POLICIES = re.compile(
 # Good paths that handfast refuses, by the reason.
 _PARTIAL = "indirect, partial, a delta"  # they revoke less than they seem to
 _ISSUER = "revocation list"  # a list speaks for one name, byte by byte, with one key
-_NO_LIST = "unable to get certificate CRL"  # the same, in OpenSSL's words
+_NO_CRL = "unable to get certificate CRL"  # the same, in OpenSSL's words
 REFUSED_BY_US = {
     "ValidBasicSelfIssuedCRLSigningKeyTest6EE": _PARTIAL,
     "ValidIDPwithindirectCRLTest22EE": _PARTIAL,
@@ -57,12 +57,12 @@ REFUSED_BY_US = {
     "ValidonlyContainsCACertsTest13EE": _PARTIAL,
     "ValidonlySomeReasonsTest18EE": _PARTIAL,
     "ValidonlySomeReasonsTest19EE": _PARTIAL,
-    "ValidIDPwithindirectCRLTest24EE": _NO_LIST,
-    "ValidIDPwithindirectCRLTest25EE": _NO_LIST,
-    "ValidcRLIssuerTest33EE": _NO_LIST,
-    "ValidSeparateCertificateandCRLKeysTest19EE": _NO_LIST,
-    "ValidBasicSelfIssuedNewWithOldTest3EE": _NO_LIST,
-    "ValidBasicSelfIssuedNewWithOldTest4EE": _NO_LIST,
+    "ValidIDPwithindirectCRLTest24EE": _NO_CRL,
+    "ValidIDPwithindirectCRLTest25EE": _NO_CRL,
+    "ValidcRLIssuerTest33EE": _NO_CRL,
+    "ValidSeparateCertificateandCRLKeysTest19EE": _NO_CRL,
+    "ValidBasicSelfIssuedNewWithOldTest3EE": _NO_CRL,
+    "ValidBasicSelfIssuedNewWithOldTest4EE": _NO_CRL,
     "ValidBasicSelfIssuedOldWithNewTest1EE": _ISSUER,
     "ValidDNnameConstraintsTest19EE": _ISSUER,
     "ValidSelfIssuedpathLenConstraintTest15EE": _ISSUER,
@@ -125,7 +125,7 @@ def chain_of(leaf: x509.Certificate) -> list[x509.Certificate]:
     return chain
 
 
-def lists_for(chain: list[x509.Certificate]) -> RevocationLists:
+def crls_for(chain: list[x509.Certificate]) -> CrlSet:
     """Gather the lists of the CAs above a leaf: PKITS names them like the CAs' certificates."""
     stems = {
         name.removesuffix("Cert")
@@ -138,13 +138,11 @@ def lists_for(chain: list[x509.Certificate]) -> RevocationLists:
         for path in (DATA / "crls").glob("*.crl")
         if any(re.fullmatch(rf"{stem}\w*CRL", path.stem) for stem in stems)
     )
-    return RevocationLists.of(
-        RevocationList.of(_list(path.read_bytes())) for path in dict.fromkeys(paths)
-    )
+    return CrlSet.of(Crl.of(_crl(path.read_bytes())) for path in dict.fromkeys(paths))
 
 
-def _list(der: bytes) -> x509.CertificateRevocationList:
-    return read_revocation_lists(der)[0]
+def _crl(der: bytes) -> x509.CertificateRevocationList:
+    return read_crls(der)[0]
 
 
 def verdict(name: str) -> str:
@@ -155,7 +153,7 @@ def verdict(name: str) -> str:
         root = certificates()["TrustAnchorRootCertificate"]
         bundle = TrustBundle(MappingProxyType({TrustDomain("pkits.test"): (root,)}))
         chain = chain_of(leaf)
-        ChainVerifier(bundle, lists_for(chain)).verify(
+        ChainVerifier(bundle, crls_for(chain)).verify(
             chain, profile=ANY_LEAF, purpose=Purpose.CLIENT, at=AT, max_intermediates=6
         )
     except PkiError as error:

@@ -4,10 +4,10 @@ from pki.authority.ledger.ledger import Ledger
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
+    CrlRecord,
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
-    ListRecord,
     NameKind,
 )
 from pki.authority.ledger.transaction import Transaction
@@ -15,11 +15,11 @@ from pki.authority.ledger.transaction import Transaction
 __all__ = [
     "AuthoritySettings",
     "CertificateRecord",
+    "CrlRecord",
     "IssuerKind",
     "IssuerRecord",
     "IssuerStatus",
     "Ledger",
-    "ListRecord",
     "NameKind",
     "Transaction",
 ]

@@ -21,7 +21,7 @@ from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
 
 
 def claim_key(connection: Connection, key: PublicKey, *, owner: str) -> None:
-    """Give a key to a workload, for good.
+    """Return a key to a workload, for good.
 
     Raises:
         NotPermittedError: if it is another workload's, or is known to have leaked.
@@ -57,7 +57,7 @@ def refuse_leaked_key(connection: Connection, key: PublicKey) -> None:
 
 
 def holds_key(connection: Connection, key: PublicKey) -> bool:
-    """Tell whether some leaf has, or had, this key."""
+    """Return whether some leaf has, or had, this key."""
     return bool(_rows(connection, key))
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import CommitInDoubtError, LedgerError, StateError, shown
+from pki.errors import CommitInDoubtError, LedgerError, StateError, quote_untrusted
 
 SCHEMA_VERSION = "0002"
 MARK = "ledger.mark"
@@ -44,10 +44,11 @@ class Ledger:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         except FileExistsError:
             raise StateError(
-                f"{shown(path)} is there already", remedy="Open it, or choose another folder"
+                f"{quote_untrusted(path)} is there already",
+                remedy="Open it, or choose another folder",
             ) from None
         except OSError as error:
-            raise StateError(f"{shown(path)} can't be made: {error.strerror}") from error
+            raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
         return cls._connect(path)
 
     @classmethod
@@ -59,7 +60,7 @@ class Ledger:
             LedgerError: if it can't be read, or was written by a newer handfast.
         """
         if not path.is_file():
-            raise StateError(f"ledger {shown(path)} is not there")
+            raise StateError(f"ledger {quote_untrusted(path)} is not there")
         return cls._connect(path)
 
     @classmethod
@@ -73,11 +74,14 @@ class Ledger:
             migrated = _bring_up_to_date(engine)
         except SQLAlchemyError as error:
             engine.dispose()
-            raise LedgerError(f"ledger {shown(path)} can't be used: {_cause(error)}") from error
+            raise LedgerError(
+                f"ledger {quote_untrusted(path)} can't be used: {_cause(error)}"
+            ) from error
         except (ValueError, TypeError) as error:
             engine.dispose()
             raise LedgerError(
-                f"ledger {shown(path)} holds what can't be decoded: {shown(error)}",
+                f"ledger {quote_untrusted(path)} holds what can't be decoded: "
+                f"{quote_untrusted(error)}",
                 remedy="Bring it back from a backup, and then: handfast ca recover",
             ) from error
         except LedgerError:
@@ -187,4 +191,4 @@ def _bring_up_to_date(engine: Engine) -> bool:
 
 
 def _cause(error: SQLAlchemyError) -> str:
-    return shown(getattr(error, "orig", None) or error)
+    return quote_untrusted(getattr(error, "orig", None) or error)

@@ -18,7 +18,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.errors import OlderLedgerError, StateError, shown
+from pki.errors import OlderLedgerError, StateError, quote_untrusted
 from pki.files import locked, read_bounded, write_durably
 from pki.files.atomic import PRIVATE
 
@@ -65,7 +65,9 @@ class LedgerMark:
         if not (isinstance(state.ledger_id, str) and isinstance(state.sequence, int)) or (
             isinstance(state.sequence, bool) or not 0 <= state.sequence <= _MAX_SEQUENCE
         ):
-            raise OlderLedgerError(f"{shown(self._path)} is no ledger's mark", remedy=_REMEDY)
+            raise OlderLedgerError(
+                f"{quote_untrusted(self._path)} is no ledger's mark", remedy=_REMEDY
+            )
         return state
 
     def compare(self, ledger: LedgerState) -> StateError | None:
@@ -83,19 +85,21 @@ class LedgerMark:
             # The first commit makes the CA; a crash right after it leaves no mark.
             if ledger.sequence > 1:
                 raise OlderLedgerError(
-                    f"{shown(self._path)} is not there: whether this ledger is the newest can't be "
+                    f"{quote_untrusted(self._path)} is not there: whether this ledger is "
+                    "the newest can't be "
                     "told",
                     remedy=_REMEDY,
                 )
         elif mark.ledger_id != ledger.ledger_id:
             raise OlderLedgerError(
-                f"{shown(self._path)} is the mark of another ledger than the one beside it",
+                f"{quote_untrusted(self._path)} is the mark of another ledger than the one "
+                "beside it",
                 remedy=_REMEDY,
             )
         elif mark.sequence > ledger.sequence:
             raise OlderLedgerError(
                 f"the ledger is an older copy: it ends with commit {ledger.sequence}, and the mark "
-                f"{shown(self._path)} knows of commit {mark.sequence}",
+                f"{quote_untrusted(self._path)} knows of commit {mark.sequence}",
                 remedy=_REMEDY,
             )
         if mark is None or mark.sequence < ledger.sequence:

@@ -45,7 +45,7 @@ class AuthoritySettings:
 
     limits: NameLimits
     backdate: timedelta
-    list_lifetime: timedelta
+    crl_lifetime: timedelta
     created_at: datetime
 
 
@@ -94,7 +94,7 @@ class CertificateRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRecord:
+class CrlRecord:
     """An issuer's current revocation list."""
 
     issuer_id: int

@@ -51,19 +51,19 @@ class RecoveryRecords:
             for row in rows
         )
 
-    def list_floor(self, issuer_id: int) -> int:
+    def crl_floor(self, issuer_id: int) -> int:
         """Return the highest number that a lost list of an issuer may bear; 0 if none was lost."""
-        table = tables.list_floors
+        table = tables.crl_floors
         found = self._connection.scalar(
             select(table.c.number).where(table.c.issuer_id == issuer_id)
         )
         return int(found or 0)
 
-    def raise_list_floor(self, issuer_id: int, number: int) -> None:
+    def raise_crl_floor(self, issuer_id: int, number: int) -> None:
         """Let no list of an issuer bear this number or a lower one."""
-        if number <= self.list_floor(issuer_id):
+        if number <= self.crl_floor(issuer_id):
             return
-        table = tables.list_floors
+        table = tables.crl_floors
         self._connection.execute(delete(table).where(table.c.issuer_id == issuer_id))
         self._connection.execute(insert(table).values(issuer_id=issuer_id, number=number))
 

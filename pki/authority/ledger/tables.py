@@ -74,7 +74,7 @@ names = Table(
     UniqueConstraint("kind", "value"),
 )
 
-lists = Table(
+crls = Table(
     "lists",
     metadata,
     Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
@@ -85,7 +85,7 @@ lists = Table(
 
 # Root lists signed ahead, one for each set of issuing CAs that might have to be distrusted while
 # the root key is away. ``members`` holds their ids, sorted, with commas.
-distrust_lists = Table(
+distrust_crls = Table(
     "distrust_lists",
     metadata,
     Column("members", Text, primary_key=True),
@@ -142,7 +142,7 @@ unrecorded_revocations = Table(
 )
 
 # Below these numbers a list of a lost ledger may have been published.
-list_floors = Table(
+crl_floors = Table(
     "list_floors",
     metadata,
     Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),

@@ -18,18 +18,18 @@ from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
+    CrlRecord,
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
-    ListRecord,
     NameKind,
     NewCertificate,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
-from pki.errors import LedgerError, NotPermittedError, shown
+from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PublicKey
-from pki.x509 import NameLimits, RevocationList
+from pki.x509 import Crl, NameLimits
 
 _KEPT_COMMITS = 1000
 
@@ -52,7 +52,7 @@ class Transaction:
         return LedgerState(row.ledger_id, row.sequence)
 
     def advance(self) -> str:
-        """Give the coming commit its number, and return its token."""
+        """Return the coming commit its number, and return its token."""
         token = secrets.token_hex(16)
         sequence = self.state().sequence + 1
         self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
@@ -63,7 +63,7 @@ class Transaction:
         return token
 
     def holds_commit(self, token: str) -> bool:
-        """Tell whether the commit with this token took place."""
+        """Return whether the commit with this token took place."""
         query = select(tables.commits.c.sequence).where(tables.commits.c.token == token)
         return self._connection.scalar(query) is not None
 
@@ -73,7 +73,7 @@ class Transaction:
         return RecoveryRecords(self._connection)
 
     def claim_key(self, key: PublicKey, *, owner: str) -> None:
-        """Give a key to a workload, for good.
+        """Return a key to a workload, for good.
 
         Raises:
             NotPermittedError: if it is another workload's, or is known to have leaked.
@@ -81,7 +81,7 @@ class Transaction:
         keys.claim_key(self._connection, key, owner=owner)
 
     def holds_key(self, key: PublicKey) -> bool:
-        """Tell whether some leaf has, or had, this key."""
+        """Return whether some leaf has, or had, this key."""
         return keys.holds_key(self._connection, key)
 
     def put_settings(self, settings: AuthoritySettings) -> None:
@@ -93,13 +93,13 @@ class Transaction:
                 permit_dns=json.dumps([name.name for name in settings.limits.dns]),
                 permit_ip=json.dumps([str(network) for network in settings.limits.ip]),
                 backdate_seconds=int(settings.backdate.total_seconds()),
-                list_seconds=int(settings.list_lifetime.total_seconds()),
+                list_seconds=int(settings.crl_lifetime.total_seconds()),
                 created_at=_seconds(settings.created_at),
             )
         )
 
     def settings(self) -> AuthoritySettings:
-        """Give what was chosen when the CA was made.
+        """Return what was chosen when the CA was made.
 
         Raises:
             LedgerError: if set-up was cut off before its end.
@@ -144,7 +144,7 @@ class Transaction:
         )
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
-        """Give every CA certificate of ours, the root first, then by age."""
+        """Return every CA certificate of ours, the root first, then by age."""
         rows = self._connection.execute(select(tables.issuers).order_by(tables.issuers.c.id))
         return tuple(
             IssuerRecord(
@@ -169,7 +169,7 @@ class Transaction:
     def claim_name(
         self, kind: NameKind, value: str, *, owner: str, until: datetime, now: datetime
     ) -> None:
-        """Give a name to a workload, until its last certificate with it has ended.
+        """Return a name to a workload, until its last certificate with it has ended.
 
         Raises:
             NotPermittedError: if another workload holds it.
@@ -190,7 +190,8 @@ class Transaction:
             return
         if found.spiffe_id != owner and found.held_until >= _seconds(now):
             raise NotPermittedError(
-                f"the {kind.value} name {shown(value)} belongs to {found.spiffe_id} until "
+                f"the {kind.value} name {quote_untrusted(value)} belongs to "
+                f"{found.spiffe_id} until "
                 f"{_moment(found.held_until):%Y-%m-%d %H:%M:%S} UTC",
                 remedy="Choose another name, or wait until its last certificate has ended",
             )
@@ -225,7 +226,7 @@ class Transaction:
         return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
-        """Give what a certificate was renewed to."""
+        """Return what a certificate was renewed to."""
         return self._one(
             select(tables.certificates).where(tables.certificates.c.renewed_from == certificate_id)
         )
@@ -233,7 +234,7 @@ class Transaction:
     def certificates(
         self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
     ) -> tuple[CertificateRecord, ...]:
-        """Give issued certificates, the oldest first."""
+        """Return issued certificates, the oldest first."""
         query = select(tables.certificates).order_by(tables.certificates.c.id)
         if ends_after is not None:
             query = query.where(tables.certificates.c.not_after >= _seconds(ends_after))
@@ -274,7 +275,7 @@ class Transaction:
         )
 
     def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
-        """Give an issuer's revoked certificates that must stand on its list."""
+        """Return an issuer's revoked certificates that must stand on its list."""
         query = (
             select(tables.certificates)
             .where(tables.certificates.c.issuer_id == issuer_id)
@@ -284,26 +285,26 @@ class Transaction:
         )
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
-    def put_list(self, issuer_id: int, made: RevocationList) -> None:
+    def put_crl(self, issuer_id: int, made: Crl) -> None:
         """Make a list its issuer's current one.
 
         Raises:
             LedgerError: if its number is not above that of the one before, or of one that was lost.
         """
-        current = self.list_of(issuer_id)
+        current = self.crl_of(issuer_id)
         if current is not None and made.number <= current.number:
             raise LedgerError(
                 f"list number {made.number} does not follow {current.number}",
                 remedy="Sign a new list; for the root's, bring its key back first",
             )
-        if made.number <= self.recovery.list_floor(issuer_id):
+        if made.number <= self.recovery.crl_floor(issuer_id):
             raise LedgerError(
                 f"list number {made.number} may have been published before the ledger was lost",
                 remedy="Sign a new list; for the root's, bring its key back first",
             )
-        self._connection.execute(delete(tables.lists).where(tables.lists.c.issuer_id == issuer_id))
+        self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))
         self._connection.execute(
-            insert(tables.lists).values(
+            insert(tables.crls).values(
                 issuer_id=issuer_id,
                 number=made.number,
                 list=made.der,
@@ -311,35 +312,35 @@ class Transaction:
             )
         )
 
-    def list_of(self, issuer_id: int) -> ListRecord | None:
-        """Give an issuer's current list."""
+    def crl_of(self, issuer_id: int) -> CrlRecord | None:
+        """Return an issuer's current list."""
         row = self._connection.execute(
-            select(tables.lists).where(tables.lists.c.issuer_id == issuer_id)
+            select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
         ).one_or_none()
-        return _list(row) if row is not None else None
+        return _crl(row) if row is not None else None
 
-    def put_distrust_lists(self, made: Iterable[tuple[Sequence[int], RevocationList]]) -> None:
+    def put_distrust_crls(self, made: Iterable[tuple[Sequence[int], Crl]]) -> None:
         """Replace the root lists that were signed ahead."""
-        self._connection.execute(delete(tables.distrust_lists))
+        self._connection.execute(delete(tables.distrust_crls))
         for members, item in made:
             self._connection.execute(
-                insert(tables.distrust_lists).values(
+                insert(tables.distrust_crls).values(
                     members=_members(members), number=item.number, list=item.der
                 )
             )
 
-    def distrust_list(self, members: Sequence[int]) -> bytes | None:
-        """Give the root list, signed ahead, that revokes just these issuing CAs (DER)."""
+    def distrust_crl(self, members: Sequence[int]) -> bytes | None:
+        """Return the root list, signed ahead, that revokes just these issuing CAs (DER)."""
         found: bytes | None = self._connection.scalar(
-            select(tables.distrust_lists.c.list).where(
-                tables.distrust_lists.c.members == _members(members)
+            select(tables.distrust_crls.c.list).where(
+                tables.distrust_crls.c.members == _members(members)
             )
         )
         return found
 
     def highest_distrust_number(self) -> int:
-        """Give the highest number among the root lists signed ahead; 0 if there are none."""
-        numbers = self._connection.scalars(select(tables.distrust_lists.c.number)).all()
+        """Return the highest number among the root lists signed ahead; 0 if there are none."""
+        numbers = self._connection.scalars(select(tables.distrust_crls.c.number)).all()
         return max(numbers, default=0)
 
     def add_event(
@@ -351,7 +352,7 @@ class Transaction:
         )
 
     def events(self) -> tuple[tuple[datetime, str, str], ...]:
-        """Give what was recorded for a person to look at: time, kind, detail."""
+        """Return what was recorded for a person to look at: time, kind, detail."""
         rows = self._connection.execute(select(tables.events).order_by(tables.events.c.id))
         return tuple((_moment(row.at), row.kind, row.detail) for row in rows)
 
@@ -390,8 +391,8 @@ def _certificate(row: Row[Any]) -> CertificateRecord:
     )
 
 
-def _list(row: Row[Any]) -> ListRecord:
-    return ListRecord(row.issuer_id, row.number, row.list, _moment(row.next_update))
+def _crl(row: Row[Any]) -> CrlRecord:
+    return CrlRecord(row.issuer_id, row.number, row.list, _moment(row.next_update))
 
 
 def _members(ids: Sequence[int]) -> str:

@@ -22,10 +22,10 @@ from pki.diagnosis.checks.issuer_path import named
 from pki.diagnosis.checks.peer_view import examine_caller
 from pki.diagnosis.checks.policy import examine_our_role, examine_server_role
 from pki.diagnosis.checks.server_name import ExpectedName, read_expected, read_host
-from pki.diagnosis.client_check import Examination, Seen, judge, see
+from pki.diagnosis.client_check import Examination, Observations, judge, see
 from pki.diagnosis.report import Finding, Report, Status, without_guesses, without_repeats, worst
 from pki.diagnosis.stand_in import Caller, Outcome, StandIn
-from pki.errors import InputError, PkiError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.failures import FAILURES
 from pki.files import read_bounded
 from pki.tls.target import Target
@@ -141,7 +141,7 @@ def _check_questions(policy: Path | None, role: str | None, method: str | None) 
                 raise typer.BadParameter(f"{option} asks the policy: give --policy FILE")
     if method is not None and parse_method_path(method) is None:
         raise typer.BadParameter(
-            f"{shown(method)} is no method's path: write /package.Service/Method"
+            f"{quote_untrusted(method)} is no method's path: write /package.Service/Method"
         )
 
 
@@ -149,7 +149,7 @@ def _check_role(policy: Policy, role: str) -> None:
     roles = sorted({rule.role for rule in policy.rules.roles})
     if role not in roles:
         raise InputError(
-            f"--expect-role {shown(role)}: the policy has no such role",
+            f"--expect-role {quote_untrusted(role)}: the policy has no such role",
             remedy=f"Name one of it: {', '.join(roles[:10])}",
         )
 
@@ -167,7 +167,7 @@ def _examination(
     if bundle is not None:
         roots = read_certificates(
             _read(bundle, MAX_BUNDLE_BYTES),
-            what=shown(bundle),
+            what=quote_untrusted(bundle),
             max_bytes=MAX_BUNDLE_BYTES,
             max_count=MAX_BUNDLE_LENGTH,
         )
@@ -175,7 +175,7 @@ def _examination(
 
 
 def _of_host(host: str) -> ExpectedName | None:
-    """Give what a client without a pin expects: the host that it connects to."""
+    """Return what a client without a pin expects: the host that it connects to."""
     try:
         return read_host(host)
     except PkiError:
@@ -186,12 +186,12 @@ def _read(path: Path, max_bytes: int) -> bytes:
     try:
         return read_bounded(path, max_bytes=max_bytes)[0]
     except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
+        raise StateError(f"{quote_untrusted(path)} is not there") from None
 
 
 def _roles(
     examination: Examination,
-    seen: Seen,
+    seen: Observations,
     policy: Policy | None,
     role: str | None,
     method: str | None,
@@ -233,7 +233,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
     else:
         words = {Status.OK: "All well", Status.WARNING: "It works, with warnings"}
         ends = words.get(report.status, "It fails")
-        console.print(f"\n{ends}: {shown(report.target)}", highlight=False)
+        console.print(f"\n{ends}: {quote_untrusted(report.target)}", highlight=False)
 
 
 def _show_causes(report: Report) -> None:
@@ -347,7 +347,7 @@ def _stand_in(
         )
     except OSError as error:
         raise StateError(
-            f"{shown(where)} can't be listened on: {error.strerror}",
+            f"{quote_untrusted(where)} can't be listened on: {error.strerror}",
             remedy="Stop the real server first, or take another port and send the caller there",
         ) from None
     words = f"standing in at {host}:{server.port}; nobody is served; Ctrl-C ends it"
@@ -365,7 +365,9 @@ def _stand_in(
 def _listen_at(where: str) -> tuple[str, int]:
     host, colon, port = where.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InputError(f"--stand-in {shown(where)} names no port", remedy="Write [HOST:]PORT")
+        raise InputError(
+            f"--stand-in {quote_untrusted(where)} names no port", remedy="Write [HOST:]PORT"
+        )
     return (host.strip("[]") if colon else "127.0.0.1"), int(port)
 
 
@@ -386,7 +388,7 @@ def _tell_caller(caller: Caller, *, as_json: bool) -> None:
         return
     console = console_for(sys.stdout)
     verdict = _OUTCOMES[caller.outcome]
-    asked = f", for {shown(caller.server_name)}" if caller.server_name else ""
+    asked = f", for {quote_untrusted(caller.server_name)}" if caller.server_name else ""
     line = f"\n{caller.address}{asked}: {who} {verdict}"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
     if caller.chain:

@@ -15,7 +15,7 @@ from pki.authz.patterns import written_method
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.contracts import read_contracts
 from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
-from pki.errors import PolicyError, shown
+from pki.errors import PolicyError, quote_untrusted
 from pki.files import read_bounded
 
 
@@ -162,8 +162,9 @@ def check_expected(
 def _lines(file: Path, outcome: Outcome) -> list[str]:
     item = outcome.expectation
     what = item.method if item.method is not None else f"answering {item.serves}"
-    why = f" ({shown(item.why)})" if item.why else ""
+    why = f" ({quote_untrusted(item.why)})" if item.why else ""
     return [
-        f"{file}:{item.line}: {shown(item.peer)}, {shown(what)}: {'; '.join(outcome.wrong)}{why}",
+        f"{file}:{item.line}: {quote_untrusted(item.peer)}, {quote_untrusted(what)}: "
+        f"{'; '.join(outcome.wrong)}{why}",
         *(f"    {step}" for step in outcome.steps),
     ]

@@ -10,7 +10,7 @@ from importlib import import_module, resources
 from pathlib import Path
 
 from pki.authz.contracts import MAX_CONTRACT_BYTES, Contracts, read_descriptor_set
-from pki.errors import InputError, StateError, shown
+from pki.errors import InputError, StateError, quote_untrusted
 from pki.files import read_bounded
 
 _MOST_FILES = 10_000
@@ -30,7 +30,7 @@ def read_contracts(
         try:
             data, _ = read_bounded(path, max_bytes=MAX_CONTRACT_BYTES)
         except FileNotFoundError:
-            raise StateError(f"{shown(path)} is not there") from None
+            raise StateError(f"{quote_untrusted(path)} is not there") from None
         parts.append(read_descriptor_set(data, source=str(path)))
     if protos:
         parts.append(_compiled(protos, includes))
@@ -56,7 +56,7 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
             roots.append(path.resolve().parent)
         else:
             words = "is no regular file" if path.exists() else "is not there"
-            raise StateError(f"{shown(path)} {words}")
+            raise StateError(f"{quote_untrusted(path)} {words}")
     files = [path for path in files if path.is_file()]
     if not files:
         raise InputError("the folders named by --proto hold no .proto file")

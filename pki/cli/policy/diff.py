@@ -19,7 +19,7 @@ from pki.authz.replay import (
 )
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.reading import could_not_tell, not_enforced, read_policy_file
-from pki.errors import InputError, StateError, shown
+from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.atomic import open_regular
 
 _MOST_LINES = 50
@@ -62,11 +62,11 @@ def _recorded(path: Path) -> Recorded:
         return _checked(read_recorded(_read_lines(sys.stdin.buffer)), "standard input")
     try:
         with open_regular(path) as file:
-            return _checked(read_recorded(_read_lines(file)), shown(path))
+            return _checked(read_recorded(_read_lines(file)), quote_untrusted(path))
     except FileNotFoundError:
-        raise StateError(f"{shown(path)} is not there") from None
+        raise StateError(f"{quote_untrusted(path)} is not there") from None
     except OSError as error:
-        raise StateError(f"{shown(path)} can't be read: {error.strerror}") from None
+        raise StateError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from None
 
 
 def _checked(recorded: Recorded, name: str) -> Recorded:
@@ -114,8 +114,10 @@ def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
 
 def _line(item: Change) -> str:
     return (
-        f"{shown(item.call.peer)} {shown(item.call.method)}: {item.times.count} times, "
-        f"{shown(item.times.first)} to {shown(item.times.last)}; {item.old.reason.value} -> "
+        f"{quote_untrusted(item.call.peer)} {quote_untrusted(item.call.method)}: "
+        f"{item.times.count} times, "
+        f"{quote_untrusted(item.times.first)} to {quote_untrusted(item.times.last)}; "
+        f"{item.old.reason.value} -> "
         f"{item.new.reason.value}"
     )
 

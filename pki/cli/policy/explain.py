@@ -20,7 +20,7 @@ from pki.cli.policy.reading import (
     not_enforced,
     read_policy_file,
 )
-from pki.errors import InputError, shown
+from pki.errors import InputError, quote_untrusted
 
 _PEER = "The peer: a workload's name or SPIFFE ID."
 
@@ -67,7 +67,9 @@ def _explain_serving(policy: Policy, principal: Principal, serves: str, *, as_js
         wanted = next(item for item in policy.rules.served_by if item.service == serves)
         lines.append(f"{decision.rule} wants the role {wanted.role} for {serves}")
     else:
-        lines.append(f"no served_by names {shown(serves)}: a client refuses every server of it")
+        lines.append(
+            f"no served_by names {quote_untrusted(serves)}: a client refuses every server of it"
+        )
     lines.append(f"{'allowed' if decision.allowed else 'refused'}: {decision.reason.value}")
     tell(
         "policy explain",
@@ -97,7 +99,8 @@ def who_can_call(
         read = read_policy_file(policy)
         if parse_method_path(method) is None:
             raise InputError(
-                f"{shown(method)} is no method's path", remedy="Write /package.Service/Method"
+                f"{quote_untrusted(method)} is no method's path",
+                remedy="Write /package.Service/Method",
             )
     able = who_can(read, method)
     lines = []

@@ -11,7 +11,7 @@ import typer
 
 from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
 from pki.cli.issue import CouldNotTellError
-from pki.errors import PkiError, PolicyError, StateError, shown
+from pki.errors import PkiError, PolicyError, StateError, quote_untrusted
 from pki.files import read_bounded
 
 PolicyOption = Annotated[Path, typer.Option(help="The policy file.")]
@@ -39,12 +39,14 @@ def could_not_tell() -> Iterator[None]:
     except PkiError as error:
         raise CouldNotTellError(error) from error
     except OSError as error:
-        where = f"{shown(error.filename)}: " if error.filename else ""
-        raise CouldNotTellError(StateError(f"{where}{error.strerror or shown(error)}")) from error
+        where = f"{quote_untrusted(error.filename)}: " if error.filename else ""
+        raise CouldNotTellError(
+            StateError(f"{where}{error.strerror or quote_untrusted(error)}")
+        ) from error
 
 
 def not_enforced(policy: Policy) -> list[str]:
-    """Give a warning for people; empty where all refusals are enforced."""
+    """Return a warning for people; empty where all refusals are enforced."""
     words = policy.enforcement.words()
     if not words:
         return []

@@ -77,7 +77,7 @@ def draw(board: Board, width: int | None, height: int | None) -> Group:
 
 
 def _within(board: Board, height: int | None) -> tuple[Sequence[tuple[Text, ...]], Sequence[Text]]:
-    """Give the rows and lines that there is room for: a third of it for the lines at least."""
+    """Return the rows and lines that there is room for: a third of it for the lines at least."""
     if height is None:
         return board.rows[:_MOST_ROWS], board.below
     room = max(2, height - _AROUND - _CURSOR)

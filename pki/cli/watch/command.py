@@ -29,7 +29,7 @@ from pki.cli.watch.rows import (
     ledger_view,
 )
 from pki.clock import system_clock
-from pki.errors import InputError, PkiError, StateError, shown
+from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.files import KeyMode, detect_layout, load_credential
 from pki.inspection.report_item import plain, relative_briefly
 
@@ -66,7 +66,7 @@ def watch(
     folder = directory if place is None else place
     frame = _ledger_frame(directory) if ledger else _credentials_frame(folder)
     if not folder.is_dir():
-        raise StateError(f"{shown(folder)} is not there, or is no folder")
+        raise StateError(f"{quote_untrusted(folder)} is not there, or is no folder")
     try:
         if as_json:
             _tell(frame, folder, interval, follow=follow and not once)
@@ -205,7 +205,7 @@ def _folders(folder: Path) -> list[Path]:
         found, level = found + following, following
         if len(found) > _MOST_FOLDERS:
             raise InputError(
-                f"{shown(folder)} holds more than {_MOST_FOLDERS} folders",
+                f"{quote_untrusted(folder)} holds more than {_MOST_FOLDERS} folders",
                 remedy="Watch a part of it",
             )
     return found
@@ -260,7 +260,7 @@ def _cells(row: CredentialRow, now: datetime) -> tuple[Text, ...]:
             style=colour,
         ),
         Text(relative_briefly(row.renewed_at, now) if row.renewed_at else "-"),
-        Text(row.lists),
+        Text(row.crls),
     )
 
 
@@ -289,7 +289,7 @@ def _row_json(row: CredentialRow) -> dict[str, object]:
         "life_left": round(row.left, 4),
         "renewal_from": row.renewal_from,
         "changed_at": row.renewed_at,
-        "lists": row.lists,
+        "lists": row.crls,
         "problem": row.problem,
     }
 

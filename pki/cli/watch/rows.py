@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pki.authority.ledger.records import CertificateRecord, IssuerRecord
-from pki.errors import PkiError, shown
+from pki.errors import PkiError, quote_untrusted
 from pki.inspection.report_item import plain, relative_briefly
 from pki.x509 import Credential, read_names
 
@@ -56,7 +56,7 @@ class CredentialRow:
         left: how much of its life is left, 0 to 1.
         renewal_from: when it should be renewed: half of its life.
         renewed_at: when its files changed last.
-        lists: how its revocation lists are, in words.
+        crls: how its revocation lists are, in words.
         problem: what is wrong; empty if nothing is.
     """
 
@@ -68,7 +68,7 @@ class CredentialRow:
     left: float = 0.0
     renewal_from: datetime | None = None
     renewed_at: datetime | None = None
-    lists: str = "-"
+    crls: str = "-"
     problem: str = ""
 
 
@@ -82,7 +82,7 @@ def credential_row(found: Found, now: datetime) -> CredentialRow:
     life = max(end - begin, timedelta(seconds=1))
     left = min(1.0, max(0.0, (end - now) / life))
     half = begin + life / 2
-    lists, stale = _lists(credential, now)
+    crls, stale = _crls(credential, now)
     revoked, above = _revoked(credential), _above(credential, now)
     problem, state = "", State.GOOD
     if end < now:
@@ -94,7 +94,7 @@ def credential_row(found: Found, now: datetime) -> CredentialRow:
     elif revoked:
         problem, state = "revoked by its own list", State.BAD
     elif stale:
-        problem, state = f"its lists {lists}", State.BAD
+        problem, state = f"its lists {crls}", State.BAD
     elif left < _LATE:
         problem, state = f"renewal is late: it was due {relative_briefly(half, now)}", State.LATE
     elif now > half:
@@ -108,7 +108,7 @@ def credential_row(found: Found, now: datetime) -> CredentialRow:
         left,
         half,
         found.changed_at,
-        lists,
+        crls,
         problem,
     )
 
@@ -117,15 +117,15 @@ def _workload(credential: Credential) -> str:
     try:
         names = read_names(credential.leaf)
     except PkiError as error:
-        return shown(error.message)
+        return quote_untrusted(error.message)
     held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
     return plain(held[0]) if held else plain(names.subject, letters=True)
 
 
-def _lists(credential: Credential, now: datetime) -> tuple[str, bool]:
-    if credential.lists is None or not credential.lists.lists:
+def _crls(credential: Credential, now: datetime) -> tuple[str, bool]:
+    if credential.crls is None or not credential.crls.crls:
         return "none", False
-    end = min(item.next_update for item in credential.lists.lists.values())
+    end = min(item.next_update for item in credential.crls.crls.values())
     if end < now:
         return f"ended {relative_briefly(end, now)}", True
     return f"end {relative_briefly(end, now)}", False
@@ -147,10 +147,10 @@ def _above(credential: Credential, now: datetime) -> str:
 
 
 def _revoked(credential: Credential) -> bool:
-    if credential.lists is None:
+    if credential.crls is None:
         return False
     return any(
-        (found := credential.lists.of_issuer(item)) is not None
+        (found := credential.crls.of_issuer(item)) is not None
         and item.serial_number in found.revoked
         for item in credential.chain
     )

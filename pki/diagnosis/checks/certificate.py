@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.diagnosis.checks.spans import span
 from pki.diagnosis.report import Finding, failed, ok, warning
-from pki.errors import CertificateError, shown
+from pki.errors import CertificateError, quote_untrusted
 from pki.x509 import Fault, Purpose, read_names
 from pki.x509.decoding import UNREADABLE
 from pki.x509.profiles.rules import find
@@ -52,7 +52,7 @@ def examine_certificate(
             *_names(whose, certificate),
         ]
     except (*UNREADABLE, CertificateError) as error:
-        return [_malformed(whose, f"it can't be read: {shown(error)}")]
+        return [_malformed(whose, f"it can't be read: {quote_untrusted(error)}")]
 
 
 def _malformed(whose: str, words: str) -> Finding:
@@ -119,7 +119,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
             failed(
                 question,
                 "wrong-usage",
-                f"its extended key usage is {shown(held)}; a {purpose.value} needs "
+                f"its extended key usage is {quote_untrusted(held)}; a {purpose.value} needs "
                 f"{purpose.value}Auth",
                 verdict=Fault.PROFILE.verdict,
             )
@@ -214,7 +214,7 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
                 question,
                 "two-spiffe-ids",
                 f"it holds {len(names.uris)} URI names, and an X509-SVID exactly one: "
-                + shown(", ".join(names.uris)),
+                + quote_untrusted(", ".join(names.uris)),
                 verdict=Fault.PROFILE.verdict,
             )
         ]
@@ -224,8 +224,9 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
             warning(
                 question,
                 "no-san",
-                f"it has no subject alternative name, only the subject {shown(names.subject)}",
+                "it has no subject alternative name, only the subject "
+                f"{quote_untrusted(names.subject)}",
                 remedy="Issue it with a DNS or URI name; a common name alone is no longer read",
             )
         ]
-    return [ok(question, shown(", ".join(held)))]
+    return [ok(question, quote_untrusted(", ".join(held)))]

@@ -25,7 +25,7 @@ from pki.diagnosis.checks.revocation import examine_revocation
 from pki.diagnosis.checks.spans import span
 from pki.diagnosis.checks.trust_path import Trust, examine_trust
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.x509 import Fault
 from pki.x509.decoding import UNREADABLE
 
@@ -52,11 +52,11 @@ def examine_chain(
             *_order(whose, chain, good=any(item.status is Status.OK for item in leads)),
             *leads,
             *_authorities(whose, chain, trust.roots if trust else (), now),
-            *examine_revocation(whose, chain, trust.lists if trust else (), now),
+            *examine_revocation(whose, chain, trust.crls if trust else (), now),
         ]
     except (*UNREADABLE, crypto.Error) as error:
         # What one decoder takes, the other may not.
-        words = f"the chain can't be read: {shown(error)}"
+        words = f"the chain can't be read: {quote_untrusted(error)}"
         return [failed(f"{whose}: chain", "malformed", words, verdict=Fault.PROFILE.verdict)]
 
 

@@ -156,7 +156,7 @@ def _without(bare: Handshake, own: OwnCredential | None) -> list[Finding]:
 
 
 def _failed_here(showing: Handshake) -> Finding:
-    """Say why TLS failed at our own end, in the handshake with our certificate alone."""
+    """Return why TLS failed at our own end, in the handshake with our certificate alone."""
     words = f"TLS fails at our end: {showing.words}"
     if any(sign in showing.words for sign in ("signature", "can't be shown")):
         return failed(_TAKES, "unsupported-key", words)
@@ -232,7 +232,7 @@ def _by_alert(
 
 
 def _lacks_issuer(own: OwnCredential) -> bool:
-    """Tell whether a leaf was sent alone that no root of ours has issued."""
+    """Return whether a leaf was sent alone that no root of ours has issued."""
     path = path_within(own.chain)
     if len(path) > 1 or is_self_issued(path[0]):
         return False

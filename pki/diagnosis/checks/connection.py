@@ -7,7 +7,7 @@ import socket
 
 from pki.diagnosis.observe.tls_handshake import End, Handshake
 from pki.diagnosis.report import Finding, failed, ok, unknown
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.tls.target import Target
 
 _HYBRID = ("mlkem", "kyber")
@@ -40,8 +40,8 @@ def _listening(target: Target, seen: Handshake) -> Finding:
     question = "listens"
     error = seen.error
     if seen.end not in {End.NOT_CONNECTED, End.TIMED_OUT} or seen.first_bytes or error is None:
-        return ok(question, f"{shown(target.text)} takes connections")
-    where = shown(target.text)
+        return ok(question, f"{quote_untrusted(target.text)} takes connections")
+    where = quote_untrusted(target.text)
     if isinstance(error, socket.gaierror):
         words = f"the name in {where} has no address: {seen.words}"
         return failed(question, "no-such-host", words)
@@ -109,12 +109,12 @@ def _tls(seen: Handshake) -> Finding:
 
 
 def _plain(data: bytes) -> str:
-    """Say what came in plaintext: a line of text is shown, and no bytes that say nothing."""
+    """Return what came in plaintext: a line of text is shown, and no bytes that say nothing."""
     if len(data) > _FRAME_TYPE and data[_FRAME_TYPE] in {_SETTINGS, _GOAWAY}:
         return "HTTP/2 without TLS, as a gRPC server on an insecure port speaks"
     line = data.split(b"\r\n")[0].split(b"\n")[0][:40]
     if line.isascii() and line.decode("ascii").isprintable():
-        return shown(line.decode("ascii"))
+        return quote_untrusted(line.decode("ascii"))
     return f"{len(data)} bytes that are no text"
 
 

@@ -20,20 +20,20 @@ from pki.diagnosis.checks.issuer_path import is_self_issued, named
 from pki.diagnosis.checks.trust_path import Trust
 from pki.diagnosis.observe.tls_handshake import Shown
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown, warning
-from pki.errors import KeyRefusedError, PkiError, StateError, shown
+from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
 from pki.files import Layout, detect_layout, read_bounded
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey, PublicKey
 from pki.keys.encoding import MAX_KEY_BYTES, decode_private_key, is_private_key_block
 from pki.pem import PemBlock, read_blocks
-from pki.x509 import Purpose, RevocationLists, read_names
+from pki.x509 import CrlSet, Purpose, read_names
 from pki.x509.decoding import UNREADABLE
 from pki.x509.readers import (
     MAX_BUNDLE_BYTES,
     MAX_BUNDLE_LENGTH,
     MAX_CERTIFICATE_BYTES,
     MAX_CHAIN_LENGTH,
-    MAX_LISTS_BYTES,
+    MAX_CRLS_BYTES,
     decode_certificate,
     read_certificates,
 )
@@ -55,14 +55,14 @@ class OwnCredential:
         chain: leaf first; empty if it can't be read.
         key: the private key; None if it can't be read, or belongs to another certificate.
         roots: the roots to believe.
-        lists: the revocation lists.
+        crls: the revocation lists.
         faults: what could not be read, and why.
     """
 
     chain: tuple[x509.Certificate, ...] = ()
     key: PrivateKey | None = None
     roots: tuple[x509.Certificate, ...] = ()
-    lists: RevocationLists | None = None
+    crls: CrlSet | None = None
     faults: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
@@ -83,9 +83,9 @@ class OwnCredential:
         return Shown(self.chain, self.key) if self.chain and self.key is not None else None
 
     def trust(self, whose: str = "our bundle") -> Trust:
-        """Give what another's chain is held against."""
-        lists = tuple(self.lists.lists.values()) if self.lists else ()
-        return Trust(self.roots, lists, self.chain[1:], whose)
+        """Return what another's chain is held against."""
+        crls = tuple(self.crls.crls.values()) if self.crls else ()
+        return Trust(self.roots, crls, self.chain[1:], whose)
 
 
 def examine_own(
@@ -125,7 +125,7 @@ def _as_another_judges(item: Finding) -> Finding:
 
 
 def with_their_answer(ours: Sequence[Finding], *, taken: bool) -> list[Finding]:
-    """Give what was found about ours, as far as it can be told when the server has answered.
+    """Return what was found about ours, as far as it can be told when the server has answered.
 
     Args:
         ours: what was found.
@@ -159,13 +159,13 @@ def read_own(directory: Path) -> OwnCredential:
         try:
             return read()
         except FileNotFoundError as error:
-            words = f"{shown(error.filename)} is not there"
+            words = f"{quote_untrusted(error.filename)} is not there"
         except PermissionError as error:
-            failure, words = "key-permissions", f"{shown(error.filename)} may not be read"
+            failure, words = "key-permissions", f"{quote_untrusted(error.filename)} may not be read"
         except PkiError as error:
             words = error.message
         except OSError as error:
-            words = error.strerror or shown(error)
+            words = error.strerror or quote_untrusted(error)
         faults.append(failed(question, failure, words))
         return none
 
@@ -176,20 +176,20 @@ def read_own(directory: Path) -> OwnCredential:
     key = part("our key", "torn-files", lambda: _key(directory, layout, chain, faults), None)
     roots = part("our bundle", "torn-files", lambda: _roots(directory, layout), no_certificates)
     faults += _no_roots(roots)
-    lists = None
-    if (directory / layout.lists).exists():
-        lists = part("our revocation lists", "torn-files", lambda: _lists(directory, layout), None)
+    crls = None
+    if (directory / layout.crls).exists():
+        crls = part("our revocation lists", "torn-files", lambda: _crls(directory, layout), None)
     else:
         faults.append(
             warning(
                 "our revocation lists",
                 "no-list",
-                f"there is no {layout.lists}: handfast's runtime refuses to start without one",
+                f"there is no {layout.crls}: handfast's runtime refuses to start without one",
                 remedy="Bring one (handfast renew DIR), or set revocation to when-present: "
                 'Workload.from_directory(DIR, revocation="when-present")',
             )
         )
-    return OwnCredential(chain, key, roots, lists, tuple(faults))
+    return OwnCredential(chain, key, roots, crls, tuple(faults))
 
 
 def _chain(directory: Path, layout: Layout) -> tuple[x509.Certificate, ...]:
@@ -203,7 +203,7 @@ def _chain(directory: Path, layout: Layout) -> tuple[x509.Certificate, ...]:
         if block.label == "CERTIFICATE"
     )
     if not found:
-        raise StateError(f"{shown(directory / name)} holds no certificate")
+        raise StateError(f"{quote_untrusted(directory / name)} holds no certificate")
     return found
 
 
@@ -221,17 +221,22 @@ def _key(
             warning(
                 "our key",
                 "key-permissions",
-                f"{shown(path)} has mode {mode & 0o7777:04o}: others may read it, and the runtime "
+                f"{quote_untrusted(path)} has mode {mode & 0o7777:04o}: others may read "
+                "it, and the runtime "
                 "refuses it",
                 remedy="chmod 600, or set key_mode to warn for a volume of secrets",
             )
         )
     if not blocks:
-        faults.append(failed("our key", "torn-files", f"{shown(path)} holds no private key"))
+        faults.append(
+            failed("our key", "torn-files", f"{quote_untrusted(path)} holds no private key")
+        )
         return None
     if blocks[0].label == _ENCRYPTED:
         faults.append(
-            unknown("our key", f"{shown(path)} is encrypted: it can't be shown to anybody")
+            unknown(
+                "our key", f"{quote_untrusted(path)} is encrypted: it can't be shown to anybody"
+            )
         )
         return None
     try:
@@ -246,7 +251,7 @@ def _key(
         faults.append(symptom("our key", "is of a kind that is not taken, as the certificate's is"))
         return None
     if theirs is not None and key.public_key() != theirs:
-        words = f"{shown(path)} holds the key of another certificate"
+        words = f"{quote_untrusted(path)} holds the key of another certificate"
         faults.append(failed("our key", "key-mismatch", words))
         return None
     return key
@@ -274,10 +279,8 @@ def _roots(directory: Path, layout: Layout) -> tuple[x509.Certificate, ...]:
     )
 
 
-def _lists(directory: Path, layout: Layout) -> RevocationLists:
-    return RevocationLists.read(
-        read_bounded(directory / layout.lists, max_bytes=MAX_LISTS_BYTES)[0]
-    )
+def _crls(directory: Path, layout: Layout) -> CrlSet:
+    return CrlSet.read(read_bounded(directory / layout.crls, max_bytes=MAX_CRLS_BYTES)[0])
 
 
 def _blocks(path: Path, what: str) -> tuple[PemBlock, ...]:

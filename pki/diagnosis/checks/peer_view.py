@@ -114,7 +114,7 @@ def _by_handfast(
     profile = WORKLOAD if own is not None else CLIENT
     try:
         bundle = TrustBundle.of_roots(server.roots, default=own.trust_domain if own else None)
-        ChainVerifier(bundle, server.lists, mode=RevocationMode.WHEN_PRESENT).verify(
+        ChainVerifier(bundle, server.crls, mode=RevocationMode.WHEN_PRESENT).verify(
             chain, profile=profile, purpose=Purpose.CLIENT, at=now
         )
     except PkiError as error:

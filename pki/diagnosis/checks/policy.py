@@ -6,7 +6,7 @@ from cryptography import x509
 
 from pki.authz import Policy, Principal, explain
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
-from pki.errors import PkiError, shown
+from pki.errors import PkiError, quote_untrusted
 from pki.x509 import read_names
 
 _MAY_CALL = "policy: our call"
@@ -14,7 +14,7 @@ _MAY_ANSWER = "policy: the server"
 
 
 def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str | None) -> list[Finding]:
-    """Say whether the policy lets the holder of a certificate call a method.
+    """Return whether the policy lets the holder of a certificate call a method.
 
     Args:
         policy: the policy.
@@ -44,7 +44,7 @@ def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str | None)
 def examine_server_role(
     policy: Policy, leaf: x509.Certificate, role: str | None, method: str | None
 ) -> list[Finding]:
-    """Say whether a server's names hold the role that is expected, or that its service needs."""
+    """Return whether a server's names hold the role that is expected, or that its service needs."""
     try:
         principal = _principal(leaf)
     except PkiError as error:
@@ -56,7 +56,7 @@ def examine_server_role(
         # A server needs none, unless it calls others or served_by says so.
         return [ok(_MAY_ANSWER, words)]
     if role is not None:
-        expected = f"{words}; {shown(role)} is expected"
+        expected = f"{words}; {quote_untrusted(role)} is expected"
         good = role in held
         found.append(
             ok(_MAY_ANSWER, expected)
@@ -73,7 +73,8 @@ def examine_server_role(
                 failed(
                     _MAY_ANSWER,
                     "server-role-missing",
-                    f"{words}, and {decision.reason.value} for {shown(service)}: a channel with "
+                    f"{words}, and {decision.reason.value} for {quote_untrusted(service)}: "
+                    "a channel with "
                     "this policy refuses it",
                 )
             )

@@ -9,14 +9,14 @@ from cryptography import x509
 
 from pki.diagnosis.checks.issuer_path import is_self_issued, named, path_within
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
-from pki.x509 import Fault, RevocationList
+from pki.x509 import Crl, Fault
 from pki.x509.revocation import IssuerId
 
 
 def examine_revocation(
     whose: str,
     chain: Sequence[x509.Certificate],
-    lists: Sequence[RevocationList],
+    crls: Sequence[Crl],
     now: datetime,
 ) -> list[Finding]:
     """Look for the certificates of a chain on the lists of their issuers.
@@ -24,11 +24,11 @@ def examine_revocation(
     Args:
         whose: for the question: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
-        lists: those at hand.
+        crls: those at hand.
         now: the time, aware.
     """
     question = f"{whose}: revocation"
-    if not lists:
+    if not crls:
         return [
             unknown(
                 question,
@@ -36,24 +36,24 @@ def examine_revocation(
                 "handfast refuses peers without one unless revocation is set to when-present",
             )
         ]
-    by_issuer = {item.issuer: item for item in lists}
+    by_issuer = {item.issuer: item for item in crls}
     # For a certificate that names no key of its issuer, the name must do.
-    by_name = {item.issuer.name: item for item in lists}
+    by_name = {item.issuer.name: item for item in crls}
     answers: list[Finding] = []
     for depth, certificate in enumerate(path_within(chain)):
         if is_self_issued(certificate):
             break
         issuer = IssuerId.of(certificate)
         found = by_issuer.get(issuer) if issuer.key_id else by_name.get(issuer.name)
-        answers.append(_on_list(question, certificate, found, depth, now))
+        answers.append(_on_crl(question, certificate, found, depth, now))
     faults = [item for item in answers if item.failure]
     return faults[:1] or answers[:1]
 
 
-def _on_list(
+def _on_crl(
     question: str,
     certificate: x509.Certificate,
-    found: RevocationList | None,
+    found: Crl | None,
     depth: int,
     now: datetime,
 ) -> Finding:

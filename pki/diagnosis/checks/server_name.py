@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from cryptography import x509
 
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
-from pki.errors import PkiError, shown
+from pki.errors import PkiError, quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.x509 import Fault
 from pki.x509.decoding import UNREADABLE
@@ -42,7 +42,7 @@ class ShortName:
         return f"{whose}/{self.label} or the DNS name {self.label}"
 
     def workload_in(self, uris: list[str]) -> SpiffeId | None:
-        """Give the SPIFFE ID that it stands for; without a trust domain, the first of its path."""
+        """Return the SPIFFE ID that it stands for; without a trust domain, the first of its path."""
         if self.trust_domain is not None:
             return SpiffeId.of_path(self.trust_domain, self.label)
         for uri in uris:
@@ -72,19 +72,20 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
     try:
         uris, dns, addresses = _held(leaf)
     except (*UNREADABLE, PkiError) as error:
-        words = f"its names can't be read: {shown(error)}"
+        words = f"its names can't be read: {quote_untrusted(error)}"
         return [failed(QUESTION, "malformed", words, verdict=Fault.PROFILE.verdict)]
     if not (uris or dns or addresses):
         return [
             failed(
                 QUESTION,
                 "no-san",
-                f"it names nothing but its subject {shown(leaf.subject.rfc4514_string())}, and "
+                "it names nothing but its subject "
+                f"{quote_untrusted(leaf.subject.rfc4514_string())}, and "
                 f"{expected} is expected",
                 verdict=_VERDICT,
             )
         ]
-    all_held = shown(", ".join([*uris, *dns, *addresses]))
+    all_held = quote_untrusted(", ".join([*uris, *dns, *addresses]))
     if isinstance(expected, ShortName):
         workload = expected.workload_in(uris)
         if any(_covers(item, expected.label.lower()) for item in dns):
@@ -114,7 +115,8 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) 
             return failed(
                 QUESTION,
                 "wrong-trust-domain",
-                f"it is of the trust domain {shown(', '.join(sorted(domains)))}, and {expected} "
+                f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, "
+                f"and {expected} "
                 "is expected",
                 verdict=_VERDICT,
             )
@@ -157,7 +159,7 @@ def _covers(held: str, name: str) -> bool:
 
 
 def name_to_ask_for(expected: ExpectedName | None) -> str:
-    """Give the DNS name for the name indication of TLS; empty where there is none to send."""
+    """Return the DNS name for the name indication of TLS; empty where there is none to send."""
     match expected:
         case DnsName():
             return expected.name
@@ -174,7 +176,7 @@ def name_to_ask_for(expected: ExpectedName | None) -> str:
 
 
 def name_to_pin(leaf: x509.Certificate | None, expected: ExpectedName | None) -> str:
-    """Give the name that gRPC is told to find in a server's certificate; empty for the target's.
+    """Return the name that gRPC is told to find in a server's certificate; empty for the target's.
 
     Args:
         leaf: what the server showed; None if that can't be read.

@@ -37,5 +37,5 @@ _OTHERS = {
 
 
 def alert_words(alert: int) -> tuple[str, str]:
-    """Give what an alert says of the certificate that was shown: the failure's slug, its name."""
+    """Return what an alert says of the certificate that was shown: the failure's slug, its name."""
     return _ALERTS.get(alert, ("client-refused", _OTHERS.get(alert, f"number {alert}")))

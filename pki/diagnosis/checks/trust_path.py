@@ -22,8 +22,8 @@ from pki.diagnosis.checks.issuer_path import (
     path_within,
 )
 from pki.diagnosis.report import Finding, failed, ok, unknown
-from pki.errors import shown
-from pki.x509 import Fault, RevocationList
+from pki.errors import quote_untrusted
+from pki.x509 import Crl, Fault
 from pki.x509.profiles.rules import find
 
 _NO_TIMES = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, include/openssl/x509_vfy.h.in
@@ -40,7 +40,7 @@ class Trust:
 
     Args:
         roots: those to believe.
-        lists: the revocation lists at hand.
+        crls: the revocation lists at hand.
         known: CAs that are known to lead to a root.
         whose: whose they are, for the words: ``our bundle``.
         decides: whether these are the roots that the verifier itself goes by, and the chain is what
@@ -48,7 +48,7 @@ class Trust:
     """
 
     roots: tuple[x509.Certificate, ...]
-    lists: tuple[RevocationList, ...] = ()
+    crls: tuple[Crl, ...] = ()
     known: tuple[x509.Certificate, ...] = ()
     whose: str = "our bundle"
     decides: bool = False
@@ -99,11 +99,15 @@ def examine_trust(
             )
         ]
     if code in _WEAK:
-        return [failed(question, "weak-signature", f"OpenSSL finds it too weak: {shown(words)}")]
+        return [
+            failed(
+                question, "weak-signature", f"OpenSSL finds it too weak: {quote_untrusted(words)}"
+            )
+        ]
     if code not in _NO_ISSUER:
         at = path_within(chain)
         what = named(at[depth].subject) if depth < len(at) else f"the certificate at depth {depth}"
-        said = f"OpenSSL refuses the path at {what}: {shown(words)}"
+        said = f"OpenSSL refuses the path at {what}: {quote_untrusted(words)}"
         return [failed(question, "malformed", said, verdict=Fault.INVALID.verdict)]
     return _no_issuer(question, chain, trust)
 
@@ -145,7 +149,7 @@ def _no_issuer(question: str, chain: Sequence[x509.Certificate], trust: Trust) -
 
 
 def _is_full(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> bool:
-    """Tell whether no CA can be missing: no root lets one more stand above those that were sent.
+    """Return whether no CA can be missing: no root lets one more stand above those that were sent.
 
     RFC 5280 section 4.2.1.9: a root's pathLenConstraint is how many CAs may follow it.
     """

@@ -20,7 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from pki.diagnosis.observe.http_date import parsed_date
 from pki.diagnosis.observe.tls_handshake import Shown
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.keys import private_key_to_pem
 from pki.x509.readers import to_pem
 
@@ -70,7 +70,7 @@ class Answer:
     @property
     def words(self) -> str:
         """The words, escaped, without where they were said of: what tells stands at their end."""
-        return shown(_WHERE.sub("", self.details))
+        return quote_untrusted(_WHERE.sub("", self.details))
 
 
 def call(

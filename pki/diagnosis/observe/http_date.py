@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from OpenSSL import SSL
 
-from pki.tls.connection import Limit, Talk, TooLongError, connected
+from pki.tls.connection import Limit, TlsConnection, TooLongError, connected
 from pki.tls.target import Target
 
 _MOST_BYTES = 64 * 1024
@@ -23,7 +23,7 @@ _REQUEST = (
 
 
 def told_time(target: Target, server_name: str, *, seconds: float) -> datetime | None:
-    """Give the time that a server tells in HTTP; None where it tells none.
+    """Return the time that a server tells in HTTP; None where it tells none.
 
     Args:
         target: where it is.
@@ -36,7 +36,7 @@ def told_time(target: Target, server_name: str, *, seconds: float) -> datetime |
     name = server_name.encode()
     said = b""
     try:
-        with Talk(connected(target, limit), context, most_bytes=_MOST_BYTES) as talk:
+        with TlsConnection(connected(target, limit), context, most_bytes=_MOST_BYTES) as talk:
             if name:
                 talk.tls.set_tlsext_host_name(name)
             talk.tls.set_connect_state()

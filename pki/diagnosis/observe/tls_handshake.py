@@ -16,9 +16,9 @@ from enum import StrEnum
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.keys import PrivateKey
-from pki.tls.connection import Limit, Talk, TooLongError, connected, words_of
+from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
 from pki.tls.target import Target
 
 _MOST_BYTES = 512 * 1024
@@ -137,15 +137,15 @@ def shake_hands(
         plain = connected(target, limit)
     except OSError as error:
         end = End.TIMED_OUT if isinstance(error, TimeoutError) else End.NOT_CONNECTED
-        return Handshake(end, error.strerror or shown(error), error=error)
+        return Handshake(end, error.strerror or quote_untrusted(error), error=error)
     heard = _Heard()
     try:
         context = _context(showing, heard, roots)
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
-        words = words_of(error) if isinstance(error, SSL.Error) else shown(error)
+        words = words_of(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
         return Handshake(End.FAILED, f"our certificate can't be shown: {words}")
-    with Talk(plain, context, most_bytes=_MOST_BYTES) as talk:
+    with TlsConnection(plain, context, most_bytes=_MOST_BYTES) as talk:
         if server_name:
             talk.tls.set_tlsext_host_name(server_name.encode())
         talk.tls.set_connect_state()
@@ -195,7 +195,7 @@ def _context(
     return context
 
 
-def _conversation(talk: Talk, heard: _Heard, limit: Limit) -> Handshake:
+def _conversation(talk: TlsConnection, heard: _Heard, limit: Limit) -> Handshake:
     begun = time.monotonic()
     done = False
     settings = False
@@ -210,7 +210,7 @@ def _conversation(talk: Talk, heard: _Heard, limit: Limit) -> Handshake:
         if done:
             end, words = End.SILENT, "it said nothing behind the handshake"
     except TooLongError as error:
-        end, words = End.FAILED, shown(error)
+        end, words = End.FAILED, quote_untrusted(error)
     except SSL.Error as error:
         end, words = End.FAILED, words_of(error)
         if heard.alert is not None:
@@ -232,7 +232,7 @@ def _conversation(talk: Talk, heard: _Heard, limit: Limit) -> Handshake:
     return _with_parameters(found, talk.tls)
 
 
-def _answer(talk: Talk, heard: _Heard, limit: Limit) -> bool:
+def _answer(talk: TlsConnection, heard: _Heard, limit: Limit) -> bool:
     """Wait until the server goes on; tell whether it did so by HTTP/2 settings."""
     is_http2 = talk.tls.get_alpn_proto_negotiated() == b"h2"
     if is_http2:
@@ -271,7 +271,7 @@ def _with_parameters(found: Handshake, tls: SSL.Connection) -> Handshake:
 
 def _written(name: crypto.X509Name) -> str:
     parts = reversed(name.get_components())
-    return shown(
+    return quote_untrusted(
         ",".join(f"{key.decode()}={value.decode('utf-8', 'replace')}" for key, value in parts)
     )
 

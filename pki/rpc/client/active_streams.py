@@ -7,10 +7,10 @@ import weakref
 from typing import Protocol
 
 from pki.access.refusal import Refusal
-from pki.rpc.client.pin import ServedBy
+from pki.rpc.client.pin import ServedByCheck
 
 
-class OutgoingStream(Protocol):
+class ClientStream(Protocol):
     """A stream, and how it is ended."""
 
     method: str | bytes
@@ -19,29 +19,29 @@ class OutgoingStream(Protocol):
         """End it, and have its caller read why."""
 
 
-class OutgoingStreams:
+class ClientStreams:
     """The running streams of one channel, for as long as somebody holds them.
 
     Args:
         served_by: asks the policy in force.
     """
 
-    def __init__(self, served_by: ServedBy) -> None:
+    def __init__(self, served_by: ServedByCheck) -> None:
         self._served_by = served_by
         # gRPC cancels a stream that nobody holds any more.
-        self._streams: weakref.WeakSet[OutgoingStream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Give how many run."""
+        """Return how many run."""
         return len(self._streams)
 
-    def add(self, stream: OutgoingStream) -> None:
+    def add(self, stream: ClientStream) -> None:
         """Keep an eye on a stream."""
         with self._lock:
             self._streams.add(stream)
 
-    def discard(self, stream: OutgoingStream) -> None:
+    def discard(self, stream: ClientStream) -> None:
         """Take a stream off: it has ended."""
         with self._lock:
             self._streams.discard(stream)

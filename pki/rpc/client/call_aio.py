@@ -16,10 +16,10 @@ import grpc.aio
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.access.refusal import Refusal
-from pki.rpc.client.active_streams import OutgoingStreams
+from pki.rpc.client.active_streams import ClientStreams
 from pki.rpc.client.deadline import deadline
-from pki.rpc.client.failure_explainer import Inquiry
-from pki.rpc.client.rotation import Generation
+from pki.rpc.client.failure_explainer import FailureExplainer
+from pki.rpc.client.rotation import Connection
 
 
 def refused(refusal: Refusal) -> grpc.aio.AioRpcError:
@@ -33,7 +33,7 @@ def refused(refusal: Refusal) -> grpc.aio.AioRpcError:
 
 
 async def turned_away(
-    refusal: Refusal, inquiry: Inquiry | None, remaining: float | None
+    refusal: Refusal, inquiry: FailureExplainer | None, remaining: float | None
 ) -> grpc.aio.AioRpcError:
     """Make the error of a call for which there is no connection, and say why, if that is known.
 
@@ -42,12 +42,12 @@ async def turned_away(
         inquiry: finds out why; None where nobody wants to know.
         remaining: the seconds that the call has left; None has no limit.
     """
-    unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+    unseen = refusal.reason == ErrorReason.SERVER_UNVERIFIED
     words = await inquiry.words_soon(remaining) if inquiry is not None and unseen else ""
     return refused(refusal.because(words))
 
 
-class HeldCall(
+class AioBoundCall(
     grpc.aio.UnaryUnaryCall,  # type: ignore[type-arg]
     grpc.aio.UnaryStreamCall,  # type: ignore[type-arg]
     grpc.aio.StreamUnaryCall,  # type: ignore[type-arg]
@@ -60,22 +60,22 @@ class HeldCall(
         generation: the connection, held until the call has ended.
     """
 
-    def __init__(self, call: Any, generation: Generation[grpc.aio.Channel]) -> None:
+    def __init__(self, call: Any, generation: Connection[grpc.aio.Channel]) -> None:
         self._call = call
         self._generation = generation
         self._cancelled = False
         call.add_done_callback(self._leave)
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled by its caller or the server."""
+        """Return whether it was cancelled by its caller or the server."""
         return bool(self._call.cancelled()) and self._why_ended() is None
 
     def done(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether it has ended."""
         return bool(self._call.done())
 
     def time_remaining(self) -> float | None:
-        """Give the seconds until its deadline."""
+        """Return the seconds until its deadline."""
         found: float | None = self._call.time_remaining()
         return found
 
@@ -89,24 +89,24 @@ class HeldCall(
         self._call.add_done_callback(lambda _: callback(self))
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
-        """Give the server's initial metadata."""
+        """Return the server's initial metadata."""
         found: grpc.aio.Metadata = await self._call.initial_metadata()
         return found
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
-        """Give the server's trailing metadata."""
+        """Return the server's trailing metadata."""
         found: grpc.aio.Metadata = await self._call.trailing_metadata()
         refusal = self._refusal()
         return found if refusal is None else grpc.aio.Metadata(*refusal.trailing_metadata())
 
     async def code(self) -> grpc.StatusCode:
-        """Give the status code."""
+        """Return the status code."""
         found: grpc.StatusCode = await self._call.code()
         refusal = self._refusal()
         return found if refusal is None else refusal.code
 
     async def details(self) -> str:
-        """Give the words of the status."""
+        """Return the words of the status."""
         found: str = await self._call.details()
         refusal = self._refusal()
         if refusal is not None:
@@ -115,7 +115,7 @@ class HeldCall(
         return f"{found}; {words}" if words else found
 
     async def debug_error_string(self) -> str:
-        """Give gRPC's own words."""
+        """Return gRPC's own words."""
         found: str = await self._call.debug_error_string()
         return found
 
@@ -166,7 +166,7 @@ class HeldCall(
             raise await self._explained(error) from None
 
     async def _explanation(self, code: grpc.StatusCode, details: str | None) -> str:
-        """Say why the call failed, if it failed as handshakes fail; empty if nothing is known."""
+        """Return why the call failed, if it failed as handshakes fail; empty if nothing is known."""
         inquiry = self._generation.inquiry
         if self._cancelled or inquiry is None or not inquiry.concerns(code, details):
             return ""
@@ -188,11 +188,11 @@ class HeldCall(
         self._generation.leave()
 
     def _why_ended(self) -> Refusal | None:
-        """Give why it was ended on this side, if anybody but its caller did so."""
+        """Return why it was ended on this side, if anybody but its caller did so."""
         return None if self._cancelled else self._generation.why_ended()
 
     def _refusal(self) -> Refusal | None:
-        """Give why it was ended, if that is what it ended of."""
+        """Return why it was ended, if that is what it ended of."""
         why = self._why_ended()
         return why if why is not None and self._call.cancelled() else None
 
@@ -206,12 +206,12 @@ class HeldCall(
             raise refused(refusal) from None
 
 
-class HeldStream(HeldCall):
+class AioBoundStream(AioBoundCall):
     """A call with a stream in it, which the channel may end while its connection goes on.
 
     Args:
-        call: as :class:`HeldCall`.
-        generation: as :class:`HeldCall`.
+        call: as :class:`AioBoundCall`.
+        generation: as :class:`AioBoundCall`.
         method: its path.
         streams: those of the channel; it is among them until it ends.
     """
@@ -219,9 +219,9 @@ class HeldStream(HeldCall):
     def __init__(
         self,
         call: Any,
-        generation: Generation[grpc.aio.Channel],
+        generation: Connection[grpc.aio.Channel],
         method: str | bytes,
-        streams: OutgoingStreams,
+        streams: ClientStreams,
     ) -> None:
         self.method = method
         self._ended: Refusal | None = None
@@ -242,7 +242,7 @@ class HeldStream(HeldCall):
         return None if self._cancelled else self._ended or self._generation.why_ended()
 
 
-class WaitingCall(
+class AioPendingCall(
     grpc.aio.UnaryUnaryCall,  # type: ignore[type-arg]
     grpc.aio.UnaryStreamCall,  # type: ignore[type-arg]
     grpc.aio.StreamUnaryCall,  # type: ignore[type-arg]
@@ -257,7 +257,7 @@ class WaitingCall(
 
     def __init__(
         self,
-        begin: Callable[[Callable[[], float | None]], Awaitable[HeldCall]],
+        begin: Callable[[Callable[[], float | None]], Awaitable[AioBoundCall]],
         timeout: float | None,
     ) -> None:
         self._end = deadline(timeout)
@@ -266,17 +266,17 @@ class WaitingCall(
         self._begun.add_done_callback(self._tell)
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled."""
+        """Return whether it was cancelled."""
         call = self._call()
         return self._begun.cancelled() if call is None else call.cancelled()
 
     def done(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether it has ended."""
         call = self._call()
         return self._begun.done() if call is None else call.done()
 
     def time_remaining(self) -> float | None:
-        """Give the seconds until its deadline."""
+        """Return the seconds until its deadline."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def cancel(self) -> bool:
@@ -295,33 +295,33 @@ class WaitingCall(
             self._callbacks.append(callback)
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
-        """Give the server's initial metadata."""
+        """Return the server's initial metadata."""
         call = await self._made()
-        if isinstance(call, HeldCall):
+        if isinstance(call, AioBoundCall):
             return await call.initial_metadata()
         return call.initial_metadata() or grpc.aio.Metadata()
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
-        """Give the server's trailing metadata."""
+        """Return the server's trailing metadata."""
         call = await self._made()
-        if isinstance(call, HeldCall):
+        if isinstance(call, AioBoundCall):
             return await call.trailing_metadata()
         return call.trailing_metadata() or grpc.aio.Metadata()
 
     async def code(self) -> grpc.StatusCode:
-        """Give the status code."""
+        """Return the status code."""
         call = await self._made()
-        return await call.code() if isinstance(call, HeldCall) else call.code()
+        return await call.code() if isinstance(call, AioBoundCall) else call.code()
 
     async def details(self) -> str:
-        """Give the words of the status."""
+        """Return the words of the status."""
         call = await self._made()
-        return await call.details() if isinstance(call, HeldCall) else call.details() or ""
+        return await call.details() if isinstance(call, AioBoundCall) else call.details() or ""
 
     async def debug_error_string(self) -> str:
-        """Give gRPC's own words."""
+        """Return gRPC's own words."""
         call = await self._made()
-        return await call.debug_error_string() if isinstance(call, HeldCall) else str(call)
+        return await call.debug_error_string() if isinstance(call, AioBoundCall) else str(call)
 
     async def wait_for_connection(self) -> None:
         """Wait until it is connected."""
@@ -351,7 +351,7 @@ class WaitingCall(
     async def _answer(self) -> Any:
         return await (await self._held())
 
-    async def _held(self) -> HeldCall:
+    async def _held(self) -> AioBoundCall:
         # Whoever stops waiting for an answer cancels the call, as with gRPC's own; whoever asks
         # for its state does not.
         try:
@@ -360,7 +360,7 @@ class WaitingCall(
             self.cancel()
             raise
 
-    async def _made(self) -> HeldCall | grpc.aio.AioRpcError:
+    async def _made(self) -> AioBoundCall | grpc.aio.AioRpcError:
         try:
             return await asyncio.shield(self._begun)
         except grpc.aio.AioRpcError as error:
@@ -375,12 +375,12 @@ class WaitingCall(
                 details="Locally cancelled by application!",
             )
 
-    def _call(self) -> HeldCall | None:
+    def _call(self) -> AioBoundCall | None:
         if self._begun.done() and not self._begun.cancelled() and not self._begun.exception():
             return self._begun.result()
         return None
 
-    def _tell(self, begun: asyncio.Future[HeldCall]) -> None:
+    def _tell(self, begun: asyncio.Future[AioBoundCall]) -> None:
         call = self._call()
         for callback in self._callbacks:
             if call is None:

@@ -14,9 +14,9 @@ import grpc
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.access.refusal import Refusal
-from pki.rpc.client.active_streams import OutgoingStreams
-from pki.rpc.client.failure_explainer import Inquiry
-from pki.rpc.client.rotation import Generation
+from pki.rpc.client.active_streams import ClientStreams
+from pki.rpc.client.failure_explainer import FailureExplainer
+from pki.rpc.client.rotation import Connection
 
 
 class LocalCallError(grpc.RpcError):
@@ -42,23 +42,23 @@ class LocalCallError(grpc.RpcError):
         return cls(refusal.code, refusal.message, refusal.trailing_metadata())
 
     def code(self) -> grpc.StatusCode:
-        """Give the status code."""
+        """Return the status code."""
         return self._code
 
     def details(self) -> str:
-        """Give the words."""
+        """Return the words."""
         return self._words
 
     def debug_error_string(self) -> str:
-        """Give the words."""
+        """Return the words."""
         return self._words
 
     def initial_metadata(self) -> Any:
-        """Give nothing: nobody answered."""
+        """Return nothing: nobody answered."""
         return ()
 
     def trailing_metadata(self) -> Any:
-        """Give the structured status."""
+        """Return the structured status."""
         return self._metadata
 
 
@@ -76,17 +76,17 @@ class ExplainedCallError(LocalCallError):
         self._debug = error.debug_error_string()
 
     def debug_error_string(self) -> str:
-        """Give gRPC's own words."""
+        """Return gRPC's own words."""
         return str(self._debug)
 
 
 def ended(
     error: grpc.RpcError,
-    generation: Generation[grpc.Channel],
+    generation: Connection[grpc.Channel],
     remaining: float | None,
     refusal: Refusal | None = None,
 ) -> grpc.RpcError:
-    """Give what the caller of a call shall read.
+    """Return what the caller of a call shall read.
 
     Args:
         error: gRPC's own.
@@ -102,8 +102,8 @@ def ended(
     return ExplainedCallError(error, words) if words else error
 
 
-def explanation(call: Any, generation: Generation[grpc.Channel], remaining: float | None) -> str:
-    """Say why a call failed, if it failed as handshakes fail; empty where nothing is known."""
+def explanation(call: Any, generation: Connection[grpc.Channel], remaining: float | None) -> str:
+    """Return why a call failed, if it failed as handshakes fail; empty where nothing is known."""
     inquiry = generation.inquiry
     if inquiry is None or not inquiry.concerns(call.code(), call.details()):
         return ""
@@ -111,7 +111,7 @@ def explanation(call: Any, generation: Generation[grpc.Channel], remaining: floa
 
 
 def turned_away(
-    refusal: Refusal, inquiry: Inquiry | None, remaining: float | None
+    refusal: Refusal, inquiry: FailureExplainer | None, remaining: float | None
 ) -> LocalCallError:
     """Make the error of a call for which there is no connection, and say why, if that is known.
 
@@ -120,18 +120,18 @@ def turned_away(
         inquiry: finds out why; None where nobody wants to know.
         remaining: the seconds that the call has left; None has no limit.
     """
-    unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+    unseen = refusal.reason == ErrorReason.SERVER_UNVERIFIED
     words = inquiry.words(remaining) if inquiry is not None and unseen else ""
     return LocalCallError.of(refusal.because(words))
 
 
 def held(
     call: Any,
-    generation: Generation[grpc.Channel],
+    generation: Connection[grpc.Channel],
     method: str | bytes,
-    streams: OutgoingStreams,
+    streams: ClientStreams,
 ) -> Any:
-    """Give the caller's view of a call that has begun, which holds its connection until it ends.
+    """Return the caller's view of a call that has begun, which holds its connection until it ends.
 
     Args:
         call: gRPC's own.
@@ -140,7 +140,7 @@ def held(
         streams: those of the channel.
     """
     if hasattr(call, "add_callback"):
-        return HeldCall(call, generation, method, streams)
+        return SyncBoundCall(call, generation, method, streams)
     # OpenTelemetry's instrumentation gives a plain generator for a stream of answers; so do we.
     over: list[Callable[[], object]] = []
     found = _read_through(call, generation, over)
@@ -152,7 +152,7 @@ def held(
 
 
 def _read_through(
-    items: Iterator[Any], generation: Generation[grpc.Channel], over: list[Callable[[], object]]
+    items: Iterator[Any], generation: Connection[grpc.Channel], over: list[Callable[[], object]]
 ) -> Iterator[Any]:
     try:
         yield from items
@@ -163,7 +163,7 @@ def _read_through(
             tell()
 
 
-class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
+class SyncBoundCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """A call that runs on one connection: a stream of answers, or an answer that comes later.
 
     Args:
@@ -176,9 +176,9 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def __init__(
         self,
         call: Any,
-        generation: Generation[grpc.Channel],
+        generation: Connection[grpc.Channel],
         method: str | bytes,
-        streams: OutgoingStreams,
+        streams: ClientStreams,
     ) -> None:
         self.method = method
         self._call = call
@@ -205,7 +205,7 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self._call.cancel()
 
     def __iter__(self) -> Iterator[Any]:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __next__(self) -> Any:
@@ -216,11 +216,11 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             raise self._read(error) from None
 
     def is_active(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return bool(self._call.is_active())
 
     def time_remaining(self) -> Any:
-        """Give the seconds until its deadline."""
+        """Return the seconds until its deadline."""
         return self._call.time_remaining()
 
     def cancel(self) -> Any:
@@ -233,21 +233,21 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return self._call.add_callback(callback)
 
     def initial_metadata(self) -> Any:
-        """Give the server's initial metadata."""
+        """Return the server's initial metadata."""
         return self._call.initial_metadata()
 
     def trailing_metadata(self) -> Any:
-        """Give the server's trailing metadata."""
+        """Return the server's trailing metadata."""
         refusal = self._refusal()
         return self._call.trailing_metadata() if refusal is None else refusal.trailing_metadata()
 
     def code(self) -> Any:
-        """Give the status code."""
+        """Return the status code."""
         refusal = self._refusal()
         return self._call.code() if refusal is None else refusal.code
 
     def details(self) -> Any:
-        """Give the words of the status."""
+        """Return the words of the status."""
         refusal = self._refusal()
         if refusal is not None:
             return refusal.message
@@ -256,19 +256,19 @@ class HeldCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return f"{details}; {words}" if words else details
 
     def debug_error_string(self) -> Any:
-        """Give gRPC's own words."""
+        """Return gRPC's own words."""
         return self._call.debug_error_string()
 
     def cancelled(self) -> bool:
-        """Tell whether its caller cancelled it."""
+        """Return whether its caller cancelled it."""
         return bool(self._call.cancelled())
 
     def running(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return bool(self._call.running())
 
     def done(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether it has ended."""
         return bool(self._call.done())
 
     def result(self, timeout: float | None = None) -> Any:

@@ -10,9 +10,15 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from pki.rpc.client.call_aio import HeldCall, HeldStream, WaitingCall, refused, turned_away
-from pki.rpc.client.connections import Connections, Route
-from pki.rpc.client.rotation import Generation
+from pki.rpc.client.call_aio import (
+    AioBoundCall,
+    AioBoundStream,
+    AioPendingCall,
+    refused,
+    turned_away,
+)
+from pki.rpc.client.connections import ChannelConfig, ChannelConnections
+from pki.rpc.client.rotation import Connection
 from pki.rpc.client.service_config import ServiceConfig
 from pki.tls.target import Address
 
@@ -37,7 +43,7 @@ class AioChannel(grpc.aio.Channel):
     def __init__(
         self,
         make: Callable[[str], grpc.aio.Channel],
-        route: Route,
+        route: ChannelConfig,
         config: ServiceConfig,
     ) -> None:
         self._make = make
@@ -46,7 +52,7 @@ class AioChannel(grpc.aio.Channel):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self.connections = Connections(route, self._generation, changed=self._move_on)
+        self.connections = ChannelConnections(route, self._generation, changed=self._move_on)
 
     def follow(self) -> None:
         """Take in what changed, if anything; called every now and then, by a thread."""
@@ -75,7 +81,7 @@ class AioChannel(grpc.aio.Channel):
         return _StreamStream(self, "stream_stream", method, args, kwargs)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Give the connectivity."""
+        """Return the connectivity."""
         return self._channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
@@ -98,7 +104,7 @@ class AioChannel(grpc.aio.Channel):
             await asyncio.wait(self._closing)
 
     async def __aenter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -122,12 +128,12 @@ class AioChannel(grpc.aio.Channel):
 
     async def begin(
         self,
-        start: Callable[[Generation[grpc.aio.Channel], float | None], HeldCall],
+        start: Callable[[Connection[grpc.aio.Channel], float | None], AioBoundCall],
         remaining: Callable[[], float | None],
         *,
         patient: bool,
         pauses: Iterator[float],
-    ) -> HeldCall:
+    ) -> AioBoundCall:
         """Begin a call once the server was seen.
 
         Args:
@@ -200,7 +206,7 @@ class AioChannel(grpc.aio.Channel):
         self._ticking = None
         self._tick()
 
-    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.aio.Channel]:
+    def _generation(self, addresses: Collection[Address]) -> Connection[grpc.aio.Channel]:
         name, connections = self._route.naming(addresses)
         channel = self._make(name)
 
@@ -214,7 +220,7 @@ class AioChannel(grpc.aio.Channel):
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
-        return Generation(
+        return Connection(
             channel,
             self._route.shown(),
             self._route.ends(),
@@ -248,12 +254,12 @@ class _Callable:
             timeout = args[_TIMEOUT_AT]
             patient = args[_PATIENT_AT] if len(args) > _PATIENT_AT else patient
 
-        def start(found: Generation[grpc.aio.Channel], seconds: float | None) -> HeldCall:
+        def start(found: Connection[grpc.aio.Channel], seconds: float | None) -> AioBoundCall:
             if len(args) > _TIMEOUT_AT:
                 return self._start(found, (args[0], seconds, *args[_TIMEOUT_AT + 1 :]), kwargs)
             return self._start(found, args, {**kwargs, "timeout": seconds})
 
-        return WaitingCall(
+        return AioPendingCall(
             lambda remaining: self._channel.begin(
                 start,
                 remaining,
@@ -263,7 +269,9 @@ class _Callable:
             said.least(timeout),
         )
 
-    def _start(self, generation: Generation[grpc.aio.Channel], args: Any, kwargs: Any) -> HeldCall:
+    def _start(
+        self, generation: Connection[grpc.aio.Channel], args: Any, kwargs: Any
+    ) -> AioBoundCall:
         made_for, made = self._made
         if made_for is not generation:
             made = getattr(generation.channel, self._kind)(
@@ -277,13 +285,13 @@ class _Callable:
             raise
         return self._held(call, generation)
 
-    def _held(self, call: Any, generation: Generation[grpc.aio.Channel]) -> HeldCall:
-        return HeldStream(call, generation, self._method, self._channel.connections.streams)
+    def _held(self, call: Any, generation: Connection[grpc.aio.Channel]) -> AioBoundCall:
+        return AioBoundStream(call, generation, self._method, self._channel.connections.streams)
 
 
 class _UnaryUnary(_Callable, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
-    def _held(self, call: Any, generation: Generation[grpc.aio.Channel]) -> HeldCall:
-        return HeldCall(call, generation)
+    def _held(self, call: Any, generation: Connection[grpc.aio.Channel]) -> AioBoundCall:
+        return AioBoundCall(call, generation)
 
 
 class _UnaryStream(_Callable, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]

@@ -10,11 +10,11 @@ from typing import Any, Self
 import grpc
 
 from pki.rpc.client.call_sync import LocalCallError, ended, held, turned_away
-from pki.rpc.client.connections import Connections, Route
+from pki.rpc.client.connections import ChannelConfig, ChannelConnections
 from pki.rpc.client.connectivity import Connectivity
 from pki.rpc.client.deadline import deadline
-from pki.rpc.client.pending_call_sync import WaitingCall
-from pki.rpc.client.rotation import Generation
+from pki.rpc.client.pending_call_sync import SyncPendingCall
+from pki.rpc.client.rotation import Connection
 from pki.rpc.client.service_config import ServiceConfig
 from pki.tls.target import Address
 
@@ -25,7 +25,8 @@ class SyncChannel(grpc.Channel):
     """A pinned channel that follows its workload's credential. All else is ``grpc.Channel``'s.
 
     A call that the policy refuses raises a ``grpc.RpcError`` when it is made; nothing is sent.
-    Calls that are made before the server was seen wait for that within their deadlines: those that give an answer hold up their caller, streams and futures do not.
+    Calls that are made before the server was seen wait for that within their deadlines: those that
+    give an answer hold up their caller, streams and futures do not.
 
     Args:
         make: makes a connection with the credential in force, to what gRPC calls some addresses.
@@ -34,13 +35,13 @@ class SyncChannel(grpc.Channel):
     """
 
     def __init__(
-        self, make: Callable[[str], grpc.Channel], route: Route, config: ServiceConfig
+        self, make: Callable[[str], grpc.Channel], route: ChannelConfig, config: ServiceConfig
     ) -> None:
         self._make = make
         self._route = route
         self.config = config
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
-        self.connections = Connections(
+        self.connections = ChannelConnections(
             route, self._generation, changed=self._move_on, swapped=self._swapped
         )
 
@@ -88,7 +89,7 @@ class SyncChannel(grpc.Channel):
         self.connections.close()
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,7 +98,7 @@ class SyncChannel(grpc.Channel):
 
     def enter(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Generation[grpc.Channel], tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[Connection[grpc.Channel], tuple[Any, ...], dict[str, Any]]:
         """Check a call and take hold of a connection for it, waiting until the server was seen.
 
         Gives the connection, and the call's arguments with the seconds that it has left.
@@ -123,7 +124,7 @@ class SyncChannel(grpc.Channel):
             raise self._turned_away(end)
         return generation, *_with_timeout(end, args, kwargs)
 
-    def enter_now(self, method: str) -> Generation[grpc.Channel] | None:
+    def enter_now(self, method: str) -> Connection[grpc.Channel] | None:
         """Check a call and take hold of a connection for it; None if it must wait, or ends here.
 
         Raises:
@@ -164,7 +165,7 @@ class SyncChannel(grpc.Channel):
         return turned_away(self.connections.turn_away(), self._route.inquiry, left)
 
     def _remaining(self, end: float | None) -> float | None:
-        """Give the seconds left; raise if there are none."""
+        """Return the seconds left; raise if there are none."""
         if end is None:
             return None
         left = end - time.monotonic()
@@ -182,7 +183,7 @@ class SyncChannel(grpc.Channel):
     def _move_on(self) -> None:
         self.connections.tick()
 
-    def _generation(self, addresses: Collection[Address]) -> Generation[grpc.Channel]:
+    def _generation(self, addresses: Collection[Address]) -> Connection[grpc.Channel]:
         name, connections = self._route.naming(addresses)
         channel = self._make(name)
         connectivity = Connectivity(channel)
@@ -191,7 +192,7 @@ class SyncChannel(grpc.Channel):
             connectivity.close()
             channel.close()
 
-        return Generation(
+        return Connection(
             channel,
             self._route.shown(),
             self._route.ends(),
@@ -213,7 +214,7 @@ def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _left(began: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
-    """Give the seconds that a call has left; None has no limit."""
+    """Return the seconds that a call has left; None has no limit."""
     timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
     return None if timeout is None else began + timeout - time.monotonic()
 
@@ -240,8 +241,8 @@ class _Callable:
         self._kwargs = kwargs
         self._made: tuple[object, Any] = (None, None)
 
-    def _on(self, generation: Generation[grpc.Channel]) -> Any:
-        """Give gRPC's own callable on one connection."""
+    def _on(self, generation: Connection[grpc.Channel]) -> Any:
+        """Return gRPC's own callable on one connection."""
         made_for, made = self._made
         if made_for is not generation:
             made = getattr(generation.channel, self._kind)(
@@ -251,7 +252,7 @@ class _Callable:
         return made
 
     def _begun(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Give a call that outlives this one, and begins by itself once the server was seen."""
+        """Return a call that outlives this one, and begins by itself once the server was seen."""
         generation = self._channel.enter_now(self._method)
         if generation is not None:
             return self._held(kind, generation, args, kwargs)
@@ -264,12 +265,12 @@ class _Callable:
         if self._channel.is_closed:
             return begin()
         said = self._channel.config.of_method(self._method)
-        return WaitingCall(begin, said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
+        return SyncPendingCall(begin, said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
 
     def _held(
         self,
         kind: str,
-        generation: Generation[grpc.Channel],
+        generation: Connection[grpc.Channel],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:

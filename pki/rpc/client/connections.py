@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from pki.access.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_not_seen
+from pki.access.refusal import OWN_CREDENTIAL_ENDED, Refusal, server_unverified
 from pki.clock import Clock
 from pki.errors import PkiError
-from pki.rpc.client.active_streams import OutgoingStreams
-from pki.rpc.client.failure_explainer import Inquiry
-from pki.rpc.client.pin import Pin, ServedBy
-from pki.rpc.client.rotation import Generation, Rotation, Situation
+from pki.rpc.client.active_streams import ClientStreams
+from pki.rpc.client.failure_explainer import FailureExplainer
+from pki.rpc.client.pin import Pin, ServedByCheck
+from pki.rpc.client.rotation import Connection, Rotation, RotationInputs
 from pki.rpc.client.verification import channelz
-from pki.rpc.client.verification.address_checks import Replicas
+from pki.rpc.client.verification.address_checks import AddressChecks
 from pki.rpc.client.verification.connection_check import is_due, judge, standings
 from pki.rpc.client.verification.probe import look
 from pki.rpc.options import ChannelOptions
@@ -31,7 +31,7 @@ Inner = TypeVar("Inner")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ChannelConfig:
     """Where a channel goes, to whom, and with what.
 
     Args:
@@ -51,7 +51,7 @@ class Route:
 
     target: Target
     pin: Pin
-    served_by: ServedBy
+    served_by: ServedByCheck
     credential: Callable[[], Credential]
     shown: Callable[[], object]
     verifier: Callable[[], ChainVerifier]
@@ -60,9 +60,9 @@ class Route:
     looked: Callable[[str], None] = lambda _: None
     rotated: Callable[[], None] = lambda: None
     refused: Callable[[Refusal], None] = lambda _: None
-    inquiry: Inquiry | None = None
+    inquiry: FailureExplainer | None = None
 
-    def naming(self, addresses: Collection[Address]) -> tuple[str, channelz.Connections | None]:
+    def naming(self, addresses: Collection[Address]) -> tuple[str, channelz.GrpcConnections | None]:
         """Return what gRPC calls some addresses, and what tells of its connections to them.
 
         While no address is known that is the target itself, which no call goes to.
@@ -70,7 +70,7 @@ class Route:
         if not addresses:
             return self.target.text, None
         name = channelz.NAMES.of(self.target.naming(addresses))
-        return name, channelz.Connections(name)
+        return name, channelz.GrpcConnections(name)
 
     def options(self, options: ChannelOptions) -> list[tuple[str, Any]]:
         """Return a channel's options with what makes gRPC go where the looks go, and nowhere else.
@@ -88,11 +88,11 @@ class Route:
         ]
 
     def ends(self) -> datetime:
-        """Give the end of our own leaf."""
+        """Return the end of our own leaf."""
         return self.credential().leaf.not_valid_after_utc
 
 
-class Connections(Generic[Inner]):
+class ChannelConnections(Generic[Inner]):
     """The sight of a server, the connections to it and their streams, moved on together.
 
     Args:
@@ -104,15 +104,15 @@ class Connections(Generic[Inner]):
 
     def __init__(
         self,
-        route: Route,
-        make: Callable[[Collection[Address]], Generation[Inner]],
+        route: ChannelConfig,
+        make: Callable[[Collection[Address]], Connection[Inner]],
         *,
         changed: Callable[[], None],
         swapped: Callable[[], None] = lambda: None,
     ) -> None:
         self._route = route
         self._swapped = swapped
-        self.sight = Replicas(
+        self.sight = AddressChecks(
             route.pin.spiffe_id,
             route.target,
             lambda address: look(
@@ -130,17 +130,17 @@ class Connections(Generic[Inner]):
         # Addresses that stand in the target are gone to as soon as they were accepted, all of them.
         known = route.target.addresses() if route.target.is_literal else ()
         self.rotation = Rotation(make, known, drain=route.drain, swapped=self._go_over)
-        self.streams = OutgoingStreams(route.served_by)
+        self.streams = ClientStreams(route.served_by)
         self._shown = route.shown()
 
-    def enter(self) -> Generation[Inner] | None:
+    def enter(self) -> Connection[Inner] | None:
         """Take hold of a connection for a call; None if it must wait, or there is none."""
         generation = self.take() if self.sight.accepted else None
         if generation is not None and generation.was_made_anew(calling=True):
             self.sight.look_soon()
         return generation
 
-    def take(self) -> Generation[Inner] | None:
+    def take(self) -> Connection[Inner] | None:
         """Take hold of the connection for a call after the looks; None if there is none now."""
         generation = self.rotation.enter()
         if generation is None or generation.seen:
@@ -170,7 +170,7 @@ class Connections(Generic[Inner]):
             self.sight.look_soon()
         try:
             self.rotation.tick(
-                Situation(
+                RotationInputs(
                     shown,
                     self._route.ends(),
                     self.sight.accepted,
@@ -189,7 +189,7 @@ class Connections(Generic[Inner]):
         refused = self.sight.lost is not None and not self.rotation.is_closed
         return [*self.rotation.states(), *(["refused"] if refused else [])]
 
-    def _go_over(self, left: Generation[Inner]) -> None:
+    def _go_over(self, left: Connection[Inner]) -> None:
         self._swapped()
         # The first one to the addresses that were accepted takes no call from another.
         if left.used:
@@ -205,14 +205,14 @@ class Connections(Generic[Inner]):
         self.sight.close(words)
 
     def check(self, method: str | bytes) -> Refusal | None:
-        """Say why the policy does not let the server answer a call, if it does not."""
+        """Return why the policy does not let the server answer a call, if it does not."""
         refusal = self._route.served_by.refusal(method)
         if refusal is not None:
             self._route.refused(refusal)
         return refusal
 
     def turn_away(self) -> Refusal:
-        """Say why there is no connection for a call."""
+        """Return why there is no connection for a call."""
         refusal = self._no_connection()
         self._route.refused(refusal)
         return refusal
@@ -222,6 +222,6 @@ class Connections(Generic[Inner]):
             return self.sight.lost
         if self._route.clock() >= self._route.ends():
             return OWN_CREDENTIAL_ENDED
-        return self.rotation.current.refusal or server_not_seen(
+        return self.rotation.current.refusal or server_unverified(
             str(self._route.pin.spiffe_id), "UNSPECIFIED", "what was seen of it has just fallen"
         )

@@ -31,7 +31,7 @@ class Connectivity:
         self._seen_ready = False
 
     def is_ready(self, connect: bool) -> bool:
-        """Tell whether it is connected.
+        """Return whether it is connected.
 
         Args:
             connect: has it connect if it is not.

@@ -16,9 +16,9 @@ from pki.keys import private_key_to_pem
 from pki.rpc.bound import Bound, PathLike
 from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_sync import SyncChannel
-from pki.rpc.client.connections import Route
-from pki.rpc.client.failure_explainer import Inquiry, why
-from pki.rpc.client.pin import Pin, ServedBy
+from pki.rpc.client.connections import ChannelConfig
+from pki.rpc.client.failure_explainer import FailureExplainer, why
+from pki.rpc.client.pin import Pin, ServedByCheck
 from pki.rpc.client.service_config import ServiceConfig
 from pki.rpc.options import ChannelOptions, check_channel_options, first_option
 from pki.tls.target import Target
@@ -136,7 +136,7 @@ class Calling(Bound):
         options: ChannelOptions,
         *,
         explain: bool,
-    ) -> Route:
+    ) -> ChannelConfig:
         self._check_usable()
         check_channel_options(options)
         pin = Pin.of(peer, self.spiffe_id.trust_domain)
@@ -145,11 +145,13 @@ class Calling(Bound):
         place = Target.parse(target)
         if first_option(options, "grpc.enable_http_proxy") in {None, 1}:
             place = place.by_way_of(os.environ)
-        inquiry = Inquiry(lambda: why(place, pin.spiffe_id, following.live.credential, self._clock))
-        return Route(
+        inquiry = FailureExplainer(
+            lambda: why(place, pin.spiffe_id, following.live.credential, self._clock)
+        )
+        return ChannelConfig(
             place,
             pin,
-            ServedBy(pin, used.policy if used else None),
+            ServedByCheck(pin, used.policy if used else None),
             credential=lambda: following.live.credential,
             shown=lambda: following.live.server_configuration,
             verifier=lambda: following.live.verifier,

@@ -20,7 +20,7 @@ import grpc
 from pki.clock import Clock
 from pki.diagnosis.checks.credential_files import OwnCredential
 from pki.diagnosis.checks.server_name import QUESTION as NAME
-from pki.diagnosis.client_check import Examination, Seen, judge
+from pki.diagnosis.client_check import Examination, Observations, judge
 from pki.diagnosis.observe.tls_handshake import shake_hands
 from pki.diagnosis.report import Report
 from pki.failures import FAILURES
@@ -48,7 +48,7 @@ _SIGNS = (
 )
 
 
-class Inquiry:
+class FailureExplainer:
     """Asks why, at most every half a minute.
 
     Args:
@@ -62,14 +62,14 @@ class Inquiry:
         self._again_at = 0.0
 
     def concerns(self, code: object, details: str | None) -> bool:
-        """Tell whether a call failed as handshakes fail."""
+        """Return whether a call failed as handshakes fail."""
         if code is not grpc.StatusCode.UNAVAILABLE or not details:
             return False
         lower = details.lower()
         return any(sign in lower for sign in _SIGNS)
 
     def words(self, remaining: float | None = None) -> str:
-        """Give the cause, waiting a moment for it; empty where none is known by then.
+        """Return the cause, waiting a moment for it; empty where none is known by then.
 
         Args:
             remaining: the seconds that the call has left; None has no limit.
@@ -80,7 +80,7 @@ class Inquiry:
             return ""
 
     async def words_soon(self, remaining: float | None = None) -> str:
-        """Give the cause as :meth:`words` does, without holding up the event loop."""
+        """Return the cause as :meth:`words` does, without holding up the event loop."""
         try:
             asking = asyncio.wrap_future(self._begun())
             return await asyncio.wait_for(asking, _patience(remaining))
@@ -137,7 +137,7 @@ def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) 
         credential.chain,
         credential.key,
         credential.bundle.roots_of(server.trust_domain),
-        credential.lists,
+        credential.crls,
     )
     examination = Examination(target, server, own, (), clock, calls=False)
     seen = shake_hands(
@@ -148,7 +148,7 @@ def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) 
         # As in a look: a stranger at the address is not shown who we are.
         roots=own.roots,
     )
-    report = Report(target.text, tuple(judge(examination, Seen(seen, seen, None))))
+    report = Report(target.text, tuple(judge(examination, Observations(seen, seen, None))))
     if report.causes:
         first = report.causes[0]
         assert first.failure is not None

@@ -20,7 +20,7 @@ from pki.rpc.client.call_sync import LocalCallError
 from pki.rpc.client.deadline import deadline
 
 
-class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
+class SyncPendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """A call that has perhaps not begun yet. Read as gRPC's own.
 
     Args:
@@ -46,7 +46,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             self._begun.set_exception(LocalCallError(grpc.StatusCode.RESOURCE_EXHAUSTED, words))
 
     def __iter__(self) -> Iterator[Any]:
-        """Give itself."""
+        """Return self."""
         return self
 
     def __next__(self) -> Any:
@@ -54,12 +54,12 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return next(self._begun.result())
 
     def is_active(self) -> bool:
-        """Tell whether it runs, or waits."""
+        """Return whether it runs, or waits."""
         call = self._call()
         return not self._begun.done() if call is None else bool(call.is_active())
 
     def time_remaining(self) -> Any:
-        """Give the seconds until its deadline."""
+        """Return the seconds until its deadline."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def cancel(self) -> bool:
@@ -91,36 +91,36 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return True
 
     def initial_metadata(self) -> Any:
-        """Give the server's initial metadata."""
+        """Return the server's initial metadata."""
         return self._outcome().initial_metadata()
 
     def trailing_metadata(self) -> Any:
-        """Give the server's trailing metadata."""
+        """Return the server's trailing metadata."""
         return self._outcome().trailing_metadata()
 
     def code(self) -> Any:
-        """Give the status code."""
+        """Return the status code."""
         return self._outcome().code()
 
     def details(self) -> Any:
-        """Give the words of the status."""
+        """Return the words of the status."""
         return self._outcome().details()
 
     def debug_error_string(self) -> Any:
-        """Give gRPC's own words."""
+        """Return gRPC's own words."""
         return self._outcome().debug_error_string()
 
     def cancelled(self) -> bool:
-        """Tell whether its caller cancelled it."""
+        """Return whether its caller cancelled it."""
         call = self._call()
         return self._given_up if call is None else bool(call.cancelled())
 
     def running(self) -> bool:
-        """Tell whether it runs, or waits."""
+        """Return whether it runs, or waits."""
         return not self.done()
 
     def done(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether it has ended."""
         call = self._call()
         return self._begun.done() if call is None else bool(call.done())
 
@@ -176,7 +176,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             (call.cancel if hasattr(call, "cancel") else call.close)()
 
     def _call(self) -> Any:
-        """Give the call that has begun; None if none has."""
+        """Return the call that has begun; None if none has."""
         if self._begun.done() and self._begun.exception() is None:
             return self._begun.result()
         return None
@@ -192,7 +192,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return error
 
     def _outcome(self) -> Any:
-        """Give what tells the status: the call that has begun, or the error that kept it."""
+        """Return what tells the status: the call that has begun, or the error that kept it."""
         error = self._begun.exception()
         if error is None:
             return self._begun.result()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pki.access.refusal import POLICY_UNAVAILABLE, Refusal, refusal_of_decision
+from pki.access.refusal import POLICY_UNAVAILABLE, Refusal, decision_refusal
 from pki.authz import Policy, Principal
-from pki.credentials.fork_guard import MadeHere
-from pki.errors import InputError, shown
+from pki.credentials.fork_guard import ForkGuard
+from pki.errors import InputError, quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.rpc.options import ChannelOptions, check_channel_options
 
@@ -52,7 +52,7 @@ class Pin:
         return cls(peer, dns)
 
     def principal(self) -> Principal:
-        """Give the server's names, as its certificate must hold them."""
+        """Return the server's names, as its certificate must hold them."""
         derived = derive_names(self.spiffe_id)
         return Principal(self.spiffe_id, frozenset({self.dns}), derived.subject)
 
@@ -72,7 +72,7 @@ class Pin:
         ]
 
 
-class ServedBy:
+class ServedByCheck:
     """Asks the policy whether the pinned server may answer a method. Before a byte is sent.
 
     Args:
@@ -83,12 +83,12 @@ class ServedBy:
     def __init__(self, pin: Pin, policy: Callable[[], Policy | None] | None) -> None:
         self._principal = pin.principal()
         self._policy = policy
-        self._here = MadeHere("channel")
+        self._here = ForkGuard("channel")
         self._answers: dict[str, Refusal | None] = {}
         self._answered_by: Policy | None = None
 
     def refusal(self, method: str | bytes) -> Refusal | None:
-        """Give the refusal of a method, or None if it may be called.
+        """Return the refusal of a method, or None if it may be called.
 
         Raises:
             StateError: after a fork, in the child: a call would hang there.
@@ -107,10 +107,10 @@ class ServedBy:
             decision = policy.decide_served_by(self._principal, service)
             refusal = None
             if not decision.allowed:
-                refusal = refusal_of_decision(
+                refusal = decision_refusal(
                     decision.reason, who=str(self._principal.spiffe_id), what=service
                 )
                 # Once for each policy: whoever calls reads it each time.
-                log.warning("calls of %s are refused: %s", shown(text), refusal.message)
+                log.warning("calls of %s are refused: %s", quote_untrusted(text), refusal.message)
             self._answers[text] = refusal
         return self._answers[text]

@@ -26,11 +26,11 @@ from typing import Generic, TypeVar
 
 from pki.access.refusal import CREDENTIAL_ENDED, Refusal
 from pki.clock import Clock
-from pki.credentials.fork_guard import MadeHere
-from pki.rpc.client.failure_explainer import Inquiry
+from pki.credentials.fork_guard import ForkGuard
+from pki.rpc.client.failure_explainer import FailureExplainer
 from pki.rpc.client.verification import channelz
 from pki.tls.target import Address, grpc_name
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 
 _PATIENCE = timedelta(seconds=5)
 # The whole way from a revocation list on disk to the end of a stream has a second.
@@ -40,7 +40,7 @@ Inner = TypeVar("Inner")
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class RotationInputs:
     """What a channel's connections are held against.
 
     Args:
@@ -57,15 +57,15 @@ class Situation:
 
     shown: object
     ends: datetime
-    accepted: Mapping[Address, Standing]
+    accepted: Mapping[Address, PeerChain]
     lost: Refusal | None
-    refusal_of: Callable[[Standing], Refusal | None]
+    refusal_of: Callable[[PeerChain], Refusal | None]
     now: datetime
     refused_at: Callable[[Address], Refusal | None] = lambda _: None
     is_settled: bool = True
 
 
-class Generation(Generic[Inner]):
+class Connection(Generic[Inner]):
     """A connection made with one credential to the accepted addresses, and the calls on it.
 
     Args:
@@ -90,8 +90,8 @@ class Generation(Generic[Inner]):
         clock: Clock,
         is_ready: Callable[[bool], bool],
         close: Callable[[], None],
-        inquiry: Inquiry | None = None,
-        connections: channelz.Connections | None = None,
+        inquiry: FailureExplainer | None = None,
+        connections: channelz.GrpcConnections | None = None,
     ) -> None:
         self.channel = channel
         self.inquiry = inquiry
@@ -99,9 +99,9 @@ class Generation(Generic[Inner]):
         self.shown = shown
         self.is_ready = is_ready
         self.addresses = frozenset(addresses)
-        self.seen: Mapping[Address, Standing] = {}
+        self.seen: Mapping[Address, PeerChain] = {}
         """What was seen at each of its addresses; empty where nothing may go to it yet."""
-        self.shown_on: Mapping[int, Standing] = {}
+        self.shown_on: Mapping[int, PeerChain] = {}
         """What gRPC was shown on each of its connections, as far as that is known."""
         self.has_new_connection = True
         self.next_judged_at = 0.0
@@ -151,13 +151,13 @@ class Generation(Generic[Inner]):
             # Whatever came of the call: if it is not ready after this, it was dropped.
             self._was_ready = True
 
-    def adopt(self, situation: Situation) -> None:
+    def adopt(self, situation: RotationInputs) -> None:
         """Take what was seen for its own, if it was made before that and goes nowhere else."""
         accepted = situation.accepted
         if not self.seen and self.addresses and self.addresses <= accepted.keys():
             self.seen = {address: accepted[address] for address in self.addresses}
 
-    def is_for(self, situation: Situation) -> bool:
+    def is_for(self, situation: RotationInputs) -> bool:
         """Whether a connection made now would be the same."""
         if self.is_over or self.shown is not situation.shown:
             return False
@@ -172,7 +172,7 @@ class Generation(Generic[Inner]):
         return len(accepted) <= len(self.seen) or not situation.is_settled
 
     def was_made_anew(self, *, calling: bool) -> bool:
-        """Tell whether it was dropped since it was ready, and is there again.
+        """Return whether it was dropped since it was ready, and is there again.
 
         Args:
             calling: whether a call begins now, which connects it again if it is not.
@@ -184,7 +184,7 @@ class Generation(Generic[Inner]):
         self.has_new_connection |= dropped
         return anew
 
-    def judge(self, situation: Situation) -> None:
+    def judge(self, situation: RotationInputs) -> None:
         """End it if its proof has ended."""
         if self._closed:
             return
@@ -211,7 +211,7 @@ class Generation(Generic[Inner]):
             self.end(CREDENTIAL_ENDED)
 
     def why_ended(self) -> Refusal | None:
-        """Give why it was ended under its calls; None if it was not.
+        """Return why it was ended under its calls; None if it was not.
 
         At the end of a leaf the server may be first: a synchronous one cancels calls without a
         word.
@@ -272,29 +272,29 @@ class Rotation(Generic[Inner]):
 
     def __init__(
         self,
-        make: Callable[[Collection[Address]], Generation[Inner]],
+        make: Callable[[Collection[Address]], Connection[Inner]],
         addresses: Collection[Address] = (),
         *,
         drain: timedelta | None = None,
-        swapped: Callable[[Generation[Inner]], None] = lambda _: None,
+        swapped: Callable[[Connection[Inner]], None] = lambda _: None,
     ) -> None:
         self._make = make
         self._drain = drain
         self._swapped = swapped
         self.current = make(addresses)
-        self._next: tuple[Generation[Inner], datetime] | None = None
-        self._old: list[tuple[Generation[Inner], datetime]] = []
+        self._next: tuple[Connection[Inner], datetime] | None = None
+        self._old: list[tuple[Connection[Inner], datetime]] = []
         self._closed = False
-        self._here = MadeHere("channel")
+        self._here = ForkGuard("channel")
         self._lock = threading.Lock()
 
-    def __iter__(self) -> Iterator[Generation[Inner]]:
-        """Give every connection that is not closed."""
+    def __iter__(self) -> Iterator[Connection[Inner]]:
+        """Return every connection that is not closed."""
         with self._lock:
             following = [self._next[0]] if self._next else []
             return iter([self.current, *following, *(item for item, _ in self._old)])
 
-    def enter(self) -> Generation[Inner] | None:
+    def enter(self) -> Connection[Inner] | None:
         """Take hold of the connection for a new call; None if there is none now."""
         while True:
             found = self.current
@@ -315,7 +315,7 @@ class Rotation(Generic[Inner]):
         """Whether whoever owns the channel has closed it."""
         return self._closed
 
-    def tick(self, situation: Situation) -> None:
+    def tick(self, situation: RotationInputs) -> None:
         """Go on: end what has lost its proof, begin a connection, go over to it, close the old."""
         with self._lock:
             if self._closed:
@@ -332,7 +332,7 @@ class Rotation(Generic[Inner]):
             self._swapped(left)
 
     def states(self) -> list[str]:
-        """Give a word for each connection: ``in_use``, ``next`` or ``draining``."""
+        """Return a word for each connection: ``in_use``, ``next`` or ``draining``."""
         with self._lock:
             if self._closed:
                 return []
@@ -340,7 +340,7 @@ class Rotation(Generic[Inner]):
             following = ["next"] if self._next else []
             return [*using, *following, *("draining" for _ in self._old)]
 
-    def take_no_more(self) -> list[Generation[Inner]]:
+    def take_no_more(self) -> list[Connection[Inner]]:
         """Begin no connection any more; give those that there are, to be closed."""
         with self._lock:
             self._closed = True
@@ -358,7 +358,7 @@ class Rotation(Generic[Inner]):
                 item.close()
             self._next, self._old = None, []
 
-    def _begin(self, situation: Situation) -> None:
+    def _begin(self, situation: RotationInputs) -> None:
         newest = self._next[0] if self._next else self.current
         # With a leaf of ours that has ended, or a server that is lost, nothing can be begun.
         if newest.is_for(situation) or situation.now >= situation.ends or situation.lost:
@@ -384,7 +384,7 @@ class Rotation(Generic[Inner]):
         self.current, self._next = made, None
         return True
 
-    def _is_drained(self, item: Generation[Inner], since: datetime, now: datetime) -> bool:
+    def _is_drained(self, item: Connection[Inner], since: datetime, now: datetime) -> bool:
         if self._drain is not None and now >= since + self._drain:
             item.end(CREDENTIAL_ENDED)
         return item.close_if_idle()

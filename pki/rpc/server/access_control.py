@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pki.access.authorizer import AuthContext, Judge
-from pki.access.call_verdict import Judgement
-from pki.access.counters import Counts
+from pki.access.authorizer import AuthContext, CallAuthorizer
+from pki.access.call_verdict import CallVerdict
+from pki.access.counters import Counters
 from pki.access.decision_log import DecisionLog
 from pki.access.refusal import Refusal
-from pki.background import tell
+from pki.background import defer
 from pki.clock import Clock
-from pki.rpc.server.active_streams import RunningStream, RunningStreams
+from pki.rpc.server.active_streams import ServerStream, ServerStreams
 
 log = logging.getLogger("handfast.rpc")
 
@@ -24,7 +24,7 @@ LATE_SECONDS = 0.2
 """A unary call whose message comes later than this is judged again: its caller chose how long."""
 
 
-class Gate:
+class AccessControl:
     """What both kinds of server ask before a handler runs.
 
     Args:
@@ -36,18 +36,18 @@ class Gate:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: CallAuthorizer,
         decisions: DecisionLog,
         clock: Clock,
-        counts: Counts | None = None,
+        counts: Counters | None = None,
     ) -> None:
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
-        self.counts = counts if counts is not None else Counts()
-        self.streams = RunningStreams(judge, self._note)
+        self.counts = counts if counts is not None else Counters()
+        self.streams = ServerStreams(judge, self._note)
 
-    def ask(self, auth: AuthContext, method: str) -> Judgement:
+    def ask(self, auth: AuthContext, method: str) -> CallVerdict:
         """Judge a call and note the answer; whatever goes wrong is a refusal."""
         judgement = self._judge.judge(auth, method)
         self._note(judgement)
@@ -71,32 +71,32 @@ class Gate:
         end: Callable[[Refusal], None],
     ) -> int:
         """Have a stream ended when its peer may not go on; return the number to take it off by."""
-        return self.streams.add(RunningStream(self._judge.known_of(auth), method, end))
+        return self.streams.add(ServerStream(self._judge.known_of(auth), method, end))
 
     def note_ended(self, refusal: Refusal) -> None:
         """Count a stream that was ended."""
         try:
             self.counts.stream_ended(refusal)
         except Exception as error:
-            tell(log.error, "a stream that was ended could not be counted: %r", error)
+            defer(log.error, "a stream that was ended could not be counted: %r", error)
 
     def tick(self) -> None:
         """Do what is due a few times a second: end streams, forget, tell what the log left out."""
         self.streams.sweep()
         self._judge.forget_idle()
-        tell(self._decisions.summarize, self._clock())
+        defer(self._decisions.summarize, self._clock())
 
     def close(self) -> None:
-        """Tell what the log has left out: there will be no more ticks."""
-        tell(self._summarize_all)
+        """Log what was left out so far: there will be no more ticks."""
+        defer(self._summarize_all)
 
     def _summarize_all(self) -> None:
         self._decisions.summarize(self._clock(), at_once=True)
 
-    def _note(self, judgement: Judgement) -> None:
+    def _note(self, judgement: CallVerdict) -> None:
         try:
             self.counts.judged(judgement)
             if self._decisions.takes(judgement):
                 self._decisions.write(judgement, self._clock())
         except Exception as error:
-            tell(log.error, "a decision could not be told of: %r", error)
+            defer(log.error, "a decision could not be told of: %r", error)

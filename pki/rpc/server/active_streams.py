@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
-from pki.access.authorizer import InForce, Judge
-from pki.access.call_verdict import Judgement
-from pki.access.peer_cache import Known
-from pki.access.refusal import CREDENTIAL_ENDED, NOT_JUDGED, Refusal
+from pki.access.authorizer import AuthorizationInputs, CallAuthorizer
+from pki.access.call_verdict import CallVerdict
+from pki.access.peer_cache import CachedPeer
+from pki.access.refusal import AUTHORIZATION_ERROR, CREDENTIAL_ENDED, Refusal
 from pki.authz import Policy
-from pki.background import tell
+from pki.background import defer
 
 log = logging.getLogger("handfast.rpc")
 
@@ -38,10 +38,10 @@ _PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class RunningStream:
+class ServerStream:
     """A stream, who runs it, and how it is ended: again and again, until it is taken off."""
 
-    known: Known
+    known: CachedPeer
     method: str
     end: Callable[[Refusal], None]
 
@@ -50,13 +50,13 @@ class RunningStream:
 class _Kept:
     """A running stream, the policy that it was judged by when it was last told of, and its end."""
 
-    stream: RunningStream
+    stream: ServerStream
     policy: Policy | None
     not_before: float
     refusal: Refusal | None = None
 
 
-class RunningStreams:
+class ServerStreams:
     """The running streams of one server.
 
     Args:
@@ -68,8 +68,8 @@ class RunningStreams:
 
     def __init__(
         self,
-        judge: Judge,
-        note: Callable[[Judgement], None],
+        judge: CallAuthorizer,
+        note: Callable[[CallVerdict], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monotonic = monotonic
@@ -81,7 +81,7 @@ class RunningStreams:
         self._begun: list[int] = []
         self._refused: dict[int, _Kept] = {}
         self._due: list[tuple[datetime, int]] = []
-        self._swept: InForce | None = None
+        self._swept: AuthorizationInputs | None = None
         self._sweeping = threading.Lock()
         self._lock = threading.Lock()
 
@@ -89,7 +89,7 @@ class RunningStreams:
         """Return how many run."""
         return len(self._streams)
 
-    def add(self, stream: RunningStream) -> int:
+    def add(self, stream: ServerStream) -> int:
         """Keep an eye on a stream; return the number to take it off by."""
         number = next(self._numbers)
         policy = self._judge.in_force.policy
@@ -119,7 +119,7 @@ class RunningStreams:
             now = self._judge.in_force
         except Exception as error:
             # A clock that fails, for one. As with a call: what can't be judged is refused.
-            tell(log.error, "streams could not be judged: %r", error)
+            defer(log.error, "streams could not be judged: %r", error)
             self._refuse_all()
             return
         with self._lock:
@@ -128,7 +128,7 @@ class RunningStreams:
             refused = list(self._refused.values())
         for kept in refused:
             self._end(kept)
-        said: list[Judgement] = []
+        said: list[CallVerdict] = []
         due: list[tuple[datetime, int]] = []
         for number, kept in chosen:
             judgement = self._judge.judge_again(kept.stream.known, kept.stream.method)
@@ -149,14 +149,14 @@ class RunningStreams:
             with self._lock:
                 self._due = _kept_due([*self._due, *due], self._streams)
         for judgement in said:
-            tell(self._note, judgement)
+            defer(self._note, judgement)
 
     def _refuse_all(self) -> None:
         self._swept = None
         with self._lock:
             self._refused = dict(self._streams)
         for kept in list(self._refused.values()):
-            kept.refusal = kept.refusal or NOT_JUDGED
+            kept.refusal = kept.refusal or AUTHORIZATION_ERROR
             self._end(kept)
 
     def _end(self, kept: _Kept) -> None:
@@ -167,9 +167,9 @@ class RunningStreams:
         try:
             kept.stream.end(kept.refusal)
         except Exception as error:
-            tell(log.error, "a stream could not be ended: %r", error)
+            defer(log.error, "a stream could not be ended: %r", error)
 
-    def _chosen(self, now: InForce) -> Iterable[int]:
+    def _chosen(self, now: AuthorizationInputs) -> Iterable[int]:
         """Return which streams to judge, and take down that they are."""
         swept, self._swept = self._swept, now
         begun, self._begun = self._begun, []

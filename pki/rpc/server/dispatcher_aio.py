@@ -27,7 +27,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined] # it has no types
 
 from pki.access.authorizer import AuthContext
 from pki.access.refusal import Refusal
-from pki.background import tell
+from pki.background import defer
 
 log = logging.getLogger("handfast.rpc")
 
@@ -185,7 +185,7 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         try:
             refusal = self._answer(context.auth_context())
         except Exception as error:
-            tell(log.error, "the caller of a path that is not UTF-8 can't be judged: %r", error)
+            defer(log.error, "the caller of a path that is not UTF-8 can't be judged: %r", error)
         # It raises once the status is sent: there is no handler here to be ended by that.
         with contextlib.suppress(Exception):
             if refusal is None:

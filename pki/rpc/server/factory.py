@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from pki.access.authorizer import AuthContext, Judge
+from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.decision_log import DecisionLog, LogWhen
 from pki.access.public_methods import HealthAccess, public_methods
 from pki.access.refusal import Refusal
-from pki.errors import InputError, NotPermittedError, StateError, shown
-from pki.rpc.bound import Bound, PathLike, word_of
+from pki.errors import InputError, NotPermittedError, StateError, quote_untrusted
+from pki.rpc.bound import Bound, PathLike, parse_setting
 from pki.rpc.options import ChannelOptions, check_server_options
-from pki.rpc.server.access_control import Gate
+from pki.rpc.server.access_control import AccessControl
 from pki.rpc.server.dispatcher_aio import UNDECODABLE, server_that_stays
-from pki.rpc.server.interceptor_aio import AioGuard
-from pki.rpc.server.interceptor_sync import SyncGuard
-from pki.rpc.server.registered import Behind
-from pki.rpc.server.servers import AioServer, ServerHome, SyncServer, server_options
+from pki.rpc.server.interceptor_aio import AioAuthInterceptor
+from pki.rpc.server.interceptor_sync import SyncAuthInterceptor
+from pki.rpc.server.registered import Protect
+from pki.rpc.server.servers import AioServer, ServerHooks, SyncServer, server_options
 
 
 class Serving(Bound):
@@ -61,9 +61,9 @@ class Serving(Bound):
         """
         self._check_usable()
         check_server_options(options)
-        brought = gate_among(interceptors, AioGuard)
+        brought = gate_among(interceptors, AioAuthInterceptor)
         guard = brought or self.interceptor(policy, decision_log=decision_log, health=health)
-        line = Line.of(guard, observers, interceptors)
+        line = InterceptorChain.of(guard, observers, interceptors)
 
         def make() -> grpc.aio.Server:
             return grpc.aio.server(
@@ -110,9 +110,9 @@ class Serving(Bound):
         """
         self._check_usable()
         check_server_options(options)
-        brought = gate_among(interceptors, SyncGuard)
+        brought = gate_among(interceptors, SyncAuthInterceptor)
         guard = brought or self.sync_interceptor(policy, decision_log=decision_log, health=health)
-        line = Line.of(guard, observers, interceptors)
+        line = InterceptorChain.of(guard, observers, interceptors)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=10),
             interceptors=line.interceptors,
@@ -128,7 +128,7 @@ class Serving(Bound):
         *,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
-    ) -> AioGuard:
+    ) -> AioAuthInterceptor:
         """Make the gate alone, for an asyncio server of your own: put it first.
 
         It judges each call by the client certificate of its connection: trust, time, revocation and
@@ -143,7 +143,7 @@ class Serving(Bound):
         Raises:
             PkiError: if there is no policy, or a bad one.
         """
-        return AioGuard(self._gate(policy, decision_log, health))
+        return AioAuthInterceptor(self._gate(policy, decision_log, health))
 
     def sync_interceptor(
         self,
@@ -151,9 +151,9 @@ class Serving(Bound):
         *,
         decision_log: LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
-    ) -> SyncGuard:
+    ) -> SyncAuthInterceptor:
         """Make the gate alone, for a synchronous server of your own; as :meth:`interceptor`."""
-        return SyncGuard(self._gate(policy, decision_log, health))
+        return SyncAuthInterceptor(self._gate(policy, decision_log, health))
 
     def server_credentials(self, address: str) -> grpc.ServerCredentials:
         """Make credentials for one port of a server of your own, of either kind.
@@ -176,14 +176,16 @@ class Serving(Bound):
             number = int(text) if text.isascii() and text.isdigit() else 0
             if not 0 < number <= 65535:
                 raise InputError(
-                    f"address {shown(address)} leaves the number of its port open",
+                    f"address {quote_untrusted(address)} leaves the number of its port open",
                     remedy="Choose one, or use Workload.server(): it learns which one it got",
                 )
         port = self._following.new_port()
         port.opened(address, number)
         return port.credentials()
 
-    def _home_of(self, guard: AioGuard | SyncGuard, brought: object | None) -> ServerHome:
+    def _home_of(
+        self, guard: AioAuthInterceptor | SyncAuthInterceptor, brought: object | None
+    ) -> ServerHooks:
         following = self._following
 
         def stopped() -> None:
@@ -191,11 +193,11 @@ class Serving(Bound):
             if brought is None:
                 following.retire_gate(guard.gate)
 
-        return ServerHome(following.new_port, self._check_usable, stopped)
+        return ServerHooks(following.new_port, self._check_usable, stopped)
 
     def _gate(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
-    ) -> Gate:
+    ) -> AccessControl:
         self._check_usable()
         used = self._chosen_policy(policy)
         if used is None:
@@ -203,17 +205,19 @@ class Serving(Bound):
                 "a server needs a policy: without one nobody may call it",
                 remedy="Give policy= to Workload.from_directory or to server()",
             )
-        public = public_methods(word_of(HealthAccess, health, "health"))
-        judge = Judge(lambda: self._following.live.verifier, used.policy, self._clock, public)
-        when = word_of(LogWhen, decision_log, "decision_log")
+        public = public_methods(parse_setting(HealthAccess, health, "health"))
+        judge = CallAuthorizer(
+            lambda: self._following.live.verifier, used.policy, self._clock, public
+        )
+        when = parse_setting(LogWhen, decision_log, "decision_log")
         log = DecisionLog(when, used.path.name)
-        gate = Gate(judge, log, self._clock, self._following.counts)
+        gate = AccessControl(judge, log, self._clock, self._following.counts)
         self._following.add_gate(gate)
         return gate
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InterceptorChain:
     """Who stands before whom in a server.
 
     gRPC asks each interceptor anew at each call. Where nobody's interceptors stand behind the gate,
@@ -226,12 +230,15 @@ class Line:
     """
 
     interceptors: list[Any]
-    behind: Behind | None
+    behind: Protect | None
 
     @classmethod
     def of(
-        cls, guard: AioGuard | SyncGuard, observers: Sequence[Any], interceptors: Sequence[Any]
-    ) -> Line:
+        cls,
+        guard: AioAuthInterceptor | SyncAuthInterceptor,
+        observers: Sequence[Any],
+        interceptors: Sequence[Any],
+    ) -> InterceptorChain:
         """Line up a gate, what stands before it, and what stands behind it."""
         others = [item for item in interceptors if item is not guard]
         if others:
@@ -239,7 +246,7 @@ class Line:
         return cls([*observers], guard.behind)
 
 
-_Guard = TypeVar("_Guard", AioGuard, SyncGuard)
+_Guard = TypeVar("_Guard", AioAuthInterceptor, SyncAuthInterceptor)
 
 
 def gate_among(interceptors: Sequence[object], kind: type[_Guard]) -> _Guard | None:
@@ -250,7 +257,9 @@ def gate_among(interceptors: Sequence[object], kind: type[_Guard]) -> _Guard | N
         NotPermittedError: if it is not the first: what stands before it would run, and might
             answer, for callers that nobody has judged.
     """
-    gates = [item for item in interceptors if isinstance(item, AioGuard | SyncGuard)]
+    gates = [
+        item for item in interceptors if isinstance(item, AioAuthInterceptor | SyncAuthInterceptor)
+    ]
     if not gates:
         return None
     if len(gates) > 1 or interceptors[0] is not gates[0]:

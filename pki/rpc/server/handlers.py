@@ -26,7 +26,7 @@ class WrappedHandlers:
         self._kept: dict[str, tuple[Handler, Handler]] = {}
 
     def get(self, handler: Handler | None, method: str) -> Handler:
-        """Give the wrapped form of a handler."""
+        """Return the wrapped form of a handler."""
         kept = self._kept.get(method)
         if kept is not None and kept[0] is handler:
             return kept[1]
@@ -73,7 +73,7 @@ def no_request(method: str) -> str:
 
 
 def request_decoder(handler: Handler) -> Callable[[bytes], Any]:
-    """Give what decodes a handler's one request, once its caller was judged.
+    """Return what decodes a handler's one request, once its caller was judged.
 
     Streams of requests are decoded message by message, as they are read: for them this does
     nothing.
@@ -87,7 +87,7 @@ def _as_it_came(request: Any) -> Any:
 
 
 def behavior_of(handler: Handler) -> Callable[..., Any]:
-    """Give a handler's behavior, whichever kind it is."""
+    """Return a handler's behavior, whichever kind it is."""
     found = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from pki.background import tell
-from pki.credentials.periodic import Ticker
+from pki.background import defer
+from pki.credentials.periodic import PeriodicTask
 
 log = logging.getLogger("handfast.rpc")
 
@@ -49,7 +49,7 @@ class HealthReport:
         self._loop = (
             asyncio.get_running_loop() if inspect.iscoroutinefunction(servicer.set) else None
         )
-        self._ticker = Ticker(_SECONDS, self._tick, "handfast-health")
+        self._ticker = PeriodicTask(_SECONDS, self._tick, "handfast-health")
 
     def start(self) -> None:
         """Begin."""
@@ -70,7 +70,7 @@ class HealthReport:
             if self._loop is not None:
                 asyncio.run_coroutine_threadsafe(answer, self._loop).result(_SET_SECONDS)
         self._told = can_serve
-        tell(log.warning if not can_serve else log.info, "health: %s", _word_of(can_serve))
+        defer(log.warning if not can_serve else log.info, "health: %s", _word_of(can_serve))
 
 
 def _word_of(can_serve: bool) -> str:

@@ -17,7 +17,7 @@ from pki.access.authorizer import AuthContext
 from pki.access.peer import CURRENT_PEER
 from pki.access.refusal import Refusal
 from pki.rpc.server import interceptor_sync
-from pki.rpc.server.access_control import LATE_SECONDS, Gate
+from pki.rpc.server.access_control import LATE_SECONDS, AccessControl
 from pki.rpc.server.handlers import (
     Handler,
     WrappedHandlers,
@@ -34,10 +34,10 @@ _Decode = Callable[[bytes], Any]
 _Take = Callable[[Any, Any, AuthContext], Awaitable[Any]]
 
 
-class AioGuard(grpc.aio.ServerInterceptor):
+class AioAuthInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: AccessControl) -> None:
         self.gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
@@ -56,7 +56,7 @@ class AioGuard(grpc.aio.ServerInterceptor):
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
-        """Give the wrapped form of a method's handler; None stands for a method without one."""
+        """Return the wrapped form of a method's handler; None stands for a method without one."""
         return self._wrapped.get(handler, method)
 
 
@@ -68,7 +68,7 @@ class _Watched:
     call ended under it.
     """
 
-    def __init__(self, gate: Gate, auth: AuthContext, method: str, context: Any) -> None:
+    def __init__(self, gate: AccessControl, auth: AuthContext, method: str, context: Any) -> None:
         self._gate = gate
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ class _Watched:
             await self.ended()
 
 
-async def _admit(gate: Gate, method: str, context: Any) -> AuthContext:
+async def _admit(gate: AccessControl, method: str, context: Any) -> AuthContext:
     """Ask the gate, and note the peer for the handler; a call that is refused ends here.
 
     Each call runs in a task of its own, so nothing has to be reset.
@@ -156,7 +156,7 @@ async def _abort(context: Any, refusal: Refusal | None) -> None:
         await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
 
 
-def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
+def _wrap(gate: AccessControl, handler: Handler | None, method: str) -> Handler:
     if handler is None:
 
         async def unknown(_requests: Any, context: Any) -> AsyncIterator[Any]:
@@ -173,8 +173,8 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
     return of_same_kind(handler, interceptor_sync.guarded_in_thread(gate, handler, method))
 
 
-def _failing(gate: Gate, error: Exception, method: str) -> Handler:
-    """Give the handler of a method whose own could not be found: it fails, for whom it may tell."""
+def _failing(gate: AccessControl, error: Exception, method: str) -> Handler:
+    """Return the handler of a method whose own could not be found: it fails, for whom it may tell."""
 
     async def fail(_requests: Any, context: Any) -> AsyncIterator[Any]:
         await _admit(gate, method, context)
@@ -184,7 +184,7 @@ def _failing(gate: Gate, error: Exception, method: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(fail)
 
 
-def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
+def _guarded(gate: AccessControl, handler: Handler, method: str) -> _Behavior:
     inner, take = behavior_of(handler), _reader(gate, handler, method)
     if inspect.isasyncgenfunction(inner):
         return _generator(gate, inner, take, method)
@@ -195,7 +195,7 @@ def _guarded(gate: Gate, handler: Handler, method: str) -> _Behavior:
     return _unary(gate, inner, request_decoder(handler), method)
 
 
-def _reader(gate: Gate, handler: Handler, method: str) -> _Take:
+def _reader(gate: AccessControl, handler: Handler, method: str) -> _Take:
     """Return what reads and decodes a single request once its caller was judged."""
     if handler.request_streaming:
         return _as_it_came
@@ -212,7 +212,7 @@ def _reader(gate: Gate, handler: Handler, method: str) -> _Take:
 
 
 async def _check_late(
-    gate: Gate, method: str, context: Any, auth: AuthContext, request: Any
+    gate: AccessControl, method: str, context: Any, auth: AuthContext, request: Any
 ) -> None:
     """End a call whose one request never came, or came when its caller may not go on any more."""
     if request is grpc.aio.EOF:
@@ -226,7 +226,7 @@ async def _as_it_came(requests: Any, _context: Any, _auth: AuthContext) -> Any:
     return requests
 
 
-def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+def _unary(gate: AccessControl, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
     # As _admit and _reader do, without the cost of more coroutines: most calls are of this kind.
     async def answer(_requests: Any, context: Any) -> Any:
         auth = context.auth_context()
@@ -245,7 +245,7 @@ def _unary(gate: Gate, inner: _Behavior, decode: _Decode, method: str) -> _Behav
     return answer
 
 
-def _stream(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
+def _stream(gate: AccessControl, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     async def answer(request: Any, context: Any) -> Any:
         auth = await _admit(gate, method, context)
         with _Watched(gate, auth, method, context) as watched:
@@ -258,7 +258,7 @@ def _stream(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior
     return answer
 
 
-def _writer(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
+def _writer(gate: AccessControl, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     guarded = _stream(gate, inner, take, method)
 
     # A generator that gives nothing: the handler writes to the context by itself. OpenTelemetry's
@@ -271,7 +271,7 @@ def _writer(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior
     return answer
 
 
-def _generator(gate: Gate, inner: _Behavior, take: _Take, method: str) -> _Behavior:
+def _generator(gate: AccessControl, inner: _Behavior, take: _Take, method: str) -> _Behavior:
     # Written from here, and not given to gRPC to be written: a cancellation that meets gRPC's own
     # write ends in gRPC, which sends no status then, and the caller would wait without end.
     async def answer(request: Any, context: Any) -> AsyncIterator[Any]:

@@ -13,8 +13,8 @@ from pki.access import opentelemetry
 from pki.access.authorizer import AuthContext
 from pki.access.peer import CURRENT_PEER, Peer
 from pki.access.refusal import Refusal
-from pki.background import tell
-from pki.rpc.server.access_control import LATE_SECONDS, Gate
+from pki.background import defer
+from pki.rpc.server.access_control import LATE_SECONDS, AccessControl
 from pki.rpc.server.handlers import (
     Handler,
     WrappedHandlers,
@@ -29,10 +29,10 @@ log = logging.getLogger("handfast.rpc")
 _Take = Callable[[Any, Any, AuthContext], bytes]
 
 
-class SyncGuard(grpc.ServerInterceptor):
+class SyncAuthInterceptor(grpc.ServerInterceptor):
     """Lets a call through to its handler once the gate has answered for it."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: AccessControl) -> None:
         self.gate = gate
         self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
 
@@ -51,11 +51,11 @@ class SyncGuard(grpc.ServerInterceptor):
         return self.behind(handler, method)
 
     def behind(self, handler: Handler | None, method: str) -> Handler:
-        """Give the wrapped form of a method's handler; None stands for a method without one."""
+        """Return the wrapped form of a method's handler; None stands for a method without one."""
         return self._wrapped.get(handler, method)
 
 
-def admit(gate: Gate, method: str, context: Any) -> tuple[Peer, AuthContext]:
+def admit(gate: AccessControl, method: str, context: Any) -> tuple[Peer, AuthContext]:
     """Ask the gate, and end the call with a structured status if it refuses."""
     auth = context.auth_context()
     judgement = gate.ask(auth, method)
@@ -87,8 +87,8 @@ def _end(context: Any, code: grpc.StatusCode, words: str) -> NoReturn:
     raise _EndedError
 
 
-def _failing(gate: Gate, error: Exception, method: str) -> Handler:
-    """Give the handler of a method whose own could not be found: it fails, for whom it may tell."""
+def _failing(gate: AccessControl, error: Exception, method: str) -> Handler:
+    """Return the handler of a method whose own could not be found: it fails, for whom it may tell."""
 
     def fail(_requests: Any, context: Any) -> Iterator[Any]:
         admit(gate, method, context)
@@ -98,7 +98,7 @@ def _failing(gate: Gate, error: Exception, method: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(fail)
 
 
-def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[..., Any]:
+def guarded(gate: AccessControl, handler: Handler, method: str, take: _Take) -> Callable[..., Any]:
     """Return a plain function's guarded form.
 
     Args:
@@ -151,7 +151,7 @@ def guarded(gate: Gate, handler: Handler, method: str, take: _Take) -> Callable[
     return gather if handler.request_streaming else answer
 
 
-def _first_of(gate: Gate, method: str) -> _Take:
+def _first_of(gate: AccessControl, method: str) -> _Take:
     def take(requests: Iterator[bytes], context: Any, auth: AuthContext) -> bytes:
         judged = monotonic()
         for request in requests:
@@ -173,13 +173,13 @@ def _decoded(decode: Callable[[bytes], Any], request: Any, context: Any) -> Any:
     try:
         return decode(request)
     except Exception as error:
-        tell(log.error, "a request can't be decoded: %r", error)
+        defer(log.error, "a request can't be decoded: %r", error)
         # In gRPC's own words, and with its code.
         _end(context, grpc.StatusCode.INTERNAL, "Exception deserializing request!")
 
 
-def guarded_in_thread(gate: Gate, handler: Handler, method: str) -> Callable[..., Any]:
-    """Give the guarded form of a plain function that an asyncio server runs in a thread."""
+def guarded_in_thread(gate: AccessControl, handler: Handler, method: str) -> Callable[..., Any]:
+    """Return the guarded form of a plain function that an asyncio server runs in a thread."""
     behavior = guarded(gate, handler, method, _as_it_came)
 
     def answer(request: Any, context: Any) -> Any:
@@ -197,7 +197,7 @@ def guarded_in_thread(gate: Gate, handler: Handler, method: str) -> Callable[...
     return answers if handler.response_streaming else answer
 
 
-def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
+def _wrap(gate: AccessControl, handler: Handler | None, method: str) -> Handler:
     if handler is None:
 
         def unknown(_requests: Any, context: Any) -> Iterator[Any]:
@@ -213,7 +213,7 @@ def _wrap(gate: Gate, handler: Handler | None, method: str) -> Handler:
 class _Watched:
     """A running stream that is ended from another thread."""
 
-    def __init__(self, gate: Gate, auth: AuthContext, method: str, context: Any) -> None:
+    def __init__(self, gate: AccessControl, auth: AuthContext, method: str, context: Any) -> None:
         self._gate = gate
         self._context = context
         self._refusal: Refusal | None = None
@@ -230,7 +230,7 @@ class _Watched:
             abort(self._context, self._refusal)
 
     def reading(self, requests: Iterator[Any]) -> Iterator[Any]:
-        """Give a stream of requests that ends with the call.
+        """Return a stream of requests that ends with the call.
 
         In a synchronous server gRPC ends it by itself when the call is cancelled.
         """

@@ -20,9 +20,9 @@ from typing import cast
 
 import grpc
 
-from pki.access.counters import Outcome
-from pki.background import tell
-from pki.rpc.server.port_sharing import ends_here, is_shared
+from pki.access.counters import ReloadResult
+from pki.background import defer
+from pki.rpc.server.port_sharing import is_own_connection, is_shared
 
 log = logging.getLogger("handfast.rpc")
 
@@ -36,7 +36,7 @@ _HOLD_SECONDS = 1.0
 _UNHELD_SECONDS = 300.0
 
 
-class Port:
+class PortCertificate:
     """One port's configuration: what it was given last, and what it is to be given next.
 
     Args:
@@ -63,7 +63,7 @@ class Port:
         """Whether its server has stopped: it is given nothing any more."""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Give the credentials to open the port with: client authentication is always on."""
+        """Return the credentials to open the port with: client authentication is always on."""
         # The type stubs leave out None, gRPC's own word for "no change".
         fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._fetch)
         return grpc.dynamic_ssl_server_credentials(
@@ -76,7 +76,7 @@ class Port:
         if self._address is not None and isinstance(self._address[1], tuple):
             self._shared = is_shared(self._address[0], self._address[1])
 
-    def offer(self, configuration: grpc.ServerCertificateConfiguration) -> Outcome | None:
+    def offer(self, configuration: grpc.ServerCertificateConfiguration) -> ReloadResult | None:
         """Change the port's configuration, if it is another than the one given last.
 
         To be offered again until it has: no handshake of our own may be possible now.
@@ -95,8 +95,8 @@ class Port:
             self._unheld_since = self._unheld_since or self._clock()
             if self._clock() < self._unheld_since + _UNHELD_SECONDS:
                 self.problem = "a port can't be given its new certificate: no handshake with it"
-                return Outcome.REFUSED
-            tell(log.error, "a port's certificate changes without a handshake of our own")
+                return ReloadResult.REFUSED
+            defer(log.error, "a port's certificate changes without a handshake of our own")
         self._unheld_since = None
         with self._lock:
             self._next = configuration
@@ -107,7 +107,7 @@ class Port:
             nudge = self._begin_handshake()
             if nudge is not None:
                 nudge.close()
-        return Outcome.CHANGED
+        return ReloadResult.CHANGED
 
     def release(self) -> None:
         """End the unfinished handshakes of changes that are over."""
@@ -143,11 +143,11 @@ class Port:
         end = time.monotonic() + _HANDSHAKE_SECONDS
         while time.monotonic() < end:
             opened = _handshake_begun(family, target, _SHARED_HANDSHAKE_SECONDS)
-            if opened is not None and ends_here(opened):
+            if opened is not None and is_own_connection(opened):
                 return opened
             if opened is not None:
                 opened.close()
-        tell(log.warning, "no handshake with our own port: others that share it took them all")
+        defer(log.warning, "no handshake with our own port: others that share it took them all")
         return None
 
 
@@ -172,7 +172,7 @@ def _handshake_begun(
             raise ConnectionResetError("the port takes no more connections")
     except OSError as error:
         opened.close()
-        tell(log.info, "no handshake with our own port: %s", error)
+        defer(log.info, "no handshake with our own port: %s", error)
         return None
     return opened
 
@@ -180,7 +180,7 @@ def _handshake_begun(
 def _reachable(
     address: str, number: int
 ) -> tuple[socket.AddressFamily, str | tuple[str, int]] | None:
-    """Say where a port that gRPC opened can be reached from this process."""
+    """Return where a port that gRPC opened can be reached from this process."""
     if address.startswith("unix:"):
         path = address.removeprefix("unix:")
         return socket.AF_UNIX, "/" + path.lstrip("/") if path.startswith("//") else path

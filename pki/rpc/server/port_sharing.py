@@ -10,7 +10,7 @@ _DESCRIPTORS = "/dev/fd"
 
 
 def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool:
-    """Tell whether a port that we listen on lets other processes listen too (SO_REUSEPORT).
+    """Return whether a port that we listen on lets other processes listen too (SO_REUSEPORT).
 
     Args:
         listening: the family that the address is of.
@@ -28,8 +28,8 @@ def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool
     return True
 
 
-def ends_here(connected: socket.socket) -> bool:
-    """Tell whether the other end of a connection is in this process; True where it can't be told.
+def is_own_connection(connected: socket.socket) -> bool:
+    """Return whether the other end of a connection is in this process; True where it can't be told.
 
     Args:
         connected: our end; the other one must have been accepted already.

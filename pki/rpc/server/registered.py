@@ -9,10 +9,10 @@ import grpc
 
 from pki.rpc.server.handlers import Handler
 
-Behind: TypeAlias = "Callable[[Handler | None, str], Handler]"
+Protect: TypeAlias = "Callable[[Handler | None, str], Handler]"
 
 
-class Registered(grpc.GenericRpcHandler):
+class ProtectedHandlers(grpc.GenericRpcHandler):
     """The one generic handler that gRPC is given: it holds those of the server's owner.
 
     Unknown methods have a handler too, so that a caller without a grant is refused like any other,
@@ -22,7 +22,7 @@ class Registered(grpc.GenericRpcHandler):
         behind: puts a method's handler behind the gate; None stands for a method without one.
     """
 
-    def __init__(self, behind: Behind) -> None:
+    def __init__(self, behind: Protect) -> None:
         self._behind = behind
         self._find: tuple[Callable[[grpc.HandlerCallDetails], Handler | None], ...] = ()
 
@@ -31,7 +31,7 @@ class Registered(grpc.GenericRpcHandler):
         self._find = (*self._find, *(handler.service for handler in handlers))
 
     def service_behind(self, service: str, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-        """Give the handlers of a service behind the gate, by the method's name."""
+        """Return the handlers of a service behind the gate, by the method's name."""
         return {
             name: self._behind(handler, f"/{service}/{name}") for name, handler in handlers.items()
         }

@@ -13,11 +13,11 @@ from typing import Any, Generic, NoReturn, TypeVar
 import grpc
 import grpc.aio
 
-from pki.background import tell
-from pki.credentials.fork_guard import MadeHere
+from pki.background import defer
+from pki.credentials.fork_guard import ForkGuard
 from pki.errors import NotPermittedError
-from pki.rpc.server.port_certificate import Port
-from pki.rpc.server.registered import Behind, Registered
+from pki.rpc.server.port_certificate import PortCertificate
+from pki.rpc.server.registered import Protect, ProtectedHandlers
 
 log = logging.getLogger("handfast.rpc")
 
@@ -61,7 +61,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerHome:
+class ServerHooks:
     """What a server has of the workload that made it.
 
     Args:
@@ -70,7 +70,7 @@ class ServerHome:
         stopped: is told when the server takes no new calls any more.
     """
 
-    new_port: Callable[[], Port]
+    new_port: Callable[[], PortCertificate]
     check: Callable[[], None]
     stopped: Callable[[], None]
 
@@ -78,7 +78,7 @@ class ServerHome:
 _Server = TypeVar("_Server", grpc.Server, grpc.aio.Server)
 
 
-class _Guarded(Generic[_Server]):
+class _SecureServer(Generic[_Server]):
     """What both kinds of server have in common.
 
     Args:
@@ -87,15 +87,15 @@ class _Guarded(Generic[_Server]):
         behind: puts handlers behind the gate; None where the gate is an interceptor of ``inner``.
     """
 
-    def __init__(self, inner: _Server, home: ServerHome, behind: Behind | None) -> None:
-        self._here = MadeHere("server")
+    def __init__(self, inner: _Server, home: ServerHooks, behind: Protect | None) -> None:
+        self._here = ForkGuard("server")
         self._inner: _Server = inner
         self._home = home
-        self._ports: list[Port] = []
+        self._ports: list[PortCertificate] = []
         # What was registered and opened, for a server that has to be made again.
         self._registrations: list[Callable[[_Server], object]] = []
         self._addresses: list[tuple[str, int]] = []
-        self._registered = None if behind is None else Registered(behind)
+        self._registered = None if behind is None else ProtectedHandlers(behind)
         if self._registered is not None:
             found = self._registered
             self._register(lambda server: server.add_generic_rpc_handlers((found,)))
@@ -154,7 +154,7 @@ class _Guarded(Generic[_Server]):
         )
 
 
-class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
+class AioServer(_SecureServer[grpc.aio.Server], grpc.aio.Server):
     """An asyncio server whose every port asks for a client certificate.
 
     All else is that of ``grpc.aio.Server``, but for one thing: gRPC's falls for good over what goes
@@ -170,8 +170,8 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
     def __init__(
         self,
         make: Callable[[], grpc.aio.Server],
-        home: ServerHome,
-        behind: Behind | None,
+        home: ServerHooks,
+        behind: Protect | None,
     ) -> None:
         super().__init__(make(), home, behind)
         self._make = make
@@ -214,7 +214,7 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
             try:
                 await self._inner.wait_for_termination(0)
             except Exception as error:
-                tell(log.critical, "gRPC's server has fallen, and is started again: %r", error)
+                defer(log.critical, "gRPC's server has fallen, and is started again: %r", error)
                 await self._raise()
             return True
 
@@ -234,7 +234,7 @@ class AioServer(_Guarded[grpc.aio.Server], grpc.aio.Server):
                     break
                 except RuntimeError as error:
                     # Held for a moment yet by the one that fell.
-                    tell(log.warning, "%s", error)
+                    defer(log.warning, "%s", error)
                     await asyncio.sleep(_CHECK_SECONDS)
         await self._inner.start()
 
@@ -260,18 +260,18 @@ async def _watch(server: weakref.ref[AioServer]) -> None:
         try:
             going_on = await found.raise_if_fallen()
         except Exception as error:
-            tell(log.critical, "a server that fell could not be started again: %r", error)
+            defer(log.critical, "a server that fell could not be started again: %r", error)
         del found
 
 
 def _with_number(address: str, number: int) -> str:
-    """Give the address of a port that was open, for opening it again."""
+    """Return the address of a port that was open, for opening it again."""
     if number <= 1 or ":" not in address or address.startswith("unix"):
         return address
     return f"{address.rpartition(':')[0]}:{number}"
 
 
-class SyncServer(_Guarded[grpc.Server], grpc.Server):
+class SyncServer(_SecureServer[grpc.Server], grpc.Server):
     """A synchronous server whose every port asks for a client certificate.
 
     All else is that of ``grpc.Server``.

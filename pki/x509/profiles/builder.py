@@ -44,7 +44,7 @@ def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
 
 
 def key_usage(*, ca: bool) -> x509.KeyUsage:
-    """Give the key usage of a CA (certificates and lists) or of a leaf (signatures alone)."""
+    """Return the key usage of a CA (certificates and lists) or of a leaf (signatures alone)."""
     return x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID as _Oid
 
-from pki.errors import CertificateError, NameRefusedError, shown
+from pki.errors import CertificateError, NameRefusedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.keys import PrivateKey, PublicKey, check_ca_key
 from pki.x509.decoding import UNREADABLE
@@ -67,15 +67,15 @@ class NameLimits:
     ip: tuple[IpNetwork, ...] = ()
 
     def permits_dns(self, name: DnsName) -> bool:
-        """Tell whether a DNS name lies within the limits."""
+        """Return whether a DNS name lies within the limits."""
         return any(name.is_within(parent) for parent in (self._own_dns(), *self.dns))
 
     def permits_ip(self, address: IpAddress) -> bool:
-        """Tell whether an address lies within the limits."""
+        """Return whether an address lies within the limits."""
         return any(address in network for network in self.ip)
 
     def to_extension(self) -> x509.NameConstraints:
-        """Give the extension (RFC 5280 section 4.2.1.10)."""
+        """Return the extension (RFC 5280 section 4.2.1.10)."""
         permitted: list[x509.GeneralName] = [
             x509.DNSName(self._own_dns().name),
             *(x509.DNSName(name.name) for name in self.dns),
@@ -202,7 +202,7 @@ class IssuingProfile:
 
 
 def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
-    """Give the trust domain that a CA certificate names in its one URI SAN, if it names one.
+    """Return the trust domain that a CA certificate names in its one URI SAN, if it names one.
 
     Source: SPIFFE X509-SVID section 3.2 (a signing certificate's SPIFFE ID has no path).
 
@@ -215,7 +215,8 @@ def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
         return None
     if len(uris) != 1 or not uris[0].startswith("spiffe://"):
         raise CertificateError(
-            f"CA certificate holds the URI names {shown(', '.join(uris))}; one trust domain's "
+            f"CA certificate holds the URI names {quote_untrusted(', '.join(uris))}; one "
+            "trust domain's "
             "SPIFFE ID may stand there alone (X509-SVID section 2)"
         )
     try:

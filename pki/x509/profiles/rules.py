@@ -11,7 +11,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from pki.errors import CertificateError, KeyRefusedError, shown
+from pki.errors import CertificateError, KeyRefusedError, quote_untrusted
 from pki.keys import PublicKey
 from pki.x509.decoding import UNREADABLE, Signed, extensions_of, public_key_of
 
@@ -53,7 +53,8 @@ def check_signature_algorithm(signed: Signed, what: str) -> None:
         used = None
     if not isinstance(used, _HASHES):
         raise CertificateError(
-            f"{what} is signed with {shown(used.name if used else 'an unknown algorithm')}; "
+            f"{what} is signed with "
+            f"{quote_untrusted(used.name if used else 'an unknown algorithm')}; "
             "SHA-256, SHA-384, SHA-512 and Ed25519 are taken"
         )
 
@@ -74,7 +75,7 @@ def check_extensions(
         forbidden: these may not stand there at all.
     """
     for extension in extensions_of(certificate):
-        name = shown(extension.oid._name)
+        name = quote_untrusted(extension.oid._name)
         if extension.oid in forbidden:
             raise CertificateError(
                 f"certificate holds the extension {name}, which its kind may not"
@@ -88,7 +89,7 @@ def check_extensions(
 
 
 def find(certificate: Signed, kind: type[Extension]) -> x509.Extension[Extension] | None:
-    """Give an extension, or None if it is absent."""
+    """Return an extension, or None if it is absent."""
     try:
         return extensions_of(certificate).get_extension_for_class(kind)
     except x509.ExtensionNotFound:
@@ -96,7 +97,7 @@ def find(certificate: Signed, kind: type[Extension]) -> x509.Extension[Extension
 
 
 def need(certificate: x509.Certificate, kind: type[Extension], name: str) -> Extension:
-    """Give the value of an extension that must stand there."""
+    """Return the value of an extension that must stand there."""
     found = find(certificate, kind)
     if found is None:
         raise CertificateError(f"certificate has no {name}")

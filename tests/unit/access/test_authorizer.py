@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from pki.access.authorizer import Judge
-from pki.access.call_verdict import Judgement
+from pki.access.authorizer import CallAuthorizer
+from pki.access.call_verdict import CallVerdict
 from pki.access.public_methods import HealthAccess, public_methods
 from pki.authz import Policy, read_policy
-from pki.x509 import ChainVerifier, RevocationLists, VerifiedChain
+from pki.x509 import ChainVerifier, CrlSet, VerifiedChain
 from pki.x509.readers import to_pem
 from tests.support import NOW, Hierarchy
 
@@ -37,17 +37,17 @@ class Bench:
     """A judge, and all that it goes by."""
 
     def __init__(self, policy: str = BODY, health: str = "granted") -> None:
-        self.verifier = trusting(H.lists())
+        self.verifier = trusting(H.crls())
         self.policy: Policy | None = read_policy(policy.encode())
         self.now = NOW
-        self.judge = Judge(
+        self.judge = CallAuthorizer(
             lambda: self.verifier,
             lambda: self.policy,
             lambda: self.now,
             public_methods(HealthAccess(health)),
         )
 
-    def ask(self, method: str = GET, auth: Any = AUTH) -> Judgement:
+    def ask(self, method: str = GET, auth: Any = AUTH) -> CallVerdict:
         return self.judge.judge(auth, method)
 
     def reason(self, method: str = GET, auth: Any = AUTH) -> str:
@@ -55,8 +55,8 @@ class Bench:
         return refusal.name if refusal else "ALLOWED"
 
 
-def trusting(lists: RevocationLists) -> ChainVerifier:
-    return ChainVerifier(H.bundle, lists)
+def trusting(crls: CrlSet) -> ChainVerifier:
+    return ChainVerifier(H.bundle, crls)
 
 
 def test_an_allowed_call_is_answered_again_from_what_is_kept() -> None:
@@ -82,7 +82,7 @@ def test_what_is_kept_goes_with_its_policy() -> None:
 def test_what_is_kept_goes_with_its_trust() -> None:
     bench = Bench()
     assert bench.reason() == "ALLOWED"
-    bench.verifier = trusting(H.lists([LEAF], number=2))
+    bench.verifier = trusting(H.crls([LEAF], number=2))
     assert bench.reason() == "CERTIFICATE_REVOKED"
 
 
@@ -131,7 +131,7 @@ def test_public_health_stands_behind_trust_and_policy() -> None:
     assert bench.reason("/grpc.health.v1.Health/Reset") == "NO_ROLE"
     bench.policy = None
     assert bench.reason(check) == "POLICY_UNAVAILABLE"
-    bench.verifier = trusting(H.lists([LEAF], number=2))
+    bench.verifier = trusting(H.crls([LEAF], number=2))
     assert bench.reason(check) == "CERTIFICATE_REVOKED"
 
 
@@ -153,8 +153,8 @@ def test_without_a_certificate_that_can_be_read_nothing_is_allowed(auth: Any) ->
 class Counting(ChainVerifier):
     """Counts how often it is asked."""
 
-    def __init__(self, lists: RevocationLists) -> None:
-        super().__init__(H.bundle, lists)
+    def __init__(self, crls: CrlSet) -> None:
+        super().__init__(H.bundle, crls)
         self.asked = 0
 
     def verify(self, chain: tuple[x509.Certificate, ...], **how: Any) -> VerifiedChain:  # type: ignore[override]
@@ -164,18 +164,18 @@ class Counting(ChainVerifier):
 
 def test_a_revoked_peer_that_calls_each_second_is_verified_once() -> None:
     bench = Bench()
-    counting = bench.verifier = Counting(H.lists([LEAF], number=2))
+    counting = bench.verifier = Counting(H.crls([LEAF], number=2))
     for _ in range(60):
         assert bench.reason() == "CERTIFICATE_REVOKED"
         bench.now += timedelta(seconds=1)
     assert counting.asked == 1
-    bench.verifier = trusting(H.lists(number=3))
+    bench.verifier = trusting(H.crls(number=3))
     assert bench.reason() == "ALLOWED", "what a new list says counts at once"
 
 
 def test_a_refusal_that_time_may_mend_is_verified_each_second() -> None:
     bench = Bench()
-    counting = bench.verifier = Counting(H.lists())
+    counting = bench.verifier = Counting(H.crls())
     bench.now = LEAF.not_valid_before_utc - timedelta(seconds=2)
     assert bench.ask().refusal is not None
     bench.now = LEAF.not_valid_before_utc + timedelta(minutes=1)
@@ -195,7 +195,7 @@ class Slow(ChainVerifier):
     """Verifies by old lists, and is overtaken while it does."""
 
     def __init__(self) -> None:
-        super().__init__(H.bundle, H.lists())
+        super().__init__(H.bundle, H.crls())
         self.begun, self.go_on = threading.Event(), threading.Event()
 
     def verify(self, chain: tuple[x509.Certificate, ...], **how: Any) -> VerifiedChain:  # type: ignore[override]
@@ -210,7 +210,7 @@ def test_a_call_judged_by_old_trust_leaves_nothing_behind_for_the_new() -> None:
     late = threading.Thread(target=bench.ask)
     late.start()
     assert slow.begun.wait(10)
-    bench.verifier = trusting(H.lists([LEAF], number=2))
+    bench.verifier = trusting(H.crls([LEAF], number=2))
     assert bench.reason() == "CERTIFICATE_REVOKED"
     slow.go_on.set()
     late.join()
@@ -279,7 +279,7 @@ def test_what_was_said_of_a_caller_keeps_no_old_trust_alive() -> None:
     bench = Bench()
     bench.ask()
     old = weakref.ref(bench.verifier)
-    bench.verifier = trusting(H.lists(number=2))
+    bench.verifier = trusting(H.crls(number=2))
     gc.collect()
     assert old() is None
 
@@ -315,7 +315,7 @@ def test_a_new_list_verifies_one_peer_of_each_issuer_and_asks_about_the_others()
     peers = [AUTH, *(another() for _ in range(20))]
     for auth in peers:
         assert bench.reason(auth=auth) == "ALLOWED"
-    counting = bench.verifier = Counting(H.lists(number=2))
+    counting = bench.verifier = Counting(H.crls(number=2))
     for auth in peers:
         assert bench.reason(auth=auth) == "ALLOWED"
     assert counting.asked == 1, "the first, for what OpenSSL says of the lists"
@@ -324,7 +324,7 @@ def test_a_new_list_verifies_one_peer_of_each_issuer_and_asks_about_the_others()
 def test_a_new_list_refuses_whom_it_revokes_without_verifying_anybody() -> None:
     bench = Bench()
     assert bench.reason() == "ALLOWED"
-    counting = bench.verifier = Counting(H.lists([LEAF], number=2))
+    counting = bench.verifier = Counting(H.crls([LEAF], number=2))
     assert bench.reason() == "CERTIFICATE_REVOKED"
     assert counting.asked == 0
 
@@ -332,23 +332,23 @@ def test_a_new_list_refuses_whom_it_revokes_without_verifying_anybody() -> None:
 def test_an_issuing_ca_that_a_new_list_revokes_takes_its_leaves_with_it() -> None:
     bench = Bench()
     assert bench.reason() == "ALLOWED"
-    bench.verifier = trusting(H.lists(number=2, root_revoked=[H.issuing]))
+    bench.verifier = trusting(H.crls(number=2, root_revoked=[H.issuing]))
     assert bench.reason() == "ISSUER_DISTRUSTED"
 
 
 def test_a_root_that_is_gone_is_asked_for_again() -> None:
     bench, other = Bench(), Hierarchy()
     assert bench.reason() == "ALLOWED"
-    bench.verifier = ChainVerifier(other.bundle, H.lists(number=2))
+    bench.verifier = ChainVerifier(other.bundle, H.crls(number=2))
     assert bench.reason() == "ISSUER_DISTRUSTED"
 
 
 def test_lists_that_are_withheld_speak_for_nobody() -> None:
     bench = Bench()
     assert bench.reason() == "ALLOWED"
-    bench.verifier = ChainVerifier(H.bundle, H.lists(), withheld="nobody can read them")
+    bench.verifier = ChainVerifier(H.bundle, H.crls(), withheld="nobody can read them")
     assert bench.reason() == "REVOCATION_STALE"
-    bench.verifier = trusting(H.lists())
+    bench.verifier = trusting(H.crls())
     assert bench.reason() == "ALLOWED"
 
 
@@ -359,7 +359,7 @@ def test_a_judge_that_fails_refuses_and_the_reason_stays_here() -> None:
     judgement = bench.ask()
     assert judgement.peer is None
     assert judgement.refusal is not None
-    assert judgement.refusal.name == "NOT_JUDGED"
+    assert judgement.refusal.name == "AUTHORIZATION_ERROR"
     assert "broken" not in judgement.refusal.message
     assert "broken" in judgement.detail
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
-from pki.access.call_verdict import Judgement
+from pki.access.call_verdict import CallVerdict
 from pki.access.decision_log import DecisionLog, LogWhen
-from pki.access.rate_limiter import BURST, BURST_OF_ALL, LogLimit
+from pki.access.rate_limiter import BURST, BURST_OF_ALL, RateLimiter
 from pki.access.refusal import Refusal
 from pki.authz import Decision, Reason
 
@@ -36,10 +36,10 @@ def judged(
     refusal: Refusal | None = NO_ROLE,
     audited: Refusal | None = None,
     method: str = "/shop.v1.Orders/Get",
-) -> Judgement:
+) -> CallVerdict:
     reason = Reason.NO_ROLE if refusal or audited else Reason.ALLOWED
     decision = Decision(allowed=reason is Reason.ALLOWED, reason=reason, roles=())
-    return Judgement(method, None, refusal, decision, principal, "1f", "CN=ca", audited=audited)
+    return CallVerdict(method, None, refusal, decision, principal, "1f", "CN=ca", audited=audited)
 
 
 class Written:
@@ -49,9 +49,9 @@ class Written:
         caplog.set_level(logging.INFO, logger="handfast.decisions")
         self.caplog = caplog
         self.clock = Seconds()
-        self.log = DecisionLog(LogWhen(when), "policy.toml", LogLimit(self.clock))
+        self.log = DecisionLog(LogWhen(when), "policy.toml", RateLimiter(self.clock))
 
-    def write(self, judgement: Judgement, times: int = 1) -> None:
+    def write(self, judgement: CallVerdict, times: int = 1) -> None:
         for _ in range(times):
             if self.log.takes(judgement):
                 self.log.write(judgement, NOW)

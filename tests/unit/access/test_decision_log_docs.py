@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from pki.access.call_verdict import Judgement
+from pki.access.call_verdict import CallVerdict
 from pki.access.decision_log import DecisionLog, LogWhen
 from pki.access.rate_limiter import (
     BURST,
     BURST_OF_ALL,
     PER_SECOND,
     PER_SECOND_OF_ALL,
-    LogLimit,
+    RateLimiter,
 )
-from pki.access.refusal import NO_CERTIFICATE, Refusal, refusal_of_decision, refusal_of_fault
+from pki.access.refusal import NO_CERTIFICATE, Refusal, client_refusal, decision_refusal
 from pki.authz import Decision, read_policy
 from pki.x509 import Fault
 
@@ -38,25 +38,25 @@ ISSUER = "CN=handfast issuing CA,O=shop.internal"
 
 def judged(
     name: str, role: str, method: str, serial: str, *, audit: bool = False, why: str = ""
-) -> Judgement:
+) -> CallVerdict:
     """Judge a call as a server does; ``why`` says what is wrong with the certificate."""
     policy = read_policy((('enforce = "audit"\n' if audit else "") + EXAMPLE).encode())
     decision: Decision | None = policy.decide_for_roles((role,), method)
     who = f"spiffe://shop.internal/{name}"
     against: Refusal | None = None
     if why:
-        against, decision = refusal_of_fault(Fault.REVOKED), None
+        against, decision = client_refusal(Fault.REVOKED), None
     elif decision is not None and not decision.allowed:
-        against = refusal_of_decision(decision.reason, who=who, what=method)
+        against = decision_refusal(decision.reason, who=who, what=method)
     refusal, audited = (None, against) if audit else (against, None)
-    return Judgement(method, None, refusal, decision, who, serial, ISSUER, why, audited)
+    return CallVerdict(method, None, refusal, decision, who, serial, ISSUER, why, audited)
 
 
-def gateway(why: str = "") -> Judgement:
+def gateway(why: str = "") -> CallVerdict:
     return judged("gateway", "storefront", "/shop.v1.Orders/GetOrder", "5e1a", why=why)
 
 
-def auditor(*, audit: bool = False) -> Judgement:
+def auditor(*, audit: bool = False) -> CallVerdict:
     return judged("audit", "auditor", "/shop.v1.Orders/PlaceOrder", "5e1b", audit=audit)
 
 
@@ -97,7 +97,7 @@ def test_every_field_is_in_the_table_and_nothing_else_is() -> None:
 def test_a_call_without_a_certificate_that_can_be_read_is_written_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bare = Judgement("/a.B/C", None, NO_CERTIFICATE, None, "", "", "")
+    bare = CallVerdict("/a.B/C", None, NO_CERTIFICATE, None, "", "", "")
     line = json.loads(line_of(caplog, lambda log: log.write(bare, NOW)))
     assert (line["principal"], line["reason"]) == ("", "CERTIFICATE_INVALID")
 
@@ -115,7 +115,7 @@ def test_the_limit_is_the_one_that_is_named() -> None:
     assert f"each principal has {BURST} lines at once and then one a second" in PAGE
     assert PER_SECOND == 1
     assert f"together have {BURST_OF_ALL} at once and then {PER_SECOND_OF_ALL:.0f} a second" in PAGE
-    assert LogLimit().take("anybody", "refused") == 0
+    assert RateLimiter().take("anybody", "refused") == 0
 
 
 def test_the_logging_example_writes_bare_lines_to_a_file_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pki.access.prometheus import FAMILIES, Family
+from pki.access.prometheus import FAMILIES, MetricFamily
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ ADDED = {"job", "instance"}
 Lines = list[tuple[int, str]]
 
 
-def kind(family: Family) -> str:
+def kind(family: MetricFamily) -> str:
     return family.empty().type
 
 
@@ -95,7 +95,7 @@ def expressions() -> Iterator[str]:
 
 
 def wrong_in(expression: str) -> str:
-    """Say what in an expression there is not; empty if there is nothing such."""
+    """Return what in an expression there is not; empty if there is nothing such."""
     for opening, closing in ("()", "{}", "[]"):
         if expression.count(opening) != expression.count(closing):
             return f"unbalanced {opening}"

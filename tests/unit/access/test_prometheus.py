@@ -12,11 +12,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from pki.access.call_verdict import Judgement
-from pki.access.counters import OTHER, Counts, Outcome, Reloads
+from pki.access.call_verdict import CallVerdict
+from pki.access.counters import OTHER, Counters, ReloadResult, ReloadStats
 from pki.access.prometheus import FAMILIES, WorkloadCollector
-from pki.access.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, refusal_of_decision
-from pki.access.snapshot import OnDisk, Seen
+from pki.access.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, decision_refusal
+from pki.access.snapshot import OnDisk, WorkloadSnapshot
 from pki.authz import Decision, Reason
 from pki.errors import InputError
 from pki.x509 import Credential
@@ -24,7 +24,7 @@ from tests.support import NOW, Hierarchy
 
 GET = "/shop.v1.Inventory/GetStock"
 NAME = "spiffe://shop.internal/orders"
-NO_ROLE = refusal_of_decision(Reason.NO_ROLE, who="caller", what=GET)
+NO_ROLE = decision_refusal(Reason.NO_ROLE, who="caller", what=GET)
 
 
 def judged(
@@ -33,14 +33,14 @@ def judged(
     role: str | None = None,
     refusal: Refusal | None = None,
     audited: Refusal | None = None,
-) -> Judgement:
+) -> CallVerdict:
     reason = Reason.ALLOWED if role else Reason.NO_ROLE
     decision = Decision(allowed=bool(role), reason=reason, roles=(), role=role)
-    return Judgement(method, None, refusal, decision, "", "", "", audited=audited)
+    return CallVerdict(method, None, refusal, decision, "", "", "", audited=audited)
 
 
-def counts_that_know(*methods: str) -> Counts:
-    counts = Counts()
+def counts_that_know(*methods: str) -> Counters:
+    counts = Counters()
     for method in methods:
         counts.knows(method)
     return counts
@@ -60,7 +60,7 @@ def test_an_allowed_call_counts_under_its_method_and_the_role_that_decided() -> 
 def test_a_refused_call_counts_under_its_reason_and_no_role() -> None:
     counts = counts_that_know(GET)
     counts.judged(judged(refusal=NO_ROLE))
-    counts.judged(Judgement(GET, None, NO_CERTIFICATE, None, "", "", ""))
+    counts.judged(CallVerdict(GET, None, NO_CERTIFICATE, None, "", "", ""))
     assert counts.decided() == {(GET, "", "NO_ROLE"): 1, (GET, "", "CERTIFICATE_INVALID"): 1}
 
 
@@ -88,7 +88,7 @@ def test_a_path_that_is_no_plain_method_is_no_label_even_if_a_handler_takes_it(p
 
 
 def test_a_handler_for_everything_fills_no_memory() -> None:
-    counts = Counts()
+    counts = Counters()
     for number in range(2000):
         counts.knows(f"/proxy.v1.Any/M{number}")
         counts.judged(judged(f"/proxy.v1.Any/M{number}", role="caller"))
@@ -98,7 +98,7 @@ def test_a_handler_for_everything_fills_no_memory() -> None:
 
 
 def test_peers_beyond_a_thousand_count_together() -> None:
-    counts = Counts()
+    counts = Counters()
     for number in range(1500):
         counts.looked(f"spiffe://shop.internal/{number}", "SUCCESS")
         counts.rotated(f"spiffe://shop.internal/{number}")
@@ -107,7 +107,7 @@ def test_peers_beyond_a_thousand_count_together() -> None:
 
 
 def test_calls_that_channels_refuse_are_counted_by_peer_and_reason() -> None:
-    counts = Counts()
+    counts = Counters()
     for number in range(1500):
         counts.turned_away(f"spiffe://shop.internal/{number}", CREDENTIAL_ENDED)
     counts.turned_away("spiffe://shop.internal/1", CREDENTIAL_ENDED)
@@ -134,26 +134,28 @@ def test_threads_lose_no_call() -> None:
 
 
 def test_reading_again_tells_its_last_success_from_its_last_failure() -> None:
-    reloads = Reloads(NOW)
+    reloads = ReloadStats(NOW)
     assert (reloads.last_success, reloads.last_failure) == (NOW, None)
     later, last = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    reloads.note(Outcome.of("is torn", is_new=True), later)
+    reloads.note(ReloadResult.of("is torn", is_new=True), later)
     assert (reloads.last_success, reloads.last_failure) == (NOW, later)
-    reloads.note(Outcome.of("", is_new=False), last)
-    reloads.note(Outcome.of("", is_new=True), last)
+    reloads.note(ReloadResult.of("", is_new=False), last)
+    reloads.note(ReloadResult.of("", is_new=True), last)
     assert (reloads.last_success, reloads.last_failure) == (last, later)
     assert reloads.outcomes() == {"changed": 1, "unchanged": 1, "refused": 1}
 
 
-def seen(counts: Counts | None = None) -> Seen:
+def seen(counts: Counters | None = None) -> WorkloadSnapshot:
     them = Hierarchy()
-    credential = Credential(them.key, (them.leaf(), them.issuing), them.bundle, them.lists())
+    credential = Credential(them.key, (them.leaf(), them.issuing), them.bundle, them.crls())
     on_disk = OnDisk(them.leaf(), frozenset())
-    three = (Reloads(NOW), Reloads(NOW), Reloads(NOW))
-    return Seen(credential, on_disk, *three, (), 2, 3, {"draining": 4}, counts or Counts())
+    three = (ReloadStats(NOW), ReloadStats(NOW), ReloadStats(NOW))
+    return WorkloadSnapshot(
+        credential, on_disk, *three, (), 2, 3, {"draining": 4}, counts or Counters()
+    )
 
 
-def shown(*moments: tuple[str, Seen | None]) -> str:
+def quote_untrusted(*moments: tuple[str, WorkloadSnapshot | None]) -> str:
     registry = CollectorRegistry()
     registry.register(
         WorkloadCollector([(name, lambda moment=moment: moment) for name, moment in moments])  # type: ignore[misc]
@@ -180,13 +182,13 @@ def test_what_is_shown_can_be_read_in_both_formats() -> None:
 
 
 def test_a_list_that_no_longer_comes_with_the_credential_is_shown_as_remembered() -> None:
-    text = shown((NAME, seen()))
+    text = quote_untrusted((NAME, seen()))
     assert text.count('source="remembered"') == 6
-    assert 'handfast_revocation_list_number{issuer="CN=issuing' in text
+    assert 'handfast_crl_number{issuer="CN=issuing' in text
 
 
 def test_two_workloads_are_told_apart_by_their_names() -> None:
-    text = shown((NAME, seen()), ("spiffe://shop.internal/payments", seen()))
+    text = quote_untrusted((NAME, seen()), ("spiffe://shop.internal/payments", seen()))
     assert f'handfast_unready_problems{{workload="{NAME}"}} 2.0' in text
     assert 'handfast_unready_problems{workload="spiffe://shop.internal/payments"} 2.0' in text
     assert text.count("# TYPE handfast_unready_problems ") == 1
@@ -205,4 +207,4 @@ def test_a_registry_takes_one_collector() -> None:
 
 
 def test_a_workload_of_another_process_shows_nothing() -> None:
-    assert NAME not in shown((NAME, None))
+    assert NAME not in quote_untrusted((NAME, None))

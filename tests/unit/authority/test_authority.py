@@ -36,9 +36,9 @@ from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
     Credential,
+    CrlSet,
     Fault,
     Purpose,
-    RevocationLists,
     TrustBundle,
 )
 from tests.support import NOW, SHOP, Clock, Hierarchy, make_authority, name, request_for
@@ -56,10 +56,10 @@ def ca(tmp_path: Path, clock: Clock) -> Iterator[Authority]:
 
 
 def accepted(ca: Authority, credential: Credential) -> str:
-    """Give the empty string if a receiver with the CA's present trust accepts, else the fault."""
-    bundle, lists = ca.trust()
+    """Return the empty string if a receiver with the CA's present trust accepts, else the fault."""
+    bundle, crls = ca.trust()
     try:
-        ChainVerifier(bundle, lists).verify(
+        ChainVerifier(bundle, crls).verify(
             credential.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=ca.now()
         )
     except VerificationError as error:
@@ -107,7 +107,7 @@ def test_a_request_gets_its_names_and_the_asker_keeps_the_key(ca: Authority) -> 
     request = csr(key, uri, x509.DNSName("orders.shop.internal"), subject=name("orders"))
     issued = ca.issue_request("orders", request)
     assert issued.key is None
-    assert accepted(ca, Credential(key, issued.chain, issued.bundle, issued.lists)) == ""
+    assert accepted(ca, Credential(key, issued.chain, issued.bundle, issued.crls)) == ""
     with pytest.raises(StateError, match="whoever made the request"):
         _ = issued.credential
 
@@ -354,7 +354,7 @@ def test_a_revoked_certificate_is_refused_and_stays_so_after_a_restart(
     with Authority.open(tmp_path / "ca", clock=clock) as again:
         assert accepted(again, first.credential) == Fault.REVOKED
         assert accepted(again, other.credential) == ""
-        again.refresh_lists(force=True)
+        again.refresh_crls(force=True)
         assert accepted(again, first.credential) == Fault.REVOKED
         (hit,) = again.revoke(f"{first.leaf.serial_number:X}", reason="superseded")
         assert hit.reason == "keyCompromise"
@@ -390,21 +390,21 @@ def test_lists_have_growing_numbers_and_drop_what_ended_long_ago(
     first = ca.issue("orders")
     ca.revoke(first.leaf.serial_number)
 
-    def issuing_list() -> tuple[int, frozenset[int]]:
-        _, lists = ca.trust()
-        found = lists.of_issuer(first.leaf)
+    def issuing_crl() -> tuple[int, frozenset[int]]:
+        _, crls = ca.trust()
+        found = crls.of_issuer(first.leaf)
         assert found is not None
         return found.number, found.revoked
 
-    number, revoked = issuing_list()
+    number, revoked = issuing_crl()
     assert revoked == {first.leaf.serial_number}
     clock.move(days=4)
-    assert ca.refresh_lists() == 1
-    assert issuing_list() == (number + 1, revoked)
-    assert ca.refresh_lists() == 0
+    assert ca.refresh_crls() == 1
+    assert issuing_crl() == (number + 1, revoked)
+    assert ca.refresh_crls() == 0
     clock.move(days=8)
-    assert ca.refresh_lists() == 1
-    assert issuing_list() == (number + 2, frozenset())
+    assert ca.refresh_crls() == 1
+    assert issuing_crl() == (number + 2, frozenset())
 
 
 # Issuing CAs
@@ -420,7 +420,7 @@ def test_the_root_key_may_be_away_for_all_but_a_new_issuing_ca(
     issued = ca.issue("orders")
     renewed = ca.renew(issued.leaf)
     ca.revoke(renewed.leaf.serial_number)
-    ca.refresh_lists(force=True)
+    ca.refresh_crls(force=True)
     with pytest.raises(StateError, match="root's key"):
         ca.rotate()
     _, old, new = ca.issuers()
@@ -444,11 +444,11 @@ def test_distrust_in_either_order_never_trusts_again(tmp_path: Path) -> None:
             ca.rotate()
             second = ca.issue("b")
             (tmp_path / f"ca{order}" / "root.key.pem").unlink()
-            seen = RevocationLists.none()
+            seen = CrlSet.none()
             for which in order:
                 ca.distrust(ca.issuers()[which].key_id)
-                bundle, lists = ca.trust()
-                seen, refused = seen.followed_by(lists)
+                bundle, crls = ca.trust()
+                seen, refused = seen.followed_by(crls)
                 assert not refused
             for issued in (first, second):
                 with pytest.raises(VerificationError) as caught:
@@ -484,8 +484,8 @@ def test_many_issuing_cas_can_be_distrusted_one_by_one(tmp_path: Path, ca: Autho
 def test_a_new_issuing_cas_list_is_out_before_its_first_leaf(ca: Authority) -> None:
     prepared = ca.prepare_issuer()
     assert prepared.status is IssuerStatus.PREPARED
-    _, lists = ca.trust()
-    assert len(lists.lists) == 3
+    _, crls = ca.trust()
+    assert len(crls.crls) == 3
     assert ca.issue("orders").leaf.issuer != prepared.certificate.subject
     with pytest.raises(StateError, match="prepared already"):
         ca.prepare_issuer()
@@ -517,7 +517,7 @@ def test_a_ca_is_made_once(tmp_path: Path, ca: Authority) -> None:
         AuthorityPlan(TrustDomain("no_dns")),
         AuthorityPlan(SHOP, backdate=timedelta(hours=2)),
         AuthorityPlan(SHOP, backdate=timedelta(seconds=-1)),
-        AuthorityPlan(SHOP, list_lifetime=timedelta(0)),
+        AuthorityPlan(SHOP, crl_lifetime=timedelta(0)),
         AuthorityPlan(SHOP, (DnsName("prod.shop.internal"),)),
         AuthorityPlan(SHOP, (DnsName("internal"),)),
     ],

@@ -11,7 +11,7 @@ import pytest
 from pki.authority import Authority
 from pki.authority.lifetimes import is_renewal_due
 from pki.errors import PkiError, StateError, VerificationError
-from pki.x509 import WORKLOAD, ChainVerifier, Credential, Purpose, RevocationLists
+from pki.x509 import WORKLOAD, ChainVerifier, Credential, CrlSet, Purpose
 from tests.support import NOW, Clock, make_authority
 
 
@@ -21,9 +21,9 @@ def clock() -> Clock:
 
 
 def accepted(ca: Authority, credential: Credential) -> bool:
-    bundle, lists = ca.trust()
+    bundle, crls = ca.trust()
     try:
-        ChainVerifier(bundle, lists).verify(
+        ChainVerifier(bundle, crls).verify(
             credential.chain, profile=WORKLOAD, purpose=Purpose.SERVER, at=ca.now()
         )
     except VerificationError:
@@ -41,10 +41,10 @@ def test_lists_of_a_clock_that_was_ahead_are_due_when_it_is_back(
         seen = ca.trust()[1]
         clock.move(hours=-1)
         assert not accepted(ca, orders)
-        assert ca.refresh_lists() == 1
+        assert ca.refresh_crls() == 1
         assert accepted(ca, orders)
         assert seen.followed_by(ca.trust()[1])[1] == ()
-        assert ca.refresh_lists() == 0
+        assert ca.refresh_crls() == 0
 
 
 def test_a_list_that_was_signed_by_less_than_its_backdate_ahead_is_due_too(
@@ -52,9 +52,9 @@ def test_a_list_that_was_signed_by_less_than_its_backdate_ahead_is_due_too(
 ) -> None:
     with make_authority(tmp_path, clock) as ca:
         clock.move(seconds=30)
-        ca.refresh_lists(force=True)
+        ca.refresh_crls(force=True)
         clock.move(seconds=-30)
-        assert ca.refresh_lists() == 1
+        assert ca.refresh_crls() == 1
 
 
 def test_the_roots_list_of_a_clock_that_was_ahead_is_signed_anew_with_its_key(
@@ -67,10 +67,10 @@ def test_the_roots_list_of_a_clock_that_was_ahead_is_signed_anew_with_its_key(
         clock.move(hours=-1)
         key = tmp_path / "ca" / "root.key.pem"
         away = key.rename(tmp_path / "away.pem")
-        ca.refresh_lists()
+        ca.refresh_crls()
         assert not accepted(ca, orders)
         away.rename(key)
-        ca.refresh_lists()
+        ca.refresh_crls()
         assert accepted(ca, orders)
 
 
@@ -107,8 +107,8 @@ def test_past_the_roots_end_nothing_is_emptied_and_every_refusal_is_a_sentence(
     before = (tmp_path / "ca" / "crl.pem").read_bytes()
     clock.move(days=3651)
     with Authority.open(tmp_path / "ca", clock=clock) as ca:
-        assert ca.refresh_lists() == 0
-        assert ca.refresh_lists(force=True) == 0
+        assert ca.refresh_crls() == 0
+        assert ca.refresh_crls(force=True) == 0
         ways: list[Callable[[], object]] = [
             lambda: ca.issue("orders"),
             lambda: ca.renew(orders.leaf),
@@ -118,7 +118,7 @@ def test_past_the_roots_end_nothing_is_emptied_and_every_refusal_is_a_sentence(
         for way in ways:
             with pytest.raises(PkiError):
                 way()
-        assert len(ca.trust()[1].lists) == 2
+        assert len(ca.trust()[1].crls) == 2
     assert (tmp_path / "ca" / "crl.pem").read_bytes() == before
     # And with the clock set right all is as it was.
     clock.move(days=-3651)
@@ -135,8 +135,8 @@ def test_a_clock_of_any_year_costs_no_list_and_raises_no_other_error(
         ca.rotate()
         clock.move(days=365 * years)
         ways: list[Callable[[], object]] = [
-            ca.refresh_lists,
-            lambda: ca.refresh_lists(force=True),
+            ca.refresh_crls,
+            lambda: ca.refresh_crls(force=True),
             lambda: ca.issue("orders"),
             lambda: ca.renew(orders.leaf),
             lambda: ca.revoke(orders.leaf.serial_number),
@@ -148,12 +148,12 @@ def test_a_clock_of_any_year_costs_no_list_and_raises_no_other_error(
                 way()
             except PkiError:
                 continue
-        kept = ca.trust()[1].lists
+        kept = ca.trust()[1].crls
     clock.at = NOW
     with Authority.open(tmp_path / "ca", clock=clock) as ca:
-        ca.refresh_lists()
+        ca.refresh_crls()
         assert len(kept) >= 2
-        assert len(ca.trust()[1].lists) == len(ca.issuers())
+        assert len(ca.trust()[1].crls) == len(ca.issuers())
 
 
 def test_an_active_issuing_cas_list_stays_while_the_clock_is_ahead_of_its_end(
@@ -161,13 +161,13 @@ def test_an_active_issuing_cas_list_stays_while_the_clock_is_ahead_of_its_end(
 ) -> None:
     with make_authority(tmp_path, clock):
         pass
-    before = RevocationLists.read((tmp_path / "ca" / "crl.pem").read_bytes())
+    before = CrlSet.read((tmp_path / "ca" / "crl.pem").read_bytes())
     clock.move(days=400)
     with Authority.open(tmp_path / "ca", clock=clock) as ca:
         with pytest.raises(StateError, match="the clock says"):
             ca.issue("orders")
-    after = RevocationLists.read((tmp_path / "ca" / "crl.pem").read_bytes())
-    assert after.lists.keys() == before.lists.keys()
+    after = CrlSet.read((tmp_path / "ca" / "crl.pem").read_bytes())
+    assert after.crls.keys() == before.crls.keys()
 
 
 def test_whoever_only_looks_publishes_nothing(tmp_path: Path, clock: Clock) -> None:

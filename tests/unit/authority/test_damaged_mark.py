@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority.ledger import mark
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 from tests.command import Capture, said
 
 
@@ -70,8 +70,8 @@ def test_a_revocation_is_delivered_though_its_mark_can_not_be_written(
     code, out, err = said(capsys, "revoke", state / "orders", "--dir", state)
     assert code == 0, err
     assert "Revoked" in out
-    lists = RevocationLists.read((state / "orders" / "crl.pem").read_bytes())
-    assert sum(len(item.revoked) for item in lists.lists.values()) == 1
+    crls = CrlSet.read((state / "orders" / "crl.pem").read_bytes())
+    assert sum(len(item.revoked) for item in crls.crls.values()) == 1
 
 
 @pytest.mark.usefixtures("held")

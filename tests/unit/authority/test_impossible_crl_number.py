@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki.errors import StateError
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 from tests.support import Clock, make_authority
 
 
@@ -32,8 +32,8 @@ def test_it_is_told_and_once_its_ca_is_distrusted_it_holds_up_nothing(tmp_path: 
             .add_extension(x509.CRLNumber(1 << 62), critical=False)
             .sign(key, hashes.SHA256())
         )
-        lists = RevocationLists.read(crl.public_bytes(serialization.Encoding.PEM))
+        crls = CrlSet.read(crl.public_bytes(serialization.Encoding.PEM))
         with pytest.raises(StateError, match="somebody else signs with its key"):
-            ca.take_in(lists)
+            ca.take_in(crls)
         ca.distrust(issuing.key_id)
-        assert not ca.take_in(lists)
+        assert not ca.take_in(crls)

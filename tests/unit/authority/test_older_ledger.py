@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from pki.authority import Authority
 from pki.errors import NotPermittedError, OlderLedgerError, StateError, VerificationError
 from pki.keys import generate_key
-from pki.x509 import WORKLOAD, ChainVerifier, Credential, Purpose, RevocationLists
+from pki.x509 import WORKLOAD, ChainVerifier, Credential, CrlSet, Purpose
 from tests.support import Clock, make_authority, request_for
 
 
@@ -42,11 +42,11 @@ class Backup:
         shutil.rmtree(self.home)
         shutil.copytree(self.whole, self.home)
 
-    def published(self) -> RevocationLists:
-        return RevocationLists.read((self.home / "crl.pem").read_bytes())
+    def published(self) -> CrlSet:
+        return CrlSet.read((self.home / "crl.pem").read_bytes())
 
-    def recover(self, *lists: RevocationLists) -> object:
-        return Authority.recover(self.home, lists, clock=self.clock)
+    def recover(self, *crls: CrlSet) -> object:
+        return Authority.recover(self.home, crls, clock=self.clock)
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def backup(tmp_path: Path) -> Backup:
 
 
 def refused(ca: Authority, credential: Credential) -> bool:
-    bundle, lists = ca.trust()
+    bundle, crls = ca.trust()
     try:
-        ChainVerifier(bundle, lists).verify(
+        ChainVerifier(bundle, crls).verify(
             credential.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=ca.now()
         )
     except VerificationError:
@@ -92,29 +92,29 @@ def test_a_ca_that_is_open_sees_it_at_its_next_operation(backup: Backup) -> None
             ),
             lambda: ca.renew(backup.orders.leaf),
             lambda: ca.revoke(follower.leaf.serial_number),
-            lambda: ca.refresh_lists(force=True),
+            lambda: ca.refresh_crls(force=True),
             ca.rotate,
             ca.activate_issuer,
             lambda: ca.distrust(ca.issuers()[1].key_id),
             ca.trust,
         ]
-        before = backup.published().lists
+        before = backup.published().crls
         for way in ways:
             with pytest.raises(OlderLedgerError, match="older copy"):
                 way()
-        assert {item.der for item in backup.published().lists.values()} == {
+        assert {item.der for item in backup.published().crls.values()} == {
             item.der for item in before.values()
         }
 
 
 def test_after_recovery_what_was_revoked_stays_so_and_numbers_go_on(backup: Backup) -> None:
-    seen = RevocationLists.none()
+    seen = CrlSet.none()
     with backup.open() as ca:
         payments = ca.issue("payments")
         renewed = ca.renew(backup.orders.leaf)
         ca.revoke(payments.leaf.serial_number, reason="key-compromise")
         ca.revoke(backup.orders.leaf.serial_number)
-        ca.refresh_lists(force=True)
+        ca.refresh_crls(force=True)
         seen, _ = seen.followed_by(ca.trust()[1])
     backup.put_back()
     done = Authority.recover(backup.home, clock=backup.clock)
@@ -143,7 +143,7 @@ def test_numbers_go_past_every_list_that_may_be_lost_with_the_published_ones(
     old = (backup.home / "crl.pem").read_bytes()
     with backup.open() as ca:
         for _ in range(20):
-            ca.refresh_lists(force=True)
+            ca.refresh_crls(force=True)
         _, newest = ca.trust()
     backup.put_back()
     (backup.home / "crl.pem").write_bytes(old)
@@ -313,7 +313,7 @@ def test_an_older_list_of_ours_at_a_receiver_is_nothing_new(backup: Backup) -> N
     with backup.open() as ca:
         ca.revoke(backup.orders.leaf.serial_number)
         backup.clock.move(days=10)
-        ca.refresh_lists(force=True)  # the entry has left the list
+        ca.refresh_crls(force=True)  # the entry has left the list
         assert not ca.take_in(old)
 
 

@@ -132,8 +132,8 @@ def test_a_revocation_whose_answer_was_lost_is_read_back_and_published(
     lose_answers(ca, monkeypatch)
     (hit,) = ca.revoke(leaf.serial_number)
     assert hit.revoked_at is not None
-    _, lists = ca.trust()
-    assert any(leaf.serial_number in item.revoked for item in lists.lists.values())
+    _, crls = ca.trust()
+    assert any(leaf.serial_number in item.revoked for item in crls.crls.values())
     with Authority.open(tmp_path / "ca", clock=Clock(), read_only=True) as again:
         record = again.certificate(leaf.serial_number)
         assert record is not None

@@ -135,8 +135,8 @@ def test_a_compromised_keys_other_certificates_are_revoked_with_it(
     follower = ca.renew(second.leaf)
     hit = ca.revoke(first.leaf.serial_number, reason="key-compromise")
     assert {item.certificate for item in hit} == {first.leaf, second.leaf, follower.leaf}
-    _, lists = ca.trust()
-    listed = frozenset().union(*(item.revoked for item in lists.lists.values()))
+    _, crls = ca.trust()
+    listed = frozenset().union(*(item.revoked for item in crls.crls.values()))
     assert listed == {item.serial_number for item in (first.leaf, second.leaf, follower.leaf)}
 
 

@@ -15,7 +15,7 @@ from pki.cli.app import run
 from pki.clock import system_clock
 from pki.errors import NotPermittedError
 from pki.files import load_credential
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 
 Capture = pytest.CaptureFixture[str]
 
@@ -71,7 +71,7 @@ def test_an_older_ledger_costs_one_line_and_recover_is_the_way_on(
 ) -> None:
     shutil.copy(state / "ca" / "ledger.db", tmp_path / "copy.db")
     assert run(["revoke", "certs/orders"]) == 0
-    seen = RevocationLists.read((state / "ca" / "crl.pem").read_bytes())
+    seen = CrlSet.read((state / "ca" / "crl.pem").read_bytes())
     shutil.copy(tmp_path / "copy.db", state / "ca" / "ledger.db")
     for arguments in (
         ["issue", "payments"],
@@ -90,7 +90,7 @@ def test_an_older_ledger_costs_one_line_and_recover_is_the_way_on(
     assert found["was_older"] is True
     assert found["lost_commits"] == 1
     assert len(found["brought_to"]) == 1
-    after = RevocationLists.read((state / "ca" / "crl.pem").read_bytes())
+    after = CrlSet.read((state / "ca" / "crl.pem").read_bytes())
     assert seen.followed_by(after)[1] == ()
     code, _, err = said(capsys, "verify", "certs/orders", "--as", "server")
     assert (code, "revoked" in err) == (1, True)
@@ -122,15 +122,15 @@ def test_a_certificate_that_a_recovered_ledger_has_lost_is_revoked_by_its_serial
     leaf = load_credential(state / "payments").credential.leaf
     code, out, _ = said(capsys, "revoke", f"{leaf.serial_number:x}")
     assert (code, "does not hold" in out) == (0, True)
-    lists = RevocationLists.read((state / "ca" / "crl.pem").read_bytes())
-    assert any(leaf.serial_number in item.revoked for item in lists.lists.values())
+    crls = CrlSet.read((state / "ca" / "crl.pem").read_bytes())
+    assert any(leaf.serial_number in item.revoked for item in crls.crls.values())
 
 
 def test_after_a_command_with_the_clock_ahead_the_next_ones_put_it_right(
     state: Path, capsys: Capture
 ) -> None:
     with Authority.open(state / "ca", clock=ahead) as ca:
-        ca.refresh_lists(force=True)
+        ca.refresh_crls(force=True)
         ca.issue("payments").save(state / "payments")
     code, _, _ = said(capsys, "verify", "certs/payments", "--as", "server")
     assert code == 1
@@ -147,7 +147,7 @@ def test_crl_signs_anew_what_a_clock_that_was_ahead_has_signed(
     state: Path, capsys: Capture
 ) -> None:
     with Authority.open(state / "ca", clock=ahead) as ca:
-        ca.refresh_lists(force=True)
+        ca.refresh_crls(force=True)
     code, _, _ = said(capsys, "verify", "certs/orders", "--as", "server")
     assert code == 0  # its own lists are older
     assert json_of(capsys, "crl")["signed"] == 1
@@ -159,7 +159,7 @@ def test_verify_says_that_a_clock_is_ahead_where_a_list_counts_only_later(
     state: Path, capsys: Capture
 ) -> None:
     with Authority.open(state / "ca", clock=ahead) as ca:
-        ca.refresh_lists(force=True)
+        ca.refresh_crls(force=True)
     shutil.copy(state / "ca" / "crl.pem", state / "orders" / "crl.pem")
     code, _, err = said(capsys, "verify", "certs/orders", "--as", "server")
     assert code == 1
@@ -184,7 +184,7 @@ def test_commands_that_only_read_publish_nothing(state: Path, capsys: Capture) -
 def test_crl_past_the_roots_end_empties_nothing(state: Path, tmp_path: Path) -> None:
     before = (state / "ca" / "crl.pem").read_bytes()
     with Authority.open(state / "ca", clock=lambda: system_clock() + timedelta(days=3660)) as ca:
-        assert ca.refresh_lists(force=True) == 0
+        assert ca.refresh_crls(force=True) == 0
     assert (state / "ca" / "crl.pem").read_bytes() == before
 
 

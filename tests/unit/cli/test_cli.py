@@ -127,7 +127,7 @@ def test_every_kind_of_object_is_inspected(ca: Path, capsys: Capture, tmp_path: 
     der = serialization.Encoding.DER
     files = {
         "leaf.der": h.leaf().public_bytes(der),
-        "list.der": h.lists().lists[next(iter(h.lists().lists))].der,
+        "list.der": h.crls().crls[next(iter(h.crls().crls))].der,
         "request.der": request.public_bytes(der),
         "request.pem": request.public_bytes(serialization.Encoding.PEM),
         "secret.pem": private_key_to_pem(key, b"open"),

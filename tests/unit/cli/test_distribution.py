@@ -15,7 +15,7 @@ from pki.cli.app import run
 from pki.errors import StateError
 from pki.files import load_credential
 from pki.keys import generate_key
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 from pki.x509.readers import to_pem
 from tests.command import (
     MALLORY,
@@ -43,15 +43,15 @@ def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def revoked_in(folder: Path) -> set[int]:
-    lists = RevocationLists.read((folder / "crl.pem").read_bytes())
-    return {serial for item in lists.lists.values() for serial in item.revoked}
+    crls = CrlSet.read((folder / "crl.pem").read_bytes())
+    return {serial for item in crls.crls.values() for serial in item.revoked}
 
 
 def serial_of(name: str) -> int:
     return load_credential(Path("certs", name)).credential.leaf.serial_number
 
 
-def lists_are_a_folder(folder: Path) -> None:
+def crls_are_a_folder(folder: Path) -> None:
     (folder / "crl.pem").unlink()
     (folder / "crl.pem").mkdir()
 
@@ -75,7 +75,7 @@ def two_layouts(folder: Path) -> None:
 
 
 SPOILT = [
-    lists_are_a_folder,
+    crls_are_a_folder,
     bundle_is_a_pipe,
     everybody_may_write,
     lock_is_a_link,
@@ -121,7 +121,7 @@ def test_one_directory_that_cannot_be_written_holds_up_none_behind_it(
 
 def test_what_was_left_is_reached_once_it_is_mended(ca: Path, capsys: Capture) -> None:
     serial = serial_of("a")
-    lists_are_a_folder(Path("certs/b"))
+    crls_are_a_folder(Path("certs/b"))
     code, out, err = said(capsys, "revoke", f"{serial:x}")
     assert code == 5
     assert "brought to 3 credential directories" in out

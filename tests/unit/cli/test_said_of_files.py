@@ -275,15 +275,15 @@ def test_one_start_tells_both_settings_that_another_tool_s_files_need(orders: Pa
 @pytest.mark.parametrize("left", [0, 1])
 def test_a_workload_without_a_list_of_each_issuer_does_not_start(orders: Path, left: int) -> None:
     credential = load_credential(orders).credential
-    assert credential.lists is not None
-    lists = list(credential.lists.lists.values())
-    assert len(lists) == 2
-    (orders / "crl.pem").write_bytes(to_pem([lists[left].crl]))
+    assert credential.crls is not None
+    crls = list(credential.crls.crls.values())
+    assert len(crls) == 2
+    (orders / "crl.pem").write_bytes(to_pem([crls[left].crl]))
     with pytest.raises(CredentialError, match=r"no revocation list of .*CN=handfast"):
         Workload.from_directory(orders)
     with Workload.from_directory(orders, revocation="when-present") as me:
-        assert me.credential.lists is not None
-        assert me.credential.lists.lists.keys() == {lists[left].issuer}
+        assert me.credential.crls is not None
+        assert me.credential.crls.crls.keys() == {crls[left].issuer}
 
 
 def test_a_request_that_does_not_parse_changes_nothing(orders: Path, capsys: Capture) -> None:

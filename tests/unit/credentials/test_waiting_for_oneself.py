@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pki.background import flush, tell
-from pki.credentials.periodic import Ticker
+from pki.background import defer, flush
+from pki.credentials.periodic import PeriodicTask
 from tests.interop.shop import eventually
 
 _LONG_SECONDS = 60.0
@@ -16,7 +16,7 @@ def test_a_thread_that_ticks_does_not_wait_for_itself() -> None:
         if not found:
             found.append(ticker.wait_done(ticker.wake(), _LONG_SECONDS))
 
-    ticker = Ticker(_LONG_SECONDS, tick, "test")
+    ticker = PeriodicTask(_LONG_SECONDS, tick, "test")
     ticker.start()
     ticker.wake()
     came = eventually(lambda: found == [False])
@@ -31,5 +31,5 @@ def test_the_thread_that_tells_does_not_wait_until_it_has_told() -> None:
         flush(_LONG_SECONDS)
         found.append("told")
 
-    tell(handle)
+    defer(handle)
     assert eventually(lambda: found == ["told"])

@@ -150,7 +150,7 @@ def test_every_layout_is_written_detected_and_read_back(
     loaded = load_credential(folder).credential
     assert loaded.chain == credential.chain
     assert loaded.bundle.roots == credential.bundle.roots
-    assert loaded.lists is not None
+    assert loaded.crls is not None
     assert mode(folder / layout.key) == 0o600
     assert not (folder / layout.next_key).exists()
 
@@ -196,7 +196,7 @@ def test_a_directory_without_lists_is_read_without_them(
 ) -> None:
     save_credential(credential, tmp_path)
     (tmp_path / "crl.pem").unlink()
-    assert load_credential(tmp_path).credential.lists is None
+    assert load_credential(tmp_path).credential.crls is None
 
 
 def test_a_torn_pair_is_read_again_and_then_reported(
@@ -290,7 +290,7 @@ def test_a_trust_bundle_that_holds_a_leaf_is_refused(
 def test_trust_that_is_there_already_is_left_alone(tmp_path: Path, credential: Credential) -> None:
     save_credential(credential, tmp_path)
     before = (tmp_path / "bundle.pem").stat().st_mtime_ns
-    save_trust(credential.bundle, credential.lists, tmp_path)
+    save_trust(credential.bundle, credential.crls, tmp_path)
     assert (tmp_path / "bundle.pem").stat().st_mtime_ns == before
     save_trust(TrustBundle(credential.bundle.roots), None, tmp_path)
 

@@ -172,7 +172,7 @@ def secret_volume(source: Path, target: Path, file_mode: int, group: int) -> Pat
     data = target / "..2026_11_25"
     data.mkdir(parents=True)
     for ours, theirs in zip(
-        ("key", "chain", "bundle", "lists"), ("key", "chain", "bundle", "lists"), strict=True
+        ("key", "chain", "bundle", "crls"), ("key", "chain", "bundle", "crls"), strict=True
     ):
         shutil.copy(source / getattr(HANDFAST, ours), data / getattr(kubernetes, theirs))
     for path in data.iterdir():

@@ -13,7 +13,7 @@ from pki.cli.app import run
 from pki.files import LAYOUTS, load_credential
 from pki.files.writer import save_chain
 from pki.keys import generate_key, private_key_to_pem
-from pki.x509 import RevocationLists
+from pki.x509 import CrlSet
 from tests.command import Capture, files_of, json_of, said, write_request
 
 ORDERS = Path("certs/orders")
@@ -59,11 +59,11 @@ def spoil(path: Path, how: Callable[[bytes], bytes] | None) -> None:
 
 def is_whole(folder: Path) -> bool:
     credential = load_credential(folder, sleep=lambda _: None).credential
-    return credential.lists is not None and len(credential.chain) == 2
+    return credential.crls is not None and len(credential.chain) == 2
 
 
 @pytest.mark.parametrize("how", SPOILS)
-@pytest.mark.parametrize("file", ["bundle", "lists", "chain"])
+@pytest.mark.parametrize("file", ["bundle", "crls", "chain"])
 @pytest.mark.parametrize("layout", ["handfast", "kubernetes", "certbot"])
 def test_renewal_repairs_what_is_not_the_key(
     ca: Path, capsys: Capture, layout: str, file: str, how: Callable[[bytes], bytes] | None
@@ -79,7 +79,7 @@ def test_renewal_repairs_what_is_not_the_key(
     assert said(capsys, "renew", ORDERS, "--check")[0] == 1
 
 
-@pytest.mark.parametrize("file", ["bundle", "lists", "chain"])
+@pytest.mark.parametrize("file", ["bundle", "crls", "chain"])
 def test_a_forced_renewal_repairs_and_renews(ca: Path, capsys: Capture, file: str) -> None:
     run(["issue", "orders"])
     before = load_credential(ORDERS).credential
@@ -113,7 +113,7 @@ def test_a_combined_file_whose_chain_is_cut_is_repaired(ca: Path, capsys: Captur
         assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("file", ["bundle", "lists", "chain"])
+@pytest.mark.parametrize("file", ["bundle", "crls", "chain"])
 @pytest.mark.parametrize("how", SPOILS)
 def test_lists_come_into_a_damaged_directory(
     ca: Path, capsys: Capture, file: str, how: Callable[[bytes], bytes] | None
@@ -125,11 +125,11 @@ def test_lists_come_into_a_damaged_directory(
     found = json_of(capsys, "revoke", f"{serial:x}")
     assert (found["code"], found["left"]) == (0, [])
     assert "certs/orders" in found["brought_to"]
-    lists = RevocationLists.read((ORDERS / "crl.pem").read_bytes())
-    assert any(serial in item.revoked for item in lists.lists.values())
+    crls = CrlSet.read((ORDERS / "crl.pem").read_bytes())
+    assert any(serial in item.revoked for item in crls.crls.values())
 
 
-@pytest.mark.parametrize("file", ["bundle", "lists", "chain"])
+@pytest.mark.parametrize("file", ["bundle", "crls", "chain"])
 @pytest.mark.parametrize("how", SPOILS)
 def test_a_damaged_directory_s_certificate_is_revoked(
     ca: Path, capsys: Capture, file: str, how: Callable[[bytes], bytes] | None
@@ -237,7 +237,7 @@ def test_a_directory_of_a_request_gets_trust_and_lists_without_one(
         (folder / name).write_bytes(b"")
     assert said(capsys, "renew", folder, "--check")[0] == 0
     assert said(capsys, "renew", folder)[0] == 0
-    assert RevocationLists.read((folder / "crl.pem").read_bytes())
+    assert CrlSet.read((folder / "crl.pem").read_bytes())
     code, _, err = said(capsys, "renew", folder, "--force")
     assert code == 1
     assert "--csr FILE" in err

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 
-from pki.errors import InputError, KeyRefusedError, PkiError, shown
+from pki.errors import InputError, KeyRefusedError, PkiError, quote_untrusted
 from pki.keys import (
     KeyType,
     check_ca_key,
@@ -121,9 +121,9 @@ def test_blocks_are_read_in_order_with_nothing_but_space_between() -> None:
 
 
 def test_untrusted_text_is_shown_escaped_and_bounded() -> None:
-    assert shown("a\n\x1b[31m\u202eb") == "'a\\n\\x1b[31m\\u202eb'"
-    assert "800 characters more" in shown("x" * 1000)
-    assert shown(5) == "'5'"
+    assert quote_untrusted("a\n\x1b[31m\u202eb") == "'a\\n\\x1b[31m\\u202eb'"
+    assert "800 characters more" in quote_untrusted("x" * 1000)
+    assert quote_untrusted(5) == "'5'"
 
 
 def test_an_error_says_what_to_do_next() -> None:

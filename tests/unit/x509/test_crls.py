@@ -10,16 +10,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from pki.errors import CertificateError, InputError
 from pki.keys import KeyType, generate_key
-from pki.x509 import WORKLOAD, Fault, Purpose, RevocationList, RevocationLists, RevocationMode
+from pki.x509 import WORKLOAD, Crl, CrlSet, Fault, Purpose, RevocationMode
 from pki.x509.profiles.builder import authority_key_identifier
-from pki.x509.readers import read_certificate, read_chain, read_revocation_lists, to_pem
+from pki.x509.readers import read_certificate, read_chain, read_crls, to_pem
 from pki.x509.revocation import RevokedEntry
 from pki.x509.verify import ChainVerifier
 from tests.support import NOW, Extension, Hierarchy
 
 H = Hierarchy()
 MOST = 64  # that are read back
-GOOD = H.list_of(H.issuing, H.issuing_key)
+GOOD = H.crl_of(H.issuing, H.issuing_key)
 NUMBER: Extension = (x509.CRLNumber(1), False)
 AKI: Extension = (authority_key_identifier(H.issuing), False)
 
@@ -40,7 +40,7 @@ def crl(*extensions: Extension, entry: Extension | None = None) -> x509.Certific
 
 
 def test_the_list_that_the_bad_ones_differ_from_is_good() -> None:
-    made = RevocationList.of(crl(NUMBER, AKI))
+    made = Crl.of(crl(NUMBER, AKI))
     assert (made.number, made.revoked) == (1, frozenset())
 
 
@@ -68,17 +68,17 @@ def test_a_list_that_says_less_than_it_seems_is_refused(
     extensions: list[Extension], words: str
 ) -> None:
     with pytest.raises(CertificateError, match=words):
-        RevocationList.of(crl(*extensions))
+        Crl.of(crl(*extensions))
 
 
 def test_entries_of_other_issuers_are_refused() -> None:
     entry: Extension = (x509.CertificateIssuer([x509.DirectoryName(H.root.subject)]), True)
     with pytest.raises(CertificateError, match="other issuers"):
-        RevocationList.of(crl(NUMBER, AKI, entry=entry))
+        Crl.of(crl(NUMBER, AKI, entry=entry))
 
 
 def test_a_list_is_built_with_reasons_and_its_issuers_key() -> None:
-    made = RevocationList.build(
+    made = Crl.build(
         [
             RevokedEntry(5, NOW, x509.ReasonFlags.key_compromise),
             RevokedEntry(6, NOW),
@@ -98,16 +98,16 @@ def test_a_list_is_built_with_reasons_and_its_issuers_key() -> None:
 
 def test_two_lists_of_one_issuer_are_refused() -> None:
     with pytest.raises(CertificateError, match="side by side"):
-        RevocationLists.of([GOOD, GOOD])
+        CrlSet.of([GOOD, GOOD])
 
 
 def test_a_higher_number_takes_the_place_of_a_lower_one_and_never_back() -> None:
     leaf = H.leaf()
-    older = RevocationLists.of([H.list_of(H.issuing, H.issuing_key, number=1)])
-    newer = RevocationLists.of([H.list_of(H.issuing, H.issuing_key, [leaf], number=2)])
+    older = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, number=1)])
+    newer = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, [leaf], number=2)])
     merged, refused = older.followed_by(newer)
     assert not refused
-    assert merged.lists == newer.lists
+    assert merged.crls == newer.crls
     again, refused = merged.followed_by(older)
     assert "older than 2" in refused[0]
     assert again.of_issuer(leaf) is newer.of_issuer(leaf)
@@ -115,25 +115,25 @@ def test_a_higher_number_takes_the_place_of_a_lower_one_and_never_back() -> None
 
 def test_another_list_under_a_number_seen_is_refused() -> None:
     leaf = H.leaf()
-    first = RevocationLists.of([H.list_of(H.issuing, H.issuing_key, [leaf], number=2)])
-    second = RevocationLists.of([H.list_of(H.issuing, H.issuing_key, number=2)])
+    first = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, [leaf], number=2)])
+    second = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, number=2)])
     merged, refused = first.followed_by(second)
     assert "another revocation list" in refused[0]
-    assert merged.lists == first.lists
-    assert first.followed_by(RevocationLists.read(GOOD.der))[0].lists == first.lists
+    assert merged.crls == first.crls
+    assert first.followed_by(CrlSet.read(GOOD.der))[0].crls == first.crls
 
 
 def test_the_same_list_again_is_no_news() -> None:
-    seen = RevocationLists.of([GOOD])
-    merged, refused = seen.followed_by(RevocationLists.read(GOOD.der))
+    seen = CrlSet.of([GOOD])
+    merged, refused = seen.followed_by(CrlSet.read(GOOD.der))
     assert not refused
     assert merged.of_issuer(H.leaf()) is GOOD
 
 
 def test_lists_are_read_as_pem_or_der_and_nothing_else_beside_them() -> None:
     pem = to_pem([GOOD.crl])
-    assert read_revocation_lists(pem + to_pem([H.list_of(H.root, H.root_key).crl]))
-    assert read_revocation_lists(GOOD.der)
+    assert read_crls(pem + to_pem([H.crl_of(H.root, H.root_key).crl]))
+    assert read_crls(GOOD.der)
     for bad in (
         b"",
         pem + b"word",
@@ -144,7 +144,7 @@ def test_lists_are_read_as_pem_or_der_and_nothing_else_beside_them() -> None:
         b"\x30\x03\x02\x01\x05",
     ):
         with pytest.raises(InputError):
-            read_revocation_lists(bad)
+            read_crls(bad)
 
 
 def test_a_list_of_100_000_entries_is_read_and_counts() -> None:
@@ -170,9 +170,9 @@ def test_a_list_of_100_000_entries_is_read_and_counts() -> None:
         entries,
     )
     der = builder.sign(H.issuing_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    lists = RevocationLists.of([RevocationList.of(read_revocation_lists(der)[0])])
-    lists, _ = lists.followed_by(RevocationLists.of([H.list_of(H.root, H.root_key)]))
-    verifier = ChainVerifier(H.bundle, lists, mode=RevocationMode.REQUIRED)
+    crls = CrlSet.of([Crl.of(read_crls(der)[0])])
+    crls, _ = crls.followed_by(CrlSet.of([H.crl_of(H.root, H.root_key)]))
+    verifier = ChainVerifier(H.bundle, crls, mode=RevocationMode.REQUIRED)
     with pytest.raises(Exception, match="revoked") as caught:
         verifier.verify([leaf, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW)
     assert caught.value.fault == Fault.REVOKED  # type: ignore[attr-defined]
@@ -181,7 +181,7 @@ def test_a_list_of_100_000_entries_is_read_and_counts() -> None:
 def test_lists_of_every_ca_key_type_verify() -> None:
     for kind in (KeyType.ECDSA_P384, KeyType.ED25519, KeyType.RSA_3072):
         h = Hierarchy(issuing_key=generate_key(kind))
-        ChainVerifier(h.bundle, h.lists()).verify(
+        ChainVerifier(h.bundle, h.crls()).verify(
             [h.leaf(), h.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
         )
 
@@ -215,8 +215,8 @@ def test_a_chain_is_bounded() -> None:
         read_chain(CERTIFICATE * 9)
 
 
-def of_many_issuers(count: int, *, first: int = 0) -> list[RevocationList]:
-    """Give lists of issuers that differ by name alone; each ends an hour after the one before."""
+def of_many_issuers(count: int, *, first: int = 0) -> list[Crl]:
+    """Return lists of issuers that differ by name alone; each ends an hour after the one before."""
     key = generate_key()
     made = []
     for number in range(first, first + count):
@@ -231,20 +231,20 @@ def of_many_issuers(count: int, *, first: int = 0) -> list[RevocationList]:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False
             )
         )
-        made.append(RevocationList.of(builder.sign(key, hashes.SHA256())))
+        made.append(Crl.of(builder.sign(key, hashes.SHA256())))
     return made
 
 
 def test_what_is_remembered_of_many_issuers_can_be_read_back() -> None:
-    seen = RevocationLists.none()
+    seen = CrlSet.none()
     retired = of_many_issuers(2 * MOST)
-    brought = RevocationLists.of(of_many_issuers(3, first=-5))
+    brought = CrlSet.of(of_many_issuers(3, first=-5))
     for item in retired:
-        seen, refused = seen.followed_by(RevocationLists.of([item, *brought.lists.values()]))
+        seen, refused = seen.followed_by(CrlSet.of([item, *brought.crls.values()]))
         assert not refused
-    assert len(seen.lists) == MOST
-    assert RevocationLists.read(to_pem([item.crl for item in seen.lists.values()]))
-    for issuer in brought.lists:
-        assert issuer in seen.lists, "what is brought stays, however soon it ends"
-    assert retired[-1].issuer in seen.lists
-    assert retired[0].issuer not in seen.lists, "it has ended first"
+    assert len(seen.crls) == MOST
+    assert CrlSet.read(to_pem([item.crl for item in seen.crls.values()]))
+    for issuer in brought.crls:
+        assert issuer in seen.crls, "what is brought stays, however soon it ends"
+    assert retired[-1].issuer in seen.crls
+    assert retired[0].issuer not in seen.crls, "it has ended first"

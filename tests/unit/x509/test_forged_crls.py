@@ -12,17 +12,17 @@ from pki.errors import CertificateError, InputError, VerificationError
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
+    Crl,
+    CrlSet,
     Fault,
     IssuerId,
     Purpose,
-    RevocationList,
-    RevocationLists,
     RevocationMode,
     TrustBundle,
 )
 from pki.x509.profiles.builder import authority_key_identifier, key_usage
-from pki.x509.readers import MAX_LISTS_BYTES
-from tests.pkimaker import certificate, raw_extension, revocation_list, signed_anew, tlv
+from pki.x509.readers import MAX_CRLS_BYTES
+from tests.pkimaker import certificate, crl_in_der, raw_extension, signed_anew, tlv
 from tests.support import (
     GOOD_LEAF,
     NOW,
@@ -47,8 +47,8 @@ def signed(
     *extensions: Extension,
     entries: Entries | None = None,
     by: Hierarchy = H,
-) -> RevocationList:
-    crl = revocation_list(
+) -> Crl:
+    crl = crl_in_der(
         H.issuing,
         by.issuing_key,
         extensions,
@@ -56,19 +56,19 @@ def signed(
         end=NOW + DAY,
         entries=entries or [],
     )
-    return RevocationList.of(crl)
+    return Crl.of(crl)
 
 
-def fault(lists: RevocationLists, mode: RevocationMode) -> str:
+def fault(crls: CrlSet, mode: RevocationMode) -> str:
     with pytest.raises(VerificationError) as caught:
-        ChainVerifier(H.bundle, lists, mode=mode).verify(
+        ChainVerifier(H.bundle, crls, mode=mode).verify(
             [LEAF, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
         )
     return caught.value.fault
 
 
-def with_root(item: RevocationList) -> RevocationLists:
-    return RevocationLists.of([H.list_of(H.root, H.root_key), item])
+def with_root(item: Crl) -> CrlSet:
+    return CrlSet.of([H.crl_of(H.root, H.root_key), item])
 
 
 def test_a_list_of_its_issuer_is_believed() -> None:
@@ -131,14 +131,14 @@ def test_entries_that_cannot_be_read_or_name_other_issuers_are_refused(critical:
 
 def test_lists_that_are_too_large_or_never_end_are_refused() -> None:
     with pytest.raises(InputError, match="is the most"):
-        RevocationLists.read(b"\x30" * (MAX_LISTS_BYTES + 1))
+        CrlSet.read(b"\x30" * (MAX_CRLS_BYTES + 1))
     body = signed(NUMBER, ISSUER).crl.tbs_certlist_bytes
     update = (NOW + DAY).strftime("%y%m%d%H%M%SZ").encode()
     end = tlv(0x17, update)
     assert body.count(end) == 1
     inner = body[2 if body[1] < 0x80 else 3 :].replace(end, b"")
     with pytest.raises(CertificateError, match="no next update"):
-        RevocationLists.read(signed_anew(tlv(0x30, inner), H.issuing_key))
+        CrlSet.read(signed_anew(tlv(0x30, inner), H.issuing_key))
 
 
 def test_one_serial_number_twice_and_every_reason_revokes() -> None:
@@ -151,8 +151,8 @@ def test_one_serial_number_twice_and_every_reason_revokes() -> None:
 # What is remembered.
 
 
-def numbered(number: int, by: Hierarchy = H) -> RevocationLists:
-    return RevocationLists.of([signed((x509.CRLNumber(number), False), ISSUER, by=by)])
+def numbered(number: int, by: Hierarchy = H) -> CrlSet:
+    return CrlSet.of([signed((x509.CRLNumber(number), False), ISSUER, by=by)])
 
 
 def test_a_forged_number_does_not_shut_out_the_true_lists() -> None:
@@ -164,13 +164,13 @@ def test_a_forged_number_does_not_shut_out_the_true_lists() -> None:
     assert merged.of_issuer(LEAF) == numbered_of(merged, 2)
 
 
-def numbered_of(lists: RevocationLists, number: int) -> RevocationList:
-    (found,) = [item for item in lists.lists.values() if item.number == number]
+def numbered_of(crls: CrlSet, number: int) -> Crl:
+    (found,) = [item for item in crls.crls.values() if item.number == number]
     return found
 
 
 def test_a_list_of_an_issuer_that_is_not_at_hand_is_kept_for_later() -> None:
-    merged, refused = RevocationLists.none().followed_by(numbered(7), issuers=[H.root])
+    merged, refused = CrlSet.none().followed_by(numbered(7), issuers=[H.root])
     assert not refused
     assert numbered_of(merged, 7)
 
@@ -224,9 +224,9 @@ def test_a_ca_without_the_usage_for_lists_can_pardon_nobody(mode: RevocationMode
         end=YEAR.not_after,
         extensions=[*GOOD_LEAF, by_root],
     )
-    crl = revocation_list(root, H.root_key, [NUMBER, by_root], begin=NOW - DAY, end=NOW + DAY)
+    crl = crl_in_der(root, H.root_key, [NUMBER, by_root], begin=NOW - DAY, end=NOW + DAY)
     bundle = TrustBundle.of_roots([root], default=SHOP)
-    verifier = ChainVerifier(bundle, RevocationLists.of([RevocationList.of(crl)]), mode=mode)
+    verifier = ChainVerifier(bundle, CrlSet.of([Crl.of(crl)]), mode=mode)
     with pytest.raises(VerificationError) as caught:
         verifier.verify([leaf], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW)
     assert caught.value.fault == Fault.REVOCATION_UNKNOWN

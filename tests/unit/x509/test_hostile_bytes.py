@@ -16,9 +16,9 @@ from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
     Credential,
+    CrlSet,
     Fault,
     Purpose,
-    RevocationLists,
     TrustBundle,
     read_certificate,
     read_names,
@@ -53,7 +53,7 @@ def leaf_with(san: x509.ExtensionType) -> x509.Certificate:
 
 def refusal(*chain: x509.Certificate) -> VerificationError:
     with pytest.raises(VerificationError) as caught:
-        ChainVerifier(H.bundle, H.lists()).verify(
+        ChainVerifier(H.bundle, H.crls()).verify(
             chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
         )
     return caught.value
@@ -190,10 +190,10 @@ def test_a_root_that_openssl_cannot_read_is_refused_at_load() -> None:
 
 def test_a_list_that_openssl_cannot_read_is_refused_at_load() -> None:
     issuer = H.issuing.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
-    body = H.list_of(H.issuing, H.issuing_key).crl.tbs_certlist_bytes
-    assert RevocationLists.read(signed_anew(body, H.issuing_key))
+    body = H.crl_of(H.issuing, H.issuing_key).crl.tbs_certlist_bytes
+    assert CrlSet.read(signed_anew(body, H.issuing_key))
     with pytest.raises(CertificateError, match="list can't be read by OpenSSL"):
-        RevocationLists.read(signed_anew(in_octets(body, str(issuer)), H.issuing_key))
+        CrlSet.read(signed_anew(in_octets(body, str(issuer)), H.issuing_key))
 
 
 # Roots.
@@ -262,7 +262,7 @@ def test_a_root_with_one_bit_changed_is_refused_at_load() -> None:
 def test_the_same_root_twice_is_one_root() -> None:
     bundle = TrustBundle.read(to_pem([H.root, H.root]))
     assert bundle.all_roots() == (H.root,)
-    ChainVerifier(bundle, H.lists()).verify(
+    ChainVerifier(bundle, H.crls()).verify(
         [H.leaf(), H.issuing, H.issuing, H.root, H.root],
         profile=WORKLOAD,
         purpose=Purpose.CLIENT,

@@ -40,7 +40,7 @@ CERTIFICATES = certificate.create_pkix_certificate_validator_container(
         certificate.create_spki_validator_container([]),
     ],
 )
-LISTS = crl.create_pkix_crl_validator_container(
+CRLS = crl.create_pkix_crl_validator_container(
     [
         pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
         pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
@@ -78,7 +78,7 @@ def troubles(
         results = CERTIFICATES.validate(document.root)
     else:
         document = loader.RFC5280CertificateListDocumentLoader().load_document(der, kind)
-        results = LISTS.validate(document.root)
+        results = CRLS.validate(document.root)
     for result in results:
         for found in result.finding_descriptions:
             if found.finding.severity in TROUBLE:
@@ -127,8 +127,8 @@ def test_every_certificate_passes_but_for_what_is_explained(kind: KeyType) -> No
 @pytest.mark.parametrize("kind", list(KeyType))
 def test_every_list_passes(kind: KeyType) -> None:
     h = Hierarchy(root_key=made(kind), issuing_key=made(kind))
-    lists = h.lists([h.leaf(), h.leaf()], root_revoked=[h.issuing])
-    found = [item for built in lists.lists.values() for item in troubles("list", built.crl)]
+    crls = h.crls([h.leaf(), h.leaf()], root_revoked=[h.issuing])
+    found = [item for built in crls.crls.values() for item in troubles("list", built.crl)]
     assert found == []
 
 

@@ -11,16 +11,16 @@ from pki.errors import VerificationError
 from pki.x509 import (
     WORKLOAD,
     ChainVerifier,
+    Crl,
+    CrlSet,
     Fault,
     Purpose,
-    RevocationList,
-    RevocationLists,
     RevocationMode,
     TrustBundle,
     VerifiedChain,
 )
 from pki.x509.profiles.builder import Validity, authority_key_identifier, key_usage
-from tests.pkimaker import certificate, revocation_list
+from tests.pkimaker import certificate, crl_in_der
 from tests.support import (
     GOOD_LEAF,
     NOW,
@@ -43,12 +43,12 @@ NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 def verify(
     *chain: x509.Certificate,
     at: datetime = NOW,
-    lists: RevocationLists | None = None,
+    crls: CrlSet | None = None,
     mode: RevocationMode = RevocationMode.REQUIRED,
     grace: timedelta = timedelta(0),
     bundle: TrustBundle | None = None,
 ) -> VerifiedChain:
-    verifier = ChainVerifier(bundle or H.bundle, lists or H.lists(), mode=mode, grace=grace)
+    verifier = ChainVerifier(bundle or H.bundle, crls or H.crls(), mode=mode, grace=grace)
     return verifier.verify(chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=at)
 
 
@@ -87,9 +87,9 @@ def test_an_answer_holds_until_just_after_the_last_second_and_no_longer() -> Non
 
 
 def test_an_answer_ends_with_the_first_of_its_lists() -> None:
-    lists = H.lists(until=timedelta(minutes=10))
-    assert verify(LEAF, H.issuing, lists=lists).good_until == NOW + timedelta(minutes=10)
-    longer = verify(LEAF, H.issuing, lists=lists, grace=timedelta(minutes=5))
+    crls = H.crls(until=timedelta(minutes=10))
+    assert verify(LEAF, H.issuing, crls=crls).good_until == NOW + timedelta(minutes=10)
+    longer = verify(LEAF, H.issuing, crls=crls, grace=timedelta(minutes=5))
     assert longer.good_until == NOW + timedelta(minutes=15)
 
 
@@ -107,8 +107,8 @@ def test_chains_and_lists_around_2050_count_for_just_their_time(
     # UTCTime ends with 2049 (RFC 5280 section 4.1.2.5), and there its two digits begin anew.
     h = Hierarchy(times=Validity(begin - HOUR, end + HOUR))
     leaf = h.leaf(times=Validity(begin, end))
-    lists = RevocationLists.of(
-        RevocationList.build(
+    crls = CrlSet.of(
+        Crl.build(
             [],
             issuer=issuer,
             issuer_key=key,
@@ -119,10 +119,10 @@ def test_chains_and_lists_around_2050_count_for_just_their_time(
         for issuer, key in ((h.root, h.root_key), (h.issuing, h.issuing_key))
     )
     for at in (begin, end):
-        assert verify(leaf, h.issuing, at=at, lists=lists, bundle=h.bundle)
+        assert verify(leaf, h.issuing, at=at, crls=crls, bundle=h.bundle)
     late, early = end + SECOND, begin - SECOND
-    assert fault(leaf, h.issuing, at=late, lists=lists, bundle=h.bundle) == Fault.EXPIRED
-    assert fault(leaf, h.issuing, at=early, lists=lists, bundle=h.bundle) == Fault.NOT_YET_VALID
+    assert fault(leaf, h.issuing, at=late, crls=crls, bundle=h.bundle) == Fault.EXPIRED
+    assert fault(leaf, h.issuing, at=early, crls=crls, bundle=h.bundle) == Fault.NOT_YET_VALID
 
 
 def test_certificates_and_lists_without_an_end_have_none() -> None:
@@ -146,12 +146,10 @@ def test_certificates_and_lists_without_an_end_have_none() -> None:
     by_root = (authority_key_identifier(root), False)
     leaf = made("orders", H.key, root, *GOOD_LEAF, by_root)
     assert isinstance(leaf, x509.Certificate)
-    crl = revocation_list(
-        root, H.root_key, [(x509.CRLNumber(1), False), by_root], begin=NOW, end=NO_END
-    )
+    crl = crl_in_der(root, H.root_key, [(x509.CRLNumber(1), False), by_root], begin=NOW, end=NO_END)
     good = verify(
         leaf,
-        lists=RevocationLists.of([RevocationList.of(crl)]),
+        crls=CrlSet.of([Crl.of(crl)]),
         grace=HOUR,
         bundle=TrustBundle.of_roots([root], default=SHOP),
     )
@@ -160,8 +158,8 @@ def test_certificates_and_lists_without_an_end_have_none() -> None:
 
 def test_a_negative_grace_is_none() -> None:
     assert verify(LEAF, H.issuing, grace=-HOUR)
-    ended = H.lists(until=-timedelta(minutes=1))
-    assert fault(LEAF, H.issuing, lists=ended, grace=-HOUR) == Fault.REVOCATION_UNKNOWN
+    ended = H.crls(until=-timedelta(minutes=1))
+    assert fault(LEAF, H.issuing, crls=ended, grace=-HOUR) == Fault.REVOCATION_UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -178,9 +176,9 @@ def test_short_lived_leaves_need_no_list_even_if_their_begin_was_set_back(
     life: timedelta, good: bool
 ) -> None:
     leaf = H.leaf(times=validity(-HOUR, life - HOUR))
-    none = RevocationLists.none()
+    none = CrlSet.none()
     if good:
-        assert verify(leaf, H.issuing, lists=none, mode=RevocationMode.SHORT_LIVED)
+        assert verify(leaf, H.issuing, crls=none, mode=RevocationMode.SHORT_LIVED)
     else:
-        unknown = fault(leaf, H.issuing, lists=none, mode=RevocationMode.SHORT_LIVED)
+        unknown = fault(leaf, H.issuing, crls=none, mode=RevocationMode.SHORT_LIVED)
         assert unknown == Fault.REVOCATION_UNKNOWN

@@ -17,10 +17,10 @@ from pki.x509 import (
     SERVER,
     WORKLOAD,
     ChainVerifier,
+    CrlSet,
     Fault,
     NameLimits,
     Purpose,
-    RevocationLists,
     RevocationMode,
     TrustBundle,
     VerifiedChain,
@@ -49,14 +49,14 @@ GOOD = H.leaf()
 def verify(
     *chain: x509.Certificate,
     bundle: TrustBundle = H.bundle,
-    lists: RevocationLists | None = None,
+    crls: CrlSet | None = None,
     mode: RevocationMode = RevocationMode.WHEN_PRESENT,
     purpose: Purpose = Purpose.CLIENT,
     expected: ExpectedName | None = None,
     after: timedelta = timedelta(0),
     grace: timedelta = timedelta(0),
 ) -> VerifiedChain:
-    verifier = ChainVerifier(bundle, lists, mode=mode, grace=grace)
+    verifier = ChainVerifier(bundle, crls, mode=mode, grace=grace)
     return verifier.verify(
         chain, profile=WORKLOAD, purpose=purpose, at=NOW + after, expected=expected
     )
@@ -71,7 +71,7 @@ def refused(fault: Fault, *chain: x509.Certificate, **how: object) -> str:
 
 def test_a_good_chain_is_accepted_for_both_purposes() -> None:
     for purpose in Purpose:
-        verified = verify(GOOD, H.issuing, lists=H.lists(), purpose=purpose)
+        verified = verify(GOOD, H.issuing, crls=H.crls(), purpose=purpose)
         assert verified.leaf == GOOD
         assert verified.path == (GOOD, H.issuing, H.root)
         assert verified.good_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
@@ -110,7 +110,7 @@ def test_the_last_second_counts_and_the_one_after_does_not() -> None:
 
 @pytest.mark.parametrize("mode", list(RevocationMode))
 def test_one_verifier_judges_each_time_anew(mode: RevocationMode) -> None:
-    verifier = ChainVerifier(H.bundle, H.lists(), mode=mode)
+    verifier = ChainVerifier(H.bundle, H.crls(), mode=mode)
 
     def at(minutes: int) -> str:
         try:
@@ -348,55 +348,55 @@ def test_an_empty_or_endless_chain_is_refused() -> None:
 def test_a_revoked_leaf_is_refused_and_its_neighbour_is_not() -> None:
     neighbour = H.leaf("payments")
     for mode in RevocationMode:
-        lists = H.lists([GOOD])
-        refused(Fault.REVOKED, GOOD, H.issuing, lists=lists, mode=mode)
-        verify(neighbour, H.issuing, lists=lists, mode=mode)
+        crls = H.crls([GOOD])
+        refused(Fault.REVOKED, GOOD, H.issuing, crls=crls, mode=mode)
+        verify(neighbour, H.issuing, crls=crls, mode=mode)
 
 
 def test_the_leaves_of_a_revoked_issuing_ca_are_refused() -> None:
     for mode in RevocationMode:
-        lists = H.lists(root_revoked=[H.issuing])
-        refused(Fault.ISSUER_REVOKED, GOOD, H.issuing, lists=lists, mode=mode)
+        crls = H.crls(root_revoked=[H.issuing])
+        refused(Fault.ISSUER_REVOKED, GOOD, H.issuing, crls=crls, mode=mode)
 
 
 def test_the_same_serial_number_of_another_issuer_is_not_hit() -> None:
     twin = misused_key(H, serial=GOOD.serial_number + 1)
     other = Hierarchy()
-    revoked = other.list_of(
+    revoked = other.crl_of(
         other.issuing, other.issuing_key, [misused_key(other, serial=twin.serial_number)]
     )
-    lists = RevocationLists.of([*H.lists().lists.values(), revoked])
-    verify(twin, H.issuing, lists=lists, mode=RevocationMode.REQUIRED)
+    crls = CrlSet.of([*H.crls().crls.values(), revoked])
+    verify(twin, H.issuing, crls=crls, mode=RevocationMode.REQUIRED)
 
 
 def test_a_missing_list_is_refused_unless_the_user_says_otherwise() -> None:
-    root_only = RevocationLists.of([H.list_of(H.root, H.root_key)])
-    for lists in (None, root_only):
+    root_only = CrlSet.of([H.crl_of(H.root, H.root_key)])
+    for crls in (None, root_only):
         refused(
             Fault.REVOCATION_UNKNOWN,
             GOOD,
             H.issuing,
-            lists=lists,
+            crls=crls,
             mode=RevocationMode.REQUIRED,
         )
-        verify(GOOD, H.issuing, lists=lists, mode=RevocationMode.WHEN_PRESENT)
-        verify(GOOD, H.issuing, lists=lists, mode=RevocationMode.SHORT_LIVED)
+        verify(GOOD, H.issuing, crls=crls, mode=RevocationMode.WHEN_PRESENT)
+        verify(GOOD, H.issuing, crls=crls, mode=RevocationMode.SHORT_LIVED)
     old = H.leaf(times=validity(end=timedelta(hours=25)))
     refused(Fault.REVOCATION_UNKNOWN, old, H.issuing, mode=RevocationMode.SHORT_LIVED)
 
 
 @pytest.mark.parametrize("mode", list(RevocationMode))
 def test_a_stale_list_is_refused_unless_a_grace_is_set(mode: RevocationMode) -> None:
-    lists = H.lists(until=timedelta(minutes=10))
+    crls = H.crls(until=timedelta(minutes=10))
     later, hour = timedelta(minutes=30), timedelta(hours=1)
-    refused(Fault.REVOCATION_UNKNOWN, GOOD, H.issuing, lists=lists, mode=mode, after=later)
-    verified = verify(GOOD, H.issuing, lists=lists, mode=mode, after=later, grace=hour)
+    refused(Fault.REVOCATION_UNKNOWN, GOOD, H.issuing, crls=crls, mode=mode, after=later)
+    verified = verify(GOOD, H.issuing, crls=crls, mode=mode, after=later, grace=hour)
     assert verified.good_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
     refused(
         Fault.REVOCATION_UNKNOWN,
         GOOD,
         H.issuing,
-        lists=lists,
+        crls=crls,
         mode=mode,
         after=later,
         grace=timedelta(minutes=19),
@@ -404,12 +404,12 @@ def test_a_stale_list_is_refused_unless_a_grace_is_set(mode: RevocationMode) -> 
 
 
 def test_a_revocation_counts_within_the_grace_too() -> None:
-    lists = H.lists([GOOD], until=timedelta(minutes=10))
+    crls = H.crls([GOOD], until=timedelta(minutes=10))
     refused(
         Fault.REVOKED,
         GOOD,
         H.issuing,
-        lists=lists,
+        crls=crls,
         mode=RevocationMode.REQUIRED,
         after=timedelta(minutes=30),
         grace=timedelta(hours=1),
@@ -420,23 +420,23 @@ def test_a_revocation_counts_within_the_grace_too() -> None:
 def test_a_list_from_the_future_is_refused(mode: RevocationMode) -> None:
     early = timedelta(minutes=-61)
     leaf = H.leaf(times=validity(start=-timedelta(hours=3)))
-    refused(Fault.REVOCATION_UNKNOWN, leaf, H.issuing, lists=H.lists(), mode=mode, after=early)
+    refused(Fault.REVOCATION_UNKNOWN, leaf, H.issuing, crls=H.crls(), mode=mode, after=early)
 
 
 @pytest.mark.parametrize("mode", list(RevocationMode))
 def test_a_list_with_another_keys_signature_is_refused(mode: RevocationMode) -> None:
-    forged = H.list_of(H.issuing, generate_key())
-    lists = RevocationLists.of([H.list_of(H.root, H.root_key), forged])
-    refused(Fault.REVOCATION_UNKNOWN, GOOD, H.issuing, lists=lists, mode=mode)
+    forged = H.crl_of(H.issuing, generate_key())
+    crls = CrlSet.of([H.crl_of(H.root, H.root_key), forged])
+    refused(Fault.REVOCATION_UNKNOWN, GOOD, H.issuing, crls=crls, mode=mode)
 
 
 def test_a_ca_that_may_not_sign_lists_can_revoke_nobody() -> None:
     usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
     leaf, issuing = authority(CA_TRUE, (usage, True))
     key = generate_key()
-    made = H.list_of(issuing, key)
-    lists = RevocationLists(MappingProxyType({IssuerId.of(leaf): made}))
-    words = refused(Fault.REVOCATION_UNKNOWN, leaf, issuing, lists=lists)
+    made = H.crl_of(issuing, key)
+    crls = CrlSet(MappingProxyType({IssuerId.of(leaf): made}))
+    words = refused(Fault.REVOCATION_UNKNOWN, leaf, issuing, crls=crls)
     assert "may not sign" in words
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehandfast/v1/error_reason.proto\x12\x0bhandfast.v1*\xe7\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x0b\n\x07NO_ROLE\x10\x01\x12\x16\n\x12METHOD_NOT_GRANTED\x10\x02\x12\x17\n\x13\x43\x45RTIFICATE_REVOKED\x10\x03\x12\x17\n\x13\x43\x45RTIFICATE_EXPIRED\x10\x04\x12\x1d\n\x19\x43\x45RTIFICATE_NOT_YET_VALID\x10\x05\x12\x17\n\x13\x43\x45RTIFICATE_INVALID\x10\x06\x12\x15\n\x11ISSUER_DISTRUSTED\x10\x07\x12\x14\n\x10REVOCATION_STALE\x10\x08\x12\x16\n\x12POLICY_UNAVAILABLE\x10\t\x12\x17\n\x13SERVER_ROLE_MISSING\x10\n\x12\x14\n\x10\x43REDENTIAL_ENDED\x10\x0b\x12\x12\n\x0eSERVER_REFUSED\x10\x0c\x12\x13\n\x0fSERVER_NOT_SEEN\x10\r\x12\x0e\n\nNOT_JUDGED\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehandfast/v1/error_reason.proto\x12\x0bhandfast.v1*\xff\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x0b\n\x07NO_ROLE\x10\x01\x12\x16\n\x12METHOD_NOT_GRANTED\x10\x02\x12\x17\n\x13\x43\x45RTIFICATE_REVOKED\x10\x03\x12\x17\n\x13\x43\x45RTIFICATE_EXPIRED\x10\x04\x12\x1d\n\x19\x43\x45RTIFICATE_NOT_YET_VALID\x10\x05\x12\x17\n\x13\x43\x45RTIFICATE_INVALID\x10\x06\x12\x15\n\x11ISSUER_DISTRUSTED\x10\x07\x12\x14\n\x10REVOCATION_STALE\x10\x08\x12\x16\n\x12POLICY_UNAVAILABLE\x10\t\x12\x17\n\x13SERVER_ROLE_MISSING\x10\n\x12\x14\n\x10\x43REDENTIAL_ENDED\x10\x0b\x12\x1f\n\x1bSERVER_CERTIFICATE_REJECTED\x10\x0c\x12\x15\n\x11SERVER_UNVERIFIED\x10\r\x12\x17\n\x13\x41UTHORIZATION_ERROR\x10\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'handfast.v1.error_reason_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=48
-  _globals['_ERRORREASON']._serialized_end=407
+  _globals['_ERRORREASON']._serialized_end=431
 # @@protoc_insertion_point(module_scope)

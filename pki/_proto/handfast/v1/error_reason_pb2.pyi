@@ -53,15 +53,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     CREDENTIAL_ENDED: _ErrorReason.ValueType  # 11
     """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
-    SERVER_REFUSED: _ErrorReason.ValueType  # 12
+    SERVER_CERTIFICATE_REJECTED: _ErrorReason.ValueType  # 12
     """UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
     verdict (the result name of gRFC A118), serial where it was seen.
     """
-    SERVER_NOT_SEEN: _ErrorReason.ValueType  # 13
-    """UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
+    SERVER_UNVERIFIED: _ErrorReason.ValueType  # 13
+    """UNAVAILABLE, on the caller's own side: could not verify the certificate of the server's certificate.
     Metadata: peer, verdict.
     """
-    NOT_JUDGED: _ErrorReason.ValueType  # 14
+    AUTHORIZATION_ERROR: _ErrorReason.ValueType  # 14
     """UNAVAILABLE: judging the call failed; the server's log says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -100,14 +100,14 @@ serve the service. Metadata: peer, method.
 """
 CREDENTIAL_ENDED: ErrorReason.ValueType  # 11
 """UNAVAILABLE: a stream outlived the certificate that its connection began with; call again."""
-SERVER_REFUSED: ErrorReason.ValueType  # 12
+SERVER_CERTIFICATE_REJECTED: ErrorReason.ValueType  # 12
 """UNAVAILABLE, on the caller's own side: the server's certificate is not accepted. Metadata: peer,
 verdict (the result name of gRFC A118), serial where it was seen.
 """
-SERVER_NOT_SEEN: ErrorReason.ValueType  # 13
-"""UNAVAILABLE, on the caller's own side: no look at the server's certificate was possible.
+SERVER_UNVERIFIED: ErrorReason.ValueType  # 13
+"""UNAVAILABLE, on the caller's own side: could not verify the certificate of the server's certificate.
 Metadata: peer, verdict.
 """
-NOT_JUDGED: ErrorReason.ValueType  # 14
+AUTHORIZATION_ERROR: ErrorReason.ValueType  # 14
 """UNAVAILABLE: judging the call failed; the server's log says why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

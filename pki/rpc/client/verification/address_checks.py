@@ -22,14 +22,14 @@ from concurrent.futures import wait as wait_for
 from cryptography import x509
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
-from pki.access.refusal import Refusal, server_not_seen
+from pki.access.refusal import Refusal, server_unverified
 from pki.clock import Clock
-from pki.errors import shown
+from pki.errors import quote_untrusted
 from pki.identity import SpiffeId
-from pki.rpc.client.verification.server_check import Sight, refusal_of
+from pki.rpc.client.verification.server_check import ServerCheck, refusal_of
 from pki.tls.target import Address, Target, words_of_address
 from pki.x509 import ChainVerifier, Purpose
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
@@ -45,7 +45,7 @@ _UNSPECIFIED = "UNSPECIFIED"
 Looking = Callable[[Address], tuple[x509.Certificate, ...]]
 
 
-class Replicas:
+class AddressChecks:
     """The server of one channel, as seen at its addresses.
 
     Args:
@@ -77,8 +77,8 @@ class Replicas:
         self._changed = changed
         self._looked = looked
         self._lock = threading.Lock()
-        self._sights: dict[Address, Sight] = {}
-        self._accepted: Mapping[Address, Standing] = {}
+        self._sights: dict[Address, ServerCheck] = {}
+        self._accepted: Mapping[Address, PeerChain] = {}
         self._round: Future[None] | None = None
         self._settled = True
         self._closed: Refusal | None = None
@@ -95,12 +95,12 @@ class Replicas:
         return self._server
 
     @property
-    def accepted(self) -> Mapping[Address, Standing]:
+    def accepted(self) -> Mapping[Address, PeerChain]:
         """The addresses that are accepted, with what was seen there; replaced, never changed."""
         return self._accepted
 
     @property
-    def good(self) -> Standing | None:
+    def good(self) -> PeerChain | None:
         """What was seen at the first address that is accepted; None where calls must wait."""
         return next(iter(self._accepted.values()), None)
 
@@ -131,7 +131,7 @@ class Replicas:
         lost = sight.lost if sight is not None and sight.good is None else None
         return lost if lost is not None and _is_refused(lost) else None
 
-    def refusal_of(self, standing: Standing) -> Refusal | None:
+    def refusal_of(self, standing: PeerChain) -> Refusal | None:
         """Judge a chain that was seen, by the trust and time of now."""
         return refusal_of(standing, self._server, self._verifier(), self._clock())
 
@@ -171,7 +171,7 @@ class Replicas:
         if sight is not None:
             sight.look_soon()
 
-    def standing_of(self, address: Address | None, leaf: x509.Certificate) -> Standing | None:
+    def standing_of(self, address: Address | None, leaf: x509.Certificate) -> PeerChain | None:
         """Return what gRPC was shown at an address, to be judged; None if its issuer is not known.
 
         gRPC tells the leaf alone; the rest of its chain is one that a look has seen.
@@ -188,7 +188,7 @@ class Replicas:
                     self._tails = [tail, *self._tails][:_MOST_TAILS]
             tails = list(self._tails)
         made = [
-            Standing((leaf, *tail), Purpose.SERVER, self._server)
+            PeerChain((leaf, *tail), Purpose.SERVER, self._server)
             for tail in tails
             if tail and tail[0].subject == leaf.issuer
         ]
@@ -221,7 +221,7 @@ class Replicas:
             words: why, for calls that come yet.
         """
         with self._lock:
-            self._closed = server_not_seen(str(self._server), _UNSPECIFIED, words)
+            self._closed = server_unverified(str(self._server), _UNSPECIFIED, words)
             self._accepted = {}
             self._again_at = None
             self._not_before = time.monotonic() + _LONGEST_UNRESOLVED_SECONDS
@@ -246,7 +246,7 @@ class Replicas:
             ).start()
         except RuntimeError as error:
             # The process is out of threads: a call that waits is told so, and asks again.
-            self._not_resolved(shown(error))
+            self._not_resolved(quote_untrusted(error))
             return None
         self._round, self._settled = done, False
         return done
@@ -274,7 +274,7 @@ class Replicas:
             addresses = self._target.addresses()
         except (OSError, UnicodeError) as error:
             with self._lock:
-                self._not_resolved(shown(error))
+                self._not_resolved(quote_untrusted(error))
             return
         with self._lock:
             if self._closed is not None:
@@ -291,12 +291,12 @@ class Replicas:
         times = self._unresolved_times = min(self._unresolved_times + 1, _MOST_DOUBLINGS)
         pause = min(_LONGEST_UNRESOLVED_SECONDS, _UNRESOLVED_SECONDS * 2**times)
         self._not_before = time.monotonic() + pause * _some()
-        self._unresolved = server_not_seen(
+        self._unresolved = server_unverified(
             str(self._server), _UNSPECIFIED, f"{self._target.text} was not resolved: {words}"
         )
 
-    def _sight(self, address: Address) -> Sight:
-        return Sight(
+    def _sight(self, address: Address) -> ServerCheck:
+        return ServerCheck(
             self._server,
             words_of_address(address),
             lambda: self._look(address),
@@ -372,12 +372,12 @@ class Replicas:
                     self._accepted = accepted
 
 
-def _accepted(sights: Iterable[tuple[Address, Sight]]) -> dict[Address, Standing]:
+def _accepted(sights: Iterable[tuple[Address, ServerCheck]]) -> dict[Address, PeerChain]:
     return {address: good for address, item in sights if (good := item.good) is not None}
 
 
 def _is_refused(refusal: Refusal) -> bool:
-    return refusal.reason == ErrorReason.SERVER_REFUSED
+    return refusal.reason == ErrorReason.SERVER_CERTIFICATE_REJECTED
 
 
 def _some() -> float:

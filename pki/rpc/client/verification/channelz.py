@@ -22,7 +22,7 @@ _MOST_PAGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class GrpcConnection:
     """One connection of a channel.
 
     Args:
@@ -60,7 +60,7 @@ class Names:
 NAMES = Names()
 
 
-class Connections:
+class GrpcConnections:
     """The connections of one channel of gRPC's.
 
     Args:
@@ -73,14 +73,14 @@ class Connections:
         self._channel: int | None = None
         self._leaves: dict[int, bytes] = {}
 
-    def now(self) -> list[Connection] | None:
+    def now(self) -> list[GrpcConnection] | None:
         """Return those that there are; None if gRPC can't be asked, or has no such channel."""
         try:
             return list(self._read())
         except (LookupError, TypeError, ValueError, AttributeError, ImportError, RuntimeError):
             return None
 
-    def _read(self) -> Iterator[Connection]:
+    def _read(self) -> Iterator[GrpcConnection]:
         if self._channel is None:
             self._channel = self._found()
         channel = _answer("channelz_get_channel", self._channel)["channel"]
@@ -91,7 +91,7 @@ class Connections:
                 number = int(socket["socketId"])
                 leaf = self._leaves.get(number) or _leaf_of(number)
                 leaves[number] = leaf
-                yield Connection(number, subchannel["data"]["target"], leaf)
+                yield GrpcConnection(number, subchannel["data"]["target"], leaf)
         self._leaves = leaves
 
     def _found(self) -> int:

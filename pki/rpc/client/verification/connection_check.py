@@ -15,12 +15,12 @@ from typing import Any
 
 from cryptography import x509
 
-from pki.access.refusal import Refusal, refusal_of_server
-from pki.rpc.client.rotation import Generation
-from pki.rpc.client.verification.address_checks import Replicas
-from pki.rpc.client.verification.channelz import Connection
+from pki.access.refusal import Refusal, server_refusal
+from pki.rpc.client.rotation import Connection
+from pki.rpc.client.verification.address_checks import AddressChecks
+from pki.rpc.client.verification.channelz import GrpcConnection
 from pki.x509 import Fault
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
@@ -29,17 +29,17 @@ _SECONDS_BETWEEN, _SECONDS_BETWEEN_FOR_ONE = 0.2, 2.0
 _SHARE = 20  # all channels of a process together take one part in so many of a processor
 
 
-_WATCHED: weakref.WeakSet[Generation[Any]] = weakref.WeakSet()
+_WATCHED: weakref.WeakSet[Connection[Any]] = weakref.WeakSet()
 
 
-def is_due(generation: Generation[Any]) -> bool:
-    """Tell whether a channel of gRPC's may have a new connection, or it is time to look."""
+def is_due(generation: Connection[Any]) -> bool:
+    """Return whether a channel of gRPC's may have a new connection, or it is time to look."""
     if generation.connections is None or not generation.is_ready(False):
         return False
     return generation.has_new_connection or time.monotonic() >= generation.next_judged_at
 
 
-def judge(generation: Generation[Any], replicas: Replicas) -> None:
+def judge(generation: Connection[Any], replicas: AddressChecks) -> None:
     """Judge the connections of a channel of gRPC's; those that were judged before cost little.
 
     Args:
@@ -66,7 +66,9 @@ def judge(generation: Generation[Any], replicas: Replicas) -> None:
     generation.next_judged_at = time.monotonic() + pause
 
 
-def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -> Standing | None:
+def _judged(
+    item: GrpcConnection, generation: Connection[Any], replicas: AddressChecks
+) -> PeerChain | None:
     """Return what is held of a connection from now on; None where nothing is known yet."""
     known = generation.shown_on.get(item.number)
     address = generation.address_named(item.address)
@@ -77,7 +79,7 @@ def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -
         standing = replicas.standing_of(address, x509.load_pem_x509_certificate(item.leaf))
     except ValueError:
         # gRPC read it, and we can't.
-        standing, refusal = None, refusal_of_server(str(replicas.server), Fault.INVALID)
+        standing, refusal = None, server_refusal(str(replicas.server), Fault.INVALID)
     else:
         refusal = replicas.refusal_of(standing) if standing is not None else None
         if standing is None and address is not None:
@@ -91,6 +93,6 @@ def _judged(item: Connection, generation: Generation[Any], replicas: Replicas) -
     return standing
 
 
-def standings(generation: Generation[Any]) -> Iterable[Standing]:
+def standings(generation: Connection[Any]) -> Iterable[PeerChain]:
     """Return all that is held against each change: what looks saw, and what gRPC was shown."""
     return [*generation.seen.values(), *generation.shown_on.values()]

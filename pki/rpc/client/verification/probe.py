@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from pki.errors import VerificationError, shown
-from pki.tls.connection import Limit, Talk, TooLongError, connected, words_of
+from pki.errors import VerificationError, quote_untrusted
+from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
 from pki.tls.target import Target
 from pki.x509 import Credential
 from pki.x509.path import refusal_of_openssl
@@ -28,7 +28,7 @@ _JUDGED_LATER = {9, 10}
 _MOST_BYTES = 256 * 1024  # a handshake of a chain of the longest that is taken needs a part of it
 
 
-class NotSeenError(Exception):
+class ProbeError(Exception):
     """No chain was seen.
 
     Args:
@@ -62,7 +62,7 @@ def look(
         clock: gives seconds that only grow.
 
     Raises:
-        NotSeenError: if no handshake came about.
+        ProbeError: if no handshake came about.
         VerificationError: if its chain leads to none of the roots.
     """
     limit = Limit(seconds, clock)
@@ -70,13 +70,13 @@ def look(
         with connected(target, limit) as plain:
             return _shake_hands(plain, credential, roots, server_name, limit)
     except TimeoutError:
-        raise NotSeenError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
+        raise ProbeError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
     except TooLongError as error:
-        raise NotSeenError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
+        raise ProbeError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
     except OSError as error:
-        raise NotSeenError("PEER_CONNECTION_CLOSED", _words(error)) from error
+        raise ProbeError("PEER_CONNECTION_CLOSED", _words(error)) from error
     except SSL.Error as error:
-        raise NotSeenError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
+        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
 
 
 class _FirstWord:
@@ -119,7 +119,9 @@ def _shake_hands(
     limit: Limit,
 ) -> tuple[x509.Certificate, ...]:
     first_word = _FirstWord()
-    with Talk(plain, _context(credential, roots, first_word), most_bytes=_MOST_BYTES) as talk:
+    with TlsConnection(
+        plain, _context(credential, roots, first_word), most_bytes=_MOST_BYTES
+    ) as talk:
         talk.tls.set_tlsext_host_name(server_name.encode())
         talk.tls.set_connect_state()
         try:
@@ -134,12 +136,12 @@ def _shake_hands(
 def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
     found = connection.get_peer_cert_chain() or []
     if not 1 <= len(found) <= MAX_CHAIN_LENGTH:
-        raise NotSeenError("CERTIFICATE_MALFORMED", f"the server showed {len(found)} certificates")
+        raise ProbeError("CERTIFICATE_MALFORMED", f"the server showed {len(found)} certificates")
     try:
         return tuple(item.to_cryptography() for item in found)
     except ValueError as error:
-        raise NotSeenError("CERTIFICATE_MALFORMED", shown(error)) from None
+        raise ProbeError("CERTIFICATE_MALFORMED", quote_untrusted(error)) from None
 
 
 def _words(error: OSError) -> str:
-    return error.strerror or shown(error)
+    return error.strerror or quote_untrusted(error)

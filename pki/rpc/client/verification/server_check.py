@@ -25,13 +25,13 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
-from pki.access.refusal import Refusal, refusal_of_server, server_not_seen
+from pki.access.refusal import Refusal, server_refusal, server_unverified
 from pki.clock import Clock
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
-from pki.rpc.client.verification.probe import NotSeenError
+from pki.rpc.client.verification.probe import ProbeError
 from pki.x509 import ChainVerifier, Fault, Purpose
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
@@ -45,7 +45,7 @@ _UNSPECIFIED = "UNSPECIFIED"
 _SOONEST = timedelta(seconds=1)
 
 
-class Sight:
+class ServerCheck:
     """The server of one channel at one address, as seen.
 
     Args:
@@ -77,7 +77,7 @@ class Sight:
         self._changed = changed
         self._looked = looked
         self._lock = threading.Lock()
-        self._good: Standing | None = None
+        self._good: PeerChain | None = None
         self._lost: Refusal | None = None
         self._looking: Future[None] | None = None
         self._closed = False
@@ -89,7 +89,7 @@ class Sight:
         self._apart_until = 0.0  # after one that did not
 
     @property
-    def good(self) -> Standing | None:
+    def good(self) -> PeerChain | None:
         """The chain that was seen and stands; None where calls must wait for a look."""
         return self._good
 
@@ -118,7 +118,7 @@ class Sight:
         with self._lock:
             self._closed = True
             self._good, self._due, self._due_before_end = None, None, None
-            self._lost = server_not_seen(str(self._server), _UNSPECIFIED, words)
+            self._lost = server_unverified(str(self._server), _UNSPECIFIED, words)
 
     def refuse(self, refusal: Refusal) -> None:
         """Take the address back: gRPC itself was shown there what a look would refuse."""
@@ -128,7 +128,7 @@ class Sight:
         self._changed()
 
     def pause(self) -> float:
-        """Give the seconds until the next look may be asked for."""
+        """Return the seconds until the next look may be asked for."""
         if self._closed:
             return _LONGEST_PAUSE_SECONDS
         return max(0.0, self._not_before - time.monotonic())
@@ -158,7 +158,7 @@ class Sight:
         return before_end is not None and self._clock() >= before_end
 
     def _begun(self) -> Future[None]:
-        """Give the look that is on its way, one begun now if there is none."""
+        """Return the look that is on its way, one begun now if there is none."""
         self._due = self._due_before_end = None
         if self._looking is None:
             looking: Future[None] = Future()
@@ -172,7 +172,7 @@ class Sight:
             except RuntimeError as error:
                 # The process is out of threads: a look that failed, and is tried again.
                 words = f"no thread could be begun for it: {error}"
-                self._refuse(server_not_seen(str(self._server), _UNSPECIFIED, words))
+                self._refuse(server_unverified(str(self._server), _UNSPECIFIED, words))
                 looking.set_result(None)
                 return looking
             self._looking = looking
@@ -195,22 +195,22 @@ class Sight:
             # Calls wait for this, some of them without a deadline.
             done.set_result(None)
 
-    def _seen(self) -> tuple[str, Standing | None, Refusal | None]:
+    def _seen(self) -> tuple[str, PeerChain | None, Refusal | None]:
         """Look; give the result name of gRFC A118, and what was seen or why it is refused."""
-        seen: Standing | None = None
+        seen: PeerChain | None = None
         try:
-            seen = Standing(self._look(), Purpose.SERVER, self._server)
+            seen = PeerChain(self._look(), Purpose.SERVER, self._server)
             error = seen.error(self._verifier(), self._clock())
         except VerificationError as refused:
             error = refused
-        except NotSeenError as unseen:
+        except ProbeError as unseen:
             self._tell(logging.WARNING, f"no look at {self._server} at {self._where}: {unseen}")
-            refusal = server_not_seen(str(self._server), unseen.verdict, unseen.words)
+            refusal = server_unverified(str(self._server), unseen.verdict, unseen.words)
             return unseen.verdict, None, refusal
         except Exception:
             # Whatever goes wrong in a look is a look that failed.
             log.exception("looking at %s failed", self._server)
-            refusal = server_not_seen(str(self._server), _UNSPECIFIED, "the look itself failed")
+            refusal = server_unverified(str(self._server), _UNSPECIFIED, "the look itself failed")
             return _UNSPECIFIED, None, refusal
         if error is None:
             self._told = ""
@@ -225,7 +225,7 @@ class Sight:
             self._told = words
             log.log(level, "%s", words)
 
-    def _accept(self, seen: Standing) -> None:
+    def _accept(self, seen: PeerChain) -> None:
         if self._good is None or self._good.chain != seen.chain:
             self._good = seen
         self._lost, self._failures = None, 0
@@ -239,7 +239,7 @@ class Sight:
         self._failures += 1
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
         self._not_before = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311
-        is_unseen = refusal.reason == ErrorReason.SERVER_NOT_SEEN
+        is_unseen = refusal.reason == ErrorReason.SERVER_UNVERIFIED
         if self._good is not None and is_unseen and self._failures < _TRIES:
             # It stands still, and may only be busy: look again before anybody is turned away.
             self._due = self._not_before
@@ -248,7 +248,7 @@ class Sight:
 
 
 def refusal_of(
-    standing: Standing, server: SpiffeId, verifier: ChainVerifier, now: datetime
+    standing: PeerChain, server: SpiffeId, verifier: ChainVerifier, now: datetime
 ) -> Refusal | None:
     """Judge a chain that was seen earlier, by the trust and time of now.
 
@@ -264,7 +264,7 @@ def refusal_of(
 
 def _refusal(server: SpiffeId, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
     serial = leaf.serial_number if leaf is not None else None
-    return refusal_of_server(str(server), Fault(error.fault), serial)
+    return server_refusal(str(server), Fault(error.fault), serial)
 
 
 def _jitter() -> float:

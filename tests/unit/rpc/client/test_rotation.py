@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from pki.access.refusal import CREDENTIAL_ENDED, Refusal, refusal_of_server
-from pki.rpc.client.rotation import Generation, Rotation, Situation
+from pki.access.refusal import CREDENTIAL_ENDED, Refusal, server_refusal
+from pki.rpc.client.rotation import Connection, Rotation, RotationInputs
 from pki.tls.target import Address
 from pki.x509 import Fault, Purpose
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 from tests.support import NOW, Hierarchy, validity
 
 HOUR = timedelta(hours=1)
@@ -31,14 +31,14 @@ class Connections:
     shown: object = "first"
     swaps: int = 0
     ends: datetime = NOW + HOUR
-    good: Standing | None = None
+    good: PeerChain | None = None
     lost: Refusal | None = None
-    fallen: list[Standing] = field(default_factory=list)
+    fallen: list[PeerChain] = field(default_factory=list)
 
-    def make(self, addresses: Collection[Address] = ()) -> Generation[int]:
+    def make(self, addresses: Collection[Address] = ()) -> Connection[int]:
         self.made += 1
         number = self.made
-        return Generation(
+        return Connection(
             number,
             self.shown,
             self.ends,
@@ -48,32 +48,34 @@ class Connections:
             close=lambda: self.closed.append(number),
         )
 
-    def swapped(self, _: Generation[int]) -> None:
+    def swapped(self, _: Connection[int]) -> None:
         self.swaps += 1
 
     def rotation(self, drain: timedelta | None = None) -> Rotation[int]:
         return Rotation(self.make, [HERE], drain=drain, swapped=self.swapped)
 
-    def refusal_of(self, standing: Standing) -> Refusal | None:
+    def refusal_of(self, standing: PeerChain) -> Refusal | None:
         if standing in self.fallen:
-            return refusal_of_server(SERVER, Fault.REVOKED, 1)
+            return server_refusal(SERVER, Fault.REVOKED, 1)
         return None
 
     def tick(self, rotation: Rotation[int], now: datetime = NOW) -> None:
         accepted = {HERE: self.good} if self.good is not None else {}
-        rotation.tick(Situation(self.shown, self.ends, accepted, self.lost, self.refusal_of, now))
+        rotation.tick(
+            RotationInputs(self.shown, self.ends, accepted, self.lost, self.refusal_of, now)
+        )
 
 
-def entered(rotation: Rotation[int]) -> Generation[int]:
+def entered(rotation: Rotation[int]) -> Connection[int]:
     found = rotation.enter()
     assert found is not None
     return found
 
 
 @pytest.fixture(scope="module")
-def leaves() -> list[Standing]:
+def leaves() -> list[PeerChain]:
     made = Hierarchy()
-    return [Standing((made.leaf("orders"), made.issuing), Purpose.SERVER) for _ in range(2)]
+    return [PeerChain((made.leaf("orders"), made.issuing), Purpose.SERVER) for _ in range(2)]
 
 
 def test_nothing_changes_while_the_credential_is_the_same() -> None:
@@ -207,7 +209,7 @@ def test_calls_may_go_on_for_the_drain_limit_alone() -> None:
     assert (them.closed, held.refusal) == ([1], CREDENTIAL_ENDED)
 
 
-def test_a_server_that_shows_another_leaf_gets_another_connection(leaves: list[Standing]) -> None:
+def test_a_server_that_shows_another_leaf_gets_another_connection(leaves: list[PeerChain]) -> None:
     them = Connections(good=leaves[0])
     rotation = them.rotation()
     held = entered(rotation)
@@ -224,7 +226,7 @@ def test_a_server_that_shows_another_leaf_gets_another_connection(leaves: list[S
 
 
 def test_a_connection_whose_server_lost_our_trust_takes_no_call_and_ends_soon(
-    leaves: list[Standing], monkeypatch: pytest.MonkeyPatch
+    leaves: list[PeerChain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moment = [100.0]
     monkeypatch.setattr("pki.rpc.client.rotation.time.monotonic", lambda: moment[0])
@@ -240,15 +242,15 @@ def test_a_connection_whose_server_lost_our_trust_takes_no_call_and_ends_soon(
     them.tick(rotation)
     assert them.closed == [1]
     assert held.refusal is not None
-    assert held.refusal.name == "SERVER_REFUSED"
+    assert held.refusal.name == "SERVER_CERTIFICATE_REJECTED"
 
 
-def test_a_server_that_is_lost_ends_all_at_once_and_comes_back(leaves: list[Standing]) -> None:
+def test_a_server_that_is_lost_ends_all_at_once_and_comes_back(leaves: list[PeerChain]) -> None:
     them = Connections(good=leaves[0])
     rotation = them.rotation()
     them.tick(rotation)
     held = entered(rotation)
-    them.good, them.lost = None, refusal_of_server(SERVER, Fault.NAME_MISMATCH, 1)
+    them.good, them.lost = None, server_refusal(SERVER, Fault.NAME_MISMATCH, 1)
     them.tick(rotation)
     assert (them.closed, held.refusal) == ([1], them.lost)
     assert rotation.enter() is None
@@ -260,7 +262,7 @@ def test_a_server_that_is_lost_ends_all_at_once_and_comes_back(leaves: list[Stan
 def test_a_connection_ends_with_the_servers_leaf_that_it_began_with() -> None:
     made = Hierarchy()
     short, long = (
-        Standing((made.leaf("orders", times=validity(end=end)), made.issuing), Purpose.SERVER)
+        PeerChain((made.leaf("orders", times=validity(end=end)), made.issuing), Purpose.SERVER)
         for end in (timedelta(minutes=10), HOUR)
     )
     them = Connections(good=short, ready={2})

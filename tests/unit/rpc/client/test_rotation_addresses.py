@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pki.access.refusal import Refusal, refusal_of_server
-from pki.rpc.client.rotation import Generation, Rotation, Situation
+from pki.access.refusal import Refusal, server_refusal
+from pki.rpc.client.rotation import Connection, Rotation, RotationInputs
 from pki.tls.target import Address
 from pki.x509 import Fault, Purpose
-from pki.x509.peer_chain import Standing
+from pki.x509.peer_chain import PeerChain
 from tests.support import NOW, Hierarchy, validity
 
 A: Address = (socket.AF_INET, ("10.0.0.1", 1))
 B: Address = (socket.AF_INET, ("10.0.0.2", 1))
-REFUSED = refusal_of_server("spiffe://shop.internal/orders", Fault.NAME_MISMATCH)
+REFUSED = server_refusal("spiffe://shop.internal/orders", Fault.NAME_MISMATCH)
 ENDS = validity().not_after
 
 
@@ -29,10 +29,10 @@ class Channels:
     closed: list[int] = field(default_factory=list)
     refused: dict[Address, Refusal] = field(default_factory=dict)
 
-    def make(self, addresses: Collection[Address]) -> Generation[int]:
+    def make(self, addresses: Collection[Address]) -> Connection[int]:
         self.went_to.append(frozenset(addresses))
         number = len(self.went_to)
-        return Generation(
+        return Connection(
             number,
             self,
             ENDS,
@@ -45,27 +45,29 @@ class Channels:
     def tick(
         self,
         rotation: Rotation[int],
-        accepted: Mapping[Address, Standing],
+        accepted: Mapping[Address, PeerChain],
         *,
         settled: bool = True,
         lost: Refusal | None = None,
     ) -> None:
         rotation.tick(
-            Situation(self, ENDS, accepted, lost, lambda _: None, NOW, self.refused.get, settled)
+            RotationInputs(
+                self, ENDS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
+            )
         )
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[Address, Standing]:
+def seen() -> dict[Address, PeerChain]:
     made = Hierarchy()
     chains = [(made.leaf("orders"), made.issuing) for _ in (A, B)]
     return {
-        item: Standing(chain, Purpose.SERVER) for item, chain in zip((A, B), chains, strict=True)
+        item: PeerChain(chain, Purpose.SERVER) for item, chain in zip((A, B), chains, strict=True)
     }
 
 
 def test_a_name_gets_its_first_connection_with_the_addresses_that_were_accepted(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make)
@@ -76,7 +78,7 @@ def test_a_name_gets_its_first_connection_with_the_addresses_that_were_accepted(
 
 
 def test_addresses_that_stand_in_the_target_are_gone_to_once_all_are_accepted(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
@@ -86,7 +88,7 @@ def test_addresses_that_stand_in_the_target_are_gone_to_once_all_are_accepted(
 
 
 def test_another_address_is_waited_for_while_looks_are_on_their_way(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make)
@@ -99,7 +101,7 @@ def test_another_address_is_waited_for_while_looks_are_on_their_way(
 
 
 def test_an_address_that_is_gone_is_left_at_once_and_streams_go_on(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
@@ -115,7 +117,7 @@ def test_an_address_that_is_gone_is_left_at_once_and_streams_go_on(
 
 
 def test_an_address_at_which_another_is_found_ends_the_connection_with_what_runs(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
@@ -129,7 +131,7 @@ def test_an_address_at_which_another_is_found_ends_the_connection_with_what_runs
 
 
 def test_a_connection_that_grpc_was_shown_another_server_on_takes_no_call_from_then_on(
-    seen: dict[Address, Standing],
+    seen: dict[Address, PeerChain],
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
@@ -141,7 +143,7 @@ def test_a_connection_that_grpc_was_shown_another_server_on_takes_no_call_from_t
     assert rotation.enter() is rotation.current
 
 
-def test_a_channel_that_is_being_closed_takes_no_call(seen: dict[Address, Standing]) -> None:
+def test_a_channel_that_is_being_closed_takes_no_call(seen: dict[Address, PeerChain]) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)

@@ -44,11 +44,11 @@ def test_of_an_option_given_twice_the_first_counts_also_in_bytes() -> None:
 
 NO_POLICY = '{"methodConfig": [{"name": [{}], "retryPolicy": {}}]}'
 NO_DURATION = '{"methodConfig": [{"name": [{}], "timeout": 5}]}'
-NO_LIST = '{"methodConfig": 1}'
+NO_CRL = '{"methodConfig": 1}'
 NO_JSON = ["", "{", "[]", "null", "7", "[" * 100_000, b"\xff"]
 
 
-@pytest.mark.parametrize("text", [NO_POLICY, NO_DURATION, NO_LIST, *NO_JSON])
+@pytest.mark.parametrize("text", [NO_POLICY, NO_DURATION, NO_CRL, *NO_JSON])
 def test_what_is_malformed_says_nothing(text: Any) -> None:
     assert ServiceConfig.of([("grpc.service_config", text)]).of_method("/a/b") == MethodConfig()
 

@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from pki.access.authorizer import Judge
-from pki.access.call_verdict import Judgement
-from pki.access.peer_cache import Known
+from pki.access.authorizer import CallAuthorizer
+from pki.access.call_verdict import CallVerdict
+from pki.access.peer_cache import CachedPeer
 from pki.access.refusal import Refusal
 from pki.authz import Policy, read_policy
 from pki.background import flush
-from pki.rpc.server.active_streams import RunningStream, RunningStreams
+from pki.rpc.server.active_streams import ServerStream, ServerStreams
 from pki.x509 import ChainVerifier
 from pki.x509.readers import to_pem
 from tests.support import NOW, Hierarchy, validity
@@ -23,12 +23,12 @@ from tests.unit.access.test_authorizer import BODY, GET
 H = Hierarchy()
 
 
-class Counting(Judge):
+class Counting(CallAuthorizer):
     """Counts how often a stream is judged again."""
 
     asked = 0
 
-    def judge_again(self, known: Known, method: str) -> Judgement:
+    def judge_again(self, known: CachedPeer, method: str) -> CallVerdict:
         self.asked += 1
         return super().judge_again(known, method)
 
@@ -37,7 +37,7 @@ class Counting(Judge):
 class Table:
     """A table of streams, and all that it goes by."""
 
-    verifier: ChainVerifier = field(default_factory=lambda: ChainVerifier(H.bundle, H.lists()))
+    verifier: ChainVerifier = field(default_factory=lambda: ChainVerifier(H.bundle, H.crls()))
     policy: Policy | None = field(default_factory=lambda: read_policy(BODY.encode()))
     now = NOW
     seconds = 0.0
@@ -46,7 +46,7 @@ class Table:
         self.judge = Counting(lambda: self.verifier, lambda: self.policy, lambda: self.now)
         self.told: list[str] = []
         self.ended: list[str] = []
-        self.streams = RunningStreams(self.judge, self._note, lambda: self.seconds)
+        self.streams = ServerStreams(self.judge, self._note, lambda: self.seconds)
         self.leaves = [H.leaf("gateway") for _ in range(3)]
         for number, leaf in enumerate(self.leaves):
             self.add(str(number), leaf)
@@ -62,7 +62,7 @@ class Table:
         def note_end(refusal: Refusal) -> None:
             self.ended.append(f"{name} {refusal.name}")
 
-        return self.streams.add(RunningStream(self.judge.known_of(chain), GET, end or note_end))
+        return self.streams.add(ServerStream(self.judge.known_of(chain), GET, end or note_end))
 
     def sweep(self) -> int:
         """Sweep; return how many streams were judged."""
@@ -70,7 +70,7 @@ class Table:
         self.streams.sweep()
         return self.judge.asked - before
 
-    def _note(self, judgement: Judgement) -> None:
+    def _note(self, judgement: CallVerdict) -> None:
         assert judgement.refusal is not None
         self.told.append(judgement.refusal.name)
 
@@ -86,7 +86,7 @@ def test_nobody_is_judged_again_while_nothing_changes() -> None:
 def test_a_new_list_has_everybody_judged_and_ends_whom_it_revokes() -> None:
     table = Table()
     table.sweep()
-    table.verifier = ChainVerifier(H.bundle, H.lists([table.leaves[1]], number=2))
+    table.verifier = ChainVerifier(H.bundle, H.crls([table.leaves[1]], number=2))
     assert table.sweep() == 3
     assert table.ended == ["1 CERTIFICATE_REVOKED"]
     flush()
@@ -107,7 +107,7 @@ def test_a_stream_that_begins_while_the_policy_changes_is_judged_by_the_new_one(
     known = table.judge.known_of(chain)
     table.policy = newer
     table.sweep()
-    table.streams.add(RunningStream(known, GET, lambda refusal: table.ended.append(refusal.name)))
+    table.streams.add(ServerStream(known, GET, lambda refusal: table.ended.append(refusal.name)))
     table.seconds += 1
     table.sweep()
     assert "METHOD_NOT_GRANTED" in table.ended
@@ -138,7 +138,7 @@ def test_a_clock_that_is_set_back_has_everybody_judged() -> None:
 def test_who_is_refused_is_ended_again_with_a_pause_until_taken_off() -> None:
     table = Table()
     table.sweep()
-    table.verifier = ChainVerifier(H.bundle, H.lists([table.leaves[0]], number=2))
+    table.verifier = ChainVerifier(H.bundle, H.crls([table.leaves[0]], number=2))
     for seconds in (0, 0.1, 0.1, 0.1):
         table.seconds += seconds
         table.sweep()
@@ -168,7 +168,7 @@ def test_telling_that_fails_ends_nothing() -> None:
     table.sweep()
     streams = table.streams
 
-    def fail(_: Judgement) -> None:
+    def fail(_: CallVerdict) -> None:
         raise RuntimeError("a log failed")
 
     streams._note = fail
