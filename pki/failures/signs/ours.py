@@ -42,7 +42,7 @@ OURS: tuple[Sign, ...] = (
         ("POLICY_UNAVAILABLE", "policy-unavailable"),
         ("this server has no policy to decide by", "policy-unavailable"),
         ("AUTHORIZATION_ERROR", "authorization-error"),
-        ("this call could not be judged", "authorization-error"),
+        ("the server failed to authorize this call", "authorization-error"),
         ("SERVER_ROLE_MISSING", "server-role-missing"),
         ("CREDENTIAL_ENDED", "credential-ended"),
         ("the certificate that this call's connection began with has ended", "credential-ended"),

@@ -1,4 +1,4 @@
-"""When a call's time is over, by the clock that only grows."""
+"""The deadline of a call, by the monotonic clock."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 def deadline(timeout: float | None) -> float | None:
-    """Return the moment at which a call that begins now is over; None for one without a limit.
+    """Return the deadline of a call that begins now; None for a call without one.
 
-    A number of seconds that gRPC can't reckon with (infinite, none at all, some centuries) means to
-    it that the time is over already, and so it does here.
+    For gRPC, a timeout that it can't compute with (infinite, NaN, some centuries) is over at once;
+    so it is here.
     """
     if timeout is None:
         return None

@@ -1,4 +1,4 @@
-"""The policy files of one workload, each followed by a thread of its own."""
+"""The policy files of one workload, each reloaded by a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pki.access.counters import ReloadResult, ReloadStats
 from pki.clock import Clock
 from pki.credentials.file_watcher import WatchedPaths
 from pki.credentials.periodic import PeriodicTask
 from pki.credentials.policy_file import PolicyFile
+from pki.credentials.reload_stats import ReloadResult, ReloadStats
 
 _RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedPolicy:
-    """A policy file, how reading it again went, and what follows it."""
+    """A policy file, how its reloads went, the task that reloads it, and the path that is watched."""
 
     file: PolicyFile
     reloads: ReloadStats
-    follower: PeriodicTask
+    task: PeriodicTask
     watched: WatchedPaths
 
 
@@ -31,10 +31,10 @@ class PolicyProvider:
     """Policy files by their paths. Safe for use by several threads.
 
     Args:
-        clock: gives the time.
-        read_grace: how long a policy is in force while it can't be read again.
-        seconds: between two looks at a file that did not change.
-        changed: called when what is in force of one has changed.
+        clock: returns the time.
+        read_grace: how long a policy stays in force while its file can't be read.
+        seconds: the interval at which each file is read again.
+        changed: called when the policy in force of one file has changed.
     """
 
     def __init__(
@@ -46,102 +46,104 @@ class PolicyProvider:
         self._changed = changed
         self._lock = threading.Lock()
         self._is_started = self._is_withdrawn = False
-        self._followed: dict[Path, WatchedPolicy] = {}
+        self._policies: dict[Path, WatchedPolicy] = {}
 
     def all(self) -> list[WatchedPolicy]:
-        """Return those that there are now."""
+        """Return all policy files of this moment."""
         with self._lock:
-            return list(self._followed.values())
+            return list(self._policies.values())
 
     def get(self, path: Path) -> PolicyFile | None:
-        """Return the file at an absolute path, if it is followed already."""
+        """Return the file at an absolute path; None if it was not added."""
         with self._lock:
-            known = self._followed.get(path)
-        return None if known is None else known.file
+            policy = self._policies.get(path)
+        return None if policy is None else policy.file
 
     def start(self) -> None:
-        """Begin to follow those that there are, and each that is added from now on.
+        """Start to reload each file, those that are added later included.
 
         Raises:
             RuntimeError: if no thread can be started.
         """
         with self._lock:
             self._is_started = True
-            for item in self._followed.values():
-                item.follower.start()
+            for item in self._policies.values():
+                item.task.start()
 
     def add(self, path: Path) -> PolicyFile:
-        """Read a file at an absolute path, to be followed; return the one that another added first.
+        """Add a file at an absolute path, and reload it from now on.
+
+        If another thread added it first, that one is returned.
 
         Raises:
             PolicyError: if it is missing or bad.
             RuntimeError: if no thread can be started.
         """
         watched = WatchedPaths(lambda: (path,), lambda: self._wake(path))
-        # Before it is read: what changes from here on is read, or is seen to have changed.
-        watched.look()
+        # Before the file is read: a change from here on is either read or noticed.
+        watched.check()
         file = PolicyFile(path, self._read_grace)
         reloads = ReloadStats(self._clock())
-        follower = PeriodicTask(self._seconds, lambda: self._look(file, reloads), "handfast-policy")
-        made = WatchedPolicy(file, reloads, follower, watched)
+        task = PeriodicTask(self._seconds, lambda: self._reload(file, reloads), "handfast-policy")
+        policy = WatchedPolicy(file, reloads, task, watched)
         with self._lock:
             if self._is_withdrawn:
                 file.withdraw()
                 return file
-            known = self._followed.setdefault(path, made)
-            if known is made and self._is_started:
+            added = self._policies.setdefault(path, policy)
+            if added is policy and self._is_started:
                 try:
-                    follower.start()
+                    task.start()
                 except RuntimeError:
-                    # Nobody may be given a policy that is not followed.
-                    del self._followed[path]
+                    # Never hand out a policy that is not reloaded.
+                    del self._policies[path]
                     raise
-        return known.file
+        return added.file
 
     def withdraw(self) -> None:
-        """Have none of them say anything any more, nor any that is added from now on."""
+        """Put no policy in force any more, those that are added later included."""
         with self._lock:
             self._is_withdrawn = True
         for item in self.all():
             item.file.withdraw()
 
     def graces(self) -> Iterable[timedelta]:
-        """Return how long the policies in force let a stale list count."""
+        """Return the grace for stale revocation lists of each policy in force."""
         policies = [item.file.policy() for item in self.all()]
         return [policy.revocation_grace for policy in policies if policy is not None]
 
-    def tick(self) -> None:
-        """Let each grace end that is over; a clock that fails at one holds up no other."""
-        failed: Exception | None = None
+    def check_graces(self) -> None:
+        """End each grace that is over. An error at one file does not hold up the others."""
+        last_error: Exception | None = None
         for item in self.all():
             try:
-                if item.file.tick(self._clock()):
+                if item.file.check_graces(self._clock()):
                     self._changed()
             except Exception as error:
-                failed = error
-        if failed is not None:
-            raise failed
+                last_error = error
+        if last_error is not None:
+            raise last_error
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with them; empty if all is well."""
+        """The problem of each file that has one."""
         return tuple(item.file.problem for item in self.all() if item.file.problem)
 
     @property
     def are_in_force(self) -> bool:
-        """Whether each has something in force: else calls are refused."""
+        """Whether each file has a policy in force: without one, calls are refused."""
         return all(item.file.policy() is not None for item in self.all())
 
-    def _look(self, file: PolicyFile, reloads: ReloadStats) -> float | None:
+    def _reload(self, file: PolicyFile, reloads: ReloadStats) -> float | None:
         now = self._clock()
         is_new = file.reload(now)
-        reloads.note(ReloadResult.of(file.problem, is_new=is_new), now)
+        reloads.record(ReloadResult.of(file.problem, is_new=is_new), now)
         if is_new:
             self._changed()
         return _RETRY_SECONDS if file.problem else None
 
     def _wake(self, path: Path) -> None:
         with self._lock:
-            followed = self._followed.get(path)
-        if followed is not None:
-            followed.follower.wake()
+            policy = self._policies.get(path)
+        if policy is not None:
+            policy.task.wake()
