@@ -85,7 +85,7 @@ class DecisionLog:
         _write(logging.WARNING if refusal else logging.INFO, line)
 
     def summarize(self, now: datetime, *, at_once: bool = False) -> None:
-        """Write how many lines were suppressed and not reported since, after a second at the earliest.
+        """Write how many lines were suppressed and not reported, a second later at the earliest.
 
         Args:
             now: the time.

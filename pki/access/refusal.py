@@ -68,7 +68,7 @@ _MESSAGES = MappingProxyType(
         ErrorReason.CERTIFICATE_INVALID: "your certificate breaks a rule for workload certificates",
     }
 )
-_SERVER_MESSAGES = MappingProxyType(
+_SERVER_FAULTS = MappingProxyType(
     {
         Fault.EXPIRED: "has expired",
         Fault.NOT_YET_VALID: "is not valid yet",

@@ -70,7 +70,7 @@ class PolicyFile:
 
     @property
     def grace_ends(self) -> datetime | None:
-        """The time from which everything is refused because the file was removed; None if it was not."""
+        """When everything is refused because the file was removed; None if it was not."""
         return None if self._removed_at is None else self._removed_at + self._policy.policy_grace
 
     def reload(self, now: datetime) -> bool:
@@ -95,7 +95,7 @@ class PolicyFile:
         try:
             self._policy = read_policy(data, source=self.path.name)
         except Exception as error:
-            # An error in the reader itself counts as a bad file: the last good policy stays in force.
+            # An error in the reader itself counts as a bad file: the last good one stays.
             is_ours = isinstance(error, PolicyError)
             problem = error if is_ours else PolicyError(repr(error), source=self.path.name)
             return self._note_bad(problem, digest)

@@ -19,7 +19,7 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WatchedPolicy:
-    """A policy file, how its reloads went, the task that reloads it, and the path that is watched."""
+    """A policy file, how its reloads went, what reloads it, and the path that is watched."""
 
     file: PolicyFile
     reloads: ReloadStats

@@ -16,7 +16,7 @@ class ReloadResult(StrEnum):
 
     @classmethod
     def of(cls, problem: str, *, is_new: bool) -> ReloadResult:
-        """Return the result for a problem, empty if there was none, and whether anything changed."""
+        """Return the result for a problem (empty if there was none) and a change."""
         if problem:
             return cls.REFUSED
         return cls.CHANGED if is_new else cls.UNCHANGED

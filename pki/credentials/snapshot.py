@@ -1,4 +1,4 @@
-"""What is in force at one moment: one value that is replaced whole, so nobody sees half a change."""
+"""What is in force at one moment: one value that is replaced whole, never in part."""
 
 from __future__ import annotations
 

@@ -53,15 +53,15 @@ class Server:
         for number, leaf in enumerate(self.leaves):
             chain = [to_pem([leaf]), to_pem([leaf, self._ca.issuing])]
             auth = {"x509_pem_cert": chain[:1], "x509_pem_cert_chain": chain[1:]}
-            assert judge.judge(auth, METHOD).refusal is None
+            assert judge.authorize(auth, METHOD).refusal is None
             self._add(judge, auth, number)
-        self.streams.sweep()
+        self.streams.recheck()
 
     def _add(self, judge: CallAuthorizer, auth: dict[str, list[bytes]], number: int) -> None:
         def end(_: Refusal) -> None:
             self.ended.setdefault(number, time.monotonic())
 
-        self.streams.add(ServerStream(judge.known_of(auth), METHOD, end))
+        self.streams.add(ServerStream(judge.cached_peer(auth), METHOD, end))
 
     def revoke(self, leaves: list[x509.Certificate]) -> None:
         """Bring a new list."""
@@ -84,12 +84,12 @@ def change(_: Ground, quick: bool) -> Iterator[Row]:
     time.sleep(0.3)
     before = time.process_time()
     for _number in range(_IDLE_SWEEPS):
-        server.streams.sweep()
+        server.streams.recheck()
     idle = (time.process_time() - before) / _IDLE_SWEEPS
     # Spread over all of them.
     server.revoke(server.leaves[:: streams // _REVOKED])
     begun, before = time.monotonic(), time.process_time()
-    server.streams.sweep()
+    server.streams.recheck()
     took = time.process_time() - before
     assert len(server.ended) == _REVOKED
     longest = max(server.ended.values()) - begun

@@ -11,8 +11,7 @@ from typing import Any
 
 import grpc
 
-from pki.rpc.server.handlers import Handler, WrappedHandlers, behavior_of
-from pki.rpc.server.registered import Protect, ProtectedHandlers
+from pki.rpc.server.handlers import Handler, ProtectedHandlers, Wrap, WrappedHandlers, behavior_of
 
 
 def _asking(handler: Handler | None, _: str) -> Handler:
@@ -53,7 +52,7 @@ class FloorServer:
 
     def __init__(self, inner: Any, kind: str) -> None:
         self._inner = inner
-        behind: Protect = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
+        behind: Wrap = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
         self._registered = ProtectedHandlers(behind)
         inner.add_generic_rpc_handlers((self._registered,))
 
@@ -67,5 +66,5 @@ class FloorServer:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's handlers."""
-        asking = self._registered.service_behind(service, handlers)
+        asking = self._registered.wrap_service(service, handlers)
         self._inner.add_registered_method_handlers(service, asking)

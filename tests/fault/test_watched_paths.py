@@ -25,9 +25,9 @@ LONG = timedelta(days=1)
 
 @pytest.fixture(autouse=True, params=["watched", "no watches left"])
 def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr("pki.credentials.provider._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.provider._RELOAD_SECONDS", 3600.0)
     monkeypatch.setattr("pki.credentials.provider._RETRY_SECONDS", 3600.0)
-    monkeypatch.setattr("pki.credentials.policy_files._RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.policy_provider._RETRY_SECONDS", 3600.0)
     if request.param == "no watches left":
 
         def none(*_: object, **__: object) -> None:

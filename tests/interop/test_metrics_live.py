@@ -319,7 +319,7 @@ def test_a_policy_at_a_path_that_is_no_text_does_not_spoil_the_page(shop: Shop) 
 def test_in_a_child_process_the_page_is_empty_and_does_not_hang(shop: Shop) -> None:
     with shop.workload("server") as me:
         page = Page(me)
-        inside = me._following
+        inside = me._provider
         reading, writing = os.pipe()
         # As another thread may, at the moment of the fork.
         with inside._lock:

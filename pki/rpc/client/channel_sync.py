@@ -34,9 +34,9 @@ from pki.rpc.client.service_config import ServiceConfig
 class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
     """A pinned channel that follows its credential. Otherwise it behaves like ``grpc.Channel``.
 
-    A call that the policy refuses raises a ``grpc.RpcError`` when it is made; nothing is sent. Calls
-    that are made before the server was verified wait for that, within their deadlines: a call for
-    one response blocks its caller, streams and futures do not.
+    A call that the policy refuses raises a ``grpc.RpcError`` when it is made; nothing is sent.
+    Calls that are made before the server was verified wait for that, within their deadlines: a call
+    for one response blocks its caller, streams and futures do not.
 
     Args:
         make: makes a gRPC channel with the credential in force, to a target.

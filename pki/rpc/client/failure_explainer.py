@@ -2,8 +2,8 @@
 
 gRPC says ``Socket closed`` when a server refuses our certificate. So when a call fails as calls do
 in a handshake, a handshake of our own finds the cause. Successful calls are not affected: only a
-call that has failed waits, for a moment at most, and one diagnosis serves all calls that fail within
-half a minute.
+call that has failed waits, for a moment at most, and one diagnosis serves all calls that fail
+within half a minute.
 """
 
 from __future__ import annotations

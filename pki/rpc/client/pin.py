@@ -46,7 +46,7 @@ class Pin:
         return cls(peer, dns)
 
     def principal(self) -> Principal:
-        """Return the names that the server's certificate must hold, as a principal of the policy."""
+        """Return the names that the server's certificate must hold, as a principal."""
         derived = derive_names(self.spiffe_id)
         return Principal(self.spiffe_id, frozenset({self.dns}), derived.subject)
 

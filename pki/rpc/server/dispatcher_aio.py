@@ -4,8 +4,8 @@ gRPC decodes the path of each call as UTF-8 in the one loop that accepts calls. 
 UTF-8, from any peer that gets through TLS, ends the loop, the server and all connections
 (grpcio 1.85.1). Nothing runs before that decoding, and Python sees the bytes nowhere. So the loop
 runs on another object than the server: a dispatcher, which has no ports and no calls of its own,
-and accepts the server's calls one by one. If the dispatcher fails, the call that it accepted last is
-the cause. That call is answered like any unknown method, and another dispatcher takes over. The
+and accepts the server's calls one by one. If the dispatcher fails, the call that it accepted last
+is the cause. That call is answered like any unknown method, and another dispatcher takes over. The
 server, its connections and the running calls are not affected.
 
 This relies on names inside grpcio (``cygrpc.AioServer``). If a later grpcio does not have them,

@@ -31,8 +31,8 @@ _HANDSHAKE_SECONDS = 2.0
 _SHARED_HANDSHAKE_SECONDS = 0.2
 # A thread that reads the old factory takes its own reference within microseconds.
 _HOLD_SECONDS = 1.0
-# Strangers may hold every connection that the port accepts, until their handshakes time out. A change
-# waits this long for a free one: certificates are renewed well before they end.
+# Strangers may hold every connection that the port accepts, until their handshakes time out. A
+# change waits this long for a free one: certificates are renewed well before they end.
 _UNHELD_SECONDS = 300.0
 
 
@@ -91,7 +91,8 @@ class PortCertificate:
             return None
         held = self._begin_handshake()
         if held is None and self._address is not None:
-            # A flood may leave no connection for us: without our handshake a change could end the process.
+            # A flood may leave us no connection: without our handshake a change could end
+            # the process.
             self._unheld_since = self._unheld_since or self._clock()
             if self._clock() < self._unheld_since + _UNHELD_SECONDS:
                 self.problem = "a port can't be given its new certificate: no handshake with it"

@@ -157,9 +157,9 @@ class _SecureServer(Generic[_Server]):
 class AioServer(_SecureServer[grpc.aio.Server], grpc.aio.Server):
     """An asyncio server that requires a client certificate on every port.
 
-    Otherwise it behaves like ``grpc.aio.Server``, with one exception: an error in the loop of gRPC's
-    server ends that server for good. This one is started again a moment later. A path that is not
-    UTF-8, which any caller can send, does not end it at all (``dispatcher_aio``).
+    Otherwise it behaves like ``grpc.aio.Server``, with one exception: an error in the loop of
+    gRPC's server ends that server for good. This one is started again a moment later. A path that
+    is not UTF-8, which any caller can send, does not end it at all (``dispatcher_aio``).
 
     Args:
         make: makes gRPC's own server.
