@@ -60,7 +60,7 @@ def test_pem_that_is_replaced_is_taken_up_at_once_by_servers_and_channels(shop: 
         assert me.credential.leaf == second.leaf
         with caller.sync_channel(address, peer="server") as channel:
             assert get_stock(channel) > 0
-            good = next(iter(channel.connections.checks.accepted.values()), None)
+            (good,) = channel.connections.checks.accepted.values()
             assert good.leaf == second.leaf
 
 

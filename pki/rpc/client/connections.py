@@ -36,6 +36,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         make: makes a connection with the credential in force, to some addresses.
         changed: called, from any thread, when :meth:`advance` has something to do.
         switched: called when new calls use another connection from now on.
+        probe: makes a handshake with the server, as :func:`probe_server`.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         *,
         changed: Callable[[], None],
         switched: Callable[[], None] = lambda: None,
+        probe: Callable[..., tuple[x509.Certificate, ...]] = probe_server,
     ) -> None:
         self._config = config
         self._changed = changed
         self._switched = switched
+        self._probe_server = probe
         context = CheckContext(
             config.pin.spiffe_id,
             lambda: config.snapshot().verifier,
@@ -147,7 +150,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
 
     def _probe(self, address: Address) -> tuple[x509.Certificate, ...]:
         pin, credential = self._config.pin, self._config.snapshot().credential
-        return probe_server(
+        return self._probe_server(
             self._config.target.at(address),
             pin.dns.name,
             credential,
