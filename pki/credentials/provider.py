@@ -13,7 +13,6 @@ The rules:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -35,6 +34,7 @@ from pki.credentials.reload_stats import ReloadStats
 from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import Source
 from pki.credentials.subscriber import Subscriber
+from pki.credentials.threads import in_thread, no_thread_error, on_event_loop
 from pki.errors import InputError, StateError
 from pki.files.last_resort import LAST_RESORT
 
@@ -75,11 +75,11 @@ class CredentialProvider:
         self._released: set[Subscriber] = set()
         self._published: Snapshot | None = None
         self._policies = PolicyProvider(clock, read_grace, reload_seconds, self._policies_changed)
-        self._folders = tuple(_in_thread(source.folders))
+        self._folders = tuple(in_thread(source.folders))
         self._source_paths = WatchedPaths(lambda: self._folders, self._source_changed)
         # Before the source is read: a change from here on is either read or noticed.
         self._source_paths.check()
-        self._current = _in_thread(
+        self._current = in_thread(
             lambda: CurrentCredential(
                 source,
                 clock,
@@ -339,42 +339,3 @@ def _run_safely(step: Callable[[], _Result]) -> _Result | None:
     except Exception as error:
         defer(log.error, "following a change failed: %r", error)
         return None
-
-
-def no_thread_error(error: RuntimeError) -> StateError:
-    """Return the error for a thread that can't be started."""
-    return StateError(
-        f"a credential and its policy can't be followed: {error}",
-        remedy="Allow this process more threads (RLIMIT_NPROC, the cgroup's pids.max)",
-    )
-
-
-def on_event_loop() -> bool:
-    """Return whether the caller runs on an event loop, which must not be held up."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_thread(make: Callable[[], _Result]) -> _Result:
-    """Run a step in a thread of its own: a source may block, or run an event loop by itself."""
-    results: list[_Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(make())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="handfast-start", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise no_thread_error(error) from error
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]

@@ -12,8 +12,9 @@ from pki.clock import Clock, system_clock
 from pki.credentials.fork_guard import ForkGuard
 from pki.credentials.loader import check_own_credential
 from pki.credentials.policy_file import PolicyFile
-from pki.credentials.provider import READ_GRACE, RECHECK_SECONDS, CredentialProvider, on_event_loop
+from pki.credentials.provider import READ_GRACE, RECHECK_SECONDS, CredentialProvider
 from pki.credentials.source import DirectorySource, PemSource, Source
+from pki.credentials.threads import on_event_loop
 from pki.errors import InputError
 from pki.files import KeyMode, detect_layout
 from pki.files.layouts import layout_named

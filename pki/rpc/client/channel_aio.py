@@ -10,7 +10,13 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from pki.rpc.client.call_aio import AioBoundCall, AioBoundStream, no_connection_error, to_rpc_error
+from pki.rpc.client.calls.call_aio import (
+    AioBoundCall,
+    AioBoundStream,
+    no_connection_error,
+    to_rpc_error,
+)
+from pki.rpc.client.calls.pending_call_aio import AioPendingCall
 from pki.rpc.client.channel import (
     CallableBase,
     PinnedChannel,
@@ -20,7 +26,6 @@ from pki.rpc.client.channel import (
 )
 from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.connection import Connection
-from pki.rpc.client.pending_call_aio import AioPendingCall
 from pki.rpc.client.service_config import ServiceConfig
 
 _READY = grpc.ChannelConnectivity.READY

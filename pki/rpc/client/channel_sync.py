@@ -9,13 +9,15 @@ from typing import Any, Self
 
 import grpc
 
-from pki.rpc.client.call_sync import (
+from pki.rpc.client.calls.call_sync import (
     LocalCallError,
     bind_call,
     no_connection_error,
     to_rpc_error,
     translate_error,
 )
+from pki.rpc.client.calls.deadline import deadline
+from pki.rpc.client.calls.pending_call_sync import SyncPendingCall
 from pki.rpc.client.channel import (
     CallableBase,
     PinnedChannel,
@@ -26,8 +28,6 @@ from pki.rpc.client.channel import (
 from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.connection import Connection
 from pki.rpc.client.connectivity import Connectivity
-from pki.rpc.client.deadline import deadline
-from pki.rpc.client.pending_call_sync import SyncPendingCall
 from pki.rpc.client.service_config import ServiceConfig
 
 

@@ -14,9 +14,9 @@ from pki.errors import PkiError
 from pki.rpc.client.active_streams import ClientStreams
 from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.connection import Connection, RotationInputs
+from pki.rpc.client.connection_check import chains_of, check_connection, is_due
 from pki.rpc.client.rotation import Rotation
 from pki.rpc.client.verification.address_checks import AddressChecks
-from pki.rpc.client.verification.connection_check import chains_of, check_connection, is_due
 from pki.rpc.client.verification.probe import probe_server
 from pki.rpc.client.verification.server_check import CheckContext
 from pki.tls.target import Address

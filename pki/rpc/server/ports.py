@@ -10,10 +10,11 @@ import grpc
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
-from pki.credentials.provider import RECHECK_SECONDS, CredentialProvider, no_thread_error
+from pki.credentials.provider import RECHECK_SECONDS, CredentialProvider
 from pki.credentials.reload_stats import ReloadResult, ReloadStats
 from pki.credentials.snapshot import Snapshot
 from pki.credentials.subscriber import Subscriber
+from pki.credentials.threads import no_thread_error
 from pki.keys import private_key_to_pem
 from pki.rpc.server.port_certificate import PortCertificate
 from pki.x509.readers import to_pem

@@ -10,8 +10,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from pki import reason_of
 from pki.access.refusal import CREDENTIAL_ENDED
-from pki.rpc.client import call_aio, call_sync
-from pki.rpc.client.call_sync import LocalCallError
+from pki.rpc.client.calls import call_aio, call_sync
+from pki.rpc.client.calls.call_sync import LocalCallError
 from pki.rpc.status import DETAILS_KEY
 
 

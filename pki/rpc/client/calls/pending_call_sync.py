@@ -16,8 +16,8 @@ from typing import Any
 
 import grpc
 
-from pki.rpc.client.call_sync import LocalCallError
-from pki.rpc.client.deadline import deadline
+from pki.rpc.client.calls.call_sync import LocalCallError
+from pki.rpc.client.calls.deadline import deadline
 
 
 class SyncPendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from pki.rpc.client.call_aio import AioBoundCall
-from pki.rpc.client.deadline import deadline
+from pki.rpc.client.calls.call_aio import AioBoundCall
+from pki.rpc.client.calls.deadline import deadline
 
 
 class AioPendingCall(
