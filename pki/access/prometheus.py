@@ -1,4 +1,4 @@
-"""Prometheus metrics of workloads; docs/metrics.md tells each.
+"""Prometheus metrics of workloads; see docs/metrics.md.
 
 Nothing here runs during a call: numbers are counted elsewhere (``counters``), and read when a
 registry collects them. No caller chooses the value of a label: methods are those that have a

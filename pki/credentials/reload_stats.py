@@ -1,4 +1,4 @@
-"""How reading one thing again went: plain numbers, read when somebody asks for metrics."""
+"""Counts how reloads went: plain numbers, read when metrics are collected."""
 
 from __future__ import annotations
 

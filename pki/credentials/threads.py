@@ -1,4 +1,4 @@
-"""Threads of the provider: what to say where none can be started, and where nobody may wait."""
+"""Helps to start threads, and not to wait for them on an event loop."""
 
 from __future__ import annotations
 

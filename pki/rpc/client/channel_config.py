@@ -36,7 +36,7 @@ class ChannelConfig:
         on_verification: called with the result name (gRFC A118) of each verification of the server.
         on_rotation: called when new calls use another connection from now on.
         on_refused_call: called with the refusal of each call that is refused on this side.
-        explainer: explains why handshakes fail; None if nobody wants to know.
+        explainer: explains why handshakes fail; None to leave that out.
     """
 
     target: Target

@@ -70,7 +70,7 @@ class Connection(Generic[Inner]):
         clock: returns the time.
         is_ready: returns whether it is connected; with True it connects if it is not.
         close: closes it.
-        explainer: explains why its handshakes fail; None if nobody wants to know.
+        explainer: explains why its handshakes fail; None to leave that out.
         grpc_connections: lists gRPC's own connections and their certificates; None if unknown.
         monotonic: returns seconds that only grow.
     """

@@ -40,7 +40,7 @@ class AccessSettings:
     """How a server decides on calls.
 
     Args:
-        policy: the policy file; None is an error: nobody could call the server.
+        policy: the policy file; None is refused: without a policy nobody may call the server.
         log_when: which decisions are logged.
         health: who may ask for the server's health.
     """

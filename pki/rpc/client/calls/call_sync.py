@@ -122,7 +122,7 @@ def no_connection_error(
 
     Args:
         refusal: why there is no connection.
-        explainer: finds the cause; None if nobody wants to know it.
+        explainer: finds the cause; None to leave it out.
         remaining: the seconds that the call has left; None: no limit.
     """
     cause = ""
