@@ -167,8 +167,8 @@ def test_a_good_server_that_no_look_met_is_taken_by_its_own_certificate(shop: Sh
         channel: Any = stack.enter_context(caller.sync_channel(address, peer="server"))
         assert calls_that_end_well(channel) == 6
         current = channel.connections.rotation.current
-        assert eventually(lambda: len(current.shown_on) == 1)
-        (shown,), (seen,) = current.shown_on.values(), current.seen.values()
+        assert eventually(lambda: len(current.presented) == 1)
+        (shown,), (seen,) = current.presented.values(), current.verified.values()
         assert shown.leaf != seen.leaf
         assert calls_that_end_well(channel) == 6
         shop.ca.revoke(shown.leaf.serial_number, reason="key-compromise")

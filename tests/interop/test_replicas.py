@@ -162,9 +162,9 @@ def test_a_replica_that_is_revoked_is_left_out_while_the_channel_goes_on(shop: S
         assert len(channel.connections.checks.accepted) == 2
         revoke_one(shop, bad_one)
         caller.reload()
-        assert eventually(lambda: len(channel.connections.rotation.current.seen) == 1)
+        assert eventually(lambda: len(channel.connections.rotation.current.verified) == 1)
         assert calls_that_end_well(channel) == 6
-        (kept,) = channel.connections.rotation.current.seen.values()
+        (kept,) = channel.connections.rotation.current.verified.values()
         assert kept.leaf.serial_number != bad_one.credential.leaf.serial_number
 
 
@@ -179,11 +179,11 @@ def test_a_replica_that_comes_back_is_called_again_and_streams_go_on(shop: Shop)
             )
         )
         stream = watch(channel)
-        assert len(channel.connections.rotation.current.seen) == 1
+        assert len(channel.connections.rotation.current.verified) == 1
         stack.enter_context(
             shop.sync_server(another_of_it(shop, stack), address=f"127.0.0.1:{port}")
         )
-        assert eventually(lambda: len(channel.connections.rotation.current.seen) == 2, SECONDS)
+        assert eventually(lambda: len(channel.connections.rotation.current.verified) == 2, SECONDS)
         assert calls_that_end_well(channel) == 6
         assert stream.is_active()
         assert stream.cancel()
@@ -256,7 +256,7 @@ def test_a_name_that_moves_is_followed_and_one_that_fails_to_resolve_is_kept(
             moved = places[0].partition(":")[2]
             assert eventually(
                 lambda: (
-                    [address[1] for _, address in channel.connections.rotation.current.seen]
+                    [address[1] for _, address in channel.connections.rotation.current.verified]
                     == [int(moved)]
                 ),
                 SECONDS,
