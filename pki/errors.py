@@ -7,6 +7,8 @@ paint a terminal. No secret ever enters a message.
 
 from __future__ import annotations
 
+from pki.fault import Fault
+
 _SHOWN_LIMIT = 200
 
 
@@ -93,15 +95,15 @@ class NotPermittedError(PkiError):
 
 
 class VerificationError(PkiError):
-    """A peer's or file's chain was not accepted.
+    """A certificate chain was not accepted.
 
     Args:
         message: what is wrong.
-        fault: which of the faults of ``pki.x509.Fault`` it is; its name is stable.
+        fault: the kind of fault; its name is stable.
         remedy: what to do next.
     """
 
-    def __init__(self, message: str, *, fault: str, remedy: str = "") -> None:
+    def __init__(self, message: str, *, fault: Fault, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.fault = fault
 

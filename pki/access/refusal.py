@@ -117,9 +117,9 @@ _SERVER_WORDS = MappingProxyType(
 )
 
 
-def client_refusal(fault: str, serial: int | None = None) -> Refusal:
+def client_refusal(fault: Fault, serial: int | None = None) -> Refusal:
     """Turn the fault of a chain into a refusal."""
-    reason = _OF_FAULT[Fault(fault)]
+    reason = _OF_FAULT[fault]
     metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(reason, _WORDS[reason], metadata)
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from OpenSSL import crypto
 
 from pki.errors import VerificationError, quote_untrusted
-from pki.x509.fault import Fault
+from pki.fault import Fault
 from pki.x509.revocation import CrlSet
 
 _FLAGS = crypto.X509StoreFlags

@@ -29,9 +29,9 @@ from enum import StrEnum
 from cryptography import x509
 
 from pki.errors import CertificateError, InputError, VerificationError, quote_untrusted
+from pki.fault import Fault
 from pki.identity import DnsName, SpiffeId
 from pki.x509.bundle import TrustBundle
-from pki.x509.fault import Fault
 from pki.x509.names import CertificateNames, IpAddress
 from pki.x509.path import PathBuilder
 from pki.x509.profiles import IssuingProfile, LeafProfile, Purpose, RootProfile, rules
@@ -135,7 +135,7 @@ class ChainVerifier:
             max_intermediates: how many CAs may stand between leaf and root; None takes 3.
 
         Raises:
-            VerificationError: if it is not accepted; ``fault`` is a :class:`Fault`.
+            VerificationError: if it is not accepted; ``fault`` is a :class:`~pki.fault.Fault`.
             ValueError: if the time has no zone.
         """
         if at.tzinfo is None:

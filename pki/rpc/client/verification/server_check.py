@@ -30,7 +30,7 @@ from pki.clock import Clock
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.probe import ProbeError
-from pki.x509 import ChainVerifier, Fault, Purpose
+from pki.x509 import ChainVerifier, Purpose
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
@@ -217,7 +217,7 @@ class ServerCheck:
             return "SUCCESS", seen, None
         self._tell(logging.ERROR, f"{self._server} at {self._where} is refused: {error}")
         leaf = seen.leaf if seen else None
-        return Fault(error.fault).verdict, None, _refusal(self._server, error, leaf)
+        return error.fault.verdict, None, _refusal(self._server, error, leaf)
 
     def _tell(self, level: int, words: str) -> None:
         """Log what is wrong, once for as long as it stays so."""
@@ -264,7 +264,7 @@ def refusal_of(
 
 def _refusal(server: SpiffeId, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
     serial = leaf.serial_number if leaf is not None else None
-    return server_refusal(str(server), Fault(error.fault), serial)
+    return server_refusal(str(server), error.fault, serial)
 
 
 def _jitter() -> float:
