@@ -23,7 +23,7 @@ from pki.authority.orders import LeafOrder
 from pki.authority.recovery import Recovered
 from pki.authority.signing import Signing
 from pki.clock import Clock, system_clock
-from pki.identity import DnsName, TrustDomain
+from pki.identity import DnsName, SpiffeId, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import (
     WORKLOAD,
@@ -402,7 +402,7 @@ class Authority:
         lifetime: timedelta,
         profile: LeafProfile,
     ) -> LeafOrder:
-        spiffe_id = issuance.parse_workload(name, self.trust_domain)
+        spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
         return LeafOrder(spiffe_id, profile, public_key, lifetime, tuple(dns), tuple(ip))
 
 

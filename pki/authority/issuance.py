@@ -18,21 +18,10 @@ from pki.authority.lifetimes import leaf_lifetime
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
 from pki.errors import InputError, NotPermittedError, quote_untrusted
-from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
+from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
-
-
-def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
-    """Read a workload's name: a path such as ``orders``, or a whole SPIFFE ID.
-
-    Raises:
-        NameRefusedError: if it is neither.
-    """
-    if "://" in name:
-        return SpiffeId.parse(name)
-    return SpiffeId.of_path(trust_domain, name)
 
 
 def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:

@@ -195,9 +195,7 @@ def principal_named(policy: Policy, name: str) -> Principal:
     Raises:
         InputError: if it is neither.
     """
-    spiffe_id = (
-        SpiffeId.parse(name) if "://" in name else SpiffeId.of_path(policy.trust_domain, name)
-    )
+    spiffe_id = SpiffeId.parse_name(name, policy.trust_domain)
     derived = derive_names(spiffe_id)
     return Principal(spiffe_id, frozenset({derived.dns} if derived.dns else ()), derived.subject)
 

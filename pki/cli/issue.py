@@ -66,11 +66,7 @@ def issue(
     lifetime = parse_lifetime(ttl)
     request = read_request_file(csr) if csr is not None else None
     with open_authority(directory) as authority:
-        workload = (
-            SpiffeId.parse(name)
-            if "://" in name
-            else SpiffeId.of_path(authority.trust_domain, name)
-        )
+        workload = SpiffeId.parse_name(name, authority.trust_domain)
         folder = out or directory / workload.path
         take_in_crls(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))

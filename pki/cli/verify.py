@@ -114,14 +114,13 @@ def _profile(leaf: x509.Certificate, purpose: Purpose) -> LeafProfile:
 
 
 def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
-    if "://" in name:
-        return SpiffeId.parse(name)
-    try:
-        return ip_address(name)
-    except ValueError:
-        if "." not in name and own is not None:
-            return SpiffeId.of_path(own.trust_domain, name)
-        return DnsName.parse(name)
+    if "://" not in name:
+        try:
+            return ip_address(name)
+        except ValueError:
+            if "." in name or own is None:
+                return DnsName.parse(name)
+    return SpiffeId.parse_name(name, own.trust_domain if own is not None else None)
 
 
 def _parsed(path: Path, read: Callable[[bytes], _Value]) -> _Value:

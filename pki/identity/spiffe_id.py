@@ -77,6 +77,22 @@ class SpiffeId:
         """
         return cls(trust_domain, tuple(path.split("/")))
 
+    @classmethod
+    def parse_name(cls, text: str, trust_domain: TrustDomain | None) -> SpiffeId:
+        """Parse a workload's name as a person writes it: a path, or a whole SPIFFE ID.
+
+        Args:
+            text: a path such as ``orders`` or ``prod/orders``, or a URI. What holds ``://`` is
+                parsed as a URI.
+            trust_domain: the trust domain that a path belongs to. None accepts a URI only.
+
+        Raises:
+            NameRefusedError: if the text is neither.
+        """
+        if trust_domain is None or "://" in text:
+            return cls.parse(text)
+        return cls.of_path(trust_domain, text)
+
     @property
     def path(self) -> str:
         """The path without its leading slash: ``prod/orders``."""
