@@ -246,8 +246,9 @@ class Authority:
             NotPermittedError: if the certificate may not be renewed, or other names are asked for.
         """
         parsed = read_request(request)
-        issuance.check_renewal_request(self._context, old, parsed)
-        return issuance.renew(self._context, old, parsed.public_key, key=None, lifetime=lifetime)
+        return issuance.renew(
+            self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
+        )
 
     def revoke(
         self, serial: int | str, *, reason: str = "unspecified"

@@ -1,7 +1,17 @@
-"""Issues leaves: from a name, from a request, and as the renewal of one that is still good.
+"""Issue leaves: for a name, for a request, and as the renewal of a certificate that is still good.
 
-A request's way through the CA: parse, check the names against the order, admit, sign, check,
-record, commit; and only then hand out.
+The stages of a request:
+
+1. Parse it (``pki.x509.read_request``, called by ``Authority``). All that follows is one
+   transaction, but for stage 2 of a new certificate, which needs none.
+2. Check its names against the order. For a renewal, the certificate to renew gives the order,
+   after a check that it may be renewed.
+3. Look for the certificate that the same order got before: its answer may have been lost.
+4. Check that the clock is within the issuing CA's own time.
+5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
+   the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
+6. Sign it, check the certificate against its profile, and record it.
+7. Commit. Only then is the certificate handed out.
 """
 
 from __future__ import annotations
@@ -98,19 +108,33 @@ def renew(
     *,
     key: PrivateKey | None,
     lifetime: timedelta | None,
+    request: Request | None = None,
 ) -> Issued:
     """Renew a certificate: same names, new key.
 
-    The same key again gives the certificate that was issued for it, for an answer may have been
-    lost; another key is a second renewal, which is refused and recorded: somebody else may hold the
-    certificate's key.
+    A repeated renewal with the same key returns the certificate that was issued for that key,
+    because the first answer may have been lost. A renewal with another key is refused and recorded,
+    because somebody else may hold the certificate's key.
+
+    Args:
+        context: the CA.
+        old: the certificate to renew.
+        public_key: the new key.
+        key: the new private key, if the CA made it.
+        lifetime: None takes that of the old certificate.
+        request: the request (CSR) that asks for it; it may ask for the old names only.
 
     Raises:
-        NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
+        NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed;
+            or the request asks for another name.
+        InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
         record = _renewable(context, old, transaction)
+        if request is not None:
+            old_order, _ = _renewal_order(record, public_key, None)
+            order_for_request(old_order, request)
         follower = transaction.renewal_of(record.id)
         if follower is None:
             order, cut = _renewal_order(record, public_key, lifetime)
@@ -136,20 +160,6 @@ def renew(
         f"certificate {record.serial} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue anew",
     )
-
-
-def check_renewal_request(
-    context: AuthorityContext, old: x509.Certificate, request: Request
-) -> None:
-    """Hold a request against the certificate that it is to renew: only the old names count.
-
-    Raises:
-        NotPermittedError: if the certificate may not be renewed, or the request asks for others.
-    """
-    with context.ledger.transaction() as transaction:
-        record = _renewable(context, old, transaction)
-    order, _ = _renewal_order(record, request.public_key, None)
-    order_for_request(order, request)
 
 
 def _sign(

@@ -304,6 +304,24 @@ def test_a_second_renewal_with_another_key_is_refused_and_recorded(ca: Authority
     assert len(ca.certificates()) == 2
 
 
+def test_a_renewal_by_request_is_checked_before_a_second_renewal_is_recorded(
+    ca: Authority,
+) -> None:
+    first = ca.issue("orders")
+    renewed = ca.renew_request(first.leaf, csr(generate_key()))
+    assert renewed.key is None
+    with pytest.raises(NotPermittedError, match="which was not ordered"):
+        ca.renew_request(first.leaf, csr(generate_key(), x509.DNSName("db.shop.test")))
+    with pytest.raises(InputError, match="needs a new key"):
+        ca.renew_request(first.leaf, csr(first.key))
+    assert not ca.events()
+    with pytest.raises(NotPermittedError, match="stolen"):
+        ca.renew_request(first.leaf, csr(generate_key()))
+    ((_, kind, _),) = ca.events()
+    assert kind == "second-renewal"
+    assert len(ca.certificates()) == 2
+
+
 def test_what_may_not_be_renewed(ca: Authority, clock: Clock, tmp_path: Path) -> None:
     stranger = Hierarchy()
     with pytest.raises(NotPermittedError, match="not one that this CA issued"):
