@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.expectations import MAX_BYTES, Outcome, read_expectations
-from pki.authz.expectations import check as check_expectations
-from pki.authz.lint import Severity, lint
+from pki.authz.analysis.expectations import MAX_BYTES, Outcome, read_expectations
+from pki.authz.analysis.expectations import check as check_expectations
+from pki.authz.analysis.lint import Severity, lint
 from pki.authz.patterns import written_method
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.contracts import read_contracts

@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from pki.authz.replay import (
+from pki.authz.analysis.replay import (
     LONGEST_LINE,
     Change,
     Recorded,

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from pki.authz import Grant, Policy, Principal, explain
-from pki.authz.expectations import principal_named
+from pki.authz.analysis.expectations import principal_named
+from pki.authz.analysis.queries import what_can, who_can, written
 from pki.authz.patterns import parse_method_path
-from pki.authz.queries import what_can, who_can, written
 from pki.authz.suggestions import near_methods, near_names
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.reading import (

@@ -13,8 +13,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from pki.authz import read_policy
-from pki.authz.graph import graph_of, mermaid
-from pki.authz.replay import read_recorded
+from pki.authz.analysis.graph import graph_of, mermaid
+from pki.authz.analysis.replay import read_recorded
 from pki.cli.app import run
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
-from pki.authz.contracts import WELL_KNOWN, Contracts
+from pki.authz.analysis.contracts import WELL_KNOWN, Contracts
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import (
     DnsPattern,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from pki.authz.graph import Edge, Graph
+from pki.authz.analysis.graph import Edge, Graph
 
 _WIDTH, _GAP, _TOP = 330, 300, 60
 _LINE, _PADDING, _SPACE = 17, 10, 22
