@@ -77,7 +77,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
     for found in crls_below(state):
         try:
             # A list that is ahead shows that the whole CA was put back from a backup.
-            authority.take_in(found)
+            authority.import_crls(found)
         except PkiError as error:
             # One that can't be taken in keeps no other out.
             if not any(str(error) == str(other) for _, other in done.left):
@@ -167,7 +167,7 @@ def take_in_crls(authority: Authority, state: Path, *more: CrlSet | None) -> Non
     known = {item.der for item in own.crls.values()}
     for found in (*more, *crls_below(state)):
         if found is not None and not {item.der for item in found.crls.values()} <= known:
-            authority.take_in(found)
+            authority.import_crls(found)
 
 
 def crls_below(state: Path) -> Iterator[CrlSet]:

@@ -108,7 +108,7 @@ def test_a_request_gets_its_names_and_the_asker_keeps_the_key(ca: Authority) -> 
     issued = ca.issue_request("orders", request)
     assert issued.key is None
     assert accepted(ca, Credential(key, issued.chain, issued.bundle, issued.crls)) == ""
-    with pytest.raises(StateError, match="whoever made the request"):
+    with pytest.raises(StateError, match="sender of the request"):
         _ = issued.credential
 
 

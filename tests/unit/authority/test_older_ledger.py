@@ -220,7 +220,7 @@ def test_another_cas_ledger_is_not_accepted(backup: Backup, tmp_path: Path) -> N
     shutil.copy(tmp_path / "other" / "ca" / "ledger.db", backup.home / "ledger.db")
     with pytest.raises(OlderLedgerError, match="another ledger"):
         backup.open()
-    with pytest.raises(StateError, match="another CA's"):
+    with pytest.raises(StateError, match="belongs to another CA"):
         backup.recover()
 
 
@@ -275,8 +275,8 @@ def test_a_whole_folder_that_is_older_takes_in_what_receivers_hold(backup: Backu
         held = ca.trust()[1]
     backup.put_whole_folder_back()
     with backup.open() as ca:
-        assert ca.take_in(held)
-        assert not ca.take_in(held)
+        assert ca.import_crls(held)
+        assert not ca.import_crls(held)
         assert refused(ca, backup.orders.credential)
         assert refused(ca, payments.credential)
         assert held.followed_by(ca.trust()[1])[1] == ()
@@ -304,7 +304,7 @@ def test_lists_that_nobody_of_ours_signed_are_not_taken_in(backup: Backup, tmp_p
         other.revoke(other.issue("orders").leaf.serial_number)
         foreign = other.trust()[1]
     with backup.open() as ca:
-        assert not ca.take_in(foreign)
+        assert not ca.import_crls(foreign)
         assert ca.events() == ()
 
 
@@ -314,7 +314,7 @@ def test_an_older_list_of_ours_at_a_receiver_is_nothing_new(backup: Backup) -> N
         ca.revoke(backup.orders.leaf.serial_number)
         backup.clock.move(days=10)
         ca.refresh_crls(force=True)  # the entry has left the list
-        assert not ca.take_in(old)
+        assert not ca.import_crls(old)
 
 
 def test_a_ledger_with_fewer_commits_and_another_history_takes_both_sides_revocations(
@@ -328,7 +328,7 @@ def test_a_ledger_with_fewer_commits_and_another_history_takes_both_sides_revoca
     with backup.open() as ca:
         web = ca.issue("web")
         ca.revoke(web.leaf.serial_number)  # under the number that the other list has
-        ca.take_in(held)
+        ca.import_crls(held)
         assert refused(ca, payments.credential)
         assert refused(ca, web.credential)
         found = held.followed_by(ca.trust()[1])[0].of_issuer(web.leaf)
