@@ -47,7 +47,7 @@ def import_crls(
     touched: list[IssuerRecord] = []
     behind: list[IssuerRecord] = []
     for issuer in transaction.issuers():
-        crl = published.crls.get(IssuerId.named_by(issuer.certificate))
+        crl = published.crls.get(IssuerId.of_ca(issuer.certificate))
         if crl is None or not crl.is_signed_by(issuer.certificate):
             continue
         record = transaction.crls.current(issuer.id)

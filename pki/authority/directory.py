@@ -17,9 +17,9 @@ from pathlib import Path
 from pki.authority.ledger.ledger import MARK
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
-from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 from pki.files.atomic import PRIVATE, make_folder, read_with_status
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import CrlSet, TrustBundle
@@ -104,7 +104,7 @@ class AuthorityDirectory:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
             ) from error
-        check_folder(self.path)
+        check_directory_access(self.path)
 
     def check(self) -> None:
         """Check that no other user can change the directory or the ledger.
@@ -114,10 +114,10 @@ class AuthorityDirectory:
         """
         if not self.path.is_dir():
             return
-        owners = trusted_owners(check_folder(self.path))
+        owners = trusted_owners(check_directory_access(self.path))
         for path in (self.ledger, *self.path.glob(f"{_LEDGER}-*")):
             try:
-                why = why_not_trusted(path.stat(), owners)
+                why = distrust_reason(path.stat(), owners)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -168,7 +168,7 @@ class AuthorityDirectory:
                 f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
                 remedy=f"chmod 600 {quote_untrusted(path)}, and find out who read it meanwhile",
             )
-        with naming(path):
+        with error_context(path):
             return read_private_key(data, passphrase)
 
     def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.errors import StateError
-from pki.files import HANDFAST, Layout, save_credential, save_trust, writing
-from pki.files.occupied import Holder, refuse_occupied
-from pki.files.writer import chain_file, save_chain
+from pki.files import HANDFAST, Layout, save_credential, save_trust, writer_lock
+from pki.files.overwrite import CredentialOwner, refuse_overwrite
+from pki.files.writer import require_chain_file, save_chain
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
 from pki.x509 import Credential, CrlSet, TrustBundle, read_names
@@ -61,14 +61,14 @@ class Issued:
                 credential, or one that can't be read; the files there still work then.
         """
         folder = Path(directory)
-        holder = Holder(self.spiffe_id, read_names(self.leaf).subject)
+        owner = CredentialOwner(self.spiffe_id, read_names(self.leaf).subject)
         request_key = None
         if self.key is None:
             request_key = public_key_of(self.leaf)
-            chain_file(layout)
-        with writing(folder, layout=layout):
+            require_chain_file(layout)
+        with writer_lock(folder, layout=layout):
             # Refused before the first file is written.
-            refuse_occupied(folder, holder, layout=layout, request_key=request_key)
+            refuse_overwrite(folder, owner, layout=layout, request_key=request_key)
             if self.key is not None:
                 save_credential(self.credential, folder, layout=layout)
                 return

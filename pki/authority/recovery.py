@@ -139,7 +139,7 @@ def _raise_crl_floors(
 ) -> None:
     skipped = UNKNOWN_NUMBERS if lost is None else lost * _NUMBERS_PER_COMMIT
     for issuer in transaction.issuers():
-        name = IssuerId.named_by(issuer.certificate)
+        name = IssuerId.of_ca(issuer.certificate)
         if issuer.kind is IssuerKind.ROOT and any(name in crls.crls for crls in crl_sets):
             # Imported already, and few are ever signed. A higher floor would make the root's CRLs
             # that are signed ahead useless, and with them a distrust without the root's key.

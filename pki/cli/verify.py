@@ -16,7 +16,7 @@ from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
 from pki.clock import system_clock
 from pki.errors import CertificateError, PkiError, StateError, VerificationError, quote_untrusted
 from pki.files import load_credential, read_bounded
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.identity import DnsName, SpiffeId
 from pki.x509 import (
     CLIENT,
@@ -129,5 +129,5 @@ def _parsed(path: Path, read: Callable[[bytes], _Value]) -> _Value:
         data = read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0]
     except FileNotFoundError:
         raise StateError(f"{quote_untrusted(path)} is not there") from None
-    with naming(path):
+    with error_context(path):
         return read(data)

@@ -20,12 +20,12 @@ from pathlib import Path
 from watchfiles._rust_notify import RustNotify
 
 from pki.background import defer
-from pki.files.watched import (
+from pki.files.watch_targets import (
     Signature,
-    files_behind,
-    folders_behind,
-    folders_on_the_way,
-    signature_of,
+    path_signature,
+    real_paths,
+    watch_directories,
+    watch_directories_of_entries,
 )
 
 log = logging.getLogger("handfast.rpc")
@@ -52,12 +52,12 @@ class WatchedPaths:
 
     def look(self) -> bool:
         """Look at the paths; return whether one of them means something new."""
-        now = {path: signature_of(path) for path in self.paths()}
+        now = {path: path_signature(path) for path in self.paths()}
         before, self.seen = self.seen, now
         if now == before:
             return False
         self.folders = frozenset().union(*map(_folders_of, now))
-        self.files = frozenset().union(*map(files_behind, now))
+        self.files = frozenset().union(*map(real_paths, now))
         return before is not None
 
 
@@ -139,7 +139,7 @@ class FileWatcher:
 
 
 def _folders_of(path: Path) -> frozenset[str]:
-    found = folders_behind(path) if path.is_dir() else folders_on_the_way(path)
+    found = watch_directories_of_entries(path) if path.is_dir() else watch_directories(path)
     return frozenset(folder for folder in found if Path(folder).is_dir())
 
 

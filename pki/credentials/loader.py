@@ -78,7 +78,7 @@ class CredentialLoader:
         if self.source.revocation is not RevocationMode.REQUIRED or credential.crls is None:
             return
         for certificate in credential.chain:
-            if credential.crls.of_issuer(certificate) is None:
+            if credential.crls.crl_for(certificate) is None:
                 issuer = quote_untrusted(certificate.issuer.rfc4514_string())
                 raise CredentialError(
                     f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
@@ -151,7 +151,7 @@ class CredentialLoader:
     ) -> tuple[CrlSet, tuple[str, ...]]:
         # A forged list with a huge number would shut out the true ones for good.
         issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or CrlSet.none()).followed_by(crls, issuers=issuers)
+        merged, refused = (seen or CrlSet.none()).merge_newer(crls, issuers=issuers)
         if seen is not None and merged.crls == seen.crls:
             # The same object for as long as nothing is new.
             return seen, refused

@@ -30,7 +30,7 @@ from pki.credentials.policy_file import PolicyFile
 from pki.credentials.policy_files import PolicyProvider
 from pki.credentials.source import Source
 from pki.errors import InputError, StateError
-from pki.files.last_resort import LAST_RESORT
+from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
 from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_sync import SyncChannel
 from pki.rpc.server.access_control import AccessControl
@@ -65,7 +65,7 @@ class CredentialProvider:
         if read_grace <= timedelta(0):
             raise InputError(f"read_grace is {read_grace}", remedy="Set it above zero")
         # Made while there is room: strangers may hold every descriptor later.
-        LAST_RESORT.reserve()
+        DESCRIPTOR_RESERVE.reserve()
         self._source = source
         self._clock = clock
         look_seconds = min(_LOOK_SECONDS, read_grace.total_seconds() / 3)

@@ -1,4 +1,4 @@
-"""Certificates as values: profiles, requests, verification, trust bundles and revocation lists."""
+"""Certificates as values: profiles, requests, verification, trust bundles and CRLs."""
 
 from pki.fault import Fault
 from pki.x509.bundle import TrustBundle

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 H = Hierarchy()
 LEAF = H.leaf()
 CRLS = H.crls([LEAF])
-REVOKING = CRLS.of_issuer(LEAF)
+REVOKING = CRLS.crl_for(LEAF)
 assert REVOKING is not None
 REQUEST = request_for(
     H.key,
@@ -251,7 +251,7 @@ def verify_under(data: bytes) -> None:
 
 
 def verify_with_crl(data: bytes) -> None:
-    crls, _ = H.crls().followed_by(CrlSet.read(data), issuers=[H.issuing, H.root])
+    crls, _ = H.crls().merge_newer(CrlSet.read(data), issuers=[H.issuing, H.root])
     ChainVerifier(H.bundle, crls, grace=timedelta(days=1)).verify(
         [LEAF, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
     )

@@ -410,7 +410,7 @@ def test_lists_have_growing_numbers_and_drop_what_ended_long_ago(
 
     def issuing_crl() -> tuple[int, frozenset[int]]:
         _, crls = ca.trust()
-        found = crls.of_issuer(first.leaf)
+        found = crls.crl_for(first.leaf)
         assert found is not None
         return found.number, found.revoked
 
@@ -466,7 +466,7 @@ def test_distrust_in_either_order_never_trusts_again(tmp_path: Path) -> None:
             for which in order:
                 ca.distrust(ca.issuers()[which].key_id)
                 bundle, crls = ca.trust()
-                seen, refused = seen.followed_by(crls)
+                seen, refused = seen.merge_newer(crls)
                 assert not refused
             for issued in (first, second):
                 with pytest.raises(VerificationError) as caught:

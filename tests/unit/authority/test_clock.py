@@ -43,7 +43,7 @@ def test_lists_of_a_clock_that_was_ahead_are_due_when_it_is_back(
         assert not accepted(ca, orders)
         assert ca.refresh_crls() == 1
         assert accepted(ca, orders)
-        assert seen.followed_by(ca.trust()[1])[1] == ()
+        assert seen.merge_newer(ca.trust()[1])[1] == ()
         assert ca.refresh_crls() == 0
 
 

@@ -115,7 +115,7 @@ def test_after_recovery_what_was_revoked_stays_so_and_numbers_go_on(backup: Back
         ca.revoke(payments.leaf.serial_number, reason="key-compromise")
         ca.revoke(backup.orders.leaf.serial_number)
         ca.refresh_crls(force=True)
-        seen, _ = seen.followed_by(ca.trust()[1])
+        seen, _ = seen.merge_newer(ca.trust()[1])
     backup.put_back()
     done = Authority.recover(backup.home, clock=backup.clock)
     assert done.was_older
@@ -128,10 +128,10 @@ def test_after_recovery_what_was_revoked_stays_so_and_numbers_go_on(backup: Back
             ca.renew(backup.orders.leaf)
         with pytest.raises(NotPermittedError, match="not one that this CA issued"):
             ca.renew(renewed.leaf)
-        seen, complaints = seen.followed_by(ca.trust()[1])
+        seen, complaints = seen.merge_newer(ca.trust()[1])
         assert complaints == ()
         ca.revoke(ca.issue("web").leaf.serial_number)
-        seen, complaints = seen.followed_by(ca.trust()[1])
+        seen, complaints = seen.merge_newer(ca.trust()[1])
         assert complaints == ()
         assert refused(ca, payments.credential)
         assert "recovered" in {kind for _, kind, _ in ca.events()}
@@ -149,13 +149,13 @@ def test_numbers_go_past_every_list_that_may_be_lost_with_the_published_ones(
     (backup.home / "crl.pem").write_bytes(old)
     backup.recover()
     with backup.open() as ca:
-        after, complaints = newest.followed_by(ca.trust()[1])
+        after, complaints = newest.merge_newer(ca.trust()[1])
     issuing = backup.orders.chain[1]
     assert complaints == ()
-    found = after.of_issuer(backup.orders.leaf)
+    found = after.crl_for(backup.orders.leaf)
     assert found is not None
     assert found.is_signed_by(issuing)
-    before = newest.of_issuer(backup.orders.leaf)
+    before = newest.crl_for(backup.orders.leaf)
     assert before is not None
     assert found.number > before.number
 
@@ -202,7 +202,7 @@ def test_a_lost_or_damaged_mark_signs_nothing_until_it_was_recovered(backup: Bac
             record = ca.certificate(serial)
             assert record is not None
             assert record.revoked_at is not None
-            assert seen.followed_by(ca.trust()[1])[1] == ()
+            assert seen.merge_newer(ca.trust()[1])[1] == ()
 
 
 def test_recovery_of_the_newest_ledger_changes_nothing(backup: Backup) -> None:
@@ -279,7 +279,7 @@ def test_a_whole_folder_that_is_older_takes_in_what_receivers_hold(backup: Backu
         assert not ca.import_crls(held)
         assert refused(ca, backup.orders.credential)
         assert refused(ca, payments.credential)
-        assert held.followed_by(ca.trust()[1])[1] == ()
+        assert held.merge_newer(ca.trust()[1])[1] == ()
         with pytest.raises(NotPermittedError, match="revoked"):
             ca.renew(backup.orders.leaf)
         (event,) = ca.events()
@@ -331,7 +331,7 @@ def test_a_ledger_with_fewer_commits_and_another_history_takes_both_sides_revoca
         ca.import_crls(held)
         assert refused(ca, payments.credential)
         assert refused(ca, web.credential)
-        found = held.followed_by(ca.trust()[1])[0].of_issuer(web.leaf)
+        found = held.merge_newer(ca.trust()[1])[0].crl_for(web.leaf)
         assert found is not None
         assert {web.leaf.serial_number, payments.leaf.serial_number} <= found.revoked
 

@@ -20,7 +20,7 @@ from pki.errors import VerificationError, quote_untrusted
 from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
 from pki.tls.target import Target
 from pki.x509 import Credential
-from pki.x509.path import refusal_of_openssl
+from pki.x509.path import openssl_error
 from pki.x509.readers import MAX_CHAIN_LENGTH
 
 # Times are judged by our own clock, afterwards. OpenSSL's codes, include/openssl/x509_vfy.h.
@@ -89,7 +89,7 @@ class _FirstWord:
         self, _connection: SSL.Connection, _cert: crypto.X509, code: int, depth: int, good: int
     ) -> bool:
         if not good and code not in _JUDGED_LATER and self.refusal is None:
-            self.refusal = refusal_of_openssl(code, depth, f"OpenSSL error {code}")
+            self.refusal = openssl_error(code, depth, f"OpenSSL error {code}")
         return self.refusal is None
 
 
