@@ -69,7 +69,7 @@ class ChannelConfig:
         """
         if not addresses:
             return self.target.text, None
-        name = channelz.NAMES.of(self.target.naming(addresses))
+        name = channelz.NAMES.of(self.target.grpc_target(addresses))
         return name, channelz.GrpcConnections(name)
 
     def options(self, options: ChannelOptions) -> list[tuple[str, Any]]:
@@ -78,12 +78,12 @@ class ChannelConfig:
         Raises:
             PkiError: if they would undo what a channel promises.
         """
-        through = self.target.through
+        proxy = self.target.proxy
         return [
             # Of an option that is given twice gRPC takes the first. The proxy is chosen already.
             ("grpc.enable_http_proxy", 0),
             *self.pin.options(options),
-            *(through.options() if through is not None else ()),
+            *(proxy.options() if proxy is not None else ()),
             *channelz.OPTIONS,
         ]
 

@@ -144,7 +144,7 @@ class Calling(Bound):
         following, name = self._following, str(pin.spiffe_id)
         place = Target.parse(target)
         if first_option(options, "grpc.enable_http_proxy") in {None, 1}:
-            place = place.by_way_of(os.environ)
+            place = place.via_proxy(os.environ)
         inquiry = FailureExplainer(
             lambda: why(place, pin.spiffe_id, following.live.credential, self._clock)
         )

@@ -84,7 +84,7 @@ def test_a_uri_that_is_no_spiffe_id_is_refused_and_not_dropped(uri: str) -> None
 @pytest.mark.filterwarnings("ignore:Attribute's length")
 def test_a_subject_longer_than_any_certificate_may_hold_is_refused() -> None:
     long = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a" * 65, _validate=False)])
-    with pytest.raises(InputError, match="can't stand in a certificate"):
+    with pytest.raises(InputError, match="can't be written in a certificate"):
         read(request_for(KEY, [ORDERS], subject=long))
     assert read(request_for(KEY, [ORDERS], subject=name("a" * 64)))
 

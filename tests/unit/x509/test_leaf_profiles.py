@@ -86,7 +86,10 @@ BAD: dict[str, tuple[list[Extension], str]] = {
     "critical SAN beside a subject": (san(ID, critical=True), "critical exactly if"),
     "two URIs": (san(ID, URI("spiffe://shop.internal/payments")), "2 URI names"),
     "no URI": (san(x509.DNSName("orders.shop.internal")), "0 URI names"),
-    "a URI of another scheme": (san(URI("https://shop.internal/orders")), "exactly one, a SPIFFE ID"),
+    "a URI of another scheme": (
+        san(URI("https://shop.internal/orders")),
+        "exactly one, a SPIFFE ID",
+    ),
     "a query in the ID": (san(URI("spiffe://shop.internal/orders?x=1")), "characters outside"),
     "an ID without a path": (san(URI("spiffe://shop.internal")), "no path"),
     "an ID in upper case": (san(URI("SPIFFE://shop.internal/orders")), "does not begin"),
@@ -126,7 +129,7 @@ def test_a_bad_cn_is_refused() -> None:
 
 def test_an_ed25519_leaf_is_refused_at_both_ends() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    with pytest.raises(CertificateError, match="for CAs alone"):
+    with pytest.raises(CertificateError, match="for CAs only"):
         WORKLOAD.check(misused_key(H, key=key))
     with pytest.raises(KeyRefusedError):
         H.leaf(key=key)

@@ -27,7 +27,7 @@ from pki.clock import Clock
 from pki.errors import quote_untrusted
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.server_check import ServerCheck, refusal_of
-from pki.tls.target import Address, Target, words_of_address
+from pki.tls.target import Address, Target, format_address
 from pki.x509 import ChainVerifier, Purpose
 from pki.x509.peer_chain import PeerChain
 
@@ -298,7 +298,7 @@ class AddressChecks:
     def _sight(self, address: Address) -> ServerCheck:
         return ServerCheck(
             self._server,
-            words_of_address(address),
+            format_address(address),
             lambda: self._look(address),
             self._verifier,
             self._clock,

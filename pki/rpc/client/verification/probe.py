@@ -17,7 +17,13 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.errors import VerificationError, quote_untrusted
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
 from pki.tls.target import Target
 from pki.x509 import Credential
 from pki.x509.path import openssl_error
@@ -65,18 +71,18 @@ def look(
         ProbeError: if no handshake came about.
         VerificationError: if its chain leads to none of the roots.
     """
-    limit = Limit(seconds, clock)
+    limit = Deadline(seconds, clock)
     try:
-        with connected(target, limit) as plain:
+        with connect(target, limit) as plain:
             return _shake_hands(plain, credential, roots, server_name, limit)
     except TimeoutError:
         raise ProbeError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
-    except TooLongError as error:
+    except TooManyBytesError as error:
         raise ProbeError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
     except OSError as error:
         raise ProbeError("PEER_CONNECTION_CLOSED", _words(error)) from error
     except SSL.Error as error:
-        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
+        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {ssl_error_message(error)}") from error
 
 
 class _FirstWord:
@@ -116,11 +122,11 @@ def _shake_hands(
     credential: Credential,
     roots: Sequence[x509.Certificate],
     server_name: str,
-    limit: Limit,
+    limit: Deadline,
 ) -> tuple[x509.Certificate, ...]:
     first_word = _FirstWord()
     with TlsConnection(
-        plain, _context(credential, roots, first_word), most_bytes=_MOST_BYTES
+        plain, _context(credential, roots, first_word), max_bytes=_MOST_BYTES
     ) as talk:
         talk.tls.set_tlsext_host_name(server_name.encode())
         talk.tls.set_connect_state()
