@@ -125,7 +125,7 @@ class PolicyFile:
         self._unread = False
 
     def _say_what_is_not_enforced(self) -> None:
-        words = self._policy.enforcement.words()
+        words = self._policy.enforcement.audited_summary()
         if words:
             defer(
                 log.warning,

@@ -1,1 +1,1 @@
-"""Tools on a whole policy, for whoever writes or reviews it: no call is decided here."""
+"""Tools to write and review a whole policy. No call is decided here."""
