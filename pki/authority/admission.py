@@ -94,7 +94,7 @@ class Admission:
             whose = f"the derived name of {other}" if other else "the trust domain's own name"
             raise NotPermittedError(
                 f"{name} is {whose}, not of {owner}",
-                remedy="Leave it out: names inside the trust domain are derived alone",
+                remedy="Leave it out: names inside the trust domain are only derived",
             )
         if not self._limits.permits_dns(name):
             raise NotPermittedError(

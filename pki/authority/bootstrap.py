@@ -63,8 +63,8 @@ class AuthorityPlan:
             DnsName(self.trust_domain.name)
         except NameRefusedError:
             raise NameRefusedError(
-                f"trust domain {self.trust_domain} is no DNS name, and gRPC can pin a server by a "
-                "DNS name alone",
+                f"trust domain {self.trust_domain} is no DNS name, and gRPC can pin a server only "
+                "by a DNS name",
                 remedy="Choose one such as shop.internal",
             ) from None
         if not timedelta(0) <= self.backdate <= lifetimes.MAX_BACKDATE:
@@ -84,7 +84,7 @@ class AuthorityPlan:
 
 
 def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509.Name:
-    """Return a CA's name. It holds the key id, so that no CRL is taken for another CA's."""
+    """Return a CA's name. It holds the key id, so that its CRL is never used for another CA."""
     attributes = []
     if len(trust_domain.name) <= _UB_ORGANIZATION:
         attributes.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain.name))
@@ -126,7 +126,7 @@ def _refuse_existing_ca(
         )
     if kinds:
         raise StateError(
-            f"there is a CA at {directory.path} already: its set-up was cut off before its first "
+            f"there is a CA at {directory.path} already: its set-up was interrupted before its first "
             "issuing CA was made",
             remedy="Finish it with: handfast ca rotate",
         )

@@ -161,8 +161,8 @@ class AuthorityContext:
 
     @staticmethod
     def _signing_ca(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
-        theirs = public_key_fingerprint(public_key_of(record.certificate))
-        if public_key_fingerprint(key.public_key()) != theirs:
+        expected = public_key_fingerprint(public_key_of(record.certificate))
+        if public_key_fingerprint(key.public_key()) != expected:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, key)
 
@@ -170,7 +170,7 @@ class AuthorityContext:
 def _no_active_issuer_error(issuing: Sequence[IssuerRecord]) -> StateError:
     if not issuing:
         return StateError(
-            "the CA has no issuing CA: its set-up was cut off before one was made",
+            "the CA has no issuing CA: its set-up was interrupted before one was made",
             remedy="Finish it, with the root's key in place: handfast ca rotate",
         )
     if any(item.status is IssuerStatus.PREPARED for item in issuing):
@@ -193,7 +193,7 @@ def root_record(transaction: Transaction) -> IssuerRecord:
     for record in transaction.issuers():
         if record.kind is IssuerKind.ROOT:
             return record
-    raise LedgerError("the ledger holds no root: the CA's set-up was cut off")
+    raise LedgerError("the ledger holds no root: the CA's set-up was interrupted")
 
 
 def open_context(

@@ -38,7 +38,7 @@ def refresh_issuing_crl(
         ca: the issuing CA.
         transaction: holds the revocations, and records the CRL.
         now: the time.
-        lifetime: until the CRL's ``nextUpdate``; ``Crl.build`` never lets it exceed the CA's end.
+        lifetime: until the CRL's ``nextUpdate``.
         backdate: how long before ``now`` the CRL begins.
     """
     now = now.replace(microsecond=0)

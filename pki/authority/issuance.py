@@ -7,7 +7,7 @@ The stages of a request:
 2. Check its names against the order. For a renewal, the certificate to renew gives the order,
    after a check that it may be renewed.
 3. Look for the certificate that the same order got before: its answer may have been lost.
-4. Check that the clock is within the issuing CA's own time.
+4. Check that the clock is within the issuing CA's validity.
 5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
 6. Sign it, check the certificate against its profile, and record it.
@@ -123,8 +123,8 @@ def renew(
         request: the request (CSR) that asks for it; it may ask for the old names only.
 
     Raises:
-        NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed;
-            or the request asks for another name.
+        NotPermittedError: if this CA did not issue the certificate, or it has ended, was revoked or
+            was renewed already, or the request asks for another name.
         InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)

@@ -31,7 +31,7 @@ class DnsName:
         if _NUMBER.fullmatch(labels[-1]):
             raise NameRefusedError(
                 f"{quote_untrusted(self.name)} looks like an IP address, not a DNS name",
-                remedy="Ask for an IP address as such",
+                remedy="Give it as an IP address instead",
             )
 
     @classmethod

@@ -36,8 +36,8 @@ class Target:
         text: as given to gRPC.
         hosts: hosts and ports, which are resolved later; empty for a unix socket.
         path: the unix socket's address; None for other targets.
-        alone: the one address of it that is meant; None means all that it stands for.
-        through: the proxy that it is reached through, whose addresses are then the target's.
+        only_address: restricts the target to one of its addresses; None for all.
+        proxy: the proxy to the server; the target's addresses are then the proxy's.
     """
 
     text: str

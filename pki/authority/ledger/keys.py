@@ -35,13 +35,13 @@ class KeyRecords:
         rows = self._rows(key)
         if any(row.compromised_at is not None for row in rows):
             raise NotPermittedError(
-                "a certificate of this key was revoked for key-compromise: it is certified no more",
+                "a certificate of this key was revoked for key-compromise: it is never certified again",
                 remedy="Make a new key",
             )
         other = next((row.spiffe_id for row in rows if row.spiffe_id != owner), None)
         if other is not None:
             raise NotPermittedError(
-                f"the key belongs to {other}, and a key is certified for one workload alone",
+                f"the key belongs to {other}, and a key is certified for one workload only",
                 remedy=f"Make a new key for {owner}",
             )
         fingerprint = public_key_fingerprint(key)
@@ -72,11 +72,13 @@ class KeyRecords:
 
     def of_same_secrets(self, fingerprints: Iterable[str]) -> frozenset[str]:
         """Return these fingerprints and those of all keys that the same secrets yield."""
-        given = list(fingerprints)
+        fingerprints = list(fingerprints)
         same = self._connection.scalars(
-            select(tables.keys.c.fingerprint).where(tables.keys.c.secret.in_(_secrets(given)))
+            select(tables.keys.c.fingerprint).where(
+                tables.keys.c.secret.in_(_secrets(fingerprints))
+            )
         )
-        return frozenset([*given, *same])
+        return frozenset([*fingerprints, *same])
 
     def _rows(self, key: PublicKey) -> Sequence[Row[Any]]:
         secret = secret_fingerprint(key)

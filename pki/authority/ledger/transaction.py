@@ -100,12 +100,12 @@ class Transaction:
         """Return the CA's settings.
 
         Raises:
-            LedgerError: if the set-up of the CA was cut off.
+            LedgerError: if the set-up of the CA was interrupted.
         """
         row = self._connection.execute(select(tables.authority)).one_or_none()
         if row is None:
             raise LedgerError(
-                "the CA's set-up was cut off",
+                "the CA's set-up was interrupted",
                 remedy="Run it again, with the same options: handfast ca init",
             )
         limits = NameLimits(

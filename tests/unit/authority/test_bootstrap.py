@@ -103,11 +103,11 @@ def test_a_set_up_that_was_cut_off_before_its_issuing_ca_says_so_and_is_finished
         patch.setattr(AuthorityContext, "root_ca", cut_off)
         with pytest.raises(KeyboardInterrupt):
             make_authority(tmp_path)
-    with pytest.raises(StateError, match="set-up was cut off before") as caught:
+    with pytest.raises(StateError, match="set-up was interrupted before") as caught:
         make_authority(tmp_path)
     assert "handfast ca rotate" in caught.value.remedy
     with Authority.open(tmp_path / "ca", clock=Clock()) as ca:
-        with pytest.raises(StateError, match="set-up was cut off") as caught:
+        with pytest.raises(StateError, match="set-up was interrupted") as caught:
             ca.issue("orders")
         assert "handfast ca rotate" in caught.value.remedy
         ca.prepare_issuer()
