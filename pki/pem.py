@@ -65,7 +65,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
             elif line:
                 raise InputError(
                     f"{what} holds text outside a PEM block at line {number}",
-                    remedy="Remove everything but the blocks",
+                    remedy="Leave only the PEM blocks in it",
                 )
         elif line == f"-----END {label}-----":
             blocks.append(PemBlock(label, _decode(body, what, number)))

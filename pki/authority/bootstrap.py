@@ -126,7 +126,8 @@ def _refuse_existing_ca(
         )
     if kinds:
         raise StateError(
-            f"there is a CA at {directory.path} already: its set-up was interrupted before its first "
+            f"there is a CA at {directory.path} already: its set-up was interrupted before "
+            "its first "
             "issuing CA was made",
             remedy="Finish it with: handfast ca rotate",
         )

@@ -87,7 +87,7 @@ def _document(text: str, lines: LineMap, source: str) -> dict[str, object]:
             lines.exceeded.message,
             source=source,
             line=lines.exceeded.line,
-            remedy="No policy needs this: remove it",
+            remedy="No policy needs this: leave it out",
         )
     try:
         return tomllib.loads(text)

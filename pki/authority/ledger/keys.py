@@ -35,7 +35,8 @@ class KeyRecords:
         rows = self._rows(key)
         if any(row.compromised_at is not None for row in rows):
             raise NotPermittedError(
-                "a certificate of this key was revoked for key-compromise: it is never certified again",
+                "a certificate of this key was revoked for key-compromise: it is never "
+                "certified again",
                 remedy="Make a new key",
             )
         other = next((row.spiffe_id for row in rows if row.spiffe_id != owner), None)
