@@ -1,4 +1,4 @@
-"""The policy holds against a second, slow one; its order decides nothing; no input breaks it."""
+"""The policy agrees with a slow second implementation, in any order, and no input breaks it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NAMES = st.one_of(
 
 @dataclass(frozen=True)
 class Written:
-    """A policy as lists of text: what the slow one reads."""
+    """A policy as lists of text, for the slow implementation."""
 
     roles: dict[str, list[str]]
     grants: list[tuple[str, list[str], list[str]]]

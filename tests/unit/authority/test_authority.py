@@ -1,4 +1,4 @@
-"""The CA: what it issues, renews, revokes and refuses, and that it forgets nothing."""
+"""The CA: what it issues, renews, revokes and refuses, and that it loses no record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a CA: never over one that is there, whatever is left of it, and finished if cut off."""
+"""Making a CA: never over the remains of another, and completed after an interruption."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_ca_whose_folder_was_copied_whole_goes_on(home: Path, tmp_path: Path) 
 
 
 def remedies() -> list[str]:
-    """Return the words of every remedy in the toolkit."""
+    """Return the text of every remedy in the toolkit."""
     found = []
     for path in (ROOT / "pki").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

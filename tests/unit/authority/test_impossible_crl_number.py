@@ -1,4 +1,4 @@
-"""A list that somebody signed with a leaked CA key, under a number that leaves no room."""
+"""A CRL that was signed with a leaked CA key, with a number that no other can follow."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.support import Clock, make_authority, request_for
 
 
 class Backup:
-    """A CA with one certificate that was copied, and that went on after the copy was made."""
+    """A CA whose ledger was copied, and which was used further after the copy."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()

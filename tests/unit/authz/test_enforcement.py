@@ -1,4 +1,4 @@
-"""``enforce = "audit"``: which refusals are only told of, and how little that relaxes."""
+"""``enforce = "audit"``: which refusals are only logged, and that nothing else is relaxed."""
 
 from __future__ import annotations
 

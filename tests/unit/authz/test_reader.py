@@ -1,4 +1,4 @@
-"""The policy file: what is read, and what is refused with file, line and reason."""
+"""The policy file: what is accepted, and what is refused with file, line and reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which line a value stands at, in whatever form of TOML the file is written."""
+"""The line of each value, in every form of TOML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: whole or not there, private where they must be, and credentials in every layout."""
+"""Files: written whole or not at all, private where needed, and credentials in every layout."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
 def test_a_file_that_has_nothing_to_read_yet_can_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As /proc/kmsg, which calls itself regular: a pipe that is read without waiting does the same.
+    # Like /proc/kmsg, which claims to be regular: a pipe that is read without waiting.
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     monkeypatch.setattr(atomic, "open_regular", lambda _: os.fdopen(reading, "rb"))

@@ -1,4 +1,4 @@
-"""Modes are set whatever the umask is, and what a stranger can change is not taken."""
+"""Modes are set whatever the umask is, and files that other users can change are refused."""
 
 from __future__ import annotations
 
@@ -169,11 +169,11 @@ def test_a_ledger_that_others_may_write_to_is_refused(orders: Path, capsys: Capt
     assert "ledger.db" in err
 
 
-# Volumes that look as Kubernetes makes them
+# Volumes as Kubernetes makes them
 
 
 def secret_volume(source: Path, target: Path, file_mode: int, group: int) -> Path:
-    """Lay files out as a secret's volume does: root's, sticky, each through ..data."""
+    """Arrange files as in the volume of a secret: owned by root, sticky, each through ..data."""
     kubernetes = LAYOUTS["kubernetes"]
     data = target / "..2026_11_25"
     data.mkdir(parents=True)
@@ -227,7 +227,7 @@ def test_another_group_may_not_write(orders: Path) -> None:
     assert load_credential(orders, key_mode=KeyMode.WARN).warnings
 
 
-# Owners stay
+# Owners are kept
 
 
 @needs_root
@@ -291,7 +291,7 @@ def test_an_ordinary_user_does_all_of_it_in_a_folder_of_their_own(open_ground: P
         assert not mode(path) & 0o022, path
 
 
-# What a writer won't replace
+# What a writer refuses to replace
 
 
 @pytest.mark.parametrize("name", ["key.pem", "chain.pem", "bundle.pem", "crl.pem"])

@@ -1,4 +1,4 @@
-"""Subjects as text: whole, escaped, the same each time, and never a host name by accident."""
+"""Subjects as text: complete, escaped, deterministic, and never a host name by accident."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_value_that_is_no_text_is_refused(text: str) -> None:
 
 
 def test_the_parts_of_one_rdn_are_written_in_one_order() -> None:
-    # As a frozenset orders them, it would change from one process to the next.
+    # In the order of a frozenset, the text would differ between processes.
     assert str(subject({OU: "b", CN: "a"}, {"1.2.3": "c"})) == "1.2.3=c,OU=b+CN=a"
     assert Subject.parse("CN=a+OU=b") == Subject.parse("OU=b+CN=a")
 

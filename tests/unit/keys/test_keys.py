@@ -1,4 +1,4 @@
-"""Keys and the strict PEM reader below them."""
+"""Keys, and the strict PEM reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target stands for, and what gRPC calls that."""
+"""A target's addresses, and their notation in gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Revocation lists: their form, and that none goes back."""
+"""CRLs: their form, and that an older one never replaces a newer one."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_chain_is_bounded() -> None:
 
 
 def of_many_issuers(count: int, *, first: int = 0) -> list[Crl]:
-    """Return lists of issuers that differ by name alone; each ends an hour after the one before."""
+    """Return CRLs of issuers that differ only in name; each ends an hour after the one before."""
     key = generate_key()
     made = []
     for number in range(first, first + count):

@@ -1,4 +1,4 @@
-"""Lists that nobody signed, that say less than they seem to, or that name another."""
+"""CRLs that are forged, revoke less than they seem to, or name another issuer."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_forged_list_is_no_revocation_and_no_pardon_either(mode: RevocationMod
 
 
 def test_a_list_that_names_no_key_is_refused_and_not_passed_over() -> None:
-    # ``openssl ca`` writes such unless told otherwise. It would meet no certificate's issuer, and
-    # when lists count only where present, what it revokes would be accepted.
+    # The default of ``openssl ca``. It would match no certificate's issuer, and with optional CRLs,
+    # the certificates that it revokes would be accepted.
     with pytest.raises(CertificateError, match="does not name its issuer's key"):
         signed(NUMBER, entries=[(LEAF.serial_number, [])])
 
@@ -148,7 +148,7 @@ def test_one_serial_number_twice_and_every_reason_revokes() -> None:
     )
 
 
-# What is remembered.
+# Remembered CRLs
 
 
 def numbered(number: int, by: Hierarchy = H) -> CrlSet:

@@ -1,4 +1,4 @@
-"""Certificates, roots, requests and credentials made to break their reader: refused by type."""
+"""Certificates, roots, requests and credentials made to break their reader get typed errors."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_no_profile_builds_a_subject_that_is_too_long() -> None:
 
 
 def test_a_spiffe_id_beside_another_uri_is_refused_by_every_profile() -> None:
-    # Else a root of any trust domain could vouch for it: the leaf would not say which counts.
+    # Otherwise, a root of any trust domain could be used: the leaf would not decide which one.
     both = x509.SubjectAlternativeName([ORDERS, x509.UniformResourceIdentifier("https://x.test/")])
     for profile in (WORKLOAD, CLIENT):
         with pytest.raises(CertificateError, match="2 URI names"):
@@ -224,7 +224,7 @@ def uris(*values: str) -> Extension:
 def test_the_root_that_the_bad_ones_differ_from_is_taken() -> None:
     bundle = TrustBundle.of_roots([root(uris("spiffe://shop.internal"))])
     assert list(bundle.roots) == [SHOP]
-    # A URI that is no SPIFFE ID says nothing.
+    # A URI that is no SPIFFE ID is ignored.
     assert TrustBundle.of_roots([root(uris("https://ca.test/"))], default=SHOP).roots_of(SHOP)
 
 

@@ -1,4 +1,4 @@
-"""Requests made to break their reader, or to ask for more than they seem to: refused by type."""
+"""Requests made to break their reader, or to ask for more than they seem to, get typed errors."""
 
 from __future__ import annotations
 

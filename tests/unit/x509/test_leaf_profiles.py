@@ -1,4 +1,4 @@
-"""Leaves: what the profiles build, and what they refuse, each beside a twin that passes."""
+"""Leaves: what the profiles build and refuse, each with an almost equal leaf that passes."""
 
 from __future__ import annotations
 

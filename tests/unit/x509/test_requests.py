@@ -1,4 +1,4 @@
-"""Certificate requests: what proves possession, and what may be asked for."""
+"""Certificate requests: proof of possession, and what a request may ask for."""
 
 from __future__ import annotations
 
