@@ -210,8 +210,8 @@ def theirs(made: Made) -> str:
     return ""
 
 
-# Chains that handfast refuses and cryptography accepts, one for each rule. In all other cases, the two
-# agree.
+# Chains that handfast refuses and cryptography accepts, one for each rule. In all other cases the
+# two agree.
 DIFFERENCES: dict[str, tuple[Callable[[Made], bool], Made]] = {
     "a wildcard names no workload": (
         lambda made: any(item.startswith("*") for item in made.dns),
