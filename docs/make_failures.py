@@ -54,7 +54,7 @@ def _page(failure: Failure) -> str:
         f"**Remedy.** {failure.remedy}",
         "",
     ]
-    signs = [item for item in SIGNS if item.stands_for(failure)]
+    signs = [item for item in SIGNS if failure.slug in item.slugs]
     sure = [item for item in signs if item.is_sure]
     others = [item for item in signs if not item.is_sure]
     if sure:

@@ -84,9 +84,9 @@ _SERVER_FAULTS = MappingProxyType(
 )
 
 
-def client_refusal(fault: str, serial: int | None = None) -> Refusal:
+def client_refusal(fault: Fault, serial: int | None = None) -> Refusal:
     """Return the refusal for a fault in the caller's chain."""
-    reason = _REASONS[Fault(fault)]
+    reason = _REASONS[fault]
     metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(reason, _MESSAGES[reason], metadata)
 

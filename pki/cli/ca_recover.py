@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
-from pki.authority.recovery import Recovered
+from pki.authority.recovery import RecoveryResult
 from pki.cli.distribution import crls_below, distribute
 from pki.cli.output import JsonOption, path_word, show_table, tell
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, ca_passphrase, open_authority
@@ -121,7 +121,7 @@ def recover(
         {
             "was_older": done.was_older,
             "lost_commits": done.lost_commits,
-            "lists_taken_in": list(done.taken_from),
+            "lists_taken_in": list(done.imported_from),
             "unknown_certificates_end_by": done.unknown_end_by,
             **spread.to_json(),
         },
@@ -134,10 +134,10 @@ def recover(
     spread.finish("The ledger is taken as it is")
 
 
-def _in_words(done: Recovered) -> list[str]:
+def _in_words(done: RecoveryResult) -> list[str]:
     taken = (
-        f"Revocations were taken in from published lists of {', '.join(done.taken_from)}"
-        if done.taken_from
+        f"Revocations were taken in from published lists of {', '.join(done.imported_from)}"
+        if done.imported_from
         else "No published list revokes more than the ledger"
     )
     if not done.was_older or done.unknown_end_by is None:

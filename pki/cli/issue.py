@@ -23,11 +23,11 @@ from pki.cli.state import (
     parse_path,
 )
 from pki.errors import PkiError, StateError, quote_untrusted
-from pki.files import Layout, read_bounded, writing
-from pki.files.layouts import is_there
-from pki.files.occupied import Holder, refuse_occupied
-from pki.files.parts import naming
-from pki.files.writer import chain_file
+from pki.files import Layout, read_bounded, writer_lock
+from pki.files.credential_files import error_context
+from pki.files.layouts import path_exists
+from pki.files.overwrite import CredentialOwner, refuse_overwrite
+from pki.files.writer import require_chain_file
 from pki.identity import SpiffeId
 from pki.keys import KeyType, PublicKey
 from pki.x509 import read_names, read_request
@@ -66,22 +66,18 @@ def issue(
     lifetime = parse_lifetime(ttl)
     request = read_request_file(csr) if csr is not None else None
     with open_authority(directory) as authority:
-        workload = (
-            SpiffeId.parse(name)
-            if "://" in name
-            else SpiffeId.of_path(authority.trust_domain, name)
-        )
+        workload = SpiffeId.parse_name(name, authority.trust_domain)
         folder = out or directory / workload.path
         take_in_crls(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))
         if request is not None:
             # Here, and not after the certificate is issued.
-            chain_file(used)
+            require_chain_file(used)
         # From the look at what lies there to the last file nobody else writes there.
-        with writing(folder, layout=used):
-            refuse_occupied(
+        with writer_lock(folder, layout=used):
+            refuse_overwrite(
                 folder,
-                Holder.of_workload(workload),
+                CredentialOwner.of_workload(workload),
                 layout=used,
                 request_key=parse_request(request, csr) if request is not None else None,
             )
@@ -133,7 +129,7 @@ def parse_request(data: bytes, path: Path | None) -> PublicKey:
     Raises:
         InputError: if it is malformed or proves no possession.
     """
-    with naming(path or Path("-")):
+    with error_context(path or Path("-")):
         return read_request(data).public_key
 
 
@@ -145,7 +141,7 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
     """
     # Not Path.resolve, which raises something of its own at a loop of links.
     is_home = os.path.realpath(folder) == os.path.realpath(home)
-    if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
+    if is_home or (path_exists(folder) and path_exists(folder / "ledger.db")):
         raise StateError(
             f"{quote_untrusted(folder)} is the folder of a CA",
             remedy="Choose another folder with --out",

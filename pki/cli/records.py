@@ -9,11 +9,11 @@ from cryptography.exceptions import InvalidSignature
 
 from pki.authority import Authority, CertificateRecord
 from pki.errors import StateError, quote_untrusted
-from pki.files import Contents
+from pki.files import PartialCredential
 from pki.keys import public_key_fingerprint
 
 
-def record_of(authority: Authority, contents: Contents) -> CertificateRecord | None:
+def record_of(authority: Authority, contents: PartialCredential) -> CertificateRecord | None:
     """Return the ledger's record of a directory's certificate; None if it is not of this CA.
 
     Where the leaf can't be read, the key tells which it is: the newest that was issued for it.
@@ -23,7 +23,7 @@ def record_of(authority: Authority, contents: Contents) -> CertificateRecord | N
     return record_of_key(authority, contents)
 
 
-def record_of_key(authority: Authority, contents: Contents) -> CertificateRecord | None:
+def record_of_key(authority: Authority, contents: PartialCredential) -> CertificateRecord | None:
     """Return the newest certificate that was issued for a key of a directory; None if none was."""
     prints = {
         public_key_fingerprint(key.public_key())
@@ -38,7 +38,7 @@ def record_of_key(authority: Authority, contents: Contents) -> CertificateRecord
     return found[-1] if found else None
 
 
-def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
+def need_record(authority: Authority, contents: PartialCredential) -> CertificateRecord:
     """Return the ledger's record of a directory's certificate.
 
     Raises:
@@ -48,7 +48,7 @@ def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
     if record is not None:
         return record
     if contents.leaf is None:
-        cause = contents.why_no_leaf()
+        cause = contents.leaf_fault()
         cause.remedy = cause.remedy or "Nothing is left to go by: issue a new one elsewhere"
         raise cause
     raise StateError(

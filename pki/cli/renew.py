@@ -30,17 +30,17 @@ from pki.cli.records import chain_of, need_record
 from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime, parse_path
 from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
-    Contents,
     Layout,
+    PartialCredential,
     detect_layout,
+    ensure_pending_key,
     find_layout,
-    pending_key,
-    read_contents,
+    read_partial_credential,
     save_credential,
     save_trust,
-    writing,
+    writer_lock,
 )
-from pki.files.writer import finish_key, save_chain
+from pki.files.writer import promote_pending_key, save_chain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key, public_key_fingerprint
 from pki.x509 import Credential
 from pki.x509.decoding import public_key_of
@@ -75,10 +75,10 @@ def renew(
     layout, holds_key = _find(target)
     request = _request_for(target, csr, holds_key=holds_key)
     before = _leaf_print(target, layout)
-    with open_authority(directory) as authority, writing(target, layout=layout):
+    with open_authority(directory) as authority, writer_lock(target, layout=layout):
         if holds_key:
-            finish_key(target, layout=layout)
-        contents = read_contents(target, layout, holds_key=holds_key)
+            promote_pending_key(target, layout=layout)
+        contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
             _need_key(contents)
         # The directory may lie elsewhere, and its own lists tell what its CA once revoked.
@@ -97,8 +97,8 @@ def renew(
             _tell_not_due(record, due, target, repaired, already=already, as_json=as_json)
             return
         if holds_key:
-            made = generate_key(_key_type(contents.key_of_leaf or contents.key))
-            key = pending_key(target, made, layout=layout)
+            made = generate_key(_key_type(contents.leaf_key or contents.key))
+            key = ensure_pending_key(target, made, layout=layout)
             issued = authority.renew(record.certificate, key=key, lifetime=lifetime)
         elif request is not None:
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
@@ -143,14 +143,14 @@ def _request_for(target: Path, csr: Path | None, *, holds_key: bool) -> _Request
     return _Request(data, parse_request(data, csr))
 
 
-def _need_key(contents: Contents) -> None:
+def _need_key(contents: PartialCredential) -> None:
     """Check that the key can be read: it is the one part that no repair brings back.
 
     Raises:
         PkiError: if it can't, or belongs to another certificate.
     """
     layout = contents.layout
-    if contents.leaf is not None and contents.key_of_leaf is not None:
+    if contents.leaf is not None and contents.leaf_key is not None:
         return
     if contents.key is None or contents.leaf is not None:
         for name in (layout.key, layout.next_key):
@@ -163,7 +163,9 @@ def _need_key(contents: Contents) -> None:
         )
 
 
-def _repair(authority: Authority, contents: Contents, record: CertificateRecord) -> list[str]:
+def _repair(
+    authority: Authority, contents: PartialCredential, record: CertificateRecord
+) -> list[str]:
     """Write anew whatever is damaged or old and is not the key; return the names of damaged files.
 
     Raises:
@@ -249,7 +251,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
     """
     layout, holds_key = _find(target)
     with open_authority(directory, read_only=True) as authority:
-        contents = read_contents(target, layout, holds_key=holds_key)
+        contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
             _need_key(contents)
         record = need_record(authority, contents)
@@ -270,7 +272,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
             (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
             (ahead, "a revocation list counts only from a time to come"),
             (contents.chain != chain, "the chain is damaged"),
-            (holds_key and contents.key_of_leaf is not contents.key, "a renewal was cut off"),
+            (holds_key and contents.leaf_key is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),
             (old_trust, "the trust bundle is not the newest"),
         )
@@ -282,7 +284,7 @@ def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
 def _leaf_print(target: Path, layout: Layout) -> str | None:
     """Return what tells one certificate of a directory from the next; None if it can't be read."""
     try:
-        contents = read_contents(target, layout, holds_key=False)
+        contents = read_partial_credential(target, layout, holds_key=False)
     except PkiError:
         return None
     if contents.leaf is None:

@@ -21,7 +21,7 @@ from pki.cli.records import (
 )
 from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
 from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
-from pki.files import detect_layout, find_layout, read_contents
+from pki.files import detect_layout, find_layout, read_partial_credential
 
 
 def revoke(
@@ -160,7 +160,7 @@ def _serial_of(authority: Authority, target: str) -> str:
         return target
     found = find_layout(path)
     layout, holds_key = found if found is not None else (detect_layout(path), True)
-    contents = read_contents(path, layout, holds_key=holds_key)
+    contents = read_partial_credential(path, layout, holds_key=holds_key)
     record, of_key = record_of(authority, contents), record_of_key(authority, contents)
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
         # Whoever can write here could have another workload revoked, and keep this one's alive.

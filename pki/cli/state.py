@@ -16,7 +16,7 @@ from pki.authz.schema import parse_duration
 from pki.cli.output import complain
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.files import Layout
-from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 from pki.files.atomic import read_with_status
 from pki.files.layouts import layout_named
 from pki.identity import DnsName
@@ -81,7 +81,7 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
         StateError: if there is none, or a stranger can change it or put another in its place.
     """
     if state.is_dir():
-        check_folder(state)
+        check_directory_access(state)
     authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
     for warning in authority.migration_warnings():
         complain(f"mind: {warning}")
@@ -104,7 +104,7 @@ def ca_passphrase() -> bytes | None:
     path = Path(named)
     first, status = _first_line(path)
     try:
-        why = why_not_trusted(status, trusted_owners(path.parent.stat()))
+        why = distrust_reason(status, trusted_owners(path.parent.stat()))
     except OSError as error:
         raise StateError(f"passphrase file {quote_untrusted(path)}: {error.strerror}") from error
     if why:

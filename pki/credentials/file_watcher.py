@@ -21,12 +21,12 @@ from pathlib import Path
 from watchfiles._rust_notify import RustNotify
 
 from pki.background import defer
-from pki.files.watched import (
+from pki.files.watch_targets import (
     Signature,
-    files_behind,
-    folders_behind,
-    folders_on_the_way,
-    signature_of,
+    path_signature,
+    real_paths,
+    watch_directories,
+    watch_directories_of_entries,
 )
 
 log = logging.getLogger("handfast.credentials")
@@ -53,12 +53,12 @@ class WatchedPaths:
 
     def check(self) -> bool:
         """Compare the paths with their last state; return whether one of them changed."""
-        now = {path: signature_of(path) for path in self.paths()}
+        now = {path: path_signature(path) for path in self.paths()}
         before, self.last_state = self.last_state, now
         if now == before:
             return False
         self.folders = frozenset().union(*map(_folders_of, now))
-        self.files = frozenset().union(*map(files_behind, now))
+        self.files = frozenset().union(*map(real_paths, now))
         return before is not None
 
 
@@ -142,7 +142,7 @@ class FileWatcher:
 
 
 def _folders_of(path: Path) -> frozenset[str]:
-    folders = folders_behind(path) if path.is_dir() else folders_on_the_way(path)
+    folders = watch_directories_of_entries(path) if path.is_dir() else watch_directories(path)
     return frozenset(folder for folder in folders if Path(folder).is_dir())
 
 

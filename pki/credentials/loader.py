@@ -100,7 +100,7 @@ class CredentialLoader:
         if self.source.revocation is not RevocationMode.REQUIRED or credential.crls is None:
             return
         for certificate in credential.chain:
-            if credential.crls.of_issuer(certificate) is None:
+            if credential.crls.crl_for(certificate) is None:
                 issuer = quote_untrusted(certificate.issuer.rfc4514_string())
                 raise CredentialError(
                     f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
@@ -174,7 +174,7 @@ class CredentialLoader:
         # Only lists of trusted issuers count: a forged list with a huge number would otherwise keep
         # the true lists out for good.
         issuers = (*credential.chain[1:], *credential.bundle.all_roots())
-        merged, refused = (known or CrlSet.none()).followed_by(crls, issuers=issuers)
+        merged, refused = (known or CrlSet.none()).merge_newer(crls, issuers=issuers)
         if known is not None and merged.crls == known.crls:
             # The same object as long as nothing is new: a change is found by comparing identities.
             return known, refused

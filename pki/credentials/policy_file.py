@@ -129,7 +129,7 @@ class PolicyFile:
         self._unreadable_too_long = False
 
     def _warn_if_not_enforced(self) -> None:
-        not_enforced = self._policy.enforcement.words()
+        not_enforced = self._policy.enforcement.audited_summary()
         if not_enforced:
             defer(
                 log.warning,

@@ -36,7 +36,7 @@ from pki.credentials.source import Source
 from pki.credentials.subscriber import Subscriber
 from pki.credentials.threads import in_thread, no_thread_error, on_event_loop
 from pki.errors import InputError, StateError
-from pki.files.last_resort import LAST_RESORT
+from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
 
 log = logging.getLogger("handfast.credentials")
 
@@ -66,7 +66,7 @@ class CredentialProvider:
         if read_grace <= timedelta(0):
             raise InputError(f"read_grace is {read_grace}", remedy="Set it above zero")
         # Reserve descriptors now: strangers may hold all of them later.
-        LAST_RESORT.reserve()
+        DESCRIPTOR_RESERVE.reserve()
         self._source = source
         reload_seconds = min(_RELOAD_SECONDS, read_grace.total_seconds() / 3)
         self._lock = threading.RLock()

@@ -24,7 +24,7 @@ from pki.files import (
     write_durably,
 )
 from pki.files.atomic import PRIVATE
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.keys import read_private_key
 from pki.x509 import (
     Credential,
@@ -159,7 +159,7 @@ class DirectorySource:
             data, _ = read_bounded(self.directory / _REMEMBERED, max_bytes=MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
-        with naming(self.directory / _REMEMBERED):
+        with error_context(self.directory / _REMEMBERED):
             return CrlSet.read(data)
 
     def remember(self, crls: CrlSet) -> None:

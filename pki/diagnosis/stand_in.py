@@ -30,7 +30,7 @@ from pki.diagnosis.checks.tls_alerts import alert_words
 from pki.diagnosis.observe.http2_reply import bid_farewell
 from pki.diagnosis.report import Finding, Status, failed, ok, unknown
 from pki.errors import CertificateError, InputError, quote_untrusted
-from pki.tls.connection import Limit, TlsConnection, TooLongError, words_of
+from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024
@@ -170,9 +170,9 @@ class StandIn:
                     self.stop()
 
     def _examined(self, plain: socket.socket, address: str) -> Caller:
-        limit = Limit(_SECONDS)
+        limit = Deadline(_SECONDS)
         heard = _Heard()
-        with TlsConnection(plain, self._context(heard), most_bytes=_MOST_BYTES) as talk:
+        with TlsConnection(plain, self._context(heard), max_bytes=_MOST_BYTES) as talk:
             talk.tls.set_accept_state()
             ending = _ending(talk, heard, limit)
             name = (talk.tls.get_servername() or b"").decode("ascii", "backslashreplace")
@@ -248,19 +248,19 @@ class _Heard:
             self.own_alert = code & 0xFF
 
 
-def _ending(talk: TlsConnection, heard: _Heard, limit: Limit) -> Finding:
+def _ending(talk: TlsConnection, heard: _Heard, limit: Deadline) -> Finding:
     """Shake hands, hear what the caller says behind it, and say goodbye."""
     done = False
     try:
         talk.shake_hands(limit)
         done = True
-        bid_farewell(talk, limit.part(_LATE_SECONDS))
+        bid_farewell(talk, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:
         return _failure(talk, heard, error)
     except TimeoutError:
         if not done:
             return failed(_CALLER, "handshake-timeout", "it connected, and said nothing")
-    except TooLongError as error:
+    except TooManyBytesError as error:
         return failed(_CALLER, "malformed", quote_untrusted(error))
     except OSError:
         if done:
@@ -278,4 +278,4 @@ def _failure(talk: TlsConnection, heard: _Heard, error: SSL.Error) -> Finding:
         begin = quote_untrusted(talk.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
     slug = _OWN_ALERTS.get(heard.own_alert or 0, "cipher-mismatch")
-    return failed(_CALLER, slug, f"TLS fails: {words_of(error)}")
+    return failed(_CALLER, slug, f"TLS fails: {ssl_error_message(error)}")

@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.expectations import MAX_BYTES, Outcome, read_expectations
-from pki.authz.expectations import check as check_expectations
-from pki.authz.lint import Severity, lint
-from pki.authz.patterns import written_method
+from pki.authz.analysis.expectations import (
+    MAX_BYTES,
+    ExpectationResult,
+    check_expectations,
+    read_expectations,
+)
+from pki.authz.analysis.lint import Severity, lint
+from pki.authz.patterns import format_method
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.contracts import read_contracts
 from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
@@ -45,7 +49,7 @@ def check(
             "enforce": rules.enforce.enforce.value,
             "enforcement": [
                 {
-                    "methods": [written_method(pattern) for pattern in rule.methods],
+                    "methods": [format_method(pattern) for pattern in rule.methods],
                     "enforce": rule.enforce.value,
                     "line": rule.line,
                 }
@@ -86,7 +90,7 @@ def lint_policy(
     found = lint(policy, contracts)
     lines = [
         f"{file}{f':{item.line}' if item.line else ''}: {item.severity.value} {item.code}: "
-        f"{item.words}. {item.remedy}"
+        f"{item.message}. {item.remedy}"
         for item in found
     ]
     tell(
@@ -98,7 +102,7 @@ def lint_policy(
                     "line": item.line,
                     "code": item.code,
                     "severity": item.severity.value,
-                    "words": item.words,
+                    "words": item.message,
                     "remedy": item.remedy,
                 }
                 for item in found
@@ -126,11 +130,11 @@ def check_expected(
             raise PolicyError("is not there", source=str(file)) from None
         expectations = read_expectations(data, source=str(file))
         used = read_policy_file(policy or file.parent / expectations.policy)
-        outcomes = check_expectations(used, expectations, source=str(file))
-    failed = [item for item in outcomes if item.wrong]
+        results = check_expectations(used, expectations, source=str(file))
+    failed = [item for item in results if item.mismatches]
     lines = [line for item in failed for line in _lines(file, item)]
     lines.append(
-        f"{len(outcomes)} expectations of {used.source}, {len(outcomes) - len(failed)} met, "
+        f"{len(results)} expectations of {used.source}, {len(results) - len(failed)} met, "
         f"{len(failed)} not"
     )
     tell(
@@ -138,19 +142,19 @@ def check_expected(
         {
             "file": file,
             "policy": used.source,
-            "expectations": len(outcomes),
+            "expectations": len(results),
             "failed": [
                 {
                     "line": item.expectation.line,
                     "peer": item.expectation.peer,
                     "method": item.expectation.method,
                     "serves": item.expectation.serves,
-                    "wrong": list(item.wrong),
+                    "wrong": list(item.mismatches),
                     "steps": list(item.steps),
                 }
                 for item in failed
             ],
-            "enforcement": used.enforcement.words(),
+            "enforcement": used.enforcement.audited_summary(),
         },
         [*lines, *not_enforced(used)],
         as_json=as_json,
@@ -159,12 +163,12 @@ def check_expected(
         raise typer.Exit(1)
 
 
-def _lines(file: Path, outcome: Outcome) -> list[str]:
-    item = outcome.expectation
+def _lines(file: Path, result: ExpectationResult) -> list[str]:
+    item = result.expectation
     what = item.method if item.method is not None else f"answering {item.serves}"
     why = f" ({quote_untrusted(item.why)})" if item.why else ""
     return [
         f"{file}:{item.line}: {quote_untrusted(item.peer)}, {quote_untrusted(what)}: "
-        f"{'; '.join(outcome.wrong)}{why}",
-        *(f"    {step}" for step in outcome.steps),
+        f"{'; '.join(result.mismatches)}{why}",
+        *(f"    {step}" for step in result.steps),
     ]

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from pki.authz import Grant, Policy, Principal, explain
-from pki.authz.expectations import principal_named
+from pki.authz.analysis.expectations import workload_principal
+from pki.authz.analysis.queries import format_methods, what_can, who_can
 from pki.authz.patterns import parse_method_path
-from pki.authz.queries import what_can, who_can, written
-from pki.authz.suggestions import near_methods, near_names
+from pki.authz.suggestions import suggest_methods, suggest_names
 from pki.cli.output import JsonOption, tell
 from pki.cli.policy.reading import (
     DEFAULT_POLICY,
@@ -108,7 +108,7 @@ def who_can_call(
         lines.append(f"{item.role} ({_places(read, item.grants)}){_scopes(item.scopes)}")
         lines += [f"  {name.text} ({read.source}:{name.line})" for name in item.names]
     if not able:
-        lines = [f"nobody may call {method}", *near_methods(read, method)]
+        lines = [f"nobody may call {method}", *suggest_methods(read, method)]
     audited = read.enforcement.audited_at(method)
     if audited is not None:
         lines.append(
@@ -151,9 +151,9 @@ def what_can_call(
     ]
     if not ability.matches:
         lines.append("  no name of this peer is listed under any role")
-        lines += [f"  {line}" for line in near_names(read, principal)]
+        lines += [f"  {line}" for line in suggest_names(read, principal)]
     lines += [
-        f"  may call {', '.join(written(grant.methods))} as {grant.role} "
+        f"  may call {', '.join(format_methods(grant.methods))} as {grant.role} "
         f"({read.source}:{grant.line}){_scopes(grant.scopes)}"
         for grant in ability.grants
     ]
@@ -173,7 +173,7 @@ def what_can_call(
             "grants": [
                 {
                     "role": grant.role,
-                    "methods": written(grant.methods),
+                    "methods": format_methods(grant.methods),
                     "scopes": sorted(grant.scopes),
                     "line": grant.line,
                 }
@@ -183,19 +183,19 @@ def what_can_call(
                 {"service": item.service, "role": item.role, "line": item.line}
                 for item in ability.serves
             ],
-            "enforcement": read.enforcement.words(),
+            "enforcement": read.enforcement.audited_summary(),
         },
         lines,
         as_json=as_json,
     )
-    if ability.is_nothing:
+    if ability.is_empty:
         raise typer.Exit(1)
 
 
 def _read(path: Path, peer: str) -> tuple[Policy, Principal]:
     with could_not_tell():
         policy = read_policy_file(path)
-        return policy, principal_named(policy, peer)
+        return policy, workload_principal(policy, peer)
 
 
 def _places(policy: Policy, grants: tuple[Grant, ...]) -> str:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.graph import graph_of, mermaid
-from pki.authz.svg import svg
+from pki.authz.analysis.graph import graph_of, mermaid
+from pki.authz.analysis.svg import svg
 from pki.cli.output import JsonOption, complain, tell
 from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
 from pki.files import write_durably

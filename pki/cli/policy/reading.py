@@ -47,7 +47,7 @@ def could_not_tell() -> Iterator[None]:
 
 def not_enforced(policy: Policy) -> list[str]:
     """Return a warning for people; empty where all refusals are enforced."""
-    words = policy.enforcement.words()
+    words = policy.enforcement.audited_summary()
     if not words:
         return []
     return [f"NOT ENFORCED for {words}: there, calls that no grant allows go through"]

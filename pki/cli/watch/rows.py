@@ -150,8 +150,7 @@ def _revoked(credential: Credential) -> bool:
     if credential.crls is None:
         return False
     return any(
-        (found := credential.crls.of_issuer(item)) is not None
-        and item.serial_number in found.revoked
+        (found := credential.crls.crl_for(item)) is not None and item.serial_number in found.revoked
         for item in credential.chain
     )
 

@@ -16,7 +16,7 @@ from pki.diagnosis.checks.chain import examine_chain
 from pki.diagnosis.checks.credential_files import OwnCredential, examine_own
 from pki.diagnosis.checks.server_name import examine_names, read_host
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
-from pki.errors import PkiError
+from pki.errors import PkiError, VerificationError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
 TAKES_SERVER = "the caller takes the server's certificate"
@@ -118,9 +118,8 @@ def _by_handfast(
             chain, profile=profile, purpose=Purpose.CLIENT, at=now
         )
     except PkiError as error:
-        slug = (
-            _SLUGS.get(Fault(error.fault), "malformed") if hasattr(error, "fault") else "malformed"
-        )
+        fault = error.fault if isinstance(error, VerificationError) else None
+        slug = "malformed" if fault is None else _SLUGS.get(fault, "malformed")
         if own is None:
             return [warning(question, slug, error.message)]
         return [failed(question, slug, error.message)]

@@ -209,15 +209,15 @@ def read_expected(text: str, own: SpiffeId | None) -> ExpectedName:
     Raises:
         InputError: if it is none of them.
     """
-    if "://" in text:
-        return SpiffeId.parse(text)
-    if "." in text or ":" in text:
-        return read_host(text)
-    if own is not None:
-        # Refuses what is no workload's name; a DNS label always is one.
-        SpiffeId.of_path(own.trust_domain, text)
-        return ShortName(text, own.trust_domain)
-    return ShortName(DnsName.parse(text).name, None)
+    if "://" not in text:
+        if "." in text or ":" in text:
+            return read_host(text)
+        if own is None:
+            return ShortName(DnsName.parse(text).name, None)
+    domain = own.trust_domain if own is not None else None
+    # Checked as a path, which every DNS label is too; the certificate says which one is meant.
+    workload = SpiffeId.parse_name(text, domain)
+    return workload if "://" in text else ShortName(text, domain)
 
 
 def read_host(text: str) -> DnsName | IpAddress:

@@ -6,7 +6,7 @@ So it is let come so far that it sends the call, and is answered in words.
 
 from __future__ import annotations
 
-from pki.tls.connection import Limit, TlsConnection
+from pki.tls.connection import Deadline, TlsConnection
 
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _FRAME = 9
@@ -20,7 +20,7 @@ _END_STREAM_AND_HEADERS = 0x05
 _STATUS_200 = b"\x88"  # RFC 7541 appendix A, entry 8
 
 
-def bid_farewell(talk: TlsConnection, limit: Limit) -> None:
+def bid_farewell(talk: TlsConnection, limit: Deadline) -> None:
     """Answer the caller's first call, and say goodbye.
 
     Raises:
@@ -42,7 +42,7 @@ def bid_farewell(talk: TlsConnection, limit: Limit) -> None:
     talk.write(_frame(_GOAWAY, 0, 0, last + bytes(4)), limit)
 
 
-def _stream_of_call(talk: TlsConnection, limit: Limit) -> int | None:
+def _stream_of_call(talk: TlsConnection, limit: Deadline) -> int | None:
     said = b""
     while len(said) < _MOST_BYTES:
         data = talk.read(limit)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from OpenSSL import SSL
 
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected
+from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, connect
 from pki.tls.target import Target
 
 _MOST_BYTES = 64 * 1024
@@ -30,13 +30,13 @@ def told_time(target: Target, server_name: str, *, seconds: float) -> datetime |
         server_name: for the name indication; empty sends none.
         seconds: how long it may take.
     """
-    limit = Limit(seconds)
+    limit = Deadline(seconds)
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_alpn_protos([b"http/1.1"])
     name = server_name.encode()
     said = b""
     try:
-        with TlsConnection(connected(target, limit), context, most_bytes=_MOST_BYTES) as talk:
+        with TlsConnection(connect(target, limit), context, max_bytes=_MOST_BYTES) as talk:
             if name:
                 talk.tls.set_tlsext_host_name(name)
             talk.tls.set_connect_state()
@@ -47,7 +47,7 @@ def told_time(target: Target, server_name: str, *, seconds: float) -> datetime |
                 if not data:
                     break
                 said += data
-    except (OSError, SSL.Error, TooLongError):
+    except (OSError, SSL.Error, TooManyBytesError):
         # It need not tell; what it said before it failed counts.
         pass
     return read_date(said.partition(b"\r\n\r\n")[0])

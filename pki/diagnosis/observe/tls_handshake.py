@@ -18,7 +18,13 @@ from OpenSSL import SSL, crypto
 
 from pki.errors import quote_untrusted
 from pki.keys import PrivateKey
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
 from pki.tls.target import Target
 
 _MOST_BYTES = 512 * 1024
@@ -132,9 +138,9 @@ def shake_hands(
         seconds: how long all of it may take.
         roots: those that its chain must lead to one of, or it is shown nothing.
     """
-    limit = Limit(seconds)
+    limit = Deadline(seconds)
     try:
-        plain = connected(target, limit)
+        plain = connect(target, limit)
     except OSError as error:
         end = End.TIMED_OUT if isinstance(error, TimeoutError) else End.NOT_CONNECTED
         return Handshake(end, error.strerror or quote_untrusted(error), error=error)
@@ -143,9 +149,9 @@ def shake_hands(
         context = _context(showing, heard, roots)
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
-        words = words_of(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
+        words = ssl_error_message(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
         return Handshake(End.FAILED, f"our certificate can't be shown: {words}")
-    with TlsConnection(plain, context, most_bytes=_MOST_BYTES) as talk:
+    with TlsConnection(plain, context, max_bytes=_MOST_BYTES) as talk:
         if server_name:
             talk.tls.set_tlsext_host_name(server_name.encode())
         talk.tls.set_connect_state()
@@ -195,7 +201,7 @@ def _context(
     return context
 
 
-def _conversation(talk: TlsConnection, heard: _Heard, limit: Limit) -> Handshake:
+def _conversation(talk: TlsConnection, heard: _Heard, limit: Deadline) -> Handshake:
     begun = time.monotonic()
     done = False
     settings = False
@@ -203,16 +209,16 @@ def _conversation(talk: TlsConnection, heard: _Heard, limit: Limit) -> Handshake
         talk.shake_hands(limit)
         done = True
         seconds = time.monotonic() - begun
-        settings = _answer(talk, heard, limit.part(_ANSWER_SECONDS))
+        settings = _answer(talk, heard, limit.shortened_to(_ANSWER_SECONDS))
         end, words = End.ACCEPTED, "it goes on behind the handshake"
     except TimeoutError:
         end, words = End.TIMED_OUT, f"no answer within {limit.seconds:g} s"
         if done:
             end, words = End.SILENT, "it said nothing behind the handshake"
-    except TooLongError as error:
+    except TooManyBytesError as error:
         end, words = End.FAILED, quote_untrusted(error)
     except SSL.Error as error:
-        end, words = End.FAILED, words_of(error)
+        end, words = End.FAILED, ssl_error_message(error)
         if heard.alert is not None:
             end = End.ALERT
         elif not _is_tls(talk.first_bytes):
@@ -232,14 +238,14 @@ def _conversation(talk: TlsConnection, heard: _Heard, limit: Limit) -> Handshake
     return _with_parameters(found, talk.tls)
 
 
-def _answer(talk: TlsConnection, heard: _Heard, limit: Limit) -> bool:
+def _answer(talk: TlsConnection, heard: _Heard, limit: Deadline) -> bool:
     """Wait until the server goes on; tell whether it did so by HTTP/2 settings."""
     is_http2 = talk.tls.get_alpn_proto_negotiated() == b"h2"
     if is_http2:
         talk.write(_PREFACE, limit)
     while True:
         try:
-            data = talk.read(limit.part(_SETTINGS_SECONDS))
+            data = talk.read(limit.shortened_to(_SETTINGS_SECONDS))
             break
         except TimeoutError:
             if heard.ticket:

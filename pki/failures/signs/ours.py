@@ -38,7 +38,7 @@ OURS: tuple[Sign, ...] = (
         ("the issuer of your certificate is not trusted", "issuer-revoked unknown-ca"),
         ("REVOCATION_STALE", "stale-list no-list"),
         ("this server can't tell whether your certificate is revoked", "stale-list no-list"),
-        ("no revocation list is at hand of the issuer", "no-list"),
+        ("there is no revocation list of the issuer", "no-list"),
         ("POLICY_UNAVAILABLE", "policy-unavailable"),
         ("this server has no policy to decide by", "policy-unavailable"),
         ("AUTHORIZATION_ERROR", "authorization-error"),

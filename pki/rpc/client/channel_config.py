@@ -59,7 +59,7 @@ class ChannelConfig:
         """
         if not addresses:
             return self.target.text, None
-        name = channelz.NAMES.of(self.target.naming(addresses))
+        name = channelz.NAMES.of(self.target.grpc_target(addresses))
         return name, channelz.GrpcConnections(name)
 
     def grpc_options(self, options: ChannelOptions) -> list[tuple[str, Any]]:
@@ -68,12 +68,12 @@ class ChannelConfig:
         Raises:
             PkiError: if an option would undo what a channel promises.
         """
-        through = self.target.through
+        proxy = self.target.proxy
         return [
             # gRPC uses the first of two options with the same name. The proxy is chosen already.
             ("grpc.enable_http_proxy", 0),
             *self.pin.options(options),
-            *(through.options() if through is not None else ()),
+            *(proxy.options() if proxy is not None else ()),
             *channelz.OPTIONS,
         ]
 

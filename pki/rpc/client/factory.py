@@ -138,7 +138,7 @@ class ChannelFactory:
         )
         target = Target.parse(settings.target)
         if first_option(settings.options, "grpc.enable_http_proxy") in {None, 1}:
-            target = target.by_way_of(os.environ)
+            target = target.via_proxy(os.environ)
         explainer = FailureExplainer(
             lambda: diagnose_server(target, pin.spiffe_id, provider.snapshot.credential, clock)
         )

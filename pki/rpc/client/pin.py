@@ -36,7 +36,7 @@ class Pin:
             InputError: if it has no derived DNS name to pin it by.
         """
         if isinstance(peer, str):
-            peer = SpiffeId.parse(peer) if "://" in peer else SpiffeId.of_path(own, peer)
+            peer = SpiffeId.parse_name(peer, own)
         dns = derive_names(peer).dns
         if dns is None:
             raise InputError(

@@ -27,7 +27,7 @@ from pki.errors import quote_untrusted
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.presented_chains import PresentedChains
 from pki.rpc.client.verification.server_check import CheckContext, ServerCheck
-from pki.tls.target import Address, Target, words_of_address
+from pki.tls.target import Address, Target, format_address
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
@@ -256,7 +256,7 @@ class AddressChecks:
 
     def _new_check(self, address: Address) -> ServerCheck:
         context = replace(self._context, on_change=self._check_changed)
-        return ServerCheck(context, words_of_address(address), lambda: self._probe(address))
+        return ServerCheck(context, format_address(address), lambda: self._probe(address))
 
     def _probe_all(self, done: Future[None]) -> None:
         """Probe each address that is not accepted, a few at a time, and wait for none for long."""

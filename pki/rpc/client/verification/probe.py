@@ -17,10 +17,16 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.errors import VerificationError, quote_untrusted
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
 from pki.tls.target import Target
 from pki.x509 import Credential
-from pki.x509.path import refusal_of_openssl
+from pki.x509.path import openssl_error
 from pki.x509.readers import MAX_CHAIN_LENGTH
 
 # Times are checked afterwards, by our own clock. OpenSSL's codes, include/openssl/x509_vfy.h.
@@ -65,18 +71,18 @@ def probe_server(
         ProbeError: if no handshake was possible.
         VerificationError: if the chain leads to none of the roots.
     """
-    limit = Limit(seconds, clock)
+    deadline = Deadline(seconds, clock)
     try:
-        with connected(target, limit) as plain:
-            return _shake_hands(plain, credential, roots, server_name, limit)
+        with connect(target, deadline) as plain:
+            return _shake_hands(plain, credential, roots, server_name, deadline)
     except TimeoutError:
         raise ProbeError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
-    except TooLongError as error:
+    except TooManyBytesError as error:
         raise ProbeError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
     except OSError as error:
         raise ProbeError("PEER_CONNECTION_CLOSED", _message_of(error)) from error
     except SSL.Error as error:
-        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
+        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {ssl_error_message(error)}") from error
 
 
 class _VerifyCallback:
@@ -89,7 +95,7 @@ class _VerifyCallback:
         self, _connection: SSL.Connection, _cert: crypto.X509, code: int, depth: int, good: int
     ) -> bool:
         if not good and code not in _CHECKED_LATER and self.refusal is None:
-            self.refusal = refusal_of_openssl(code, depth, f"OpenSSL error {code}")
+            self.refusal = openssl_error(code, depth, f"OpenSSL error {code}")
         return self.refusal is None
 
 
@@ -116,16 +122,16 @@ def _shake_hands(
     credential: Credential,
     roots: Sequence[x509.Certificate],
     server_name: str,
-    limit: Limit,
+    deadline: Deadline,
 ) -> tuple[x509.Certificate, ...]:
     callback = _VerifyCallback()
     with TlsConnection(
-        plain, _context(credential, roots, callback), most_bytes=_MOST_BYTES
+        plain, _context(credential, roots, callback), max_bytes=_MOST_BYTES
     ) as connection:
         connection.tls.set_tlsext_host_name(server_name.encode())
         connection.tls.set_connect_state()
         try:
-            connection.shake_hands(limit)
+            connection.shake_hands(deadline)
         except SSL.Error:
             if callback.refusal is not None:
                 raise callback.refusal from None

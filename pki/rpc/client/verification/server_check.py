@@ -31,7 +31,7 @@ from pki.clock import Clock
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.probe import ProbeError
-from pki.x509 import ChainVerifier, Fault, Purpose
+from pki.x509 import ChainVerifier, Purpose
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
@@ -238,7 +238,7 @@ class ServerCheck:
             return "SUCCESS", chain, None
         self._log_once(logging.ERROR, f"{server} at {self._address} is refused: {error}")
         leaf = chain.leaf if chain else None
-        return Fault(error.fault).verdict, None, _refusal(server, error, leaf)
+        return error.fault.verdict, None, _refusal(server, error, leaf)
 
     def _log_once(self, level: int, message: str) -> None:
         """Log a lasting problem once."""
@@ -270,7 +270,7 @@ class ServerCheck:
 
 def _refusal(server: SpiffeId, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
     serial = leaf.serial_number if leaf is not None else None
-    return server_refusal(str(server), Fault(error.fault), serial)
+    return server_refusal(str(server), error.fault, serial)
 
 
 def _jitter() -> float:

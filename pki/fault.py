@@ -1,4 +1,4 @@
-"""What can be wrong with a chain, and the result name that gRFC A118 gives it."""
+"""The kinds of fault that a certificate chain can have, and their result names of gRFC A118."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 
 class Fault(StrEnum):
-    """The faults of a chain, one cause each."""
+    """The fault for which a certificate chain was refused: one cause each."""
 
     EXPIRED = "EXPIRED"
     NOT_YET_VALID = "NOT_YET_VALID"
@@ -21,7 +21,7 @@ class Fault(StrEnum):
 
     @property
     def verdict(self) -> str:
-        """The handshake result name of gRFC A118."""
+        """The handshake result name of gRFC A118 for this fault."""
         return _VERDICTS[self]
 
 

@@ -1,4 +1,4 @@
-"""Two questions on a whole policy: who can call a method, and what can a principal call."""
+"""Two queries on a whole policy: who can call a method, and what a principal can call."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pki.authz.decision import RoleMatch
-from pki.authz.patterns import MethodPattern, written_method
+from pki.authz.patterns import MethodPattern, format_method
 from pki.authz.policy import Grant, Policy, RoleRule, ServedBy
 from pki.authz.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Able:
+class RoleAccess:
     """A role that can call a method.
 
     Args:
         role: its name.
-        names: what maps to it, as written; a name with a wildcard stands for any number.
-        grants: those that let it.
-        scopes: what they name together.
+        names: the name patterns that give the role.
+        grants: the grants of the method.
+        scopes: of all these grants.
     """
 
     role: str
@@ -28,14 +28,14 @@ class Able:
     scopes: frozenset[str]
 
 
-def who_can(policy: Policy, method: str) -> tuple[Able, ...]:
+def who_can(policy: Policy, method: str) -> tuple[RoleAccess, ...]:
     """Return the roles that can call a method, sorted by name.
 
     Args:
         policy: the policy.
-        method: its path, just as a call gives it.
+        method: the path exactly as in a call.
     """
-    able = []
+    accesses = []
     for role in policy.roles_of_method(method):
         grants = tuple(
             grant
@@ -44,18 +44,18 @@ def who_can(policy: Policy, method: str) -> tuple[Able, ...]:
         )
         names = tuple(rule for rule in policy.rules.roles if rule.role == role)
         scopes = frozenset().union(*(grant.scopes for grant in grants))
-        able.append(Able(role, names, grants, scopes))
-    return tuple(able)
+        accesses.append(RoleAccess(role, names, grants, scopes))
+    return tuple(accesses)
 
 
 @dataclass(frozen=True, slots=True)
-class Ability:
-    """What a principal can do.
+class PrincipalAccess:
+    """What a principal can call and serve.
 
     Args:
-        matches: its roles, and what gave them.
+        matches: its roles, with the patterns that gave them.
         grants: all grants of its roles.
-        serves: the services that it may answer.
+        serves: the services that it may serve.
     """
 
     matches: tuple[RoleMatch, ...]
@@ -63,16 +63,16 @@ class Ability:
     serves: tuple[ServedBy, ...]
 
     @property
-    def is_nothing(self) -> bool:
-        """Whether it can call nothing and answer nothing."""
+    def is_empty(self) -> bool:
+        """Whether it can call nothing and serve nothing."""
         return not self.grants and not self.serves
 
 
-def what_can(policy: Policy, principal: Principal) -> Ability:
-    """Return all that a principal can call and answer."""
+def what_can(policy: Policy, principal: Principal) -> PrincipalAccess:
+    """Return all that a principal can call and serve."""
     matches = policy.roles_of(principal)
     roles = {match.role for match in matches}
-    return Ability(
+    return PrincipalAccess(
         matches,
         tuple(grant for grant in policy.rules.grants if grant.role in roles),
         tuple(item for item in policy.rules.served_by if item.role in roles),
@@ -80,12 +80,12 @@ def what_can(policy: Policy, principal: Principal) -> Ability:
 
 
 def covers(pattern: MethodPattern, method: str) -> bool:
-    """Return whether a grant's method covers a path that the policy grants to somebody."""
+    """Return whether a method pattern matches the path of a method."""
     if pattern.method is None:
         return method[1:].partition("/")[0] == pattern.service
-    return written_method(pattern) == method
+    return format_method(pattern) == method
 
 
-def written(methods: Iterable[MethodPattern]) -> list[str]:
-    """Write methods as a policy file does."""
-    return [written_method(item) for item in methods]
+def format_methods(methods: Iterable[MethodPattern]) -> list[str]:
+    """Return methods as they are written in a policy file."""
+    return [format_method(item) for item in methods]

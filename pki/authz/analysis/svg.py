@@ -1,7 +1,7 @@
-"""Draws a policy's graph as SVG: roles on the left, services on the right, a line for each grant.
+"""Draw a policy's graph as SVG: roles on the left, services on the right, a line for each grant.
 
-Plain SVG 1.1 with nothing fetched and nothing executed; all text is escaped. The same policy gives
-the same bytes.
+It is plain SVG 1.1, which fetches and executes nothing; all text is escaped. The same policy always
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from pki.authz.graph import Edge, Graph
+from pki.authz.analysis.graph import Edge, Graph
 
 _WIDTH, _GAP, _TOP = 330, 300, 60
 _LINE, _PADDING, _SPACE = 17, 10, 22
 _CHARACTER = 7.3
-_MOST_LINES = 6
+_MAX_LINES = 6
 _LEFT = 20
 _COLOURS = ("#1b6ca8", "#2a7f62", "#8f4899", "#b3541e", "#4a5899", "#7a6a00")
 _STYLE = (
@@ -42,8 +42,10 @@ class _Box:
 
 
 def svg(graph: Graph) -> str:
-    """Draw a graph."""
-    roles = _column(_LEFT, "box", [(name, [name, *_few(held)]) for name, held in _by_target(graph)])
+    """Return a graph as SVG."""
+    roles = _column(
+        _LEFT, "box", [(name, [name, *_few(held)]) for name, held in _order_by_target(graph)]
+    )
     services = _column(
         _LEFT + _WIDTH + _GAP,
         "service",
@@ -66,29 +68,29 @@ def svg(graph: Graph) -> str:
         f'<text class="dim" x="{_LEFT}" y="46">roles, and the names that map to them</text>',
         f'<text class="dim" x="{_LEFT + _WIDTH + _GAP}" y="46">services</text>',
     ]
-    parts += _edges(graph.edges, roles, services, colours)
-    parts += [_drawn(box) for box in boxes]
+    parts += _draw_edges(graph.edges, roles, services, colours)
+    parts += [_draw_box(box) for box in boxes]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _by_target(graph: Graph) -> list[tuple[str, tuple[str, ...]]]:
-    """Order roles by where their lines go, so that few of them cross."""
+def _order_by_target(graph: Graph) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the roles ordered by the positions of their services, so that few lines cross."""
     at = {name: number for number, (name, _) in enumerate(graph.services)}
     reached: dict[str, list[int]] = {}
     for edge in graph.edges:
         reached.setdefault(edge.role, []).append(at[edge.service])
 
     def place(item: tuple[str, tuple[str, ...]]) -> tuple[float, str]:
-        found = reached.get(item[0])
-        return (sum(found) / len(found) if found else len(at), item[0])
+        targets = reached.get(item[0])
+        return (sum(targets) / len(targets) if targets else len(at), item[0])
 
     return sorted(graph.roles, key=place)
 
 
 def _few(names: tuple[str, ...]) -> list[str]:
-    if len(names) <= _MOST_LINES:
+    if len(names) <= _MAX_LINES:
         return list(names)
-    return [*names[: _MOST_LINES - 1], f"and {len(names) - _MOST_LINES + 1} more"]
+    return [*names[: _MAX_LINES - 1], f"and {len(names) - _MAX_LINES + 1} more"]
 
 
 def _column(x: int, kind: str, items: list[tuple[str, list[str]]]) -> dict[str, _Box]:
@@ -105,7 +107,7 @@ def _cut(line: str) -> str:
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 
 
-def _drawn(box: _Box) -> str:
+def _draw_box(box: _Box) -> str:
     rows = [
         f'<text class="{"name" if number == 0 else "dim"}" x="{box.x + _PADDING}" '
         f'y="{box.y + _PADDING + 12 + number * _LINE}">{escape(line)}</text>'
@@ -118,7 +120,7 @@ def _drawn(box: _Box) -> str:
     return "\n".join([frame, *rows])
 
 
-def _edges(
+def _draw_edges(
     edges: tuple[Edge, ...],
     roles: dict[str, _Box],
     services: dict[str, _Box],
@@ -142,12 +144,12 @@ def _edges(
 
 
 def _ports(ends: list[str], boxes: dict[str, _Box]) -> list[int]:
-    """Spread the lines at each box over its height."""
+    """Return the heights at which lines meet the boxes, spread over the height of each box."""
     count = {name: ends.count(name) for name in set(ends)}
     used: dict[str, int] = {}
-    found = []
+    heights = []
     for name in ends:
         used[name] = used.get(name, 0) + 1
         box = boxes[name]
-        found.append(box.y + box.height * used[name] // (count[name] + 1))
-    return found
+        heights.append(box.y + box.height * used[name] // (count[name] + 1))
+    return heights

@@ -1,8 +1,8 @@
-"""What of a path is watched: every folder in which a change makes it mean something else.
+"""Find what to watch for a path: every folder in which a change can make it lead elsewhere.
 
-A watch of the system's holds to an inode. A path is more: each symbolic link on its way may be
-swapped, and each folder moved aside and replaced by another. So the folders that hold those links
-are watched too, and a signature of all that the path leads to tells a change that no watch saw.
+A watch of the operating system belongs to an inode. But each symbolic link on a path may be
+swapped, and each folder moved away and replaced by another. So the folders that hold those links
+are watched too, and a signature of all that the path leads to shows changes that no watch saw.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_LINKS = 40  # as Linux follows
+_MOST_LINKS = 40  # the limit of Linux
 _MOST_ENTRIES = 1000
 
 Signature = tuple[object, ...]
 
 
-def folders_on_the_way(path: Path) -> frozenset[str]:
-    """Return the folders to watch for a path: those that hold a link on its way, and its last one.
+def watch_directories(path: Path) -> frozenset[str]:
+    """Return the folders to watch for a path: all that hold a link on it, and the last one.
 
     Args:
-        path: absolute; a folder is watched itself, a file by the folder that it lies in.
+        path: absolute. For a folder, the last one is itself; for a file, the folder that holds it.
     """
-    found: set[str] = set()
+    folders: set[str] = set()
     pending = list(reversed(path.parts[1:]))
     here, links = path.parts[0] if path.parts else os.sep, 0
     while pending:
@@ -32,38 +32,38 @@ def folders_on_the_way(path: Path) -> frozenset[str]:
         try:
             target = os.readlink(step)
         except OSError:
-            # No link, or not there: what lies below it is looked for all the same.
+            # No link, or not there; the rest of the path may come later.
             here = step
             continue
         links += 1
         if links > _MOST_LINKS:
             break
-        found.add(os.path.dirname(step))
+        folders.add(os.path.dirname(step))
         here = os.sep if os.path.isabs(target) else os.path.dirname(step)
         pending.extend(part for part in reversed(Path(target).parts) if part != os.sep)
-    found.add(here if os.path.isdir(here) else os.path.dirname(here))
-    return frozenset(found)
+    folders.add(here if os.path.isdir(here) else os.path.dirname(here))
+    return frozenset(folders)
 
 
-def folders_behind(folder: Path) -> frozenset[str]:
-    """Return the folders to watch for a folder and for what its links lead to."""
-    found = set(folders_on_the_way(folder))
+def watch_directories_of_entries(folder: Path) -> frozenset[str]:
+    """Return the folders to watch for a folder and for the links in it."""
+    folders = set(watch_directories(folder))
     for entry in _entries(folder):
         if entry.is_symlink():
-            found |= folders_on_the_way(folder / entry.name)
-    return frozenset(found)
+            folders |= watch_directories(folder / entry.name)
+    return frozenset(folders)
 
 
-def files_behind(path: Path) -> frozenset[str]:
-    """Return the real paths of the file that a path leads to, or of those in its folder."""
+def real_paths(path: Path) -> frozenset[str]:
+    """Return the real path of a file, or those of all files in a folder."""
     names = [path / entry.name for entry in _entries(path)] if path.is_dir() else [path]
     return frozenset(os.path.realpath(name) for name in names)
 
 
-def signature_of(path: Path) -> Signature:
-    """Return what tells one state of a path from another, links followed.
+def path_signature(path: Path) -> Signature:
+    """Return a value that differs between two states of a path, with links followed.
 
-    For a folder, its own and that of each entry. It opens no file, and a folder only to list it.
+    For a folder, it covers the folder and each entry. No file is opened.
     """
     own = _state_of(path)
     if own[0] != "folder":
@@ -77,7 +77,7 @@ def _state_of(path: Path) -> Signature:
     except OSError as error:
         return "none", error.errno
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "file"
-    # The time of the inode too: it is set by each change, of the mode as of the content.
+    # The inode's change time too, which each change of mode or content sets.
     return (
         kind,
         status.st_dev,
@@ -96,5 +96,5 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                     return
                 yield entry
     except OSError:
-        # Gone, or no descriptor is left: its own state tells of the first, time of the second.
+        # Gone, which the folder's own state shows, or no descriptor is left for the moment.
         return

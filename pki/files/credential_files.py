@@ -1,4 +1,4 @@
-"""The files of a credential directory, each read by itself, with its name in every error."""
+"""Read each file of a credential directory on its own, with the file's name in every error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pki.errors import (
     StateError,
     quote_untrusted,
 )
-from pki.files.access import is_writable_by_all, trusted_owners, why_not_trusted
+from pki.files.access import distrust_reason, is_writable_by_all, trusted_owners
 from pki.files.atomic import read_with_status
 from pki.files.layouts import Layout
 from pki.identity import TrustDomain
@@ -41,26 +41,26 @@ _END_OF_CERTIFICATE = b"-----END CERTIFICATE-----"
 
 
 class KeyMode(StrEnum):
-    """What to do about files whose owner or mode lets others at them."""
+    """What to do about files whose owner or mode gives access to other users."""
 
     STRICT = "strict"
     """Refuse them."""
     WARN = "warn"
-    """Take them with a warning: a Kubernetes secret is mounted 0644 on a read-only volume. What
-    everybody may write to is refused all the same."""
+    """Accept them with a warning: a Kubernetes secret is mounted 0644 on a read-only volume. A file
+    that everybody may write is refused all the same."""
 
 
-class LastingError(CredentialError):
-    """A fault that another look does not mend."""
+class PermanentError(CredentialError):
+    """A fault that remains when the files are read again."""
 
 
-class Parts:
-    """Reads the files of one directory.
+class CredentialFiles:
+    """Reads the files of one credential directory.
 
     Args:
-        directory: where they lie.
-        layout: their names.
-        key_mode: what to do about files that others may read (keys) or change (all).
+        directory: the directory.
+        layout: the names of its files.
+        key_mode: what to do about keys that others may read, and files that others may change.
         passphrase: for an encrypted key.
     """
 
@@ -75,33 +75,33 @@ class Parts:
         self.warnings: list[str] = []
 
     def check_directory(self) -> None:
-        """Check that no stranger can put files into the directory.
+        """Check that no other user can put files into the directory.
 
         Raises:
-            CredentialError: if one can, or the directory can't be looked at.
+            CredentialError: if another user can, or the directory can't be checked.
         """
         try:
             status = self.directory.stat()
         except FileNotFoundError:
-            # The first file that is missed says so.
+            # Reported by the first file that is missing.
             return
         except OSError as error:
             raise CredentialError(
-                f"{quote_untrusted(self.directory)} can't be looked at: {error.strerror}"
+                f"{quote_untrusted(self.directory)} can't be checked: {error.strerror}"
             ) from None
-        self._judge(self.directory, status, trusted_owners(status))
+        self._check_access(self.directory, status, trusted_owners(status))
 
     def key(self) -> PrivateKey:
         """Read the key.
 
         Raises:
-            CredentialError: if it is not there, others may read it, or it is a stranger's.
-            InputError: if it is no key.
+            CredentialError: if it is not there, or other users own it or may read it.
+            InputError: if the file does not hold a key.
         """
         return self._key(self.layout.key)
 
     def next_key(self) -> PrivateKey | None:
-        """Read the key that comes next; None where there is none. Raises as :meth:`key`."""
+        """Read the next key; None if there is none. Raises as :meth:`key`."""
         try:
             return self._key(self.layout.next_key)
         except FileNotFoundError:
@@ -111,60 +111,63 @@ class Parts:
         """Read the chain.
 
         Raises:
-            PkiError: if it is not there, or is not a whole one.
+            PkiError: if it is not there, or is damaged.
         """
         name = self.layout.chain or self.layout.key
         data = self._read(name, MAX_CHAIN_BYTES)
-        with naming(self.directory / name):
+        with error_context(self.directory / name):
             if self.layout.chain is not None:
                 return read_chain(data)
             blocks = read_blocks(data, what="key and chain", max_bytes=MAX_CHAIN_BYTES)
             chain = tuple(decode_certificate(block.der, what="chain") for block in blocks[1:])
             if not 1 <= len(chain) <= MAX_CHAIN_LENGTH:
-                raise CertificateError(f"it holds {len(chain)} certificates behind the key")
+                raise CertificateError(f"it holds {len(chain)} certificates after the key")
             return chain
 
     def leaf(self) -> x509.Certificate:
-        """Read the leaf alone, also where the chain behind it is damaged.
+        """Read only the leaf, even if the rest of the chain is damaged.
 
         Raises:
-            PkiError: if it is not there, or damaged itself.
+            PkiError: if it is not there, or is damaged.
         """
         name = self.layout.chain or self.layout.key
         data = self._read(name, MAX_CHAIN_BYTES)
         end = data.find(_END_OF_CERTIFICATE)
         first = data if end < 0 else data[: end + len(_END_OF_CERTIFICATE)]
-        with naming(self.directory / name):
+        with error_context(self.directory / name):
             if self.layout.chain is not None:
                 return read_chain(first)[0]
             blocks = read_blocks(first, what="key and chain", max_bytes=MAX_CHAIN_BYTES)
             if len(blocks) < 2:
-                raise CertificateError("it holds no certificate behind the key")
+                raise CertificateError("it holds no certificate after the key")
             return decode_certificate(blocks[1].der, what="chain")
 
     def bundle(self, own: TrustDomain | None) -> TrustBundle:
-        """Read the trust bundle; roots that name no trust domain are ``own``'s.
+        """Read the trust bundle.
+
+        Args:
+            own: the trust domain of roots that name none.
 
         Raises:
-            PkiError: if it is not there, or is not a whole one.
+            PkiError: if it is not there, or is damaged.
         """
         data = self._read(self.layout.bundle, MAX_BUNDLE_BYTES)
-        with naming(self.directory / self.layout.bundle):
+        with error_context(self.directory / self.layout.bundle):
             return TrustBundle.read(data, default=own)
 
     def crls(self) -> CrlSet | None:
-        """Read the revocation lists; None where there are none.
+        """Read the CRLs; None if there is no file of them.
 
         Raises:
-            PkiError: if the file does not hold exactly what it should.
+            PkiError: if the file holds anything but CRLs.
         """
         path = self.directory / self.layout.crls
         try:
             data, status = read_with_status(path, max_bytes=MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
-        self._judge(path, status, self._trusted())
-        with naming(path):
+        self._check_access(path, status, self._trusted_owners())
+        with error_context(path):
             return CrlSet.read(data)
 
     def _key(self, name: str) -> PrivateKey:
@@ -175,17 +178,17 @@ class Parts:
             if name != self.layout.key:
                 raise
             raise CredentialError(f"{quote_untrusted(path)} is not there") from None
-        self._judge(path, status, self._trusted())
+        self._check_access(path, status, self._trusted_owners())
         mode = stat.S_IMODE(status.st_mode)
         if mode & _OTHERS:
-            self._object(
+            self._refuse_or_warn(
                 f"key file {quote_untrusted(path)} has mode {mode:04o}: others may read it",
                 "Make it 0600, or set key_mode to warn for a secret's volume",
             )
-        with naming(path):
+        with error_context(path):
             if self.layout.chain is not None:
                 return read_private_key(data, self._passphrase)
-            # The key alone counts here, though the chain behind it may be cut.
+            # The chain after the key may be cut off; the key can be read without it.
             end = data.find(b"-----BEGIN CERTIFICATE-----")
             first = data if end < 0 else data[:end]
             blocks = read_blocks(first, what="key and chain", max_bytes=len(data))
@@ -199,62 +202,62 @@ class Parts:
             data, status = read_with_status(path, max_bytes=max_bytes)
         except FileNotFoundError:
             raise CredentialError(f"{quote_untrusted(path)} is not there") from None
-        self._judge(path, status, self._trusted())
+        self._check_access(path, status, self._trusted_owners())
         return data
 
-    def _trusted(self) -> frozenset[int]:
+    def _trusted_owners(self) -> frozenset[int]:
         if self._owners is None:
             try:
                 self._owners = trusted_owners(self.directory.stat())
             except OSError as error:
                 raise CredentialError(
-                    f"{quote_untrusted(self.directory)} can't be looked at: {error.strerror}"
+                    f"{quote_untrusted(self.directory)} can't be checked: {error.strerror}"
                 ) from None
         return self._owners
 
-    def _judge(self, path: Path, status: os.stat_result, owners: frozenset[int]) -> None:
-        why = why_not_trusted(status, owners)
-        if not why:
+    def _check_access(self, path: Path, status: os.stat_result, owners: frozenset[int]) -> None:
+        reason = distrust_reason(status, owners)
+        if not reason:
             return
-        words = f"{quote_untrusted(path)} {why}"
+        message = f"{quote_untrusted(path)} {reason}"
         if stat.S_ISREG(status.st_mode) and is_writable_by_all(status):
-            raise LastingError(words, remedy="Make it writable for its owner alone (chmod go-w)")
-        self._object(
-            words,
-            "Give it to root or to this user, writable for them alone, or set key_mode to warn "
+            raise PermanentError(message, remedy="Make it writable only for its owner (chmod go-w)")
+        self._refuse_or_warn(
+            message,
+            "Give it to root or to this user, writable only for that user, or set key_mode to warn "
             "for a volume that others fill",
         )
 
-    def _object(self, words: str, remedy: str) -> None:
-        """Refuse the file, or warn of it, as the setting says.
+    def _refuse_or_warn(self, message: str, remedy: str) -> None:
+        """Refuse a file, or add a warning, depending on ``key_mode``.
 
         Raises:
-            LastingError: if the setting is strict.
+            PermanentError: if it is strict.
         """
         if self._key_mode is KeyMode.WARN:
-            self.warnings.append(words)
+            self.warnings.append(message)
             return
         if not os.path.lexists(self.directory / self.layout.crls):
-            # Files that other tools write mostly fall short of both settings: named at one start.
+            # Most files of other tools need both settings, so both are named at the first start.
             remedy += (
                 f"; there is no {self.layout.crls} either: bring it, or set revocation to "
                 "when-present or short-lived too"
             )
-        raise LastingError(words, remedy=remedy)
+        raise PermanentError(message, remedy=remedy)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put a file's name before the words of every error that is raised within."""
+def error_context(path: Path) -> Iterator[None]:
+    """Put a file's path before the message of every error that is raised in the block."""
     try:
         yield
     except (InputError, StateError) as error:
-        name_in(error, path)
+        _add_path(error, path)
         raise
 
 
-def name_in(error: PkiError, path: Path) -> None:
-    """Put a file's name before an error's words, unless it stands there already."""
+def _add_path(error: PkiError, path: Path) -> None:
+    """Put a file's path before an error's message, unless the message holds it already."""
     if quote_untrusted(path) not in error.message:
         error.message = f"{quote_untrusted(path)}: {error.message}"
         error.args = (error.message,)

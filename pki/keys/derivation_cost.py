@@ -1,7 +1,7 @@
-"""Bounds the work and the memory that an encrypted key asks for, before anything is done for it.
+"""Limit the time and memory for decrypting a key, before the decryption starts.
 
-The file says how often its passphrase is to be hashed, and with how much memory. A file of some
-hundred bytes can ask for hours, in which not even an interrupt is heard (RFC 8018 section 4.2).
+The file itself says how often to hash the passphrase, and with how much memory. A file of some
+hundred bytes can ask for hours, during which not even an interrupt is handled (RFC 8018 §4.2).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from cryptography.hazmat import asn1
 
 from pki.errors import KeyRefusedError
 
-# OWASP asks for 600,000 rounds of PBKDF2; a million take about half a second.
+# OWASP recommends 600,000 rounds of PBKDF2; a million take about half a second.
 MAX_ITERATIONS = 5_000_000
-# scrypt as OpenSSL does it by default (N 16384, r 8) takes 16 MiB.
+# scrypt with the defaults of OpenSSL (N 16384, r 8) takes 16 MiB.
 MAX_SCRYPT_BYTES = 256 * 1024 * 1024
 MAX_SCRYPT_LANES = 16
 
@@ -30,7 +30,7 @@ _Part = TypeVar("_Part")
 @asn1.sequence
 class _Algorithm:
     oid: x509.ObjectIdentifier
-    parameters: asn1.TLV  # all of these algorithms have some
+    parameters: asn1.TLV  # present for all algorithms here
 
 
 @asn1.sequence
@@ -74,38 +74,38 @@ class _Pbes1:
     iterations: int
 
 
-def check_effort(der: bytes) -> None:
-    """Check what it takes to open an encrypted key (RFC 5958 section 3, RFC 8018, RFC 7914).
+def check_derivation_cost(der: bytes) -> None:
+    """Check the cost of decrypting an encrypted key (RFC 5958 section 3, RFC 8018, RFC 7914).
 
     Args:
         der: an ``EncryptedPrivateKeyInfo``.
 
     Raises:
-        KeyRefusedError: if it asks for more than the bounds above, or in a way that can't be read.
+        KeyRefusedError: if the cost exceeds the limits above, or can't be read.
     """
     try:
         algorithm = asn1.decode_der(_EncryptedPrivateKeyInfo, der).algorithm
         if algorithm.oid != _PBES2:
-            _check_iterations(_parsed(algorithm, _Pbes1).iterations)
+            _check_iterations(_parse(algorithm, _Pbes1).iterations)
             return
-        derivation = _parsed(algorithm, _Pbes2).derivation
+        derivation = _parse(algorithm, _Pbes2).derivation
         if derivation.oid == _SCRYPT:
-            _check_scrypt(_parsed(derivation, _Scrypt))
+            _check_scrypt(_parse(derivation, _Scrypt))
         elif derivation.oid == _PBKDF2:
-            _check_iterations(_parsed(derivation, _Pbkdf2).iterations)
+            _check_iterations(_parse(derivation, _Pbkdf2).iterations)
         else:
             raise KeyRefusedError(
-                f"encrypted key derives its secret by {derivation.oid.dotted_string}, which is not "
-                "known here",
+                f"encrypted key derives its secret by {derivation.oid.dotted_string}, which is "
+                "unknown",
                 remedy=_REMEDY,
             )
     except (ValueError, OverflowError) as error:
         raise KeyRefusedError("private key can't be decoded: it is damaged") from error
 
 
-def _parsed(algorithm: _Algorithm, kind: type[_Part]) -> _Part:
-    found: _Part = algorithm.parameters.parse(kind)
-    return found
+def _parse(algorithm: _Algorithm, kind: type[_Part]) -> _Part:
+    parameters: _Part = algorithm.parameters.parse(kind)
+    return parameters
 
 
 def _check_iterations(iterations: int) -> None:
@@ -116,11 +116,11 @@ def _check_iterations(iterations: int) -> None:
         )
 
 
-def _check_scrypt(found: _Scrypt) -> None:
-    size = 128 * found.cost * found.block_size
-    if size > MAX_SCRYPT_BYTES or found.lanes > MAX_SCRYPT_LANES:
+def _check_scrypt(parameters: _Scrypt) -> None:
+    size = 128 * parameters.cost * parameters.block_size
+    if size > MAX_SCRYPT_BYTES or parameters.lanes > MAX_SCRYPT_LANES:
         raise KeyRefusedError(
-            f"encrypted key asks for {size} bytes of memory {found.lanes} times over; "
+            f"encrypted key asks for {size} bytes of memory {parameters.lanes} times over; "
             f"{MAX_SCRYPT_BYTES} bytes {MAX_SCRYPT_LANES} times are the most",
             remedy=_REMEDY,
         )

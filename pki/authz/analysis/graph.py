@@ -12,10 +12,10 @@ class Edge:
     """A role may call methods of a service.
 
     Args:
-        role: who calls.
-        service: what is called.
-        methods: which, by name; ``*`` for all of them.
-        audited: whether refusals of some of it are only logged.
+        role: the calling role.
+        service: the called service.
+        methods: the names of the methods; ``*`` for all of them.
+        audited: whether refusals of some of them are only logged.
     """
 
     role: str
@@ -29,10 +29,10 @@ class Graph:
     """Who may call whom.
 
     Args:
-        title: for the picture.
-        roles: each role that calls or answers, with the names that map to it.
-        services: each service, with the role that answers it; empty where nobody is named.
-        edges: who calls what.
+        title: of the picture.
+        roles: each role that calls or serves, with its name patterns.
+        services: each service, with the role that serves it; empty if the policy names none.
+        edges: which role may call which service.
     """
 
     title: str
@@ -42,26 +42,26 @@ class Graph:
 
 
 def graph_of(policy: Policy) -> Graph:
-    """Draw up who may call whom, sorted by name."""
+    """Return the graph of a policy, sorted by name."""
     rules = policy.rules
     methods: dict[tuple[str, str], set[str]] = {}
     for grant in rules.grants:
         for pattern in grant.methods:
             methods.setdefault((grant.role, pattern.service), set()).add(pattern.method or "*")
-    served = {item.service: item.role for item in rules.served_by}
-    services = sorted({service for _, service in methods} | set(served))
+    served_by = {item.service: item.role for item in rules.served_by}
+    services = sorted({service for _, service in methods} | set(served_by))
     names: dict[str, list[str]] = {}
     for rule in rules.roles:
         names.setdefault(rule.role, []).append(rule.text)
-    used = {role for role, _ in methods} | set(served.values())
+    used = {role for role, _ in methods} | set(served_by.values())
     edges = tuple(
-        Edge(role, service, tuple(sorted(found)), _is_audited(policy, service, found))
-        for (role, service), found in sorted(methods.items())
+        Edge(role, service, tuple(sorted(called)), _is_audited(policy, service, called))
+        for (role, service), called in sorted(methods.items())
     )
     return Graph(
         f"{policy.source}: who may call whom in {policy.trust_domain.name}",
         tuple((role, tuple(names.get(role, ()))) for role in sorted(used)),
-        tuple((service, served.get(service, "")) for service in services),
+        tuple((service, served_by.get(service, "")) for service in services),
         edges,
     )
 
@@ -74,27 +74,27 @@ def _is_audited(policy: Policy, service: str, methods: set[str]) -> bool:
 
 
 def mermaid(graph: Graph) -> str:
-    """Write a graph as a Mermaid flowchart.
+    """Return a graph as a Mermaid flowchart.
 
-    Every name is put into a quoted label, with what Mermaid reads as markup escaped; the nodes'
-    own identifiers are numbers, so that no name can be taken for a keyword.
+    Every name is in a quoted label, with Mermaid's markup characters escaped. The identifiers of
+    the nodes are numbers, so that no name is read as a keyword.
     """
     roles = {name: f"r{number}" for number, (name, _) in enumerate(graph.roles)}
     services = {name: f"s{number}" for number, (name, _) in enumerate(graph.services)}
     lines = ["flowchart LR"]
-    for name, held in graph.roles:
-        lines.append(f'  {roles[name]}["{_label([name, *held[:_MOST_NAMES]])}"]')
+    for name, patterns in graph.roles:
+        lines.append(f'  {roles[name]}["{_label([name, *patterns[:_MAX_NAMES]])}"]')
     for name, role in graph.services:
         by = [f"answered by {role}"] if role else ["answered by nobody named"]
         lines.append(f'  {services[name]}(["{_label([name, *by])}"])')
     for edge in graph.edges:
         arrow = "-.->" if edge.audited else "-->"
-        words = _label([", ".join(edge.methods)])
-        lines.append(f'  {roles[edge.role]} {arrow}|"{words}"| {services[edge.service]}')
+        label = _label([", ".join(edge.methods)])
+        lines.append(f'  {roles[edge.role]} {arrow}|"{label}"| {services[edge.service]}')
     return "\n".join(lines) + "\n"
 
 
-_MOST_NAMES = 4
+_MAX_NAMES = 4
 
 
 def _label(lines: list[str]) -> str:

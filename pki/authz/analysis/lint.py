@@ -1,19 +1,19 @@
-"""What is written in a policy and does nothing, or not what it seems to.
+"""Find rules in a policy that have no effect, or not the effect that they seem to have.
 
-The rules, by their codes:
+The lint rules, by code:
 
 - ``unused-role``: a role that no grant and no ``served_by`` names.
-- ``name-twice``: a name that stands in a role twice.
+- ``name-twice``: a name that a role lists twice.
 - ``shadowed-name``: a name that a wildcard of the same role covers.
-- ``shadowed-grant``: a grant whose methods and scopes the role has by another grant.
-- ``shadowed-method``: a method of a grant that the role has by another pattern, where the grant's
-  other methods are its own.
-- ``foreign-name``: ``dns:`` of another trust domain: only a leaf that was issued with that name
-  besides matches.
-- ``unknown-service``, ``unknown-method``: granted, served or audited, and in no contract.
-- ``ungranted-method``: in a contract, and granted to nobody.
-- ``unserved-service``: in a contract and granted, and no ``served_by`` says who answers it.
-- ``not-enforced``: methods for which refusals are only logged.
+- ``shadowed-grant``: a grant whose methods and scopes other grants give the role too.
+- ``shadowed-method``: a method of a grant that another pattern gives the role too, while other
+  methods of the grant are needed.
+- ``foreign-name``: a ``dns:`` name outside the trust domain. It matches only a leaf of the trust
+  domain that was issued with that further name.
+- ``unknown-service``, ``unknown-method``: granted, served or audited, but in no contract.
+- ``ungranted-method``: in a contract, but granted to no role.
+- ``unserved-service``: in a contract and granted, but without a ``served_by``.
+- ``not-enforced``: methods whose refusals are only logged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
-from pki.authz.contracts import WELL_KNOWN, Contracts
+from pki.authz.analysis.contracts import WELL_KNOWN, Contracts
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import (
     DnsPattern,
@@ -31,54 +31,54 @@ from pki.authz.patterns import (
     NamePattern,
     SpiffePattern,
     SubjectPattern,
-    written_method,
+    format_method,
 )
 from pki.authz.policy import Grant, Policy, RoleRule
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     ERROR = "error"
-    """It can never do what it says."""
+    """The rule can never have its effect."""
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LintFinding:
-    """Something in a policy that is not as it seems.
+    """A finding of the linter.
 
     Args:
-        line: where, 1-based; 0 for the whole file.
-        code: which rule, a word that stays the same.
-        severity: how bad it is.
-        words: what is wrong.
+        line: 1-based; 0 for the whole file.
+        code: of the lint rule; it is stable.
+        severity: of the finding.
+        message: what is wrong.
         remedy: what to do.
     """
 
     line: int
     code: str
     severity: Severity
-    words: str
+    message: str
     remedy: str
 
 
 def lint(policy: Policy, contracts: Contracts | None = None) -> tuple[LintFinding, ...]:
-    """Look through a policy, in the order of its lines.
+    """Return the findings in a policy, in the order of its lines.
 
     Args:
         policy: the policy.
-        contracts: the services that there are; None leaves the rules about them out.
+        contracts: the existing services; None skips the rules that need them.
     """
-    found = [
+    findings = [
         *_unused_roles(policy),
         *_names(policy),
         *_shadowed_grants(policy),
-        *_not_enforced(policy),
+        *_audited_rules(policy),
     ]
     if contracts is not None:
-        found += [*_unknown(policy, contracts), *_ungranted(policy, contracts)]
-    return tuple(sorted(found))
+        findings += [*_unknown_names(policy, contracts), *_ungranted(policy, contracts)]
+    return tuple(sorted(findings))
 
 
 def _unused_roles(policy: Policy) -> Iterator[LintFinding]:
@@ -91,8 +91,8 @@ def _unused_roles(policy: Policy) -> Iterator[LintFinding]:
                 line,
                 "unused-role",
                 Severity.WARNING,
-                f"nobody gains anything by the role {role}: no grant and no served_by names it",
-                "Grant it something, or take it out",
+                f"the role {role} has no effect: no grant and no served_by names it",
+                "Grant it something, or remove it",
             )
 
 
@@ -110,7 +110,7 @@ def _names(policy: Policy) -> Iterator[LintFinding]:
                     rule.line,
                     "name-twice",
                     Severity.WARNING,
-                    f"{rule.text} stands under {role} already, at line {first[rule.pattern]}",
+                    f"{rule.text} is listed under {role} already, at line {first[rule.pattern]}",
                     "Keep one of the two",
                 )
                 continue
@@ -123,7 +123,7 @@ def _names(policy: Policy) -> Iterator[LintFinding]:
                     Severity.WARNING,
                     f"{rule.text} adds nothing to {role}: {cover.text} at line {cover.line} covers "
                     "it",
-                    "Take one of the two out",
+                    "Remove one of the two",
                 )
             pattern = rule.pattern
             if isinstance(pattern, DnsPattern) and _is_foreign(pattern.name.name, own.name):
@@ -131,8 +131,8 @@ def _names(policy: Policy) -> Iterator[LintFinding]:
                     rule.line,
                     "foreign-name",
                     Severity.WARNING,
-                    f"{rule.text} lies outside {own}: it matches only a leaf of {own} that was "
-                    "issued with that name besides",
+                    f"{rule.text} is outside {own}: it matches only a leaf of {own} that was "
+                    "issued with that further name",
                     "Name the peer by its SPIFFE ID",
                 )
 
@@ -148,7 +148,7 @@ def _is_wild(pattern: NamePattern) -> bool:
 
 
 def _covers(wild: NamePattern, other: NamePattern) -> bool:
-    """Return whether a pattern with a wildcard matches all that another one does."""
+    """Return whether a pattern with a wildcard matches everything that another pattern matches."""
     if wild == other:
         return False
     if isinstance(wild, SpiffePattern) and isinstance(other, SpiffePattern):
@@ -174,28 +174,30 @@ def _shadowed_grants(policy: Policy) -> Iterator[LintFinding]:
     for grant in policy.rules.grants:
         by_role.setdefault(grant.role, []).append(grant)
     for role, grants in by_role.items():
-        # What each method and service gains from which grants, so that each is compared with few.
+        # The grants of each pattern, so that each grant is compared with few others.
         by_pattern: dict[MethodPattern, list[Grant]] = {}
         for grant in grants:
             for pattern in grant.methods:
                 by_pattern.setdefault(pattern, []).append(grant)
         shadowed: set[int] = set()
-        # Whole grants first: where one of two grants can go, no method of the other has to.
+        # Whole grants first: if one of two grants can be removed, the other keeps its methods.
         for grant in grants:
-            others = [_others(grant, pattern, by_pattern, shadowed) for pattern in grant.methods]
+            others = [
+                _covering_grants(grant, pattern, by_pattern, shadowed) for pattern in grant.methods
+            ]
             if others and all(others):
                 shadowed.add(grant.line)
-                lines = sorted({item.line for found in others for item in found})
+                lines = sorted({item.line for of_pattern in others for item in of_pattern})
                 yield LintFinding(
                     grant.line,
                     "shadowed-grant",
                     Severity.WARNING,
                     f"this grant adds nothing to {role}: line "
                     f"{', '.join(map(str, lines[:5]))} grants the same",
-                    "Take one of them out",
+                    "Remove one of them",
                 )
-        left = [grant for grant in grants if grant.line not in shadowed]
-        yield from _shadowed_methods(role, left, by_pattern, shadowed)
+        remaining = [grant for grant in grants if grant.line not in shadowed]
+        yield from _shadowed_methods(role, remaining, by_pattern, shadowed)
 
 
 def _shadowed_methods(
@@ -204,72 +206,72 @@ def _shadowed_methods(
     by_pattern: dict[MethodPattern, list[Grant]],
     shadowed: set[int],
 ) -> Iterator[LintFinding]:
-    taken_out: set[tuple[int, MethodPattern]] = set()
+    removed: set[tuple[int, MethodPattern]] = set()
     for grant in grants:
         for pattern in grant.methods:
             whole = MethodPattern(pattern.service, None)
             if pattern != whole and whole in grant.methods:
                 where = "of the same grant"
             else:
-                others = _others(grant, pattern, by_pattern, shadowed, taken_out)
+                others = _covering_grants(grant, pattern, by_pattern, shadowed, removed)
                 if not others:
                     continue
                 where = f"at line {others[0].line}"
-            taken_out.add((grant.line, pattern))
+            removed.add((grant.line, pattern))
             yield LintFinding(
                 grant.line,
                 "shadowed-method",
                 Severity.WARNING,
-                f"{written_method(pattern)} adds nothing to {role} here: it is granted {where} too",
-                "Take it out of one of them",
+                f"{format_method(pattern)} adds nothing to {role} here: it is granted {where} too",
+                "Remove it from one of them",
             )
 
 
-def _others(
+def _covering_grants(
     grant: Grant,
     pattern: MethodPattern,
     by_pattern: dict[MethodPattern, list[Grant]],
     shadowed: set[int],
-    taken_out: Set[tuple[int, MethodPattern]] = frozenset(),
+    removed: Set[tuple[int, MethodPattern]] = frozenset(),
 ) -> list[Grant]:
-    """Return the grants that give a role the same method, and the same scopes with it."""
+    """Return a grant that gives the same method with at least the same scopes, if there is one."""
     whole = MethodPattern(pattern.service, None)
     candidates = [
-        (item, wanted)
-        for wanted in ([pattern] if pattern == whole else [pattern, whole])
-        for item in by_pattern.get(wanted, [])
+        (item, candidate)
+        for candidate in ([pattern] if pattern == whole else [pattern, whole])
+        for item in by_pattern.get(candidate, [])
     ]
     others = [
         item
-        for item, wanted in candidates
+        for item, candidate in candidates
         if item is not grant
         and item.line not in shadowed
-        and (item.line, wanted) not in taken_out
+        and (item.line, candidate) not in removed
         and grant.scopes <= item.scopes
     ]
     return others[:1]
 
 
-def _not_enforced(policy: Policy) -> Iterator[LintFinding]:
+def _audited_rules(policy: Policy) -> Iterator[LintFinding]:
     rules = policy.rules
     if rules.enforce.enforce is Enforce.AUDIT:
-        yield _audited(rules.enforce.line, "the whole policy")
+        yield _audit_finding(rules.enforce.line, "the whole policy")
     for rule in rules.enforcement:
         if rule.enforce is Enforce.AUDIT:
-            yield _audited(rule.line, ", ".join(written_method(item) for item in rule.methods))
+            yield _audit_finding(rule.line, ", ".join(format_method(item) for item in rule.methods))
 
 
-def _audited(line: int, what: str) -> LintFinding:
+def _audit_finding(line: int, what: str) -> LintFinding:
     return LintFinding(
         line,
         "not-enforced",
         Severity.WARNING,
         f"refusals are only logged for {what}: calls that no grant allows go through",
-        "Set enforce to deny once the log shows no call that should go on",
+        "Set enforce to deny once the log shows no call that should be allowed",
     )
 
 
-def _unknown(policy: Policy, contracts: Contracts) -> Iterator[LintFinding]:
+def _unknown_names(policy: Policy, contracts: Contracts) -> Iterator[LintFinding]:
     rules = policy.rules
     known = Contracts({**WELL_KNOWN, **contracts.services})
     methods = [(item.line, pattern) for item in rules.grants for pattern in item.methods]
@@ -292,8 +294,8 @@ def _unknown_method(
             line,
             "unknown-method",
             Severity.ERROR,
-            f"{written_method(pattern)} is in no contract",
-            _meant(pattern.method, known, f"{pattern.service} has {', '.join(known[:10])}"),
+            f"{format_method(pattern)} is in no contract",
+            _suggest(pattern.method, known, f"{pattern.service} has {', '.join(known[:10])}"),
         )
 
 
@@ -304,11 +306,11 @@ def _unknown_service(line: int, service: str, contracts: Contracts) -> LintFindi
         "unknown-service",
         Severity.ERROR,
         f"the service {service} is in no contract",
-        _meant(service, known, "Give its contract too, or correct the name"),
+        _suggest(service, known, "Add its contract, or correct the name"),
     )
 
 
-def _meant(word: str, known: list[str], otherwise: str) -> str:
+def _suggest(word: str, known: list[str], otherwise: str) -> str:
     close = get_close_matches(word, known, n=1)
     return f"Is {close[0]} meant?" if close else otherwise
 
@@ -325,7 +327,7 @@ def _ungranted(policy: Policy, contracts: Contracts) -> Iterator[LintFinding]:
                 "ungranted-method",
                 Severity.WARNING,
                 f"nobody may call {method}",
-                "Grant it, if it is to be called",
+                "Grant it, if it should be called",
             )
     for service in sorted(granted - served):
         yield LintFinding(

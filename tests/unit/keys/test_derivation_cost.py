@@ -1,4 +1,4 @@
-"""Keys that ask for more work or memory than anybody may ask for: refused before it is done."""
+"""Keys whose decryption needs too much time or memory are refused before it starts."""
 
 from __future__ import annotations
 

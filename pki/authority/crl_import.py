@@ -1,14 +1,13 @@
-"""Takes published lists back into the ledger: what a list of our own once revoked stays revoked.
+"""Import published CRLs into the ledger, so that what this CA once revoked stays revoked.
 
-A list that is published and not in the ledger comes from a ledger that was lost: this one is an
-older copy, or was brought up from a backup. Its list is believed if it bears the signature of a CA
-of ours, and everything on it is revoked here too:
+A published CRL that the ledger does not hold comes from a ledger that was lost: this ledger is an
+older copy, or was restored from a backup. The CRL is accepted if a CA of this ledger signed it, and
+everything on it is revoked here too:
 
-1. A certificate that the ledger holds is revoked with its date and reason, and all that was renewed
-   from it.
-2. A serial number that it does not hold is kept for the lists to come.
-3. An issuing CA on the root's list is distrusted.
-4. Lists to come bear higher numbers. The published list is the current one, unless the ledger
+1. A certificate in the ledger is revoked with the entry's date and reason, and so are its renewals.
+2. A serial number that is not in the ledger is kept for all later CRLs.
+3. An issuing CA on the root's CRL is distrusted.
+4. Later CRLs have higher numbers. The published CRL becomes the current one, unless the ledger
    revokes more: then a new one must be signed.
 """
 
@@ -20,7 +19,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
-from pki.authority.lineage import all_that_follows
+from pki.authority.renewals import with_renewals
 from pki.errors import StateError
 from pki.x509 import Crl, CrlSet
 from pki.x509.readers import read_crls
@@ -29,57 +28,57 @@ from pki.x509.revocation import IssuerId, RevokedEntry
 _MAX_NUMBER = 1 << 62  # the ledger's columns take 63 bits
 
 
-def take_in(
+def import_crls(
     transaction: Transaction, published: CrlSet, *, now: datetime
 ) -> tuple[tuple[IssuerRecord, ...], tuple[IssuerRecord, ...]]:
-    """Take published lists into the ledger.
+    """Import published CRLs into the ledger.
 
     Args:
         transaction: of the ledger.
-        published: lists; those that bear no signature of ours are passed over.
+        published: the CRLs; those that no CA of this ledger signed are ignored.
         now: the time.
 
     Returns:
-        The issuers of whose lists something was new, and those of them that need a new list.
+        The issuers whose CRLs held something new, and those of them that need a new CRL.
 
     Raises:
-        StateError: if a list bears a number that leaves no room for another.
+        StateError: if the number of a CRL is so high that none can follow it.
     """
     touched: list[IssuerRecord] = []
     behind: list[IssuerRecord] = []
     for issuer in transaction.issuers():
-        found = published.crls.get(IssuerId.named_by(issuer.certificate))
-        if found is None or not found.is_signed_by(issuer.certificate):
+        crl = published.crls.get(IssuerId.of_ca(issuer.certificate))
+        if crl is None or not crl.is_signed_by(issuer.certificate):
             continue
-        record = transaction.crl_of(issuer.id)
-        if record is not None and record.der == found.der:
+        record = transaction.crls.current(issuer.id)
+        if record is not None and record.der == crl.der:
             continue
-        if found.number >= _MAX_NUMBER and issuer.status is IssuerStatus.DISTRUSTED:
-            # Whoever has its key signs what they like. It matters no more, and holds up nothing.
+        if crl.number >= _MAX_NUMBER and issuer.status is IssuerStatus.DISTRUSTED:
+            # Its key leaked, so anybody may have signed this. Nobody relies on it any more.
             continue
-        if found.number >= _MAX_NUMBER:
+        if crl.number >= _MAX_NUMBER:
             raise StateError(
-                f"a revocation list of CA {issuer.key_id} bears the number {found.number}, and no "
+                f"a revocation list of CA {issuer.key_id} has the number {crl.number}, and no "
                 "higher one can be signed: somebody else signs with its key",
                 remedy=f"handfast ca distrust {issuer.key_id}",
             )
-        held = _held(transaction, issuer)
-        held_elsewhere = {item.serial for item in transaction.recovery.unrecorded_of(issuer.id)}
+        on_current = _serials_on_current_crl(transaction, issuer)
+        unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(issuer.id)}
         new = [
             item
-            for item in _entries(found)
-            if item.serial not in held | held_elsewhere
-            and not _knows(transaction, issuer, item.serial)
+            for item in _entries(crl)
+            if item.serial not in on_current | unrecorded
+            and not _is_recorded(transaction, issuer, item.serial)
         ]
         number = record.number if record is not None else 0
-        if not new and found.number < number:
-            # An older list that is out somewhere, as it should be.
+        if not new and crl.number < number:
+            # An older CRL, which receivers may still hold: nothing is wrong.
             continue
         _revoke(transaction, issuer, new)
-        if found.number > number and held <= found.revoked:
-            transaction.put_crl(issuer.id, found)
+        if crl.number > number and on_current <= crl.revoked:
+            transaction.crls.put(issuer.id, crl)
         else:
-            transaction.recovery.raise_crl_floor(issuer.id, max(found.number, number))
+            transaction.recovery.raise_crl_floor(issuer.id, max(crl.number, number))
             behind.append(issuer)
         touched.append(issuer)
     if touched:
@@ -93,16 +92,16 @@ def take_in(
     return tuple(touched), tuple(behind)
 
 
-def _held(transaction: Transaction, issuer: IssuerRecord) -> frozenset[int]:
-    """Return the serial numbers on the issuer's list that the ledger has."""
-    record = transaction.crl_of(issuer.id)
+def _serials_on_current_crl(transaction: Transaction, issuer: IssuerRecord) -> frozenset[int]:
+    """Return the serial numbers on the issuer's current CRL in the ledger."""
+    record = transaction.crls.current(issuer.id)
     if record is None:
         return frozenset()
     return Crl.of(read_crls(record.der)[0]).revoked
 
 
-def _knows(transaction: Transaction, issuer: IssuerRecord, serial: int) -> bool:
-    """Return whether the ledger has a revocation that need not stand on the list any more."""
+def _is_recorded(transaction: Transaction, issuer: IssuerRecord, serial: int) -> bool:
+    """Return whether the ledger records a revocation, on the current CRL or not any more."""
     if issuer.kind is IssuerKind.ROOT:
         return any(
             item.certificate.serial_number == serial and item.status is IssuerStatus.DISTRUSTED
@@ -115,38 +114,38 @@ def _knows(transaction: Transaction, issuer: IssuerRecord, serial: int) -> bool:
 def _revoke(
     transaction: Transaction, issuer: IssuerRecord, entries: Sequence[RevokedEntry]
 ) -> None:
-    unknown: list[RevokedEntry] = []
+    unrecorded: list[RevokedEntry] = []
     for entry in entries:
         if issuer.kind is IssuerKind.ROOT:
-            below = [
+            distrusted = [
                 item
                 for item in transaction.issuers()
                 if item.certificate.serial_number == entry.serial
             ]
-            for item in below:
+            for item in distrusted:
                 transaction.set_status(item.id, IssuerStatus.DISTRUSTED)
-            unknown += [] if below else [entry]
+            unrecorded += [] if distrusted else [entry]
             continue
         record = transaction.certificate_by_serial(f"{entry.serial:x}")
         if record is None or record.issuer_id != issuer.id:
-            unknown.append(entry)
+            unrecorded.append(entry)
             continue
-        hit = all_that_follows(
+        revoked = with_renewals(
             [record], transaction, same_keys=entry.reason is x509.ReasonFlags.key_compromise
         )
         if entry.reason is x509.ReasonFlags.key_compromise:
-            transaction.mark_compromised(
-                (item.key_fingerprint for item in hit), at=entry.revoked_at
+            transaction.keys.mark_compromised(
+                (item.key_fingerprint for item in revoked), at=entry.revoked_at
             )
         transaction.mark_revoked(
-            (item.id for item in hit), at=entry.revoked_at, reason=entry.reason.value
+            (item.id for item in revoked), at=entry.revoked_at, reason=entry.reason.value
         )
-    transaction.recovery.add_unrecorded(issuer.id, unknown)
+    transaction.recovery.add_unrecorded(issuer.id, unrecorded)
 
 
-def _entries(found: Crl) -> list[RevokedEntry]:
+def _entries(crl: Crl) -> list[RevokedEntry]:
     entries = []
-    for item in found.crl:
+    for item in crl.crl:
         try:
             reason = item.extensions.get_extension_for_class(x509.CRLReason).value.reason
         except x509.ExtensionNotFound:

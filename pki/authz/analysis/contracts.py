@@ -1,4 +1,4 @@
-"""Which services and methods there are, by compiled contracts (``FileDescriptorSet``)."""
+"""Read the existing services and methods from compiled contracts (``FileDescriptorSet``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from pki.errors import InputError, quote_untrusted
 
 MAX_CONTRACT_BYTES = 64 * 1024 * 1024
-# gRPC's own services, which come with its packages and not with anybody's contracts.
+# gRPC's own services, which are part of its packages and not of a user's contracts.
 WELL_KNOWN = MappingProxyType(
     {
         "grpc.health.v1.Health": frozenset({"Check", "List", "Watch"}),
@@ -41,7 +41,7 @@ class Contracts:
 
     @classmethod
     def joined(cls, parts: Iterable[Contracts]) -> Contracts:
-        """Join several."""
+        """Return the union of several contracts."""
         services: dict[str, frozenset[str]] = {}
         for part in parts:
             for name, methods in part.services.items():
@@ -50,21 +50,21 @@ class Contracts:
 
 
 def read_descriptor_set(data: bytes, *, source: str) -> Contracts:
-    """Read what ``protoc --descriptor_set_out`` writes.
+    """Read a file written by ``protoc --descriptor_set_out``.
 
     Args:
         data: the bytes, at most 64 MiB.
         source: the file's name, for messages.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is no descriptor set, or holds no service.
     """
     if len(data) > MAX_CONTRACT_BYTES:
         raise InputError(
             f"{quote_untrusted(source)} has {len(data)} bytes; {MAX_CONTRACT_BYTES} is the most"
         )
     try:
-        found = FileDescriptorSet.FromString(data)
+        descriptors = FileDescriptorSet.FromString(data)
     except DecodeError:
         raise InputError(
             f"{quote_untrusted(source)} is no descriptor set",
@@ -74,7 +74,7 @@ def read_descriptor_set(data: bytes, *, source: str) -> Contracts:
         f"{file.package}.{service.name}" if file.package else service.name: frozenset(
             method.name for method in service.method
         )
-        for file in found.file
+        for file in descriptors.file
         for service in file.service
     }
     if not services:

@@ -1,4 +1,4 @@
-"""Expectations written beside a policy: which calls it must allow, and which refuse.
+"""Check a policy against expectations: calls that it must allow or refuse.
 
 One TOML file, read as strictly as a policy, with the line of each fault::
 
@@ -12,7 +12,7 @@ One TOML file, read as strictly as a policy, with the line of each fault::
 
     [[expect]]
     peer = "orders"
-    serves = "shop.v1.Orders"         # may it answer the service?
+    serves = "shop.v1.Orders"         # may it serve this service?
     allowed = true
 """
 
@@ -30,7 +30,7 @@ from pki.authz.explain import explain
 from pki.authz.policy import Policy
 from pki.authz.principal import Principal
 from pki.authz.schema import Role, Scope
-from pki.authz.toml_lines import Lines, scan_lines
+from pki.authz.toml_lines import LineMap, map_lines
 from pki.errors import InputError, PolicyError, quote_untrusted
 from pki.identity import SpiffeId, derive_names
 
@@ -59,18 +59,18 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a policy must say to one call.
+    """The expected decision on one call or service.
 
     Args:
-        line: where it is written.
-        peer: who, a workload's name or a SPIFFE ID.
-        method: the call's path; None where a service is meant.
-        serves: the service that it answers; None where a call is meant.
+        line: in the file.
+        peer: a workload's name or a SPIFFE ID.
+        method: the called method's path; None for a service.
+        serves: the service that the peer serves; None for a call.
         allowed: whether it must be allowed.
-        roles: the roles that the peer must have, all of them; None leaves them open.
-        scopes: the scopes that the call must have; None leaves them open.
-        reason: the reason that must be given; None leaves it open.
-        why: what it is there for.
+        roles: exactly the roles that the peer must have; None does not check them.
+        scopes: exactly the scopes that the call must have; None does not check them.
+        reason: the expected reason; None does not check it.
+        why: the author's comment.
     """
 
     line: int
@@ -86,24 +86,24 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """A file of them, and the policy that they are about, as written."""
+    """The expectations in a file, and the path of their policy as written there."""
 
     policy: str
     items: tuple[Expectation, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of an expectation.
+class ExpectationResult:
+    """The result of one expectation.
 
     Args:
-        expectation: which.
-        wrong: what is not as expected, one sentence each; empty if all is.
-        steps: how the policy came to it.
+        expectation: the expectation.
+        mismatches: what is not as expected, one sentence each; empty if it is met.
+        steps: the explanation of the policy's decision.
     """
 
     expectation: Expectation
-    wrong: tuple[str, ...]
+    mismatches: tuple[str, ...]
     steps: tuple[str, ...]
 
 
@@ -115,7 +115,7 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
         source: the file's name, for messages.
 
     Raises:
-        PolicyError: with the line, for anything that is none.
+        PolicyError: with the line, if the data is not valid.
     """
     if len(data) > MAX_BYTES:
         raise PolicyError(f"{len(data)} bytes; {MAX_BYTES} is the most", source=source)
@@ -123,13 +123,13 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise PolicyError("is not UTF-8", source=source, remedy="Save it as UTF-8") from None
-    lines = scan_lines(text)
-    if lines.excess is not None:
-        raise PolicyError(lines.excess.words, source=source, line=lines.excess.line)
+    lines = map_lines(text)
+    if lines.exceeded is not None:
+        raise PolicyError(lines.exceeded.message, source=source, line=lines.exceeded.line)
     try:
         model = _File.model_validate(tomllib.loads(text))
     except (ValidationError, RecursionError) as error:
-        raise _fault(error, lines, source) from None
+        raise _file_error(error, lines, source) from None
     except ValueError as error:
         raise PolicyError(f"is not valid TOML: {quote_untrusted(error)}", source=source) from None
     return Expectations(
@@ -141,36 +141,34 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
     )
 
 
-def _fault(error: Exception, lines: Lines, source: str) -> PolicyError:
+def _file_error(error: Exception, lines: LineMap, source: str) -> PolicyError:
     if not isinstance(error, ValidationError):
         return PolicyError("is nested too deep", source=source)
     findings: list[Mapping[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
     first = min(findings, key=lambda item: lines.of(tuple(item["loc"])))
     where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    words = {
+    message = {
         "missing": "is missing",
-        "extra_forbidden": "is no key that an expectation has",
-        "too_short": "is empty: an expectation at least is needed",
+        "extra_forbidden": "is no key of an expectation",
+        "too_short": "is empty: at least one expectation is needed",
     }.get(first["type"], str(first["msg"]))
     return PolicyError(
-        f"{quote_untrusted(where)} {words}",
+        f"{quote_untrusted(where)} {message}",
         source=source,
         line=lines.of(tuple(first["loc"])),
-        remedy="See docs/policy-tools.md for what may stand there",
+        remedy="See docs/policy-tools.md for what is allowed there",
     )
 
 
 def _expectation(item: _Expect, line: int, source: str) -> Expectation:
     if (item.method is None) == (item.serves is None):
-        raise PolicyError(
-            "an expectation names either a method or serves", source=source, line=line
-        )
+        raise PolicyError("an expectation needs either method or serves", source=source, line=line)
     if item.reason is not None and item.reason not in set(Reason):
         raise PolicyError(
             f"reason {quote_untrusted(item.reason)} is unknown",
             source=source,
             line=line,
-            remedy=f"There are {', '.join(Reason)}",
+            remedy=f"Use one of {', '.join(Reason)}",
         )
     return Expectation(
         line,
@@ -185,35 +183,35 @@ def _expectation(item: _Expect, line: int, source: str) -> Expectation:
     )
 
 
-def principal_named(policy: Policy, name: str) -> Principal:
-    """Return a workload's principal, with the names that its profile derives.
+def workload_principal(policy: Policy, name: str) -> Principal:
+    """Return a workload's principal, with the names derived from its SPIFFE ID.
 
     Args:
-        policy: whose trust domain a bare name is of.
-        name: a workload's name, or a SPIFFE ID.
+        policy: a path is in its trust domain.
+        name: a path such as ``orders``, or a SPIFFE ID.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if the name is neither.
     """
-    spiffe_id = (
-        SpiffeId.parse(name) if "://" in name else SpiffeId.of_path(policy.trust_domain, name)
-    )
+    spiffe_id = SpiffeId.parse_name(name, policy.trust_domain)
     derived = derive_names(spiffe_id)
     return Principal(spiffe_id, frozenset({derived.dns} if derived.dns else ()), derived.subject)
 
 
-def check(policy: Policy, expectations: Expectations, *, source: str) -> tuple[Outcome, ...]:
-    """Hold a policy against expectations, in their order.
+def check_expectations(
+    policy: Policy, expectations: Expectations, *, source: str
+) -> tuple[ExpectationResult, ...]:
+    """Check a policy against expectations, in their order.
 
     Raises:
-        PolicyError: with the line, if a peer's name is none.
+        PolicyError: with the line, if a peer's name is not valid.
     """
-    return tuple(_outcome(policy, item, source) for item in expectations.items)
+    return tuple(_check_one(policy, item, source) for item in expectations.items)
 
 
-def _outcome(policy: Policy, item: Expectation, source: str) -> Outcome:
+def _check_one(policy: Policy, item: Expectation, source: str) -> ExpectationResult:
     try:
-        principal = principal_named(policy, item.peer)
+        principal = workload_principal(policy, item.peer)
     except InputError as error:
         raise PolicyError(error.message, source=source, line=item.line) from None
     if item.method is not None:
@@ -222,24 +220,29 @@ def _outcome(policy: Policy, item: Expectation, source: str) -> Outcome:
     else:
         decision = policy.decide_served_by(principal, str(item.serves))
         steps = (f"{decision.rule or 'no served_by'}: {decision.reason.value}",)
-    return Outcome(item, tuple(_wrong(item, decision)), steps)
+    return ExpectationResult(item, tuple(_mismatches(item, decision)), steps)
 
 
-def _wrong(item: Expectation, decision: Decision) -> list[str]:
-    wrong = []
+def _mismatches(item: Expectation, decision: Decision) -> list[str]:
+    mismatches = []
     if decision.allowed != item.allowed:
-        words = {True: "allowed", False: "refused"}
-        wrong.append(f"expected {words[item.allowed]}, and it is {words[decision.allowed]}")
+        message = {True: "allowed", False: "refused"}
+        mismatches.append(
+            f"expected {message[item.allowed]}, and it is {message[decision.allowed]}"
+        )
     if item.roles is not None and item.roles != frozenset(decision.roles):
-        wrong.append(f"expected the roles {_listed(item.roles)}, and has {_listed(decision.roles)}")
+        mismatches.append(
+            f"expected the roles {_join_names(item.roles)}, and has {_join_names(decision.roles)}"
+        )
     if item.scopes is not None and item.scopes != decision.scopes:
-        wrong.append(
-            f"expected the scopes {_listed(item.scopes)}, and has {_listed(decision.scopes)}"
+        mismatches.append(
+            f"expected the scopes {_join_names(item.scopes)}, and has "
+            f"{_join_names(decision.scopes)}"
         )
     if item.reason is not None and item.reason != decision.reason.value:
-        wrong.append(f"expected {item.reason}, and it is {decision.reason.value}")
-    return wrong
+        mismatches.append(f"expected {item.reason}, and it is {decision.reason.value}")
+    return mismatches
 
 
-def _listed(items: Any) -> str:
+def _join_names(items: Any) -> str:
     return ", ".join(sorted(items)) or "none"
