@@ -164,12 +164,12 @@ ROTATIONS = MetricFamily(
     "How often new calls of a channel moved to another connection.",
     ("peer",),
 )
-SERVER_VERIFICATIONS = MetricFamily(
+LOOKS = MetricFamily(
     "handfast_server_verifications_total",
     "Verifications of servers' certificates by channels.",
     ("peer", "result"),
 )
-CALLS_REFUSED = MetricFamily(
+TURNED_AWAY = MetricFamily(
     "handfast_channel_calls_refused_total",
     "Calls that a channel refused before anything was sent.",
     ("peer", "reason"),
@@ -204,8 +204,8 @@ FAMILIES = (
     UNREADY,
     CONNECTIONS,
     ROTATIONS,
-    SERVER_VERIFICATIONS,
-    CALLS_REFUSED,
+    LOOKS,
+    TURNED_AWAY,
 )
 
 _CONNECTION_STATES = ("in_use", "next", "draining", "refused")
@@ -313,9 +313,9 @@ def _channels(seen: WorkloadSnapshot) -> Iterator[Sample]:
     for peer, count in seen.counts.rotations().items():
         yield ROTATIONS, (peer,), count
     for (peer, result), count in seen.counts.looks().items():
-        yield SERVER_VERIFICATIONS, (peer, result), count
+        yield LOOKS, (peer, result), count
     for (peer, reason), count in seen.counts.calls_turned_away().items():
-        yield CALLS_REFUSED, (peer, reason), count
+        yield TURNED_AWAY, (peer, reason), count
 
 
 def _reloads(
