@@ -51,77 +51,96 @@ _POLICY = ("policy",)
 
 DECISIONS = MetricFamily(
     "handfast_decisions_total",
-    "Calls that were judged, and streams that were ended.",
+    "Calls that were authorized or refused, and streams that were ended later.",
     ("side", "method", "role", "verdict"),
 )
 AUDITED = MetricFamily(
     "handfast_audited_total",
-    "Calls that went through though no grant allows them, for their policy is not enforced.",
+    "Calls that no grant allows and that went through: their policy is not enforced.",
     ("side", "method", "verdict"),
 )
-STREAMS = MetricFamily("handfast_streams_running", "Streams that run in servers.")
+STREAMS = MetricFamily("handfast_streams_running", "Streams that are running in servers.")
 STREAMS_ENDED = MetricFamily(
-    "handfast_streams_ended_total", "Running streams that servers ended.", ("reason",)
+    "handfast_streams_ended_total",
+    "Streams that servers ended because their peer may no longer call.",
+    ("reason",),
 )
 CERTIFICATE = MetricFamily(
     "handfast_certificate_info", "The workload's own certificate; always 1.", ("source", "serial")
 )
 NOT_BEFORE = MetricFamily(
-    "handfast_certificate_not_before_timestamp_seconds", "When it begins to count.", _SOURCE
+    "handfast_certificate_not_before_timestamp_seconds",
+    "When the workload's own certificate becomes valid.",
+    _SOURCE,
 )
 NOT_AFTER = MetricFamily(
-    "handfast_certificate_not_after_timestamp_seconds", "When it ends.", _SOURCE
+    "handfast_certificate_not_after_timestamp_seconds",
+    "When the workload's own certificate expires.",
+    _SOURCE,
 )
 ROOT_NOT_AFTER = MetricFamily(
     "handfast_trust_root_not_after_timestamp_seconds",
-    "When a root of the trust bundle ends.",
+    "When a root of the trust bundle expires.",
     ("trust_domain", "root"),
 )
-CRL_NUMBER = MetricFamily("handfast_crl_number", "The number of the list in use.", _CRL)
+CRL_NUMBER = MetricFamily("handfast_crl_number", "The number of the revocation list in use.", _CRL)
 THIS_UPDATE = MetricFamily(
-    "handfast_crl_this_update_timestamp_seconds", "When it was issued.", _CRL
+    "handfast_crl_this_update_timestamp_seconds",
+    "When the revocation list in use was issued.",
+    _CRL,
 )
-NEXT_UPDATE = MetricFamily("handfast_crl_next_update_timestamp_seconds", "When it is stale.", _CRL)
+NEXT_UPDATE = MetricFamily(
+    "handfast_crl_next_update_timestamp_seconds",
+    "When the revocation list in use becomes stale.",
+    _CRL,
+)
 CREDENTIAL_RELOADS = MetricFamily(
-    "handfast_credential_reloads_total", "Looks at the credential's source.", ("result",)
+    "handfast_credential_reloads_total", "Reads of the credential's source.", ("result",)
 )
 CREDENTIAL_SUCCESS = MetricFamily(
-    "handfast_credential_reload_last_success_timestamp_seconds", "The last that was in order."
+    "handfast_credential_reload_last_success_timestamp_seconds",
+    "The last read of the credential's source that succeeded.",
 )
 CREDENTIAL_FAILURE = MetricFamily(
-    "handfast_credential_reload_last_failure_timestamp_seconds", "The last that was refused."
+    "handfast_credential_reload_last_failure_timestamp_seconds",
+    "The last read of the credential's source that failed or was refused; 0 for never.",
 )
 CRL_RELOADS = MetricFamily(
-    "handfast_crl_reloads_total", "Looks at the source's revocation lists.", ("result",)
+    "handfast_crl_reloads_total", "Reads of the source's revocation lists.", ("result",)
 )
 CRL_SUCCESS = MetricFamily(
     "handfast_crl_reload_last_success_timestamp_seconds",
-    "The last that was in order.",
+    "The last read of the revocation lists that succeeded.",
 )
 CRL_FAILURE = MetricFamily(
-    "handfast_crl_reload_last_failure_timestamp_seconds", "The last that was refused."
+    "handfast_crl_reload_last_failure_timestamp_seconds",
+    "The last read of the revocation lists that failed or was refused; 0 for never.",
 )
 PORT_CHANGES = MetricFamily(
     "handfast_port_certificate_changes_total",
-    "Certificates that ports of servers were given while they were open.",
+    "Changes of the certificate of an open server port.",
     ("result",),
 )
 PORT_SUCCESS = MetricFamily(
     "handfast_port_certificate_change_last_success_timestamp_seconds",
-    "The last that was in order.",
+    "The last change of a port's certificate that succeeded.",
 )
 PORT_FAILURE = MetricFamily(
     "handfast_port_certificate_change_last_failure_timestamp_seconds",
-    "The last that could not be made.",
+    "The last change of a port's certificate that failed; 0 for never.",
 )
 POLICY_RELOADS = MetricFamily(
-    "handfast_policy_reloads_total", "Looks at a policy file.", ("policy", "result")
+    "handfast_policy_reloads_total", "Reads of a policy file.", ("policy", "result")
 )
 POLICY_SUCCESS = MetricFamily(
-    "handfast_policy_reload_last_success_timestamp_seconds", "The last that was in order.", _POLICY
+    "handfast_policy_reload_last_success_timestamp_seconds",
+    "The last read of the policy file that succeeded.",
+    _POLICY,
 )
 POLICY_FAILURE = MetricFamily(
-    "handfast_policy_reload_last_failure_timestamp_seconds", "The last that was refused.", _POLICY
+    "handfast_policy_reload_last_failure_timestamp_seconds",
+    "The last read of the policy file that failed or was refused; 0 for never.",
+    _POLICY,
 )
 POLICY = MetricFamily(
     "handfast_policy_info", "The policy in force, by its SHA-256; always 1.", ("policy", "digest")
@@ -131,24 +150,28 @@ POLICY_AUDIT = MetricFamily(
 )
 POLICY_GRACE = MetricFamily(
     "handfast_policy_grace_ends_timestamp_seconds",
-    "When every call is refused, for the file was removed; there only while it is gone.",
+    "When every call is refused because the policy file was removed; absent while it is there.",
     _POLICY,
 )
-UNREADY = MetricFamily("handfast_unready_problems", "How many things make the workload unready.")
-CONNECTIONS = MetricFamily("handfast_channel_connections", "Connections of channels.", ("state",))
+UNREADY = MetricFamily(
+    "handfast_unready_problems", "The number of problems that make the workload unready."
+)
+CONNECTIONS = MetricFamily(
+    "handfast_channel_connections", "Connections of channels, by state.", ("state",)
+)
 ROTATIONS = MetricFamily(
     "handfast_channel_rotations_total",
-    "How often channels went over to another connection.",
+    "How often new calls of a channel moved to another connection.",
     ("peer",),
 )
 VERIFICATIONS = MetricFamily(
     "handfast_server_verifications_total",
-    "Looks of channels at their servers' certificates.",
+    "Verifications of servers' certificates by channels.",
     ("peer", "result"),
 )
 REFUSED_CALLS = MetricFamily(
     "handfast_channel_calls_refused_total",
-    "Calls that channels refused before anything was sent.",
+    "Calls that a channel refused before anything was sent.",
     ("peer", "reason"),
 )
 FAMILIES = (

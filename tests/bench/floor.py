@@ -1,7 +1,7 @@
-"""The floor: handlers that only ask gRPC who calls, and do nothing with the answer.
+"""The floor: handlers that only ask gRPC who calls, and ignore the answer.
 
-Whoever authenticates each call pays this much: there is no cheaper way to the certificate. They are
-wrapped where they are registered, as handfast's are; an interceptor of gRPC's costs more.
+Everybody who authenticates each call pays this much, because there is no cheaper way to the
+certificate. The handlers are wrapped at registration, as handfast's are; an interceptor costs more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _around(handler: Handler, behavior: Any) -> Handler:
 
 
 class FloorServer:
-    """A server of gRPC's own whose unary handlers ask who calls.
+    """A bare gRPC server whose unary handlers ask who calls.
 
     Args:
         inner: the server.
@@ -57,7 +57,7 @@ class FloorServer:
         inner.add_generic_rpc_handlers((self._registered,))
 
     def __getattr__(self, name: str) -> Any:
-        """Return all else of the server."""
+        """Return any other attribute of the server."""
         return getattr(self._inner, name)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:

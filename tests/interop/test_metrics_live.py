@@ -274,9 +274,9 @@ def test_a_policys_change_its_refusal_and_its_removal_are_seen(shop: Shop) -> No
         assert page.labels("policy_info") == [after]
         assert page.value("unready_problems") == 1
         assert page.value("policy_grace_ends_timestamp_seconds", **policy) is None
-        refused_looks = page.value("policy_reloads_total", result="refused", **policy)
-        assert refused_looks is not None
-        assert refused_looks >= 1
+        refused_reloads = page.value("policy_reloads_total", result="refused", **policy)
+        assert refused_reloads is not None
+        assert refused_reloads >= 1
 
         shop.policy.unlink()
         soon(lambda: page.value("policy_grace_ends_timestamp_seconds", **policy) is not None)
@@ -286,7 +286,7 @@ def test_a_policys_change_its_refusal_and_its_removal_are_seen(shop: Shop) -> No
         assert page.value("policy_grace_ends_timestamp_seconds", **policy) is None
 
 
-def test_a_server_that_is_not_there_is_seen_in_the_looks(shop: Shop) -> None:
+def test_a_server_that_is_not_there_counts_as_a_failed_verification(shop: Shop) -> None:
     with (
         shop.workload("caller") as caller,
         caller.sync_channel("127.0.0.1:1", peer="server") as channel,

@@ -1,7 +1,7 @@
 """A CA in memory, and the files and the policy that the benchmarked programs read.
 
-It signs with the profiles of the real one, and keeps no ledger: some measures need tens of
-thousands of leaves.
+The CA uses the real profiles but keeps no ledger, because some measures need tens of thousands of
+leaves.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ role = "server"
 """
 
 
-class Ground:
-    """What all programs of a run stand on.
+class Environment:
+    """What all processes of a run share: CA, policy and credential directories.
 
     Args:
         home: an empty folder.
@@ -64,12 +64,12 @@ class Ground:
         self._times = Validity(now - timedelta(hours=1), now + timedelta(days=1))
         self._root_key, self._issuing_key = generate_key(), generate_key()
         self._root = RootProfile.build(
-            _SHOP, self._root_key, subject=_named("bench root"), validity=self._times
+            _SHOP, self._root_key, subject=_name("bench root"), validity=self._times
         )
         self._issuing = IssuingProfile.build(
             NameLimits(_SHOP),
             self._issuing_key.public_key(),
-            subject=_named("bench issuing"),
+            subject=_name("bench issuing"),
             issuer=self._root,
             issuer_key=self._root_key,
             validity=self._times,
@@ -77,7 +77,7 @@ class Ground:
         self._bundle = TrustBundle.of_roots([self._root])
         self._number = 0
         self._revoked: list[RevokedEntry] = []
-        self._crls = self._signed_crls()
+        self._crls = self._sign_crls()
         self.policy = home / "policy" / "policy.toml"
         self.policy.parent.mkdir()
         self.policy.write_text(_POLICY)
@@ -97,24 +97,24 @@ class Ground:
         return Credential(key, (leaf, self._issuing), self._bundle, self._crls)
 
     def directory(self, path: str, place: str) -> Path:
-        """Return a new credential directory.
+        """Make a new credential directory, and return its path.
 
         Args:
             path: the workload's name.
-            place: the directory's.
+            place: the directory's name.
         """
         folder = self.home / place
         save_credential(self.issue(path), folder)
         return folder
 
     def revoke(self, leaves: Iterable[x509.Certificate]) -> bytes:
-        """Revoke leaves; give the lists to write, PEM."""
+        """Revoke leaves; return the revocation lists to write, as PEM."""
         now = datetime.now(UTC).replace(microsecond=0)
         self._revoked += [RevokedEntry(leaf.serial_number, now) for leaf in leaves]
-        self._crls = self._signed_crls()
+        self._crls = self._sign_crls()
         return to_pem([item.crl for item in self._crls.crls.values()])
 
-    def _signed_crls(self) -> CrlSet:
+    def _sign_crls(self) -> CrlSet:
         self._number += 1
         issuers = (
             (self._root, self._root_key, ()),
@@ -135,5 +135,5 @@ class Ground:
         )
 
 
-def _named(common_name: str) -> x509.Name:
+def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
