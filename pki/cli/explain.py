@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.output import JsonOption, tell
+from pki.cli.output import JsonOption, print_result
 from pki.errors import InputError
 from pki.failures import FAILURES, Failure, Match, recognise
 from pki.failures.recognise import MAX_TEXT
@@ -31,13 +31,13 @@ def explain(
     if listing:
         lines = [f"{item.slug:<24}{item.title}" for item in FAILURES.values()]
         data = {"failures": [_failure_json(item) for item in FAILURES.values()]}
-        tell("explain", data, lines, as_json=as_json)
+        print_result("explain", data, lines, as_json=as_json)
         return
     words, more = _read(text)
     note = _CUT if more else ""
     if words.strip() in FAILURES:
         failure = FAILURES[words.strip()]
-        tell(
+        print_result(
             "explain",
             {"matches": [_failure_json(failure)], "cut": False},
             _lines(failure),
@@ -47,9 +47,9 @@ def explain(
     matches = recognise(words)
     if not matches:
         lines = [f"Not recognised. {note or _TRY}"]
-        tell("explain", {"matches": [], "cut": more}, lines, as_json=as_json)
+        print_result("explain", {"matches": [], "cut": more}, lines, as_json=as_json)
         raise typer.Exit(1)
-    tell(
+    print_result(
         "explain",
         {"matches": [_match_json(item) for item in matches], "cut": more},
         [*_explained(matches), *(["", note] if note else [])],

@@ -13,8 +13,8 @@ from cryptography import x509
 from rich.text import Text
 from rich.tree import Tree
 
-from pki.cli.output import JsonOption, complain, console_for, tell
-from pki.cli.state import read_passphrase
+from pki.cli.output import JsonOption, console_for, print_error, print_result
+from pki.cli.passphrase import read_passphrase
 from pki.clock import system_clock
 from pki.diagnosis.observe.tls_handshake import shake_hands
 from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
@@ -76,7 +76,7 @@ def inspect(
             found.append((target, [_unreadable(error)]))
     judge_together([items for _, items in found])
     if as_json:
-        tell(
+        print_result(
             "inspect",
             {"objects": [_json(file, item) for file, items in found for item in items]},
             [],
@@ -85,7 +85,7 @@ def inspect(
     else:
         _show(found, whole=whole)
     for missed in errors:
-        complain(missed.message, missed.remedy)
+        print_error(missed.message, missed.remedy)
     if errors:
         raise typer.Exit(1)
 

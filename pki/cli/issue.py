@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pki.authority import Issued
-from pki.cli.distribution import take_in_crls
-from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.state import (
+from pki.cli.ca_directory import ca_home, open_authority
+from pki.cli.issuing import (
+    parse_request,
+    print_issued,
+    read_request_file,
+    refuse_ca_folder,
+    save_issued,
+)
+from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
-    ca_home,
-    open_authority,
     parse_dns,
     parse_ip,
     parse_layout,
     parse_lifetime,
     parse_path,
 )
-from pki.errors import PkiError, StateError, quote_untrusted
-from pki.files import Layout, read_bounded, writing
-from pki.files.layouts import is_there
+from pki.cli.output import JsonOption
+from pki.cli.trust_distribution import take_in_crls
+from pki.files import writing
 from pki.files.occupied import Holder, refuse_occupied
-from pki.files.parts import naming
 from pki.files.writer import chain_file
 from pki.identity import SpiffeId
-from pki.keys import KeyType, PublicKey
-from pki.x509 import read_names, read_request
+from pki.keys import KeyType
 from pki.x509.profiles import LEAF_PROFILES
-from pki.x509.request import MAX_REQUEST_BYTES
-
-COULD_NOT_TELL = 3
 
 
 def issue(
@@ -104,110 +101,4 @@ def issue(
                     profile=LEAF_PROFILES[profile],
                 )
             save_issued(issued, folder, used)
-    tell_issued("issue", issued, folder, used, as_json=as_json)
-
-
-class CouldNotTellError(Exception):
-    """A question of yes or no that has no answer: exit code 3."""
-
-    def __init__(self, cause: PkiError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-def read_request_file(path: Path) -> bytes:
-    """Read the file of a request (CSR).
-
-    Raises:
-        StateError: if it can't be read.
-    """
-    try:
-        return read_bounded(path, max_bytes=MAX_REQUEST_BYTES)[0]
-    except FileNotFoundError:
-        raise StateError(f"request {quote_untrusted(path)} is not there") from None
-
-
-def parse_request(data: bytes, path: Path | None) -> PublicKey:
-    """Return the public key of a request.
-
-    Raises:
-        InputError: if it is malformed or proves no possession.
-    """
-    with naming(path or Path("-")):
-        return read_request(data).public_key
-
-
-def refuse_ca_folder(folder: Path, home: Path) -> None:
-    """Refuse to put a credential into a CA's own folder.
-
-    Raises:
-        StateError: if it is one.
-    """
-    # Not Path.resolve, which raises something of its own at a loop of links.
-    is_home = os.path.realpath(folder) == os.path.realpath(home)
-    if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
-        raise StateError(
-            f"{quote_untrusted(folder)} is the folder of a CA",
-            remedy="Choose another folder with --out",
-        )
-
-
-def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
-    """Write what was issued; where that fails, say that the ledger holds it all the same.
-
-    Raises:
-        StateError: if a file can't be written.
-    """
-    try:
-        issued.save(folder, layout=layout)
-    except PkiError as error:
-        remedy = (
-            "A credential that was there still works; mend that and run the command again"
-            if issued.key is not None
-            else "Mend that and run the command again with the same request"
-        )
-        raise StateError(
-            f"certificate {issued.leaf.serial_number:x} is issued and recorded, but not in place: "
-            f"{error.message}",
-            remedy=remedy,
-        ) from error
-
-
-def tell_issued(
-    command: str, issued: Issued, folder: Path, layout: Layout, *, as_json: bool
-) -> None:
-    """Say what was issued."""
-    leaf = issued.leaf
-    names = read_names(leaf)
-    word = path_word(folder)
-    files = [layout.chain or layout.key, layout.bundle, layout.crls]
-    if issued.key is not None:
-        files.insert(0, layout.key)
-    tell(
-        command,
-        {
-            "renewed": command == "renew",
-            "spiffe_id": str(issued.spiffe_id),
-            "serial": f"{leaf.serial_number:x}",
-            "dns": [name.name for name in names.dns_names],
-            "ip": [str(address) for address in names.ip_addresses],
-            "not_before": leaf.not_valid_before_utc,
-            "not_after": leaf.not_valid_after_utc,
-            "directory": folder,
-            "files": sorted(set(files)),
-            "notes": list(issued.notes),
-        },
-        [
-            f"{'Renewed' if command == 'renew' else 'Issued'} {issued.spiffe_id}",
-            f"  serial    {leaf.serial_number:x}",
-            f"  names     {', '.join(name.name for name in names.dns_names) or 'no DNS name'}",
-            f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
-            f"  in        {folder}: {', '.join(sorted(set(files)))}",
-            *(f"Mind: {note}" for note in issued.notes),
-            f"Next: handfast verify {word} --as server; and a timer for: handfast renew {word}"
-            if issued.key is not None
-            else "Next: bring the chain to whoever holds the key; before half of its life: "
-            f"handfast renew {word} --csr FILE",
-        ],
-        as_json=as_json,
-    )
+    print_issued("issue", issued, folder, used, as_json=as_json)

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
-from pki.cli.output import JsonOption, show_table, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime
+from pki.cli.ca_directory import open_authority
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
+from pki.cli.output import JsonOption, print_result, print_table
 
 
 def list_certificates(
@@ -45,9 +46,9 @@ def list_certificates(
         for item in records
     ]
     if as_json:
-        tell("list", {"certificates": rows}, [], as_json=True)
+        print_result("list", {"certificates": rows}, [], as_json=True)
         return
-    show_table(
+    print_table(
         f"{len(rows)} certificates",
         ("workload", "serial", "profile", "until (UTC)", "status"),
         [
@@ -74,9 +75,9 @@ def _list_issuers(authority: Authority, *, as_json: bool) -> None:
         for item in authority.issuers()
     ]
     if as_json:
-        tell("list --issuers", {"issuers": rows}, [], as_json=True)
+        print_result("list --issuers", {"issuers": rows}, [], as_json=True)
         return
-    show_table(
+    print_table(
         "CA certificates",
         ("kind", "key id", "status", "until (UTC)"),
         [

@@ -17,18 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.lifetimes import is_renewal_due, renewal_due
-from pki.cli.distribution import issuer_certificates, take_in_crls
-from pki.cli.issue import (
-    CouldNotTellError,
-    parse_request,
-    read_request_file,
-    save_issued,
-    tell_issued,
-)
-from pki.cli.output import JsonOption, tell
-from pki.cli.records import chain_of, need_record
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime, parse_path
-from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
+from pki.cli.ca_directory import open_authority
+from pki.cli.issuing import parse_request, print_issued, read_request_file, save_issued
+from pki.cli.ledger_lookup import chain_of, need_record
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime, parse_path
+from pki.cli.output import JsonOption, print_result
+from pki.cli.trust_distribution import issuer_certificates, take_in_crls
+from pki.errors import CouldNotTellError, CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Contents,
     Layout,
@@ -94,7 +89,7 @@ def renew(
             record.issued_at, record.not_after, int(record.serial, 16), now=authority.now()
         )
         if not is_due and (already or not force):
-            _tell_not_due(record, due, target, repaired, already=already, as_json=as_json)
+            _print_not_due(record, due, target, repaired, already=already, as_json=as_json)
             return
         if holds_key:
             made = generate_key(_key_type(contents.key_of_leaf or contents.key))
@@ -111,7 +106,7 @@ def renew(
                 "FILE",
             )
         save_issued(issued, target, layout)
-    tell_issued("renew", issued, target, layout, as_json=as_json)
+    print_issued("renew", issued, target, layout, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +178,7 @@ def _repair(authority: Authority, contents: Contents, record: CertificateRecord)
     return sorted(set(damaged))
 
 
-def _tell_not_due(
+def _print_not_due(
     record: CertificateRecord,
     due: datetime,
     target: Path,
@@ -192,7 +187,7 @@ def _tell_not_due(
     already: bool,
     as_json: bool,
 ) -> None:
-    tell(
+    print_result(
         "renew",
         {
             "directory": target,
@@ -231,7 +226,7 @@ def _check(target: Path, directory: Path, *, as_json: bool) -> None:
             f"{quote_untrusted(target)}: {type(error).__name__}: {quote_untrusted(error)}"
         )
         raise CouldNotTellError(cause) from error
-    tell(
+    print_result(
         "renew --check",
         {"directory": target, "due": bool(why), "why": why, "renewal_from": due},
         [f"Due: {', '.join(why)}" if why else f"Not due before {due:%Y-%m-%d %H:%M:%S} UTC"],

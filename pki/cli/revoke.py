@@ -9,9 +9,8 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.distribution import Distribution, distribute
-from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.records import (
+from pki.cli.ca_directory import ca_home, open_authority
+from pki.cli.ledger_lookup import (
     line_of,
     need_record,
     others_of,
@@ -19,7 +18,9 @@ from pki.cli.records import (
     record_of_key,
     was_issued_here,
 )
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
+from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.trust_distribution import Distribution, distribute
 from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files import detect_layout, find_layout, read_contents
 
@@ -44,7 +45,7 @@ def revoke(
     if not_published is not None:
         spread.left.insert(0, (ca_home(directory), not_published))
     crl_path = ca_home(directory) / "crl.pem"
-    tell(
+    print_result(
         "revoke",
         {
             "revoked": [
@@ -69,69 +70,11 @@ def revoke(
                 f"handfast revoke {item.serial}"
                 for item in others
             ),
-            f"Next: bring {path_word(crl_path)} to every receiver elsewhere",
+            f"Next: bring {quote_path(crl_path)} to every receiver elsewhere",
         ],
         as_json=as_json,
     )
     spread.finish("It is revoked")
-
-
-def crl(
-    force: Annotated[
-        bool, typer.Option("--force", help="Sign all lists anew, whatever their age.")
-    ] = False,
-    directory: DirOption = DEFAULT_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Sign the revocation lists that are past half of their life, and bring all up to date."""
-    with open_authority(directory) as authority:
-        signed, failed = 0, None
-        try:
-            signed = authority.refresh_crls(force=force)
-        except PkiError as error:
-            # The lists that there are reach everybody all the same.
-            failed = error
-        _, crls = authority.trust()
-        now = authority.now()
-        spread = distribute(authority, directory)
-    first = min((item.next_update for item in crls.crls.values()), default=None)
-    ahead = [item for item in crls.crls.values() if item.this_update > now]
-    crl_path = ca_home(directory) / "crl.pem"
-    tell(
-        "crl",
-        {
-            "signed": signed,
-            "crl": crl_path,
-            "lists": [
-                {
-                    "number": item.number,
-                    "entries": len(item.revoked),
-                    "issuer": item.crl.issuer.rfc4514_string(),
-                    "next_update": item.next_update,
-                }
-                for item in crls.crls.values()
-            ],
-            **spread.to_json(),
-        },
-        [
-            f"Signed {signed} of {len(crls.crls)} lists anew"
-            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
-            *(
-                f"Mind: list number {item.number} of "
-                f"{quote_untrusted(item.crl.issuer.rfc4514_string())} "
-                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
-                "Bring the root's key back, and run this again"
-                for item in ahead
-            ),
-            f"They lie in {path_word(crl_path)}, and in {len(spread.reached)} credential "
-            "directories here",
-            "Next: a timer for this command, well within half of the lists' life",
-        ],
-        as_json=as_json,
-    )
-    if failed is not None:
-        raise failed
-    spread.finish("The lists are signed")
 
 
 def _open(directory: Path) -> Authority:

@@ -10,11 +10,18 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.issue import CouldNotTellError
-from pki.cli.output import JsonOption, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.ca_directory import ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.output import JsonOption, print_result
 from pki.clock import system_clock
-from pki.errors import CertificateError, PkiError, StateError, VerificationError, quote_untrusted
+from pki.errors import (
+    CertificateError,
+    CouldNotTellError,
+    PkiError,
+    StateError,
+    VerificationError,
+    quote_untrusted,
+)
 from pki.files import load_credential, read_bounded
 from pki.files.parts import naming
 from pki.identity import DnsName, SpiffeId
@@ -73,7 +80,7 @@ def verify(
     verified = ChainVerifier(roots, crls, mode=revocation).verify(
         chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
     )
-    tell(
+    print_result(
         "verify",
         {
             "accepted": True,

@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from pki.cli.app import run
-from pki.cli.state import open_authority
+from pki.cli.ca_directory import open_authority
 from pki.cli.watch.board import Board, draw
 from pki.cli.watch.command import credentials_board, find_credentials, ledger_board
 from pki.cli.watch.rows import Event, Found, History, State, credential_row, ledger_view

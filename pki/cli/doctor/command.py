@@ -13,9 +13,8 @@ from cryptography import x509
 
 from pki.authz import Policy
 from pki.authz.patterns import parse_method_path
-from pki.cli.issue import CouldNotTellError
-from pki.cli.output import SCHEMA, JsonOption, console_for, tell
-from pki.cli.policy.reading import read_policy_file
+from pki.cli.output import SCHEMA, JsonOption, console_for, print_result
+from pki.cli.policy.policy_file import read_policy_file
 from pki.clock import system_clock
 from pki.diagnosis.checks.credential_files import OwnCredential, read_own
 from pki.diagnosis.checks.issuer_path import named
@@ -25,7 +24,7 @@ from pki.diagnosis.checks.server_name import ExpectedName, read_expected, read_h
 from pki.diagnosis.client_check import Examination, Observations, judge, see
 from pki.diagnosis.report import Finding, Report, Status, without_guesses, without_repeats, worst
 from pki.diagnosis.stand_in import Caller, Outcome, StandIn
-from pki.errors import InputError, PkiError, StateError, quote_untrusted
+from pki.errors import CouldNotTellError, InputError, PkiError, StateError, quote_untrusted
 from pki.failures import FAILURES
 from pki.files import read_bounded
 from pki.tls.target import Target
@@ -216,7 +215,7 @@ def _roles(
 
 def _tell(report: Report, *, as_json: bool) -> None:
     if as_json:
-        tell("doctor", _report_json(report), [], as_json=True)
+        print_result("doctor", _report_json(report), [], as_json=True)
         return
     console = console_for(sys.stdout)
     _show(report.findings)

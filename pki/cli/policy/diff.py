@@ -17,8 +17,8 @@ from pki.authz.replay import (
     read_recorded,
     replay,
 )
-from pki.cli.output import JsonOption, tell
-from pki.cli.policy.reading import could_not_tell, not_enforced, read_policy_file
+from pki.cli.output import JsonOption, print_result
+from pki.cli.policy.policy_file import could_not_tell, not_enforced, read_policy_file
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.atomic import open_regular
 
@@ -52,7 +52,7 @@ def diff(
             "changes": [_change_json(item) for item in changes],
         }
     lines += [f"{new}: {line}" for line in not_enforced(after)]
-    tell("policy diff", data, lines, as_json=as_json)
+    print_result("policy diff", data, lines, as_json=as_json)
     if changes or (recorded is None and (written.gone or written.come)):
         raise typer.Exit(1)
 

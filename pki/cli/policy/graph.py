@@ -11,8 +11,13 @@ import typer
 
 from pki.authz.graph import graph_of, mermaid
 from pki.authz.svg import svg
-from pki.cli.output import JsonOption, complain, tell
-from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
+from pki.cli.output import JsonOption, print_error, print_result
+from pki.cli.policy.policy_file import (
+    DEFAULT_POLICY,
+    could_not_tell,
+    not_enforced,
+    read_policy_file,
+)
 from pki.files import write_durably
 
 
@@ -41,11 +46,11 @@ def graph(
     if out is None and not as_json:
         sys.stdout.write(text)
         for line in not_enforced(policy):
-            complain(line)
+            print_error(line)
         return
     if out is not None:
         write_durably(out, text.encode(), mode=0o644)
-    tell(
+    print_result(
         "policy graph",
         {
             "file": file,

@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.text import Text
 from watchfiles import watch as watch_files
 
+from pki.cli.ca_directory import open_authority
+from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import SCHEMA, JsonOption, console_for
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority
 from pki.cli.watch.board import Board, Column, draw
 from pki.cli.watch.rows import (
     CredentialRow,

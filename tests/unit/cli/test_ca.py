@@ -106,7 +106,7 @@ def test_recover_reads_the_lists_that_receivers_hold(
     shutil.move(state / "orders" / "crl.pem", tmp_path / "elsewhere.pem")
     shutil.rmtree(state / "ca")
     shutil.copytree(tmp_path / "whole", state / "ca")
-    code, out, _ = said(capsys, "ca", "recover", "--list", str(tmp_path / "elsewhere.pem"))
+    code, out, _ = said(capsys, "ca", "recover", "--crl", str(tmp_path / "elsewhere.pem"))
     assert code == 0
     assert "were taken in" in out
     assert "revoked" in said(capsys, "list")[1]

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
-from pki.cli.issue import CouldNotTellError
-from pki.errors import PkiError, PolicyError, StateError, quote_untrusted
+from pki.authz import MAX_POLICY_BYTES, Policy, Principal, read_policy
+from pki.authz.expectations import principal_named
+from pki.errors import CouldNotTellError, PkiError, PolicyError, StateError, quote_untrusted
 from pki.files import read_bounded
 
+PEER_HELP = "The peer: a workload's name or SPIFFE ID."
 PolicyOption = Annotated[Path, typer.Option(help="The policy file.")]
 DEFAULT_POLICY = Path("policy.toml")
 
@@ -51,3 +52,19 @@ def not_enforced(policy: Policy) -> list[str]:
     if not words:
         return []
     return [f"NOT ENFORCED for {words}: there, calls that no grant allows go through"]
+
+
+def read_policy_and_peer(path: Path, peer: str) -> tuple[Policy, Principal]:
+    """Read a policy file, and the name of a peer that a question is about.
+
+    Raises:
+        CouldNotTellError: if one of them can't be read.
+    """
+    with could_not_tell():
+        policy = read_policy_file(path)
+        return policy, principal_named(policy, peer)
+
+
+def scopes_text(scopes: frozenset[str]) -> str:
+    """Return the end of a line that says which scopes a role has; empty where it has none."""
+    return f" with {' '.join(sorted(scopes))}" if scopes else ""

@@ -15,9 +15,10 @@ import typer
 from cryptography import x509
 
 from pki.authority import Authority
-from pki.cli.output import complain
-from pki.cli.records import record_of, was_issued_here
-from pki.cli.state import ca_home
+from pki.cli.ca_directory import ca_home
+from pki.cli.exit_codes import PARTLY
+from pki.cli.ledger_lookup import record_of, was_issued_here
+from pki.cli.output import print_error
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (
     LAYOUTS,
@@ -30,9 +31,6 @@ from pki.files import (
 )
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
-
-PARTLY = 5
-"""The exit code where what was asked for is done, and did not reach every place."""
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class Distribution:
         if not self.left:
             return
         whys = "; ".join(_one_line(path, error) for path, error in self.left)
-        complain(
+        print_error(
             f"{done}, and the new lists did not reach {len(self.left)} of "
             f"{len(self.left) + len(self.reached)} places: {whys}",
             "Mend them, then bring the lists there with: handfast crl",

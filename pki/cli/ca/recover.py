@@ -1,0 +1,82 @@
+"""``handfast ca recover``: go on with an older ledger when the newest is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.authority import Authority
+from pki.authority.recovery import Recovered
+from pki.cli.ca_directory import ca_home, ca_passphrase, open_authority
+from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.output import JsonOption, print_result
+from pki.cli.trust_distribution import crls_below, distribute
+from pki.errors import StateError, quote_untrusted
+from pki.files import read_bounded
+from pki.x509 import CrlSet
+from pki.x509.readers import MAX_CRLS_BYTES
+
+
+def recover(
+    crls: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--crl", help="A crl.pem of a receiver elsewhere; those below DIR are read anyway."
+        ),
+    ] = None,
+    directory: DirOption = DEFAULT_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with an older ledger, the newest being lost for good; what is revoked stays so."""
+    named = [_read_crls(path) for path in crls or ()]
+    done = Authority.recover(
+        ca_home(directory), [*named, *crls_below(directory)], passphrase=ca_passphrase()
+    )
+    with open_authority(directory) as authority:
+        spread = distribute(authority, directory)
+    print_result(
+        "ca recover",
+        {
+            "was_older": done.was_older,
+            "lost_commits": done.lost_commits,
+            "lists_taken_in": list(done.taken_from),
+            "unknown_certificates_end_by": done.unknown_end_by,
+            **spread.to_json(),
+        },
+        [
+            *_in_words(done),
+            f"The lists were brought to {len(spread.reached)} credential directories here",
+        ],
+        as_json=as_json,
+    )
+    spread.finish("The ledger is taken as it is")
+
+
+def _in_words(done: Recovered) -> list[str]:
+    taken = (
+        f"Revocations were taken in from published lists of {', '.join(done.taken_from)}"
+        if done.taken_from
+        else "No published list revokes more than the ledger"
+    )
+    if not done.was_older or done.unknown_end_by is None:
+        return ["The ledger is the newest one: there was nothing to accept", taken]
+    lost = "an unknown number of" if done.lost_commits is None else str(done.lost_commits)
+    return [
+        f"Accepted an older ledger, which has lost {lost} commits",
+        taken,
+        "Mind: certificates that were issued since it was copied are unknown to it. They can't be "
+        f"renewed, and the last ends by {done.unknown_end_by:%Y-%m-%d %H:%M:%S} UTC",
+        "  Revoke one of them by its serial number: handfast revoke SERIAL",
+        "  End all of them at once: handfast ca rotate, then handfast ca distrust with the key id "
+        "of the issuing CA before, and issue anew",
+        "Next: bring crl.pem to every receiver elsewhere; look at: handfast ca status",
+    ]
+
+
+def _read_crls(path: Path) -> CrlSet:
+    try:
+        return CrlSet.read(read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0])
+    except FileNotFoundError:
+        raise StateError(f"{quote_untrusted(path)} is not there") from None

@@ -1,0 +1,66 @@
+"""Opens the CA that lies in the state folder, with the passphrase of its keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pki.authority import Authority
+from pki.cli.output import print_error
+from pki.cli.passphrase import read_first_line
+from pki.errors import InputError, StateError, quote_untrusted
+from pki.files.access import check_folder, trusted_owners, why_not_trusted
+
+
+def ca_home(state: Path) -> Path:
+    """Say where the CA lies."""
+    return state / "ca"
+
+
+def open_authority(state: Path, *, read_only: bool = False) -> Authority:
+    """Open the CA of a state folder; to look only, without publishing anything.
+
+    The passphrase of its keys, if they have one, is read from the file that
+    ``HANDFAST_CA_PASSPHRASE_FILE`` names.
+
+    Raises:
+        StateError: if there is none, or a stranger can change it or put another in its place.
+    """
+    if state.is_dir():
+        check_folder(state)
+    authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
+    for warning in authority.migration_warnings():
+        print_error(f"mind: {warning}")
+    return authority
+
+
+def ca_passphrase() -> bytes | None:
+    """Read the passphrase of the CA's keys, if one is set.
+
+    It is the file's first line: all bytes before the first line feed, without a carriage return
+    right before it. Further lines are not read.
+
+    Raises:
+        PkiError: if it can't be read, is no regular file, a stranger can change it, or that line is
+            empty.
+    """
+    named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
+    if not named:
+        return None
+    path = Path(named)
+    first, status = read_first_line(path)
+    try:
+        why = why_not_trusted(status, trusted_owners(path.parent.stat()))
+    except OSError as error:
+        raise StateError(f"passphrase file {quote_untrusted(path)}: {error.strerror}") from error
+    if why:
+        raise StateError(
+            f"passphrase file {quote_untrusted(path)} {why}",
+            remedy="Give it to this user or to root, writable for them alone",
+        )
+    if not first:
+        raise InputError(
+            f"the first line of passphrase file {quote_untrusted(path)} is empty",
+            remedy="Put the passphrase there, and nothing before it",
+        )
+    return first

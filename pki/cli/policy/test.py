@@ -1,0 +1,74 @@
+"""``handfast policy test``: whether a policy decides as the file of expectations says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.authz.expectations import MAX_BYTES, Outcome, read_expectations
+from pki.authz.expectations import check as check_expectations
+from pki.cli.output import JsonOption, print_result
+from pki.cli.policy.policy_file import could_not_tell, not_enforced, read_policy_file
+from pki.errors import PolicyError, quote_untrusted
+from pki.files import read_bounded
+
+
+def check_expected(
+    file: Annotated[Path, typer.Argument(help="The file of expectations.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="Another policy than the one that the file names.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold a policy against the expectations beside it: exit 0 met, 1 not, 3 no answer."""
+    with could_not_tell():
+        try:
+            data, _ = read_bounded(file, max_bytes=MAX_BYTES)
+        except FileNotFoundError:
+            raise PolicyError("is not there", source=str(file)) from None
+        expectations = read_expectations(data, source=str(file))
+        used = read_policy_file(policy or file.parent / expectations.policy)
+        outcomes = check_expectations(used, expectations, source=str(file))
+    failed = [item for item in outcomes if item.wrong]
+    lines = [line for item in failed for line in _lines(file, item)]
+    lines.append(
+        f"{len(outcomes)} expectations of {used.source}, {len(outcomes) - len(failed)} met, "
+        f"{len(failed)} not"
+    )
+    print_result(
+        "policy test",
+        {
+            "file": file,
+            "policy": used.source,
+            "expectations": len(outcomes),
+            "failed": [
+                {
+                    "line": item.expectation.line,
+                    "peer": item.expectation.peer,
+                    "method": item.expectation.method,
+                    "serves": item.expectation.serves,
+                    "wrong": list(item.wrong),
+                    "steps": list(item.steps),
+                }
+                for item in failed
+            ],
+            "enforcement": used.enforcement.words(),
+        },
+        [*lines, *not_enforced(used)],
+        as_json=as_json,
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _lines(file: Path, outcome: Outcome) -> list[str]:
+    item = outcome.expectation
+    what = item.method if item.method is not None else f"answering {item.serves}"
+    why = f" ({quote_untrusted(item.why)})" if item.why else ""
+    return [
+        f"{file}:{item.line}: {quote_untrusted(item.peer)}, {quote_untrusted(what)}: "
+        f"{'; '.join(outcome.wrong)}{why}",
+        *(f"    {step}" for step in outcome.steps),
+    ]
