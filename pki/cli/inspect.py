@@ -16,7 +16,7 @@ from rich.tree import Tree
 from pki.cli.output import JsonOption, console_for, print_error, print_result
 from pki.cli.passphrase import read_passphrase
 from pki.clock import system_clock
-from pki.diagnosis.observe.tls_handshake import shake_hands
+from pki.diagnosis import shake_hands
 from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import LAYOUTS, read_bounded
 from pki.inspection import MAX_BYTES, Level, Thing, describe, judge_together
@@ -181,7 +181,7 @@ def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
     seen = shake_hands(parsed, asked, None, seconds=_SECONDS)
     if not seen.chain:
         raise StateError(
-            f"{quote_untrusted(target)} showed no certificate: {seen.words}",
+            f"{quote_untrusted(target)} showed no certificate: {seen.message}",
             remedy=f"handfast doctor {plain(target)} says more",
         )
     things = []

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pki.diagnosis.checks.credential_files import OwnCredential
+from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller, examine_departure
-from pki.diagnosis.client_check import Examination, Observations, judge
-from pki.diagnosis.observe.grpc_call import Answer
-from pki.diagnosis.observe.tls_handshake import End, Handshake
+from pki.diagnosis.client_check import Observations, ServerExamination, check_observations
+from pki.diagnosis.observe.grpc_call import CallResult
+from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
 from pki.diagnosis.report import Status
 from pki.errors import PkiError
 from pki.identity import SpiffeId
@@ -61,22 +61,29 @@ def now() -> datetime:
 @settings(max_examples=400, deadline=None)
 @given(
     chain=chains(),
-    end=st.sampled_from(list(End)),
+    end=st.sampled_from(list(HandshakeEnd)),
     alert=st.sampled_from([None, 42, 45, 48, 116, 255]),
     status=st.sampled_from([None, 400]),
 )
 def test_doctor_judges_any_server(
-    chain: tuple[bytes, ...], end: End, alert: int | None, status: int | None
+    chain: tuple[bytes, ...], end: HandshakeEnd, alert: int | None, status: int | None
 ) -> None:
     own = scene()[0]
     expected = SpiffeId.parse("spiffe://seed.internal/server")
-    examination = Examination(Target.parse("127.0.0.1:1"), expected, own, (), now)
+    examination = ServerExamination(Target.parse("127.0.0.1:1"), expected, own, ())
     seen = Handshake(
-        end, "ended", done=True, alert=alert, version="TLSv1.3", alpn="h2", chain=chain, asked=True
+        end,
+        "ended",
+        completed=True,
+        alert=alert,
+        version="TLSv1.3",
+        alpn="h2",
+        chain=chain,
+        certificate_requested=True,
     )
-    answer = Answer(status is not None, "UNKNOWN", "", status)
-    found = judge(examination, Observations(seen, seen, answer, answer))
-    assert all(item.words for item in found)
+    answer = CallResult(status is not None, "UNKNOWN", "", status)
+    found = check_observations(examination, Observations(seen, seen, answer, answer), now())
+    assert all(item.message for item in found)
     # A line may fail by what another line has found, and never by nothing.
     bad = [item for item in found if item.status is Status.FAILED]
     assert not bad or any(item.failure is not None for item in bad)

@@ -18,11 +18,15 @@ from concurrent.futures import TimeoutError as WaitTimeoutError
 import grpc
 
 from pki.clock import Clock
-from pki.diagnosis.checks.credential_files import OwnCredential
-from pki.diagnosis.checks.server_name import QUESTION as NAME
-from pki.diagnosis.client_check import Examination, Observations, judge
-from pki.diagnosis.observe.tls_handshake import shake_hands
-from pki.diagnosis.report import Report
+from pki.diagnosis import (
+    EXPECTED_NAME,
+    Observations,
+    OwnCredential,
+    Report,
+    ServerExamination,
+    check_observations,
+    shake_hands,
+)
 from pki.failures import FAILURES
 from pki.identity import SpiffeId
 from pki.tls.target import Target
@@ -139,31 +143,32 @@ def why(target: Target, server: SpiffeId, credential: Credential, clock: Clock) 
         credential.bundle.roots_of(server.trust_domain),
         credential.crls,
     )
-    examination = Examination(target, server, own, (), clock, calls=False)
+    examination = ServerExamination(target, server, own, (), calls=False)
     seen = shake_hands(
         target,
         examination.server_name,
-        own.shown,
+        own.certified_key,
         seconds=_HANDSHAKE_SECONDS,
         # As in a look: a stranger at the address is not shown who we are.
         roots=own.roots,
     )
-    report = Report(target.text, tuple(judge(examination, Observations(seen, seen, None))))
+    findings = check_observations(examination, Observations(seen, seen, None), clock())
+    report = Report(target.text, tuple(findings))
     if report.causes:
         first = report.causes[0]
         assert first.failure is not None
         remedy = first.remedy or FAILURES[first.failure].remedy
-        return f"{first.question}: {first.words}. {remedy}"
-    if report.likely:
-        first = report.likely[0]
+        return f"{first.check}: {first.message}. {remedy}"
+    if report.likely_causes:
+        first = report.likely_causes[0]
         assert first.failure is not None
         remedy = first.remedy or FAILURES[first.failure].remedy
-        clocks = next((item for item in report.likely if item.failure == _CLOCK), None)
+        clocks = next((item for item in report.likely_causes if item.failure == _CLOCK), None)
         if clocks is None or first.failure != _ROOT:
-            return f"likely: {first.words}. {remedy}"
+            return f"likely: {first.message}. {remedy}"
         # To us the two look alike: a server refuses both without a word.
-        also = clocks.words.rpartition("; ")[2]
-        return f"likely: {first.words}; or {also}. {remedy} {FAILURES[_CLOCK].remedy}"
+        also = clocks.message.rpartition("; ")[2]
+        return f"likely: {first.message}; or {also}. {remedy} {FAILURES[_CLOCK].remedy}"
     # To others it may be well, as they check the SPIFFE ID; our channels pin a DNS name.
-    unpinned = (item for item in report.findings if item.question == NAME and item.failure)
-    return next((f"{item.question}: {item.words}. {item.remedy}" for item in unpinned), "")
+    unpinned = (item for item in report.findings if item.check == EXPECTED_NAME and item.failure)
+    return next((f"{item.check}: {item.message}. {item.remedy}" for item in unpinned), "")

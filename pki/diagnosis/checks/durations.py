@@ -1,12 +1,12 @@
-"""Spans of time, in words."""
+"""Durations as people write them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 
-def span(length: timedelta) -> str:
-    """Write a span of time in its largest unit."""
+def format_duration(length: timedelta) -> str:
+    """Return a duration in its largest unit, e.g. ``3 hours``."""
     seconds = int(length.total_seconds())
     for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
