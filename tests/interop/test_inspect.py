@@ -61,7 +61,7 @@ def objects(told: Told, *arguments: object) -> list[dict[str, Any]]:
 
 
 def flags(item: dict[str, Any]) -> str:
-    return "; ".join(flag["words"] for flag in item["flags"])
+    return "; ".join(flag["message"] for flag in item["flags"])
 
 
 def written(scene: Scene, name: str, data: bytes) -> Path:
@@ -177,7 +177,7 @@ def test_a_weak_key_stands_out(told: Told, scene: Scene) -> None:
 
 def test_an_ed25519_leaf_is_shown(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf(key=ed25519.Ed25519PrivateKey.generate())
-    assert objects(told, written(scene, "leaf.pem", made.chain_pem))[0]["key"] == "Ed25519"
+    assert objects(told, written(scene, "leaf.pem", made.chain_pem))[0]["key_type"] == "Ed25519"
 
 
 def test_a_certificate_with_many_names_shows_some_and_counts_the_rest(
@@ -404,7 +404,7 @@ def test_a_public_key_is_shown(told: Told, scene: Scene) -> None:
         data = public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
         (found,) = objects(told, written(scene, "public", data))
         assert found["kind"] == "public key"
-        assert found["key"] == private["key"]
+        assert found["key_sha256"] == private["key_sha256"]
 
 
 def test_certificates_in_files_of_their_own_are_no_chain_in_the_wrong_order(
