@@ -231,7 +231,7 @@ def _examine_anonymous_access(observations: Observations) -> list[Finding]:
     message = "it takes callers without a certificate too: nothing is proved by TLS alone"
     if result is not None and result.reached:
         message += f" (a call of gRPC is answered {result.code})"
-    return [warning(check, "client-not-asked", message)]
+    return [warning(check, "no-client-auth", message)]
 
 
 def _refused_by_http(

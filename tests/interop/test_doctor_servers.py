@@ -199,7 +199,7 @@ def test_what_is_wrong_with_an_s_server_is_named(
         code, found = examined(capsys, target, *credential, *NAME)
     assert code == 1
     assert cause in found["causes"], found
-    allowed = {cause, "ca-not-asked-for", "not-http2"}
+    allowed = {cause, "ca-not-requested", "not-http2"}
     assert set(found["causes"]) <= allowed, found
 
 
@@ -286,7 +286,7 @@ def test_an_nginx_that_believes_another_ca_is_seen_by_its_answer(
     with nginx(scene, scene.ca.leaf()) as target:
         code, found = examined(capsys, target, "--credential", caller, *NAME)
         assert code == 1
-        assert found["causes"] == ["ca-not-asked-for"], found
+        assert found["causes"] == ["ca-not-requested"], found
         assert found["likely"][0] == "unknown-ca", found
         (scene.home / "roots.pem").write_bytes(pem([scene.ca.root]))
         code, found = examined(capsys, target, "--bundle", scene.home / "roots.pem", *NAME)

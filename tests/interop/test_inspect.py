@@ -335,7 +335,7 @@ def test_an_encrypted_key_is_told_and_opened_with_its_password(told: Told, scene
     path = written(scene, "key.pem", data)
     assert objects(told, path)[0]["kind"] == "private key, encrypted"
     word = written(scene, "word", b"open\n")
-    assert objects(told, path, "--password-file", word)[0]["type"] == "EC secp256r1"
+    assert objects(told, path, "--password-file", word)[0]["key_type"] == "EC secp256r1"
 
 
 def test_what_openssl_writes_is_shown(told: Told, scene: Scene) -> None:
@@ -370,7 +370,7 @@ def test_a_pem_store_of_pkcs7_shows_what_it_holds(told: Told, scene: Scene) -> N
 def test_a_key_in_opensshs_format_is_shown_and_told_as_such(told: Told, scene: Scene) -> None:
     data = scene.ca.leaf().key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     (found,) = objects(told, written(scene, "id.key", data))
-    assert found["type"] == "EC secp256r1"
+    assert found["key_type"] == "EC secp256r1"
     assert "OpenSSH's own format" in flags(found)
 
 
@@ -384,7 +384,7 @@ def test_an_encrypted_key_in_opensshs_format_is_told_as_such(told: Told, scene: 
     word = written(scene, "word", b"opens it\n")
     (found,) = objects(told, path, "--password-file", word)
     # What opens it is no part of handfast: without it that is said, and not that it is damaged.
-    assert "bcrypt" in flags(found) or found["type"] == "EC secp256r1"
+    assert "bcrypt" in flags(found) or found["key_type"] == "EC secp256r1"
 
 
 def test_a_damaged_key_is_told_with_its_file(told: Told, scene: Scene) -> None:

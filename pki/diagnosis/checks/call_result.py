@@ -13,7 +13,7 @@ from pki.diagnosis.checks.server_name import EXPECTED_NAME as NAME
 from pki.diagnosis.observe.grpc_call import CallResult
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown, warning
 from pki.failures import Match, recognise
-from pki.failures.signs.ours import HANDFAST
+from pki.failures.signs.handfast import HANDFAST
 
 CALL = "a call by gRPC"
 # nginx completes the handshake, and then refuses a certificate by one of these statuses
@@ -42,7 +42,7 @@ def examine_clocks(result: CallResult | None, now: datetime) -> list[Finding]:
     apart = abs(now - result.date)
     message = f"{format_duration(apart)} apart by the time that the server tells"
     if apart > _APART:
-        return [warning(check, "clock-differs", message)]
+        return [warning(check, "clock-skew", message)]
     return [ok(check, message)]
 
 
@@ -157,10 +157,10 @@ def _not_reached(
         if matches[0].sure:
             return [failed(CALL, slug, message, remedy=remedy, verdict=verdict)]
         return [failed(CALL, slug, message, likelihood=_FIRST_LIKELY, verdict=verdict)]
-    closed = any(item.failure.slug == "closed-without-a-word" for item in matches)
+    closed = any(item.failure.slug == "closed-without-reason" for item in matches)
     if closed or not matches:
         # The handshake with OpenSSL succeeded: why only gRPC was refused can't be observed.
-        return [failed(CALL, "closed-without-a-word", message, likelihood=30)]
+        return [failed(CALL, "closed-without-reason", message, likelihood=30)]
     return [
         failed(
             CALL, item.failure.slug, message, likelihood=max(_FIRST_LIKELY - _NEXT * rank, _NEXT)

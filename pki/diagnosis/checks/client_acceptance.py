@@ -55,12 +55,12 @@ _CLOCKS_DIFFER = 80
 _NOT_OBSERVABLE = (
     ("unknown-ca", 35, "its bundle may not hold our root, or hold the one from before"),
     (
-        "clock-differs",
+        "clock-skew",
         20,
         "its clock may be another than ours, by which our certificate has ended or not begun",
     ),
     ("revoked", 10, "a list that it has and we do not may name our certificate or its CA"),
-    ("stale-list", 5, "a list that it goes by may have ended"),
+    ("stale-crl", 5, "a list that it goes by may have ended"),
 )
 
 
@@ -72,7 +72,7 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
         return [
             warning(
                 _REQUESTS,
-                "client-not-asked",
+                "no-client-auth",
                 "it asks no client for a certificate: it can't know who calls",
             )
         ]
@@ -88,7 +88,7 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
     return [
         failed(
             _REQUESTS,
-            "ca-not-asked-for",
+            "ca-not-requested",
             f"it asks for a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",
             verdict="CERTIFICATE_AUTHORITY_INVALID",
@@ -227,7 +227,7 @@ def _refused_by_alert(
         message += ", and by this clock nothing in our chain has"
         mostly = f"{message}: its clock is ahead of ours"
         return [
-            failed(_ACCEPTS, "clock-differs", mostly, likelihood=80, verdict="CERTIFICATE_EXPIRED"),
+            failed(_ACCEPTS, "clock-skew", mostly, likelihood=80, verdict="CERTIFICATE_EXPIRED"),
             failed(
                 _ACCEPTS,
                 "expired",
@@ -303,13 +303,13 @@ def rank_causes(
         begun = now - own.chain[0].not_valid_before_utc
         if timedelta(0) <= begun < _RECENT:
             add(
-                "clock-differs",
+                "clock-skew",
                 "ours began a moment ago: a server whose clock is behind takes it not yet",
                 25,
             )
     if clock_difference:
         why = f"the clocks are {clock_difference}: by its own, ours may have ended or not begun"
-        add("clock-differs", why, _CLOCKS_DIFFER)
+        add("clock-skew", why, _CLOCKS_DIFFER)
     for slug, likelihood, why in _NOT_OBSERVABLE:
         add(slug, why, likelihood)
     return sorted(causes.values(), key=lambda item: -item.likelihood)

@@ -49,7 +49,7 @@ def examine_credential_files(files: CredentialFiles) -> OwnCredential:
             message = f"{quote_untrusted(error.filename)} is not there"
         except PkiError as error:
             message = error.message
-        faults.append(failed(check, "torn-files", message))
+        faults.append(failed(check, "incomplete-files", message))
         return default
 
     no_certificates: tuple[x509.Certificate, ...] = ()
@@ -62,7 +62,7 @@ def examine_credential_files(files: CredentialFiles) -> OwnCredential:
         faults.append(
             warning(
                 _CRLS,
-                "no-list",
+                "no-crl",
                 f"there is no {files.layout.crls}: handfast's runtime refuses to start without one",
                 remedy="Bring one (handfast renew DIR), or set revocation to when-present: "
                 'Workload.from_directory(DIR, revocation="when-present")',
@@ -102,7 +102,7 @@ def _parse_key(
             )
         )
     if not blocks:
-        faults.append(failed(_KEY, "torn-files", f"{path} holds no private key"))
+        faults.append(failed(_KEY, "incomplete-files", f"{path} holds no private key"))
         return None
     if blocks[0].label == _ENCRYPTED:
         faults.append(unknown(_KEY, f"{path} is encrypted: it can't be shown to anybody"))
@@ -140,7 +140,7 @@ def _examine_roots(bundle: tuple[x509.Certificate, ...]) -> list[Finding]:
     return [
         warning(
             _BUNDLE,
-            "torn-files",
+            "incomplete-files",
             f"{quote_name(others[0].subject)} in it is no root: gRPC takes it for one, handfast "
             "refuses the whole bundle",
             remedy="Leave only roots in the bundle; intermediate CAs belong in chain.pem",

@@ -27,7 +27,7 @@ _SLUGS = {
     Fault.NOT_YET_VALID: "not-yet-valid",
     Fault.REVOKED: "revoked",
     Fault.ISSUER_REVOKED: "issuer-revoked",
-    Fault.REVOCATION_UNKNOWN: "no-list",
+    Fault.REVOCATION_UNKNOWN: "no-crl",
     Fault.UNTRUSTED: "unknown-ca",
     Fault.NAME_MISMATCH: "wrong-name",
     Fault.PROFILE: "malformed",

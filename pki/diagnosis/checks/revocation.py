@@ -61,7 +61,7 @@ def _look_up(
     if crl is None:
         return warning(
             check,
-            "no-list",
+            "no-crl",
             f"no list is at hand of {quote_name(certificate.issuer)}, the issuer of {what}",
             remedy="Bring its list; handfast refuses the peer without it where revocation is "
             "required",
@@ -76,7 +76,7 @@ def _look_up(
     if now > crl.next_update:
         return failed(
             check,
-            "stale-list",
+            "stale-crl",
             f"the list of {quote_name(certificate.issuer)} ended at "
             f"{crl.next_update:%Y-%m-%d %H:%M:%S} UTC: nobody can tell what was revoked since",
             verdict=Fault.REVOCATION_UNKNOWN.verdict,
@@ -84,7 +84,7 @@ def _look_up(
     if now < crl.this_update:
         return failed(
             check,
-            "clock-differs",
+            "clock-skew",
             f"the list of {quote_name(certificate.issuer)} begins at "
             f"{crl.this_update:%Y-%m-%d %H:%M:%S} UTC, which is yet to come by this clock",
             verdict=Fault.REVOCATION_UNKNOWN.verdict,

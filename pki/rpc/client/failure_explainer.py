@@ -37,7 +37,7 @@ log = logging.getLogger("handfast.rpc")
 _APART_SECONDS = 30.0
 _WAIT_SECONDS = 1.5
 _HANDSHAKE_SECONDS = 1.0
-_ROOT, _CLOCK = "unknown-ca", "clock-differs"
+_ROOT, _CLOCK = "unknown-ca", "clock-skew"
 _SIGNS = (
     "socket closed",
     "handshake",

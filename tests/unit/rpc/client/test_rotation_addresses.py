@@ -18,7 +18,7 @@ from tests.support import NOW, Hierarchy, validity
 A: Address = (socket.AF_INET, ("10.0.0.1", 1))
 B: Address = (socket.AF_INET, ("10.0.0.2", 1))
 REFUSED = server_refusal("spiffe://shop.internal/orders", Fault.NAME_MISMATCH)
-ENDS = validity().not_after
+ENDPOINTS = validity().not_after
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Channels:
         return Connection(
             number,
             self,
-            ENDS,
+            ENDPOINTS,
             addresses=addresses,
             clock=lambda: NOW,
             is_ready=lambda _: True,
@@ -52,7 +52,7 @@ class Channels:
     ) -> None:
         rotation.tick(
             RotationInputs(
-                self, ENDS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
+                self, ENDPOINTS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
             )
         )
 

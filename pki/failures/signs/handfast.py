@@ -1,4 +1,4 @@
-"""What handfast writes, and what any program passes on of the operating system."""
+"""What handfast writes, and errors of the operating system that any program passes on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pki.failures.sign import Sign, signs
 HANDFAST = "handfast"
 
 OURS: tuple[Sign, ...] = (
-    # Policies refuse connections too, in words of their own.
+    # Policies refuse connections too, and write a text of their own.
     Sign(
         "any program", "Connection refused", ("not-listening",), unless=("connection refused by",)
     ),
@@ -18,8 +18,8 @@ OURS: tuple[Sign, ...] = (
         ("No route to host", "unreachable"),
         ("Network is unreachable", "unreachable"),
         ("Connection timed out", "unreachable handshake-timeout"),
-        ("Connection reset by peer", "closed-without-a-word"),
-        ("Broken pipe", "closed-without-a-word"),
+        ("Connection reset by peer", "closed-without-reason"),
+        ("Broken pipe", "closed-without-reason"),
     ),
     *signs(
         HANDFAST,
@@ -36,9 +36,9 @@ OURS: tuple[Sign, ...] = (
         ("no client certificate was presented", "no-client-certificate"),
         ("ISSUER_DISTRUSTED", "issuer-revoked unknown-ca"),
         ("the issuer of your certificate is not trusted", "issuer-revoked unknown-ca"),
-        ("REVOCATION_STALE", "stale-list no-list"),
-        ("this server can't tell whether your certificate is revoked", "stale-list no-list"),
-        ("no revocation list is at hand of the issuer", "no-list"),
+        ("REVOCATION_STALE", "stale-crl no-crl"),
+        ("this server can't tell whether your certificate is revoked", "stale-crl no-crl"),
+        ("no revocation list is at hand of the issuer", "no-crl"),
         ("POLICY_UNAVAILABLE", "policy-unavailable"),
         ("this server has no policy to decide by", "policy-unavailable"),
         ("AUTHORIZATION_ERROR", "authorization-error"),
@@ -58,12 +58,12 @@ OURS: tuple[Sign, ...] = (
         ("the certificate at the address of…comes from a CA that was revoked", "issuer-revoked"),
         (
             "the certificate at the address of…may have been revoked: our revocation lists are missing or old",
-            "stale-list no-list",
+            "stale-crl no-crl",
         ),
         ("SERVER_UNVERIFIED", "server-unverified"),
-        ("no look at…was possible", "server-unverified"),
+        ("could not verify the certificate of", "server-unverified"),
         ("private key does not belong to the certificate", "key-mismatch"),
         ("others may read it", "key-permissions"),
-        ("holds no credential: none of", "torn-files"),
+        ("holds no credential: none of", "incomplete-files"),
     ),
 )

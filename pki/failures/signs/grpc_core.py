@@ -21,13 +21,13 @@ CORE: tuple[Sign, ...] = (
         ("connect: No route to host", "unreachable"),
         (
             "Socket closed",
-            "closed-without-a-word no-client-certificate unknown-ca expired plaintext-server",
+            "closed-without-reason no-client-certificate unknown-ca expired plaintext-server",
         ),
         (
             "recvmsg:Connection reset by peer",
-            "closed-without-a-word no-client-certificate unknown-ca expired",
+            "closed-without-reason no-client-certificate unknown-ca expired",
         ),
-        ("Handshake read failed", "closed-without-a-word plaintext-server"),
+        ("Handshake read failed", "closed-without-reason plaintext-server"),
         ("Method not found!", "unknown-method"),
         ("Received http2 header with status: 404", "unknown-method"),
         ("tcp handshaker shutdown", "handshake-timeout"),
@@ -44,7 +44,7 @@ CORE: tuple[Sign, ...] = (
     *signs(
         GRPC_CLIENT, ("Deadline Exceeded", "deadline unreachable handshake-timeout"), vague=True
     ),
-    # The handshake goes on after it, and a client that expects a SPIFFE ID takes no offence.
+    # The handshake goes on after it, and a client that expects a SPIFFE ID ignores it.
     *signs(GRPC_STDERR, ("No match found for server name:", "wrong-name"), vague=True),
     *signs(
         GRPC_STDERR,
@@ -65,7 +65,7 @@ CORE: tuple[Sign, ...] = (
             "unknown-ca incomplete-chain",
         ),
         ("ssl_transport_security…Handshake failed…HTTP_REQUEST", "plaintext-client"),
-        # A server writes it of a client without TLS, and a client of a server without.
+        # Servers write it about a client without TLS, and clients about a server without TLS.
         (
             "ssl_transport_security…Handshake failed…WRONG_VERSION_NUMBER",
             "plaintext-client plaintext-server",
