@@ -1,7 +1,6 @@
 """``handfast``: the command.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; and a question of yes or no (``renew --check``,
-``verify``, ``policy explain``) answers 0 yes, 1 no, 3 could not tell.
+The module of a command is loaded when the command runs. Exit codes: see ``exit_codes``.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.output import print_error, take_lost_output
 from pki.errors import CouldNotTellError, PkiError, quote_untrusted
 
-# typer brings a click of its own under a private name, and exports this heir of it alone.
+# typer bundles click under a private name, and exports only this subclass of the error.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
-_INTERRUPTED = 130  # what typer makes of an interrupt, without a word
+_INTERRUPTED = 130  # what typer returns after an interrupt, without a message
 
 
 class _Commands(LazyGroup):
@@ -73,17 +72,17 @@ def _handfast() -> None:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command with arguments; return the exit code. Nothing is ever raised."""
+    """Run the command with arguments; return the exit code, and raise nothing."""
     with warnings.catch_warnings():
         if not sys.warnoptions:
-            # A library's words to programmers, with paths of its source in them.
+            # Libraries warn programmers, with paths of their source in the text.
             warnings.simplefilter("ignore")
         return _run(arguments)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        code = app(_readable(arguments), standalone_mode=False)
+        code = app(_checked_arguments(arguments), standalone_mode=False)
     except CouldNotTellError as error:
         print_error(f"could not tell: {error.message}", error.remedy)
         return COULD_NOT_TELL
@@ -97,7 +96,7 @@ def _run(arguments: list[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted")
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing more may be written, not even at exit.
+        # The reader of our output has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{quote_untrusted(error.filename)}: " if error.filename else ""
@@ -116,14 +115,14 @@ def _run(arguments: list[str] | None) -> int:
     return FAILED
 
 
-def _readable(arguments: list[str] | None) -> list[str]:
-    """Refuse arguments that are not UTF-8: no name, and no path that we could print, has such.
+def _checked_arguments(arguments: list[str] | None) -> list[str]:
+    """Return the arguments, all of them UTF-8: no name, and no path that can be printed, is not.
 
     Raises:
-        UsageError: if one of them is not.
+        UsageError: if one of them is not UTF-8, or holds a NUL.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    for number, argument in enumerate(given, start=1):
+    used = sys.argv[1:] if arguments is None else arguments
+    for number, argument in enumerate(used, start=1):
         try:
             argument.encode()
         except UnicodeEncodeError:
@@ -132,4 +131,4 @@ def _readable(arguments: list[str] | None) -> list[str]:
             ) from None
         if "\0" in argument:
             raise typer.BadParameter(f"argument {number}, {quote_untrusted(argument)}, holds a NUL")
-    return given
+    return used

@@ -1,4 +1,4 @@
-"""Opens the CA that lies in the state folder, with the passphrase of its keys."""
+"""Opens the CA in the state folder, with the passphrase of its keys."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pki.files.access import check_folder, trusted_owners, why_not_trusted
 
 
 def ca_home(state: Path) -> Path:
-    """Say where the CA lies."""
+    """Return the folder of the CA in a state folder."""
     return state / "ca"
 
 
 def open_authority(state: Path, *, read_only: bool = False) -> Authority:
-    """Open the CA of a state folder; to look only, without publishing anything.
+    """Open the CA in a state folder; with ``read_only`` nothing is published.
 
     The passphrase of its keys, if they have one, is read from the file that
     ``HANDFAST_CA_PASSPHRASE_FILE`` names.
 
     Raises:
-        StateError: if there is none, or a stranger can change it or put another in its place.
+        StateError: if there is no CA, or another user can change or replace it.
     """
     if state.is_dir():
         check_folder(state)
     authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
     for warning in authority.migration_warnings():
-        print_error(f"mind: {warning}")
+        print_error(f"note: {warning}")
     return authority
 
 
@@ -41,8 +41,8 @@ def ca_passphrase() -> bytes | None:
     right before it. Further lines are not read.
 
     Raises:
-        PkiError: if it can't be read, is no regular file, a stranger can change it, or that line is
-            empty.
+        PkiError: if the file can't be read, is no regular file, or another user can change it, or
+            if that line is empty.
     """
     named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
     if not named:

@@ -8,8 +8,8 @@ from rich.console import Console
 
 
 class PipeConsole(Console):
-    """A console that leaves it to its caller what it means when the output's reader has gone."""
+    """A console that lets its caller handle a reader that has gone."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Raise the error that was met, where the library would end the process."""
+        """Raise the error, where the library would end the process."""
         raise BrokenPipeError

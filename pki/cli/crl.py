@@ -15,22 +15,22 @@ from pki.errors import PkiError, quote_untrusted
 
 def crl(
     force: Annotated[
-        bool, typer.Option("--force", help="Sign all lists anew, whatever their age.")
+        bool, typer.Option("--force", help="Sign all CRLs again, whatever their age.")
     ] = False,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign the revocation lists that are past half of their life, and bring all up to date."""
+    """Sign the CRLs that are past half of their lifetime, and bring them to all credentials."""
     with open_authority(directory) as authority:
         signed, failed = 0, None
         try:
             signed = authority.refresh_crls(force=force)
         except PkiError as error:
-            # The lists that there are reach everybody all the same.
+            # The existing lists are distributed nevertheless.
             failed = error
         _, crls = authority.trust()
         now = authority.now()
-        spread = distribute(authority, directory)
+        distribution = distribute(authority, directory)
     first = min((item.next_update for item in crls.crls.values()), default=None)
     ahead = [item for item in crls.crls.values() if item.this_update > now]
     crl_path = ca_home(directory) / "crl.pem"
@@ -39,7 +39,7 @@ def crl(
         {
             "signed": signed,
             "crl": crl_path,
-            "lists": [
+            "crls": [
                 {
                     "number": item.number,
                     "entries": len(item.revoked),
@@ -48,19 +48,19 @@ def crl(
                 }
                 for item in crls.crls.values()
             ],
-            **spread.to_json(),
+            **distribution.to_json(),
         },
         [
             f"Signed {signed} of {len(crls.crls)} lists anew"
             + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
-                f"Mind: list number {item.number} of "
+                f"Note: list number {item.number} of "
                 f"{quote_untrusted(item.crl.issuer.rfc4514_string())} "
-                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
+                f"is valid only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
                 "Bring the root's key back, and run this again"
                 for item in ahead
             ),
-            f"They lie in {quote_path(crl_path)}, and in {len(spread.reached)} credential "
+            f"They lie in {quote_path(crl_path)}, and in {len(distribution.updated)} credential "
             "directories here",
             "Next: a timer for this command, well within half of the lists' life",
         ],
@@ -68,4 +68,4 @@ def crl(
     )
     if failed is not None:
         raise failed
-    spread.finish("The lists are signed")
+    distribution.exit_if_incomplete("The lists are signed")

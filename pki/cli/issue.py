@@ -25,7 +25,7 @@ from pki.cli.options import (
     parse_path,
 )
 from pki.cli.output import JsonOption
-from pki.cli.trust_distribution import take_in_crls
+from pki.cli.trust_distribution import import_crls
 from pki.files import writing
 from pki.files.occupied import Holder, refuse_occupied
 from pki.files.writer import chain_file
@@ -38,7 +38,9 @@ def issue(
     name: Annotated[str, typer.Argument(help="The workload: orders, prod/orders, spiffe://...")],
     out: Annotated[
         Path | None,
-        typer.Option(parser=parse_path, metavar="DIR", help="Where to; DIR/NAME if not given."),
+        typer.Option(
+            parser=parse_path, metavar="DIR", help="The directory to write to; DIR/NAME by default."
+        ),
     ] = None,
     layout: Annotated[
         str, typer.Option(help="handfast, kubernetes, spiffe-helper, spire, certbot, spiffe-files.")
@@ -47,15 +49,18 @@ def issue(
     dns: Annotated[list[str] | None, typer.Option(help="A further DNS name.")] = None,
     ip: Annotated[list[str] | None, typer.Option(help="An IP address.")] = None,
     csr: Annotated[
-        Path | None, typer.Option(help="A request to answer; its maker keeps the key.")
+        Path | None,
+        typer.Option(help="A certificate request to answer; whoever made it keeps the key."),
     ] = None,
-    key_type: Annotated[KeyType, typer.Option(help="Not ed25519.")] = KeyType.ECDSA_P256,
+    key_type: Annotated[
+        KeyType, typer.Option(help="The kind of key; not ed25519.")
+    ] = KeyType.ECDSA_P256,
     profile: Annotated[str, typer.Option(help="workload, server or client.")] = "workload",
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Issue a certificate to a workload, and write it down with its key, trust and lists."""
-    used = parse_layout(layout)
+    """Issue a certificate to a workload, and write it with its key, trust bundle and CRLs."""
+    file_layout = parse_layout(layout)
     if profile not in LEAF_PROFILES:
         raise typer.BadParameter(f"profile is one of {', '.join(LEAF_PROFILES)}")
     names = tuple(parse_dns(item) for item in dns or ())
@@ -69,17 +74,17 @@ def issue(
             else SpiffeId.of_path(authority.trust_domain, name)
         )
         folder = out or directory / workload.path
-        take_in_crls(authority, directory)
+        import_crls(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))
         if request is not None:
-            # Here, and not after the certificate is issued.
-            chain_file(used)
-        # From the look at what lies there to the last file nobody else writes there.
-        with writing(folder, layout=used):
+            # Checked here, and not only after the certificate is issued.
+            chain_file(file_layout)
+        # From the check of what is there to the last file, nobody else writes there.
+        with writing(folder, layout=file_layout):
             refuse_occupied(
                 folder,
                 Holder.of_workload(workload),
-                layout=used,
+                layout=file_layout,
                 request_key=parse_request(request, csr) if request is not None else None,
             )
             if request is None:
@@ -100,5 +105,5 @@ def issue(
                     lifetime=lifetime,
                     profile=LEAF_PROFILES[profile],
                 )
-            save_issued(issued, folder, used)
-    print_issued("issue", issued, folder, used, as_json=as_json)
+            save_issued(issued, folder, file_layout)
+    print_issued("issue", issued, folder, file_layout, as_json=as_json)

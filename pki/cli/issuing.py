@@ -1,4 +1,4 @@
-"""What ``handfast issue`` and ``handfast renew`` share: the request's file, and what is written."""
+"""What ``handfast issue`` and ``handfast renew`` share: reading requests, writing credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_request_file(path: Path) -> bytes:
     """Read the file of a request (CSR).
 
     Raises:
-        StateError: if it can't be read.
+        StateError: if the file can't be read.
     """
     try:
         return read_bounded(path, max_bytes=MAX_REQUEST_BYTES)[0]
@@ -32,7 +32,7 @@ def parse_request(data: bytes, path: Path | None) -> PublicKey:
     """Return the public key of a request.
 
     Raises:
-        InputError: if it is malformed or proves no possession.
+        InputError: if it is malformed, or does not prove possession of the key.
     """
     with naming(path or Path("-")):
         return read_request(data).public_key
@@ -42,9 +42,9 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
     """Refuse to put a credential into a CA's own folder.
 
     Raises:
-        StateError: if it is one.
+        StateError: if the folder is a CA's.
     """
-    # Not Path.resolve, which raises something of its own at a loop of links.
+    # Not Path.resolve, which raises another error for a loop of links.
     is_home = os.path.realpath(folder) == os.path.realpath(home)
     if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
         raise StateError(
@@ -54,7 +54,7 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
 
 
 def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
-    """Write what was issued; where that fails, say that the ledger holds it all the same.
+    """Write what was issued; an error says that the ledger holds the certificate nevertheless.
 
     Raises:
         StateError: if a file can't be written.
@@ -63,9 +63,9 @@ def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
         issued.save(folder, layout=layout)
     except PkiError as error:
         remedy = (
-            "A credential that was there still works; mend that and run the command again"
+            "A credential that was there still works; repair this and run the command again"
             if issued.key is not None
-            else "Mend that and run the command again with the same request"
+            else "Repair this and run the command again with the same request"
         )
         raise StateError(
             f"certificate {issued.leaf.serial_number:x} is issued and recorded, but not in place: "
@@ -77,10 +77,10 @@ def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
 def print_issued(
     command: str, issued: Issued, folder: Path, layout: Layout, *, as_json: bool
 ) -> None:
-    """Say what was issued."""
+    """Print what was issued."""
     leaf = issued.leaf
     names = read_names(leaf)
-    word = quote_path(folder)
+    path = quote_path(folder)
     files = [layout.chain or layout.key, layout.bundle, layout.crls]
     if issued.key is not None:
         files.insert(0, layout.key)
@@ -104,11 +104,11 @@ def print_issued(
             f"  names     {', '.join(name.name for name in names.dns_names) or 'no DNS name'}",
             f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
             f"  in        {folder}: {', '.join(sorted(set(files)))}",
-            *(f"Mind: {note}" for note in issued.notes),
-            f"Next: handfast verify {word} --as server; and a timer for: handfast renew {word}"
+            *(f"Note: {note}" for note in issued.notes),
+            f"Next: handfast verify {path} --as server; and a timer for: handfast renew {path}"
             if issued.key is not None
             else "Next: bring the chain to whoever holds the key; before half of its life: "
-            f"handfast renew {word} --csr FILE",
+            f"handfast renew {path} --csr FILE",
         ],
         as_json=as_json,
     )

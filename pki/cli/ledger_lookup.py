@@ -1,4 +1,4 @@
-"""Finds what the ledger knows of a credential directory, by whatever can be read of it."""
+"""Finds the ledger's records for a credential directory, by whatever can be read of it."""
 
 from __future__ import annotations
 
@@ -13,43 +13,47 @@ from pki.files import Contents
 from pki.keys import public_key_fingerprint
 
 
-def record_of(authority: Authority, contents: Contents) -> CertificateRecord | None:
-    """Return the ledger's record of a directory's certificate; None if it is not of this CA.
+def find_record(authority: Authority, contents: Contents) -> CertificateRecord | None:
+    """Return the record of a directory's certificate; None if it is not of this CA.
 
-    Where the leaf can't be read, the key tells which it is: the newest that was issued for it.
+    Where the leaf can't be read, the key identifies it: the newest certificate issued for the key.
     """
     if contents.leaf is not None:
-        return _record_of_leaf(authority, contents.leaf)
-    return record_of_key(authority, contents)
+        return _find_record_of_leaf(authority, contents.leaf)
+    return find_record_of_key(authority, contents)
 
 
-def record_of_key(authority: Authority, contents: Contents) -> CertificateRecord | None:
-    """Return the newest certificate that was issued for a key of a directory; None if none was."""
-    prints = {
+def find_record_of_key(authority: Authority, contents: Contents) -> CertificateRecord | None:
+    """Return the record of the newest certificate for a key of a directory; None without one."""
+    fingerprints = {
         public_key_fingerprint(key.public_key())
         for key in (contents.key, contents.next_key)
         if key is not None
     }
-    if not prints:
+    if not fingerprints:
         return None
-    found = [
-        item for item in authority.certificates(with_ended=True) if item.key_fingerprint in prints
+    records = [
+        item
+        for item in authority.certificates(with_ended=True)
+        if item.key_fingerprint in fingerprints
     ]
-    return found[-1] if found else None
+    return records[-1] if records else None
 
 
-def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
-    """Return the ledger's record of a directory's certificate.
+def require_record(authority: Authority, contents: Contents) -> CertificateRecord:
+    """Return the record of a directory's certificate.
 
     Raises:
-        PkiError: if nothing that can be read leads to one.
+        PkiError: if nothing that can be read leads to a record.
     """
-    record = record_of(authority, contents)
+    record = find_record(authority, contents)
     if record is not None:
         return record
     if contents.leaf is None:
         cause = contents.why_no_leaf()
-        cause.remedy = cause.remedy or "Nothing is left to go by: issue a new one elsewhere"
+        cause.remedy = (
+            cause.remedy or "Nothing in the directory identifies it: issue a new one elsewhere"
+        )
         raise cause
     raise StateError(
         f"the certificate in {quote_untrusted(contents.directory)} is not one that this CA issued",
@@ -58,7 +62,7 @@ def need_record(authority: Authority, contents: Contents) -> CertificateRecord:
 
 
 def was_issued_here(authority: Authority, leaf: x509.Certificate) -> bool:
-    """Return whether an issuing CA of ours signed a certificate, also where the ledger lost it."""
+    """Return whether an issuing CA of ours signed a certificate, even if the ledger lost it."""
     for issuer in authority.issuers():
         if issuer.certificate.subject == leaf.issuer:
             try:
@@ -69,16 +73,16 @@ def was_issued_here(authority: Authority, leaf: x509.Certificate) -> bool:
     return False
 
 
-def chain_of(authority: Authority, record: CertificateRecord) -> tuple[x509.Certificate, ...]:
-    """Return the whole chain of a certificate, as the ledger has it."""
+def recorded_chain(authority: Authority, record: CertificateRecord) -> tuple[x509.Certificate, ...]:
+    """Return the chain of a certificate, as the ledger records it."""
     issuer = next(item for item in authority.issuers() if item.id == record.issuer_id)
     return record.certificate, issuer.certificate
 
 
-def others_of(
+def other_valid_certificates(
     authority: Authority, records: Sequence[CertificateRecord]
 ) -> tuple[CertificateRecord, ...]:
-    """Return the certificates of the same workloads that are still good."""
+    """Return the other certificates of the same workloads that are still valid."""
     workloads = {item.spiffe_id for item in records}
     serials = {item.serial for item in records}
     return tuple(
@@ -88,19 +92,19 @@ def others_of(
     )
 
 
-def line_of(authority: Authority, serial: str) -> tuple[CertificateRecord, ...]:
-    """Return a certificate and all that was renewed from it, as the ledger has them now."""
+def renewal_line(authority: Authority, serial: str) -> tuple[CertificateRecord, ...]:
+    """Return the records of a certificate and of all that was renewed from it."""
     everything = authority.certificates(with_ended=True)
-    line = [item for item in everything if item.serial == serial]
-    while line:
-        follower = next((item for item in everything if item.renewed_from == line[-1].id), None)
+    records = [item for item in everything if item.serial == serial]
+    while records:
+        follower = next((item for item in everything if item.renewed_from == records[-1].id), None)
         if follower is None:
             break
-        line.append(follower)
-    return tuple(line)
+        records.append(follower)
+    return tuple(records)
 
 
-def _record_of_leaf(authority: Authority, leaf: x509.Certificate) -> CertificateRecord | None:
+def _find_record_of_leaf(authority: Authority, leaf: x509.Certificate) -> CertificateRecord | None:
     record = authority.certificate(leaf.serial_number)
-    # The serial number alone proves nothing: whoever can write the file can write any number.
+    # The serial number alone proves nothing: anybody who can write the file can choose it.
     return record if record is not None and record.certificate == leaf else None

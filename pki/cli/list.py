@@ -16,12 +16,14 @@ def list_certificates(
     expiring: Annotated[
         str | None, typer.Option(help="Only those that end within this time: 24h.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those too that have ended.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that have expired.")
+    ] = False,
     issuers: Annotated[bool, typer.Option("--issuers", help="The CA's own certificates.")] = False,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List what the CA issued."""
+    """List the certificates that the CA issued."""
     within = parse_lifetime(expiring) if expiring else None
     with open_authority(directory, read_only=True) as authority:
         if issuers:
@@ -39,7 +41,7 @@ def list_certificates(
             "not_after": item.not_after,
             "status": "revoked"
             if item.revoked_at
-            else ("ended" if item.not_after < now else "good"),
+            else ("expired" if item.not_after < now else "good"),
             "revoked_at": item.revoked_at,
             "reason": item.reason,
         }

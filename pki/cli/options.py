@@ -24,7 +24,7 @@ DEFAULT_DIR = Path("certs")
 
 
 def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
-    """Make a parser into an option's: a bad word is wrong usage, exit code 2."""
+    """Turn a parser into one for options: a bad value is wrong usage, exit code 2."""
 
     def convert(text: str) -> _Value:
         try:
@@ -37,7 +37,7 @@ def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 def _path(text: str) -> Path:
     if not text:
-        # Most often a variable that was not set; it must not mean the folder that one stands in.
+        # Most often an unset variable; it must not mean the current folder.
         raise ValueError("a path can't be empty")
     return Path(text)
 
@@ -50,7 +50,7 @@ DirOption = Annotated[
         envvar="HANDFAST_DIR",
         parser=parse_path,
         metavar="DIR",
-        help="Where the CA (DIR/ca) and the credentials lie.",
+        help="The state folder, with the CA (DIR/ca) and the credentials.",
     ),
 ]
 parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)

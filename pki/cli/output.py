@@ -1,6 +1,6 @@
 """Prints what a command did: a few lines or a table for people, one JSON object for scripts.
 
-The library that draws tables takes long to load, and most commands need none of it: it is loaded
+The library that draws tables is slow to load, and most commands do not need it. So it is loaded
 when something is drawn.
 """
 
@@ -80,9 +80,9 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
 
 @contextmanager
 def output_errors_reported() -> Iterator[None]:
-    """Report a failure to write the output on stderr, and let the rest of the command go on.
+    """Report on stderr that output can't be written, and let the rest of the command go on.
 
-    A reader that has gone, as ``head`` does, is no failure. Any other one costs exit code 1.
+    A reader that has gone, as ``head`` does, is no failure. Any other failure gives exit code 1.
     """
     try:
         yield
@@ -125,7 +125,7 @@ def console_for(stream: TextIO) -> Console:
 
 
 def escape_unencodable(stream: TextIO) -> None:
-    """Have a stream escape the letters that its encoding lacks, as an ASCII terminal's does."""
+    """Make a stream escape the characters that its encoding lacks, as ASCII does."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 

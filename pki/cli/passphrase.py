@@ -15,7 +15,7 @@ def read_passphrase(path: Path) -> bytes:
     """Read a passphrase: the first line of a file.
 
     Raises:
-        StateError: if it can't be read, is no regular file, or is larger than any passphrase.
+        StateError: if the file can't be read, is no regular file, or is larger than any passphrase.
     """
     return read_first_line(path)[0]
 
@@ -32,5 +32,5 @@ def read_first_line(path: Path) -> tuple[bytes, os.stat_result]:
         data, status = read_with_status(path, max_bytes=_MAX_FILE_BYTES)
     except FileNotFoundError:
         raise StateError(f"passphrase file {quote_untrusted(path)} is not there") from None
-    # As other tools read one: an editor ends the line, and what comes after it may be a comment.
+    # Other tools read it so: an editor ends the line, and a comment may follow.
     return data.split(b"\n", 1)[0].removesuffix(b"\r"), status

@@ -1,7 +1,7 @@
-"""Brings trust bundle and revocation lists to every credential directory of the state folder.
+"""Writes trust bundle and revocation lists to every credential directory in the state folder.
 
-Each directory stands by itself: one that can't be read or written holds up none behind it. What was
-reached and what is left is told, and what is left has an exit code of its own.
+A directory that can't be read or written does not stop the others. The command reports what was
+updated and what failed, and has an exit code of its own for a failure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography import x509
 from pki.authority import Authority
 from pki.cli.ca_directory import ca_home
 from pki.cli.exit_codes import PARTLY
-from pki.cli.ledger_lookup import record_of, was_issued_here
+from pki.cli.ledger_lookup import find_record, was_issued_here
 from pki.cli.output import print_error
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (
@@ -35,75 +35,77 @@ from pki.x509.readers import MAX_CRLS_BYTES
 
 @dataclass(slots=True)
 class Distribution:
-    """What came of it.
+    """The result of a distribution.
 
     Args:
-        reached: the directories that are up to date now.
-        left: those that are not, with the reason.
+        updated: the directories that are up to date now.
+        failed: the directories that are not, each with its error.
     """
 
-    reached: list[Path] = field(default_factory=list)
-    left: list[tuple[Path, PkiError]] = field(default_factory=list)
+    updated: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, PkiError]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
-        """Return what a script needs of it."""
+        """Return the result for scripts."""
         return {
-            "brought_to": [str(path) for path in self.reached],
-            "left": [{"directory": str(path), "why": str(error)} for path, error in self.left],
+            "updated": [str(path) for path in self.updated],
+            "failed": [
+                {"directory": str(path), "error": str(error)} for path, error in self.failed
+            ],
         }
 
-    def finish(self, done: str) -> None:
-        """Say what is left, if anything is, and end the command with the exit code for that.
+    def exit_if_incomplete(self, done: str) -> None:
+        """Print what failed, if anything did, and end the command with the exit code for it.
 
         Args:
-            done: what is done all the same, e.g. ``It is revoked``.
+            done: what was done nevertheless, e.g. ``It is revoked``.
         """
-        if not self.left:
+        if not self.failed:
             return
-        whys = "; ".join(_one_line(path, error) for path, error in self.left)
+        whys = "; ".join(_error_line(path, error) for path, error in self.failed)
         print_error(
-            f"{done}, and the new lists did not reach {len(self.left)} of "
-            f"{len(self.left) + len(self.reached)} places: {whys}",
-            "Mend them, then bring the lists there with: handfast crl",
+            f"{done}, and the new lists did not reach {len(self.failed)} of "
+            f"{len(self.failed) + len(self.updated)} places: {whys}",
+            "Repair them, then bring the lists there with: handfast crl",
         )
         raise typer.Exit(PARTLY)
 
 
 def distribute(authority: Authority, state: Path) -> Distribution:
-    """Bring trust bundle and lists to every credential of this CA in the state folder."""
-    done = Distribution()
-    for found in crls_below(state):
+    """Write trust bundle and CRLs to every credential of this CA in the state folder."""
+    result = Distribution()
+    for crls in read_crls_below(state):
         try:
-            # A list that is ahead shows that the whole CA was put back from a backup.
-            authority.take_in(found)
+            # A CRL newer than the ledger shows that the whole CA was restored from a backup.
+            authority.take_in(crls)
         except PkiError as error:
-            # One that can't be taken in keeps no other out.
-            if not any(str(error) == str(other) for _, other in done.left):
-                done.left.append((ca_home(state), error))
-    for folder in _folders(state, done):
+            # One list that can't be imported does not stop the others.
+            if not any(str(error) == str(other) for _, other in result.failed):
+                result.failed.append((ca_home(state), error))
+    for folder in _folders(state, result):
         try:
-            if _bring(authority, folder):
-                done.reached.append(folder)
+            if _update_directory(authority, folder):
+                result.updated.append(folder)
         except PkiError as error:
-            done.left.append((folder, error))
+            result.failed.append((folder, error))
         except OSError as error:
-            done.left.append(
+            result.failed.append(
                 (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror or error}"))
             )
-    return done
+    return result
 
 
-def _folders(state: Path, done: Distribution) -> Iterator[Path]:
-    """Walk the state folder; a folder that can't be looked into is left, and told."""
+def _folders(state: Path, result: Distribution) -> Iterator[Path]:
+    """Yield the folders in the state folder; one that can't be listed counts as failed."""
     home = ca_home(state).absolute()
-    known: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
 
     def not_listed(error: OSError) -> None:
         path = Path(error.filename)
-        if any(path == folder for folder, _ in done.left):
+        if any(path == folder for folder, _ in result.failed):
             return
-        done.left.append(
-            (path, StateError(f"{quote_untrusted(path)} can't be looked into: {error.strerror}"))
+        result.failed.append(
+            (path, StateError(f"{quote_untrusted(path)} can't be listed: {error.strerror}"))
         )
 
     # A workload's path may have several segments, and its folder lies as deep.
@@ -117,28 +119,28 @@ def _folders(state: Path, done: Distribution) -> Iterator[Path]:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                done.left.append(
+                result.failed.append(
                     (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror}"))
                 )
                 continue
             # The same directory may be reached by a link too.
-            if (status.st_dev, status.st_ino) not in known:
-                known.add((status.st_dev, status.st_ino))
+            if (status.st_dev, status.st_ino) not in visited:
+                visited.add((status.st_dev, status.st_ino))
                 yield folder
 
 
-def _bring(authority: Authority, folder: Path) -> bool:
-    """Bring trust and lists to one directory, if it holds a credential of this CA.
+def _update_directory(authority: Authority, folder: Path) -> bool:
+    """Write trust and CRLs to a directory, and return whether it holds a credential of this CA.
 
     Raises:
-        PkiError: if they can't be brought, or it can't be told whose credential it is.
+        PkiError: if they can't be written, or the credential's CA can't be determined.
     """
-    found = find_layout(folder)
-    if found is None:
+    layout_and_key = find_layout(folder)
+    if layout_and_key is None:
         return False
-    layout, holds_key = found
+    layout, holds_key = layout_and_key
     contents = read_contents(folder, layout, holds_key=holds_key)
-    if not _is_ours(authority, contents):
+    if not _belongs_to(authority, contents):
         return False
     with writing(folder, layout=layout, trust_alone=True):
         # Read while nobody else writes here, so that an older list never follows a newer one.
@@ -147,29 +149,29 @@ def _bring(authority: Authority, folder: Path) -> bool:
     return True
 
 
-def take_in_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None:
-    """Take the lists that receivers hold into the ledger, before anything is signed.
+def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None:
+    """Import the CRLs that receivers hold into the ledger, before anything is signed.
 
-    A whole CA that was put back from a backup, mark and all, knows nothing of what was revoked
-    since. The credential directories here do.
+    A CA that was restored from a backup as a whole, with its mark, has lost the revocations since.
+    The credential directories here still hold them.
 
     Args:
         authority: the CA.
         state: the state folder.
-        more: lists from elsewhere, if there are any.
+        more: CRLs from elsewhere, if there are any.
 
     Raises:
-        PkiError: if one is ahead of the ledger and can't be taken in.
+        PkiError: if one is newer than the ledger and can't be imported.
     """
     _, own = authority.trust()
     known = {item.der for item in own.crls.values()}
-    for found in (*more, *crls_below(state)):
-        if found is not None and not {item.der for item in found.crls.values()} <= known:
-            authority.take_in(found)
+    for crls in (*more, *read_crls_below(state)):
+        if crls is not None and not {item.der for item in crls.crls.values()} <= known:
+            authority.take_in(crls)
 
 
-def crls_below(state: Path) -> Iterator[CrlSet]:
-    """Read all revocation lists in credential directories here; what is no list is passed over."""
+def read_crls_below(state: Path) -> Iterator[CrlSet]:
+    """Yield the CRLs in all credential directories here; a file that is no CRL is skipped."""
     names = {layout.crls for layout in LAYOUTS.values()}
     seen: set[bytes] = set()
     for path in sorted(state.rglob("*")):
@@ -189,13 +191,13 @@ def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
     return tuple(item.certificate for item in authority.issuers())
 
 
-def _is_ours(authority: Authority, contents: Contents) -> bool:
+def _belongs_to(authority: Authority, contents: Contents) -> bool:
     """Return whether a directory's credential is of this CA, by whatever can be read of it.
 
     Raises:
-        PkiError: if that can't be told.
+        PkiError: if it can't be determined.
     """
-    if record_of(authority, contents) is not None:
+    if find_record(authority, contents) is not None:
         return True
     if contents.leaf is not None:
         return was_issued_here(authority, contents.leaf)
@@ -205,6 +207,6 @@ def _is_ours(authority: Authority, contents: Contents) -> bool:
     raise contents.why_no_leaf()
 
 
-def _one_line(path: Path, error: PkiError) -> str:
+def _error_line(path: Path, error: PkiError) -> str:
     name = quote_untrusted(path)
     return error.message if name in error.message else f"{name}: {error.message}"

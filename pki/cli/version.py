@@ -7,5 +7,5 @@ from pki.version import __version__
 
 
 def version(as_json: JsonOption = False) -> None:
-    """Say which handfast this is."""
+    """Print the version of handfast."""
     print_result("version", {"version": __version__}, [f"handfast {__version__}"], as_json=as_json)

@@ -17,28 +17,29 @@ def distrust(
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Distrust an issuing CA whose key leaked, and all that it signed. Works without the root."""
+    """Revoke an issuing CA whose key leaked, and all that it signed. Works without the root key."""
     with open_authority(directory) as authority:
         record = authority.distrust(key_id)
-        spread = distribute(authority, directory)
+        distribution = distribute(authority, directory)
         active = [item for item in authority.issuers() if item.status.value == "active"]
-    without = len(active) < 2
+    needs_rotation = len(active) < 2
     print_result(
         "ca distrust",
         {
             "issuing_ca": record.key_id,
             "status": record.status.value,
-            **spread.to_json(),
-            "needs_rotation": without,
+            **distribution.to_json(),
+            "needs_rotation": needs_rotation,
         },
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
-            f"The root's list was brought to {len(spread.reached)} credential directories here; "
+            f"The root's list was brought to {len(distribution.updated)} credential directories "
+            "here; "
             f"bring {quote_path(ca_home(directory) / 'crl.pem')} to all others",
-            "Next: bring the root's key back, then handfast ca rotate, and issue anew"
-            if without
-            else "Next: issue anew what it had signed",
+            "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
+            if needs_rotation
+            else "Next: issue new certificates for all that it signed",
         ],
         as_json=as_json,
     )
-    spread.finish("It is distrusted")
+    distribution.exit_if_incomplete("It is distrusted")

@@ -17,17 +17,17 @@ from pki.keys import KeyType
 
 def init(
     trust_domain: Annotated[
-        str, typer.Option(help="The namespace of this CA: a DNS name such as shop.internal.")
+        str, typer.Option(help="The trust domain of this CA: a DNS name such as shop.internal.")
     ],
     permit_dns: Annotated[
         list[str] | None,
-        typer.Option(help="A further DNS name that it may give out, with all below it."),
+        typer.Option(help="A further DNS name that it may issue, with all names below it."),
     ] = None,
     permit_ip: Annotated[
-        list[str] | None, typer.Option(help="An address range that it may give out: 10.0.0.0/8.")
+        list[str] | None, typer.Option(help="An address range that it may issue: 10.0.0.0/8.")
     ] = None,
     key_type: Annotated[
-        KeyType, typer.Option(help="Of the root's and the issuing CA's key.")
+        KeyType, typer.Option(help="The kind of the root's and the issuing CA's key.")
     ] = KeyType.ECDSA_P256,
     backdate: Annotated[
         str, typer.Option(help="How far notBefore is set back, for clocks that differ.")

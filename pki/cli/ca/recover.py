@@ -12,7 +12,7 @@ from pki.authority.recovery import Recovered
 from pki.cli.ca_directory import ca_home, ca_passphrase, open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.trust_distribution import crls_below, distribute
+from pki.cli.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
 from pki.x509 import CrlSet
@@ -23,51 +23,51 @@ def recover(
     crls: Annotated[
         list[Path] | None,
         typer.Option(
-            "--crl", help="A crl.pem of a receiver elsewhere; those below DIR are read anyway."
+            "--crl", help="A crl.pem of a receiver elsewhere; those below DIR are always read."
         ),
     ] = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with an older ledger, the newest being lost for good; what is revoked stays so."""
+    """Go on with an older ledger when the newest is lost for good; what is revoked stays so."""
     named = [_read_crls(path) for path in crls or ()]
-    done = Authority.recover(
-        ca_home(directory), [*named, *crls_below(directory)], passphrase=ca_passphrase()
+    recovered = Authority.recover(
+        ca_home(directory), [*named, *read_crls_below(directory)], passphrase=ca_passphrase()
     )
     with open_authority(directory) as authority:
-        spread = distribute(authority, directory)
+        distribution = distribute(authority, directory)
     print_result(
         "ca recover",
         {
-            "was_older": done.was_older,
-            "lost_commits": done.lost_commits,
-            "lists_taken_in": list(done.taken_from),
-            "unknown_certificates_end_by": done.unknown_end_by,
-            **spread.to_json(),
+            "was_older": recovered.was_older,
+            "lost_commits": recovered.lost_commits,
+            "crls_imported": list(recovered.taken_from),
+            "unknown_certificates_end_by": recovered.unknown_end_by,
+            **distribution.to_json(),
         },
         [
-            *_in_words(done),
-            f"The lists were brought to {len(spread.reached)} credential directories here",
+            *_describe(recovered),
+            f"The lists were brought to {len(distribution.updated)} credential directories here",
         ],
         as_json=as_json,
     )
-    spread.finish("The ledger is taken as it is")
+    distribution.exit_if_incomplete("The ledger is taken as it is")
 
 
-def _in_words(done: Recovered) -> list[str]:
+def _describe(recovered: Recovered) -> list[str]:
     taken = (
-        f"Revocations were taken in from published lists of {', '.join(done.taken_from)}"
-        if done.taken_from
+        f"Revocations were imported from published lists of {', '.join(recovered.taken_from)}"
+        if recovered.taken_from
         else "No published list revokes more than the ledger"
     )
-    if not done.was_older or done.unknown_end_by is None:
+    if not recovered.was_older or recovered.unknown_end_by is None:
         return ["The ledger is the newest one: there was nothing to accept", taken]
-    lost = "an unknown number of" if done.lost_commits is None else str(done.lost_commits)
+    lost = "an unknown number of" if recovered.lost_commits is None else str(recovered.lost_commits)
     return [
         f"Accepted an older ledger, which has lost {lost} commits",
         taken,
-        "Mind: certificates that were issued since it was copied are unknown to it. They can't be "
-        f"renewed, and the last ends by {done.unknown_end_by:%Y-%m-%d %H:%M:%S} UTC",
+        "Note: certificates that were issued since it was copied are unknown to it. They can't be "
+        f"renewed, and the last ends by {recovered.unknown_end_by:%Y-%m-%d %H:%M:%S} UTC",
         "  Revoke one of them by its serial number: handfast revoke SERIAL",
         "  End all of them at once: handfast ca rotate, then handfast ca distrust with the key id "
         "of the issuing CA before, and issue anew",

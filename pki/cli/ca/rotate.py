@@ -16,16 +16,18 @@ from pki.keys import KeyType
 
 def rotate(
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Make the next one and publish its list; no more.")
+        bool, typer.Option("--prepare", help="Only make the next issuing CA, and publish its CRL.")
     ] = False,
     activate: Annotated[
-        bool, typer.Option("--activate", help="Bring the prepared one into use.")
+        bool, typer.Option("--activate", help="Start to use the prepared issuing CA.")
     ] = False,
-    key_type: Annotated[KeyType, typer.Option(help="Of the new key.")] = KeyType.ECDSA_P256,
+    key_type: Annotated[
+        KeyType, typer.Option(help="The kind of the new key.")
+    ] = KeyType.ECDSA_P256,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new issuing CA, bring its list to every credential here, and bring it into use."""
+    """Make a new issuing CA, bring its CRL to every credential here, and start to use it."""
     if prepare and activate:
         raise typer.BadParameter("--prepare and --activate are two steps: give one of them")
     with open_authority(directory) as authority:
@@ -33,9 +35,9 @@ def rotate(
             record = authority.activate_issuer()
         else:
             record = authority.prepare_issuer(key_type=key_type)
-        spread = distribute(authority, directory)
-        # Whoever has not got its list would refuse everything that it signs.
-        if not prepare and not activate and not spread.left:
+        distribution = distribute(authority, directory)
+        # A receiver without its CRL would refuse everything that it signs.
+        if not prepare and not activate and not distribution.failed:
             record = authority.activate_issuer()
     print_result(
         "ca rotate",
@@ -43,17 +45,18 @@ def rotate(
             "issuing_ca": record.key_id,
             "status": record.status.value,
             "not_after": record.certificate.not_valid_after_utc,
-            **spread.to_json(),
+            **distribution.to_json(),
         },
         [
             f"Issuing CA {record.key_id} is {record.status.value}, until "
             f"{record.certificate.not_valid_after_utc:%Y-%m-%d}",
-            f"Its revocation list was brought to {len(spread.reached)} credential directories here",
+            f"Its revocation list was brought to {len(distribution.updated)} credential "
+            "directories here",
             "Next, once every receiver has the lists: handfast ca rotate --activate"
             if record.status is IssuerStatus.PREPARED
-            else "Certificates of the one before stay good until they end; renewals come from "
+            else "Certificates of the previous one stay valid until they end; renewals come from "
             "the new one",
         ],
         as_json=as_json,
     )
-    spread.finish(f"Issuing CA {record.key_id} is {record.status.value}")
+    distribution.exit_if_incomplete(f"Issuing CA {record.key_id} is {record.status.value}")

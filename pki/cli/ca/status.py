@@ -11,7 +11,7 @@ def status(
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the CA's certificates and lists, and what was recorded for a person to look at."""
+    """Show the CA's certificates and CRLs, and the events that need a person's attention."""
     with open_authority(directory, read_only=True) as authority:
         now = authority.now()
         issuers, events = authority.issuers(), authority.events()
@@ -24,7 +24,7 @@ def status(
             "entries": len(item.revoked),
             "this_update": item.this_update,
             "next_update": item.next_update,
-            "counts": item.this_update <= now <= item.next_update,
+            "valid_now": item.this_update <= now <= item.next_update,
         }
         for item in crls.crls.values()
     ]
@@ -44,7 +44,7 @@ def status(
                     }
                     for item in issuers
                 ],
-                "lists": rows,
+                "crls": rows,
                 "events": [{"at": at, "kind": kind, "detail": text} for at, kind, text in events],
             },
             [],
@@ -66,25 +66,23 @@ def status(
     )
     print_table(
         "Revocation lists",
-        ("issuer", "number", "entries", "until (UTC)", "counts now"),
+        ("issuer", "number", "entries", "until (UTC)", "valid now"),
         [
             (
                 str(row["issuer"]),
                 str(row["number"]),
                 str(row["entries"]),
                 f"{row['next_update']:%Y-%m-%d %H:%M:%S}",
-                "yes" if row["counts"] else "no: handfast crl",
+                "yes" if row["valid_now"] else "no: handfast crl",
             )
             for row in rows
         ],
     )
     if not events:
-        print_result(
-            "ca status", {}, ["Nothing was recorded for a person to look at"], as_json=False
-        )
+        print_result("ca status", {}, ["No event needs attention"], as_json=False)
         return
     print_table(
-        f"{len(events)} events to look at",
+        f"{len(events)} events that need attention",
         ("at (UTC)", "kind", "what"),
         [(f"{at:%Y-%m-%d %H:%M:%S}", kind, text) for at, kind, text in events],
     )

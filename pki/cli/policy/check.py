@@ -1,4 +1,4 @@
-"""``handfast policy check``: whether a policy file is good."""
+"""``handfast policy check``: checks a policy file against its schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from pki.authz.patterns import written_method
 from pki.cli.output import JsonOption, print_result
-from pki.cli.policy.policy_file import not_enforced, read_policy_file
+from pki.cli.policy.policy_file import enforcement_warnings, read_policy_file
 
 
 def check(
@@ -42,7 +42,7 @@ def check(
         [
             f"{file} is good: {roles} roles with {len(rules.roles)} names, {len(rules.grants)} "
             f"grants, {len(rules.served_by)} services, for {policy.trust_domain}",
-            *not_enforced(policy),
+            *enforcement_warnings(policy),
         ],
         as_json=as_json,
     )

@@ -1,4 +1,4 @@
-"""``handfast policy diff``: what another policy would change, for the calls of yesterday."""
+"""``handfast policy diff``: what a new policy changes, also for recorded calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from pki.authz.replay import (
     replay,
 )
 from pki.cli.output import JsonOption, print_result
-from pki.cli.policy.policy_file import could_not_tell, not_enforced, read_policy_file
+from pki.cli.policy.policy_file import (
+    enforcement_warnings,
+    errors_as_could_not_tell,
+    read_policy_file,
+)
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.atomic import open_regular
 
@@ -27,22 +31,27 @@ _MOST_LINES = 50
 
 def diff(
     old: Annotated[Path, typer.Argument(help="The policy in force.")],
-    new: Annotated[Path, typer.Argument(help="The one that may follow it.")],
+    new: Annotated[Path, typer.Argument(help="The policy that may follow it.")],
     calls: Annotated[
         Path | None,
-        typer.Option(help="Recorded decisions, as docs/decision-log.md has them; - reads stdin."),
+        typer.Option(help="Recorded decisions (docs/decision-log.md); - reads standard input."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a new policy changes: exit 0 nothing, 1 something, 3 could not tell."""
-    with could_not_tell():
+    with errors_as_could_not_tell():
         before, after = read_policy_file(old), read_policy_file(new)
         recorded = _recorded(calls) if calls is not None else None
     written = difference(before, after)
     lines = [f"- {item}" for item in written.gone] + [f"+ {item}" for item in written.come]
     if not lines:
         lines = ["The two policies say the same"]
-    data: dict[str, object] = {"old": old, "new": new, "gone": written.gone, "come": written.come}
+    data: dict[str, object] = {
+        "old": old,
+        "new": new,
+        "removed": written.gone,
+        "added": written.come,
+    }
     changes: tuple[Change, ...] = ()
     if recorded is not None:
         changes = replay(before, after, recorded)
@@ -51,7 +60,7 @@ def diff(
             "calls": _recorded_json(recorded),
             "changes": [_change_json(item) for item in changes],
         }
-    lines += [f"{new}: {line}" for line in not_enforced(after)]
+    lines += [f"{new}: {line}" for line in enforcement_warnings(after)]
     print_result("policy diff", data, lines, as_json=as_json)
     if changes or (recorded is None and (written.gone or written.come)):
         raise typer.Exit(1)
@@ -70,7 +79,7 @@ def _recorded(path: Path) -> Recorded:
 
 
 def _checked(recorded: Recorded, name: str) -> Recorded:
-    """Refuse a file without any line of a decision log: that nothing in it changes says nothing."""
+    """Refuse a file without any line of a decision log: "nothing changes" would mislead."""
     if recorded.lines == 0:
         raise InputError(
             f"{name} holds no line of a decision log",
@@ -80,7 +89,7 @@ def _checked(recorded: Recorded, name: str) -> Recorded:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[str]:
-    """Read line by line; of one that is too long no more than shows that it is."""
+    """Yield the lines; of a line that is too long, only enough to show that it is."""
     while line := file.readline(LONGEST_LINE + 1):
         whole = line
         while not whole.endswith(b"\n") and (whole := file.readline(LONGEST_LINE + 1)):
@@ -92,9 +101,9 @@ def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
     refused = [item for item in changes if item.is_refused]
     allowed = [item for item in changes if not item.is_refused]
     lines = []
-    for words, items in (("newly refused", refused), ("newly let through", allowed)):
+    for change, items in (("newly refused", refused), ("newly let through", allowed)):
         count = sum(item.times.count for item in items)
-        lines.append(f"{len(items)} kinds of calls would be {words}, {count} of those recorded")
+        lines.append(f"{len(items)} kinds of calls would be {change}, {count} of those recorded")
         lines += [f"  {_line(item)}" for item in items[:_MOST_LINES]]
         if len(items) > _MOST_LINES:
             lines.append(f"  and {len(items) - _MOST_LINES} more")
@@ -106,7 +115,7 @@ def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
     )
     if recorded.bad_count:
         lines.append(
-            f"{recorded.bad_count} lines are none of a decision log: "
+            f"{recorded.bad_count} lines are no lines of a decision log: "
             f"{', '.join(map(str, recorded.bad))}"
         )
     return lines
@@ -126,10 +135,10 @@ def _recorded_json(recorded: Recorded) -> dict[str, object]:
     return {
         "replayed": sum(times.count for times in recorded.calls.values()),
         "kinds": len(recorded.calls),
-        "not_asked": recorded.not_asked,
-        "left_out": recorded.left_out,
-        "bad": recorded.bad_count,
-        "bad_lines": recorded.bad,
+        "refused_before_policy": recorded.not_asked,
+        "suppressed": recorded.left_out,
+        "invalid": recorded.bad_count,
+        "invalid_lines": recorded.bad,
     }
 
 

@@ -1,4 +1,4 @@
-"""``handfast policy lint``: what in a policy does nothing, or not what it seems to."""
+"""``handfast policy lint``: finds rules without effect, or with a misleading one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 from pki.authz.lint import Severity, lint
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.contracts import read_contracts
-from pki.cli.policy.policy_file import DEFAULT_POLICY, could_not_tell, read_policy_file
+from pki.cli.policy.policy_file import DEFAULT_POLICY, errors_as_could_not_tell, read_policy_file
 
 
 class FailOn(StrEnum):
-    """From which severity on the exit code is 1."""
+    """The least severity that gives exit code 1."""
 
     WARNING = "warning"
     ERROR = "error"
@@ -28,25 +28,25 @@ def lint_policy(
     ] = None,
     include: Annotated[
         list[Path] | None,
-        typer.Option(help="A root that imports in .proto files are found below."),
+        typer.Option(help="A folder in which imports of .proto files are searched."),
     ] = None,
     descriptor_set: Annotated[
         list[Path] | None, typer.Option(help="A compiled FileDescriptorSet.")
     ] = None,
     fail_on: Annotated[
-        FailOn, typer.Option(help="From which severity on the exit code is 1.")
+        FailOn, typer.Option(help="The least severity that gives exit code 1.")
     ] = FailOn.WARNING,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what does nothing, or not what it seems to: exit 0 clean, 1 findings, 3 no answer."""
-    with could_not_tell():
+    """Find rules without effect or with a misleading one: exit 0 none, 1 findings, 3 no answer."""
+    with errors_as_could_not_tell():
         policy = read_policy_file(file)
         contracts = read_contracts(proto or [], include or [], descriptor_set or [])
-    found = lint(policy, contracts)
+    findings = lint(policy, contracts)
     lines = [
         f"{file}{f':{item.line}' if item.line else ''}: {item.severity.value} {item.code}: "
         f"{item.words}. {item.remedy}"
-        for item in found
+        for item in findings
     ]
     print_result(
         "policy lint",
@@ -57,14 +57,14 @@ def lint_policy(
                     "line": item.line,
                     "code": item.code,
                     "severity": item.severity.value,
-                    "words": item.words,
+                    "message": item.words,
                     "remedy": item.remedy,
                 }
-                for item in found
+                for item in findings
             ],
         },
         lines or [f"{file}: nothing found"],
         as_json=as_json,
     )
-    if any(item.severity is Severity.ERROR or fail_on is FailOn.WARNING for item in found):
+    if any(item.severity is Severity.ERROR or fail_on is FailOn.WARNING for item in findings):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Reads policy files for the commands, and says aloud where one is not enforced."""
+"""Reads policy files for the commands, and warns where one is not enforced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_policy_file(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        PolicyError: if it is not there, or none.
+        PolicyError: if it is missing, or is no policy.
     """
     try:
         data, _ = read_bounded(path, max_bytes=MAX_POLICY_BYTES)
@@ -33,8 +33,8 @@ def read_policy_file(path: Path) -> Policy:
 
 
 @contextlib.contextmanager
-def could_not_tell() -> Iterator[None]:
-    """Say of whatever can't be read within that the question has no answer: exit code 3."""
+def errors_as_could_not_tell() -> Iterator[None]:
+    """Turn each error within into CouldNotTellError: the question has no answer, exit code 3."""
     try:
         yield
     except PkiError as error:
@@ -46,8 +46,8 @@ def could_not_tell() -> Iterator[None]:
         ) from error
 
 
-def not_enforced(policy: Policy) -> list[str]:
-    """Return a warning for people; empty where all refusals are enforced."""
+def enforcement_warnings(policy: Policy) -> list[str]:
+    """Return a warning if refusals are not enforced everywhere; empty otherwise."""
     words = policy.enforcement.words()
     if not words:
         return []
@@ -60,7 +60,7 @@ def read_policy_and_peer(path: Path, peer: str) -> tuple[Policy, Principal]:
     Raises:
         CouldNotTellError: if one of them can't be read.
     """
-    with could_not_tell():
+    with errors_as_could_not_tell():
         policy = read_policy_file(path)
         return policy, principal_named(policy, peer)
 

@@ -10,7 +10,11 @@ import typer
 from pki.authz.expectations import MAX_BYTES, Outcome, read_expectations
 from pki.authz.expectations import check as check_expectations
 from pki.cli.output import JsonOption, print_result
-from pki.cli.policy.policy_file import could_not_tell, not_enforced, read_policy_file
+from pki.cli.policy.policy_file import (
+    enforcement_warnings,
+    errors_as_could_not_tell,
+    read_policy_file,
+)
 from pki.errors import PolicyError, quote_untrusted
 from pki.files import read_bounded
 
@@ -18,12 +22,13 @@ from pki.files import read_bounded
 def check_expected(
     file: Annotated[Path, typer.Argument(help="The file of expectations.")],
     policy: Annotated[
-        Path | None, typer.Option(help="Another policy than the one that the file names.")
+        Path | None,
+        typer.Option(help="The policy to test, instead of the one that the file names."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold a policy against the expectations beside it: exit 0 met, 1 not, 3 no answer."""
-    with could_not_tell():
+    """Test a policy against a file of expectations: exit 0 met, 1 not met, 3 no answer."""
+    with errors_as_could_not_tell():
         try:
             data, _ = read_bounded(file, max_bytes=MAX_BYTES)
         except FileNotFoundError:
@@ -56,7 +61,7 @@ def check_expected(
             ],
             "enforcement": used.enforcement.words(),
         },
-        [*lines, *not_enforced(used)],
+        [*lines, *enforcement_warnings(used)],
         as_json=as_json,
     )
     if failed:

@@ -13,7 +13,7 @@ from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
     PEER_HELP,
     PolicyOption,
-    not_enforced,
+    enforcement_warnings,
     read_policy_and_peer,
     scopes_text,
 )
@@ -44,7 +44,7 @@ def what_can_call(
         f"  may answer {item.service} as {item.role} ({read.source}:{item.line})"
         for item in ability.serves
     ]
-    lines += [f"  {line}" for line in not_enforced(read)]
+    lines += [f"  {line}" for line in enforcement_warnings(read)]
     print_result(
         "policy what-can",
         {

@@ -14,7 +14,7 @@ from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
     PolicyOption,
-    could_not_tell,
+    errors_as_could_not_tell,
     read_policy_file,
     scopes_text,
 )
@@ -27,7 +27,7 @@ def who_can_call(
     as_json: JsonOption = False,
 ) -> None:
     """Say who may call a method: exit 0 somebody, 1 nobody, 3 could not tell."""
-    with could_not_tell():
+    with errors_as_could_not_tell():
         read = read_policy_file(policy)
         if parse_method_path(method) is None:
             raise InputError(

@@ -27,7 +27,9 @@ NextFrame = Callable[[], Frame]
 def watch(
     place: Annotated[
         Path | None,
-        typer.Argument(help="A credential directory, or a folder of them; the state folder."),
+        typer.Argument(
+            help="A credential directory, or a folder of them; by default the state folder."
+        ),
     ] = None,
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Watch the CA's ledger in the state folder instead.")
@@ -42,7 +44,7 @@ def watch(
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what expires when, the last renewals and failures, live; Ctrl-C ends it."""
+    """Show live what expires when, and the last renewals and failures; Ctrl-C ends it."""
     if ledger and place is not None:
         raise typer.BadParameter("name either a folder or --ledger")
     folder = directory if place is None else place

@@ -348,9 +348,9 @@ def test_a_log_that_is_longer_than_what_is_read_is_told_as_such(
     monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n" + text))
     code, out, _ = told("-", "--json")
     assert code == 0
-    assert json.loads(out)["cut"] is True
+    assert json.loads(out)["truncated"] is True
     monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n"))
-    assert json.loads(told("-", "--json")[1])["cut"] is False
+    assert json.loads(told("-", "--json")[1])["truncated"] is False
     assert "Only the first" in told(text)[1]
 
 
