@@ -209,13 +209,13 @@ def _decode_chain(
     except CertificateError as error:
         return (), [failed(_SERVER, "malformed", error.message, verdict=Fault.PROFILE.verdict)]
     if not chain:
-        return (), [unknown(_SERVER, "the server showed none before the connection ended")]
+        return (), [unknown(_SERVER, "the server presented none before the connection ended")]
     return chain, []
 
 
 def _examine_anonymous_access(observations: Observations) -> list[Finding]:
     """Examine whether a server that requests a certificate goes on without one."""
-    check = "needs a certificate"
+    check = "requires a certificate"
     handshake, result = observations.with_certificate, observations.anonymous_call
     if (
         handshake is None
@@ -225,12 +225,13 @@ def _examine_anonymous_access(observations: Observations) -> list[Finding]:
         return []
     if result is not None and result.http_status in REFUSED_BY_HTTP:
         message = (
-            f"it shakes hands without one, and answers such a call by HTTP {result.http_status}"
+            "it completes the handshake without one, and answers such a call by "
+            f"HTTP {result.http_status}"
         )
         return [ok(check, message)]
-    message = "it takes callers without a certificate too: nothing is proved by TLS alone"
+    message = "it accepts callers without a certificate too: TLS does not authenticate them"
     if result is not None and result.reached:
-        message += f" (a call of gRPC is answered {result.code})"
+        message += f" (a gRPC call is answered {result.code})"
     return [warning(check, "no-client-auth", message)]
 
 
@@ -242,12 +243,14 @@ def _refused_by_http(
     now: datetime,
 ) -> list[Finding]:
     status = observations.call.http_status if observations.call is not None else None
-    message = f"the server shakes hands with anybody, and answers our call by HTTP {status}"
+    message = (
+        f"the server completes the handshake with anybody, and answers our call by HTTP {status}"
+    )
     if not observations.anonymous.certificate_requested:
         return [unknown(CALL, message)]
-    message += ", as nginx does where a certificate does not please it"
+    message += ", as nginx does when it refuses a certificate"
     if observations.with_certificate is None:
-        message += "; we showed none"
+        message += "; we presented none"
         return [failed(CALL, "no-client-certificate", message, likelihood=80)]
     clocks = examine_clocks(observations.call, now)
     clock_difference = next((item.message for item in clocks if item.failure), "")

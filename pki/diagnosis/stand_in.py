@@ -43,7 +43,7 @@ _LATE_SECONDS = 3.0
 # The alerts by which this end refuses a handshake, RFC 8446 section 6.
 _OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
 
-_LEFT_EARLY = ok(_CALLER, "shakes hands, and leaves without a call, as a probe does")
+_LEFT_EARLY = ok(_CALLER, "completes the handshake, and leaves without a call, as a probe does")
 
 CallerCheck = Callable[[x509.Certificate], list[Finding]]
 
@@ -115,7 +115,7 @@ class StandIn:
     ) -> None:
         if credential.certified_key is None:
             raise InputError(
-                "the credential can't be shown: "
+                "the credential can't be presented: "
                 + "; ".join(item.message for item in credential.faults),
                 remedy="Give the whole credential of the server",
             )
@@ -191,7 +191,7 @@ class StandIn:
         if not ders:
             if ending.status is not Status.OK:
                 return (), [ending]
-            message = "it shows no certificate, and a server of mutual TLS refuses it"
+            message = "it presents no certificate, and a server with mutual TLS refuses it"
             return (), [failed(_WHOSE, "no-client-certificate", message), ending]
         try:
             chain = tuple(decode_certificate(item, what="the chain") for item in ders)
@@ -259,14 +259,14 @@ def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Limit) 
         return _describe_failure(connection, alerts, error)
     except TimeoutError:
         if not completed:
-            return failed(_CALLER, "handshake-timeout", "it connected, and said nothing")
+            return failed(_CALLER, "handshake-timeout", "it connected, and sent nothing")
     except TooLongError as error:
         return failed(_CALLER, "malformed", quote_untrusted(error))
     except OSError:
         if completed:
             return _LEFT_EARLY
-        return unknown(_CALLER, "it closed the connection without a word")
-    return ok(_CALLER, "shakes hands: it accepts the server's certificate")
+        return unknown(_CALLER, "it closed the connection without a reason")
+    return ok(_CALLER, "completes the handshake: it accepts the server's certificate")
 
 
 def _describe_failure(connection: TlsConnection, alerts: _Alerts, error: SSL.Error) -> Finding:

@@ -246,7 +246,7 @@ def test_our_issuer_that_has_ended_is_the_cause_and_not_the_clocks(
     target = scene.grpc_server() if kind == "grpc" else scene.openssl_server()
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (1, ["expired"], []), found
-    assert answer(found, "takes our certificate")["status"] == "failed"
+    assert answer(found, "accepts our certificate")["status"] == "failed"
 
 
 def test_our_root_that_has_ended_is_the_cause(scene: Scene, doctor: Doctor) -> None:
@@ -339,7 +339,7 @@ def test_a_server_that_does_not_ask_has_not_taken_our_certificate(
     target = scene.grpc_server(require=False)
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found
-    assert answer(found, "takes our certificate")["status"] == "unknown"
+    assert answer(found, "accepts our certificate")["status"] == "unknown"
     assert answer(found, "our certificate: trust")["status"] == "unknown"
 
 
@@ -497,7 +497,7 @@ def test_an_empty_chain_is_the_cause_and_nothing_else(scene: Scene, doctor: Doct
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
     assert found["causes"] == ["incomplete-files"], found
     assert "chain.pem" in answer(found, "our certificate")["message"]
-    assert answer(found, "takes our certificate")["status"] == "failed"
+    assert answer(found, "accepts our certificate")["status"] == "failed"
 
 
 @pytest.mark.parametrize("kind", ["rsa-1024", "secp256k1", "secp521r1"])
@@ -552,7 +552,7 @@ def test_an_alert_for_a_key_that_the_server_does_not_ask_for_is_told_in_words(
     with s_server(scene, scene.ca.leaf(), *MUST, *only) as target:
         code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (1, [], slugs), found
-    taken = [item for item in found["findings"] if item["check"] == "takes our certificate"]
+    taken = [item for item in found["findings"] if item["check"] == "accepts our certificate"]
     assert alert in taken[0]["message"]
 
 

@@ -141,8 +141,8 @@ def test_a_good_s_server_is_found_good_but_for_http2(
     # All of its mutual TLS is well; that it speaks no HTTP/2 is said, and nothing else.
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
-    assert "seed root" in message(found, "asks for a certificate")
-    assert message(found, "takes our certificate") == "it goes on after it was shown"
+    assert "seed root" in message(found, "requests a certificate")
+    assert message(found, "accepts our certificate") == "it goes on after it received it"
 
 
 @needs_openssl
@@ -211,7 +211,7 @@ def test_an_s_server_that_asks_nobody_is_warned_of(
         code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
-    assert "asks no client" in message(found, "asks for a certificate")
+    assert "asks no client" in message(found, "requests a certificate")
 
 
 @contextlib.contextmanager
@@ -260,9 +260,9 @@ def test_a_good_nginx_is_found_good(
     assert not found["causes"], found
     assert not found["likely"], found
     assert code == (0 if verify == "on" else 4), found
-    assert "seed root" in message(found, "asks for a certificate")
+    assert "seed root" in message(found, "requests a certificate")
     without = "answers such a call by HTTP 400" if verify == "on" else "nothing is proved"
-    assert without in message(found, "needs a certificate")
+    assert without in message(found, "requires a certificate")
 
 
 @needs_nginx
@@ -383,7 +383,7 @@ def test_a_server_that_stands_still_over_our_certificate_has_not_refused_it(
         over.set()
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["handshake-timeout"]), found
-    assert "breaks off: no answer within 1.5 s" in message(found, "takes our certificate")
+    assert "breaks off: no answer within 1.5 s" in message(found, "accepts our certificate")
 
 
 def test_a_bundle_alone_is_enough_to_judge_the_server(

@@ -126,7 +126,7 @@ def doctor(
     if server is not None and own is not None and own.chain:
         at_server = examine_caller("our certificate, at the server", own.chain, server, now)
         if any(item.status is Status.FAILED for item in at_server):
-            findings = replace_guesses(findings, "why stands below, by the server's credential")
+            findings = replace_guesses(findings, "the reason is below, by the server's credential")
         ours = [item for item in findings if item.check.startswith("our ")]
         findings += without_known_causes(at_server, ours)
     report = Report(target, tuple(findings))

@@ -38,9 +38,9 @@ def examine_clocks(result: CallResult | None, now: datetime) -> list[Finding]:
     if result is None:
         return []
     if result.date is None:
-        return [unknown(check, "the server tells no time (gRPC does not); its certificate does")]
+        return [unknown(check, "the server sends no time (gRPC sends none)")]
     apart = abs(now - result.date)
-    message = f"{format_duration(apart)} apart by the time that the server tells"
+    message = f"{format_duration(apart)} apart, by the time that the server sent"
     if apart > _APART:
         return [warning(check, "clock-skew", message)]
     return [ok(check, message)]

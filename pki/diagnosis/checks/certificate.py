@@ -102,7 +102,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     if basic is not None and basic.value.ca:
         if not _is_svid(certificate):
             message = (
-                "it is a CA certificate: gRPC and OpenSSL take it for a leaf, handfast does not"
+                "it is a CA certificate: gRPC and OpenSSL accept it as a leaf, handfast does not"
             )
             return [warning(check, "ca-as-leaf", message)]
         # X509-SVID section 4.1: a leaf must not be a CA.
@@ -110,7 +110,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
             failed(
                 check,
                 "ca-as-leaf",
-                "it is a CA certificate, and stands where a leaf must",
+                "it is a CA certificate in the place of the leaf",
                 verdict=Fault.PROFILE.verdict,
             )
         ]
@@ -142,7 +142,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
             warning(
                 check,
                 "wrong-usage",
-                "it has no extended key usage: gRPC takes it, handfast and others do not",
+                "it has no extended key usage: gRPC accepts it, handfast and others do not",
                 remedy=f"Issue it with {purpose.value}Auth",
             )
         ]
@@ -170,7 +170,7 @@ def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Fi
                 failed(
                     check,
                     "unsupported-key",
-                    "its key is Ed25519 or Ed448: gRPC takes no such leaf, at either end",
+                    "its key is Ed25519 or Ed448: gRPC accepts no such leaf, at either end",
                 )
             ]
         case rsa.RSAPublicKey() if key.key_size < _LEAST_RSA_BITS:
@@ -227,7 +227,7 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
                 "no-san",
                 "it has no subject alternative name, only the subject "
                 f"{quote_untrusted(names.subject)}",
-                remedy="Issue it with a DNS or URI name; a common name alone is no longer read",
+                remedy="Issue it with a DNS or URI name; clients no longer read the common name",
             )
         ]
     return [ok(check, quote_untrusted(", ".join(held)))]

@@ -31,7 +31,7 @@ from pki.x509.decoding import UNREADABLE
 
 _RENEW_CA = (
     "Renew that CA's certificate and bring the new one to whoever shows or holds it: chain.pem, "
-    "bundle.pem; under a new key, issue the leaf anew as well"
+    "bundle.pem; with a new key, issue the leaf again too"
 )
 
 
@@ -87,7 +87,7 @@ def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list
             warning(
                 check,
                 "chain-order",
-                "the certificates stand in the wrong order; each must be followed by its issuer: "
+                "the certificates are in the wrong order; each must be followed by its issuer: "
                 + shape,
                 remedy="Write the leaf first, then its issuer, and so on",
             )
@@ -97,9 +97,19 @@ def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list
         if is_ca(extra[0]) and not is_self_issued(path[-1]):
             # Perhaps the CA below it is missing; whether that matters, the trust check says.
             message += f", and what leads from {quote_name(path[-1].subject)} to it was not sent"
-        return [warning(check, "chain-extra", f"it holds what does not belong there: {message}")]
+        return [
+            warning(
+                check, "chain-extra", f"it holds certificates that do not belong there: {message}"
+            )
+        ]
     if len(once) < len(chain):
-        return [warning(check, "chain-extra", f"a certificate stands in it twice; once: {shape}")]
+        return [
+            warning(
+                check,
+                "chain-extra",
+                f"it holds a certificate twice; without the repetition: {shape}",
+            )
+        ]
     if len(path) > 1 and is_self_issued(path[-1]):
         return [ok(check, f"{shape} (the root need not be sent)")]
     return [ok(check, shape)]

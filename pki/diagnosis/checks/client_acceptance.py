@@ -19,9 +19,9 @@ from pki.diagnosis.checks.tls_alerts import HANDSHAKE_FAILURE, describe_alert
 from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown, warning
 
-_REQUESTS = "asks for a certificate"
-_ACCEPTS = "takes our certificate"
-_NO_REASON = "the server closed the connection when it had seen our certificate, and said no word"
+_REQUESTS = "requests a certificate"
+_ACCEPTS = "accepts our certificate"
+_NO_REASON = "the server closed the connection after it received our certificate, without a reason"
 _VERDICT = "PEER_CONNECTION_CLOSED"
 _RECENT = timedelta(minutes=5)
 
@@ -53,43 +53,47 @@ _WEIGHS_AS_WARNING = {"unsupported-key"}
 _CLOCKS_DIFFER = 80
 # Causes that our certificate can't show: they are listed, but never first.
 _NOT_OBSERVABLE = (
-    ("unknown-ca", 35, "its bundle may not hold our root, or hold the one from before"),
+    ("unknown-ca", 35, "its bundle may lack our root, or hold an older one"),
     (
         "clock-skew",
         20,
-        "its clock may be another than ours, by which our certificate has ended or not begun",
+        "its clock may differ from ours, so that our certificate is expired or not yet valid there",
     ),
-    ("revoked", 10, "a list that it has and we do not may name our certificate or its CA"),
-    ("stale-crl", 5, "a list that it goes by may have ended"),
+    (
+        "revoked",
+        10,
+        "a revocation list that only the server has may name our certificate or its CA",
+    ),
+    ("stale-crl", 5, "a revocation list that it uses may be past its end"),
 )
 
 
 def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
     """Examine the request for a certificate in the anonymous handshake, and the CAs it names."""
     if not (anonymous.completed or anonymous.chain):
-        return [unknown(_REQUESTS, "the handshake did not come so far")]
+        return [unknown(_REQUESTS, "the handshake did not get that far")]
     if not anonymous.certificate_requested:
         return [
             warning(
                 _REQUESTS,
                 "no-client-auth",
-                "it asks no client for a certificate: it can't know who calls",
+                "it requests no client certificate: it can't know who calls",
             )
         ]
     if not anonymous.requested_issuers:
-        return [ok(_REQUESTS, "it asks, and names no CAs (gRPC names none)")]
+        return [ok(_REQUESTS, "it does, and names no CAs (gRPC names none)")]
     message = ", ".join(item.text for item in anonymous.requested_issuers[:5])
     if own is None or not own.chain:
-        return [ok(_REQUESTS, f"it asks for one of {message}")]
+        return [ok(_REQUESTS, f"it requests one of {message}")]
     wanted = {item.der for item in anonymous.requested_issuers}
     issuers = {item.issuer.public_bytes() for item in own.chain}
     if issuers & wanted:
-        return [ok(_REQUESTS, f"it asks for one of {message}; ours is among them")]
+        return [ok(_REQUESTS, f"it requests one of {message}; ours is among them")]
     return [
         failed(
             _REQUESTS,
             "ca-not-requested",
-            f"it asks for a certificate of {message}; ours is of "
+            f"it requests a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",
             verdict="CERTIFICATE_AUTHORITY_INVALID",
         )
@@ -134,21 +138,21 @@ def examine_acceptance(
 
 
 def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
-    what = "no certificate was given" if own is None else "ours can't be shown"
+    what = "no certificate was given" if own is None else "ours can't be presented"
     if anonymous.end in {HandshakeEnd.ACCEPTED, HandshakeEnd.SILENT}:
-        return [ok("takes callers without one", f"{what}, and it goes on")]
+        return [ok("accepts callers without one", f"{what}, and it goes on")]
     if not anonymous.certificate_requested:
         return [unknown(_ACCEPTS, f"{what}, and the handshake ended: {anonymous.message}")]
     told = {116: "and says so", HANDSHAKE_FAILURE: "and ends the handshake"}
-    message = told.get(anonymous.alert or 0, "and closes the connection without a word")
-    message = f"it asks for a certificate, {what}, {message}"
+    message = told.get(anonymous.alert or 0, "and closes the connection without a reason")
+    message = f"it requests a certificate, {what}, {message}"
     if own is not None:
         # It can't be presented for a fault of its own, or because its key is encrypted.
         whole = all(item.status is not Status.FAILED for item in own.faults)
         return [
             unknown(_ACCEPTS, message)
             if whole
-            else symptom(_ACCEPTS, f"{message}; why stands above")
+            else symptom(_ACCEPTS, f"{message}; the reason is above")
         ]
     return [
         failed(
@@ -164,7 +168,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
 def _failed_here(with_certificate: Handshake) -> Finding:
     """Return why TLS failed at our own end, only in the handshake with our certificate."""
     message = f"TLS fails at our end: {with_certificate.message}"
-    if any(sign in with_certificate.message for sign in ("signature", "can't be shown")):
+    if any(sign in with_certificate.message for sign in ("signature", "can't be presented")):
         return failed(_ACCEPTS, "unsupported-key", message)
     return unknown(_ACCEPTS, message)
 
@@ -184,13 +188,13 @@ def _accepted(with_certificate: Handshake) -> list[Finding]:
         return [
             unknown(
                 _ACCEPTS,
-                "the handshake came about, and the server says nothing behind it: it may still "
+                "the handshake completed, and the server sent nothing after it: it may still "
                 "refuse",
             )
         ]
     if not with_certificate.certificate_requested:
-        return [unknown(_ACCEPTS, "it did not ask for it, and goes on")]
-    return [ok(_ACCEPTS, "it goes on after it was shown")]
+        return [unknown(_ACCEPTS, "it did not request it, and goes on")]
+    return [ok(_ACCEPTS, "it goes on after it received it")]
 
 
 def _refused_by_alert(
@@ -201,16 +205,17 @@ def _refused_by_alert(
     faults = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
     message = f'it refuses our certificate with the alert "{name}"'
     if slug in faults or (slug == "client-refused" and faults):
-        return [symptom(_ACCEPTS, f"{message}; what is wrong with ours stands above")]
+        return [symptom(_ACCEPTS, f"{message}; what is wrong with ours is above")]
     if slug == "unknown-ca" and faults & {"incomplete-chain", "self-signed", "bad-signature"}:
-        return [symptom(_ACCEPTS, f"{message}; why stands above")]
+        return [symptom(_ACCEPTS, f"{message}; the reason is above")]
     if slug == "unknown-ca" and own is not None and is_self_issued(own.chain[0]):
         return [failed(_ACCEPTS, "self-signed", f"{message}: ours is self-signed")]
     if slug == "no-client-certificate" and "unsupported-key" in faults:
-        return [symptom(_ACCEPTS, f"{message}: TLS can't show one of this key")]
+        return [symptom(_ACCEPTS, f"{message}: TLS can't use a certificate with this key")]
     if slug == "no-client-certificate":
         why = (
-            f"{message}: ours was kept back, as its key makes no signature that the server asks for"
+            f"{message}: ours was not sent, because its key supports no signature "
+            "algorithm of the server"
         )
         return [
             failed(_ACCEPTS, "unsupported-key", why, likelihood=80),
@@ -293,7 +298,7 @@ def rank_causes(
         item for item in ours if item.failure in _WEIGHTS and item.status is not Status.UNKNOWN
     ]
     if any(_explains_refusal(item) for item in observed):
-        return [symptom(_ACCEPTS, f"{message}; what is wrong with ours stands above")]
+        return [symptom(_ACCEPTS, f"{message}; what is wrong with ours is above")]
     for item in observed:
         assert item.failure is not None
         add(item.failure, f"our own certificate: {item.message}", _weight(item))
@@ -304,11 +309,15 @@ def rank_causes(
         if timedelta(0) <= begun < _RECENT:
             add(
                 "clock-skew",
-                "ours began a moment ago: a server whose clock is behind takes it not yet",
+                "ours became valid a moment ago: a server whose clock is behind does not "
+                "accept it yet",
                 25,
             )
     if clock_difference:
-        why = f"the clocks are {clock_difference}: by its own, ours may have ended or not begun"
+        why = (
+            f"the clocks are {clock_difference}: by the server's clock, ours may be "
+            "expired or not yet valid"
+        )
         add("clock-skew", why, _CLOCKS_DIFFER)
     for slug, likelihood, why in _NOT_OBSERVABLE:
         add(slug, why, likelihood)
@@ -349,8 +358,8 @@ def _other_root(
     return [
         (
             f"its own chain ends in {quote_name(theirs)}, ours in {quote_name(ours)}: it "
-            "may believe its own "
-            "CA alone; renew from the present CA, or add our root to its bundle",
+            "may trust only its own "
+            "CA; renew from its CA, or add our root to its bundle",
             likelihood,
         )
     ]

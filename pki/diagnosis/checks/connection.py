@@ -47,7 +47,7 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
         or handshake.first_bytes
         or error is None
     ):
-        return ok(check, f"{quote_untrusted(target.text)} takes connections")
+        return ok(check, f"{quote_untrusted(target.text)} accepts connections")
     where = quote_untrusted(target.text)
     if isinstance(error, socket.gaierror):
         message = f"the name in {where} has no address: {handshake.message}"
@@ -55,7 +55,8 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
     match error.errno:
         case errno.ECONNREFUSED if target.text.startswith("unix:"):
             message = (
-                f"nobody listens at {where}: what lies there is no server's socket, or left over"
+                f"nobody listens at {where}: the file is no socket, or was left by a "
+                "server that has ended"
             )
             remedy = (
                 "Start the server, or correct the path; a socket outlives the server that made it"
@@ -101,12 +102,13 @@ def _tls(handshake: Handshake) -> Finding:
                 check, "cipher-mismatch", _ALERTS_ON_CIPHERS, verdict="CIPHER_SUITE_MISMATCH"
             )
     if handshake.end is HandshakeEnd.TIMED_OUT:
-        message = f"it takes the connection and does not answer: {handshake.message}"
+        message = f"it accepts the connection and does not answer: {handshake.message}"
         return failed(check, "handshake-timeout", message, verdict="HANDSHAKE_TIMEOUT")
     if handshake.end is HandshakeEnd.CLOSED and not handshake.first_bytes:
         message = (
-            "it closes the connection at the first bytes of TLS: it may speak plaintext, or stand "
-            "behind a proxy that has no server"
+            "it closes the connection at the first bytes of TLS: it may speak plaintext, "
+            "or it is a "
+            "proxy without a server behind it"
         )
         return failed(
             check, "plaintext-server", message, likelihood=60, verdict="PEER_CONNECTION_CLOSED"
@@ -158,5 +160,5 @@ def _parameters(handshake: Handshake) -> list[Finding]:
             )
         )
     else:
-        findings.append(unknown(HTTP2, "the handshake did not come so far"))
+        findings.append(unknown(HTTP2, "the handshake did not get that far"))
     return findings

@@ -105,7 +105,7 @@ def _parse_key(
         faults.append(failed(_KEY, "incomplete-files", f"{path} holds no private key"))
         return None
     if blocks[0].label == _ENCRYPTED:
-        faults.append(unknown(_KEY, f"{path} is encrypted: it can't be shown to anybody"))
+        faults.append(unknown(_KEY, f"{path} is encrypted: it can't be used here"))
         return None
     try:
         public_key = chain[0].public_key() if chain else None
@@ -116,7 +116,7 @@ def _parse_key(
     except KeyRefusedError:
         if public_key is None or isinstance(public_key, PublicKey):
             raise
-        faults.append(symptom(_KEY, "is of a kind that is not taken, as the certificate's is"))
+        faults.append(symptom(_KEY, "is of a kind that is not supported, as the certificate's is"))
         return None
     if public_key is not None and key.public_key() != public_key:
         faults.append(failed(_KEY, "key-mismatch", f"{path} holds the key of another certificate"))
@@ -141,7 +141,7 @@ def _examine_roots(bundle: tuple[x509.Certificate, ...]) -> list[Finding]:
         warning(
             _BUNDLE,
             "incomplete-files",
-            f"{quote_name(others[0].subject)} in it is no root: gRPC takes it for one, handfast "
+            f"{quote_name(others[0].subject)} in it is no root: gRPC accepts it as one, handfast "
             "refuses the whole bundle",
             remedy="Leave only roots in the bundle; intermediate CAs belong in chain.pem",
         )

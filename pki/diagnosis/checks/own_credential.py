@@ -114,7 +114,7 @@ def adjust_to_acceptance(ours: Sequence[Finding], *, accepted: bool) -> list[Fin
             # One finding for a check; likely causes are ranked where the server refuses.
             continue
         elif accepted and item.failure is not None:
-            message = f"{item.message}; this server takes it, and our own side would not"
+            message = f"{item.message}; this server accepts it, but our own side would not"
             findings.append(warning(item.check, item.failure, message))
         else:
             findings.append(unknown(item.check, item.message))

@@ -19,8 +19,8 @@ from pki.diagnosis.report import Finding, Status, failed, ok, warning
 from pki.errors import PkiError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
-TAKES_SERVER = "the caller takes the server's certificate"
-_LEFT = "it left when it had been shown the server's certificate, and said no word"
+TAKES_SERVER = "the caller accepts the server's certificate"
+_LEFT = "it left after it received the server's certificate, without a reason"
 _HANDFAST = "as handfast judges"
 _SLUGS = {
     Fault.EXPIRED: "expired",

@@ -70,7 +70,7 @@ def _look_up(
         return failed(
             check,
             "issuer-revoked" if depth else "revoked",
-            f"{what} (serial {certificate.serial_number:x}) stands on list {crl.number}",
+            f"{what} (serial {certificate.serial_number:x}) is on revocation list {crl.number}",
             verdict=Fault.REVOKED.verdict,
         )
     if now > crl.next_update:
@@ -86,7 +86,7 @@ def _look_up(
             check,
             "clock-skew",
             f"the list of {quote_name(certificate.issuer)} begins at "
-            f"{crl.this_update:%Y-%m-%d %H:%M:%S} UTC, which is yet to come by this clock",
+            f"{crl.this_update:%Y-%m-%d %H:%M:%S} UTC, which is in the future by this clock",
             verdict=Fault.REVOCATION_UNKNOWN.verdict,
         )
     return ok(

@@ -68,7 +68,7 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
         expected: the name; None where nobody named one.
     """
     if expected is None:
-        return [unknown(EXPECTED_NAME, "nobody said whom to expect", "Name it: --name NAME")]
+        return [unknown(EXPECTED_NAME, "no expected name was given", "Name it: --name NAME")]
     try:
         uris, dns, addresses = _names_in(leaf)
     except (*UNREADABLE, PkiError) as error:

@@ -78,7 +78,7 @@ def examine_trust(
         return [ok(check, f"leads to a root of {trust.whose}")]
     if issuer_key_differs(chain):
         # The chain check has reported this: no root would make the chain valid.
-        return [unknown(check, "it leads nowhere as long as its signature does not fit")]
+        return [unknown(check, "it leads to no root as long as its signature is wrong")]
     if code in _BAD_SIGNATURE:
         return [
             failed(
@@ -124,7 +124,7 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
         message = (
             f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and "
             "another key: "
-            "the CA was made anew"
+            "the CA was made again"
         )
         return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
     if is_self_issued(top):
@@ -135,7 +135,8 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
         return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
     if any(has_issued(item, top) for item in trust.known_cas):
         message = (
-            f"its issuer {quote_name(top.issuer)}, which leads to a root, was not sent with it"
+            f"its issuer {quote_name(top.issuer)}, which leads to a trusted root, "
+            "was not sent with it"
         )
         return [failed(check, "incomplete-chain", message, verdict=_UNTRUSTED)]
     message = f"its chain ends at {quote_name(top.issuer)}, and {trust.whose} holds {ours}"

@@ -148,7 +148,7 @@ def shake_hands(
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
         message = words_of(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
-        return Handshake(HandshakeEnd.FAILED, f"our certificate can't be shown: {message}")
+        return Handshake(HandshakeEnd.FAILED, f"our certificate can't be presented: {message}")
     with TlsConnection(plain, context, most_bytes=_MOST_BYTES) as connection:
         if server_name:
             connection.tls.set_tlsext_host_name(server_name.encode())
@@ -212,11 +212,11 @@ def _run_handshake(connection: TlsConnection, events: _HandshakeEvents, limit: L
         completed = True
         seconds = time.monotonic() - begun
         settings = _await_answer(connection, events, limit.part(_ANSWER_SECONDS))
-        end, message = HandshakeEnd.ACCEPTED, "it goes on behind the handshake"
+        end, message = HandshakeEnd.ACCEPTED, "it goes on after the handshake"
     except TimeoutError:
         end, message = HandshakeEnd.TIMED_OUT, f"no answer within {limit.seconds:g} s"
         if completed:
-            end, message = HandshakeEnd.SILENT, "it said nothing behind the handshake"
+            end, message = HandshakeEnd.SILENT, "it sent nothing after the handshake"
     except TooLongError as error:
         end, message = HandshakeEnd.FAILED, quote_untrusted(error)
     except SSL.Error as error:
@@ -228,7 +228,7 @@ def _run_handshake(connection: TlsConnection, events: _HandshakeEvents, limit: L
     except OSError as error:
         end, message = (
             HandshakeEnd.CLOSED,
-            error.strerror or "it closed the connection without a word",
+            error.strerror or "it closed the connection without a reason",
         )
     handshake = Handshake(
         end,

@@ -373,7 +373,7 @@ def test_a_rotation_in_two_steps(ca: Path, capsys: Capture) -> None:
         capsys, "ca", "distrust", json_of(capsys, "list", "--issuers")["issuers"][1]["key_id"]
     )
     assert code == 0
-    assert "issue anew what it had signed" in out
+    assert "issue new certificates for all that it signed" in out
 
 
 def test_a_lifetime_that_was_cut_is_said_aloud(ca: Path, capsys: Capture) -> None:
