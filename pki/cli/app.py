@@ -121,8 +121,8 @@ def _checked_arguments(arguments: list[str] | None) -> list[str]:
     Raises:
         UsageError: if one of them is not UTF-8, or holds a NUL.
     """
-    used = sys.argv[1:] if arguments is None else arguments
-    for number, argument in enumerate(used, start=1):
+    argv = sys.argv[1:] if arguments is None else arguments
+    for number, argument in enumerate(argv, start=1):
         try:
             argument.encode()
         except UnicodeEncodeError:
@@ -131,4 +131,4 @@ def _checked_arguments(arguments: list[str] | None) -> list[str]:
             ) from None
         if "\0" in argument:
             raise typer.BadParameter(f"argument {number}, {quote_untrusted(argument)}, holds a NUL")
-    return used
+    return argv

@@ -1,4 +1,4 @@
-"""``handfast crl``: sign the revocation lists anew, and bring them to every credential."""
+"""``handfast crl``: signs revocation lists, and brings them to every credential."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.ca_directory import ca_home, open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.trust_distribution import distribute
+from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.trust_distribution import distribute
 from pki.errors import PkiError, quote_untrusted
 
 
@@ -51,7 +51,7 @@ def crl(
             **distribution.to_json(),
         },
         [
-            f"Signed {signed} of {len(crls.crls)} lists anew"
+            f"Signed {signed} of {len(crls.crls)} lists"
             + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
                 f"Note: list number {item.number} of "

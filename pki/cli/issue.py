@@ -7,14 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.ca_directory import ca_home, open_authority
-from pki.cli.issuing import (
-    parse_request,
-    print_issued,
-    read_request_file,
-    refuse_ca_folder,
-    save_issued,
-)
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
@@ -25,7 +17,15 @@ from pki.cli.options import (
     parse_path,
 )
 from pki.cli.output import JsonOption
-from pki.cli.trust_distribution import import_crls
+from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.issuing import (
+    parse_request,
+    print_issued,
+    read_request_file,
+    refuse_ca_folder,
+    save_issued,
+)
+from pki.cli.state.trust_distribution import import_crls
 from pki.files import writing
 from pki.files.occupied import Holder, refuse_occupied
 from pki.files.writer import chain_file

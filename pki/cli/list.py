@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
-from pki.cli.ca_directory import open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table
+from pki.cli.state.authority import open_authority
 
 
 def list_certificates(

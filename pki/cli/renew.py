@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.lifetimes import is_renewal_due, renewal_due
-from pki.cli.ca_directory import open_authority
-from pki.cli.issuing import parse_request, print_issued, read_request_file, save_issued
-from pki.cli.ledger_lookup import recorded_chain, require_record
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime, parse_path
 from pki.cli.output import JsonOption, print_result
-from pki.cli.trust_distribution import import_crls, issuer_certificates
+from pki.cli.state.authority import open_authority
+from pki.cli.state.issuing import parse_request, print_issued, read_request_file, save_issued
+from pki.cli.state.ledger_lookup import recorded_chain, require_record
+from pki.cli.state.trust_distribution import import_crls, issuer_certificates
 from pki.errors import CouldNotTellError, CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Contents,
@@ -69,7 +69,7 @@ def renew(
         return
     layout, holds_key = _find_layout(target)
     request = _read_request(target, csr, holds_key=holds_key)
-    before = _leaf_fingerprint(target, layout)
+    leaf_before = _leaf_fingerprint(target, layout)
     with open_authority(directory) as authority, writing(target, layout=layout):
         if holds_key:
             finish_key(target, layout=layout)
@@ -83,7 +83,9 @@ def renew(
         repaired = _repair(authority, contents, record)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
         # Another process renewed it while this one waited for the lock.
-        already_renewed = before is not None and before != _leaf_fingerprint(target, layout)
+        already_renewed = leaf_before is not None and leaf_before != _leaf_fingerprint(
+            target, layout
+        )
         # A revoked certificate counts as due: the CA then refuses it, and says what to do.
         is_due = record.revoked_at is not None or is_renewal_due(
             record.issued_at, record.not_after, int(record.serial, 16), now=authority.now()
@@ -94,8 +96,8 @@ def renew(
             )
             return
         if holds_key:
-            made = generate_key(_key_type(contents.key_of_leaf or contents.key))
-            key = pending_key(target, made, layout=layout)
+            new_key = generate_key(_key_type(contents.key_of_leaf or contents.key))
+            key = pending_key(target, new_key, layout=layout)
             issued = authority.renew(record.certificate, key=key, lifetime=lifetime)
         elif request is not None:
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
@@ -123,9 +125,9 @@ def _find_layout(target: Path) -> tuple[Layout, bool]:
     Raises:
         CredentialError: if it holds no credential.
     """
-    found = find_layout(target)
+    layout_and_key = find_layout(target)
     # Neither key nor chain is there: the error names the files that are expected.
-    return found if found is not None else (detect_layout(target), True)
+    return layout_and_key if layout_and_key is not None else (detect_layout(target), True)
 
 
 def _read_request(target: Path, csr: Path | None, *, holds_key: bool) -> _Request | None:

@@ -9,8 +9,10 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.ca_directory import ca_home, open_authority
-from pki.cli.ledger_lookup import (
+from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.ledger_lookup import (
     find_record,
     find_record_of_key,
     other_valid_certificates,
@@ -18,9 +20,7 @@ from pki.cli.ledger_lookup import (
     require_record,
     was_issued_here,
 )
-from pki.cli.options import DEFAULT_DIR, DirOption
-from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.trust_distribution import distribute
+from pki.cli.state.trust_distribution import distribute
 from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files import detect_layout, find_layout, read_contents
 
@@ -104,8 +104,10 @@ def _find_serial(authority: Authority, target: str) -> str:
     path = Path(target)
     if not path.is_dir():
         return target
-    found = find_layout(path)
-    layout, holds_key = found if found is not None else (detect_layout(path), True)
+    layout_and_key = find_layout(path)
+    layout, holds_key = (
+        layout_and_key if layout_and_key is not None else (detect_layout(path), True)
+    )
     contents = read_contents(path, layout, holds_key=holds_key)
     record, of_key = find_record(authority, contents), find_record_of_key(authority, contents)
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:

@@ -10,9 +10,9 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.ca_directory import ca_home
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
+from pki.cli.state.authority import ca_home
 from pki.clock import system_clock
 from pki.errors import (
     CertificateError,

@@ -15,13 +15,10 @@ from cryptography import x509
 from pki.diagnosis.checks.call_result import CALL, REFUSED_BY_HTTP, examine_call, examine_clocks
 from pki.diagnosis.checks.certificate import examine_certificate
 from pki.diagnosis.checks.chain import examine_chain
-from pki.diagnosis.checks.client_acceptance import (
-    examine_acceptance,
-    examine_request,
-    rank_causes,
-)
+from pki.diagnosis.checks.client_acceptance import examine_acceptance, examine_request
 from pki.diagnosis.checks.connection import LISTENS, TLS, examine_connection
 from pki.diagnosis.checks.own_credential import OwnCredential, adjust_to_acceptance, examine_own
+from pki.diagnosis.checks.refusal_causes import rank_causes
 from pki.diagnosis.checks.server_name import ExpectedName, examine_names, name_to_pin, sni_name
 from pki.diagnosis.checks.trust_path import Trust
 from pki.diagnosis.observe.grpc_call import CallResult, call

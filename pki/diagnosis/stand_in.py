@@ -146,8 +146,8 @@ class StandIn:
                     # Nobody connected, or the caller left before it was accepted.
                     free.release()
                     continue
-                taken = pool.submit(self._handle, plain, f"{address[0]}:{address[1]}")
-                taken.add_done_callback(lambda _: free.release())
+                accepted = pool.submit(self._handle, plain, f"{address[0]}:{address[1]}")
+                accepted.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
         """Take no more callers."""

@@ -131,9 +131,9 @@ def _add_names(
         if names_held
         else quote_if_unsafe(subject or "nobody", allow_letters=True)
     )
-    for label, found in (("URI", uris), ("DNS", dns), ("IP", addresses), ("other names", others)):
-        if found:
-            report.row(label, format_list(found))
+    for label, values in (("URI", uris), ("DNS", dns), ("IP", addresses), ("other names", others)):
+        if values:
+            report.row(label, format_list(values))
     report.row("subject", quote_if_unsafe(subject, allow_letters=True) if subject else "(empty)")
     if not is_ca:
         try:
@@ -178,7 +178,7 @@ def _add_usage(
     for item in extensions if isinstance(extensions, list) else []:
         value = item.value
         if isinstance(value, x509.ExtendedKeyUsage):
-            uses += [_USES.get(found, found.dotted_string) for found in value]
+            uses += [_USES.get(usage, usage.dotted_string) for usage in value]
         elif isinstance(value, x509.KeyUsage):
             key_uses += [name.replace("_", " ") for name in _KEY_USES if getattr(value, name)]
         elif isinstance(value, x509.BasicConstraints) and value.ca:
@@ -219,8 +219,8 @@ def _profile_fault(profile: LeafProfile, certificate: x509.Certificate) -> str |
     return None
 
 
-def _subtrees(found: list[x509.GeneralName] | None) -> list[str]:
-    return [f"{type(item).__name__} {item.value}" for item in found or []]
+def _subtrees(names: list[x509.GeneralName] | None) -> list[str]:
+    return [f"{type(item).__name__} {item.value}" for item in names or []]
 
 
 def _add_issuer(report: ReportItem, certificate: x509.Certificate) -> None:

@@ -20,8 +20,8 @@ def describe_request(request: x509.CertificateSigningRequest, der: bytes) -> Rep
     subject = request.subject.rfc4514_string()
     names: list[x509.GeneralName] = []
     try:
-        found = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        names = list(found.value)
+        extension = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = list(extension.value)
     except x509.ExtensionNotFound:
         pass
     except UNREADABLE:

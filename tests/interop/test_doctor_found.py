@@ -307,7 +307,7 @@ def test_a_server_that_takes_another_cas_clients_is_well(scene: Scene, doctor: D
     target = scene.grpc_server(roots=[other.root])
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found
-    assert "this server takes it" in answer(found, "our certificate: trust")["message"]
+    assert "this server accepts it" in answer(found, "our certificate: trust")["message"]
 
 
 def test_what_stands_at_the_server_is_seen_with_its_credential(
@@ -475,7 +475,7 @@ def test_a_server_that_refuses_us_fails_a_line_of_the_checklist(
 ) -> None:
     target = scene.grpc_server(roots=[Ca("other").root])
     arguments = (target, "--credential", scene.caller(), *NAME)
-    lines = [item for item in doctor.text(*arguments).splitlines() if "takes our cert" in item]
+    lines = [item for item in doctor.text(*arguments).splitlines() if "accepts our cert" in item]
     assert lines[0].split()[0] == "FAILED", lines
     _, found = doctor.data(*arguments)
     # What can't be seen from here is kept in mind, in this order, and each once.

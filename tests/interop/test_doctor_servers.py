@@ -211,7 +211,7 @@ def test_an_s_server_that_asks_nobody_is_warned_of(
         code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
-    assert "asks no client" in message(found, "requests a certificate")
+    assert "requests no client" in message(found, "requests a certificate")
 
 
 @contextlib.contextmanager
@@ -261,7 +261,7 @@ def test_a_good_nginx_is_found_good(
     assert not found["likely"], found
     assert code == (0 if verify == "on" else 4), found
     assert "seed root" in message(found, "requests a certificate")
-    without = "answers such a call by HTTP 400" if verify == "on" else "nothing is proved"
+    without = "answers such a call by HTTP 400" if verify == "on" else "does not authenticate"
     assert without in message(found, "requires a certificate")
 
 

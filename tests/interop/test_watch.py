@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from pki.cli.app import run
-from pki.cli.ca_directory import open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.watch.board import Board, draw
 from pki.cli.watch.credential_row import ReadCredential, State, credential_row
 from pki.cli.watch.credentials import credentials_board, find_credentials

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.ca_directory import ca_home, open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.trust_distribution import distribute
+from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.trust_distribution import distribute
 
 
 def distrust(

@@ -9,10 +9,10 @@ import typer
 
 from pki.authority import Authority
 from pki.authority.recovery import Recovered
-from pki.cli.ca_directory import ca_home, ca_passphrase, open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.trust_distribution import distribute, read_crls_below
+from pki.cli.state.authority import ca_home, ca_passphrase, open_authority
+from pki.cli.state.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
 from pki.x509 import CrlSet
@@ -55,22 +55,22 @@ def recover(
 
 
 def _describe(recovered: Recovered) -> list[str]:
-    taken = (
+    imported = (
         f"Revocations were imported from published lists of {', '.join(recovered.taken_from)}"
         if recovered.taken_from
         else "No published list revokes more than the ledger"
     )
     if not recovered.was_older or recovered.unknown_end_by is None:
-        return ["The ledger is the newest one: there was nothing to accept", taken]
+        return ["The ledger is the newest one: there was nothing to accept", imported]
     lost = "an unknown number of" if recovered.lost_commits is None else str(recovered.lost_commits)
     return [
         f"Accepted an older ledger, which has lost {lost} commits",
-        taken,
+        imported,
         "Note: certificates that were issued since it was copied are unknown to it. They can't be "
         f"renewed, and the last ends by {recovered.unknown_end_by:%Y-%m-%d %H:%M:%S} UTC",
         "  Revoke one of them by its serial number: handfast revoke SERIAL",
         "  End all of them at once: handfast ca rotate, then handfast ca distrust with the key id "
-        "of the issuing CA before, and issue anew",
+        "of the previous issuing CA, and issue new certificates",
         "Next: bring crl.pem to every receiver elsewhere; look at: handfast ca status",
     ]
 

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from pki.authority.ledger import IssuerStatus
-from pki.cli.ca_directory import open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.trust_distribution import distribute
+from pki.cli.state.authority import open_authority
+from pki.cli.state.trust_distribution import distribute
 from pki.keys import KeyType
 
 

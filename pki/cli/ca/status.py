@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pki.cli.ca_directory import ca_home, open_authority
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
+from pki.cli.state.authority import ca_home, open_authority
 
 
 def status(

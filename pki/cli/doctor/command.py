@@ -104,15 +104,15 @@ def doctor(
     _check_usage(policy, expect_role, method)
     try:
         own = read_own_credential(credential) if credential is not None else None
-        used = read_policy_file(policy) if policy is not None else None
-        if used is not None and expect_role is not None:
-            _check_role(used, expect_role)
+        policy_in_use = read_policy_file(policy) if policy is not None else None
+        if policy_in_use is not None and expect_role is not None:
+            _check_role(policy_in_use, expect_role)
         if stand_in is not None:
             if own is None:
                 raise InputError(
                     "--stand-in needs the server's credential", remedy="Give --credential DIR"
                 )
-            run_stand_in(stand_in, own, used, method, callers, as_json=as_json)
+            run_stand_in(stand_in, own, policy_in_use, method, callers, as_json=as_json)
             return
         assert target is not None
         examination = _examination(target, own, name, bundle, seconds)
@@ -122,7 +122,7 @@ def doctor(
     observations = observe_server(examination)
     now = system_clock()
     findings = check_observations(examination, observations, now)
-    findings += _examine_roles(examination, observations, used, expect_role, method)
+    findings += _examine_roles(examination, observations, policy_in_use, expect_role, method)
     if server is not None and own is not None and own.chain:
         at_server = examine_caller("our certificate, at the server", own.chain, server, now)
         if any(item.status is Status.FAILED for item in at_server):

@@ -55,8 +55,8 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
             files.append(path.resolve())
             roots.append(path.resolve().parent)
         else:
-            words = "is no regular file" if path.exists() else "is not there"
-            raise StateError(f"{quote_untrusted(path)} {words}")
+            fault = "is no regular file" if path.exists() else "is not there"
+            raise StateError(f"{quote_untrusted(path)} {fault}")
     files = [path for path in files if path.is_file()]
     if not files:
         raise InputError("the folders named by --proto hold no .proto file")

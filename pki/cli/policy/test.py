@@ -34,19 +34,19 @@ def check_expected(
         except FileNotFoundError:
             raise PolicyError("is not there", source=str(file)) from None
         expectations = read_expectations(data, source=str(file))
-        used = read_policy_file(policy or file.parent / expectations.policy)
-        outcomes = check_expectations(used, expectations, source=str(file))
+        tested = read_policy_file(policy or file.parent / expectations.policy)
+        outcomes = check_expectations(tested, expectations, source=str(file))
     failed = [item for item in outcomes if item.wrong]
     lines = [line for item in failed for line in _lines(file, item)]
     lines.append(
-        f"{len(outcomes)} expectations of {used.source}, {len(outcomes) - len(failed)} met, "
+        f"{len(outcomes)} expectations of {tested.source}, {len(outcomes) - len(failed)} met, "
         f"{len(failed)} not"
     )
     print_result(
         "policy test",
         {
             "file": file,
-            "policy": used.source,
+            "policy": tested.source,
             "expectations": len(outcomes),
             "failed": [
                 {
@@ -59,9 +59,9 @@ def check_expected(
                 }
                 for item in failed
             ],
-            "enforcement": used.enforcement.words(),
+            "enforcement": tested.enforcement.words(),
         },
-        [*lines, *enforcement_warnings(used)],
+        [*lines, *enforcement_warnings(tested)],
         as_json=as_json,
     )
     if failed:

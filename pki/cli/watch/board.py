@@ -101,8 +101,8 @@ def _within(board: Board, height: int | None) -> tuple[Sequence[tuple[Text, ...]
     if len(board.rows) > fit:
         fit -= 1  # for the line that says how many more there are
     rows = board.rows[: max(1, fit)]
-    left = room - len(rows) - (len(rows) < len(board.rows))
-    return rows, board.below[: max(0, left)]
+    spare = room - len(rows) - (len(rows) < len(board.rows))
+    return rows, board.below[: max(0, spare)]
 
 
 def _widths(board: Board, rows: Sequence[tuple[Text, ...]], width: int | None) -> dict[int, int]:
@@ -113,23 +113,23 @@ def _widths(board: Board, rows: Sequence[tuple[Text, ...]], width: int | None) -
     }
     if width is None:
         return wanted
-    left = width - 1
+    spare = width - 1
     chosen: dict[int, int] = {}
     by_rank = sorted(wanted, key=lambda at: board.columns[at].rank)
     firm = [at for at in by_rank if board.columns[at].rank == 0]
     for number, at in enumerate(firm):
         # Each of these columns gets an equal part, and what the columns before it did not use.
-        part = left // (len(firm) - number) - _BORDER
+        part = spare // (len(firm) - number) - _BORDER
         chosen[at] = max(1, min(wanted[at], part, board.columns[at].most))
-        left -= chosen[at] + _BORDER
+        spare -= chosen[at] + _BORDER
     for at in by_rank[len(firm) :]:
         size = min(wanted[at], board.columns[at].most)
-        if size + _BORDER <= left:
+        if size + _BORDER <= spare:
             chosen[at] = size
-            left -= size + _BORDER
+            spare -= size + _BORDER
     for at in by_rank:
         if at in chosen:
-            more = min(left, wanted[at] - chosen[at])
+            more = min(spare, wanted[at] - chosen[at])
             chosen[at] += more
-            left -= more
+            spare -= more
     return dict(sorted(chosen.items()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from pki.authority.ledger.records import CertificateRecord, IssuerRecord
-from pki.cli.ca_directory import open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.watch.board import Board, Column, Frame
 from pki.inspection.formatting import format_relative_briefly, quote_if_unsafe
 

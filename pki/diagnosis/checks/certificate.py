@@ -117,12 +117,12 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     extended = find(certificate, x509.ExtendedKeyUsage)
     wanted = {_USAGES[purpose], ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if extended is not None and not wanted & set(extended.value):
-        held = ", ".join(item._name for item in extended.value)
+        usages = ", ".join(item._name for item in extended.value)
         return [
             failed(
                 check,
                 "wrong-usage",
-                f"its extended key usage is {quote_untrusted(held)}; a {purpose.value} needs "
+                f"its extended key usage is {quote_untrusted(usages)}; a {purpose.value} needs "
                 f"{purpose.value}Auth",
                 verdict=Fault.PROFILE.verdict,
             )
@@ -219,8 +219,8 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
                 verdict=Fault.PROFILE.verdict,
             )
         ]
-    held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
-    if not held:
+    all_names = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
+    if not all_names:
         return [
             warning(
                 check,
@@ -230,4 +230,4 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
                 remedy="Issue it with a DNS or URI name; clients no longer read the common name",
             )
         ]
-    return [ok(check, quote_untrusted(", ".join(held)))]
+    return [ok(check, quote_untrusted(", ".join(all_names)))]

@@ -39,8 +39,8 @@ def issuer_key_differs(chain: Sequence[x509.Certificate]) -> bool:
 
 def is_ca(certificate: x509.Certificate) -> bool:
     """Return whether a certificate says that it is a CA's."""
-    found = find(certificate, x509.BasicConstraints)
-    return found is not None and found.value.ca
+    extension = find(certificate, x509.BasicConstraints)
+    return extension is not None and extension.value.ca
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:

@@ -47,11 +47,11 @@ class ShortName:
             return SpiffeId.of_path(self.trust_domain, self.label)
         for uri in uris:
             try:
-                found = SpiffeId.parse(uri)
+                workload = SpiffeId.parse(uri)
             except PkiError:
                 continue
-            if found.path.strip("/") == self.label:
-                return found
+            if workload.path.strip("/") == self.label:
+                return workload
         return None
 
 
@@ -85,26 +85,26 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
                 verdict=_VERDICT,
             )
         ]
-    all_held = quote_untrusted(", ".join([*uris, *dns, *addresses]))
+    all_names = quote_untrusted(", ".join([*uris, *dns, *addresses]))
     if isinstance(expected, ShortName):
         workload = expected.workload_in(uris)
         if any(_matches(item, expected.label.lower()) for item in dns):
             return [ok(EXPECTED_NAME, f"it holds {expected.label}")]
         if workload is None or str(workload) not in uris:
-            return [_wrong(str(expected), all_held)]
+            return [_wrong_name(str(expected), all_names)]
         expected = workload
     if isinstance(expected, SpiffeId):
-        return [_spiffe(expected, uris, dns, all_held)]
+        return [_spiffe(expected, uris, dns, all_names)]
     if isinstance(expected, DnsName):
         good = any(_matches(item, expected.name) for item in dns)
     else:
         good = str(expected) in addresses
     if good:
         return [ok(EXPECTED_NAME, f"it holds {expected}")]
-    return [_wrong(str(expected), all_held)]
+    return [_wrong_name(str(expected), all_names)]
 
 
-def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) -> Finding:
+def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_names: str) -> Finding:
     if str(expected) not in uris:
         domains = {
             uri.removeprefix("spiffe://").partition("/")[0]
@@ -120,7 +120,7 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) 
                 "is expected",
                 verdict=_VERDICT,
             )
-        return _wrong(str(expected), all_held)
+        return _wrong_name(str(expected), all_names)
     derived = derive_names(expected).dns
     if derived is not None and derived.name not in dns:
         # A client that checks SPIFFE IDs needs no DNS name, and SPIRE issues SVIDs without one.
@@ -134,20 +134,20 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) 
     return ok(EXPECTED_NAME, f"it holds {expected}")
 
 
-def _wrong(expected: str, held: str) -> Finding:
+def _wrong_name(expected: str, names: str) -> Finding:
     return failed(
         EXPECTED_NAME,
         "wrong-name",
-        f"it is for {held}, and {expected} is expected",
+        f"it is for {names}, and {expected} is expected",
         verdict=_VERDICT,
     )
 
 
 def _names_in(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
-    found = find(leaf, x509.SubjectAlternativeName)
-    if found is None:
+    extension = find(leaf, x509.SubjectAlternativeName)
+    if extension is None:
         return [], [], []
-    names = found.value
+    names = extension.value
     return (
         names.get_values_for_type(x509.UniformResourceIdentifier),
         [item.lower() for item in names.get_values_for_type(x509.DNSName)],
@@ -155,10 +155,10 @@ def _names_in(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def _matches(held: str, name: str) -> bool:
-    if held.startswith("*."):
-        return name.partition(".")[2] == held[2:]
-    return held == name
+def _matches(pattern: str, name: str) -> bool:
+    if pattern.startswith("*."):
+        return name.partition(".")[2] == pattern[2:]
+    return pattern == name
 
 
 def sni_name(expected: ExpectedName | None) -> str:
@@ -185,18 +185,18 @@ def name_to_pin(leaf: x509.Certificate | None, expected: ExpectedName | None) ->
         leaf: the server's certificate; None if it can't be read.
         expected: the expected name.
     """
-    asked = str(expected) if isinstance(expected, IpAddress) else sni_name(expected)
+    sni = str(expected) if isinstance(expected, IpAddress) else sni_name(expected)
     try:
         uris, dns, addresses = _names_in(leaf) if leaf is not None else ([], [], [])
     except (*UNREADABLE, PkiError):
-        return asked
+        return sni
     workload: object = expected
     if isinstance(expected, ShortName):
         if any(_matches(item, expected.label.lower()) for item in dns):
             return expected.label
         workload = expected.workload_in(uris)
     if not isinstance(workload, SpiffeId) or str(workload) not in uris:
-        return asked
+        return sni
     # The SPIFFE ID is the expected one, so gRPC may match any DNS name or address beside it.
     derived = sni_name(workload)
     return derived if derived in dns or not (dns or addresses) else [*dns, *addresses][0]

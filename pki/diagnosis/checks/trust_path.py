@@ -111,8 +111,8 @@ def examine_trust(
             if depth < len(at)
             else f"the certificate at depth {depth}"
         )
-        said = f"OpenSSL refuses the path at {what}: {quote_untrusted(message)}"
-        return [failed(check, "malformed", said, verdict=Fault.INVALID.verdict)]
+        message = f"OpenSSL refuses the path at {what}: {quote_untrusted(message)}"
+        return [failed(check, "malformed", message, verdict=Fault.INVALID.verdict)]
     return _no_issuer(check, chain, trust)
 
 

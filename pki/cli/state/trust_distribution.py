@@ -15,10 +15,10 @@ import typer
 from cryptography import x509
 
 from pki.authority import Authority
-from pki.cli.ca_directory import ca_home
 from pki.cli.exit_codes import PARTLY
-from pki.cli.ledger_lookup import find_record, was_issued_here
 from pki.cli.output import print_error
+from pki.cli.state.authority import ca_home
+from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (
     LAYOUTS,
@@ -173,14 +173,14 @@ def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None
 def read_crls_below(state: Path) -> Iterator[CrlSet]:
     """Yield the CRLs in all credential directories here; a file that is no CRL is skipped."""
     names = {layout.crls for layout in LAYOUTS.values()}
-    seen: set[bytes] = set()
+    read: set[bytes] = set()
     for path in sorted(state.rglob("*")):
         if path.name not in names:
             continue
         try:
             data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
-            if data not in seen:
-                seen.add(data)
+            if data not in read:
+                read.add(data)
                 yield CrlSet.read(data)
         except (PkiError, OSError):
             continue
