@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pki.failures.failure import Failure
-
 
 @dataclass(frozen=True, slots=True)
 class Sign:
@@ -35,10 +33,6 @@ class Sign:
     def is_sure(self) -> bool:
         """Whether the sign stands for one failure and no other."""
         return len(self.slugs) == 1 and not self.vague
-
-    def stands_for(self, failure: Failure) -> bool:
-        """Return whether this may be a sign of a failure."""
-        return failure.slug in self.slugs
 
 
 def signs(party: str, *rows: tuple[str, str], vague: bool = False) -> tuple[Sign, ...]:
