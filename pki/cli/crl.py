@@ -55,9 +55,9 @@ def crl(
             + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
                 f"Note: list number {item.number} of "
-                f"{quote_untrusted(item.crl.issuer.rfc4514_string())} "
-                f"is valid only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
-                "Bring the root's key back, and run this again"
+                f"{quote_untrusted(item.crl.issuer.rfc4514_string())} is valid only from "
+                f"{item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. Bring the root's "
+                "key back, and run this again"
                 for item in ahead
             ),
             f"They lie in {quote_path(crl_path)}, and in {len(distribution.updated)} credential "

@@ -103,9 +103,8 @@ def renew(
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
         else:
             raise StateError(
-                f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust "
-                "bundle and lists are "
-                "up to date",
+                f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust bundle "
+                "and lists are up to date",
                 remedy="Bring a new request from the holder of the key: handfast renew DIR --csr "
                 "FILE",
             )

@@ -113,9 +113,8 @@ def _find_serial(authority: Authority, target: str) -> str:
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
         # Anybody who can write here could have another workload revoked, and keep this one valid.
         raise CredentialError(
-            f"{quote_untrusted(path)} holds the certificate {record.serial} of "
-            f"{record.spiffe_id} and the "
-            f"key of {of_key.serial} of {of_key.spiffe_id}: it is not clear which is meant",
+            f"{quote_untrusted(path)} holds the certificate {record.serial} of {record.spiffe_id} "
+            f"and the key of {of_key.serial} of {of_key.spiffe_id}: it is not clear which is meant",
             remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
             "numbers",
         )

@@ -222,8 +222,8 @@ def _examine_anonymous_access(observations: Observations) -> list[Finding]:
         return []
     if result is not None and result.http_status in REFUSED_BY_HTTP:
         message = (
-            "it completes the handshake without one, and answers such a call by "
-            f"HTTP {result.http_status}"
+            "it completes the handshake without one, and answers such a call by HTTP "
+            f"{result.http_status}"
         )
         return [ok(check, message)]
     message = "it accepts callers without a certificate too: TLS does not authenticate them"

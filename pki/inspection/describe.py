@@ -111,13 +111,12 @@ def _describe_block(
                 return [_describe_private_key(block, source, password)]
     except _FAILS as error:
         raise CertificateError(
-            f"{quote_untrusted(source)}: the PEM block {quote_untrusted(block.label)} "
-            "can't be decoded: "
-            f"{without_decoder_details(quote_untrusted(error))}"
+            f"{quote_untrusted(source)}: the PEM block {quote_untrusted(block.label)} can't be "
+            f"decoded: {without_decoder_details(quote_untrusted(error))}"
         ) from None
     raise CertificateError(
-        f"{quote_untrusted(source)}: PEM block {quote_untrusted(block.label)} is of no "
-        "kind known here"
+        f"{quote_untrusted(source)}: PEM block {quote_untrusted(block.label)} is of no kind known "
+        "here"
     )
 
 

@@ -34,8 +34,7 @@ def distrust(
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
             f"The root's list was brought to {len(distribution.updated)} credential directories "
-            "here; "
-            f"bring {quote_path(ca_home(directory) / 'crl.pem')} to all others",
+            f"here; bring {quote_path(ca_home(directory) / 'crl.pem')} to all others",
             "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
             if needs_rotation
             else "Next: issue new certificates for all that it signed",

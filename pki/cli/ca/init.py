@@ -60,8 +60,8 @@ def init(
         },
         [
             f"Made a CA for {trust_domain} in {quote_path(home)}",
-            f"  root           until {root.certificate.not_valid_after_utc:%Y-%m-%d}, "
-            f"trusted through {quote_path(home / 'bundle.pem')}",
+            f"  root           until {root.certificate.not_valid_after_utc:%Y-%m-%d}, trusted "
+            f"through {quote_path(home / 'bundle.pem')}",
             f"  issuing CA     {issuing.key_id}, until "
             f"{issuing.certificate.not_valid_after_utc:%Y-%m-%d}",
             f"Take the root's key away from this machine now: {quote_path(root_key)}",

@@ -124,10 +124,8 @@ def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
 def _line(item: Change) -> str:
     return (
         f"{quote_untrusted(item.call.peer)} {quote_untrusted(item.call.method)}: "
-        f"{item.times.count} times, "
-        f"{quote_untrusted(item.times.first)} to {quote_untrusted(item.times.last)}; "
-        f"{item.old.reason.value} -> "
-        f"{item.new.reason.value}"
+        f"{item.times.count} times, {quote_untrusted(item.times.first)} to "
+        f"{quote_untrusted(item.times.last)}; {item.old.reason.value} -> {item.new.reason.value}"
     )
 
 

@@ -28,7 +28,7 @@ _PIN = (
     "Say whom to expect: --name NAME; and have the client pin it, by Workload.channel(..., "
     "peer=NAME) or the option grpc.ssl_target_name_override"
 )
-_WELL = "the connection is well, and the server"
+_WELL = "the connection works, and the server"
 _FIRST_LIKELY, _NEXT = 60, 10
 
 
@@ -72,11 +72,9 @@ def examine_call(
         return [failed(CALL, "not-http2", message, likelihood=80)]
     message = f"{result.code}: {result.message}"
     if any(item.status is Status.FAILED for item in findings):
-        return [symptom(CALL, f"fails, as the rest explains: {message}")]
+        return [symptom(CALL, f"fails, as the other checks explain: {message}")]
     if not has_trust:
-        return [
-            unknown(CALL, f"fails without roots of ours: {message}", "Name them: --bundle FILE")
-        ]
+        return [unknown(CALL, f"fails without our roots: {message}", "Name them: --bundle FILE")]
     return _not_reached(result, findings, with_certificate=with_certificate)
 
 
@@ -89,11 +87,13 @@ def _by_http(status: int) -> Finding:
             "unreachable",
             f"{_WELL} answers it by HTTP {status}, as a proxy does that can't reach the server "
             "behind it",
-            remedy="Start the server behind the proxy, or correct the proxy's way to it; the "
+            remedy="Start the server behind the proxy, or correct its address in the proxy; the "
             "proxy's log says what failed",
         )
     return warning(
-        CALL, "unknown-method", f"{_WELL} answers it by HTTP {status}: no gRPC server has it there"
+        CALL,
+        "unknown-method",
+        f"{_WELL} answers it by HTTP {status}: no gRPC server has the method there",
     )
 
 
@@ -126,7 +126,7 @@ def _answered(result: CallResult, findings: list[Finding]) -> list[Finding]:
             word += ": the connection works; only the probe's own method is refused, as expected"
         return [ok(CALL, f"is answered ({word})")]
     if result.code == "UNAUTHENTICATED":
-        return [unknown(CALL, f"{_WELL} wants to know more than our certificate ({message})")]
+        return [unknown(CALL, f"{_WELL} requires more than our certificate ({message})")]
     if result.code == "UNAVAILABLE":
         return [warning(CALL, "unreachable", f"{_WELL} can't serve it now ({message})")]
     return [unknown(CALL, f"{_WELL} answers it otherwise than gRPC does ({message})")]

@@ -67,9 +67,8 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
             failed(
                 check,
                 "not-yet-valid",
-                f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in "
-                f"{format_duration(begin - now)} by the clock "
-                "of this machine: it was made with a later begin, or the clocks differ",
+                f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in {format_duration(begin - now)} by "
+                "the clock of this machine: it was made with a later begin, or the clocks differ",
                 verdict=Fault.NOT_YET_VALID.verdict,
             )
         ]
@@ -90,7 +89,7 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
                 check,
                 "expired",
                 f"{message}: less than a tenth of its life is left",
-                remedy="Renew it now, and see why its renewal is late",
+                remedy="Renew it now, and find out why its renewal is late",
             )
         ]
     return [ok(check, message)]
@@ -133,7 +132,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
             failed(
                 check,
                 "wrong-usage",
-                "its key usage lacks digitalSignature, which every handshake of today needs",
+                "its key usage lacks digitalSignature, which every current handshake needs",
                 verdict=Fault.PROFILE.verdict,
             )
         ]
@@ -180,7 +179,9 @@ def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Fi
         case ec.EllipticCurvePublicKey():
             return [_curve(check, key.curve, purpose)]
         case _:
-            return [failed(check, "unsupported-key", "its key is of a kind gRPC does not take")]
+            return [
+                failed(check, "unsupported-key", "its key is of a kind that gRPC does not support")
+            ]
 
 
 def _curve(check: str, curve: ec.EllipticCurve, purpose: Purpose) -> Finding:

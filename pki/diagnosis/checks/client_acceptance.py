@@ -117,7 +117,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
             ACCEPTS,
             "no-client-certificate",
             message,
-            remedy="Show it one: --credential DIR",
+            remedy="Give one: --credential DIR",
             verdict=CLOSED,
         )
     ]
@@ -172,12 +172,12 @@ def _refused_by_alert(
         return [symptom(ACCEPTS, f"{message}: TLS can't use a certificate with this key")]
     if slug == "no-client-certificate":
         why = (
-            f"{message}: ours was not sent, because its key supports no signature "
-            "algorithm of the server"
+            f"{message}: ours was not sent, because its key supports no signature algorithm of "
+            "the server"
         )
         return [
             failed(ACCEPTS, "unsupported-key", why, likelihood=80),
-            failed(ACCEPTS, slug, f"{message}: it saw none", likelihood=30),
+            failed(ACCEPTS, slug, f"{message}: it received none", likelihood=30),
         ]
     if slug == "unknown-ca" and own is not None and lacks_issuer(own):
         # The alert is the same for both causes.
@@ -187,14 +187,14 @@ def _refused_by_alert(
             failed(ACCEPTS, "unknown-ca", why, likelihood=60),
         ]
     if slug == "expired":
-        message += ", and by this clock nothing in our chain has"
+        message += ", but by this clock nothing in our chain has expired"
         mostly = f"{message}: its clock is ahead of ours"
         return [
             failed(ACCEPTS, "clock-skew", mostly, likelihood=80, verdict="CERTIFICATE_EXPIRED"),
             failed(
                 ACCEPTS,
                 "expired",
-                f"{message}: the root in its own bundle may have",
+                f"{message}: the root in its own bundle may have expired",
                 likelihood=40,
             ),
         ]
@@ -209,7 +209,7 @@ def _refused_by_alert(
             failed(
                 ACCEPTS,
                 "unknown-ca",
-                f"{message}, as some do for whatever is wrong",
+                f"{message}, as some servers do for any reason",
                 likelihood=30,
             ),
         ]

@@ -55,8 +55,8 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
     match error.errno:
         case errno.ECONNREFUSED if target.text.startswith("unix:"):
             message = (
-                f"nobody listens at {where}: the file is no socket, or was left by a "
-                "server that has ended"
+                f"nobody listens at {where}: the file is no socket, or was left by a server that "
+                "has ended"
             )
             remedy = (
                 "Start the server, or correct the path; a socket outlives the server that made it"
@@ -106,9 +106,8 @@ def _tls(handshake: Handshake) -> Finding:
         return failed(check, "handshake-timeout", message, verdict="HANDSHAKE_TIMEOUT")
     if handshake.end is HandshakeEnd.CLOSED and not handshake.first_bytes:
         message = (
-            "it closes the connection at the first bytes of TLS: it may speak plaintext, "
-            "or it is a "
-            "proxy without a server behind it"
+            "it closes the connection at the first bytes of TLS: it may speak plaintext, or it "
+            "is a proxy without a server behind it"
         )
         return failed(
             check, "plaintext-server", message, likelihood=60, verdict="PEER_CONNECTION_CLOSED"

@@ -75,9 +75,8 @@ def examine_server_role(
                 failed(
                     _MAY_ANSWER,
                     "server-role-missing",
-                    f"{message}, and {decision.reason.value} for {quote_untrusted(service)}: "
-                    "a channel with "
-                    "this policy refuses it",
+                    f"{message}, and {decision.reason.value} for {quote_untrusted(service)}: a "
+                    "channel with this policy refuses it",
                 )
             )
     return findings

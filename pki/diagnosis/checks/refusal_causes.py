@@ -107,14 +107,14 @@ def rank_causes(
         if timedelta(0) <= begun < _RECENT:
             add(
                 "clock-skew",
-                "ours became valid a moment ago: a server whose clock is behind does not "
-                "accept it yet",
+                "ours became valid a moment ago: a server whose clock is behind does not accept "
+                "it yet",
                 25,
             )
     if clock_difference:
         why = (
-            f"the clocks are {clock_difference}: by the server's clock, ours may be "
-            "expired or not yet valid"
+            f"the clocks are {clock_difference}: by the server's clock, ours may be expired or "
+            "not yet valid"
         )
         add("clock-skew", why, _CLOCKS_DIFFER)
     for slug, likelihood, why in _NOT_OBSERVABLE:
@@ -155,9 +155,8 @@ def _other_root(
     likelihood = 55 if lacks_issuer(own) else 70
     return [
         (
-            f"its own chain ends in {quote_name(theirs)}, ours in {quote_name(ours)}: it "
-            "may trust only its own "
-            "CA; renew from its CA, or add our root to its bundle",
+            f"its own chain ends in {quote_name(theirs)}, ours in {quote_name(ours)}: it may "
+            "trust only its own CA; renew from its CA, or add our root to its bundle",
             likelihood,
         )
     ]

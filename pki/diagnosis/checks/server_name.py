@@ -80,8 +80,7 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
                 EXPECTED_NAME,
                 "no-san",
                 "it names nothing but its subject "
-                f"{quote_untrusted(leaf.subject.rfc4514_string())}, and "
-                f"{expected} is expected",
+                f"{quote_untrusted(leaf.subject.rfc4514_string())}, and {expected} is expected",
                 verdict=_VERDICT,
             )
         ]
@@ -115,9 +114,8 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_names: str)
             return failed(
                 EXPECTED_NAME,
                 "wrong-trust-domain",
-                f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, "
-                f"and {expected} "
-                "is expected",
+                f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, and "
+                f"{expected} is expected",
                 verdict=_VERDICT,
             )
         return _wrong_name(str(expected), all_names)

@@ -122,9 +122,8 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
     ours = ", ".join(quote_name(root.subject) for root in trust.roots[:3])
     if any(root.subject == top.issuer for root in trust.roots):
         message = (
-            f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and "
-            "another key: "
-            "the CA was made again"
+            f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and another "
+            "key: the CA was made again"
         )
         return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
     if is_self_issued(top):
@@ -135,8 +134,8 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
         return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
     if any(has_issued(item, top) for item in trust.known_cas):
         message = (
-            f"its issuer {quote_name(top.issuer)}, which leads to a trusted root, "
-            "was not sent with it"
+            f"its issuer {quote_name(top.issuer)}, which leads to a trusted root, was not sent "
+            "with it"
         )
         return [failed(check, "incomplete-chain", message, verdict=_UNTRUSTED)]
     message = f"its chain ends at {quote_name(top.issuer)}, and {trust.whose} holds {ours}"
@@ -144,8 +143,7 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
     if not gap and (_is_full(path, trust.roots) or (trust.is_authoritative and len(path) > 1)):
         remedy = (
             f"Bring the root of {quote_name(top.issuer)} to {trust.whose}, or issue the "
-            "certificate "
-            "from a CA that it holds"
+            "certificate from a CA that it holds"
         )
         return [failed(check, "unknown-ca", message, remedy=remedy, verdict=_UNTRUSTED)]
     # No certificate at hand says whether the missing issuer is an intermediate CA or another root.
