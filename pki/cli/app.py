@@ -116,7 +116,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _checked_arguments(arguments: list[str] | None) -> list[str]:
-    """Return the arguments, all of them UTF-8: no name, and no path that can be printed, is not.
+    """Return the arguments after a check: each name and each printable path is UTF-8, without NUL.
 
     Raises:
         UsageError: if one of them is not UTF-8, or holds a NUL.

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
 from pki.errors import PkiError, quote_untrusted
 

@@ -16,7 +16,6 @@ from rich.tree import Tree
 from pki.cli.output import JsonOption, console_for, print_error, print_result
 from pki.cli.passphrase import read_passphrase
 from pki.clock import system_clock
-from pki.diagnosis import shake_hands
 from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import LAYOUTS, read_bounded
 from pki.inspection import MAX_BYTES, Level, ReportItem, cross_check, describe
@@ -177,6 +176,8 @@ def _is_server(target: str) -> bool:
 
 
 def _describe_server(target: str, name: str, now: datetime) -> list[ReportItem]:
+    from pki.diagnosis import shake_hands  # noqa: PLC0415 - loads gRPC, which files do not need
+
     parsed = Target.parse(target)
     host = name or (parsed.hosts[0][0] if parsed.hosts else "")
     # A server name indication is a DNS name, never an address (RFC 6066 section 3).

@@ -10,6 +10,7 @@ import typer
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
+    ca_home,
     parse_dns,
     parse_ip,
     parse_layout,
@@ -17,7 +18,7 @@ from pki.cli.options import (
     parse_path,
 )
 from pki.cli.output import JsonOption
-from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.state.issuing import (
     parse_request,
     print_issued,

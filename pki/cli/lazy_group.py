@@ -29,7 +29,7 @@ class LazyCommand:
     epilog: str | None = None
 
     def load(self, name: str) -> TyperCommand | TyperGroup:
-        """Return the command itself, under a name."""
+        """Load the module, and return the command under a name."""
         module, _, attribute = self.target.partition(":")
         app = target = getattr(import_module(module), attribute)
         if not isinstance(target, typer.Typer):

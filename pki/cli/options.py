@@ -58,3 +58,8 @@ parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
 parse_ip: Callable[[str], IpAddress] = _option(ip_address)
 parse_network: Callable[[str], IpNetwork] = _option(ip_network)
 parse_layout: Callable[[str], Layout] = _option(layout_named)
+
+
+def ca_home(state: Path) -> Path:
+    """Return the folder of the CA in a state folder."""
+    return state / "ca"

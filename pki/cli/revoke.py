@@ -9,9 +9,9 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import (
     find_record,
     find_record_of_key,

@@ -10,9 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import ca_home
 from pki.clock import system_clock
 from pki.errors import (
     CertificateError,

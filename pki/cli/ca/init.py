@@ -8,9 +8,16 @@ import typer
 
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
-from pki.cli.options import DEFAULT_DIR, DirOption, parse_dns, parse_lifetime, parse_network
+from pki.cli.options import (
+    DEFAULT_DIR,
+    DirOption,
+    ca_home,
+    parse_dns,
+    parse_lifetime,
+    parse_network,
+)
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import ca_home, ca_passphrase
+from pki.cli.state.authority import ca_passphrase
 from pki.identity import TrustDomain
 from pki.keys import KeyType
 

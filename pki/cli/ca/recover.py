@@ -9,9 +9,9 @@ import typer
 
 from pki.authority import Authority
 from pki.authority.recovery import Recovered
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import ca_home, ca_passphrase, open_authority
+from pki.cli.state.authority import ca_passphrase, open_authority
 from pki.cli.state.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded

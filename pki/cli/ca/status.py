@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
-from pki.cli.state.authority import ca_home, open_authority
+from pki.cli.state.authority import open_authority
 
 
 def status(

@@ -6,15 +6,11 @@ import os
 from pathlib import Path
 
 from pki.authority import Authority
+from pki.cli.options import ca_home
 from pki.cli.output import print_error
 from pki.cli.passphrase import read_first_line
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.access import check_folder, trusted_owners, why_not_trusted
-
-
-def ca_home(state: Path) -> Path:
-    """Return the folder of the CA in a state folder."""
-    return state / "ca"
 
 
 def open_authority(state: Path, *, read_only: bool = False) -> Authority:

@@ -16,8 +16,8 @@ from cryptography import x509
 
 from pki.authority import Authority
 from pki.cli.exit_codes import PARTLY
+from pki.cli.options import ca_home
 from pki.cli.output import print_error
-from pki.cli.state.authority import ca_home
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (

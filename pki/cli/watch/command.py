@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
@@ -16,8 +16,10 @@ from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, console_for, json_line
 from pki.cli.watch.board import Board, Frame, draw
 from pki.cli.watch.credentials import CredentialsDashboard
-from pki.cli.watch.ledger import LedgerDashboard
 from pki.errors import StateError, quote_untrusted
+
+if TYPE_CHECKING:
+    from pki.cli.watch.ledger import LedgerDashboard
 
 _UNLIMITED_WIDTH = 10_000
 
@@ -48,7 +50,7 @@ def watch(
     if ledger and place is not None:
         raise typer.BadParameter("name either a folder or --ledger")
     folder = directory if place is None else place
-    dashboard = LedgerDashboard(directory) if ledger else CredentialsDashboard(folder)
+    dashboard = _ledger_dashboard(directory) if ledger else CredentialsDashboard(folder)
     if not folder.is_dir():
         raise StateError(f"{quote_untrusted(folder)} is not there, or is no folder")
     try:
@@ -60,6 +62,12 @@ def watch(
             _show_live(dashboard.next_frame, folder, interval)
     except KeyboardInterrupt:
         return
+
+
+def _ledger_dashboard(state: Path) -> LedgerDashboard:
+    from pki.cli.watch.ledger import LedgerDashboard  # noqa: PLC0415 - loads the ledger's database
+
+    return LedgerDashboard(state)
 
 
 def _print_once(board: Board) -> None:

@@ -28,6 +28,22 @@ def test_a_start_loads_nothing_that_it_does_not_need(program: str, module: str) 
     assert module not in loaded_by(program)
 
 
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("verify", "sqlalchemy"),
+        ("doctor.command", "sqlalchemy"),
+        ("watch.command", "sqlalchemy"),
+        ("issue", "grpc"),
+        ("policy.check", "grpc"),
+        ("inspect", "pki.diagnosis"),
+        ("explain", "cryptography"),
+    ],
+)
+def test_a_command_loads_nothing_that_others_need(module: str, unneeded: str) -> None:
+    assert unneeded not in loaded_by(f"import pki.cli.{module}")
+
+
 def test_version_loads_no_module_of_another_command() -> None:
     commands = {name for name in loaded_by(VERSION) if name.startswith("pki.")}
     assert commands == {
