@@ -9,7 +9,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc clean lock test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean lock test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ bench: $(READY) ## run the benchmarks
 
 bench-rpc: $(READY) ## measure the runtime beside bare gRPC, and hold it to its bars (BENCH_ARGS=--quick)
 	@$(BIN)/python -m tests.bench.rpc $(BENCH_ARGS)
+
+bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARGS="--runs 5")
+	@$(BIN)/python -m tests.bench.start_up $(BENCH_ARGS)
 
 lock: $(READY) ## write requirements.txt for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt

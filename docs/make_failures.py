@@ -31,11 +31,11 @@ def _index() -> str:
         _NOTE,
         "# Failures of mutual TLS",
         "",
-        "What each looks like in each party's log, what it means, and what to do.",
+        "What each program writes of a failure, what it means, and what to do.",
         "`handfast explain TEXT` names the failure for a line of a log; `handfast doctor TARGET`",
         "finds out which it is.",
         "",
-        "| failure | in words | result name |",
+        "| failure | meaning | result name |",
         "| --- | --- | --- |",
         *rows,
     ]
@@ -58,14 +58,14 @@ def _page(failure: Failure) -> str:
     sure = [item for item in signs if item.is_sure]
     others = [item for item in signs if not item.is_sure]
     if sure:
-        lines += ["## What one sees", "", "| who says it | words |", "| --- | --- |"]
+        lines += ["## How programs report it", "", "| program | text |", "| --- | --- |"]
         lines += [f"| {item.party} | `{_cell(item.text)}` |" for item in sure]
         lines.append("")
     if others:
         lines += [
-            "## What may also stand for something else",
+            "## Texts that may also mean another failure",
             "",
-            "| who says it | words | or |",
+            "| program | text | other failures |",
             "| --- | --- | --- |",
         ]
         for item in others:

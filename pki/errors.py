@@ -110,6 +110,18 @@ class VerificationError(PkiError):
         self.fault = fault
 
 
+class CouldNotTellError(PkiError):
+    """A question of yes or no has no answer: what it asks about can't be read.
+
+    Args:
+        cause: why there is no answer.
+    """
+
+    def __init__(self, cause: PkiError) -> None:
+        super().__init__(cause.message, remedy=cause.remedy)
+        self.cause = cause
+
+
 class StateError(PkiError):
     """The files or the ledger are not in the state that the operation needs."""
 

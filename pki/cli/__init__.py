@@ -1,1 +1,1 @@
-"""The command line: thin, it only composes the library."""
+"""The command line: each command only composes calls of the library."""

@@ -1,6 +1,6 @@
-"""Where the ``handfast`` command begins and ends: no traceback ever reaches its user.
+"""The entry point of the ``handfast`` command: no traceback ever reaches its user.
 
-Nothing is imported here that takes time, so that an interrupt while the rest is loaded is met too.
+This module imports nothing that takes time, so that an interrupt while the rest loads is caught.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import sys
 
 
 def main() -> None:
-    """Run the command, with one line on stderr for whatever goes wrong."""
+    """Run the command, with one line on stderr for anything that goes wrong."""
     try:
-        from pki.cli.app import run  # noqa: PLC0415 - the rest is loaded here, within reach
+        from pki.cli.app import run  # noqa: PLC0415 - loaded within the try
 
         code = run()
     except KeyboardInterrupt:
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing more may be written, not even at exit.
+        # The reader of our output has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"handfast: the output can't be written: {error}\n")

@@ -1,4 +1,4 @@
-"""``handfast explain``: what an error text from anybody's log means, and what to do."""
+"""``handfast explain``: what an error text from the log of any program means, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.output import JsonOption, tell
+from pki.cli.output import JsonOption, print_result
 from pki.errors import InputError
 from pki.failures import FAILURES, Failure, Match, recognise
 from pki.failures.recognise import MAX_TEXT
@@ -16,7 +16,7 @@ _CUT = (
     f"Only the first {MAX_TEXT} characters were read: give the lines about the failure alone, "
     "e.g. tail -n 200 LOG | handfast explain -"
 )
-_TRY = "Try: handfast doctor TARGET --credential DIR, which looks for itself"
+_TRY = "Try: handfast doctor TARGET --credential DIR, which tests the connection itself"
 
 
 def explain(
@@ -24,57 +24,57 @@ def explain(
         str | None,
         typer.Argument(help="The text, or a failure's name; - or nothing reads standard input."),
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="List the failures by name.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List all failures by name.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an error text means: exit 0 recognised, 1 not."""
     if listing:
         lines = [f"{item.slug:<24}{item.title}" for item in FAILURES.values()]
         data = {"failures": [_failure_json(item) for item in FAILURES.values()]}
-        tell("explain", data, lines, as_json=as_json)
+        print_result("explain", data, lines, as_json=as_json)
         return
-    words, more = _read(text)
-    note = _CUT if more else ""
-    if words.strip() in FAILURES:
-        failure = FAILURES[words.strip()]
-        tell(
+    text, truncated = _read_text(text)
+    note = _CUT if truncated else ""
+    if text.strip() in FAILURES:
+        failure = FAILURES[text.strip()]
+        print_result(
             "explain",
-            {"matches": [_failure_json(failure)], "cut": False},
-            _lines(failure),
+            {"matches": [_failure_json(failure)], "truncated": False},
+            _failure_lines(failure),
             as_json=as_json,
         )
         return
-    matches = recognise(words)
+    matches = recognise(text)
     if not matches:
         lines = [f"Not recognised. {note or _TRY}"]
-        tell("explain", {"matches": [], "cut": more}, lines, as_json=as_json)
+        print_result("explain", {"matches": [], "truncated": truncated}, lines, as_json=as_json)
         raise typer.Exit(1)
-    tell(
+    print_result(
         "explain",
-        {"matches": [_match_json(item) for item in matches], "cut": more},
-        [*_explained(matches), *(["", note] if note else [])],
+        {"matches": [_match_json(item) for item in matches], "truncated": truncated},
+        [*_match_lines(matches), *(["", note] if note else [])],
         as_json=as_json,
     )
 
 
-def _read(text: str | None) -> tuple[str, bool]:
-    """Return the text, and whether there is more of it than counts."""
+def _read_text(text: str | None) -> tuple[str, bool]:
+    """Return the text, and whether it is longer than what is read of it."""
     if text is not None and text != "-":
         return text, len(text) > MAX_TEXT
     if text is None and sys.stdin.isatty():
         raise typer.BadParameter("give the text, or pipe it in")
-    # A character takes at most 4 bytes; one more shows that there is more.
+    # A character has at most 4 bytes; one byte more shows that the text is longer.
     data = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
     if not data.strip():
         raise InputError("there is no text on standard input", remedy="Give it as an argument")
-    words = data.decode("utf-8", "replace")
-    return words, len(words) > MAX_TEXT or len(data) > 4 * MAX_TEXT
+    text = data.decode("utf-8", "replace")
+    return text, len(text) > MAX_TEXT or len(data) > 4 * MAX_TEXT
 
 
-def _explained(matches: tuple[Match, ...]) -> list[str]:
+def _match_lines(matches: tuple[Match, ...]) -> list[str]:
     lines: list[str] = []
     for item in matches:
-        lines += ["", *_lines(item.failure), f"  Said by: {item.sign.party}"]
+        lines += ["", *_failure_lines(item.failure), f"  Said by: {item.sign.party}"]
     if len(matches) > 1:
         lines.insert(0, "These fit, the likeliest first:")
     elif matches[0].sure:
@@ -86,7 +86,7 @@ def _explained(matches: tuple[Match, ...]) -> list[str]:
     return lines
 
 
-def _lines(failure: Failure) -> list[str]:
+def _failure_lines(failure: Failure) -> list[str]:
     return [
         f"{failure.title} ({failure.slug})",
         f"  {failure.cause}",

@@ -13,15 +13,14 @@ from cryptography import x509
 from rich.text import Text
 from rich.tree import Tree
 
-from pki.cli.output import JsonOption, complain, console_for, tell
-from pki.cli.state import read_passphrase
+from pki.cli.output import JsonOption, console_for, print_error, print_result
+from pki.cli.passphrase import read_passphrase
 from pki.clock import system_clock
-from pki.diagnosis.observe.tls_handshake import shake_hands
 from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import LAYOUTS, read_bounded
-from pki.inspection import MAX_BYTES, Level, Thing, describe, judge_together
+from pki.inspection import MAX_BYTES, Level, ReportItem, cross_check, describe
 from pki.inspection.certificates import describe_certificate
-from pki.inspection.report_item import plain, without_internals
+from pki.inspection.formatting import quote_if_unsafe, without_decoder_details
 from pki.tls.target import Target
 from pki.x509.decoding import UNREADABLE
 
@@ -43,7 +42,8 @@ _COLOURS = {
     Level.BAD: "bold red",
 }
 
-Found = list[tuple[str, list[Thing]]]
+# The name of each file or server, and the objects in it.
+Reports = list[tuple[str, list[ReportItem]]]
 
 
 def inspect(
@@ -55,57 +55,59 @@ def inspect(
         Path | None, typer.Option(help="A file whose first line opens PKCS#12 and keys.")
     ] = None,
     name: Annotated[
-        str, typer.Option(help="The name to ask a server for; its host if there is none.")
+        str, typer.Option(help="The server name to ask for; the host of the target by default.")
     ] = "",
-    whole: Annotated[bool, typer.Option("--text", help="Show all of it, each extension.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--text", help="Show everything, with each extension.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what certificates, requests, keys, lists, stores and servers hold; never a secret."""
+    """Show what certificates, requests, keys, CRLs, stores and servers hold; never a secret."""
     password = read_passphrase(password_file) if password_file is not None else None
     now = system_clock()
-    found: Found = []
+    reports: Reports = []
     errors: list[PkiError] = []
     for target in targets:
         try:
-            found += _of_target(target, name, password, now)
+            reports += _describe_target(target, name, password, now)
         except PkiError as error:
-            # One that can't be shown does not hide the others.
+            # A target that can't be described does not hide the others.
             if len(targets) == 1:
                 raise
             errors.append(error)
-            found.append((target, [_unreadable(error)]))
-    judge_together([items for _, items in found])
+            reports.append((target, [_unreadable(error)]))
+    cross_check([items for _, items in reports])
     if as_json:
-        tell(
+        print_result(
             "inspect",
-            {"objects": [_json(file, item) for file, items in found for item in items]},
+            {"objects": [_json(file, item) for file, items in reports for item in items]},
             [],
             as_json=True,
         )
     else:
-        _show(found, whole=whole)
-    for missed in errors:
-        complain(missed.message, missed.remedy)
+        _print(reports, whole=whole)
+    for item in errors:
+        print_error(item.message, item.remedy)
     if errors:
         raise typer.Exit(1)
 
 
-def _show(found: Found, *, whole: bool) -> None:
+def _print(reports: Reports, *, whole: bool) -> None:
     console = console_for(sys.stdout)
-    for file, items in found:
-        tree = Tree(Text(plain(file, letters=True), style="bold"))
-        for thing in items:
-            _grow(tree, thing, whole=whole)
+    for file, items in reports:
+        tree = Tree(Text(quote_if_unsafe(file, allow_letters=True), style="bold"))
+        for report in items:
+            _add_to_tree(tree, report, whole=whole)
         console.print(tree, highlight=False)
 
 
-def _unreadable(error: PkiError) -> Thing:
-    thing = Thing("unreadable", facts={"error": error.message})
-    thing.flag(Level.BAD, error.message)
-    return thing
+def _unreadable(error: PkiError) -> ReportItem:
+    report = ReportItem("unreadable", facts={"error": error.message})
+    report.flag(Level.BAD, error.message)
+    return report
 
 
-def _of_target(target: str, name: str, password: bytes | None, now: datetime) -> Found:
+def _describe_target(target: str, name: str, password: bytes | None, now: datetime) -> Reports:
     if target == "-":
         data = sys.stdin.buffer.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
@@ -113,33 +115,33 @@ def _of_target(target: str, name: str, password: bytes | None, now: datetime) ->
         return [("-", list(describe(data, source="standard input", now=now, password=password)))]
     path = Path(target)
     if path.is_dir():
-        return _of_directory(path, password, now)
+        return _describe_directory(path, password, now)
     if not path.exists() and _is_server(target):
-        return [(target, _of_server(target, name, now))]
-    return [(target, _of_file(path, password, now))]
+        return [(target, _describe_server(target, name, now))]
+    return [(target, _describe_file(path, password, now))]
 
 
-def _of_directory(path: Path, password: bytes | None, now: datetime) -> Found:
+def _describe_directory(path: Path, password: bytes | None, now: datetime) -> Reports:
     """Describe the files of a directory; one that can't be read does not hide the others."""
     try:
-        there = sorted(item for item in path.iterdir() if item.is_file())
+        present = sorted(item for item in path.iterdir() if item.is_file())
     except OSError as error:
         raise StateError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from None
-    files = [item for item in there if item.name in _NAMES or item.suffix in _ENDINGS]
+    files = [item for item in present if item.name in _NAMES or item.suffix in _ENDINGS]
     if not files:
-        raise StateError(f"{quote_untrusted(path)} holds no file of a kind known here")
+        raise StateError(f"{quote_untrusted(path)} holds no file of a known kind")
     if len(files) > _MOST_FILES:
         raise InputError(
             f"{quote_untrusted(path)} holds {len(files)} files; {_MOST_FILES} is the most"
         )
-    found: Found = []
-    # As a credential is read: the key, its chain, then the rest.
+    reports: Reports = []
+    # In the order in which one reads a credential: the key, its chain, then the rest.
     for file in sorted(files, key=_place):
         try:
-            found.append((str(file), _of_file(file, password, now)))
+            reports.append((str(file), _describe_file(file, password, now)))
         except PkiError as error:
-            found.append((str(file), [_unreadable(error)]))
-    return found
+            reports.append((str(file), [_unreadable(error)]))
+    return reports
 
 
 def _place(file: Path) -> tuple[int, str]:
@@ -151,18 +153,18 @@ def _place(file: Path) -> tuple[int, str]:
     return next((at for at, names in enumerate(order) if file.name in names), 3), file.name
 
 
-def _of_file(path: Path, password: bytes | None, now: datetime) -> list[Thing]:
+def _describe_file(path: Path, password: bytes | None, now: datetime) -> list[ReportItem]:
     try:
         data, mode = read_bounded(path, max_bytes=MAX_BYTES)
     except FileNotFoundError:
         raise StateError(f"{quote_untrusted(path)} is not there") from None
-    things = list(describe(data, source=str(path), now=now, password=password))
-    for thing in things:
-        if thing.kind.startswith("private key"):
-            thing.facts["mode"] = f"{mode:04o}"
+    reports = list(describe(data, source=str(path), now=now, password=password))
+    for report in reports:
+        if report.kind.startswith("private key"):
+            report.facts["mode"] = f"{mode:04o}"
             if mode & _OTHERS:
-                thing.flag(Level.WARNING, f"mode {mode:04o}: others may read it")
-    return things
+                report.flag(Level.WARNING, f"mode {mode:04o}: others may read it")
+    return reports
 
 
 def _is_server(target: str) -> bool:
@@ -173,44 +175,46 @@ def _is_server(target: str) -> bool:
     return parsed.path is not None or (":" in target and "/" not in target)
 
 
-def _of_server(target: str, name: str, now: datetime) -> list[Thing]:
+def _describe_server(target: str, name: str, now: datetime) -> list[ReportItem]:
+    from pki.diagnosis import shake_hands  # noqa: PLC0415 - loads gRPC, which files do not need
+
     parsed = Target.parse(target)
     host = name or (parsed.hosts[0][0] if parsed.hosts else "")
-    # A name indication is a DNS name: an address is none (RFC 6066 section 3).
-    asked = host if any(item.isalpha() for item in host) and ":" not in host else ""
-    seen = shake_hands(parsed, asked, None, seconds=_SECONDS)
-    if not seen.chain:
+    # A server name indication is a DNS name, never an address (RFC 6066 section 3).
+    server_name = host if any(item.isalpha() for item in host) and ":" not in host else ""
+    handshake = shake_hands(parsed, server_name, None, seconds=_SECONDS)
+    if not handshake.chain:
         raise StateError(
-            f"{quote_untrusted(target)} showed no certificate: {seen.words}",
-            remedy=f"handfast doctor {plain(target)} says more",
+            f"{quote_untrusted(target)} presented no certificate: {handshake.message}",
+            remedy=f"handfast doctor {quote_if_unsafe(target)} says more",
         )
-    things = []
-    for der in seen.chain[:_MOST_SERVER_CERTIFICATES]:
+    reports = []
+    for der in handshake.chain[:_MOST_SERVER_CERTIFICATES]:
         try:
-            things.append(describe_certificate(x509.load_der_x509_certificate(der), now))
+            reports.append(describe_certificate(x509.load_der_x509_certificate(der), now))
         except UNREADABLE as error:
-            why = without_internals(quote_untrusted(error))
+            why = without_decoder_details(quote_untrusted(error))
             raise CertificateError(
                 f"a certificate of {quote_untrusted(target)} can't be decoded: {why}"
             ) from None
-    return things
+    return reports
 
 
-def _grow(tree: Tree, thing: Thing, *, whole: bool) -> None:
-    head = Text(thing.kind + (f": {thing.title}" if thing.title else ""), overflow="fold")
-    for flag in thing.flags:
-        head.append(f"  [{flag.words}]", style=_COLOURS[flag.level])
+def _add_to_tree(tree: Tree, report: ReportItem, *, whole: bool) -> None:
+    head = Text(report.kind + (f": {report.title}" if report.title else ""), overflow="fold")
+    for flag in report.flags:
+        head.append(f"  [{flag.message}]", style=_COLOURS[flag.level])
     branch = tree.add(head)
-    width = max((len(row.label) for row in thing.rows), default=0)
-    lines: Iterable[str] = [f"{row.label:<{width}}  {row.value}" for row in thing.rows]
-    for line in [*lines, *(thing.text if whole else [])]:
+    width = max((len(row.label) for row in report.rows), default=0)
+    lines: Iterable[str] = [f"{row.label:<{width}}  {row.value}" for row in report.rows]
+    for line in [*lines, *(report.text if whole else [])]:
         branch.add(Text(line, overflow="fold"))
 
 
-def _json(file: str, thing: Thing) -> dict[str, object]:
+def _json(file: str, report: ReportItem) -> dict[str, object]:
     return {
         "file": file,
-        "kind": thing.kind,
-        **thing.facts,
-        "flags": [{"level": item.level.value, "words": item.words} for item in thing.flags],
+        "kind": report.kind,
+        **report.facts,
+        "flags": [{"level": item.level.value, "message": item.message} for item in report.flags],
     }

@@ -7,20 +7,23 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
-from pki.cli.output import JsonOption, show_table, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
+from pki.cli.output import JsonOption, print_result, print_table
+from pki.cli.state.authority import open_authority
 
 
 def list_certificates(
     expiring: Annotated[
         str | None, typer.Option(help="Only those that end within this time: 24h.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those too that have ended.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that have expired.")
+    ] = False,
     issuers: Annotated[bool, typer.Option("--issuers", help="The CA's own certificates.")] = False,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List what the CA issued."""
+    """List the certificates that the CA issued."""
     within = parse_lifetime(expiring) if expiring else None
     with open_authority(directory, read_only=True) as authority:
         if issuers:
@@ -38,16 +41,16 @@ def list_certificates(
             "not_after": item.not_after,
             "status": "revoked"
             if item.revoked_at
-            else ("ended" if item.not_after < now else "good"),
+            else ("expired" if item.not_after < now else "good"),
             "revoked_at": item.revoked_at,
             "reason": item.reason,
         }
         for item in records
     ]
     if as_json:
-        tell("list", {"certificates": rows}, [], as_json=True)
+        print_result("list", {"certificates": rows}, [], as_json=True)
         return
-    show_table(
+    print_table(
         f"{len(rows)} certificates",
         ("workload", "serial", "profile", "until (UTC)", "status"),
         [
@@ -74,9 +77,9 @@ def _list_issuers(authority: Authority, *, as_json: bool) -> None:
         for item in authority.issuers()
     ]
     if as_json:
-        tell("list --issuers", {"issuers": rows}, [], as_json=True)
+        print_result("list --issuers", {"issuers": rows}, [], as_json=True)
         return
-    show_table(
+    print_table(
         "CA certificates",
         ("kind", "key id", "status", "until (UTC)"),
         [

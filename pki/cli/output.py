@@ -1,4 +1,8 @@
-"""What a command says: a few lines or a table for people, one JSON object for scripts."""
+"""Prints what a command did: a few lines or a table for people, one JSON object for scripts.
+
+The library that draws tables is slow to load, and most commands do not need it. So it is loaded
+when something is drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +15,74 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pki.errors import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 SCHEMA = 1
-_lost: set[bool] = set()
+_lost_output: set[bool] = set()
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, for scripts (docs/cli.md).")
 ]
 
 
-def tell(command: str, data: Mapping[str, object], lines: Sequence[str], *, as_json: bool) -> None:
+def print_result(
+    command: str, data: Mapping[str, object], lines: Sequence[str], *, as_json: bool
+) -> None:
     """Print what a command did.
 
     Args:
         command: its name, e.g. ``ca init``.
         data: the facts, for scripts.
-        lines: the same in words, for people.
-        as_json: which of the two.
+        lines: the same facts as sentences, for people.
+        as_json: whether to print the data and not the lines.
     """
-    if as_json:
-        document = {"schema": SCHEMA, "command": command, **data}
-        with telling():
-            sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=True) + "\n")
-        return
-    console = console_for(sys.stdout)
-    with telling():
+    escape_unencodable(sys.stdout)
+    with output_errors_reported():
+        if as_json:
+            sys.stdout.write(json_line(command, data))
+            return
         for line in lines:
-            # Whatever a line is made of, a path above all, it can't paint the terminal.
-            console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
+            # A line may hold any path: no control character of it reaches the terminal.
+            sys.stdout.write(printable(line) + "\n")
 
 
-def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; whatever came from outside is escaped."""
+def json_line(command: str, data: Mapping[str, object]) -> str:
+    """Return the line with one JSON object that scripts read.
+
+    Args:
+        command: the command's name.
+        data: the facts.
+    """
+    document = {"schema": SCHEMA, "command": command, **data}
+    return json.dumps(document, default=_json_value, ensure_ascii=True) + "\n"
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; all its text is escaped."""
+    from rich.markup import escape  # noqa: PLC0415 - loaded for tables alone
+    from rich.table import Table  # noqa: PLC0415 - loaded for tables alone
+
     table = Table(title=escape(printable(title)))
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
-    with telling():
+    with output_errors_reported():
         console_for(sys.stdout).print(table)
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Tell what was done; where nobody can be told, what is left of the command goes on.
+def output_errors_reported() -> Iterator[None]:
+    """Report on stderr that output can't be written, and let the rest of the command go on.
 
-    A reader that has gone is no fault. Any other one is told on stderr and costs exit code 1.
+    A reader that has gone, as ``head`` does, is no failure. Any other failure gives exit code 1.
     """
     try:
         yield
@@ -73,47 +91,44 @@ def telling() -> Iterator[None]:
         # Nothing more may be written there, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            complain(
+            print_error(
                 f"the output can't be written: {error.strerror or error}",
                 "What the command does is done all the same, unless another line says otherwise",
             )
-            _lost.add(True)
+            _lost_output.add(True)
 
 
-def was_lost() -> bool:
-    """Tell, once, whether output was lost, other than to a reader that has gone."""
-    found = bool(_lost)
-    _lost.clear()
-    return found
+def take_lost_output() -> bool:
+    """Return whether output was lost since the last call, other than to a reader that has gone."""
+    was_lost = bool(_lost_output)
+    _lost_output.clear()
+    return was_lost
 
 
-def complain(message: str, remedy: str = "") -> None:
+def print_error(message: str, remedy: str = "") -> None:
     """Print one line on stderr: what is wrong, and what to do."""
-    words = f"handfast: {message.rstrip('.')}" + (f". {remedy}" if remedy else "")
-    sys.stderr.write(printable(" ".join(words.split())) + "\n")
+    line = f"handfast: {message.rstrip('.')}" + (f". {remedy}" if remedy else "")
+    sys.stderr.write(printable(" ".join(line.split())) + "\n")
 
 
-def path_word(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """Return a path as one word of a command line: quoted for a shell, and printable."""
     return printable(shlex.quote(str(path)))
 
 
-def console_for(stream: object) -> Console:
+def console_for(stream: TextIO) -> Console:
     """Return a console: as wide as the terminal, or wide enough where there is none."""
+    from pki.cli.console import PipeConsole  # noqa: PLC0415 - loaded for what is drawn alone
+
+    escape_unencodable(stream)
+    return PipeConsole(width=None if stream.isatty() else 160)
+
+
+def escape_unencodable(stream: TextIO) -> None:
+    """Make a stream escape the characters that its encoding lacks, as ASCII does."""
     if isinstance(stream, io.TextIOWrapper):
-        # Names hold letters that an ASCII terminal or pipe has not: better escaped than an error.
         stream.reconfigure(errors="backslashreplace")
-    is_terminal = bool(getattr(stream, "isatty", lambda: False)())
-    return _Console(width=None if is_terminal else 160)
 
 
-class _Console(Console):
-    """A console that leaves it to its caller what a reader means that has gone."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise the error that was met, where the library would end the process."""
-        raise BrokenPipeError
-
-
-def _plain(value: object) -> str:
+def _json_value(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,8 +1,8 @@
-"""``handfast renew``: renews what is due, and repairs whatever is not the key.
+"""``handfast renew``: renews a certificate that is due, and repairs every file but the key.
 
-The order: the directory's lock, then all that can still be read of it, then what the ledger knows,
-then what is due. From the first look to the last file nobody else writes there, so that two at once
-never ask for two renewals of one certificate: the second finds it done.
+The order: lock the directory, read all that can still be read of it, look up its record in the
+ledger, then decide whether it is due. While the lock is held nobody else writes there, so that two
+processes never ask for two renewals of one certificate: the second finds it renewed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.lifetimes import is_renewal_due, renewal_due
-from pki.cli.distribution import issuer_certificates, take_in_crls
-from pki.cli.issue import (
-    CouldNotTellError,
-    parse_request,
-    read_request_file,
-    save_issued,
-    tell_issued,
-)
-from pki.cli.output import JsonOption, tell
-from pki.cli.records import chain_of, need_record
-from pki.cli.state import DEFAULT_DIR, DirOption, open_authority, parse_lifetime, parse_path
-from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime, parse_path
+from pki.cli.output import JsonOption, print_result
+from pki.cli.state.authority import open_authority
+from pki.cli.state.issuing import parse_request, print_issued, read_request_file, save_issued
+from pki.cli.state.ledger_lookup import recorded_chain, require_record
+from pki.cli.state.trust_distribution import import_crls, issuer_certificates
+from pki.errors import CouldNotTellError, CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Layout,
     PartialCredential,
@@ -53,65 +48,68 @@ def renew(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Only ask whether it is due: exit 0 yes, 1 no, 3 could not tell."
+            "--check", help="Only check whether it is due: exit 0 yes, 1 no, 3 could not tell."
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Renew though it is not due.")] = False,
-    ttl: Annotated[str | None, typer.Option(help="Lifetime; that of the old one if not given.")] = (
-        None
-    ),
+    force: Annotated[bool, typer.Option("--force", help="Renew it even if it is not due.")] = False,
+    ttl: Annotated[
+        str | None, typer.Option(help="Lifetime; by default that of the old certificate.")
+    ] = (None),
     csr: Annotated[
         Path | None,
-        typer.Option(help="A new request, for a directory whose key is with the request's maker."),
+        typer.Option(help="A new certificate request, for a directory without the key."),
     ] = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Renew a certificate that is due, and bring trust bundle and revocation lists up to date."""
+    """Renew a certificate that is due, and update trust bundle and revocation lists."""
     lifetime = parse_lifetime(ttl) if ttl else None
     if check:
-        _check(target, directory, as_json=as_json)
+        _check_due(target, directory, as_json=as_json)
         return
-    layout, holds_key = _find(target)
-    request = _request_for(target, csr, holds_key=holds_key)
-    before = _leaf_print(target, layout)
+    layout, holds_key = _find_layout(target)
+    request = _read_request(target, csr, holds_key=holds_key)
+    leaf_before = _leaf_fingerprint(target, layout)
     with open_authority(directory) as authority, writer_lock(target, layout=layout):
         if holds_key:
             promote_pending_key(target, layout=layout)
         contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
-            _need_key(contents)
-        # The directory may lie elsewhere, and its own lists tell what its CA once revoked.
-        take_in_crls(authority, directory, contents.crls)
+            _require_key(contents)
+        # The directory may be outside the state folder, and its own CRLs may be newer.
+        import_crls(authority, directory, contents.crls)
         authority.refresh_crls()
-        record = need_record(authority, contents)
+        record = require_record(authority, contents)
         repaired = _repair(authority, contents, record)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
-        # Somebody else renewed it while this waited for the directory: that is what was wanted.
-        already = before is not None and before != _leaf_print(target, layout)
-        # A revoked one is never "not due": the CA refuses it, and says what to do.
+        # Another process renewed it while this one waited for the lock.
+        already_renewed = leaf_before is not None and leaf_before != _leaf_fingerprint(
+            target, layout
+        )
+        # A revoked certificate counts as due: the CA then refuses it, and says what to do.
         is_due = record.revoked_at is not None or is_renewal_due(
             record.issued_at, record.not_after, int(record.serial, 16), now=authority.now()
         )
-        if not is_due and (already or not force):
-            _tell_not_due(record, due, target, repaired, already=already, as_json=as_json)
+        if not is_due and (already_renewed or not force):
+            _print_not_due(
+                record, due, target, repaired, already_renewed=already_renewed, as_json=as_json
+            )
             return
         if holds_key:
-            made = generate_key(_key_type(contents.leaf_key or contents.key))
-            key = ensure_pending_key(target, made, layout=layout)
+            new_key = generate_key(_key_type(contents.leaf_key or contents.key))
+            key = ensure_pending_key(target, new_key, layout=layout)
             issued = authority.renew(record.certificate, key=key, lifetime=lifetime)
         elif request is not None:
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
         else:
             raise StateError(
-                f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust "
-                "bundle and lists are "
-                "up to date",
-                remedy="Bring a new request of whoever holds the key: handfast renew DIR --csr "
+                f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust bundle "
+                "and lists are up to date",
+                remedy="Bring a new request from the holder of the key: handfast renew DIR --csr "
                 "FILE",
             )
         save_issued(issued, target, layout)
-    tell_issued("renew", issued, target, layout, as_json=as_json)
+    print_issued("renew", issued, target, layout, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +118,18 @@ class _Request:
     public_key: PublicKey
 
 
-def _find(target: Path) -> tuple[Layout, bool]:
-    """Tell a directory's layout, and whether a key lies there.
+def _find_layout(target: Path) -> tuple[Layout, bool]:
+    """Return a directory's layout, and whether it holds a key.
 
     Raises:
         CredentialError: if it holds no credential.
     """
-    found = find_layout(target)
-    # Without a chain either: the error names what is looked for.
-    return found if found is not None else (detect_layout(target), True)
+    layout_and_key = find_layout(target)
+    # Neither key nor chain is there: the error names the files that are expected.
+    return layout_and_key if layout_and_key is not None else (detect_layout(target), True)
 
 
-def _request_for(target: Path, csr: Path | None, *, holds_key: bool) -> _Request | None:
+def _read_request(target: Path, csr: Path | None, *, holds_key: bool) -> _Request | None:
     if csr is None:
         return None
     data = read_request_file(csr)
@@ -143,11 +141,11 @@ def _request_for(target: Path, csr: Path | None, *, holds_key: bool) -> _Request
     return _Request(data, parse_request(data, csr))
 
 
-def _need_key(contents: PartialCredential) -> None:
-    """Check that the key can be read: it is the one part that no repair brings back.
+def _require_key(contents: PartialCredential) -> None:
+    """Check that the key can be read: it is the one file that can't be repaired.
 
     Raises:
-        PkiError: if it can't, or belongs to another certificate.
+        PkiError: if it can't be read, or belongs to another certificate.
     """
     layout = contents.layout
     if contents.leaf is not None and contents.leaf_key is not None:
@@ -159,14 +157,14 @@ def _need_key(contents: PartialCredential) -> None:
         raise CredentialError(
             f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
             "certificate",
-            remedy="Bring the key back that does, or issue a new credential elsewhere",
+            remedy="Restore the key that does, or issue a new credential elsewhere",
         )
 
 
 def _repair(
     authority: Authority, contents: PartialCredential, record: CertificateRecord
 ) -> list[str]:
-    """Write anew whatever is damaged or old and is not the key; return the names of damaged files.
+    """Write again every damaged or old file but the key; return the names of the damaged ones.
 
     Raises:
         StateError: if a file can't be written.
@@ -175,7 +173,7 @@ def _repair(
     bundle, crls = authority.trust()
     save_trust(bundle, crls, directory, layout=layout, issuers=issuer_certificates(authority))
     damaged = [name for name in contents.faults if name not in (layout.key, layout.next_key)]
-    chain = chain_of(authority, record)
+    chain = recorded_chain(authority, record)
     if contents.chain != chain:
         if layout.chain is not None:
             save_chain(chain, directory, layout=layout)
@@ -185,28 +183,28 @@ def _repair(
     return sorted(set(damaged))
 
 
-def _tell_not_due(
+def _print_not_due(
     record: CertificateRecord,
     due: datetime,
     target: Path,
     repaired: list[str],
     *,
-    already: bool,
+    already_renewed: bool,
     as_json: bool,
 ) -> None:
-    tell(
+    print_result(
         "renew",
         {
             "directory": target,
             "renewed": False,
-            "already": already,
-            "due": due,
+            "already_renewed": already_renewed,
+            "renewal_from": due,
             "serial": record.serial,
             "repaired": repaired,
         },
         [
             f"{record.spiffe_id} was renewed by another process meanwhile, to {record.serial}"
-            if already
+            if already_renewed
             else f"{record.spiffe_id} is not due before {due:%Y-%m-%d %H:%M:%S} UTC "
             "(--force renews it now)",
             *([f"Repaired {', '.join(repaired)}"] if repaired else []),
@@ -216,14 +214,14 @@ def _tell_not_due(
     )
 
 
-def _check(target: Path, directory: Path, *, as_json: bool) -> None:
-    """Ask whether there is anything to renew.
+def _check_due(target: Path, directory: Path, *, as_json: bool) -> None:
+    """Check whether there is anything to renew.
 
     Raises:
-        CouldNotTellError: whatever keeps from an answer: no reason may read as "no".
+        CouldNotTellError: if anything prevents an answer, so that no failure reads as "no".
     """
     try:
-        why, due = _why_due(target, directory)
+        reasons, due = _due_reasons(target, directory)
     except PkiError as error:
         raise CouldNotTellError(error) from error
     except KeyboardInterrupt:
@@ -233,56 +231,60 @@ def _check(target: Path, directory: Path, *, as_json: bool) -> None:
             f"{quote_untrusted(target)}: {type(error).__name__}: {quote_untrusted(error)}"
         )
         raise CouldNotTellError(cause) from error
-    tell(
+    print_result(
         "renew --check",
-        {"directory": target, "due": bool(why), "why": why, "renewal_from": due},
-        [f"Due: {', '.join(why)}" if why else f"Not due before {due:%Y-%m-%d %H:%M:%S} UTC"],
+        {"directory": target, "due": bool(reasons), "reasons": reasons, "renewal_from": due},
+        [
+            f"Due: {', '.join(reasons)}"
+            if reasons
+            else f"Not due before {due:%Y-%m-%d %H:%M:%S} UTC"
+        ],
         as_json=as_json,
     )
-    if not why:
+    if not reasons:
         raise typer.Exit(1)
 
 
-def _why_due(target: Path, directory: Path) -> tuple[list[str], datetime]:
-    """Return what makes a renewal due, nothing if it is not, and when the certificate is due.
+def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
+    """Return why a renewal is due, empty if it is not, and when the certificate is due.
 
     Raises:
-        PkiError: if that can't be told.
+        PkiError: if it can't be determined.
     """
-    layout, holds_key = _find(target)
+    layout, holds_key = _find_layout(target)
     with open_authority(directory, read_only=True) as authority:
         contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
-            _need_key(contents)
-        record = need_record(authority, contents)
+            _require_key(contents)
+        record = require_record(authority, contents)
         due = renewal_due(record.issued_at, record.not_after, int(record.serial, 16))
         bundle, crls = authority.trust()
-        chain = chain_of(authority, record)
+        chain = recorded_chain(authority, record)
         now = authority.now()
     stale = contents.crls is None or {item.der for item in crls.crls.values()} != {
         item.der for item in contents.crls.crls.values()
     }
     ahead = any(item.this_update > now for item in crls.crls.values())
     old_trust = contents.bundle is None or contents.bundle.to_pem() != bundle.to_pem()
-    why = [
-        words
-        for is_so, words in (
+    reasons = [
+        reason
+        for applies, reason in (
             (record.revoked_at is not None, "the certificate was revoked: issue a new one"),
             (now >= due, "the certificate is past half of its life"),
             (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
-            (ahead, "a revocation list counts only from a time to come"),
+            (ahead, "a revocation list is valid only from a time to come"),
             (contents.chain != chain, "the chain is damaged"),
             (holds_key and contents.leaf_key is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),
             (old_trust, "the trust bundle is not the newest"),
         )
-        if is_so
+        if applies
     ]
-    return why, due
+    return reasons, due
 
 
-def _leaf_print(target: Path, layout: Layout) -> str | None:
-    """Return what tells one certificate of a directory from the next; None if it can't be read."""
+def _leaf_fingerprint(target: Path, layout: Layout) -> str | None:
+    """Return the fingerprint of the leaf's key in a directory; None if it can't be read."""
     try:
         contents = read_partial_credential(target, layout, holds_key=False)
     except PkiError:

@@ -1,4 +1,4 @@
-"""``handfast revoke`` and ``handfast crl``."""
+"""``handfast revoke``: revokes a certificate and all that was renewed from it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.distribution import Distribution, distribute
-from pki.cli.output import JsonOption, path_word, tell
-from pki.cli.records import (
-    line_of,
-    need_record,
-    others_of,
-    record_of,
-    record_of_key,
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.state.authority import open_authority
+from pki.cli.state.ledger_lookup import (
+    find_record,
+    find_record_of_key,
+    other_valid_certificates,
+    renewal_line,
+    require_record,
     was_issued_here,
 )
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home, open_authority
+from pki.cli.state.trust_distribution import distribute
 from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files import detect_layout, find_layout, read_partial_credential
 
@@ -30,112 +31,57 @@ def revoke(
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a certificate and all that was renewed from it; nothing undoes it."""
+    """Revoke a certificate and all that was renewed from it; this can't be undone."""
     if reason not in REASONS:
         raise typer.BadParameter(f"reason is one of {', '.join(REASONS)}")
     if not target:
-        # As a path it would mean the folder that one stands in.
+        # As a path it would mean the current folder.
         raise typer.BadParameter("a serial number or a directory can't be empty")
     with _open(directory) as authority:
-        serial = _serial_of(authority, target)
-        hit, not_published = _revoke(authority, serial, reason)
-        spread = distribute(authority, directory)
-        others = others_of(authority, hit)
+        serial = _find_serial(authority, target)
+        revoked, not_published = _revoke(authority, serial, reason)
+        distribution = distribute(authority, directory)
+        others = other_valid_certificates(authority, revoked)
     if not_published is not None:
-        spread.left.insert(0, (ca_home(directory), not_published))
+        distribution.failed.insert(0, (ca_home(directory), not_published))
     crl_path = ca_home(directory) / "crl.pem"
-    tell(
+    print_result(
         "revoke",
         {
             "revoked": [
                 {"serial": item.serial, "spiffe_id": item.spiffe_id, "at": item.revoked_at}
-                for item in hit
+                for item in revoked
             ],
             "reason": reason,
             "crl": crl_path,
-            **spread.to_json(),
-            "others": [{"serial": item.serial, "spiffe_id": item.spiffe_id} for item in others],
+            **distribution.to_json(),
+            "still_valid": [
+                {"serial": item.serial, "spiffe_id": item.spiffe_id} for item in others
+            ],
         },
         [
-            *(f"Revoked {item.serial} of {item.spiffe_id}" for item in hit),
+            *(f"Revoked {item.serial} of {item.spiffe_id}" for item in revoked),
             *(
                 []
-                if hit
+                if revoked
                 else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
             ),
-            _reached_words(spread) + ": servers that use them refuse it within a second",
+            f"The new list was brought to {len(distribution.updated)} credential directories "
+            "here: servers that use them refuse it within a second",
             *(
-                f"Mind: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
+                f"Note: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
                 f"handfast revoke {item.serial}"
                 for item in others
             ),
-            f"Next: bring {path_word(crl_path)} to every receiver elsewhere",
+            f"Next: bring {quote_path(crl_path)} to every receiver elsewhere",
         ],
         as_json=as_json,
     )
-    spread.finish("It is revoked")
-
-
-def crl(
-    force: Annotated[
-        bool, typer.Option("--force", help="Sign all lists anew, whatever their age.")
-    ] = False,
-    directory: DirOption = DEFAULT_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Sign the revocation lists that are past half of their life, and bring all up to date."""
-    with open_authority(directory) as authority:
-        signed, failed = 0, None
-        try:
-            signed = authority.refresh_crls(force=force)
-        except PkiError as error:
-            # The lists that there are reach everybody all the same.
-            failed = error
-        _, crls = authority.trust()
-        now = authority.now()
-        spread = distribute(authority, directory)
-    first = min((item.next_update for item in crls.crls.values()), default=None)
-    ahead = [item for item in crls.crls.values() if item.this_update > now]
-    crl_path = ca_home(directory) / "crl.pem"
-    tell(
-        "crl",
-        {
-            "signed": signed,
-            "crl": crl_path,
-            "lists": [
-                {
-                    "number": item.number,
-                    "entries": len(item.revoked),
-                    "issuer": item.crl.issuer.rfc4514_string(),
-                    "next_update": item.next_update,
-                }
-                for item in crls.crls.values()
-            ],
-            **spread.to_json(),
-        },
-        [
-            f"Signed {signed} of {len(crls.crls)} lists anew"
-            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
-            *(
-                f"Mind: list number {item.number} of "
-                f"{quote_untrusted(item.crl.issuer.rfc4514_string())} "
-                f"counts only from {item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. "
-                "Bring the root's key back, and run this again"
-                for item in ahead
-            ),
-            f"They lie in {path_word(crl_path)}, and in {len(spread.reached)} credential "
-            "directories here",
-            "Next: a timer for this command, well within half of the lists' life",
-        ],
-        as_json=as_json,
-    )
-    if failed is not None:
-        raise failed
-    spread.finish("The lists are signed")
+    distribution.exit_if_incomplete("It is revoked")
 
 
 def _open(directory: Path) -> Authority:
-    """Open the CA; where only its own list can't be written, a revocation is not held up by that.
+    """Open the CA, also if its own CRL can't be written: that must not stop a revocation.
 
     Raises:
         PkiError: if it can't be opened.
@@ -145,12 +91,12 @@ def _open(directory: Path) -> Authority:
     except LedgerError:
         raise
     except StateError:
-        # Opened without publishing. Publishing is tried again once it is revoked, and told.
+        # Opened without publishing. After the revocation it is published again, or the error shown.
         return open_authority(directory, read_only=True)
 
 
-def _serial_of(authority: Authority, target: str) -> str:
-    """Return the serial number that is meant: itself, or that of a directory's certificate.
+def _find_serial(authority: Authority, target: str) -> str:
+    """Return the serial number that is meant: the target itself, or the one in a directory.
 
     Raises:
         PkiError: if a directory holds no certificate of this CA.
@@ -158,29 +104,30 @@ def _serial_of(authority: Authority, target: str) -> str:
     path = Path(target)
     if not path.is_dir():
         return target
-    found = find_layout(path)
-    layout, holds_key = found if found is not None else (detect_layout(path), True)
+    layout_and_key = find_layout(path)
+    layout, holds_key = (
+        layout_and_key if layout_and_key is not None else (detect_layout(path), True)
+    )
     contents = read_partial_credential(path, layout, holds_key=holds_key)
-    record, of_key = record_of(authority, contents), record_of_key(authority, contents)
+    record, of_key = find_record(authority, contents), find_record_of_key(authority, contents)
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
-        # Whoever can write here could have another workload revoked, and keep this one's alive.
+        # Anybody who can write here could have another workload revoked, and keep this one valid.
         raise CredentialError(
-            f"{quote_untrusted(path)} holds the certificate {record.serial} of "
-            f"{record.spiffe_id} and the "
-            f"key of {of_key.serial} of {of_key.spiffe_id}: which is meant can't be told",
+            f"{quote_untrusted(path)} holds the certificate {record.serial} of {record.spiffe_id} "
+            f"and the key of {of_key.serial} of {of_key.spiffe_id}: it is not clear which is meant",
             remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
             "numbers",
         )
     if contents.leaf is not None and was_issued_here(authority, contents.leaf):
-        # An older ledger may not hold it; its number can be revoked all the same.
+        # An older ledger may lack the certificate, but its serial number can still be revoked.
         return f"{contents.leaf.serial_number:x}"
-    return need_record(authority, contents).serial
+    return require_record(authority, contents).serial
 
 
 def _revoke(
     authority: Authority, serial: str, reason: str
 ) -> tuple[tuple[CertificateRecord, ...], PkiError | None]:
-    """Revoke; where the new list can't be published, return what was revoked, and why.
+    """Revoke a certificate; return what was revoked, and the error if the CRL can't be published.
 
     Raises:
         PkiError: if nothing was revoked.
@@ -188,12 +135,8 @@ def _revoke(
     try:
         return authority.revoke(serial, reason=reason), None
     except PkiError as error:
-        # It may be recorded, and only its list not written: then the rest is done all the same.
-        hit = line_of(authority, serial)
-        if not hit or hit[0].revoked_at is None:
+        # The revocation may be recorded, and only its CRL not written: then go on with the rest.
+        revoked = renewal_line(authority, serial)
+        if not revoked or revoked[0].revoked_at is None:
             raise
-        return hit, error
-
-
-def _reached_words(spread: Distribution) -> str:
-    return f"The new list was brought to {len(spread.reached)} credential directories here"
+        return revoked, error

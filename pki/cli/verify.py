@@ -1,4 +1,4 @@
-"""``handfast verify``."""
+"""``handfast verify``: verifies a chain as a peer would."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.issue import CouldNotTellError
-from pki.cli.output import JsonOption, tell
-from pki.cli.state import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.output import JsonOption, print_result
 from pki.clock import system_clock
-from pki.errors import CertificateError, PkiError, StateError, VerificationError, quote_untrusted
+from pki.errors import (
+    CertificateError,
+    CouldNotTellError,
+    PkiError,
+    StateError,
+    VerificationError,
+    quote_untrusted,
+)
 from pki.files import load_credential, read_bounded
 from pki.files.credential_files import error_context
 from pki.identity import DnsName, SpiffeId
@@ -40,16 +46,18 @@ _Value = TypeVar("_Value")
 
 def verify(
     target: Annotated[Path, typer.Argument(help="A chain in PEM, or a credential directory.")],
-    purpose: Annotated[Purpose, typer.Option("--as", help="Which end it is presented at.")],
+    purpose: Annotated[Purpose, typer.Option("--as", help="The end at which it is presented.")],
     name: Annotated[
         str | None,
         typer.Option(help="The name that it must hold: payments, a SPIFFE ID, DNS name or IP."),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="The roots to believe; those beside it, or the CA's.")
+        Path | None,
+        typer.Option(help="The roots to trust; by default those beside the chain, or the CA's."),
     ] = None,
     crl: Annotated[
-        Path | None, typer.Option(help="Revocation lists; those beside it, or the CA's.")
+        Path | None,
+        typer.Option(help="Revocation lists; by default those beside the chain, or the CA's."),
     ] = None,
     revocation: Annotated[
         RevocationMode, typer.Option(help="What to do where a list is missing.")
@@ -73,7 +81,7 @@ def verify(
     verified = ChainVerifier(roots, crls, mode=revocation).verify(
         chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
     )
-    tell(
+    print_result(
         "verify",
         {
             "accepted": True,
@@ -97,13 +105,13 @@ def _load(
 ) -> tuple[tuple[x509.Certificate, ...], TrustBundle, CrlSet | None]:
     if target.is_dir():
         credential = load_credential(target).credential
-        roots = _parsed(bundle, TrustBundle.read) if bundle else credential.bundle
-        crls = _parsed(crl, CrlSet.read) if crl else credential.crls
+        roots = _read_and_parse(bundle, TrustBundle.read) if bundle else credential.bundle
+        crls = _read_and_parse(crl, CrlSet.read) if crl else credential.crls
         return credential.chain, roots, crls
-    chain = _parsed(target, read_chain)
-    roots = _parsed(bundle or home / "bundle.pem", TrustBundle.read)
+    chain = _read_and_parse(target, read_chain)
+    roots = _read_and_parse(bundle or home / "bundle.pem", TrustBundle.read)
     crls_path = crl or home / "crl.pem"
-    crls = _parsed(crls_path, CrlSet.read) if crl or crls_path.exists() else None
+    crls = _read_and_parse(crls_path, CrlSet.read) if crl or crls_path.exists() else None
     return chain, roots, crls
 
 
@@ -123,8 +131,8 @@ def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
     return SpiffeId.parse_name(name, own.trust_domain if own is not None else None)
 
 
-def _parsed(path: Path, read: Callable[[bytes], _Value]) -> _Value:
-    """Read a file; every error names it."""
+def _read_and_parse(path: Path, read: Callable[[bytes], _Value]) -> _Value:
+    """Read and parse a file; every error names the file."""
     try:
         data = read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0]
     except FileNotFoundError:

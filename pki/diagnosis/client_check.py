@@ -1,7 +1,7 @@
-"""Examines a server from a client's end: handshakes with and without our certificate, and a call.
+"""Examines a server from a client's end: handshakes with and without our certificate, then calls.
 
-Each question is answered by a module of its own; this one asks them in the order in which a
-connection comes about, and stops where the rest can't be asked.
+``observe_server`` makes the handshakes and the calls. ``check_observations`` then runs the checks,
+in the order in which a connection comes about, and stops where the rest can't be checked.
 """
 
 from __future__ import annotations
@@ -12,29 +12,23 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.clock import Clock
 from pki.diagnosis.checks.call_result import CALL, REFUSED_BY_HTTP, examine_call, examine_clocks
 from pki.diagnosis.checks.certificate import examine_certificate
 from pki.diagnosis.checks.chain import examine_chain
-from pki.diagnosis.checks.client_acceptance import examine_acceptance, examine_asking, likely_causes
-from pki.diagnosis.checks.connection import examine_connection
-from pki.diagnosis.checks.credential_files import OwnCredential, examine_own, with_their_answer
-from pki.diagnosis.checks.server_name import (
-    ExpectedName,
-    examine_names,
-    name_to_ask_for,
-    name_to_pin,
-)
+from pki.diagnosis.checks.client_acceptance import examine_acceptance, examine_request
+from pki.diagnosis.checks.connection import LISTENS, TLS, examine_connection
+from pki.diagnosis.checks.own_credential import OwnCredential, adjust_to_acceptance, examine_own
+from pki.diagnosis.checks.refusal_causes import rank_causes
+from pki.diagnosis.checks.server_name import ExpectedName, examine_names, name_to_pin, sni_name
 from pki.diagnosis.checks.trust_path import Trust
-from pki.diagnosis.observe import grpc_call
-from pki.diagnosis.observe.http_date import told_time
-from pki.diagnosis.observe.tls_handshake import End, Handshake, Shown, shake_hands
+from pki.diagnosis.observe.grpc_call import CallResult, call
+from pki.diagnosis.observe.http_date import request_http_date
+from pki.diagnosis.observe.tls_handshake import CertifiedKey, Handshake, HandshakeEnd, shake_hands
 from pki.diagnosis.report import (
     Finding,
-    Report,
     Status,
-    each_once,
     failed,
+    merge_repeated_causes,
     ok,
     unknown,
     warning,
@@ -49,35 +43,33 @@ _CONFIRMING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
-    """What is examined, and from where.
+class ServerExamination:
+    """What to examine, and from where.
 
     Args:
         target: where the server is.
-        expected: whom to expect there; None where nobody said.
+        expected: the name to expect in its certificate; None where nobody named one.
         own: our credential; None where there is none.
-        roots: the roots to believe where there is no credential, or instead of its own.
-        clock: gives the time.
+        roots: the roots to trust where there is no credential, or instead of the credential's.
         seconds: how long each handshake and call may take.
-        calls: whether gRPC is asked too.
+        calls: whether to make gRPC calls too.
     """
 
     target: Target
     expected: ExpectedName | None
     own: OwnCredential | None
     roots: tuple[x509.Certificate, ...]
-    clock: Clock
     seconds: float = 5.0
     calls: bool = True
 
     @property
     def server_name(self) -> str:
-        """The DNS name for the name indication; empty if there is none."""
-        return name_to_ask_for(self.expected)
+        """The DNS name for TLS's server name indication; empty if there is none."""
+        return sni_name(self.expected)
 
     @property
     def trust(self) -> Trust | None:
-        """What the server's chain is held against."""
+        """What the server's chain is checked against; None where no roots are at hand."""
         if self.own is not None and not self.roots:
             return self.own.trust()
         return Trust(self.roots, whose="the bundle") if self.roots else None
@@ -88,166 +80,195 @@ class Observations:
     """What the handshakes and the calls showed.
 
     Args:
-        bare: the handshake in which we showed nothing.
-        showing: the one in which we showed our certificate; None if there is none to show.
-        answer: of the call with our certificate, or without where there is none; None if none
-            was made.
-        bare_answer: of the call without our certificate, where we have one; None if none was made.
+        anonymous: the handshake without a client certificate.
+        with_certificate: the handshake with our certificate; None if we have none to present.
+        call: the call with our certificate, or without one if we have none; None if none was made.
+        anonymous_call: the call without our certificate, where we have one; None if none was made.
     """
 
-    bare: Handshake
-    showing: Handshake | None
-    answer: grpc_call.Answer | None
-    bare_answer: grpc_call.Answer | None = None
+    anonymous: Handshake
+    with_certificate: Handshake | None
+    call: CallResult | None
+    anonymous_call: CallResult | None = None
 
     @property
     def handshakes(self) -> tuple[Handshake, ...]:
-        """Those that were made."""
-        return (self.bare, self.showing) if self.showing is not None else (self.bare,)
+        """The handshakes that were made."""
+        if self.with_certificate is None:
+            return (self.anonymous,)
+        return (self.anonymous, self.with_certificate)
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """The certificates that the server showed, in DER."""
-        return self.bare.chain or (self.showing.chain if self.showing else ())
+        """The certificates that the server presented, in DER."""
+        if self.anonymous.chain or self.with_certificate is None:
+            return self.anonymous.chain
+        return self.with_certificate.chain
 
 
-def examine(examination: Examination) -> Report:
-    """Examine a server. What goes wrong on the way is part of the report."""
-    seen = see(examination)
-    return Report(examination.target.text, tuple(judge(examination, seen)))
-
-
-def see(examination: Examination) -> Observations:
+def observe_server(examination: ServerExamination) -> Observations:
     """Make the handshakes, and then the calls.
 
-    Those of a kind go side by side, so that a server that stands still costs one wait; the calls
-    wait for the handshakes, or they would keep a server busy that serves one connection at a time
-    (``openssl s_server`` does), and that would look like a refusal.
+    Both handshakes run at once, and then both calls, so that a server that hangs costs one wait.
+    The calls wait for the handshakes: a server that serves one connection at a time, as ``openssl
+    s_server`` does, would be busy with the calls, and that would look like a refusal.
     """
-    own = examination.own
-    showing = own.shown if own is not None else None
-    name, seconds = examination.server_name, examination.seconds
+    target, name, seconds = examination.target, examination.server_name, examination.seconds
+    certified_key = examination.own.certified_key if examination.own is not None else None
 
-    def shake(shown_to_it: Shown | None) -> Handshake:
-        return shake_hands(examination.target, name, shown_to_it, seconds=seconds)
+    def handshake(presented: CertifiedKey | None) -> Handshake:
+        return shake_hands(target, name, presented, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        second = pool.submit(shake, showing) if showing is not None else None
-        seen = Observations(shake(None), second.result() if second else None, None)
+        second = pool.submit(handshake, certified_key) if certified_key is not None else None
+        observations = Observations(handshake(None), second.result() if second else None, None)
         if not examination.calls:
-            return seen
+            return observations
         trust = examination.trust
         roots = trust.roots if trust else ()
-        if not any(item.http2 for item in seen.handshakes):
-            # The call can but confirm it; a server far away gets the longer.
-            shortest = min((item.seconds for item in seen.handshakes if item.done), default=0.0)
+        if not any(item.http2 for item in observations.handshakes):
+            # The call can only confirm that there is no HTTP/2; a distant server gets more time.
+            shortest = min(
+                (item.seconds for item in observations.handshakes if item.completed), default=0.0
+            )
             seconds = min(seconds, _CONFIRMING_SECONDS + 3 * shortest)
 
-        chain, _ = _chain(seen)
+        chain, _ = _decode_chain(observations)
         pin = name_to_pin(chain[0] if chain else None, examination.expected)
 
-        def ask(shown_to_it: Shown | None) -> grpc_call.Answer:
-            target = examination.target.text
-            return grpc_call.call(target, pin, shown_to_it, roots, seconds=seconds)
+        def grpc_call(presented: CertifiedKey | None) -> CallResult:
+            return call(target.text, pin, presented, roots, seconds=seconds)
 
-        without = pool.submit(ask, None) if showing is not None else None
-        answer = ask(showing)
-        if answer.http_status is not None and answer.date is None:
-            told = told_time(examination.target, name, seconds=min(seconds, _CONFIRMING_SECONDS))
-            answer = replace(answer, date=told)
-        return replace(seen, answer=answer, bare_answer=without.result() if without else None)
+        without = pool.submit(grpc_call, None) if certified_key is not None else None
+        result = grpc_call(certified_key)
+        if result.http_status is not None and result.date is None:
+            date = request_http_date(target, name, seconds=min(seconds, _CONFIRMING_SECONDS))
+            result = replace(result, date=date)
+        return replace(
+            observations, call=result, anonymous_call=without.result() if without else None
+        )
 
 
-def judge(examination: Examination, seen: Observations) -> list[Finding]:
-    """Answer the questions from what was seen."""
-    now = examination.clock()
+def check_observations(
+    examination: ServerExamination, observations: Observations, now: datetime
+) -> list[Finding]:
+    """Run all checks on what was observed.
+
+    Args:
+        examination: what was examined.
+        observations: what was observed.
+        now: the time, aware.
+    """
     own = examination.own
-    chain, unreadable = _chain(seen)
+    chain, unreadable = _decode_chain(observations)
     ours = examine_own(own, Purpose.CLIENT, now, chain[1:]) if own is not None else []
-    theirs = examine_connection(examination.target, seen.bare)
-    if any(item.question in {"listens", "TLS"} and item.failure for item in theirs):
-        found = [*with_their_answer(ours, taken=False), *theirs]
-        return [*found, *_of_the_call(examination, seen, found)]
+    theirs = examine_connection(examination.target, observations.anonymous)
+    if any(item.check in {LISTENS, TLS} and item.failure for item in theirs):
+        findings = [*adjust_to_acceptance(ours, accepted=False), *theirs]
+        return [*findings, *_examine_call(examination, observations, findings)]
     theirs += unreadable
     if chain:
         theirs += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)
         theirs += examine_chain(_SERVER, chain, examination.trust, now)
         theirs += examine_names(chain[0], examination.expected)
-    asking = examine_asking(seen.bare, own)
-    taking = examine_acceptance(
-        seen.bare, seen.showing, own=own, ours=ours, server_chain=chain, now=now
+    request = examine_request(observations.anonymous, own)
+    acceptance = examine_acceptance(
+        observations.anonymous,
+        observations.with_certificate,
+        own=own,
+        ours=ours,
+        server_chain=chain,
+        now=now,
     )
-    call: list[Finding] | None = None
-    if seen.answer is not None and seen.answer.http_status in REFUSED_BY_HTTP:
-        call = _refused_by_http(own, seen, ours, chain, now)
-        if seen.bare.asked:
-            # The handshake said that ours is taken, and the answer says otherwise.
-            taking = []
-    taken = bool(taking) and all(item.status is Status.OK for item in taking)
-    found = each_once([*with_their_answer(ours, taken=taken), *theirs, *asking, *taking])
-    found += _needs_a_certificate(seen)
-    found += examine_clocks(seen.answer, now)
-    return [*found, *(_of_the_call(examination, seen, found) if call is None else call)]
+    call_findings: list[Finding] | None = None
+    if observations.call is not None and observations.call.http_status in REFUSED_BY_HTTP:
+        call_findings = _refused_by_http(own, observations, ours, chain, now)
+        if observations.anonymous.certificate_requested:
+            # The handshake accepted our certificate, and the answer in HTTP then refused it.
+            acceptance = []
+    accepted = bool(acceptance) and all(item.status is Status.OK for item in acceptance)
+    findings = merge_repeated_causes(
+        [*adjust_to_acceptance(ours, accepted=accepted), *theirs, *request, *acceptance]
+    )
+    findings += _examine_anonymous_access(observations)
+    findings += examine_clocks(observations.call, now)
+    if call_findings is None:
+        call_findings = _examine_call(examination, observations, findings)
+    return [*findings, *call_findings]
 
 
-def _chain(seen: Observations) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
+def _decode_chain(
+    observations: Observations,
+) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
+    """Return the server's chain; where there is none, it is empty, and a finding says why."""
     try:
-        chain = tuple(decode_certificate(item, what="the chain") for item in seen.chain)
+        chain = tuple(decode_certificate(item, what="the chain") for item in observations.chain)
     except CertificateError as error:
         return (), [failed(_SERVER, "malformed", error.message, verdict=Fault.PROFILE.verdict)]
     if not chain:
-        return (), [unknown(_SERVER, "the server showed none before the connection ended")]
+        return (), [unknown(_SERVER, "the server presented none before the connection ended")]
     return chain, []
 
 
-def _needs_a_certificate(seen: Observations) -> list[Finding]:
-    """Return whether a server that asks for a certificate goes on without one."""
-    question = "needs a certificate"
-    showing, answer = seen.showing, seen.bare_answer
-    if showing is None or not showing.asked or End.ACCEPTED is not seen.bare.end:
+def _examine_anonymous_access(observations: Observations) -> list[Finding]:
+    """Examine whether a server that requests a certificate goes on without one."""
+    check = "requires a certificate"
+    handshake, result = observations.with_certificate, observations.anonymous_call
+    if (
+        handshake is None
+        or not handshake.certificate_requested
+        or observations.anonymous.end is not HandshakeEnd.ACCEPTED
+    ):
         return []
-    if answer is not None and answer.http_status in REFUSED_BY_HTTP:
-        words = f"it shakes hands without one, and answers such a call by HTTP {answer.http_status}"
-        return [ok(question, words)]
-    words = "it takes callers without a certificate too: nothing is proved by TLS alone"
-    if answer is not None and answer.reached:
-        words += f" (a call of gRPC is answered {answer.code})"
-    return [warning(question, "client-not-asked", words)]
+    if result is not None and result.http_status in REFUSED_BY_HTTP:
+        message = (
+            "it completes the handshake without one, and answers such a call by HTTP "
+            f"{result.http_status}"
+        )
+        return [ok(check, message)]
+    message = "it accepts callers without a certificate too: TLS does not authenticate them"
+    if result is not None and result.reached:
+        message += f" (a gRPC call is answered {result.code})"
+    return [warning(check, "no-client-auth", message)]
 
 
 def _refused_by_http(
     own: OwnCredential | None,
-    seen: Observations,
+    observations: Observations,
     ours: list[Finding],
     chain: tuple[x509.Certificate, ...],
     now: datetime,
 ) -> list[Finding]:
-    status = seen.answer.http_status if seen.answer is not None else None
-    words = f"the server shakes hands with anybody, and answers our call by HTTP {status}"
-    if not seen.bare.asked:
-        return [unknown(CALL, words)]
-    words += ", as nginx does where a certificate does not please it"
-    if seen.showing is None:
-        return [failed(CALL, "no-client-certificate", f"{words}; we showed none", likely=80)]
-    apart = next((item.words for item in examine_clocks(seen.answer, now) if item.failure), "")
-    return likely_causes(own, ours, chain, now, words, apart=apart)
+    status = observations.call.http_status if observations.call is not None else None
+    message = (
+        f"the server completes the handshake with anybody, and answers our call by HTTP {status}"
+    )
+    if not observations.anonymous.certificate_requested:
+        return [unknown(CALL, message)]
+    message += ", as nginx does when it refuses a certificate"
+    if observations.with_certificate is None:
+        message += "; we presented none"
+        return [failed(CALL, "no-client-certificate", message, likelihood=80)]
+    clocks = examine_clocks(observations.call, now)
+    clock_difference = next((item.message for item in clocks if item.failure), "")
+    return rank_causes(own, ours, chain, now, message, clock_difference=clock_difference)
 
 
-def _speaks_no_http2(seen: Observations) -> bool:
-    shook = [item for item in seen.handshakes if item.done]
-    gone_on = any(item.end in {End.ACCEPTED, End.SILENT} for item in shook)
-    return gone_on and all(item.alpn == "h2" and not item.http2 for item in shook)
+def _speaks_no_http2(observations: Observations) -> bool:
+    completed = [item for item in observations.handshakes if item.completed]
+    goes_on = any(item.end in {HandshakeEnd.ACCEPTED, HandshakeEnd.SILENT} for item in completed)
+    return goes_on and all(item.alpn == "h2" and not item.http2 for item in completed)
 
 
-def _of_the_call(
-    examination: Examination, seen: Observations, found: list[Finding]
+def _examine_call(
+    examination: ServerExamination, observations: Observations, findings: list[Finding]
 ) -> list[Finding]:
-    if seen.answer is None:
+    if observations.call is None:
         return []
     return examine_call(
-        seen.answer,
-        found,
+        observations.call,
+        findings,
         has_trust=examination.trust is not None,
-        shows=seen.showing is not None,
-        silent=_speaks_no_http2(seen),
+        with_certificate=observations.with_certificate is not None,
+        silent=_speaks_no_http2(observations),
     )

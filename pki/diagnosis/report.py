@@ -1,4 +1,4 @@
-"""What an examination finds: an answer to each question, with cause and remedy if not well."""
+"""The findings of an examination: the result of each check, with cause and remedy if it failed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How the answer to a question is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and will not for long, or not everywhere."""
+    """It works now, but not for long, or not with every peer."""
     FAILED = "failed"
     UNKNOWN = "unknown"
     """It can't be told from here."""
@@ -20,68 +20,80 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer to one question.
+    """The result of one check.
 
     Args:
-        question: which, in a word or two that stay the same, e.g. ``server certificate: times``.
-        status: how it is.
-        words: what was seen; text from outside is escaped.
-        failure: the slug of what is wrong, of ``pki.failures``; None where nothing is, and where
-            the fault is the answer to another question.
-        remedy: what to do here; empty takes the failure's own.
-        likely: for a cause that can't be seen from here: how likely it is, 1 to 100; 0 where it was
-            seen, and is sure.
-        verdict: the handshake result name of gRFC A118, where it stands for one.
+        check: the name of the check, a word or two that stay the same, e.g.
+            ``server certificate: times``.
+        status: its result.
+        message: what was observed; text from outside is escaped.
+        failure: the slug of what is wrong, of ``pki.failures``; None where nothing is wrong, and
+            where another check has the cause.
+        remedy: what to do here; empty takes the failure's own remedy.
+        likelihood: for a cause that was concluded and not observed: how likely it is, 1 to 100; 0
+            for a cause that was observed, which is sure.
+        verdict: the handshake result name of gRFC A118, where there is one.
     """
 
-    question: str
+    check: str
     status: Status
-    words: str
+    message: str
     failure: str | None = None
     remedy: str = ""
-    likely: int = 0
+    likelihood: int = 0
     verdict: str = ""
 
     @property
     def is_sure(self) -> bool:
-        """Whether it was seen, and not concluded."""
-        return not self.likely
+        """Whether the cause was observed, and not concluded."""
+        return not self.likelihood
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether this is a failure whose cause is sure."""
+        return self.status is Status.FAILED and self.is_sure and self.failure is not None
 
 
-def ok(question: str, words: str) -> Finding:
-    """Return the answer to a question that is well."""
-    return Finding(question, Status.OK, words)
+def ok(check: str, message: str) -> Finding:
+    """Return the finding of a check that passed."""
+    return Finding(check, Status.OK, message)
 
 
-def unknown(question: str, words: str, remedy: str = "") -> Finding:
-    """Return the answer to a question that can't be answered from here."""
-    return Finding(question, Status.UNKNOWN, words, remedy=remedy)
+def unknown(check: str, message: str, remedy: str = "") -> Finding:
+    """Return the finding of a check that can't be made from here."""
+    return Finding(check, Status.UNKNOWN, message, remedy=remedy)
 
 
 def failed(
-    question: str, failure: str, words: str, *, remedy: str = "", likely: int = 0, verdict: str = ""
+    check: str,
+    failure: str,
+    message: str,
+    *,
+    remedy: str = "",
+    likelihood: int = 0,
+    verdict: str = "",
 ) -> Finding:
-    """Return the answer to a question that is not well, and fails the call."""
-    return Finding(question, Status.FAILED, words, failure, remedy, likely, verdict)
+    """Return the finding of a check that failed, so that the call fails."""
+    return Finding(check, Status.FAILED, message, failure, remedy, likelihood, verdict)
 
 
-def symptom(question: str, words: str) -> Finding:
-    """Return the answer to a question that is not well because of what another one has found."""
-    return Finding(question, Status.FAILED, words)
+def symptom(check: str, message: str) -> Finding:
+    """Return the finding of a check that failed by a cause that another finding names."""
+    return Finding(check, Status.FAILED, message)
 
 
-def warning(question: str, failure: str, words: str, *, remedy: str = "") -> Finding:
-    """Return the answer to a question that is not well, and does not fail this call."""
-    return Finding(question, Status.WARNING, words, failure, remedy)
+def warning(check: str, failure: str, message: str, *, remedy: str = "") -> Finding:
+    """Return the finding of a check that found a fault which does not fail this call."""
+    return Finding(check, Status.WARNING, message, failure, remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that an examination found, in the order of the questions.
+    """All findings of an examination, in the order of the checks.
 
     Args:
         target: what was examined.
-        findings: the answers.
+        findings: the findings.
     """
 
     target: str
@@ -89,25 +101,21 @@ class Report:
 
     @property
     def causes(self) -> tuple[Finding, ...]:
-        """What is surely wrong, in the order of the questions."""
-        return tuple(
-            item
-            for item in self.findings
-            if item.status is Status.FAILED and item.is_sure and item.failure is not None
-        )
+        """The sure causes, in the order of the checks."""
+        return tuple(item for item in self.findings if item.is_cause)
 
     @property
-    def likely(self) -> tuple[Finding, ...]:
-        """What may be wrong and can't be seen from here, the likeliest first."""
-        found = [
+    def likely_causes(self) -> tuple[Finding, ...]:
+        """The causes that were concluded, the likeliest first."""
+        likely = [
             item for item in self.findings if item.status is Status.FAILED and not item.is_sure
         ]
-        return tuple(sorted(found, key=lambda item: -item.likely))
+        return tuple(sorted(likely, key=lambda item: -item.likelihood))
 
     @property
     def status(self) -> Status:
-        """The worst of the answers; what can't be told counts as well."""
-        return worst(self.findings)
+        """The worst status of all findings; one that can't be told counts as well."""
+        return worst_status(self.findings)
 
     @property
     def verdict(self) -> str:
@@ -115,55 +123,56 @@ class Report:
         for item in self.causes:
             if item.verdict:
                 return item.verdict
-        if self.likely:
-            return next((item.verdict for item in self.likely if item.verdict), "")
+        if self.likely_causes:
+            return next((item.verdict for item in self.likely_causes if item.verdict), "")
         return "SUCCESS" if self.status is not Status.FAILED else "UNSPECIFIED"
 
 
-def without_guesses(findings: Iterable[Finding], words: str) -> list[Finding]:
-    """Return answers whose cause was seen elsewhere: those that were concluded say so, once each.
+def replace_guesses(findings: Iterable[Finding], message: str) -> list[Finding]:
+    """Replace the likely causes of each check by one symptom, when the sure cause is known.
 
     Args:
-        findings: the answers.
-        words: where the cause stands.
+        findings: the findings.
+        message: where the sure cause stands.
     """
-    found: list[Finding] = []
+    replaced: list[Finding] = []
     for item in findings:
         if item.is_sure:
-            found.append(item)
-        elif all(other.question != item.question for other in found):
-            found.append(symptom(item.question, f"no: {words}"))
-    return found
+            replaced.append(item)
+        elif all(other.check != item.check for other in replaced):
+            replaced.append(symptom(item.check, f"no: {message}"))
+    return replaced
 
 
-def each_once(findings: Iterable[Finding]) -> list[Finding]:
-    """Return answers in which what two questions see of one thing, as of one list, is one cause."""
-    found: list[Finding] = []
+def merge_repeated_causes(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings in which a cause that two checks saw, as of one CRL, is named once."""
+    merged: list[Finding] = []
     for item in findings:
-        seen = any((one.failure, one.words) == (item.failure, item.words) for one in found)
-        again = seen and item.status is Status.FAILED and item.is_sure
-        found.append(symptom(item.question, f"as above: {item.words}") if again else item)
-    return found
+        is_repeated = any(
+            (other.failure, other.message) == (item.failure, item.message) for other in merged
+        )
+        is_repeated = is_repeated and item.status is Status.FAILED and item.is_sure
+        merged.append(symptom(item.check, f"as above: {item.message}") if is_repeated else item)
+    return merged
 
 
-def without_repeats(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
-    """Return answers from the other end: a fault that was seen at this one is one cause, not two.
+def without_known_causes(findings: Iterable[Finding], known: Iterable[Finding]) -> list[Finding]:
+    """Return the other end's findings; a cause that this end has found too becomes a symptom.
 
     Args:
-        findings: the answers from there.
-        before: those from here, about the same certificate.
+        findings: the other end's findings.
+        known: this end's findings, about the same certificate.
     """
-    causes = {item.failure for item in before if item.status is Status.FAILED and item.is_sure}
-    causes.discard(None)
+    causes = {item.failure for item in known if item.is_cause}
     return [
-        symptom(item.question, f"as above: {item.words}")
+        symptom(item.check, f"as above: {item.message}")
         if item.status is Status.FAILED and item.failure in causes
         else item
         for item in findings
     ]
 
 
-def worst(findings: Iterable[Finding]) -> Status:
-    """Return the worst status of some answers."""
-    held = {item.status for item in findings}
-    return next((item for item in (Status.FAILED, Status.WARNING) if item in held), Status.OK)
+def worst_status(findings: Iterable[Finding]) -> Status:
+    """Return the worst status of some findings."""
+    statuses = {item.status for item in findings}
+    return next((item for item in (Status.FAILED, Status.WARNING) if item in statuses), Status.OK)

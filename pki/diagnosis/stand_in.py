@@ -1,9 +1,9 @@
-"""Takes a server's place, and says of each caller who came and what the server would find.
+"""Takes a server's place, and reports of each caller who it is and what the server would find.
 
-No gRPC server can log whom it refuses, or why (grpc/grpc#32893, #38665). This one asks each caller
-for its certificate, takes whatever it shows, judges it with the server's own credential, and closes
-the connection: nobody is served. A caller that refuses the server's certificate says why by its
-alert, and that is told too.
+No gRPC server can log whom it refuses, or why (grpc/grpc#32893, #38665). The stand-in requests the
+certificate of each caller, accepts any, examines it with the server's own credential, and closes
+the connection: it serves nobody. A caller that refuses the server's certificate says why by its
+alert, which is reported too.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
-from pki.diagnosis.checks.credential_files import OwnCredential
+from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import (
     TAKES_SERVER,
-    examine_asked_name,
     examine_caller,
     examine_departure,
+    examine_requested_name,
 )
-from pki.diagnosis.checks.tls_alerts import alert_words
-from pki.diagnosis.observe.http2_reply import bid_farewell
+from pki.diagnosis.checks.tls_alerts import describe_alert
+from pki.diagnosis.observe.http2_reply import answer_first_call
 from pki.diagnosis.report import Finding, Status, failed, ok, unknown
 from pki.errors import CertificateError, InputError, quote_untrusted
 from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
@@ -40,51 +40,51 @@ _POLL_SECONDS = 0.2
 _CALLER = "the caller"
 _WHOSE = f"{_CALLER}'s certificate"
 _LATE_SECONDS = 3.0
-# What this end refuses a handshake for, RFC 8446 section 6.
+# The alerts by which this end refuses a handshake, RFC 8446 section 6.
 _OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
 
-_LEFT_EARLY = ok(_CALLER, "shakes hands, and leaves without a call, as a probe does")
+_LEFT_EARLY = ok(_CALLER, "completes the handshake, and leaves without a call, as a probe does")
 
-CallAuthorizer = Callable[[x509.Certificate], list[Finding]]
+CallerCheck = Callable[[x509.Certificate], list[Finding]]
 
 
-class Outcome(StrEnum):
-    """What would come of a caller at the real server."""
+class CallerOutcome(StrEnum):
+    """What would happen to a caller at the real server."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     """The server would refuse it."""
     LEFT = "left"
-    """It did not shake hands to the end: that is not the server's doing."""
+    """The caller itself did not complete the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller that came.
+    """A caller that connected.
 
     Args:
-        address: where it came from; empty for a unix socket.
-        server_name: the name that it asked for; empty if it named none.
-        chain: what it showed, leaf first; empty if it showed nothing.
+        address: where it connected from; empty for a unix socket.
+        server_name: the name in its server name indication; empty if there is none.
+        chain: the chain that it presented, leaf first; empty if it presented none.
         findings: what the server would find.
-        spoke: whether it said anything at all, as a bare check of the port does not.
+        sent_data: whether it sent any data, which a bare check of the port does not.
     """
 
     address: str
     server_name: str
     chain: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
-    spoke: bool = True
+    sent_data: bool = True
 
     @property
-    def outcome(self) -> Outcome:
-        """What would come of it at the real server."""
-        ended = [item for item in self.findings if item.question in {_CALLER, TAKES_SERVER}]
+    def outcome(self) -> CallerOutcome:
+        """What would happen to the caller at the real server."""
+        ended = [item for item in self.findings if item.check in {_CALLER, TAKES_SERVER}]
         if any(item.status is not Status.OK for item in ended):
-            return Outcome.LEFT
+            return CallerOutcome.LEFT
         if any(item.status is Status.FAILED for item in self.findings):
-            return Outcome.REFUSED
-        return Outcome.ACCEPTED
+            return CallerOutcome.REFUSED
+        return CallerOutcome.ACCEPTED
 
 
 class StandIn:
@@ -93,14 +93,14 @@ class StandIn:
     Args:
         host: the address to listen on.
         port: the port; 0 takes a free one.
-        credential: the server's.
+        credential: the server's credential.
         clock: gives the time.
-        came: told of each caller, by one thread at a time.
-        judge: more to say of a caller's leaf, e.g. by a policy.
+        on_caller: called with each caller, by one thread at a time.
+        check_caller: returns further findings on a caller's leaf, e.g. by a policy.
 
     Raises:
-        InputError: if the credential can't be shown.
-        OSError: if the port can't be taken.
+        InputError: if the credential can't be presented.
+        OSError: if the port can't be listened on.
     """
 
     def __init__(
@@ -109,32 +109,32 @@ class StandIn:
         port: int,
         credential: OwnCredential,
         clock: Clock,
-        came: Callable[[Caller], None],
+        on_caller: Callable[[Caller], None],
         *,
-        judge: CallAuthorizer = lambda _: [],
+        check_caller: CallerCheck = lambda _: [],
     ) -> None:
-        if credential.shown is None:
+        if credential.certified_key is None:
             raise InputError(
-                "the credential can't be shown: "
-                + "; ".join(item.words for item in credential.faults),
+                "the credential can't be presented: "
+                + "; ".join(item.message for item in credential.faults),
                 remedy="Give the whole credential of the server",
             )
         self._credential = credential
         self._clock = clock
-        self._came = came
-        self._judge = judge
+        self._on_caller = on_caller
+        self._check_caller = check_caller
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._left: int | None = None
+        self._remaining: int | None = None
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, port), family=family)
         self._listening.settimeout(_POLL_SECONDS)
         self.port: int = self._listening.getsockname()[1]
 
     def serve(self, callers: int | None = None) -> None:
-        """Take callers until :meth:`stop`, or so many have spoken."""
-        self._left = callers
-        # A caller that stands still keeps no other waiting, and a flood waits in the kernel.
+        """Take callers until :meth:`stop`, or until so many have sent data."""
+        self._remaining = callers
+        # A caller that hangs delays no other, and a flood of callers waits in the kernel.
         free = threading.BoundedSemaphore(_AT_ONCE)
         with self._listening, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             while not self._done.is_set():
@@ -143,85 +143,85 @@ class StandIn:
                 try:
                     plain, address = self._listening.accept()
                 except OSError:
-                    # Nobody came, or it was gone before it was taken.
+                    # Nobody connected, or the caller left before it was accepted.
                     free.release()
                     continue
-                taken = pool.submit(self._take, plain, f"{address[0]}:{address[1]}")
-                taken.add_done_callback(lambda _: free.release())
+                accepted = pool.submit(self._handle, plain, f"{address[0]}:{address[1]}")
+                accepted.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
         """Take no more callers."""
         self._done.set()
 
-    def _take(self, plain: socket.socket, address: str) -> None:
+    def _handle(self, plain: socket.socket, address: str) -> None:
         try:
-            caller = self._examined(plain, address)
+            caller = self._examine(plain, address)
         except Exception as error:
             caller = Caller(
                 address, "", (), (unknown(_CALLER, f"fails: {quote_untrusted(error)}"),)
             )
         with self._lock:
-            if self._left == 0:
+            if self._remaining == 0:
                 return
-            self._came(caller)
-            if caller.spoke and self._left is not None:
-                self._left -= 1
-                if not self._left:
+            self._on_caller(caller)
+            if caller.sent_data and self._remaining is not None:
+                self._remaining -= 1
+                if not self._remaining:
                     self.stop()
 
-    def _examined(self, plain: socket.socket, address: str) -> Caller:
+    def _examine(self, plain: socket.socket, address: str) -> Caller:
         limit = Deadline(_SECONDS)
-        heard = _Heard()
-        with TlsConnection(plain, self._context(heard), max_bytes=_MOST_BYTES) as talk:
-            talk.tls.set_accept_state()
-            ending = _ending(talk, heard, limit)
-            name = (talk.tls.get_servername() or b"").decode("ascii", "backslashreplace")
-            ders = _shown(talk.tls)
-            said_hello = bool(talk.first_bytes)
-        chain, findings = self._judged(ders, ending)
-        if ending.status is Status.UNKNOWN and said_hello:
+        alerts = _Alerts()
+        with TlsConnection(plain, self._context(alerts), max_bytes=_MOST_BYTES) as connection:
+            connection.tls.set_accept_state()
+            ending = _finish_handshake(connection, alerts, limit)
+            name = (connection.tls.get_servername() or b"").decode("ascii", "backslashreplace")
+            ders = _presented_chain(connection.tls)
+            sent_data = bool(connection.first_bytes)
+        chain, findings = self._check_chain(ders, ending)
+        if ending.status is Status.UNKNOWN and sent_data:
             findings += examine_departure(self._credential, name, self._clock())
         if ending is _LEFT_EARLY:
-            findings += examine_asked_name(self._credential, name)
-        return Caller(address, name, chain, tuple(findings), said_hello)
+            findings += examine_requested_name(self._credential, name)
+        return Caller(address, name, chain, tuple(findings), sent_data)
 
-    def _judged(
+    def _check_chain(
         self, ders: list[bytes], ending: Finding
     ) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
         if not ders:
             if ending.status is not Status.OK:
                 return (), [ending]
-            words = "it shows no certificate, and a server of mutual TLS refuses it"
-            return (), [failed(_WHOSE, "no-client-certificate", words), ending]
+            message = "it presents no certificate, and a server with mutual TLS refuses it"
+            return (), [failed(_WHOSE, "no-client-certificate", message), ending]
         try:
             chain = tuple(decode_certificate(item, what="the chain") for item in ders)
         except CertificateError as error:
             return (), [failed(_WHOSE, "malformed", error.message)]
-        found = examine_caller(_WHOSE, chain, self._credential, self._clock())
-        return chain, [*found, *self._judge(chain[0]), ending]
+        findings = examine_caller(_WHOSE, chain, self._credential, self._clock())
+        return chain, [*findings, *self._check_caller(chain[0]), ending]
 
-    def _context(self, heard: _Heard) -> SSL.Context:
-        showing = self._credential.shown
-        assert showing is not None
+    def _context(self, alerts: _Alerts) -> SSL.Context:
+        certified_key = self._credential.certified_key
+        assert certified_key is not None
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_NO_TICKET)
-        context.set_info_callback(heard)
-        # Whatever it shows is taken: it is judged afterwards, and served nothing.
+        context.set_info_callback(alerts)
+        # Any certificate is accepted: it is examined afterwards, and the caller is served nothing.
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
         context.set_alpn_select_callback(
             lambda _, offered: b"h2" if b"h2" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
         )
-        context.use_certificate(showing.chain[0])
-        for issuer in showing.chain[1:]:
+        context.use_certificate(certified_key.chain[0])
+        for issuer in certified_key.chain[1:]:
             context.add_extra_chain_cert(issuer)
-        context.use_privatekey(showing.key)
+        context.use_privatekey(certified_key.key)
         return context
 
 
-def _shown(tls: SSL.Connection) -> list[bytes]:
-    """Return what a caller showed, leaf first: at a server's end OpenSSL keeps the leaf apart."""
+def _presented_chain(tls: SSL.Connection) -> list[bytes]:
+    """Return what a caller presented, leaf first: for a server, OpenSSL keeps the leaf apart."""
     leaf = tls.get_peer_certificate()
     if leaf is None:
         return []
@@ -232,8 +232,8 @@ def _shown(tls: SSL.Connection) -> list[bytes]:
     return ders[:MAX_CHAIN_LENGTH]
 
 
-class _Heard:
-    """The alerts of both sides."""
+class _Alerts:
+    """The alerts that both sides sent."""
 
     def __init__(self) -> None:
         self.alert: int | None = None
@@ -248,34 +248,34 @@ class _Heard:
             self.own_alert = code & 0xFF
 
 
-def _ending(talk: TlsConnection, heard: _Heard, limit: Deadline) -> Finding:
-    """Shake hands, hear what the caller says behind it, and say goodbye."""
-    done = False
+def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadline) -> Finding:
+    """Complete the handshake, and answer the caller's first call; return how it ended."""
+    completed = False
     try:
-        talk.shake_hands(limit)
-        done = True
-        bid_farewell(talk, limit.shortened_to(_LATE_SECONDS))
+        connection.shake_hands(limit)
+        completed = True
+        answer_first_call(connection, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:
-        return _failure(talk, heard, error)
+        return _describe_failure(connection, alerts, error)
     except TimeoutError:
-        if not done:
-            return failed(_CALLER, "handshake-timeout", "it connected, and said nothing")
+        if not completed:
+            return failed(_CALLER, "handshake-timeout", "it connected, and sent nothing")
     except TooManyBytesError as error:
         return failed(_CALLER, "malformed", quote_untrusted(error))
     except OSError:
-        if done:
+        if completed:
             return _LEFT_EARLY
-        return unknown(_CALLER, "it closed the connection without a word")
-    return ok(_CALLER, "shakes hands: it accepts the server's certificate")
+        return unknown(_CALLER, "it closed the connection without a reason")
+    return ok(_CALLER, "completes the handshake: it accepts the server's certificate")
 
 
-def _failure(talk: TlsConnection, heard: _Heard, error: SSL.Error) -> Finding:
-    if heard.alert is not None:
-        slug, name = alert_words(heard.alert)
-        words = f'it refuses the server\'s certificate with the alert "{name}"'
-        return failed(_CALLER, slug, words)
-    if talk.first_bytes and talk.first_bytes[0] not in range(20, 25):
-        begin = quote_untrusted(talk.first_bytes[:24].decode("latin-1"))
+def _describe_failure(connection: TlsConnection, alerts: _Alerts, error: SSL.Error) -> Finding:
+    if alerts.alert is not None:
+        slug, name = describe_alert(alerts.alert)
+        message = f'it refuses the server\'s certificate with the alert "{name}"'
+        return failed(_CALLER, slug, message)
+    if connection.first_bytes and connection.first_bytes[0] not in range(20, 25):
+        begin = quote_untrusted(connection.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
-    slug = _OWN_ALERTS.get(heard.own_alert or 0, "cipher-mismatch")
+    slug = _OWN_ALERTS.get(alerts.own_alert or 0, "cipher-mismatch")
     return failed(_CALLER, slug, f"TLS fails: {ssl_error_message(error)}")

@@ -1,7 +1,7 @@
-"""The failures of mutual TLS: one table, from which all that handfast says of them is made.
+"""The failures of mutual TLS: one table, and all that handfast says of them comes from it.
 
-``handfast doctor`` names them, ``handfast explain`` recognises them in anybody's log, the runtime
-puts them into errors, and ``docs/failures/`` shows them.
+``handfast doctor`` names them, ``handfast explain`` recognises them in the logs of any program, the
+runtime puts them into errors, and ``docs/failures/`` shows them.
 """
 
 from pki.failures.failure import Failure

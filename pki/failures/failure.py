@@ -10,8 +10,8 @@ class Failure:
     """One way in which mutual TLS fails.
 
     Args:
-        slug: its name, which stays the same.
-        title: in a few words.
+        slug: its name, which never changes.
+        title: the failure in a few words.
         cause: what happened.
         remedy: what to do.
         verdict: the handshake result name of gRFC A118, or the ``ErrorReason`` of the runtime;

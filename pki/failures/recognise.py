@@ -1,7 +1,7 @@
-"""Recognises a failure in an error text from anybody's log.
+"""Recognises a failure in an error text from the log of any program.
 
-The text is untrusted: only its first part is read, and each sign is looked for by plain search, so
-that no text takes longer than its length allows.
+The text is untrusted: only its first part is read, and each sign is found by plain search, so the
+time grows only with the length of the text.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Match:
     """A failure that a text stands for, or may stand for.
 
     Args:
-        failure: which.
-        sign: by what it was recognised, and who writes that.
-        sure: whether that sign stands for no other.
+        failure: the failure.
+        sign: the sign by which it was recognised.
+        sure: whether the sign stands for no other failure.
     """
 
     failure: Failure
@@ -32,31 +32,31 @@ class Match:
 
 
 def recognise(text: str) -> tuple[Match, ...]:
-    """Recognise what an error text stands for: the likeliest first; empty if nothing is known.
+    """Return the failures that an error text stands for, the likeliest first; empty if none is known.
 
-    Where several signs are found, those whose words are part of another's are left out, a sure one
-    comes before the others, and a vague one counts only if there is no other.
+    Of several signs in the text, one whose text is part of another sign is left out, a sure one comes
+    before the others, and a vague one counts only if there is no other.
 
     Args:
-        text: the text, of which the first 64 Ki characters count.
+        text: the text; only its first 64 Ki characters are read.
     """
     folded = " ".join(text[:MAX_TEXT].lower().split())
-    all_found = [sign for sign in SIGNS if _stands_in(sign, folded)]
-    found = [sign for sign in all_found if not sign.vague] or all_found
-    telling = [sign for sign in found if not any(_is_part_of(sign, other) for other in found)]
-    # The longer the words, the more they say.
-    telling.sort(key=lambda sign: (not sign.is_sure, -len("".join(sign.pieces))))
+    present = [sign for sign in SIGNS if _is_in(sign, folded)]
+    clear = [sign for sign in present if not sign.vague] or present
+    specific = [sign for sign in clear if not any(_is_part_of(sign, other) for other in clear)]
+    # A longer sign is more specific.
+    specific.sort(key=lambda sign: (not sign.is_sure, -len("".join(sign.pieces))))
     matches: dict[str, Match] = {}
-    for sign in telling:
+    for sign in specific:
         for slug in sign.slugs:
             matches.setdefault(slug, Match(FAILURES[slug], sign, sign.is_sure))
     sure = [item for item in matches.values() if item.sure]
     return tuple(sure or matches.values())
 
 
-def _stands_in(sign: Sign, text: str) -> bool:
-    for words in sign.unless:
-        text = text.replace(words, " ")
+def _is_in(sign: Sign, text: str) -> bool:
+    for longer in sign.unless:
+        text = text.replace(longer, " ")
     at = 0
     for piece in sign.pieces:
         at = text.find(piece, at)
@@ -67,7 +67,7 @@ def _stands_in(sign: Sign, text: str) -> bool:
 
 
 def _is_part_of(sign: Sign, other: Sign) -> bool:
-    """Return whether one sign says less of the same words than another that was found."""
+    """Return whether the text of a sign is part of another sign's text."""
     if sign is other:
         return False
     mine, theirs = sign.pieces, other.pieces

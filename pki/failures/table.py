@@ -8,9 +8,9 @@ from types import MappingProxyType
 from pki.failures.calls import CALLS
 from pki.failures.certificates import CERTIFICATES
 from pki.failures.connection import CONNECTION
-from pki.failures.ends import ENDS
+from pki.failures.endpoints import ENDPOINTS
 from pki.failures.failure import Failure
 
 FAILURES: Mapping[str, Failure] = MappingProxyType(
-    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDS, *CALLS)}
+    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDPOINTS, *CALLS)}
 )

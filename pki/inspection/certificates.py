@@ -1,4 +1,4 @@
-"""Describes a certificate: who, until when, for what, issued by whom; then all the rest."""
+"""Describes certificates: names, validity, usage and issuer first, then all the rest."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError
-from pki.inspection.report_item import (
-    Level,
-    Thing,
-    listed,
-    moment,
-    plain,
-    relative,
-    without_internals,
+from pki.inspection.formatting import (
+    format_list,
+    format_relative,
+    format_time,
+    quote_if_unsafe,
+    without_decoder_details,
 )
+from pki.inspection.report_item import Level, ReportItem
 from pki.x509 import CLIENT, SERVER, WORKLOAD, LeafProfile, read_names
 from pki.x509.decoding import UNREADABLE
 
@@ -47,25 +46,25 @@ _LEAST_RSA_BITS = 2048
 _MOST_TEXT = 400
 
 
-def describe_certificate(certificate: x509.Certificate, now: datetime) -> Thing:
+def describe_certificate(certificate: x509.Certificate, now: datetime) -> ReportItem:
     """Describe a certificate, whatever is wrong with it."""
     extensions = _try(lambda: list(certificate.extensions), None)
     is_ca = _is_ca(extensions)
-    thing = Thing("CA certificate" if is_ca else "certificate", object=certificate)
-    thing.facts["subject"] = _name(lambda: certificate.subject)
-    _who(thing, certificate, extensions, is_ca=is_ca)
-    _when(thing, certificate, now)
-    _what_for(thing, certificate, extensions, is_ca=is_ca)
-    _by_whom(thing, certificate)
-    _key(thing, certificate)
-    _rest(thing, certificate, extensions)
+    report = ReportItem("CA certificate" if is_ca else "certificate", object=certificate)
+    report.facts["subject"] = _name(lambda: certificate.subject)
+    _add_names(report, certificate, extensions, is_ca=is_ca)
+    _add_validity(report, certificate, now)
+    _add_usage(report, certificate, extensions, is_ca=is_ca)
+    _add_issuer(report, certificate)
+    _add_key(report, certificate)
+    _add_details(report, certificate, extensions)
     if extensions is None:
-        thing.flag(Level.BAD, "its extensions can't be read")
-    return thing
+        report.flag(Level.BAD, "its extensions can't be read")
+    return report
 
 
 def describe_key(key: object) -> str:
-    """Write what kind of public key it is."""
+    """Return the kind of a public key."""
     match key:
         case rsa.RSAPublicKey():
             return f"RSA {key.key_size}"
@@ -88,12 +87,12 @@ def fingerprint(data: bytes) -> str:
     return digest.finalize().hex()
 
 
-def _try(read: Callable[[], object], otherwise: object) -> object:
-    """Read what a library decodes only when somebody looks, and may not be able to."""
+def _try(read: Callable[[], object], default: object) -> object:
+    """Read a part that the library decodes only on access; return the default if it can't."""
     try:
         return read()
     except (*UNREADABLE, CertificateError):
-        return otherwise
+        return default
 
 
 def _name(read: Callable[[], x509.Name]) -> str:
@@ -109,7 +108,9 @@ def _is_ca(extensions: object) -> bool:
     )
 
 
-def _who(thing: Thing, certificate: x509.Certificate, extensions: object, *, is_ca: bool) -> None:
+def _add_names(
+    report: ReportItem, certificate: x509.Certificate, extensions: object, *, is_ca: bool
+) -> None:
     names: list[x509.GeneralName] = []
     for item in extensions if isinstance(extensions, list) else []:
         if isinstance(item.value, x509.SubjectAlternativeName):
@@ -122,112 +123,118 @@ def _who(thing: Thing, certificate: x509.Certificate, extensions: object, *, is_
         for item in names
         if not isinstance(item, x509.UniformResourceIdentifier | x509.DNSName | x509.IPAddress)
     ]
-    thing.facts |= {"uris": uris, "dns": dns, "ip": addresses}
-    subject = str(thing.facts["subject"])
+    report.facts |= {"uris": uris, "dns": dns, "ip": addresses}
+    subject = str(report.facts["subject"])
     names_held = [*uris, *dns, *addresses]
-    thing.title = plain(names_held[0]) if names_held else plain(subject or "nobody", letters=True)
-    for label, found in (("URI", uris), ("DNS", dns), ("IP", addresses), ("other names", others)):
-        if found:
-            thing.row(label, listed(found))
-    thing.row("subject", plain(subject, letters=True) if subject else "(empty)")
+    report.title = (
+        quote_if_unsafe(names_held[0])
+        if names_held
+        else quote_if_unsafe(subject or "nobody", allow_letters=True)
+    )
+    for label, values in (("URI", uris), ("DNS", dns), ("IP", addresses), ("other names", others)):
+        if values:
+            report.row(label, format_list(values))
+    report.row("subject", quote_if_unsafe(subject, allow_letters=True) if subject else "(empty)")
     if not is_ca:
         try:
             read_names(certificate)
         except CertificateError as error:
-            words = f"refused: {without_internals(error.message)}"
-            thing.facts["names"] = words
-            thing.row("names", words)
-            thing.flag(Level.WARNING, "names that handfast refuses")
+            message = f"refused: {without_decoder_details(error.message)}"
+            report.facts["names"] = message
+            report.row("names", message)
+            report.flag(Level.WARNING, "names that handfast refuses")
         if len([item for item in uris if item.startswith("spiffe:")]) > 1:
-            thing.flag(Level.BAD, "more than one SPIFFE ID")
+            report.flag(Level.BAD, "more than one SPIFFE ID")
         if not names:
-            thing.flag(Level.WARNING, "no subject alternative name")
+            report.flag(Level.WARNING, "no subject alternative name")
 
 
-def _when(thing: Thing, certificate: x509.Certificate, now: datetime) -> None:
+def _add_validity(report: ReportItem, certificate: x509.Certificate, now: datetime) -> None:
     times = _try(lambda: (certificate.not_valid_before_utc, certificate.not_valid_after_utc), None)
     if not isinstance(times, tuple):
-        thing.flag(Level.BAD, "its times can't be read")
+        report.flag(Level.BAD, "its times can't be read")
         return
     begin, end = times
-    thing.facts |= {"until": end, "from": begin}
-    thing.row("until", moment(end, now))
-    thing.row("from", moment(begin, now))
+    report.facts |= {"not_before": begin, "not_after": end}
+    report.row("until", format_time(end, now))
+    report.row("from", format_time(begin, now))
     if end < begin:
-        thing.flag(Level.BAD, "ends before it begins")
+        report.flag(Level.BAD, "ends before it begins")
     elif end < now:
-        thing.flag(Level.BAD, f"expired {relative(end, now)}")
+        report.flag(Level.BAD, f"expired {format_relative(end, now)}")
     elif begin > now:
-        thing.flag(Level.BAD, f"valid only {relative(begin, now)}")
+        report.flag(Level.BAD, f"valid only {format_relative(begin, now)}")
     elif now > begin + (end - begin) / 2:
-        thing.flag(Level.WARNING, "past half of its life")
+        report.flag(Level.WARNING, "past half of its life")
     else:
-        thing.flag(Level.GOOD, f"ends {relative(end, now)}")
+        report.flag(Level.GOOD, f"ends {format_relative(end, now)}")
 
 
-def _what_for(
-    thing: Thing, certificate: x509.Certificate, extensions: object, *, is_ca: bool
+def _add_usage(
+    report: ReportItem, certificate: x509.Certificate, extensions: object, *, is_ca: bool
 ) -> None:
     uses: list[str] = []
     key_uses: list[str] = []
     for item in extensions if isinstance(extensions, list) else []:
         value = item.value
         if isinstance(value, x509.ExtendedKeyUsage):
-            uses += [_USES.get(found, found.dotted_string) for found in value]
+            uses += [_USES.get(usage, usage.dotted_string) for usage in value]
         elif isinstance(value, x509.KeyUsage):
             key_uses += [name.replace("_", " ") for name in _KEY_USES if getattr(value, name)]
         elif isinstance(value, x509.BasicConstraints) and value.ca:
             length = "" if value.path_length is None else f", {value.path_length} CAs below it"
-            thing.row("CA", f"may sign certificates{length}")
+            report.row("CA", f"may sign certificates{length}")
         elif isinstance(value, x509.NameConstraints):
-            thing.row("may name", listed(_subtrees(value.permitted_subtrees)))
-            thing.row("must not name", listed(_subtrees(value.excluded_subtrees)))
+            report.row("may name", format_list(_subtrees(value.permitted_subtrees)))
+            report.row("must not name", format_list(_subtrees(value.excluded_subtrees)))
         elif isinstance(value, x509.UnrecognizedExtension) and item.critical:
-            thing.flag(Level.BAD, f"unknown critical extension {item.oid.dotted_string}")
+            report.flag(Level.BAD, f"unknown critical extension {item.oid.dotted_string}")
     if not is_ca:
-        thing.row("for", listed(uses) if uses else "anything (no extended key usage)")
+        report.row("for", format_list(uses) if uses else "anything (no extended key usage)")
         fits = [
-            item.name for item in (WORKLOAD, SERVER, CLIENT) if _fault(item, certificate) is None
+            item.name
+            for item in (WORKLOAD, SERVER, CLIENT)
+            if _profile_fault(item, certificate) is None
         ]
-        thing.facts["profiles"] = fits
-        why = _fault(_closest(thing), certificate)
-        thing.row("profile", listed(fits) if fits else f"none of handfast's: {why}")
+        report.facts["profiles"] = fits
+        why = _profile_fault(_closest(report), certificate)
+        report.row("profile", format_list(fits) if fits else f"none of handfast's: {why}")
         if not uses:
-            thing.flag(Level.WARNING, "no extended key usage")
-    thing.facts |= {"extended_key_usage": uses, "key_usage": key_uses, "ca": is_ca}
+            report.flag(Level.WARNING, "no extended key usage")
+    report.facts |= {"extended_key_usage": uses, "key_usage": key_uses, "ca": is_ca}
     if key_uses:
-        thing.row("key usage", listed(key_uses))
+        report.row("key usage", format_list(key_uses))
 
 
-def _closest(thing: Thing) -> LeafProfile:
-    uris = thing.facts["uris"]
+def _closest(report: ReportItem) -> LeafProfile:
+    uris = report.facts["uris"]
     return WORKLOAD if isinstance(uris, list) and uris else SERVER
 
 
-def _fault(profile: LeafProfile, certificate: x509.Certificate) -> str | None:
+def _profile_fault(profile: LeafProfile, certificate: x509.Certificate) -> str | None:
     try:
         profile.check(certificate)
     except CertificateError as error:
-        return without_internals(error.message)
+        return without_decoder_details(error.message)
     return None
 
 
-def _subtrees(found: list[x509.GeneralName] | None) -> list[str]:
-    return [f"{type(item).__name__} {item.value}" for item in found or []]
+def _subtrees(names: list[x509.GeneralName] | None) -> list[str]:
+    return [f"{type(item).__name__} {item.value}" for item in names or []]
 
 
-def _by_whom(thing: Thing, certificate: x509.Certificate) -> None:
+def _add_issuer(report: ReportItem, certificate: x509.Certificate) -> None:
     issuer = _name(lambda: certificate.issuer)
-    thing.facts |= {"issuer": issuer, "serial": f"{certificate.serial_number:x}"}
-    thing.row("issuer", plain(issuer, letters=True) if issuer else "(empty)")
-    self_issued = bool(issuer) and issuer == thing.facts["subject"]
-    thing.facts["self_signed"] = self_issued and _is_signed_by_itself(certificate)
+    report.facts |= {"issuer": issuer, "serial": f"{certificate.serial_number:x}"}
+    report.row("issuer", quote_if_unsafe(issuer, allow_letters=True) if issuer else "(empty)")
+    self_issued = bool(issuer) and issuer == report.facts["subject"]
+    report.facts["self_signed"] = self_issued and _is_signed_by_itself(certificate)
     if self_issued:
-        thing.flag(Level.NOTE, "self-signed" if thing.facts["self_signed"] else "self-issued")
+        report.flag(Level.NOTE, "self-signed" if report.facts["self_signed"] else "self-issued")
     serial = certificate.serial_number
-    thing.row("serial", f"{serial:x}")
+    report.row("serial", f"{serial:x}")
     if serial <= 0 or serial.bit_length() > 159:
-        thing.flag(Level.BAD, "serial number is not positive and within 20 octets")
+        report.flag(Level.BAD, "serial number is not positive and within 20 octets")
 
 
 def _is_signed_by_itself(certificate: x509.Certificate) -> bool:
@@ -238,40 +245,40 @@ def _is_signed_by_itself(certificate: x509.Certificate) -> bool:
     return True
 
 
-def _key(thing: Thing, certificate: x509.Certificate) -> None:
+def _add_key(report: ReportItem, certificate: x509.Certificate) -> None:
     key = _try(certificate.public_key, None)
-    thing.facts["key"] = describe_key(key) if key is not None else "unreadable"
-    thing.row("key", str(thing.facts["key"]))
+    report.facts["key_type"] = describe_key(key) if key is not None else "unreadable"
+    report.row("key", str(report.facts["key_type"]))
     signed = _try(lambda: certificate.signature_hash_algorithm, None)
     name = getattr(signed, "name", "")
-    thing.facts["signature"] = name or certificate.signature_algorithm_oid.dotted_string
+    report.facts["signature"] = name or certificate.signature_algorithm_oid.dotted_string
     if name in _WEAK_HASHES:
-        thing.flag(Level.BAD, f"signed with {name.upper()}")
+        report.flag(Level.BAD, f"signed with {name.upper()}")
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
-        thing.flag(Level.BAD, f"RSA key of {key.key_size} bits")
+        report.flag(Level.BAD, f"RSA key of {key.key_size} bits")
     if key is None:
-        thing.flag(Level.BAD, "its key can't be read")
+        report.flag(Level.BAD, "its key can't be read")
 
 
-def _rest(thing: Thing, certificate: x509.Certificate, extensions: object) -> None:
+def _add_details(report: ReportItem, certificate: x509.Certificate, extensions: object) -> None:
     der = certificate.public_bytes(Encoding.DER)
-    thing.facts["sha256"] = fingerprint(der)
-    thing.text += [
+    report.facts["sha256"] = fingerprint(der)
+    report.text += [
         f"Version: {_try(lambda: certificate.version.name, 'unreadable')}",
         f"Signature algorithm: {certificate.signature_algorithm_oid.dotted_string} "
-        f"({thing.facts['signature']})",
-        f"SHA-256 fingerprint: {thing.facts['sha256']}",
+        f"({report.facts['signature']})",
+        f"SHA-256 fingerprint: {report.facts['sha256']}",
         f"Size: {len(der)} bytes",
     ]
     for item in extensions if isinstance(extensions, list) else []:
         critical = ", critical" if item.critical else ""
         name = getattr(item.oid, "_name", "unknown")
-        thing.text.append(f"Extension {item.oid.dotted_string} ({name}{critical}):")
-        thing.text.append(f"    {_bounded(item.value)}")
+        report.text.append(f"Extension {item.oid.dotted_string} ({name}{critical}):")
+        report.text.append(f"    {_shorten(item.value)}")
 
 
-def _bounded(value: object) -> str:
-    words = repr(value)
-    if len(words) > _MOST_TEXT:
-        words = f"{words[:_MOST_TEXT]} (and {len(words) - _MOST_TEXT} characters more)"
-    return words if words.isascii() and words.isprintable() else ascii(words)
+def _shorten(value: object) -> str:
+    text = repr(value)
+    if len(text) > _MOST_TEXT:
+        text = f"{text[:_MOST_TEXT]} (and {len(text) - _MOST_TEXT} characters more)"
+    return text if text.isascii() and text.isprintable() else ascii(text)

@@ -1,19 +1,19 @@
-"""Which letters beyond ASCII may be shown as they are, because they can't pass for others.
+"""Which letters beyond ASCII may be shown as they are, because they imitate no others.
 
 The rules:
 
-1. Letters and their marks alone: no control, format, space or symbol beyond ASCII.
-2. Nothing that turns the direction of writing, and nothing that is not seen.
-3. A word is of one script, as who mixes two means to deceive ("p\u0430yments"); the scripts of
-   East Asian writing go together.
-4. What has a simpler form (NFKC: wide letters, ligatures, loose accents) is not shown in the other.
+1. Only letters and their marks: no control, format, space or symbol beyond ASCII.
+2. Nothing that changes the direction of writing, and nothing invisible.
+3. A word is of one script, because a mixture is used to deceive ("p\u0430yments"); the scripts of
+   East Asian writing count as one.
+4. A text is in its simplest form (NFKC): no wide letters, ligatures or loose accents.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-_UNSEEN = ("FILLER", "INHERENT", "VARIATION", "JOINER")
+_INVISIBLE = ("FILLER", "INHERENT", "VARIATION", "JOINER")
 _EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"}
 
 
@@ -21,16 +21,16 @@ def is_readable(text: str) -> bool:
     """Return whether a text of any language may be shown as it is."""
     if unicodedata.normalize("NFKC", text) != text:
         return False
-    if not all(item.isascii() or _may_stand(item) for item in text):
+    if not all(item.isascii() or _is_allowed(item) for item in text):
         return False
     return all(_is_of_one_script(word) for word in _words(text))
 
 
-def _may_stand(letter: str) -> bool:
+def _is_allowed(letter: str) -> bool:
     return (
         unicodedata.category(letter)[0] in "LM"
         and unicodedata.bidirectional(letter) in {"L", "NSM"}
-        and not any(word in unicodedata.name(letter, "FILLER") for word in _UNSEEN)
+        and not any(word in unicodedata.name(letter, "FILLER") for word in _INVISIBLE)
     )
 
 

@@ -1,4 +1,4 @@
-"""What stands out only when several things lie together: a key and its chain, a list and a leaf."""
+"""Checks of several objects together: a key and its chain, a revocation list and a leaf."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.inspection.certificates import fingerprint
-from pki.inspection.report_item import Level, Thing
+from pki.inspection.report_item import Level, ReportItem
 from pki.x509.decoding import UNREADABLE
 
 _FAILS = (*UNREADABLE, UnsupportedAlgorithm)
 
 
-def judge_together(files: Sequence[Sequence[Thing]]) -> None:
-    """Add the flags that only things that lie together can give.
+def cross_check(files: Sequence[Sequence[ReportItem]]) -> None:
+    """Add the flags that only several objects together can give.
 
     Args:
-        files: the things of each file or server, in their order. A chain stands in one file: its
-            order is judged there, keys and lists by all.
+        files: the objects of each file or server, in their order. The order of a chain is checked
+            within one file, keys and revocation lists across all files.
     """
-    things = [thing for items in files for thing in items]
-    certificates = _certificates(things)
+    reports = [report for items in files for report in items]
+    certificates = _certificates(reports)
     crls = [
-        item.object for item in things if isinstance(item.object, x509.CertificateRevocationList)
+        item.object for item in reports if isinstance(item.object, x509.CertificateRevocationList)
     ]
-    keys = [item for item in things if item.kind == "private key (not shown)"]
-    _keys(keys, certificates)
+    keys = [item for item in reports if item.kind == "private key (not shown)"]
+    _check_keys(keys, certificates)
     for items in files:
-        _order(_certificates(items))
-    for thing in certificates:
-        _revoked(thing, crls, certificates)
+        _check_order(_certificates(items))
+    for report in certificates:
+        _check_revocation(report, crls, certificates)
 
 
-def _certificates(things: Sequence[Thing]) -> list[Thing]:
-    return [item for item in things if isinstance(item.object, x509.Certificate)]
+def _certificates(reports: Sequence[ReportItem]) -> list[ReportItem]:
+    return [item for item in reports if isinstance(item.object, x509.Certificate)]
 
 
-def _keys(keys: list[Thing], certificates: list[Thing]) -> None:
+def _check_keys(keys: list[ReportItem], certificates: list[ReportItem]) -> None:
     if not certificates:
         return
-    held = {_key_of(item) for item in certificates}
+    fingerprints = {_key_fingerprint(item) for item in certificates}
     for key in keys:
-        if key.facts["key"] in held:
+        if key.facts["key_sha256"] in fingerprints:
             key.flag(Level.GOOD, "belongs to the certificate beside it")
         else:
             key.flag(Level.BAD, "belongs to none of the certificates beside it")
 
 
-def _key_of(thing: Thing) -> str:
-    assert isinstance(thing.object, x509.Certificate)
+def _key_fingerprint(report: ReportItem) -> str:
+    assert isinstance(report.object, x509.Certificate)
     try:
-        key = thing.object.public_key()
+        key = report.object.public_key()
         return fingerprint(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     except _FAILS:
         return ""
 
 
-def _order(certificates: list[Thing]) -> None:
-    """Flag a chain whose certificates are there, and not each followed by its issuer."""
+def _check_order(certificates: list[ReportItem]) -> None:
+    """Flag a chain in which a certificate is not followed by its issuer."""
     if len(certificates) < 2 or certificates[0].facts["ca"]:
         if len(certificates) > 1 and any(not item.facts["ca"] for item in certificates):
             certificates[0].flag(Level.WARNING, "a CA certificate stands before the leaf")
@@ -71,10 +71,10 @@ def _order(certificates: list[Thing]) -> None:
         leaf.flag(Level.WARNING, "not followed by its issuer: the chain is out of order")
 
 
-def _revoked(
-    thing: Thing, crls: list[x509.CertificateRevocationList], certificates: list[Thing]
+def _check_revocation(
+    report: ReportItem, crls: list[x509.CertificateRevocationList], certificates: list[ReportItem]
 ) -> None:
-    certificate = thing.object
+    certificate = report.object
     assert isinstance(certificate, x509.Certificate)
     for crl in crls:
         try:
@@ -86,13 +86,13 @@ def _revoked(
         if entry is None:
             continue
         if _is_forged(crl, certificates):
-            thing.flag(Level.WARNING, "named by a list that its issuer did not sign")
+            report.flag(Level.WARNING, "named by a list that its issuer did not sign")
         else:
-            thing.flag(Level.BAD, "revoked by the list beside it")
+            report.flag(Level.BAD, "revoked by the list beside it")
 
 
-def _is_forged(crl: x509.CertificateRevocationList, certificates: list[Thing]) -> bool:
-    """Return whether the issuer is at hand, and did not sign the list."""
+def _is_forged(crl: x509.CertificateRevocationList, certificates: list[ReportItem]) -> bool:
+    """Return whether the issuer of a revocation list is at hand, and did not sign it."""
     issuers = [
         item.object
         for item in certificates

@@ -1,4 +1,4 @@
-"""Bytes in, things out: PEM with anything around it, DER, PKCS#7, PKCS#12."""
+"""Describes the objects in a file: PEM with any text around it, DER, PKCS#7, PKCS#12."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_ce
 
 from pki.errors import CertificateError, quote_untrusted
 from pki.inspection.certificates import describe_certificate
-from pki.inspection.opening import Kind, Opened, Outcome, open_apart
-from pki.inspection.others import (
-    describe_crl,
-    describe_private_key,
-    describe_public_key,
-    describe_request,
-)
-from pki.inspection.report_item import Level, Thing, without_internals
+from pki.inspection.crls import describe_crl
+from pki.inspection.formatting import without_decoder_details
+from pki.inspection.keys import describe_private_key, describe_public_key
+from pki.inspection.opening import Kind, Opened, OpeningResult, open_in_subprocess
+from pki.inspection.report_item import Level, ReportItem
+from pki.inspection.requests import describe_request
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509.decoding import UNREADABLE
 
@@ -43,8 +41,8 @@ class _Block:
 
 def describe(
     data: bytes, *, source: str, now: datetime, password: bytes | None = None
-) -> tuple[Thing, ...]:
-    """Describe all that some bytes hold, in their order.
+) -> tuple[ReportItem, ...]:
+    """Describe all objects in some bytes, in their order.
 
     Args:
         data: PEM, DER or PKCS#12.
@@ -53,23 +51,23 @@ def describe(
         password: for PKCS#12 and encrypted keys.
 
     Raises:
-        CertificateError: if nothing in it can be decoded.
+        CertificateError: if nothing can be decoded.
     """
     if not data.strip():
         raise CertificateError(f"{quote_untrusted(source)} holds nothing")
     blocks = _blocks(data, source)
     if blocks:
-        things = (_of_block(block, source, now, password) for block in blocks)
-        return tuple(thing for found in things for thing in found)
-    return _of_der(data, source, now, password)
+        reports = (_describe_block(block, source, now, password) for block in blocks)
+        return tuple(report for opened in reports for report in opened)
+    return _describe_der(data, source, now, password)
 
 
 def _blocks(data: bytes, source: str) -> list[_Block]:
-    """Find the PEM blocks; what stands between them is a comment."""
-    found: list[_Block] = []
+    """Return the PEM blocks; text between them is a comment."""
+    opened: list[_Block] = []
     at = 0
     while match := _BEGIN.search(data, at):
-        if len(found) >= _MOST_BLOCKS:
+        if len(opened) >= _MOST_BLOCKS:
             raise CertificateError(
                 f"{quote_untrusted(source)} holds more than {_MOST_BLOCKS} PEM blocks"
             )
@@ -79,9 +77,9 @@ def _blocks(data: bytes, source: str) -> list[_Block]:
             raise CertificateError(
                 f"{quote_untrusted(source)}: the PEM block {quote_untrusted(label)} is cut off"
             )
-        found.append(_block(label, data[match.end() : end]))
+        opened.append(_block(label, data[match.end() : end]))
         at = end
-    return found
+    return opened
 
 
 def _block(label: str, body: bytes) -> _Block:
@@ -94,7 +92,9 @@ def _block(label: str, body: bytes) -> _Block:
     return _Block(label, der, encrypted)
 
 
-def _of_block(block: _Block, source: str, now: datetime, password: bytes | None) -> list[Thing]:
+def _describe_block(
+    block: _Block, source: str, now: datetime, password: bytes | None
+) -> list[ReportItem]:
     try:
         match block.label:
             case "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE":
@@ -108,87 +108,88 @@ def _of_block(block: _Block, source: str, now: datetime, password: bytes | None)
             case "PUBLIC KEY" | "RSA PUBLIC KEY":
                 return [describe_public_key(load_der_public_key(block.der))]
             case label if label.endswith("PRIVATE KEY"):
-                return [_private_key(block, source, password)]
+                return [_describe_private_key(block, source, password)]
     except _FAILS as error:
         raise CertificateError(
-            f"{quote_untrusted(source)}: the PEM block {quote_untrusted(block.label)} "
-            "can't be decoded: "
-            f"{without_internals(quote_untrusted(error))}"
+            f"{quote_untrusted(source)}: the PEM block {quote_untrusted(block.label)} can't be "
+            f"decoded: {without_decoder_details(quote_untrusted(error))}"
         ) from None
     raise CertificateError(
-        f"{quote_untrusted(source)}: PEM block {quote_untrusted(block.label)} is of no "
-        "kind known here"
+        f"{quote_untrusted(source)}: PEM block {quote_untrusted(block.label)} is of no kind known "
+        "here"
     )
 
 
-def _private_key(block: _Block, source: str, password: bytes | None) -> Thing:
+def _describe_private_key(block: _Block, source: str, password: bytes | None) -> ReportItem:
     if block.label == "OPENSSH PRIVATE KEY":
-        return _openssh_key(block, source, password)
+        return _describe_openssh_key(block, source, password)
     if block.encrypted and (password is None or block.label != "ENCRYPTED PRIVATE KEY"):
-        return Thing("private key, encrypted")
-    found = open_apart(Kind.KEY, block.der, password if block.encrypted else None)
-    if found.outcome is Outcome.OPENED:
-        return _opened_key(found)
-    if found.outcome is Outcome.TOO_LONG:
-        return _asks_too_much("private key, encrypted" if block.encrypted else "private key")
+        return ReportItem("private key, encrypted")
+    opened = open_in_subprocess(Kind.KEY, block.der, password if block.encrypted else None)
+    if opened.outcome is OpeningResult.OPENED:
+        return _describe_opened_key(opened)
+    if opened.outcome is OpeningResult.TOO_LONG:
+        return _too_expensive("private key, encrypted" if block.encrypted else "private key")
     if block.encrypted:
-        return _not_opened()
-    raise _damaged(source)
+        return _wrong_password()
+    raise _damaged_key_error(source)
 
 
-def _openssh_key(block: _Block, source: str, password: bytes | None) -> Thing:
+def _describe_openssh_key(block: _Block, source: str, password: bytes | None) -> ReportItem:
     whole = b"-----BEGIN OPENSSH PRIVATE KEY-----\n%b-----END OPENSSH PRIVATE KEY-----\n"
     pem = whole % base64.encodebytes(block.der)
-    found = open_apart(Kind.OPENSSH, pem, None)
-    if found.outcome is Outcome.NEEDS_PASSWORD:
+    opened = open_in_subprocess(Kind.OPENSSH, pem, None)
+    if opened.outcome is OpeningResult.NEEDS_PASSWORD:
         if password is None:
-            return Thing("private key, encrypted")
-        found = open_apart(Kind.OPENSSH, pem, password)
-        if found.outcome is Outcome.UNSUPPORTED:
-            thing = Thing("private key, encrypted")
-            thing.flag(Level.NOTE, "opening it needs the bcrypt package, or another cipher")
-            return thing
-        if found.outcome is Outcome.REFUSED:
-            return _not_opened()
-    if found.outcome is Outcome.TOO_LONG:
-        return _asks_too_much("private key")
-    if found.outcome is not Outcome.OPENED:
-        raise _damaged(source)
-    thing = _opened_key(found)
-    thing.flag(Level.WARNING, "in OpenSSH's own format, which no TLS library reads")
-    return thing
+            return ReportItem("private key, encrypted")
+        opened = open_in_subprocess(Kind.OPENSSH, pem, password)
+        if opened.outcome is OpeningResult.UNSUPPORTED:
+            report = ReportItem("private key, encrypted")
+            report.flag(Level.NOTE, "opening it needs the bcrypt package, or another cipher")
+            return report
+        if opened.outcome is OpeningResult.REFUSED:
+            return _wrong_password()
+    if opened.outcome is OpeningResult.TOO_LONG:
+        return _too_expensive("private key")
+    if opened.outcome is not OpeningResult.OPENED:
+        raise _damaged_key_error(source)
+    report = _describe_opened_key(opened)
+    report.flag(Level.WARNING, "in OpenSSH's own format, which no TLS library reads")
+    return report
 
 
-def _opened_key(found: Opened) -> Thing:
-    assert found.key is not None
-    return describe_private_key(load_der_public_key(found.key))
+def _describe_opened_key(opened: Opened) -> ReportItem:
+    assert opened.key is not None
+    return describe_private_key(load_der_public_key(opened.key))
 
 
-def _asks_too_much(kind: str) -> Thing:
-    thing = Thing(kind)
-    thing.flag(Level.BAD, "opening it asks for more time or memory than it is given")
-    return thing
+def _too_expensive(kind: str) -> ReportItem:
+    report = ReportItem(kind)
+    report.flag(Level.BAD, "opening it asks for more time or memory than it is given")
+    return report
 
 
-def _not_opened() -> Thing:
-    thing = Thing("private key, encrypted")
-    thing.flag(Level.WARNING, "this password does not open it")
-    return thing
+def _wrong_password() -> ReportItem:
+    report = ReportItem("private key, encrypted")
+    report.flag(Level.WARNING, "this password does not open it")
+    return report
 
 
-def _damaged(source: str) -> CertificateError:
-    # The library's words could quote parts of the secret, so they stay out.
+def _damaged_key_error(source: str) -> CertificateError:
+    # The library's message could quote parts of the secret, so it is left out.
     return CertificateError(
         f"{quote_untrusted(source)}: a private key can't be decoded: it is damaged"
     )
 
 
-def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> tuple[Thing, ...]:
-    ways: tuple[Callable[[], list[Thing]], ...] = (
+def _describe_der(
+    data: bytes, source: str, now: datetime, password: bytes | None
+) -> tuple[ReportItem, ...]:
+    ways: tuple[Callable[[], list[ReportItem]], ...] = (
         lambda: [describe_certificate(x509.load_der_x509_certificate(data), now)],
         lambda: [describe_crl(x509.load_der_x509_crl(data), now)],
         lambda: [describe_request(x509.load_der_x509_csr(data), data)],
-        lambda: [_key_of_der(data)],
+        lambda: [_describe_der_key(data)],
         lambda: [describe_public_key(load_der_public_key(data))],
         lambda: [describe_certificate(item, now) for item in _pkcs7(data)],
     )
@@ -197,46 +198,46 @@ def _of_der(data: bytes, source: str, now: datetime, password: bytes | None) -> 
             return tuple(way())
         except _FAILS:
             continue
-    return _of_pkcs12(data, source, now, password)
+    return _describe_pkcs12(data, source, now, password)
 
 
-def _key_of_der(data: bytes) -> Thing:
+def _describe_der_key(data: bytes) -> ReportItem:
     """Describe a private key that is not encrypted.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the bytes are no such key.
     """
     if data[:1] != b"\x30" or len(data) > MAX_KEY_BYTES:
         raise ValueError("no private key")
-    found = open_apart(Kind.KEY, data, None)
-    if found.outcome is Outcome.TOO_LONG:
-        return _asks_too_much("private key")
-    if found.outcome is not Outcome.OPENED:
+    opened = open_in_subprocess(Kind.KEY, data, None)
+    if opened.outcome is OpeningResult.TOO_LONG:
+        return _too_expensive("private key")
+    if opened.outcome is not OpeningResult.OPENED:
         raise ValueError("no private key")
-    return _opened_key(found)
+    return _describe_opened_key(opened)
 
 
 def _pkcs7(data: bytes) -> list[x509.Certificate]:
     with warnings.catch_warnings():
-        # cryptography's word on stores that are BER, as OpenSSL writes them.
+        # cryptography warns of BER encoding, which OpenSSL writes.
         warnings.simplefilter("ignore")
         return load_der_pkcs7_certificates(data)
 
 
-def _of_pkcs12(
+def _describe_pkcs12(
     data: bytes, source: str, now: datetime, password: bytes | None
-) -> tuple[Thing, ...]:
+) -> tuple[ReportItem, ...]:
     # A PFX is a sequence that begins with version 3 (RFC 7292 section 4).
     if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:16]:
         raise CertificateError(f"{quote_untrusted(source)} is of none of the known kinds")
-    found = open_apart(Kind.STORE, data, password)
-    if found.outcome is Outcome.TOO_LONG:
-        return (_asks_too_much("PKCS#12 store"),)
-    if found.outcome is Outcome.OPENED:
-        things = [_opened_key(found)] if found.key is not None else []
-        certificates = [x509.load_der_x509_certificate(item) for item in found.certificates]
-        return (*things, *(describe_certificate(item, now) for item in certificates))
-    thing = Thing("PKCS#12 store, encrypted")
-    words = "needs a password" if password is None else "this password does not open it"
-    thing.flag(Level.WARNING, words)
-    return (thing,)
+    opened = open_in_subprocess(Kind.STORE, data, password)
+    if opened.outcome is OpeningResult.TOO_LONG:
+        return (_too_expensive("PKCS#12 store"),)
+    if opened.outcome is OpeningResult.OPENED:
+        reports = [_describe_opened_key(opened)] if opened.key is not None else []
+        certificates = [x509.load_der_x509_certificate(item) for item in opened.certificates]
+        return (*reports, *(describe_certificate(item, now) for item in certificates))
+    report = ReportItem("PKCS#12 store, encrypted")
+    message = "needs a password" if password is None else "this password does not open it"
+    report.flag(Level.WARNING, message)
+    return (report,)

@@ -1,8 +1,8 @@
 """Opens keys and PKCS#12 stores in a process of their own, which is ended if it takes too long.
 
-What such a file asks for can't be known before it is opened: rounds of hashing without number,
-memory without end, numbers that are to be tested for primes. While a library works on it, it hears
-no interrupt. The process gives back public halves and certificates alone; no secret leaves it.
+A hostile file can demand any effort: hashing rounds, memory, numbers to be tested for primes. And a
+library that works on it can't be interrupted. The process returns only public halves and
+certificates; no secret leaves it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FAILS = (*UNREADABLE, UnsupportedAlgorithm)
 
 
 class Kind(StrEnum):
-    """What is to be opened."""
+    """What to open."""
 
     KEY = "key"
     """A private key in DER: PKCS#8, encrypted or not, or its older forms."""
@@ -43,8 +43,8 @@ class Kind(StrEnum):
     """A PKCS#12 store."""
 
 
-class Outcome(StrEnum):
-    """What came of it."""
+class OpeningResult(StrEnum):
+    """The result of opening a key or a store."""
 
     OPENED = "opened"
     NEEDS_PASSWORD = "needs password"  # noqa: S105 - an outcome, no password
@@ -52,30 +52,30 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """Damaged, or the password does not open it."""
     TOO_LONG = "too long"
-    """It asks for more time or memory than it is given."""
+    """Opening it needs more time or memory than is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The public part of what was opened: SubjectPublicKeyInfo and certificates, in DER."""
 
-    outcome: Outcome
+    outcome: OpeningResult
     key: bytes | None = None
     certificates: tuple[bytes, ...] = field(default=())
 
 
-def open_apart(
+def open_in_subprocess(
     kind: Kind, data: bytes, password: bytes | None, *, seconds: float = SECONDS
 ) -> Opened:
     """Open a key or a store in a process of its own.
 
     Args:
-        kind: what it is.
+        kind: what to open.
         data: its bytes.
-        password: None for none.
-        seconds: after which the process is ended.
+        password: the password; None for none.
+        seconds: the time after which the process is ended.
     """
-    asked = {
+    request = {
         "kind": kind.value,
         "data": base64.b64encode(data).decode(),
         "password": base64.b64encode(password).decode() if password is not None else None,
@@ -83,40 +83,40 @@ def open_apart(
     try:
         done = subprocess.run(
             [sys.executable, "-c", "from pki.inspection.opening import main; main()"],
-            input=json.dumps(asked).encode(),
+            input=json.dumps(request).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Opened(Outcome.TOO_LONG)
+        return Opened(OpeningResult.TOO_LONG)
     if done.returncode:
         # Ended by a limit on memory or processor time.
-        return Opened(Outcome.TOO_LONG)
-    answer = json.loads(done.stdout)
+        return Opened(OpeningResult.TOO_LONG)
+    response = json.loads(done.stdout)
     return Opened(
-        Outcome(answer["outcome"]),
-        base64.b64decode(answer["key"]) if answer["key"] is not None else None,
-        tuple(base64.b64decode(item) for item in answer["certificates"]),
+        OpeningResult(response["outcome"]),
+        base64.b64decode(response["key"]) if response["key"] is not None else None,
+        tuple(base64.b64decode(item) for item in response["certificates"]),
     )
 
 
 def main() -> None:
-    """Open what standard input names, and write its public part to standard output."""
+    """Open the object on standard input, and write its public part to standard output."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_BYTES, _MAX_BYTES))
-    asked = json.load(sys.stdin.buffer)
-    password = base64.b64decode(asked["password"]) if asked["password"] is not None else None
+    request = json.load(sys.stdin.buffer)
+    password = base64.b64decode(request["password"]) if request["password"] is not None else None
     try:
-        found = _opened(Kind(asked["kind"]), base64.b64decode(asked["data"]), password)
+        opened = _open(Kind(request["kind"]), base64.b64decode(request["data"]), password)
     except MemoryError:
-        found = Opened(Outcome.TOO_LONG)
+        opened = Opened(OpeningResult.TOO_LONG)
     json.dump(
         {
-            "outcome": found.outcome.value,
-            "key": base64.b64encode(found.key).decode() if found.key is not None else None,
-            "certificates": [base64.b64encode(item).decode() for item in found.certificates],
+            "outcome": opened.outcome.value,
+            "key": base64.b64encode(opened.key).decode() if opened.key is not None else None,
+            "certificates": [base64.b64encode(item).decode() for item in opened.certificates],
         },
         sys.stdout,
     )
@@ -124,38 +124,41 @@ def main() -> None:
     os._exit(0)
 
 
-def _opened(kind: Kind, data: bytes, password: bytes | None) -> Opened:
+def _open(kind: Kind, data: bytes, password: bytes | None) -> Opened:
     try:
         if kind is Kind.STORE:
-            return _store(data, password)
+            return _open_store(data, password)
         load = load_der_private_key if kind is Kind.KEY else load_ssh_private_key
-        return Opened(Outcome.OPENED, _public(load(data, password)))
+        return Opened(OpeningResult.OPENED, _public_der(load(data, password)))
     except TypeError:
-        # How the library says that a password is needed, or that one was given for nothing.
-        return Opened(Outcome.NEEDS_PASSWORD if password is None else Outcome.REFUSED)
+        # The library raises it when a password is needed, and when one was given needlessly.
+        return Opened(OpeningResult.NEEDS_PASSWORD if password is None else OpeningResult.REFUSED)
     except UnsupportedAlgorithm:
-        return Opened(Outcome.UNSUPPORTED)
+        return Opened(OpeningResult.UNSUPPORTED)
     except _FAILS:
-        return Opened(Outcome.REFUSED)
+        return Opened(OpeningResult.REFUSED)
 
 
-def _store(data: bytes, password: bytes | None) -> Opened:
-    # A store without a password is made with none, or with an empty one.
-    for word in [password] if password is not None else [None, b""]:
+def _open_store(data: bytes, password: bytes | None) -> Opened:
+    # A store without a password is made without one, or with an empty one.
+    for candidate in [password] if password is not None else [None, b""]:
         try:
-            found = pkcs12.load_pkcs12(data, word)
+            opened = pkcs12.load_pkcs12(data, candidate)
         except _FAILS:
             continue
-        certificates = [*([found.cert] if found.cert is not None else []), *found.additional_certs]
+        certificates = [
+            *([opened.cert] if opened.cert is not None else []),
+            *opened.additional_certs,
+        ]
         return Opened(
-            Outcome.OPENED,
-            _public(found.key) if found.key is not None else None,
+            OpeningResult.OPENED,
+            _public_der(opened.key) if opened.key is not None else None,
             tuple(item.certificate.public_bytes(Encoding.DER) for item in certificates),
         )
-    return Opened(Outcome.NEEDS_PASSWORD if password is None else Outcome.REFUSED)
+    return Opened(OpeningResult.NEEDS_PASSWORD if password is None else OpeningResult.REFUSED)
 
 
-def _public(key: object) -> bytes:
+def _public_der(key: object) -> bytes:
     public = key.public_key()  # type: ignore[attr-defined]
-    found: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return found
+    opened: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return opened

@@ -68,7 +68,7 @@ def test_eight_forced_renewals_at_once_lose_no_key_and_cry_no_theft(state: Path)
     with Authority.open(state / "ca") as ca:
         assert not [kind for _, kind, _ in ca.events()]
         assert len(ca.certificates()) == 1 + sum(answer["renewed"] for answer in answers)
-    assert any(not answer["renewed"] and answer["already"] for answer in answers)
+    assert any(not answer["renewed"] and answer["already_renewed"] for answer in answers)
     assert f"{after.leaf.serial_number:x}" in {answer["serial"] for answer in answers}
     assert not (state / "orders" / "key.pem.next").exists()
 

@@ -59,7 +59,7 @@ def at(target: str, caller: Path | None = None, *more: str) -> list[str]:
 class Case:
     slug: str
     seed: Seed
-    likely: bool = False
+    likelihood: bool = False
     also: tuple[str, ...] = ()
 
 
@@ -388,22 +388,22 @@ CASES = [
     Case("name-constraint", server_outside_its_constraints),
     Case("revoked", server_revoked),
     Case("issuer-revoked", server_of_a_revoked_issuer),
-    Case("stale-list", a_stale_crl),
+    Case("stale-crl", a_stale_crl),
     Case("no-client-certificate", no_certificate_of_ours),
     Case("expired", ours_expired),
     Case("not-yet-valid", ours_not_yet_valid),
     Case("wrong-usage", ours_for_servers_alone),
     Case("incomplete-chain", ours_lacks_its_intermediate),
-    Case("unknown-ca", ours_of_another_ca, likely=True),
+    Case("unknown-ca", ours_of_another_ca, likelihood=True),
     Case("unsupported-key", ours_with_an_ed25519_key),
     Case("name-constraint", ours_with_an_address_under_our_ca),
     Case("key-mismatch", another_key, also=("no-client-certificate",)),
-    Case("torn-files", half_a_key, also=("no-client-certificate",)),
-    Case("unknown-ca", the_server_believes_another_ca, likely=True),
-    Case("unknown-ca", the_server_is_of_a_new_ca, likely=True),
+    Case("incomplete-files", half_a_key, also=("no-client-certificate",)),
+    Case("unknown-ca", the_server_believes_another_ca, likelihood=True),
+    Case("unknown-ca", the_server_is_of_a_new_ca, likelihood=True),
     Case("expired", an_alert_for_an_expired_one),
     Case("unknown-ca", an_alert_for_an_unknown_ca),
-    Case("ca-not-asked-for", another_ca_is_asked_for, also=("unknown-ca",)),
+    Case("ca-not-requested", another_ca_is_asked_for, also=("unknown-ca",)),
     Case("not-granted", a_method_that_is_not_granted, also=("server-role-missing",)),
     Case("no-role", a_caller_without_a_role),
     Case("server-role-missing", a_server_without_its_role),
@@ -416,7 +416,7 @@ def test_the_cause_of_a_seeded_fault_is_named(
 ) -> None:
     code, found = examined(case.seed(scene), capsys)
     assert code == 1, found
-    if case.likely:
+    if case.likelihood:
         assert not found["causes"], found
         assert found["likely"][0] == case.slug, found
     else:

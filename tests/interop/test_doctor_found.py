@@ -19,8 +19,8 @@ from OpenSSL import SSL
 
 from pki.cli.app import run
 from pki.diagnosis.checks.call_result import examine_call
-from pki.diagnosis.observe.grpc_call import Answer
-from pki.diagnosis.observe.http_date import read_date
+from pki.diagnosis.observe.grpc_call import CallResult
+from pki.diagnosis.observe.http_date import read_date_header
 from tests.interop.seeds import (
     HOUR,
     LOCALHOST,
@@ -72,12 +72,10 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
     return Doctor(capsys)
 
 
-def answer(found: dict[str, Any], question: str) -> dict[str, Any]:
+def answer(found: dict[str, Any], check: str) -> dict[str, Any]:
     """Return the one answer to a question."""
-    items: list[dict[str, Any]] = [
-        item for item in found["findings"] if item["question"] == question
-    ]
-    assert len(items) == 1, (question, found["findings"])
+    items: list[dict[str, Any]] = [item for item in found["findings"] if item["check"] == check]
+    assert len(items) == 1, (check, found["findings"])
     return items[0]
 
 
@@ -119,7 +117,7 @@ def test_a_handfast_server_that_says_we_are_revoked_is_believed(shop: Shop, doct
         assert (code, found["causes"], found["likely"]) == (1, ["revoked"], []), found
         told = answer(found, "a call by gRPC")
         assert told["failure"] == "revoked"
-        assert "your certificate was revoked" in told["words"]
+        assert "your certificate was revoked" in told["message"]
         # With the list at hand here too, it is one fault that both ends tell of.
         shutil.copy(shop.home / "server" / "crl.pem", old / "crl.pem")
         code, found = doctor.data(address, "--credential", old, "--name", "server")
@@ -127,7 +125,7 @@ def test_a_handfast_server_that_says_we_are_revoked_is_believed(shop: Shop, doct
         assert answer(found, "our certificate: revocation")["failure"] == "revoked"
         told = answer(found, "a call by gRPC")
         assert told["failure"] is None
-        assert "your certificate was revoked" in told["words"]
+        assert "your certificate was revoked" in told["message"]
 
 
 def test_a_server_without_its_policy_is_told_by_its_answer(shop: Shop, doctor: Doctor) -> None:
@@ -158,24 +156,24 @@ def test_a_handfast_server_that_gives_us_no_role_is_warned_of(
 @pytest.mark.parametrize(
     ("reason", "slugs"),
     [
-        ("REVOCATION_STALE", ["stale-list", "no-list"]),
+        ("REVOCATION_STALE", ["stale-crl", "no-crl"]),
         ("ISSUER_DISTRUSTED", ["issuer-revoked", "unknown-ca"]),
     ],
 )
 def test_a_reason_that_stands_for_several_failures_is_never_sure(
     reason: str, slugs: list[str]
 ) -> None:
-    answer = Answer(True, "UNAUTHENTICATED", "no", reason=reason)
-    found = examine_call(answer, [], has_trust=True, shows=True, silent=False)
+    answer = CallResult(True, "UNAUTHENTICATED", "no", reason=reason)
+    found = examine_call(answer, [], has_trust=True, with_certificate=True, silent=False)
     assert [item.failure for item in found] == slugs
     assert not any(item.is_sure for item in found)
 
 
 def test_words_of_another_server_are_no_cause() -> None:
-    for words in ("certificate has expired", "Socket closed", "token missing"):
-        answer = Answer(True, "UNAUTHENTICATED", words)
-        (found,) = examine_call(answer, [], has_trust=True, shows=True, silent=False)
-        assert found.failure is None, words
+    for message in ("certificate has expired", "Socket closed", "token missing"):
+        answer = CallResult(True, "UNAUTHENTICATED", message)
+        (found,) = examine_call(answer, [], has_trust=True, with_certificate=True, silent=False)
+        assert found.failure is None, message
 
 
 def test_a_cipher_that_grpc_does_not_have_is_the_likely_cause(scene: Scene, doctor: Doctor) -> None:
@@ -195,7 +193,7 @@ def test_an_nginx_that_is_no_grpc_server_has_not_closed_without_a_word(
     with nginx(scene, scene.ca.leaf(), answers='200 "hi"') as target:
         code, found = doctor.data(target, "--credential", scene.caller(), *NAME)
     assert (code, found["causes"], found["likely"]) == (0, [], []), found
-    assert "otherwise than gRPC" in answer(found, "a call by gRPC")["words"]
+    assert "otherwise than gRPC" in answer(found, "a call by gRPC")["message"]
 
 
 @needs_nginx
@@ -210,7 +208,7 @@ def test_an_answer_of_a_proxy_by_itself_is_a_warning_that_says_which(
     assert code == 4, found
     item = answer(found, "a call by gRPC")
     assert (item["status"], item["failure"]) == ("warning", slug)
-    assert str(status) in item["words"]
+    assert str(status) in item["message"]
 
 
 @needs_nginx
@@ -221,13 +219,13 @@ def test_an_nginx_whose_clock_is_ahead_is_told_by_the_time_in_its_refusal(
     with nginx(scene, scene.ca.leaf(), by=("faketime", "-f", "+2h")) as target:
         code, found = doctor.data(target, "--credential", scene.caller(), *NAME)
     assert (code, found["causes"]) == (1, []), found
-    assert found["likely"][0] == "clock-differs", found
-    assert "hour" in answer(found, "clocks")["words"]
+    assert found["likely"][0] == "clock-skew", found
+    assert "hour" in answer(found, "clocks")["message"]
 
 
 @pytest.mark.parametrize("said", [b"", b"\xff", b"HTTP/1.1 400 x\r\nDate: never", b"a\r\ndate"])
 def test_a_time_that_is_none_is_none(said: bytes) -> None:
-    assert read_date(said) is None
+    assert read_date_header(said) is None
 
 
 # CAs that have ended
@@ -237,7 +235,7 @@ def test_a_servers_issuer_that_has_ended_is_the_cause(scene: Scene, doctor: Doct
     target = scene.grpc_server(with_an_expired_issuer(scene, "server"))
     code, found = doctor.data(target, "--credential", scene.caller(), *NAME)
     assert (code, found["causes"], found["likely"]) == (1, ["expired"], []), found
-    assert "ended issuing" in answer(found, "server certificate: times of its CAs")["words"]
+    assert "ended issuing" in answer(found, "server certificate: times of its CAs")["message"]
 
 
 @pytest.mark.parametrize("kind", ["grpc", "openssl"])
@@ -248,7 +246,7 @@ def test_our_issuer_that_has_ended_is_the_cause_and_not_the_clocks(
     target = scene.grpc_server() if kind == "grpc" else scene.openssl_server()
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (1, ["expired"], []), found
-    assert answer(found, "takes our certificate")["status"] == "failed"
+    assert answer(found, "accepts our certificate")["status"] == "failed"
 
 
 def test_our_root_that_has_ended_is_the_cause(scene: Scene, doctor: Doctor) -> None:
@@ -309,7 +307,7 @@ def test_a_server_that_takes_another_cas_clients_is_well(scene: Scene, doctor: D
     target = scene.grpc_server(roots=[other.root])
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found
-    assert "this server takes it" in answer(found, "our certificate: trust")["words"]
+    assert "this server accepts it" in answer(found, "our certificate: trust")["message"]
 
 
 def test_what_stands_at_the_server_is_seen_with_its_credential(
@@ -330,7 +328,7 @@ def test_a_list_that_has_ended_is_one_cause_for_both_certificates(
 ) -> None:
     caller = scene.caller(crls=scene.ca.crls(end=-HOUR))
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
-    assert found["causes"] == ["stale-list"], found
+    assert found["causes"] == ["stale-crl"], found
     assert answer(found, "server certificate: revocation")["status"] == "failed"
 
 
@@ -341,7 +339,7 @@ def test_a_server_that_does_not_ask_has_not_taken_our_certificate(
     target = scene.grpc_server(require=False)
     code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found
-    assert answer(found, "takes our certificate")["status"] == "unknown"
+    assert answer(found, "accepts our certificate")["status"] == "unknown"
     assert answer(found, "our certificate: trust")["status"] == "unknown"
 
 
@@ -399,7 +397,7 @@ def test_an_svid_without_the_dns_name_is_warned_of_and_not_wrong(
     name = ("--name", "spiffe://seed.internal/server")
     code, found = doctor.data(target, "--credential", scene.caller(), *name)
     assert (code, found["causes"], found["likely"]) == (4, [], []), found
-    assert "server.seed.internal" in answer(found, "server certificate: expected name")["words"]
+    assert "server.seed.internal" in answer(found, "server certificate: expected name")["message"]
 
 
 def test_an_address_is_pinned_where_the_target_has_none(scene: Scene, doctor: Doctor) -> None:
@@ -414,7 +412,7 @@ def test_an_address_is_pinned_where_the_target_has_none(scene: Scene, doctor: Do
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "words"),
+    ("more", "code", "message"),
     [
         (("--expect-role", "server"), 2, "--policy"),
         (("--method", "/seed.v1.Seed/Get"), 2, "--policy"),
@@ -426,14 +424,14 @@ def test_a_question_that_can_not_be_asked_is_refused(
     scene: Scene,
     more: tuple[str, ...],
     code: int,
-    words: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     policy = scene.home / "policy.toml"
     policy.write_text(POLICY)
     arguments = [str(policy) if item == "POLICY" else item for item in more]
     assert run(["doctor", "localhost:1", *arguments]) == code
-    assert words in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(("workload", "causes"), [("caller", []), ("stranger", ["no-role"])])
@@ -445,7 +443,7 @@ def test_a_policy_alone_says_who_has_which_role(
     caller = scene.caller(scene.ca.leaf(workload))
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME, "--policy", policy)
     assert found["causes"] == causes, found
-    assert answer(found, "policy: the server")["words"] == "its roles are server"
+    assert answer(found, "policy: the server")["message"] == "its roles are server"
 
 
 # The checklist
@@ -468,7 +466,7 @@ def test_what_is_likely_has_its_line_beside_what_is_sure(scene: Scene, doctor: D
     assert found["likely"][0] == "unknown-ca", found
     told = doctor.text(*arguments)
     assert "server certificate: trust" in told.partition("cause:")[0]
-    assert "likely 1: the chain leads to no root that is trusted (unknown-ca)" in told
+    assert "likely 1: the chain leads to no trusted root (unknown-ca)" in told
     assert "server certificate: expected name: it is for" in told
 
 
@@ -477,11 +475,11 @@ def test_a_server_that_refuses_us_fails_a_line_of_the_checklist(
 ) -> None:
     target = scene.grpc_server(roots=[Ca("other").root])
     arguments = (target, "--credential", scene.caller(), *NAME)
-    lines = [item for item in doctor.text(*arguments).splitlines() if "takes our cert" in item]
+    lines = [item for item in doctor.text(*arguments).splitlines() if "accepts our cert" in item]
     assert lines[0].split()[0] == "FAILED", lines
     _, found = doctor.data(*arguments)
     # What can't be seen from here is kept in mind, in this order, and each once.
-    assert found["likely"] == ["unknown-ca", "clock-differs", "revoked", "stale-list"], found
+    assert found["likely"] == ["unknown-ca", "clock-skew", "revoked", "stale-crl"], found
 
 
 # Our files
@@ -490,16 +488,16 @@ def test_a_server_that_refuses_us_fails_a_line_of_the_checklist(
 def test_lists_that_are_none_are_torn_files(scene: Scene, doctor: Doctor) -> None:
     caller = scene.caller(crls=b"garbage")
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
-    assert found["causes"] == ["torn-files"], found
+    assert found["causes"] == ["incomplete-files"], found
 
 
 def test_an_empty_chain_is_the_cause_and_nothing_else(scene: Scene, doctor: Doctor) -> None:
     caller = scene.caller()
     (caller / "chain.pem").write_bytes(b"")
     _, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
-    assert found["causes"] == ["torn-files"], found
-    assert "chain.pem" in answer(found, "our certificate")["words"]
-    assert answer(found, "takes our certificate")["status"] == "failed"
+    assert found["causes"] == ["incomplete-files"], found
+    assert "chain.pem" in answer(found, "our certificate")["message"]
+    assert answer(found, "accepts our certificate")["status"] == "failed"
 
 
 @pytest.mark.parametrize("kind", ["rsa-1024", "secp256k1", "secp521r1"])
@@ -526,7 +524,7 @@ def test_a_bundle_with_more_than_roots_is_warned_of(scene: Scene, doctor: Doctor
     caller = scene.caller(roots=[scene.ca.root, scene.ca.issuing])
     code, found = doctor.data(scene.grpc_server(), "--credential", caller, *NAME)
     assert (code, found["causes"]) == (4, []), found
-    assert "is no root" in answer(found, "our bundle")["words"]
+    assert "is no root" in answer(found, "our bundle")["message"]
 
 
 def test_lists_that_are_not_there_are_warned_of(scene: Scene, doctor: Doctor) -> None:
@@ -554,8 +552,8 @@ def test_an_alert_for_a_key_that_the_server_does_not_ask_for_is_told_in_words(
     with s_server(scene, scene.ca.leaf(), *MUST, *only) as target:
         code, found = doctor.data(target, "--credential", caller, *NAME)
     assert (code, found["causes"], found["likely"]) == (1, [], slugs), found
-    taken = [item for item in found["findings"] if item["question"] == "takes our certificate"]
-    assert alert in taken[0]["words"]
+    taken = [item for item in found["findings"] if item["check"] == "accepts our certificate"]
+    assert alert in taken[0]["message"]
 
 
 # What else was told wrongly
@@ -566,9 +564,9 @@ def test_a_grpc_server_without_tls_is_told_in_words_and_not_in_bytes(
 ) -> None:
     _, found = doctor.data(scene.plain_grpc_server(), "--credential", scene.caller(), *NAME)
     assert found["causes"] == ["plaintext-server"], found
-    words = answer(found, "TLS")["words"]
-    assert "HTTP/2 without TLS" in words
-    assert "\\x" not in words
+    message = answer(found, "TLS")["message"]
+    assert "HTTP/2 without TLS" in message
+    assert "\\x" not in message
 
 
 def test_bytes_in_plaintext_that_are_no_text_are_counted(scene: Scene, doctor: Doctor) -> None:
@@ -577,7 +575,7 @@ def test_bytes_in_plaintext_that_are_no_text_are_counted(scene: Scene, doctor: D
         plain.sendall(b"\xff\x00\x01\x80\x1b")
 
     _, found = doctor.data(scene.socket_server(take), *NAME)
-    assert answer(found, "TLS")["words"] == "it answers in plaintext: 5 bytes that are no text"
+    assert answer(found, "TLS")["message"] == "it answers in plaintext: 5 bytes that are no text"
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "left over"])
@@ -614,7 +612,7 @@ def test_a_certificate_that_is_sent_twice_is_not_called_disordered(
     code, found = doctor.data(scene.openssl_server(twice), "--credential", scene.caller(), *NAME)
     item = answer(found, "server certificate: chain")
     assert item["failure"] == "chain-extra", found
-    assert "twice" in item["words"]
+    assert "twice" in item["message"]
     assert not found["causes"], (code, found)
 
 
@@ -633,4 +631,4 @@ def test_rules_of_openssl_are_told_in_words(scene: Scene, doctor: Doctor) -> Non
     target = scene.openssl_server(Made(made.key, [*made.chain, scene.ca.issuing]))
     _, found = doctor.data(target, "--credential", scene.caller(), *NAME)
     assert found["causes"] == ["malformed"], found
-    assert "path length" in answer(found, "server certificate: trust")["words"]
+    assert "path length" in answer(found, "server certificate: trust")["message"]

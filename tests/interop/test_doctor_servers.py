@@ -21,7 +21,7 @@ import pytest
 from OpenSSL import SSL
 
 from pki.cli.app import run
-from pki.diagnosis.observe.tls_handshake import Handshake, Shown, shake_hands
+from pki.diagnosis.observe.tls_handshake import CertifiedKey, Handshake, shake_hands
 from pki.tls.target import Target
 from tests.interop.seeds import (
     HOUR,
@@ -80,8 +80,8 @@ def examined(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
     return code, json.loads(out)
 
 
-def words(found: dict[str, Any], question: str) -> str:
-    return "; ".join(item["words"] for item in found["findings"] if question in item["question"])
+def message(found: dict[str, Any], check: str) -> str:
+    return "; ".join(item["message"] for item in found["findings"] if check in item["check"])
 
 
 def free_port() -> int:
@@ -141,15 +141,17 @@ def test_a_good_s_server_is_found_good_but_for_http2(
     # All of its mutual TLS is well; that it speaks no HTTP/2 is said, and nothing else.
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
-    assert "seed root" in words(found, "asks for a certificate")
-    assert words(found, "takes our certificate") == "it goes on after it was shown"
+    assert "seed root" in message(found, "requests a certificate")
+    assert message(found, "accepts our certificate") == "it goes on after it received it"
 
 
 @needs_openssl
 def test_a_server_of_one_connection_at_a_time_is_not_kept_busy_by_the_call(
     scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def later(target: Target, name: str, showing: Shown | None, *, seconds: float) -> Handshake:
+    def later(
+        target: Target, name: str, showing: CertifiedKey | None, *, seconds: float
+    ) -> Handshake:
         # Long enough that a call which does not wait for the handshakes comes first.
         if showing is not None:
             time.sleep(0.7)
@@ -197,7 +199,7 @@ def test_what_is_wrong_with_an_s_server_is_named(
         code, found = examined(capsys, target, *credential, *NAME)
     assert code == 1
     assert cause in found["causes"], found
-    allowed = {cause, "ca-not-asked-for", "not-http2"}
+    allowed = {cause, "ca-not-requested", "not-http2"}
     assert set(found["causes"]) <= allowed, found
 
 
@@ -209,7 +211,7 @@ def test_an_s_server_that_asks_nobody_is_warned_of(
         code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
-    assert "asks no client" in words(found, "asks for a certificate")
+    assert "requests no client" in message(found, "requests a certificate")
 
 
 @contextlib.contextmanager
@@ -258,9 +260,9 @@ def test_a_good_nginx_is_found_good(
     assert not found["causes"], found
     assert not found["likely"], found
     assert code == (0 if verify == "on" else 4), found
-    assert "seed root" in words(found, "asks for a certificate")
-    without = "answers such a call by HTTP 400" if verify == "on" else "nothing is proved"
-    assert without in words(found, "needs a certificate")
+    assert "seed root" in message(found, "requests a certificate")
+    without = "answers such a call by HTTP 400" if verify == "on" else "does not authenticate"
+    assert without in message(found, "requires a certificate")
 
 
 @needs_nginx
@@ -284,7 +286,7 @@ def test_an_nginx_that_believes_another_ca_is_seen_by_its_answer(
     with nginx(scene, scene.ca.leaf()) as target:
         code, found = examined(capsys, target, "--credential", caller, *NAME)
         assert code == 1
-        assert found["causes"] == ["ca-not-asked-for"], found
+        assert found["causes"] == ["ca-not-requested"], found
         assert found["likely"][0] == "unknown-ca", found
         (scene.home / "roots.pem").write_bytes(pem([scene.ca.root]))
         code, found = examined(capsys, target, "--bundle", scene.home / "roots.pem", *NAME)
@@ -381,7 +383,7 @@ def test_a_server_that_stands_still_over_our_certificate_has_not_refused_it(
         over.set()
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["handshake-timeout"]), found
-    assert "breaks off: no answer within 1.5 s" in words(found, "takes our certificate")
+    assert "breaks off: no answer within 1.5 s" in message(found, "accepts our certificate")
 
 
 def test_a_bundle_alone_is_enough_to_judge_the_server(
@@ -421,7 +423,7 @@ def test_a_host_that_is_an_address_is_the_name_expected(
     target = scene.grpc_server(scene.ca.leaf(names=[*names_of("server"), LOCALHOST]))
     _, found = examined(capsys, target, "--credential", scene.caller())
     assert not found["causes"], found
-    assert "it holds 127.0.0.1" in words(found, "expected name")
+    assert "it holds 127.0.0.1" in message(found, "expected name")
 
 
 @pytest.mark.parametrize(

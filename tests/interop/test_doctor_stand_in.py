@@ -306,7 +306,7 @@ def test_a_stand_in_without_a_whole_credential_is_refused(
     assert "needs the server's credential" in capsys.readouterr().err
     folder = scene.credential("server", scene.ca.leaf(), key=b"torn")
     assert run(["doctor", "--stand-in", "0", "--credential", str(folder)]) == 3
-    assert "can't be shown" in capsys.readouterr().err
+    assert "can't be presented" in capsys.readouterr().err
     assert run(["doctor", "x:1", "--stand-in", "0", "--credential", str(folder)]) == 2
 
 

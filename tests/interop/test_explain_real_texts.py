@@ -85,7 +85,7 @@ def test_what_a_grpc_client_says_where_there_is_no_tls_server(scene: Scene) -> N
 
 def test_what_a_grpc_client_says_of_a_server_that_refuses_it_holds_the_cause(scene: Scene) -> None:
     text = ask(scene.grpc_server(), None, pem([scene.ca.root]))
-    assert {"closed-without-a-word", "no-client-certificate"} & set(slugs(text)), text
+    assert {"closed-without-reason", "no-client-certificate"} & set(slugs(text)), text
 
 
 # A grpcio server's stderr

@@ -61,7 +61,7 @@ def objects(told: Told, *arguments: object) -> list[dict[str, Any]]:
 
 
 def flags(item: dict[str, Any]) -> str:
-    return "; ".join(flag["words"] for flag in item["flags"])
+    return "; ".join(flag["message"] for flag in item["flags"])
 
 
 def written(scene: Scene, name: str, data: bytes) -> Path:
@@ -177,7 +177,7 @@ def test_a_weak_key_stands_out(told: Told, scene: Scene) -> None:
 
 def test_an_ed25519_leaf_is_shown(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf(key=ed25519.Ed25519PrivateKey.generate())
-    assert objects(told, written(scene, "leaf.pem", made.chain_pem))[0]["key"] == "Ed25519"
+    assert objects(told, written(scene, "leaf.pem", made.chain_pem))[0]["key_type"] == "Ed25519"
 
 
 def test_a_certificate_with_many_names_shows_some_and_counts_the_rest(
@@ -335,7 +335,7 @@ def test_an_encrypted_key_is_told_and_opened_with_its_password(told: Told, scene
     path = written(scene, "key.pem", data)
     assert objects(told, path)[0]["kind"] == "private key, encrypted"
     word = written(scene, "word", b"open\n")
-    assert objects(told, path, "--password-file", word)[0]["type"] == "EC secp256r1"
+    assert objects(told, path, "--password-file", word)[0]["key_type"] == "EC secp256r1"
 
 
 def test_what_openssl_writes_is_shown(told: Told, scene: Scene) -> None:
@@ -370,7 +370,7 @@ def test_a_pem_store_of_pkcs7_shows_what_it_holds(told: Told, scene: Scene) -> N
 def test_a_key_in_opensshs_format_is_shown_and_told_as_such(told: Told, scene: Scene) -> None:
     data = scene.ca.leaf().key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     (found,) = objects(told, written(scene, "id.key", data))
-    assert found["type"] == "EC secp256r1"
+    assert found["key_type"] == "EC secp256r1"
     assert "OpenSSH's own format" in flags(found)
 
 
@@ -384,7 +384,7 @@ def test_an_encrypted_key_in_opensshs_format_is_told_as_such(told: Told, scene: 
     word = written(scene, "word", b"opens it\n")
     (found,) = objects(told, path, "--password-file", word)
     # What opens it is no part of handfast: without it that is said, and not that it is damaged.
-    assert "bcrypt" in flags(found) or found["type"] == "EC secp256r1"
+    assert "bcrypt" in flags(found) or found["key_type"] == "EC secp256r1"
 
 
 def test_a_damaged_key_is_told_with_its_file(told: Told, scene: Scene) -> None:
@@ -404,7 +404,7 @@ def test_a_public_key_is_shown(told: Told, scene: Scene) -> None:
         data = public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
         (found,) = objects(told, written(scene, "public", data))
         assert found["kind"] == "public key"
-        assert found["key"] == private["key"]
+        assert found["key_sha256"] == private["key_sha256"]
 
 
 def test_certificates_in_files_of_their_own_are_no_chain_in_the_wrong_order(

@@ -21,10 +21,12 @@ import pytest
 from rich.console import Console
 
 from pki.cli.app import run
-from pki.cli.state import open_authority
+from pki.cli.state.authority import open_authority
 from pki.cli.watch.board import Board, draw
-from pki.cli.watch.command import credentials_board, find_credentials, ledger_board
-from pki.cli.watch.rows import Event, Found, History, State, credential_row, ledger_view
+from pki.cli.watch.credential_row import ReadCredential, State, credential_row
+from pki.cli.watch.credentials import credentials_board, find_credentials
+from pki.cli.watch.history import Event, History
+from pki.cli.watch.ledger import ledger_board, ledger_view
 from tests.interop.seeds import HOUR, Ca, Made, Scene, names_of, scene_in
 
 Told = Callable[..., tuple[int, str, str]]
@@ -57,7 +59,7 @@ def rows(told: Told, folder: Path) -> dict[str, dict[str, Any]]:
 # Rows
 
 
-def one(scene: Scene) -> Found:
+def one(scene: Scene) -> ReadCredential:
     (found,) = find_credentials(scene.home)
     return found
 
@@ -91,7 +93,7 @@ def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told
     assert found["revoked"]["problem"] == "revoked by its own list"
     assert found["stale"]["problem"].startswith("its lists ended 1h")
     assert found["good"]["state"] == "good"
-    assert found["good"]["lists"].startswith("end in 59m")
+    assert found["good"]["crls"].startswith("end in 59m")
     assert found["good"]["workload"] == "spiffe://seed.internal/good"
 
 
@@ -142,7 +144,9 @@ def test_a_history_tells_what_happened_and_nothing_else(scene: Scene) -> None:
     history = History()
 
     def look(at: datetime = now) -> bool:
-        return history.take([credential_row(item, at) for item in find_credentials(scene.home)], at)
+        return history.update(
+            [credential_row(item, at) for item in find_credentials(scene.home)], at
+        )
 
     assert look()
     assert not look()
@@ -156,7 +160,7 @@ def test_a_history_tells_what_happened_and_nothing_else(scene: Scene) -> None:
     assert look(now + 2 * HOUR)
     shutil.rmtree(folder)
     assert look(now + 2 * HOUR)
-    words = [f"{item.name} {item.words}" for item in history.events]
+    words = [f"{item.name} {item.message}" for item in history.events]
     assert words[0].startswith("a '")
     assert words[0].endswith("a/key.pem': private key holds text outside a PEM block at line 1")
     assert words[1].startswith("a renewed: ")
@@ -263,7 +267,7 @@ def test_a_line_comes_at_each_change_and_an_interrupt_ends_it(scene: Scene) -> N
             assert next(lines)["credentials"][0]["state"] == "bad"
             os.replace(folder, scene.home.parent / f"{scene.home.name}-gone")
             events = next(lines)["events"]
-            assert events[-1]["words"] == "is gone"
+            assert events[-1]["message"] == "is gone"
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
@@ -375,7 +379,7 @@ def test_no_row_is_broken_however_narrow_the_terminal_is(
 def test_a_wide_terminal_shows_every_column_whole(scene: Scene) -> None:
     lines = drawn(board_of(scene, 3, 0), 160, None)
     heading = next(line for line in lines if line.startswith("┃"))
-    for column in ("workload", "serial", "life left", "renewal", "last change", "lists"):
+    for column in ("workload", "serial", "life left", "renewal", "last change", "CRLs"):
         assert column in heading
     assert any("spiffe://seed.internal/service-2" in line for line in lines)
 

@@ -1,4 +1,4 @@
-"""Any bytes in place of a certificate cause only a finding or a typed error."""
+"""Whatever bytes stand where a certificate should, nothing but a finding or a typed error comes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pki.diagnosis.checks.credential_files import OwnCredential
+from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller, examine_departure
-from pki.diagnosis.client_check import Examination, Observations, judge
-from pki.diagnosis.observe.grpc_call import Answer
-from pki.diagnosis.observe.tls_handshake import End, Handshake
+from pki.diagnosis.client_check import Observations, ServerExamination, check_observations
+from pki.diagnosis.observe.grpc_call import CallResult
+from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
 from pki.diagnosis.report import Status
 from pki.errors import PkiError
 from pki.identity import SpiffeId
@@ -39,7 +39,7 @@ def scene() -> tuple[OwnCredential, OwnCredential, tuple[bytes, ...]]:
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[bytes, ...]:
-    """Return a good chain with some bytes changed, removed or inserted."""
+    """Return a good chain with bytes of it changed, taken out or put in."""
     ders = [bytearray(item) for item in scene()[2][: draw(st.integers(1, 3))]]
     for _ in range(draw(st.integers(1, 4))):
         changed = draw(st.sampled_from(ders))
@@ -61,23 +61,30 @@ def now() -> datetime:
 @settings(max_examples=400, deadline=None)
 @given(
     chain=chains(),
-    end=st.sampled_from(list(End)),
+    end=st.sampled_from(list(HandshakeEnd)),
     alert=st.sampled_from([None, 42, 45, 48, 116, 255]),
     status=st.sampled_from([None, 400]),
 )
 def test_doctor_judges_any_server(
-    chain: tuple[bytes, ...], end: End, alert: int | None, status: int | None
+    chain: tuple[bytes, ...], end: HandshakeEnd, alert: int | None, status: int | None
 ) -> None:
     own = scene()[0]
     expected = SpiffeId.parse("spiffe://seed.internal/server")
-    examination = Examination(Target.parse("127.0.0.1:1"), expected, own, (), now)
+    examination = ServerExamination(Target.parse("127.0.0.1:1"), expected, own, ())
     seen = Handshake(
-        end, "ended", done=True, alert=alert, version="TLSv1.3", alpn="h2", chain=chain, asked=True
+        end,
+        "ended",
+        completed=True,
+        alert=alert,
+        version="TLSv1.3",
+        alpn="h2",
+        chain=chain,
+        certificate_requested=True,
     )
-    answer = Answer(status is not None, "UNKNOWN", "", status)
-    found = judge(examination, Observations(seen, seen, answer, answer))
-    assert all(item.words for item in found)
-    # A check may fail because of another check's finding, but never without a finding.
+    answer = CallResult(status is not None, "UNKNOWN", "", status)
+    found = check_observations(examination, Observations(seen, seen, answer, answer), now())
+    assert all(item.message for item in found)
+    # A line may fail by what another line has found, and never by nothing.
     bad = [item for item in found if item.status is Status.FAILED]
     assert not bad or any(item.failure is not None for item in bad)
 
@@ -108,7 +115,7 @@ def test_a_leaf_that_openssl_alone_can_not_read_is_malformed() -> None:
     server = scene()[1]
     leaf = server.chain[0].public_bytes(Encoding.DER)
     name = b"\x0c\x14server.seed.internal"
-    # An OCTET STRING as a text: cryptography reads it as text, OpenSSL does not.
+    # An OCTET STRING for a text: cryptography reads it as one, OpenSSL does not.
     chain = (x509.load_der_x509_certificate(leaf.replace(name, b"\x04" + name[1:])),)
     found = examine_caller("the caller", chain, server, now())
     assert "malformed" in [item.failure for item in found], found

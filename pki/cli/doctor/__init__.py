@@ -1,1 +1,1 @@
-"""handfast doctor: why a connection fails, step by step."""
+"""``handfast doctor``: why a connection fails, check by check."""

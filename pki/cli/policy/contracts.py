@@ -20,7 +20,7 @@ _SECONDS = 60
 def read_contracts(
     protos: Sequence[Path], includes: Sequence[Path], sets: Sequence[Path]
 ) -> Contracts | None:
-    """Read all contracts that were named; None if none was.
+    """Read all contracts that are named; None if none is.
 
     Raises:
         PkiError: if one can't be read or compiled.
@@ -55,8 +55,8 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
             files.append(path.resolve())
             roots.append(path.resolve().parent)
         else:
-            words = "is no regular file" if path.exists() else "is not there"
-            raise StateError(f"{quote_untrusted(path)} {words}")
+            fault = "is no regular file" if path.exists() else "is not there"
+            raise StateError(f"{quote_untrusted(path)} {fault}")
     files = [path for path in files if path.is_file()]
     if not files:
         raise InputError("the folders named by --proto hold no .proto file")
@@ -67,7 +67,7 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
         out = Path(folder) / "set"
         arguments = [f"-I{root}" for root in [*dict.fromkeys(roots), well_known]]
         arguments += ["--include_imports", f"--descriptor_set_out={out}", *map(str, files)]
-        # A process that is ended: an import may name a pipe, and the compiler hears no interrupt.
+        # A process can be ended: an import may name a pipe, and the compiler hears no interrupt.
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter; paths are arguments
                 [sys.executable, "-m", "grpc_tools.protoc", *arguments],
@@ -79,9 +79,9 @@ def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:
         except subprocess.TimeoutExpired:
             raise InputError(
                 f"the .proto files do not compile within {_SECONDS} seconds",
-                remedy="See whether one of them or of their imports is a pipe or has no end",
+                remedy="Check whether one of them or of their imports is a pipe or has no end",
             ) from None
-        # The compiler has written its own words on stderr by then.
+        # By then the compiler has written its own message on stderr.
         if done.returncode:
             raise InputError(
                 "the .proto files do not compile",

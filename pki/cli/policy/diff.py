@@ -1,4 +1,4 @@
-"""``handfast policy diff``: what another policy would change, for the calls of yesterday."""
+"""``handfast policy diff``: what a new policy changes, also for recorded calls."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from pki.authz.analysis.replay import (
     read_decision_log,
     replay,
 )
-from pki.cli.output import JsonOption, tell
-from pki.cli.policy.reading import could_not_tell, not_enforced, read_policy_file
+from pki.cli.output import JsonOption, print_result
+from pki.cli.policy.policy_file import (
+    enforcement_warnings,
+    errors_as_could_not_tell,
+    read_policy_file,
+)
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.atomic import open_regular
 
@@ -27,15 +31,15 @@ _MOST_LINES = 50
 
 def diff(
     old: Annotated[Path, typer.Argument(help="The policy in force.")],
-    new: Annotated[Path, typer.Argument(help="The one that may follow it.")],
+    new: Annotated[Path, typer.Argument(help="The policy that may follow it.")],
     calls: Annotated[
         Path | None,
-        typer.Option(help="Recorded decisions, as docs/decision-log.md has them; - reads stdin."),
+        typer.Option(help="Recorded decisions (docs/decision-log.md); - reads standard input."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a new policy changes: exit 0 nothing, 1 something, 3 could not tell."""
-    with could_not_tell():
+    with errors_as_could_not_tell():
         before, after = read_policy_file(old), read_policy_file(new)
         recorded = _recorded(calls) if calls is not None else None
     written = diff_statements(before, after)
@@ -45,8 +49,8 @@ def diff(
     data: dict[str, object] = {
         "old": old,
         "new": new,
-        "gone": written.removed,
-        "come": written.added,
+        "removed": written.removed,
+        "added": written.added,
     }
     changes: tuple[DecisionChange, ...] = ()
     if recorded is not None:
@@ -56,8 +60,8 @@ def diff(
             "calls": _recorded_json(recorded),
             "changes": [_change_json(item) for item in changes],
         }
-    lines += [f"{new}: {line}" for line in not_enforced(after)]
-    tell("policy diff", data, lines, as_json=as_json)
+    lines += [f"{new}: {line}" for line in enforcement_warnings(after)]
+    print_result("policy diff", data, lines, as_json=as_json)
     if changes or (recorded is None and (written.removed or written.added)):
         raise typer.Exit(1)
 
@@ -75,7 +79,7 @@ def _recorded(path: Path) -> RecordedCalls:
 
 
 def _checked(recorded: RecordedCalls, name: str) -> RecordedCalls:
-    """Refuse a file without any line of a decision log: that nothing in it changes says nothing."""
+    """Refuse a file without any line of a decision log: "nothing changes" would mislead."""
     if recorded.lines == 0:
         raise InputError(
             f"{name} holds no line of a decision log",
@@ -85,7 +89,7 @@ def _checked(recorded: RecordedCalls, name: str) -> RecordedCalls:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[str]:
-    """Read line by line; of one that is too long no more than shows that it is."""
+    """Yield the lines; of a line that is too long, only enough to show that it is."""
     while line := file.readline(MAX_LINE_LENGTH + 1):
         whole = line
         while not whole.endswith(b"\n") and (whole := file.readline(MAX_LINE_LENGTH + 1)):
@@ -97,9 +101,9 @@ def _lines(changes: tuple[DecisionChange, ...], recorded: RecordedCalls) -> list
     refused = [item for item in changes if item.newly_refused]
     allowed = [item for item in changes if not item.newly_refused]
     lines = []
-    for words, items in (("newly refused", refused), ("newly let through", allowed)):
+    for change, items in (("newly refused", refused), ("newly let through", allowed)):
         count = sum(item.times.count for item in items)
-        lines.append(f"{len(items)} kinds of calls would be {words}, {count} of those recorded")
+        lines.append(f"{len(items)} kinds of calls would be {change}, {count} of those recorded")
         lines += [f"  {_line(item)}" for item in items[:_MOST_LINES]]
         if len(items) > _MOST_LINES:
             lines.append(f"  and {len(items) - _MOST_LINES} more")
@@ -112,7 +116,7 @@ def _lines(changes: tuple[DecisionChange, ...], recorded: RecordedCalls) -> list
     )
     if recorded.malformed_count:
         lines.append(
-            f"{recorded.malformed_count} lines are none of a decision log: "
+            f"{recorded.malformed_count} lines are no lines of a decision log: "
             f"{', '.join(map(str, recorded.malformed))}"
         )
     return lines
@@ -121,10 +125,8 @@ def _lines(changes: tuple[DecisionChange, ...], recorded: RecordedCalls) -> list
 def _line(item: DecisionChange) -> str:
     return (
         f"{quote_untrusted(item.call.peer)} {quote_untrusted(item.call.method)}: "
-        f"{item.times.count} times, "
-        f"{quote_untrusted(item.times.first)} to {quote_untrusted(item.times.last)}; "
-        f"{item.old.reason.value} -> "
-        f"{item.new.reason.value}"
+        f"{item.times.count} times, {quote_untrusted(item.times.first)} to "
+        f"{quote_untrusted(item.times.last)}; {item.old.reason.value} -> {item.new.reason.value}"
     )
 
 
@@ -132,10 +134,10 @@ def _recorded_json(recorded: RecordedCalls) -> dict[str, object]:
     return {
         "replayed": sum(times.count for times in recorded.calls.values()),
         "kinds": len(recorded.calls),
-        "not_asked": recorded.refused_earlier,
-        "left_out": recorded.suppressed_count,
-        "bad": recorded.malformed_count,
-        "bad_lines": recorded.malformed,
+        "refused_before_policy": recorded.refused_earlier,
+        "suppressed": recorded.suppressed_count,
+        "invalid": recorded.malformed_count,
+        "invalid_lines": recorded.malformed,
     }
 
 

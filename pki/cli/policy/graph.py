@@ -11,13 +11,18 @@ import typer
 
 from pki.authz.analysis.graph import graph_of, mermaid
 from pki.authz.analysis.svg import svg
-from pki.cli.output import JsonOption, complain, tell
-from pki.cli.policy.reading import DEFAULT_POLICY, could_not_tell, not_enforced, read_policy_file
+from pki.cli.output import JsonOption, print_error, print_result
+from pki.cli.policy.policy_file import (
+    DEFAULT_POLICY,
+    enforcement_warnings,
+    errors_as_could_not_tell,
+    read_policy_file,
+)
 from pki.files import write_durably
 
 
 class Format(StrEnum):
-    """How a graph is written."""
+    """The format of a graph."""
 
     SVG = "svg"
     MERMAID = "mermaid"
@@ -26,13 +31,16 @@ class Format(StrEnum):
 def graph(
     file: Annotated[Path, typer.Argument(help="The policy file.")] = DEFAULT_POLICY,
     form: Annotated[
-        Format | None, typer.Option("--format", help="By --out's name, else Mermaid.")
+        Format | None,
+        typer.Option("--format", help="The format; by the name of --out, or else Mermaid."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to; nothing prints it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default the graph is printed.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw who may call whom, as SVG or Mermaid: exit 0 drawn, 3 no policy to draw."""
-    with could_not_tell():
+    with errors_as_could_not_tell():
         policy = read_policy_file(file)
     drawn = graph_of(policy)
     if form is None:
@@ -40,12 +48,12 @@ def graph(
     text = svg(drawn) if form is Format.SVG else mermaid(drawn)
     if out is None and not as_json:
         sys.stdout.write(text)
-        for line in not_enforced(policy):
-            complain(line)
+        for line in enforcement_warnings(policy):
+            print_error(line)
         return
     if out is not None:
         write_durably(out, text.encode(), mode=0o644)
-    tell(
+    print_result(
         "policy graph",
         {
             "file": file,
@@ -65,7 +73,7 @@ def graph(
         [
             f"{out}: {len(drawn.roles)} roles, {len(drawn.services)} services, "
             f"{len(drawn.edges)} lines",
-            *not_enforced(policy),
+            *enforcement_warnings(policy),
         ],
         as_json=as_json,
     )

@@ -1,1 +1,1 @@
-"""Checks of what was observed: each decides one thing, without I/O."""
+"""Checks of what was observed: each decides one question, without I/O and without a clock."""

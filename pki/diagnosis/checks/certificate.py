@@ -1,7 +1,7 @@
 """What is wrong with a certificate by itself, at the end at which it is presented.
 
-It is judged as gRPC, OpenSSL and the rest of the field judge it, and not only by the profiles of
-handfast: the certificates may be anybody's.
+The checks are those of gRPC, OpenSSL and other implementations, and not only those of handfast's
+profiles: the certificate may come from any CA.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pki.diagnosis.checks.spans import span
+from pki.diagnosis.checks.durations import format_duration
 from pki.diagnosis.report import Finding, failed, ok, warning
 from pki.errors import CertificateError, quote_untrusted
 from pki.x509 import Fault, Purpose, read_names
@@ -26,8 +26,8 @@ _USAGES = {
 }
 _LEAST_RSA_BITS = 2048
 _LEAST_CURVE_BITS = 256
-# What BoringSSL verifies by default, kVerifySignatureAlgorithms in ssl/extensions.cc; it signs by
-# one more.
+# The curves that BoringSSL verifies by default, kVerifySignatureAlgorithms in ssl/extensions.cc. It
+# signs with one more.
 _CURVES_OF_GRPC = {"secp256r1", "secp384r1"}
 _CURVE_TO_SIGN_BY = "secp521r1"
 _WEAK_HASHES = {"md5", "sha1"}
@@ -55,71 +55,73 @@ def examine_certificate(
         return [_malformed(whose, f"it can't be read: {quote_untrusted(error)}")]
 
 
-def _malformed(whose: str, words: str) -> Finding:
-    return failed(whose, "malformed", words, verdict=Fault.PROFILE.verdict)
+def _malformed(whose: str, message: str) -> Finding:
+    return failed(whose, "malformed", message, verdict=Fault.PROFILE.verdict)
 
 
 def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Finding]:
-    question = f"{whose}: times"
+    check = f"{whose}: times"
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if begin > now:
         return [
             failed(
-                question,
+                check,
                 "not-yet-valid",
-                f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in {span(begin - now)} by the clock "
-                "of this machine: it was made with a later begin, or the clocks differ",
+                f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in {format_duration(begin - now)} by "
+                "the clock of this machine: it was made with a later begin, or the clocks differ",
                 verdict=Fault.NOT_YET_VALID.verdict,
             )
         ]
     if end < now:
         return [
             failed(
-                question,
+                check,
                 "expired",
-                f"ended {span(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
+                f"ended {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
                 verdict=Fault.EXPIRED.verdict,
             )
         ]
     left = end - now
-    words = f"valid until {end:%Y-%m-%d %H:%M:%S} UTC, {span(left)} more"
+    message = f"valid until {end:%Y-%m-%d %H:%M:%S} UTC, {format_duration(left)} more"
     if left < (end - begin) / 10:
         return [
             warning(
-                question,
+                check,
                 "expired",
-                f"{words}: less than a tenth of its life is left",
-                remedy="Renew it now, and see why its renewal is late",
+                f"{message}: less than a tenth of its life is left",
+                remedy="Renew it now, and find out why its renewal is late",
             )
         ]
-    return [ok(question, words)]
+    return [ok(check, message)]
 
 
 def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
-    question = f"{whose}: usage"
+    check = f"{whose}: usage"
     basic = find(certificate, x509.BasicConstraints)
     if basic is not None and basic.value.ca:
         if not _is_svid(certificate):
-            words = "it is a CA certificate: gRPC and OpenSSL take it for a leaf, handfast does not"
-            return [warning(question, "ca-as-leaf", words)]
+            message = (
+                "it is a CA certificate: gRPC and OpenSSL accept it as a leaf, handfast does not"
+            )
+            return [warning(check, "ca-as-leaf", message)]
         # X509-SVID section 4.1: a leaf must not be a CA.
         return [
             failed(
-                question,
+                check,
                 "ca-as-leaf",
-                "it is a CA certificate, and stands where a leaf must",
+                "it is a CA certificate in the place of the leaf",
                 verdict=Fault.PROFILE.verdict,
             )
         ]
     extended = find(certificate, x509.ExtendedKeyUsage)
     wanted = {_USAGES[purpose], ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if extended is not None and not wanted & set(extended.value):
-        held = ", ".join(item._name for item in extended.value)
+        usages = ", ".join(item._name for item in extended.value)
         return [
             failed(
-                question,
+                check,
                 "wrong-usage",
-                f"its extended key usage is {quote_untrusted(held)}; a {purpose.value} needs "
+                f"its extended key usage is {quote_untrusted(usages)}; a {purpose.value} needs "
                 f"{purpose.value}Auth",
                 verdict=Fault.PROFILE.verdict,
             )
@@ -128,22 +130,22 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
     if usage is not None and not usage.value.digital_signature:
         return [
             failed(
-                question,
+                check,
                 "wrong-usage",
-                "its key usage lacks digitalSignature, which every handshake of today needs",
+                "its key usage lacks digitalSignature, which every current handshake needs",
                 verdict=Fault.PROFILE.verdict,
             )
         ]
     if extended is None:
         return [
             warning(
-                question,
+                check,
                 "wrong-usage",
-                "it has no extended key usage: gRPC takes it, handfast and others do not",
+                "it has no extended key usage: gRPC accepts it, handfast and others do not",
                 remedy=f"Issue it with {purpose.value}Auth",
             )
         ]
-    return [ok(question, f"made for a {purpose.value}")]
+    return [ok(check, f"made for a {purpose.value}")]
 
 
 def _is_svid(certificate: x509.Certificate) -> bool:
@@ -153,55 +155,55 @@ def _is_svid(certificate: x509.Certificate) -> bool:
 
 
 def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
-    question = f"{whose}: key"
+    check = f"{whose}: key"
     try:
         key = certificate.public_key()
     except UnsupportedAlgorithm:
-        return [failed(question, "unsupported-key", "its key is of a kind unknown here")]
+        return [failed(check, "unsupported-key", "its key is of a kind unknown here")]
     signature = certificate.signature_hash_algorithm
     if signature is not None and signature.name in _WEAK_HASHES:
-        return [failed(question, "weak-signature", f"it is signed with {signature.name.upper()}")]
+        return [failed(check, "weak-signature", f"it is signed with {signature.name.upper()}")]
     match key:
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
             return [
                 failed(
-                    question,
+                    check,
                     "unsupported-key",
-                    "its key is Ed25519 or Ed448: gRPC takes no such leaf, at either end",
+                    "its key is Ed25519 or Ed448: gRPC accepts no such leaf, at either end",
                 )
             ]
         case rsa.RSAPublicKey() if key.key_size < _LEAST_RSA_BITS:
-            return [failed(question, "weak-key", f"its key is RSA with {key.key_size} bits")]
+            return [failed(check, "weak-key", f"its key is RSA with {key.key_size} bits")]
         case rsa.RSAPublicKey():
-            return [ok(question, f"RSA {key.key_size}")]
+            return [ok(check, f"RSA {key.key_size}")]
         case ec.EllipticCurvePublicKey():
-            return [_curve(question, key.curve, purpose)]
+            return [_curve(check, key.curve, purpose)]
         case _:
-            return [failed(question, "unsupported-key", "its key is of a kind gRPC does not take")]
+            return [
+                failed(check, "unsupported-key", "its key is of a kind that gRPC does not support")
+            ]
 
 
-def _curve(question: str, curve: ec.EllipticCurve, purpose: Purpose) -> Finding:
+def _curve(check: str, curve: ec.EllipticCurve, purpose: Purpose) -> Finding:
     if curve.key_size < _LEAST_CURVE_BITS:
-        return failed(question, "weak-key", f"its key is on the curve {curve.name}")
+        return failed(check, "weak-key", f"its key is on the curve {curve.name}")
     if curve.name in _CURVES_OF_GRPC:
-        return ok(question, f"EC {curve.name}")
-    words = f"its key is on the curve {curve.name}, and gRPC takes no signature by it"
+        return ok(check, f"EC {curve.name}")
+    message = f"its key is on the curve {curve.name}, and gRPC accepts no signature of it"
     if curve.name == _CURVE_TO_SIGN_BY and purpose is Purpose.CLIENT:
-        # gRPC signs by it, and only a server of gRPC refuses that.
-        return warning(
-            question, "unsupported-key", f"{words}: its servers refuse it, others do not"
-        )
-    return failed(question, "unsupported-key", words)
+        # gRPC signs with this curve, and only a gRPC server refuses the signature.
+        return warning(check, "unsupported-key", f"{message}: its servers refuse it, others do not")
+    return failed(check, "unsupported-key", message)
 
 
 def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
-    question = f"{whose}: names"
+    check = f"{whose}: names"
     try:
         names = read_names(certificate)
     except CertificateError as error:
         return [
             warning(
-                question,
+                check,
                 "malformed",
                 f"{error.message}: handfast refuses it, others may not",
                 remedy=error.remedy,
@@ -211,22 +213,22 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
     if len(spiffe) > 1 or (spiffe and len(names.uris) > 1):
         return [
             failed(
-                question,
+                check,
                 "two-spiffe-ids",
                 f"it holds {len(names.uris)} URI names, and an X509-SVID exactly one: "
                 + quote_untrusted(", ".join(names.uris)),
                 verdict=Fault.PROFILE.verdict,
             )
         ]
-    held = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
-    if not held:
+    all_names = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
+    if not all_names:
         return [
             warning(
-                question,
+                check,
                 "no-san",
                 "it has no subject alternative name, only the subject "
                 f"{quote_untrusted(names.subject)}",
-                remedy="Issue it with a DNS or URI name; a common name alone is no longer read",
+                remedy="Issue it with a DNS or URI name; clients no longer read the common name",
             )
         ]
-    return [ok(question, quote_untrusted(", ".join(held)))]
+    return [ok(check, quote_untrusted(", ".join(all_names)))]

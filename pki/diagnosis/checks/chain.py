@@ -1,7 +1,7 @@
-"""What is wrong with a chain as it is presented: its order, what is missing, whom it leads to.
+"""What is wrong with a chain as it is presented: its order, its gaps, the root it leads to.
 
-Each is a question of its own, so that one fault does not hide another, and each fault has one
-answer: what one question has found, the next does not find again under another name.
+Each is a check of its own, so that one fault does not hide another. Each fault is named once: what
+one check has found, the next does not report again under another name.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from datetime import datetime
 from cryptography import x509
 from OpenSSL import crypto
 
+from pki.diagnosis.checks.durations import format_duration
 from pki.diagnosis.checks.issuer_path import (
-    displaced,
+    has_issued,
     is_ca,
     is_self_issued,
-    issued,
-    named,
-    path_within,
-    without_twice,
+    issuer_key_differs,
+    path_from_leaf,
+    quote_name,
+    without_duplicates,
 )
 from pki.diagnosis.checks.revocation import examine_revocation
-from pki.diagnosis.checks.spans import span
 from pki.diagnosis.checks.trust_path import Trust, examine_trust
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
 from pki.errors import quote_untrusted
@@ -31,7 +31,7 @@ from pki.x509.decoding import UNREADABLE
 
 _RENEW_CA = (
     "Renew that CA's certificate and bring the new one to whoever shows or holds it: chain.pem, "
-    "bundle.pem; under a new key, issue the leaf anew as well"
+    "bundle.pem; with a new key, issue the leaf again too"
 )
 
 
@@ -43,7 +43,7 @@ def examine_chain(
     Args:
         whose: for the questions: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
-        trust: what it is held against; None where nothing is at hand.
+        trust: what the chain is checked against; None where nothing is at hand.
         now: the time, aware.
     """
     try:
@@ -55,54 +55,64 @@ def examine_chain(
             *examine_revocation(whose, chain, trust.crls if trust else (), now),
         ]
     except (*UNREADABLE, crypto.Error) as error:
-        # What one decoder takes, the other may not.
-        words = f"the chain can't be read: {quote_untrusted(error)}"
-        return [failed(f"{whose}: chain", "malformed", words, verdict=Fault.PROFILE.verdict)]
+        # One decoder may refuse what the other accepts.
+        message = f"the chain can't be read: {quote_untrusted(error)}"
+        return [failed(f"{whose}: chain", "malformed", message, verdict=Fault.PROFILE.verdict)]
 
 
 def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list[Finding]:
-    question = f"{whose}: chain"
-    path = path_within(chain)
-    once = without_twice(chain)
+    check = f"{whose}: chain"
+    path = path_from_leaf(chain)
+    once = without_duplicates(chain)
     extra = [item for item in once if item not in path]
-    shape = " <- ".join(named(item.subject) for item in path)
-    if displaced(chain) and good:
-        # A verifier that has the root looks at no other of its name.
-        words = f"{named(path[-1].issuer)} in it has another key than the one that it leads to"
-        return [warning(question, "chain-extra", words)]
-    if displaced(chain):
-        # By its name it belongs there, and the signature says no.
+    shape = " <- ".join(quote_name(item.subject) for item in path)
+    if issuer_key_differs(chain) and good:
+        # A verifier that has the root ignores other certificates of the same name.
+        message = (
+            f"{quote_name(path[-1].issuer)} in it has another key than the one that it leads to"
+        )
+        return [warning(check, "chain-extra", message)]
+    if issuer_key_differs(chain):
+        # The issuer matches by its name, and the signature does not.
         return [
             failed(
-                question,
+                check,
                 "bad-signature",
-                f"{named(path[-1].subject)} is not signed by the key of the issuer beside it",
+                f"{quote_name(path[-1].subject)} is not signed by the key of the issuer beside it",
                 verdict=Fault.INVALID.verdict,
             )
         ]
     if once != [*path, *extra]:
         return [
             warning(
-                question,
+                check,
                 "chain-order",
-                "the certificates stand in the wrong order; each must be followed by its issuer: "
+                "the certificates are in the wrong order; each must be followed by its issuer: "
                 + shape,
                 remedy="Write the leaf first, then its issuer, and so on",
             )
         ]
     if extra:
-        words = ", ".join(named(item.subject) for item in extra[:3])
+        message = ", ".join(quote_name(item.subject) for item in extra[:3])
         if is_ca(extra[0]) and not is_self_issued(path[-1]):
-            # It may as well be what stands below it that is missing: that is a question of trust.
-            words += f", and what leads from {named(path[-1].subject)} to it was not sent"
-        return [warning(question, "chain-extra", f"it holds what does not belong there: {words}")]
+            # Perhaps the CA below it is missing; whether that matters, the trust check says.
+            message += f", and what leads from {quote_name(path[-1].subject)} to it was not sent"
+        return [
+            warning(
+                check, "chain-extra", f"it holds certificates that do not belong there: {message}"
+            )
+        ]
     if len(once) < len(chain):
         return [
-            warning(question, "chain-extra", f"a certificate stands in it twice; once: {shape}")
+            warning(
+                check,
+                "chain-extra",
+                f"it holds a certificate twice; without the repetition: {shape}",
+            )
         ]
     if len(path) > 1 and is_self_issued(path[-1]):
-        return [ok(question, f"{shape} (the root need not be sent)")]
-    return [ok(question, shape)]
+        return [ok(check, f"{shape} (the root need not be sent)")]
+    return [ok(check, shape)]
 
 
 def _authorities(
@@ -111,29 +121,32 @@ def _authorities(
     roots: Sequence[x509.Certificate],
     now: datetime,
 ) -> list[Finding]:
-    """Examine the times of the CAs above a leaf: with one that has ended, all it signed has."""
-    question = f"{whose}: times of its CAs"
-    above = path_within(chain)[1:]
+    """Examine the times of the CAs above a leaf: an expired CA ends all that it signed."""
+    check = f"{whose}: times of its CAs"
+    above = path_from_leaf(chain)[1:]
     top = above[-1] if above else chain[0]
-    anchors = [root for root in roots if root == top or issued(root, top)]
-    # Of roots with one key the verifier takes the one that is good.
-    if anchors and all(_off(root, now) for root in anchors):
+    anchors = [root for root in roots if root == top or has_issued(root, top)]
+    # Of several roots with the same key, the verifier takes one that is valid.
+    if anchors and all(_invalid_time(root, now) for root in anchors):
         above = [*(item for item in above if item not in anchors), anchors[0]]
     for item in above:
-        off = _off(item, now)
-        if off:
-            slug, words = off
+        invalid = _invalid_time(item, now)
+        if invalid:
+            slug, message = invalid
             verdict = (Fault.EXPIRED if slug == "expired" else Fault.NOT_YET_VALID).verdict
-            what = f"{named(item.subject)}, which the certificate hangs on, {words}"
+            what = f"{quote_name(item.subject)}, which the certificate depends on, {message}"
             remedy = _RENEW_CA if slug == "expired" else ""
-            return [failed(question, slug, what, remedy=remedy, verdict=verdict)]
-    return [ok(question, "all are valid now")] if above or anchors else []
+            return [failed(check, slug, what, remedy=remedy, verdict=verdict)]
+    return [ok(check, "all are valid now")] if above or anchors else []
 
 
-def _off(certificate: x509.Certificate, now: datetime) -> tuple[str, str] | None:
+def _invalid_time(certificate: x509.Certificate, now: datetime) -> tuple[str, str] | None:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now > end:
-        return "expired", f"ended {span(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC"
+        return "expired", f"ended {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC"
     if now < begin:
-        return "not-yet-valid", f"begins in {span(begin - now)}, at {begin:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            "not-yet-valid",
+            f"begins in {format_duration(begin - now)}, at {begin:%Y-%m-%d %H:%M:%S} UTC",
+        )
     return None

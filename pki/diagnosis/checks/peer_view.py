@@ -1,7 +1,7 @@
-"""What a server's own credential says of us: the same questions, asked from its end.
+"""What a server finds of a caller, by the server's own credential.
 
-With the server's credential at hand nothing need be guessed: our chain is held against its roots
-and lists, as it does.
+With the server's credential at hand nothing is guessed: the caller's chain is checked against the
+server's roots and revocation lists, as the server does it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from cryptography import x509
 
 from pki.diagnosis.checks.certificate import examine_certificate
 from pki.diagnosis.checks.chain import examine_chain
-from pki.diagnosis.checks.credential_files import OwnCredential, examine_own
-from pki.diagnosis.checks.server_name import examine_names, read_host
+from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
+from pki.diagnosis.checks.server_name import examine_names, parse_host
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
 from pki.errors import PkiError, VerificationError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
-TAKES_SERVER = "the caller takes the server's certificate"
-_LEFT = "it left when it had been shown the server's certificate, and said no word"
+TAKES_SERVER = "the caller accepts the server's certificate"
+_LEFT = "it left after it received the server's certificate, without a reason"
 _HANDFAST = "as handfast judges"
 _SLUGS = {
     Fault.EXPIRED: "expired",
     Fault.NOT_YET_VALID: "not-yet-valid",
     Fault.REVOKED: "revoked",
     Fault.ISSUER_REVOKED: "issuer-revoked",
-    Fault.REVOCATION_UNKNOWN: "no-list",
+    Fault.REVOCATION_UNKNOWN: "no-crl",
     Fault.UNTRUSTED: "unknown-ca",
     Fault.NAME_MISMATCH: "wrong-name",
     Fault.PROFILE: "malformed",
@@ -44,72 +44,76 @@ def examine_caller(
     """Examine a caller's chain as the server with this credential would.
 
     Args:
-        whose: for the questions, e.g. ``the caller's certificate``.
-        chain: what the caller shows, leaf first.
+        whose: for the names of the checks, e.g. ``the caller's certificate``.
+        chain: the chain that the caller presents, leaf first.
         server: the server's credential.
         now: the time, aware.
     """
-    trust = replace(server.trust(), whose="the server's bundle", decides=True)
-    found = [
+    trust = replace(server.trust(), whose="the server's bundle", is_authoritative=True)
+    findings = [
         *examine_certificate(whose, chain[0], Purpose.CLIENT, now),
         *examine_chain(whose, chain, trust, now),
     ]
-    found = [_as_a_server_of_grpc(item) for item in found]
-    if any(item.status is Status.FAILED for item in found):
-        return found
-    return [*found, *_by_handfast(whose, chain, server, now)]
+    findings = [_as_a_grpc_server(item) for item in findings]
+    if any(item.status is Status.FAILED for item in findings):
+        return findings
+    return [*findings, *_verify_by_handfast(whose, chain, server, now)]
 
 
-def _as_a_server_of_grpc(item: Finding) -> Finding:
-    """Take for likely what only a server of gRPC refuses: whether ours is one can't be seen."""
+def _as_a_grpc_server(item: Finding) -> Finding:
+    """Return a fault that only gRPC servers refuse as a likely cause: the server may be another."""
     if item.status is Status.WARNING and item.failure == "unsupported-key":
-        return replace(item, status=Status.FAILED, likely=80)
+        return replace(item, status=Status.FAILED, likelihood=80)
     return item
 
 
-def examine_departure(server: OwnCredential, asked_for: str, now: datetime) -> list[Finding]:
-    """Rank why a caller left without a word when it had been shown the server's certificate.
+def examine_departure(server: OwnCredential, requested_name: str, now: datetime) -> list[Finding]:
+    """Rank why a caller left without a reason after it received the server's certificate.
 
     Args:
         server: the server's credential.
-        asked_for: the name that the caller asked for; empty if it named none.
+        requested_name: the name that the caller asked for; empty if it named none.
         now: the time, aware.
     """
-    found: dict[str, int] = {}
+    likelihoods: dict[str, int] = {}
     for item in examine_own(server, Purpose.SERVER, now):
         if item.status is Status.FAILED and item.failure is not None:
-            found.setdefault(item.failure, item.likely or 90)
+            likelihoods.setdefault(item.failure, item.likelihood or 90)
     findings = [
-        failed(TAKES_SERVER, slug, f"{_LEFT}; the certificate has this fault", likely=likely)
-        for slug, likely in found.items()
+        failed(
+            TAKES_SERVER, slug, f"{_LEFT}; the certificate has this fault", likelihood=likelihood
+        )
+        for slug, likelihood in likelihoods.items()
     ]
-    findings += examine_asked_name(server, asked_for)
+    findings += examine_requested_name(server, requested_name)
     why = f"{_LEFT}; its bundle may not hold the root of the server's certificate"
-    return [*findings, failed(TAKES_SERVER, "unknown-ca", why, likely=50)]
+    return [*findings, failed(TAKES_SERVER, "unknown-ca", why, likelihood=50)]
 
 
-def examine_asked_name(server: OwnCredential, asked_for: str) -> list[Finding]:
-    """Hold the name that a caller asked for against the server's certificate.
+def examine_requested_name(server: OwnCredential, requested_name: str) -> list[Finding]:
+    """Check the name that a caller asked for against the server's certificate.
 
-    gRPC does so when the handshake is done, and leaves without a word if it is another.
+    gRPC checks it after the handshake, and leaves without a reason if it does not match.
     """
     try:
-        name = read_host(asked_for) if asked_for else None
+        name = parse_host(requested_name) if requested_name else None
     except PkiError:
         name = None
     if name is None:
         return []
     return [
-        replace(item, question=TAKES_SERVER, words=f"{_LEFT}; {item.words}", likely=80, verdict="")
+        replace(
+            item, check=TAKES_SERVER, message=f"{_LEFT}; {item.message}", likelihood=80, verdict=""
+        )
         for item in examine_names(server.chain[0], name)
         if item.status is Status.FAILED
     ]
 
 
-def _by_handfast(
+def _verify_by_handfast(
     whose: str, chain: tuple[x509.Certificate, ...], server: OwnCredential, now: datetime
 ) -> list[Finding]:
-    question = f"{whose}: {_HANDFAST}"
+    check = f"{whose}: {_HANDFAST}"
     own = server.spiffe_id
     profile = WORKLOAD if own is not None else CLIENT
     try:
@@ -121,6 +125,6 @@ def _by_handfast(
         fault = error.fault if isinstance(error, VerificationError) else None
         slug = "malformed" if fault is None else _SLUGS.get(fault, "malformed")
         if own is None:
-            return [warning(question, slug, error.message)]
-        return [failed(question, slug, error.message)]
-    return [ok(question, "it accepts it")]
+            return [warning(check, slug, error.message)]
+        return [failed(check, slug, error.message)]
+    return [ok(check, "it accepts it")]

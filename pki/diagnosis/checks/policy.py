@@ -14,22 +14,22 @@ _MAY_ANSWER = "policy: the server"
 
 
 def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str | None) -> list[Finding]:
-    """Return whether the policy lets the holder of a certificate call a method.
+    """Examine whether the policy lets the holder of a certificate call a method.
 
     Args:
         policy: the policy.
         leaf: the caller's certificate.
-        method: the method's path; None asks for its roles alone.
+        method: the method's path; None examines only the roles.
     """
     try:
         principal = _principal(leaf)
     except PkiError as error:
         return [unknown(_MAY_CALL, f"our names can't be read: {error.message}")]
     if method is None:
-        held = sorted({match.role for match in policy.roles_of(principal)})
-        if not held:
+        roles = sorted({match.role for match in policy.roles_of(principal)})
+        if not roles:
             return [failed(_MAY_CALL, "no-role", "none of our names has a role in the policy")]
-        return [ok(_MAY_CALL, f"our roles are {', '.join(held)}; --method asks about a call")]
+        return [ok(_MAY_CALL, f"our roles are {', '.join(roles)}; --method asks about a call")]
     explained = explain(policy, principal, method)
     decision = explained.decision
     why = "; ".join(explained.lines())
@@ -44,21 +44,21 @@ def examine_our_role(policy: Policy, leaf: x509.Certificate, method: str | None)
 def examine_server_role(
     policy: Policy, leaf: x509.Certificate, role: str | None, method: str | None
 ) -> list[Finding]:
-    """Return whether a server's names hold the role that is expected, or that its service needs."""
+    """Examine whether a server has the role that is expected, or that its service needs."""
     try:
         principal = _principal(leaf)
     except PkiError as error:
         return [unknown(_MAY_ANSWER, f"its names can't be read: {error.message}")]
-    held = sorted({match.role for match in policy.roles_of(principal)})
-    words = f"its roles are {', '.join(held)}" if held else "it has no role"
-    found: list[Finding] = []
+    roles = sorted({match.role for match in policy.roles_of(principal)})
+    message = f"its roles are {', '.join(roles)}" if roles else "it has no role"
+    findings: list[Finding] = []
     if role is None and method is None:
-        # A server needs none, unless it calls others or served_by says so.
-        return [ok(_MAY_ANSWER, words)]
+        # A server needs no role, unless it calls others or served_by demands one.
+        return [ok(_MAY_ANSWER, message)]
     if role is not None:
-        expected = f"{words}; {quote_untrusted(role)} is expected"
-        good = role in held
-        found.append(
+        expected = f"{message}; {quote_untrusted(role)} is expected"
+        good = role in roles
+        findings.append(
             ok(_MAY_ANSWER, expected)
             if good
             else failed(_MAY_ANSWER, "server-role-missing", expected)
@@ -67,18 +67,19 @@ def examine_server_role(
         service = method.removeprefix("/").partition("/")[0]
         decision = policy.decide_served_by(principal, service)
         if decision.allowed:
-            found.append(ok(_MAY_ANSWER, f"{decision.rule} lets {decision.role} answer {service}"))
+            findings.append(
+                ok(_MAY_ANSWER, f"{decision.rule} lets {decision.role} answer {service}")
+            )
         else:
-            found.append(
+            findings.append(
                 failed(
                     _MAY_ANSWER,
                     "server-role-missing",
-                    f"{words}, and {decision.reason.value} for {quote_untrusted(service)}: "
-                    "a channel with "
-                    "this policy refuses it",
+                    f"{message}, and {decision.reason.value} for {quote_untrusted(service)}: a "
+                    "channel with this policy refuses it",
                 )
             )
-    return found
+    return findings
 
 
 def _principal(leaf: x509.Certificate) -> Principal:

@@ -1,4 +1,4 @@
-"""What the revocation lists at hand say of a chain."""
+"""What the available revocation lists say of a chain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.diagnosis.checks.issuer_path import is_self_issued, named, path_within
+from pki.diagnosis.checks.issuer_path import is_self_issued, path_from_leaf, quote_name
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
 from pki.x509 import Crl, Fault
 from pki.x509.revocation import IssuerId
@@ -19,77 +19,77 @@ def examine_revocation(
     crls: Sequence[Crl],
     now: datetime,
 ) -> list[Finding]:
-    """Look for the certificates of a chain on the lists of their issuers.
+    """Look up the certificates of a chain in the CRLs of their issuers.
 
     Args:
         whose: for the question: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
-        crls: those at hand.
+        crls: the available revocation lists.
         now: the time, aware.
     """
-    question = f"{whose}: revocation"
+    check = f"{whose}: revocation"
     if not crls:
         return [
             unknown(
-                question,
+                check,
                 "no revocation list is at hand",
                 "handfast refuses peers without one unless revocation is set to when-present",
             )
         ]
     by_issuer = {item.issuer: item for item in crls}
-    # For a certificate that names no key of its issuer, the name must do.
+    # A certificate without the key identifier of its issuer is matched by the issuer's name alone.
     by_name = {item.issuer.name: item for item in crls}
-    answers: list[Finding] = []
-    for depth, certificate in enumerate(path_within(chain)):
+    findings: list[Finding] = []
+    for depth, certificate in enumerate(path_from_leaf(chain)):
         if is_self_issued(certificate):
             break
         issuer = IssuerId.of(certificate)
-        found = by_issuer.get(issuer) if issuer.key_id else by_name.get(issuer.name)
-        answers.append(_on_crl(question, certificate, found, depth, now))
-    faults = [item for item in answers if item.failure]
-    return faults[:1] or answers[:1]
+        crl = by_issuer.get(issuer) if issuer.key_id else by_name.get(issuer.name)
+        findings.append(_look_up(check, certificate, crl, depth, now))
+    faults = [item for item in findings if item.failure]
+    return faults[:1] or findings[:1]
 
 
-def _on_crl(
-    question: str,
+def _look_up(
+    check: str,
     certificate: x509.Certificate,
-    found: Crl | None,
+    crl: Crl | None,
     depth: int,
     now: datetime,
 ) -> Finding:
-    what = "the leaf" if depth == 0 else f"the CA {named(certificate.subject)}"
-    if found is None:
+    what = "the leaf" if depth == 0 else f"the CA {quote_name(certificate.subject)}"
+    if crl is None:
         return warning(
-            question,
-            "no-list",
-            f"no list is at hand of {named(certificate.issuer)}, the issuer of {what}",
+            check,
+            "no-crl",
+            f"no list is at hand of {quote_name(certificate.issuer)}, the issuer of {what}",
             remedy="Bring its list; handfast refuses the peer without it where revocation is "
             "required",
         )
-    if certificate.serial_number in found.revoked:
+    if certificate.serial_number in crl.revoked:
         return failed(
-            question,
+            check,
             "issuer-revoked" if depth else "revoked",
-            f"{what} (serial {certificate.serial_number:x}) stands on list {found.number}",
+            f"{what} (serial {certificate.serial_number:x}) is on revocation list {crl.number}",
             verdict=Fault.REVOKED.verdict,
         )
-    if now > found.next_update:
+    if now > crl.next_update:
         return failed(
-            question,
-            "stale-list",
-            f"the list of {named(certificate.issuer)} ended at "
-            f"{found.next_update:%Y-%m-%d %H:%M:%S} UTC: nobody can tell what was revoked since",
+            check,
+            "stale-crl",
+            f"the list of {quote_name(certificate.issuer)} ended at "
+            f"{crl.next_update:%Y-%m-%d %H:%M:%S} UTC: nobody can tell what was revoked since",
             verdict=Fault.REVOCATION_UNKNOWN.verdict,
         )
-    if now < found.this_update:
+    if now < crl.this_update:
         return failed(
-            question,
-            "clock-differs",
-            f"the list of {named(certificate.issuer)} begins at "
-            f"{found.this_update:%Y-%m-%d %H:%M:%S} UTC, which is yet to come by this clock",
+            check,
+            "clock-skew",
+            f"the list of {quote_name(certificate.issuer)} begins at "
+            f"{crl.this_update:%Y-%m-%d %H:%M:%S} UTC, which is in the future by this clock",
             verdict=Fault.REVOCATION_UNKNOWN.verdict,
         )
     return ok(
-        question,
-        f"not revoked; list {found.number} is good until {found.next_update:%Y-%m-%d %H:%M:%S} UTC",
+        check,
+        f"not revoked; list {crl.number} is good until {crl.next_update:%Y-%m-%d %H:%M:%S} UTC",
     )

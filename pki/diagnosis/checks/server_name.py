@@ -1,8 +1,8 @@
-"""Whether a server's certificate holds the name that a client expects, and what gRPC can pin.
+"""Whether a server's certificate holds the expected name, and which name gRPC can pin.
 
-A name of one label is a workload's or a DNS name: which, the certificate says. A SPIFFE ID is a
-name for those who check it; gRPC of C and Python checks DNS names and addresses alone, and
-handfast's channels pin the one DNS name that follows from the ID.
+A name of one label is a workload's name or a DNS name: the certificate decides which. gRPC for C
+and Python checks DNS names and IP addresses, and no SPIFFE ID. So handfast's channels pin the one
+DNS name that is derived from the SPIFFE ID.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from pki.x509.decoding import UNREADABLE
 from pki.x509.names import IpAddress
 from pki.x509.profiles.rules import find
 
-QUESTION = "server certificate: expected name"
+EXPECTED_NAME = "server certificate: expected name"
 _VERDICT = Fault.NAME_MISMATCH.verdict
 
 
 @dataclass(frozen=True, slots=True)
 class ShortName:
-    """A name of one label: a workload's, or a DNS name.
+    """A name of one label: a workload's name or a DNS name.
 
     Args:
         label: as it was written.
-        trust_domain: that of the workload; None takes one of any.
+        trust_domain: the workload's trust domain; None takes any.
     """
 
     label: str
     trust_domain: TrustDomain | None
 
     def __str__(self) -> str:
-        """Write what it may stand for."""
+        """Return what the name may stand for."""
         whose = self.trust_domain.id_uri if self.trust_domain is not None else "spiffe://..."
         return f"{whose}/{self.label} or the DNS name {self.label}"
 
     def workload_in(self, uris: list[str]) -> SpiffeId | None:
-        """Return the SPIFFE ID that it stands for; without a trust domain, the first of its path."""
+        """Return the SPIFFE ID that is meant; without a trust domain, the first of this path."""
         if self.trust_domain is not None:
             return SpiffeId.of_path(self.trust_domain, self.label)
         for uri in uris:
             try:
-                found = SpiffeId.parse(uri)
+                workload = SpiffeId.parse(uri)
             except PkiError:
                 continue
-            if found.path.strip("/") == self.label:
-                return found
+            if workload.path.strip("/") == self.label:
+                return workload
         return None
 
 
@@ -59,52 +59,51 @@ ExpectedName = SpiffeId | DnsName | IpAddress | ShortName
 
 
 def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list[Finding]:
-    """Hold a server's names against the one expected.
+    """Check a server's names against the expected one.
 
-    A wildcard in its first label counts here as it does in gRPC, though handfast issues none.
+    A wildcard in the first label matches as it does in gRPC, though handfast issues no wildcards.
 
     Args:
-        leaf: its certificate.
-        expected: the name; None where nobody said which.
+        leaf: the server's certificate.
+        expected: the name; None where nobody named one.
     """
     if expected is None:
-        return [unknown(QUESTION, "nobody said whom to expect", "Name it: --name NAME")]
+        return [unknown(EXPECTED_NAME, "no expected name was given", "Name it: --name NAME")]
     try:
-        uris, dns, addresses = _held(leaf)
+        uris, dns, addresses = _names_in(leaf)
     except (*UNREADABLE, PkiError) as error:
-        words = f"its names can't be read: {quote_untrusted(error)}"
-        return [failed(QUESTION, "malformed", words, verdict=Fault.PROFILE.verdict)]
+        message = f"its names can't be read: {quote_untrusted(error)}"
+        return [failed(EXPECTED_NAME, "malformed", message, verdict=Fault.PROFILE.verdict)]
     if not (uris or dns or addresses):
         return [
             failed(
-                QUESTION,
+                EXPECTED_NAME,
                 "no-san",
                 "it names nothing but its subject "
-                f"{quote_untrusted(leaf.subject.rfc4514_string())}, and "
-                f"{expected} is expected",
+                f"{quote_untrusted(leaf.subject.rfc4514_string())}, and {expected} is expected",
                 verdict=_VERDICT,
             )
         ]
-    all_held = quote_untrusted(", ".join([*uris, *dns, *addresses]))
+    all_names = quote_untrusted(", ".join([*uris, *dns, *addresses]))
     if isinstance(expected, ShortName):
         workload = expected.workload_in(uris)
-        if any(_covers(item, expected.label.lower()) for item in dns):
-            return [ok(QUESTION, f"it holds {expected.label}")]
+        if any(_matches(item, expected.label.lower()) for item in dns):
+            return [ok(EXPECTED_NAME, f"it holds {expected.label}")]
         if workload is None or str(workload) not in uris:
-            return [_wrong(str(expected), all_held)]
+            return [_wrong_name(str(expected), all_names)]
         expected = workload
     if isinstance(expected, SpiffeId):
-        return [_spiffe(expected, uris, dns, all_held)]
+        return [_spiffe(expected, uris, dns, all_names)]
     if isinstance(expected, DnsName):
-        good = any(_covers(item, expected.name) for item in dns)
+        good = any(_matches(item, expected.name) for item in dns)
     else:
         good = str(expected) in addresses
     if good:
-        return [ok(QUESTION, f"it holds {expected}")]
-    return [_wrong(str(expected), all_held)]
+        return [ok(EXPECTED_NAME, f"it holds {expected}")]
+    return [_wrong_name(str(expected), all_names)]
 
 
-def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) -> Finding:
+def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_names: str) -> Finding:
     if str(expected) not in uris:
         domains = {
             uri.removeprefix("spiffe://").partition("/")[0]
@@ -113,38 +112,40 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_held: str) 
         }
         if domains and expected.trust_domain.name not in domains:
             return failed(
-                QUESTION,
+                EXPECTED_NAME,
                 "wrong-trust-domain",
-                f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, "
-                f"and {expected} "
-                "is expected",
+                f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, and "
+                f"{expected} is expected",
                 verdict=_VERDICT,
             )
-        return _wrong(str(expected), all_held)
+        return _wrong_name(str(expected), all_names)
     derived = derive_names(expected).dns
     if derived is not None and derived.name not in dns:
-        # Who checks SPIFFE IDs needs none: SPIRE issues SVIDs without.
+        # A client that checks SPIFFE IDs needs no DNS name, and SPIRE issues SVIDs without one.
         return warning(
-            QUESTION,
+            EXPECTED_NAME,
             "wrong-name",
             f"it holds {expected}, and not the DNS name {derived} by which handfast's channels pin "
             "it: gRPC for Python checks no SPIFFE ID",
             remedy=f"For those, issue it with the DNS name {derived}",
         )
-    return ok(QUESTION, f"it holds {expected}")
+    return ok(EXPECTED_NAME, f"it holds {expected}")
 
 
-def _wrong(expected: str, held: str) -> Finding:
+def _wrong_name(expected: str, names: str) -> Finding:
     return failed(
-        QUESTION, "wrong-name", f"it is for {held}, and {expected} is expected", verdict=_VERDICT
+        EXPECTED_NAME,
+        "wrong-name",
+        f"it is for {names}, and {expected} is expected",
+        verdict=_VERDICT,
     )
 
 
-def _held(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
-    found = find(leaf, x509.SubjectAlternativeName)
-    if found is None:
+def _names_in(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
+    extension = find(leaf, x509.SubjectAlternativeName)
+    if extension is None:
         return [], [], []
-    names = found.value
+    names = extension.value
     return (
         names.get_values_for_type(x509.UniformResourceIdentifier),
         [item.lower() for item in names.get_values_for_type(x509.DNSName)],
@@ -152,14 +153,14 @@ def _held(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def _covers(held: str, name: str) -> bool:
-    if held.startswith("*."):
-        return name.partition(".")[2] == held[2:]
-    return held == name
+def _matches(pattern: str, name: str) -> bool:
+    if pattern.startswith("*."):
+        return name.partition(".")[2] == pattern[2:]
+    return pattern == name
 
 
-def name_to_ask_for(expected: ExpectedName | None) -> str:
-    """Return the DNS name for the name indication of TLS; empty where there is none to send."""
+def sni_name(expected: ExpectedName | None) -> str:
+    """Return the DNS name for TLS's server name indication; empty where there is none to send."""
     match expected:
         case DnsName():
             return expected.name
@@ -168,7 +169,7 @@ def name_to_ask_for(expected: ExpectedName | None) -> str:
             return derived.name if derived else ""
         case ShortName() if expected.trust_domain is not None:
             workload = SpiffeId.of_path(expected.trust_domain, expected.label)
-            return name_to_ask_for(workload) or expected.label
+            return sni_name(workload) or expected.label
         case ShortName():
             return expected.label
         case _:
@@ -176,52 +177,52 @@ def name_to_ask_for(expected: ExpectedName | None) -> str:
 
 
 def name_to_pin(leaf: x509.Certificate | None, expected: ExpectedName | None) -> str:
-    """Return the name that gRPC is told to find in a server's certificate; empty for the target's.
+    """Return the name that gRPC must find in a server's certificate; empty takes the target's host.
 
     Args:
-        leaf: what the server showed; None if that can't be read.
-        expected: whom to expect.
+        leaf: the server's certificate; None if it can't be read.
+        expected: the expected name.
     """
-    asked = str(expected) if isinstance(expected, IpAddress) else name_to_ask_for(expected)
+    sni = str(expected) if isinstance(expected, IpAddress) else sni_name(expected)
     try:
-        uris, dns, addresses = _held(leaf) if leaf is not None else ([], [], [])
+        uris, dns, addresses = _names_in(leaf) if leaf is not None else ([], [], [])
     except (*UNREADABLE, PkiError):
-        return asked
+        return sni
     workload: object = expected
     if isinstance(expected, ShortName):
-        if any(_covers(item, expected.label.lower()) for item in dns):
+        if any(_matches(item, expected.label.lower()) for item in dns):
             return expected.label
         workload = expected.workload_in(uris)
     if not isinstance(workload, SpiffeId) or str(workload) not in uris:
-        return asked
-    # It is whom we expect, by its ID: gRPC may find it by any name that it has.
-    derived = name_to_ask_for(workload)
+        return sni
+    # The SPIFFE ID is the expected one, so gRPC may match any DNS name or address beside it.
+    derived = sni_name(workload)
     return derived if derived in dns or not (dns or addresses) else [*dns, *addresses][0]
 
 
-def read_expected(text: str, own: SpiffeId | None) -> ExpectedName:
-    """Read a name as a person writes it.
+def parse_expected_name(text: str, own: SpiffeId | None) -> ExpectedName:
+    """Parse a name as a person writes it.
 
     Args:
         text: a SPIFFE ID, a DNS name, an IP address, or a workload's name.
-        own: whose trust domain a workload's name is of; None where there is none.
+        own: our SPIFFE ID, whose trust domain a workload's name belongs to; None if we have none.
 
     Raises:
-        InputError: if it is none of them.
+        InputError: if the text is none of these names.
     """
     if "://" not in text:
         if "." in text or ":" in text:
-            return read_host(text)
+            return parse_host(text)
         if own is None:
             return ShortName(DnsName.parse(text).name, None)
     domain = own.trust_domain if own is not None else None
-    # Checked as a path, which every DNS label is too; the certificate says which one is meant.
+    # Every DNS label is a workload's name too; the certificate says which of the two is meant.
     workload = SpiffeId.parse_name(text, domain)
     return workload if "://" in text else ShortName(text, domain)
 
 
-def read_host(text: str) -> DnsName | IpAddress:
-    """Read the host that a client connects to, or asks for.
+def parse_host(text: str) -> DnsName | IpAddress:
+    """Parse the host that a client connects to, or asks for.
 
     Raises:
         InputError: if it is neither a DNS name nor an address.

@@ -1,4 +1,4 @@
-"""What an alert of TLS says of the certificate that was shown (RFC 8446 section 6)."""
+"""What a TLS alert says of the certificate that was presented (RFC 8446 section 6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALERTS = {
     116: ("no-client-certificate", "certificate required"),
     120: ("not-http2", "no application protocol"),
 }
-# Those that say nothing of a certificate, in words all the same.
+# Alerts that say nothing of a certificate: only their names are told.
 _OTHERS = {
     10: "unexpected message",
     20: "bad record MAC",
@@ -36,6 +36,6 @@ _OTHERS = {
 }
 
 
-def alert_words(alert: int) -> tuple[str, str]:
-    """Return what an alert says of the certificate that was shown: the failure's slug, its name."""
+def describe_alert(alert: int) -> tuple[str, str]:
+    """Return the slug of the failure that an alert stands for, and the alert's name."""
     return _ALERTS.get(alert, ("client-refused", _OTHERS.get(alert, f"number {alert}")))

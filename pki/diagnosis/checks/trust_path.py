@@ -1,8 +1,8 @@
-"""Whether a chain leads to a root that is believed, and if not, what stands between.
+"""Whether a chain leads to a trusted root, and if not, why.
 
-OpenSSL's store, without its strict flag and without times, says whether gRPC's would find the path.
-Why it finds none can't always be told: a chain that ends at a CA unknown here lacks a CA between,
-or leads to another root. It is told surely where only one of the two can be.
+OpenSSL's store, without its strict flag and without times, finds the path that gRPC would find. Why
+it finds none can't always be told: a chain that ends at an unknown CA either lacks an intermediate
+CA, or leads to another root. The cause is sure only where one of the two is impossible.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from cryptography import x509
 from OpenSSL import crypto
 
 from pki.diagnosis.checks.issuer_path import (
-    displaced,
+    has_issued,
     is_ca,
     is_self_issued,
-    issued,
-    named,
-    path_within,
+    issuer_key_differs,
+    path_from_leaf,
+    quote_name,
 )
 from pki.diagnosis.report import Finding, failed, ok, unknown
 from pki.errors import quote_untrusted
@@ -36,53 +36,53 @@ _UNTRUSTED = Fault.UNTRUSTED.verdict
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a chain is held against.
+    """What a chain is checked against.
 
     Args:
-        roots: those to believe.
+        roots: the trusted roots.
         crls: the revocation lists at hand.
-        known: CAs that are known to lead to a root.
-        whose: whose they are, for the words: ``our bundle``.
-        decides: whether these are the roots that the verifier itself goes by, and the chain is what
-            reaches it: then what it does not find, is not there for it.
+        known_cas: CAs that are known to lead to a root.
+        whose: whose roots they are, for messages: ``our bundle``.
+        is_authoritative: whether these are the verifier's own roots, and the chain is what the
+            verifier receives: what is missing here, the verifier lacks too.
     """
 
     roots: tuple[x509.Certificate, ...]
     crls: tuple[Crl, ...] = ()
-    known: tuple[x509.Certificate, ...] = ()
+    known_cas: tuple[x509.Certificate, ...] = ()
     whose: str = "our bundle"
-    decides: bool = False
+    is_authoritative: bool = False
 
 
 def examine_trust(
     whose: str, chain: Sequence[x509.Certificate], trust: Trust | None
 ) -> list[Finding]:
-    """Examine whom a chain leads to.
+    """Examine which root a chain leads to.
 
     Args:
         whose: for the question: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
-        trust: what it is held against; None where nothing is at hand.
+        trust: what the chain is checked against; None where nothing is at hand.
     """
-    question = f"{whose}: trust"
+    check = f"{whose}: trust"
     if trust is None or not trust.roots:
         return [
             unknown(
-                question,
-                "no roots are at hand to hold it against",
+                check,
+                "no roots are at hand to check it against",
                 "Name them: --bundle FILE, or --credential DIR",
             )
         ]
-    code, depth, words = _openssl(chain, trust.roots)
+    code, depth, message = _verify_by_openssl(chain, trust.roots)
     if code == 0:
-        return [ok(question, f"leads to a root of {trust.whose}")]
-    if displaced(chain):
-        # Said already, of the chain by itself: no root would make it good.
-        return [unknown(question, "it leads nowhere as long as its signature does not fit")]
+        return [ok(check, f"leads to a root of {trust.whose}")]
+    if issuer_key_differs(chain):
+        # The chain check has reported this: no root would make the chain valid.
+        return [unknown(check, "it leads to no root as long as its signature is wrong")]
     if code in _BAD_SIGNATURE:
         return [
             failed(
-                question,
+                check,
                 "bad-signature",
                 f"the certificate at depth {depth} is not signed by the key of its issuer: a root "
                 "or CA of the same name and another key",
@@ -92,7 +92,7 @@ def examine_trust(
     if code in _CONSTRAINED:
         return [
             failed(
-                question,
+                check,
                 "name-constraint",
                 "one of its names lies outside what its CA may name",
                 verdict=Fault.INVALID.verdict,
@@ -101,55 +101,62 @@ def examine_trust(
     if code in _WEAK:
         return [
             failed(
-                question, "weak-signature", f"OpenSSL finds it too weak: {quote_untrusted(words)}"
+                check, "weak-signature", f"OpenSSL finds it too weak: {quote_untrusted(message)}"
             )
         ]
     if code not in _NO_ISSUER:
-        at = path_within(chain)
-        what = named(at[depth].subject) if depth < len(at) else f"the certificate at depth {depth}"
-        said = f"OpenSSL refuses the path at {what}: {quote_untrusted(words)}"
-        return [failed(question, "malformed", said, verdict=Fault.INVALID.verdict)]
-    return _no_issuer(question, chain, trust)
-
-
-def _no_issuer(question: str, chain: Sequence[x509.Certificate], trust: Trust) -> list[Finding]:
-    path = path_within(chain)
-    top = path[-1]
-    ours = ", ".join(named(root.subject) for root in trust.roots[:3])
-    if any(root.subject == top.issuer for root in trust.roots):
-        words = (
-            f"its root {named(top.issuer)} has the name of one in {trust.whose}, and another key: "
-            "the CA was made anew"
+        at = path_from_leaf(chain)
+        what = (
+            quote_name(at[depth].subject)
+            if depth < len(at)
+            else f"the certificate at depth {depth}"
         )
-        return [failed(question, "unknown-ca", words, verdict=_UNTRUSTED)]
+        message = f"OpenSSL refuses the path at {what}: {quote_untrusted(message)}"
+        return [failed(check, "malformed", message, verdict=Fault.INVALID.verdict)]
+    return _no_issuer(check, chain, trust)
+
+
+def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> list[Finding]:
+    path = path_from_leaf(chain)
+    top = path[-1]
+    ours = ", ".join(quote_name(root.subject) for root in trust.roots[:3])
+    if any(root.subject == top.issuer for root in trust.roots):
+        message = (
+            f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and another "
+            "key: the CA was made again"
+        )
+        return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
     if is_self_issued(top):
         if len(path) == 1:
-            words = f"it is self-signed: {named(top.subject)}; {trust.whose} holds {ours}"
-            return [failed(question, "self-signed", words, verdict=_UNTRUSTED)]
-        words = f"its chain ends in {named(top.subject)}; {trust.whose} holds {ours}"
-        return [failed(question, "unknown-ca", words, verdict=_UNTRUSTED)]
-    if any(issued(item, top) for item in trust.known):
-        words = f"its issuer {named(top.issuer)}, which leads to a root, was not sent with it"
-        return [failed(question, "incomplete-chain", words, verdict=_UNTRUSTED)]
-    words = f"its chain ends at {named(top.issuer)}, and {trust.whose} holds {ours}"
-    gap = any(is_ca(item) for item in chain if item not in path)
-    if not gap and (_is_full(path, trust.roots) or (trust.decides and len(path) > 1)):
-        remedy = (
-            f"Bring the root of {named(top.issuer)} to {trust.whose}, or issue the certificate "
-            "from a CA that it holds"
+            message = f"it is self-signed: {quote_name(top.subject)}; {trust.whose} holds {ours}"
+            return [failed(check, "self-signed", message, verdict=_UNTRUSTED)]
+        message = f"its chain ends in {quote_name(top.subject)}; {trust.whose} holds {ours}"
+        return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
+    if any(has_issued(item, top) for item in trust.known_cas):
+        message = (
+            f"its issuer {quote_name(top.issuer)}, which leads to a trusted root, was not sent "
+            "with it"
         )
-        return [failed(question, "unknown-ca", words, remedy=remedy, verdict=_UNTRUSTED)]
-    # Whether that one is a CA between or another root stands in no certificate at hand; that it is
-    # one between is likely where none was sent, or one that does not join on.
+        return [failed(check, "incomplete-chain", message, verdict=_UNTRUSTED)]
+    message = f"its chain ends at {quote_name(top.issuer)}, and {trust.whose} holds {ours}"
+    gap = any(is_ca(item) for item in chain if item not in path)
+    if not gap and (_is_full(path, trust.roots) or (trust.is_authoritative and len(path) > 1)):
+        remedy = (
+            f"Bring the root of {quote_name(top.issuer)} to {trust.whose}, or issue the "
+            "certificate from a CA that it holds"
+        )
+        return [failed(check, "unknown-ca", message, remedy=remedy, verdict=_UNTRUSTED)]
+    # No certificate at hand says whether the missing issuer is an intermediate CA or another root.
+    # An intermediate CA is likelier where the chain holds none, or none that fits.
     missing, other = (70, 60) if len(path) == 1 else (40, 60)
     return [
-        failed(question, "incomplete-chain", words, likely=missing, verdict=_UNTRUSTED),
-        failed(question, "unknown-ca", words, likely=other, verdict=_UNTRUSTED),
+        failed(check, "incomplete-chain", message, likelihood=missing, verdict=_UNTRUSTED),
+        failed(check, "unknown-ca", message, likelihood=other, verdict=_UNTRUSTED),
     ]
 
 
 def _is_full(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> bool:
-    """Return whether no CA can be missing: no root lets one more stand above those that were sent.
+    """Return whether no CA can be missing: no root allows one more above those that were sent.
 
     RFC 5280 section 4.2.1.9: a root's pathLenConstraint is how many CAs may follow it.
     """
@@ -162,10 +169,10 @@ def _is_full(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
     return True
 
 
-def _openssl(
+def _verify_by_openssl(
     chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
 ) -> tuple[int, int, str]:
-    """Give OpenSSL's error code, depth and words; 0 if there is a path."""
+    """Return OpenSSL's error code, depth and message; code 0 if there is a path."""
     store = crypto.X509Store()
     for root in roots:
         store.add_cert(crypto.X509.from_cryptography(root))

@@ -1,1 +1,1 @@
-"""Observations of a server: I/O that judges nothing."""
+"""Observations, by I/O: what a server, a caller and the files of a credential show."""

@@ -1,8 +1,7 @@
-"""A real call with gRPC itself: what a user of it would see, and whether it would work for them.
+"""Makes a real gRPC call: what a user of gRPC would see, and whether a call works.
 
-The method is one that no server has, so nothing is done there; that it was answered at all, with
-whatever status, says that the connection came about. A handfast server answers
-``PERMISSION_DENIED`` and logs a refused call.
+No server has the method, so the call changes nothing. Any status that the server answers says that
+the connection works. A handfast server answers ``PERMISSION_DENIED``, and logs a refused call.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from cryptography import x509
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from pki.diagnosis.observe.http_date import parsed_date
-from pki.diagnosis.observe.tls_handshake import Shown
+from pki.diagnosis.observe.http_date import parse_http_date
+from pki.diagnosis.observe.tls_handshake import CertifiedKey
 from pki.errors import quote_untrusted
 from pki.keys import private_key_to_pem
 from pki.x509.readers import to_pem
 
 METHOD = "/handfast.doctor.v1.Doctor/Examine"
-# What gRPC says of connections that failed begins with either; a server's own words may be any.
+# gRPC's text for a failed connection begins with one of these; a server's own text may be anything.
 _NO_CONNECTION = ("failed to connect to all addresses", "dns resolution failed")
 _LOST = re.compile(r"socket closed|connection reset|recvmsg|endpoint closing|handshaker|goaway")
 _WHERE = re.compile(
@@ -37,22 +36,22 @@ _NOT_REACHED = {
     grpc.StatusCode.CANCELLED,
 }
 _MOST_DETAILS = 4096
-# gRPC's words for an answer in HTTP that is none of gRPC.
+# gRPC's text for an HTTP answer that is not gRPC.
 _HTTP_STATUS = re.compile(r"http2 header with status: (\d{3})")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a call came to.
+class CallResult:
+    """The result of a call.
 
     Args:
-        reached: whether the server answered it.
+        reached: whether the server answered the call.
         code: the status code's name.
-        details: the words, of this end's gRPC or of the server; untrusted.
-        http_status: of an answer in HTTP that is none of gRPC; None for another.
-        date: the time that the server, or a proxy before it, told; None where it told none.
+        details: the status message, of gRPC at this end or of the server; untrusted.
+        http_status: the status of an HTTP answer that is not gRPC; None for any other.
+        date: the time that the server, or a proxy before it, sent; None if none was sent.
         reason: why a handfast server refuses us, a value of ``handfast.v1.ErrorReason``; empty
-            where it does not, or another answers.
+            where it does not refuse, or another server answers.
     """
 
     reached: bool
@@ -63,35 +62,35 @@ class Answer:
     reason: str = ""
 
     @property
-    def is_ours(self) -> bool:
-        """Whether the words are those of gRPC at this end, about the connection."""
+    def is_local(self) -> bool:
+        """Whether the message is about the connection, from gRPC at this end."""
         return self.details.lower().startswith(_NO_CONNECTION)
 
     @property
-    def words(self) -> str:
-        """The words, escaped, without where they were said of: what tells stands at their end."""
+    def message(self) -> str:
+        """The status message, escaped, and without the address in front of the cause."""
         return quote_untrusted(_WHERE.sub("", self.details))
 
 
 def call(
     target: str,
     server_name: str,
-    showing: Shown | None,
+    certified_key: CertifiedKey | None,
     roots: tuple[x509.Certificate, ...],
     *,
     seconds: float,
-) -> Answer:
+) -> CallResult:
     """Call a server by gRPC.
 
     Args:
-        target: as gRPC names it.
+        target: the target, as gRPC names it.
         server_name: the DNS name that its certificate must hold; empty leaves that to the target.
-        showing: the certificate to show.
-        roots: those to believe; empty takes gRPC's own.
-        seconds: how long it may take.
+        certified_key: the certificate to present; None presents none.
+        roots: the roots to trust; empty takes gRPC's own.
+        seconds: how long the call may take.
     """
     options: list[tuple[str, Any]] = [
-        # A pool of its own: a connection of somebody else's would prove nothing.
+        # A pool of its own: a connection that another channel made would prove nothing.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
@@ -100,8 +99,8 @@ def call(
         options.append(("grpc.ssl_target_name_override", server_name))
     credentials = grpc.ssl_channel_credentials(
         to_pem(roots) if roots else None,
-        private_key_to_pem(showing.key) if showing else None,
-        to_pem(showing.chain) if showing else None,
+        private_key_to_pem(certified_key.key) if certified_key else None,
+        to_pem(certified_key.chain) if certified_key else None,
     )
     with grpc.secure_channel(target, credentials, options) as channel:
         try:
@@ -111,18 +110,18 @@ def call(
             code: grpc.StatusCode = error.code()
             details = (error.details() or "")[:_MOST_DETAILS]
             status = _HTTP_STATUS.search(details)
-            return Answer(
-                status is not None or _is_an_answer(code, details),
+            return CallResult(
+                status is not None or _is_from_server(code, details),
                 code.name,
                 details,
                 int(status[1]) if status else None,
                 _date(error),
                 _reason(error),
             )
-    return Answer(True, grpc.StatusCode.OK.name, "")
+    return CallResult(True, grpc.StatusCode.OK.name, "")
 
 
-def _is_an_answer(code: grpc.StatusCode, details: str) -> bool:
+def _is_from_server(code: grpc.StatusCode, details: str) -> bool:
     if code is not grpc.StatusCode.UNAVAILABLE:
         return code not in _NOT_REACHED
     lower = details.lower()
@@ -130,15 +129,15 @@ def _is_an_answer(code: grpc.StatusCode, details: str) -> bool:
 
 
 def _date(error: Any) -> datetime | None:
-    """Read the header ``date``: Envoy and nginx send it, gRPC does not."""
+    """Return the header ``date``: Envoy and nginx send it, gRPC does not."""
     for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):
         if key == "date" and isinstance(value, str):
-            return parsed_date(value)
+            return parse_http_date(value)
     return None
 
 
 def _reason(error: Any) -> str:
-    """Read the one ``google.rpc.ErrorInfo`` that a handfast server sends with a refusal."""
+    """Return the reason in the ``google.rpc.ErrorInfo`` that a handfast server sends on refusal."""
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):
@@ -148,6 +147,6 @@ def _reason(error: Any) -> str:
             if any(item.Unpack(info) and info.domain == "handfast" for item in details):
                 return str(info.reason)
         except DecodeError:
-            # Another server's own bytes under the same key.
+            # Another server uses the same key for bytes of its own.
             return ""
     return ""

@@ -1,8 +1,8 @@
-"""Asks a server of HTTP what time it has: gRPC shows no headers of an answer that is an error.
+"""Asks an HTTP server for its time, because gRPC does not give the headers of an HTTP error answer.
 
-A server that refuses a certificate by HTTP, as nginx does, tells its time with it. So one request
-of HTTP/1.1 is made without a certificate, for the header alone. What it says is not verified: it
-ranks causes, and proves none.
+A server that refuses a certificate by HTTP, as nginx does, sends its time in the answer. So one
+HTTP/1.1 request is made without a certificate, only for the header. The server is not verified: its
+time helps to rank causes, and proves none.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ _REQUEST = (
 )
 
 
-def told_time(target: Target, server_name: str, *, seconds: float) -> datetime | None:
-    """Return the time that a server tells in HTTP; None where it tells none.
+def request_http_date(target: Target, server_name: str, *, seconds: float) -> datetime | None:
+    """Return the time that a server sends in HTTP; None if it sends none.
 
     Args:
-        target: where it is.
-        server_name: for the name indication; empty sends none.
-        seconds: how long it may take.
+        target: where the server is.
+        server_name: for the server name indication; empty sends none.
+        seconds: how long the request may take.
     """
     limit = Deadline(seconds)
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_alpn_protos([b"http/1.1"])
     name = server_name.encode()
-    said = b""
+    received = b""
     try:
-        with TlsConnection(connect(target, limit), context, max_bytes=_MOST_BYTES) as talk:
+        with TlsConnection(connect(target, limit), context, max_bytes=_MOST_BYTES) as connection:
             if name:
-                talk.tls.set_tlsext_host_name(name)
-            talk.tls.set_connect_state()
-            talk.shake_hands(limit)
-            talk.write(_REQUEST % (name or b"localhost"), limit)
-            while b"\r\n\r\n" not in said and len(said) < _MOST_HEADERS:
-                data = talk.read(limit)
+                connection.tls.set_tlsext_host_name(name)
+            connection.tls.set_connect_state()
+            connection.shake_hands(limit)
+            connection.write(_REQUEST % (name or b"localhost"), limit)
+            while b"\r\n\r\n" not in received and len(received) < _MOST_HEADERS:
+                data = connection.read(limit)
                 if not data:
                     break
-                said += data
+                received += data
     except (OSError, SSL.Error, TooManyBytesError):
-        # It need not tell; what it said before it failed counts.
+        # The time is optional; what came before the failure still counts.
         pass
-    return read_date(said.partition(b"\r\n\r\n")[0])
+    return read_date_header(received.partition(b"\r\n\r\n")[0])
 
 
-def read_date(headers: bytes) -> datetime | None:
-    """Read the header ``Date`` among the lines of an answer; None if it is not there, or none."""
+def read_date_header(headers: bytes) -> datetime | None:
+    """Return the header ``Date`` of an answer; None if it is missing or malformed."""
     for line in headers.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.strip().lower() == b"date":
-            return parsed_date(value.decode("latin-1").strip())
+            return parse_http_date(value.decode("latin-1").strip())
     return None
 
 
-def parsed_date(text: str) -> datetime | None:
-    """Read the value of a header ``Date`` (RFC 9110 section 6.6.1); None if it is no time."""
+def parse_http_date(text: str) -> datetime | None:
+    """Parse the value of a header ``Date`` (RFC 9110 section 6.6.1); None if it is malformed."""
     try:
-        found = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return date if date.tzinfo is not None else None

@@ -1,9 +1,9 @@
-"""One handshake with a server, and all that it shows: nothing is judged here.
+"""Makes one handshake with a server, and records all that it shows.
 
-A server that refuses a client's certificate says so late in TLS 1.3: the client is done with the
-handshake before its certificate was looked at. So an HTTP/2 preface is sent behind it, and the
-answer waited for: HTTP/2 settings or a session ticket say that the server went on; an alert or a
-bare end of file says that it did not.
+In TLS 1.3 a server refuses a client's certificate late: the client completes the handshake before
+the server has verified the certificate. So an HTTP/2 preface is sent after the handshake, and its
+answer is awaited: HTTP/2 settings or a session ticket mean that the server went on; an alert or a
+bare end of file mean that it did not.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from pki.tls.target import Target
 
 _MOST_BYTES = 512 * 1024
 _ANSWER_SECONDS = 1.0
-# How long a server that went on with TLS is given to go on with HTTP/2.
+# How long to wait for HTTP/2 settings from a server that went on with TLS.
 _SETTINGS_SECONDS = 0.4
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-# First what gRPC offers, then all that OpenSSL has: what is weak shall be seen, and named.
+# First the suites that gRPC offers, then all of OpenSSL's: a weak one is to be observed and named.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ALL:@SECLEVEL=0"
 _SETTINGS = 4  # the type of an HTTP/2 frame, RFC 9113 section 6.5
 _MOST_ISSUERS = 100
-# Times are judged from what was seen. OpenSSL's codes, include/openssl/x509_vfy.h.
-_JUDGED_LATER = {9, 10}
+# Times are checked later, from the chain. OpenSSL's codes, include/openssl/x509_vfy.h.
+_CHECKED_LATER = {9, 10}
 
 
-class End(StrEnum):
+class HandshakeEnd(StrEnum):
     """How a handshake ended."""
 
     ACCEPTED = "accepted"
-    """The server went on behind the handshake."""
+    """The server went on after the handshake."""
     SILENT = "silent"
-    """The handshake came about, and the server said nothing behind it."""
+    """The handshake completed, and the server sent nothing after it."""
     CLOSED = "closed"
-    """The server closed the connection without a word."""
+    """The server closed the connection without an alert."""
     ALERT = "alert"
     """The server sent an alert."""
     TIMED_OUT = "timed out"
@@ -60,24 +60,24 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A certificate chain and its key, to show to a server."""
+class CertifiedKey:
+    """A certificate chain and its private key, to present in a handshake."""
 
     chain: tuple[x509.Certificate, ...]
     key: PrivateKey
 
 
 @dataclass(frozen=True, slots=True)
-class AskedIssuer:
-    """A CA that a server names when it asks for a certificate.
+class RequestedIssuer:
+    """A CA that a server names when it requests a certificate.
 
     Args:
         der: its distinguished name in DER.
-        words: the same, escaped, for a person.
+        text: the same, escaped, for people.
     """
 
     der: bytes
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +86,25 @@ class Handshake:
 
     Args:
         end: how it ended.
-        words: the same in words.
-        done: whether the handshake came about, as this side sees it.
+        message: how it ended, as a sentence.
+        completed: whether the handshake completed, as this side sees it.
         alert: the number of the server's alert (RFC 8446 section 6); None without one.
-        error: what the connection failed with; None if it did not.
+        error: why the connection failed; None if it did not.
         version: the TLS version, e.g. ``TLSv1.3``; empty before one was agreed on.
-        cipher: the cipher suite, as OpenSSL writes it.
+        cipher: the cipher suite, in OpenSSL's name.
         group: the group of the key exchange; empty where OpenSSL can't tell.
         alpn: the protocol agreed on; empty without one.
-        chain: the certificates that the server showed, in DER, in its order.
+        chain: the certificates that the server presented, in DER, in its order.
         asked: whether it asked for our certificate.
-        asked_for: the CAs that it asked for; empty where it names none.
-        http2: whether it sent HTTP/2 settings.
-        first_bytes: what came over the wire first.
-        seconds: how long it took to the end of the handshake.
+        requested_issuers: the CAs that it asked for; empty where it names none.
+        http2: whether the server sent HTTP/2 settings.
+        first_bytes: the first bytes from the server, as they came over the wire.
+        seconds: how long the handshake took.
     """
 
-    end: End
-    words: str
-    done: bool = False
+    end: HandshakeEnd
+    message: str
+    completed: bool = False
     alert: int | None = None
     error: OSError | None = None
     version: str = ""
@@ -112,8 +112,8 @@ class Handshake:
     group: str = ""
     alpn: str = ""
     chain: tuple[bytes, ...] = ()
-    asked: bool = False
-    asked_for: tuple[AskedIssuer, ...] = ()
+    certificate_requested: bool = False
+    requested_issuers: tuple[RequestedIssuer, ...] = ()
     http2: bool = False
     first_bytes: bytes = b""
     seconds: float = 0.0
@@ -122,48 +122,54 @@ class Handshake:
 def shake_hands(
     target: Target,
     server_name: str,
-    showing: Shown | None,
+    certified_key: CertifiedKey | None,
     *,
     seconds: float,
     roots: Sequence[x509.Certificate] | None = None,
 ) -> Handshake:
-    """Shake hands with a server; whatever goes wrong is part of the answer.
+    """Shake hands with a server; whatever goes wrong is part of the result.
 
-    Without roots nothing of the server is verified: it is shown the certificate whoever it is.
+    Without roots the server is not verified: our certificate is presented to whoever answers.
 
     Args:
-        target: where it is.
-        server_name: for the name indication; empty sends none.
-        showing: the certificate for it, if it asks for one.
+        target: where the server is.
+        server_name: for the server name indication; empty sends none.
+        certified_key: the certificate to present if the server requests one.
         seconds: how long all of it may take.
-        roots: those that its chain must lead to one of, or it is shown nothing.
+        roots: the server's chain must lead to one of them, or our certificate is not presented.
     """
     limit = Deadline(seconds)
     try:
         plain = connect(target, limit)
     except OSError as error:
-        end = End.TIMED_OUT if isinstance(error, TimeoutError) else End.NOT_CONNECTED
+        end = (
+            HandshakeEnd.TIMED_OUT
+            if isinstance(error, TimeoutError)
+            else HandshakeEnd.NOT_CONNECTED
+        )
         return Handshake(end, error.strerror or quote_untrusted(error), error=error)
-    heard = _Heard()
+    events = _HandshakeEvents()
     try:
-        context = _context(showing, heard, roots)
+        context = _context(certified_key, events, roots)
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
-        words = ssl_error_message(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
-        return Handshake(End.FAILED, f"our certificate can't be shown: {words}")
-    with TlsConnection(plain, context, max_bytes=_MOST_BYTES) as talk:
+        message = (
+            ssl_error_message(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
+        )
+        return Handshake(HandshakeEnd.FAILED, f"our certificate can't be presented: {message}")
+    with TlsConnection(plain, context, max_bytes=_MOST_BYTES) as connection:
         if server_name:
-            talk.tls.set_tlsext_host_name(server_name.encode())
-        talk.tls.set_connect_state()
-        return _conversation(talk, heard, limit)
+            connection.tls.set_tlsext_host_name(server_name.encode())
+        connection.tls.set_connect_state()
+        return _run_handshake(connection, events, limit)
 
 
-class _Heard:
-    """What OpenSSL tells while it shakes hands."""
+class _HandshakeEvents:
+    """What OpenSSL reports during a handshake."""
 
     def __init__(self) -> None:
         self.alert: int | None = None
-        self.asked = False
+        self.certificate_requested = False
         self.ticket = False
 
     def __call__(self, connection: SSL.Connection, where: int, code: int) -> None:
@@ -172,18 +178,22 @@ class _Heard:
                 self.alert = code & 0xFF
             return
         state = connection.get_state_string()
-        # The words of statem.c; no public constant stands for these two.
-        self.asked = self.asked or state.endswith(b"certificate request")
+        # State names of OpenSSL's statem.c; no public constant exists for these two.
+        self.certificate_requested = self.certificate_requested or state.endswith(
+            b"certificate request"
+        )
         self.ticket = self.ticket or state.endswith(b"session ticket")
 
 
 def _context(
-    showing: Shown | None, heard: _Heard, roots: Sequence[x509.Certificate] | None
+    certified_key: CertifiedKey | None,
+    events: _HandshakeEvents,
+    roots: Sequence[x509.Certificate] | None,
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_cipher_list(_CIPHERS)
-    context.set_info_callback(heard)
+    context.set_info_callback(events)
     context.set_alpn_protos([b"h2"])
     if roots is not None:
         store = context.get_cert_store()
@@ -191,75 +201,80 @@ def _context(
         for root in roots:
             store.add_cert(crypto.X509.from_cryptography(root))
         context.set_verify(
-            SSL.VERIFY_PEER, lambda *found: bool(found[4]) or found[2] in _JUDGED_LATER
+            SSL.VERIFY_PEER, lambda *result: bool(result[4]) or result[2] in _CHECKED_LATER
         )
-    if showing is not None:
-        context.use_certificate(showing.chain[0])
-        for issuer in showing.chain[1:]:
+    if certified_key is not None:
+        context.use_certificate(certified_key.chain[0])
+        for issuer in certified_key.chain[1:]:
             context.add_extra_chain_cert(issuer)
-        context.use_privatekey(showing.key)
+        context.use_privatekey(certified_key.key)
     return context
 
 
-def _conversation(talk: TlsConnection, heard: _Heard, limit: Deadline) -> Handshake:
+def _run_handshake(
+    connection: TlsConnection, events: _HandshakeEvents, limit: Deadline
+) -> Handshake:
     begun = time.monotonic()
-    done = False
+    completed = False
     settings = False
     try:
-        talk.shake_hands(limit)
-        done = True
+        connection.shake_hands(limit)
+        completed = True
         seconds = time.monotonic() - begun
-        settings = _answer(talk, heard, limit.shortened_to(_ANSWER_SECONDS))
-        end, words = End.ACCEPTED, "it goes on behind the handshake"
+        settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS))
+        end, message = HandshakeEnd.ACCEPTED, "it goes on after the handshake"
     except TimeoutError:
-        end, words = End.TIMED_OUT, f"no answer within {limit.seconds:g} s"
-        if done:
-            end, words = End.SILENT, "it said nothing behind the handshake"
+        end, message = HandshakeEnd.TIMED_OUT, f"no answer within {limit.seconds:g} s"
+        if completed:
+            end, message = HandshakeEnd.SILENT, "it sent nothing after the handshake"
     except TooManyBytesError as error:
-        end, words = End.FAILED, quote_untrusted(error)
+        end, message = HandshakeEnd.FAILED, quote_untrusted(error)
     except SSL.Error as error:
-        end, words = End.FAILED, ssl_error_message(error)
-        if heard.alert is not None:
-            end = End.ALERT
-        elif not _is_tls(talk.first_bytes):
-            end = End.NO_TLS
+        end, message = HandshakeEnd.FAILED, ssl_error_message(error)
+        if events.alert is not None:
+            end = HandshakeEnd.ALERT
+        elif not _is_tls(connection.first_bytes):
+            end = HandshakeEnd.NO_TLS
     except OSError as error:
-        end, words = End.CLOSED, error.strerror or "it closed the connection without a word"
-    found = Handshake(
+        end, message = (
+            HandshakeEnd.CLOSED,
+            error.strerror or "it closed the connection without a reason",
+        )
+    handshake = Handshake(
         end,
-        words,
-        done=done,
-        alert=heard.alert,
-        asked=heard.asked,
+        message,
+        completed=completed,
+        alert=events.alert,
+        certificate_requested=events.certificate_requested,
         http2=settings,
-        first_bytes=talk.first_bytes[:256],
-        seconds=seconds if done else time.monotonic() - begun,
+        first_bytes=connection.first_bytes[:256],
+        seconds=seconds if completed else time.monotonic() - begun,
     )
-    return _with_parameters(found, talk.tls)
+    return _with_parameters(handshake, connection.tls)
 
 
-def _answer(talk: TlsConnection, heard: _Heard, limit: Deadline) -> bool:
-    """Wait until the server goes on; tell whether it did so by HTTP/2 settings."""
-    is_http2 = talk.tls.get_alpn_proto_negotiated() == b"h2"
+def _await_answer(connection: TlsConnection, events: _HandshakeEvents, limit: Deadline) -> bool:
+    """Wait until the server goes on; return whether it sent HTTP/2 settings."""
+    is_http2 = connection.tls.get_alpn_proto_negotiated() == b"h2"
     if is_http2:
-        talk.write(_PREFACE, limit)
+        connection.write(_PREFACE, limit)
     while True:
         try:
-            data = talk.read(limit.shortened_to(_SETTINGS_SECONDS))
+            data = connection.read(limit.shortened_to(_SETTINGS_SECONDS))
             break
         except TimeoutError:
-            if heard.ticket:
+            if events.ticket:
                 return False
             limit.remaining()
-    if not data and not heard.ticket:
+    if not data and not events.ticket:
         raise ConnectionResetError
     return is_http2 and len(data) > 3 and data[3] == _SETTINGS
 
 
-def _with_parameters(found: Handshake, tls: SSL.Connection) -> Handshake:
+def _with_parameters(handshake: Handshake, tls: SSL.Connection) -> Handshake:
     cipher = tls.get_cipher_name() or ""
     return replace(
-        found,
+        handshake,
         version=tls.get_protocol_version_name() if cipher else "",
         cipher=cipher,
         group=(tls.get_group_name() or "") if cipher else "",
@@ -268,14 +283,14 @@ def _with_parameters(found: Handshake, tls: SSL.Connection) -> Handshake:
             crypto.dump_certificate(crypto.FILETYPE_ASN1, item)
             for item in tls.get_peer_cert_chain() or ()
         ),
-        asked_for=tuple(
-            AskedIssuer(name.der(), _written(name))
+        requested_issuers=tuple(
+            RequestedIssuer(name.der(), _quote_name(name))
             for name in (tls.get_client_ca_list() or ())[:_MOST_ISSUERS]
         ),
     )
 
 
-def _written(name: crypto.X509Name) -> str:
+def _quote_name(name: crypto.X509Name) -> str:
     parts = reversed(name.get_components())
     return quote_untrusted(
         ",".join(f"{key.decode()}={value.decode('utf-8', 'replace')}" for key, value in parts)

@@ -1,4 +1,4 @@
-"""What languages with a TLS of their own write."""
+"""What the TLS libraries of Go, Java, Rust, Node.js and .NET write."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ LANGUAGES: tuple[Sign, ...] = (
         ("connect: connection refused", "not-listening"),
         ("no such host", "no-such-host"),
         ("net/http: TLS handshake timeout", "handshake-timeout"),
-        ("authentication handshake failed: EOF", "closed-without-a-word"),
-        ("error reading server preface: EOF", "closed-without-a-word"),
+        ("authentication handshake failed: EOF", "closed-without-reason"),
+        ("error reading server preface: EOF", "closed-without-reason"),
         ("code = Unimplemented desc = unknown method", "unknown-method"),
         ("code = Unimplemented desc = unknown service", "unknown-method"),
     ),
@@ -78,7 +78,7 @@ LANGUAGES: tuple[Sign, ...] = (
     ),
     *signs(
         GO,
-        ("TLS handshake error from…: EOF", "closed-without-a-word"),
+        ("TLS handshake error from…: EOF", "closed-without-reason"),
         ("i/o timeout", "unreachable handshake-timeout"),
         vague=True,
     ),
@@ -87,7 +87,7 @@ LANGUAGES: tuple[Sign, ...] = (
         ("PKIX path validation failed…validity check failed", "expired not-yet-valid"),
         ("PKIX path validation failed…signature check failed", "bad-signature"),
         ("Path does not chain with any of the trust anchors", "unknown-ca incomplete-chain"),
-        ("Could not determine revocation status", "no-list stale-list"),
+        ("Could not determine revocation status", "no-crl stale-crl"),
         ("pathLenConstraint violated", "path-length"),
         (
             "The server selected protocol version…is not accepted by client preferences",
@@ -97,7 +97,7 @@ LANGUAGES: tuple[Sign, ...] = (
         ("Failed ALPN negotiation", "not-http2"),
         (
             "Network closed for unknown reason",
-            "closed-without-a-word plaintext-client no-client-certificate",
+            "closed-without-reason plaintext-client no-client-certificate",
         ),
     ),
     *signs(
@@ -139,8 +139,8 @@ LANGUAGES: tuple[Sign, ...] = (
         ("no cipher suites in common", "cipher-mismatch"),
         ("Unsupported or unrecognized SSL message", "plaintext-server plaintext-client"),
         ("not an SSL/TLS record", "plaintext-client plaintext-server"),
-        ("Remote host terminated the handshake", "closed-without-a-word"),
-        ("Remote host closed connection during handshake", "closed-without-a-word"),
+        ("Remote host terminated the handshake", "closed-without-reason"),
+        ("Remote host closed connection during handshake", "closed-without-reason"),
     ),
     *signs(
         RUST,
@@ -156,7 +156,7 @@ LANGUAGES: tuple[Sign, ...] = (
         ("received fatal alert: CertificateExpired", "expired"),
         ("received fatal alert: CertificateRevoked", "revoked"),
         ("received fatal alert: ProtocolVersion", "protocol-version"),
-        ("tls handshake eof", "closed-without-a-word"),
+        ("tls handshake eof", "closed-without-reason"),
     ),
     *signs(
         NODE,
@@ -169,13 +169,13 @@ LANGUAGES: tuple[Sign, ...] = (
         ("CERT_HAS_EXPIRED", "expired"),
         ("CERT_NOT_YET_VALID", "not-yet-valid"),
         ("CERT_REVOKED", "revoked"),
-        ("CRL_HAS_EXPIRED", "stale-list"),
-        ("UNABLE_TO_GET_CRL", "no-list"),
+        ("CRL_HAS_EXPIRED", "stale-crl"),
+        ("UNABLE_TO_GET_CRL", "no-crl"),
         ("CERT_SIGNATURE_FAILURE", "bad-signature"),
         ("CERT_CHAIN_TOO_LONG", "chain-too-long"),
         ("ECONNREFUSED", "not-listening"),
         ("ENOTFOUND", "no-such-host"),
-        ("ECONNRESET", "closed-without-a-word"),
+        ("ECONNRESET", "closed-without-reason"),
     ),
     *signs(
         DOTNET,
@@ -184,7 +184,7 @@ LANGUAGES: tuple[Sign, ...] = (
         (f"{_CHAIN}…UntrustedRoot", "unknown-ca self-signed"),
         (f"{_CHAIN}…PartialChain", "incomplete-chain unknown-ca"),
         (f"{_CHAIN}…NotTimeValid", "expired not-yet-valid"),
-        (f"{_CHAIN}…RevocationStatusUnknown", "no-list stale-list"),
+        (f"{_CHAIN}…RevocationStatusUnknown", "no-crl stale-crl"),
         (f"{_CHAIN}…NotValidForUsage", "wrong-usage"),
         (f"{_CHAIN} Revoked", "revoked"),
         (f"{_ALERT} 'BadCertificate'", "client-refused no-client-certificate"),
@@ -201,9 +201,9 @@ LANGUAGES: tuple[Sign, ...] = (
         ),
         (
             "Received an unexpected EOF or 0 bytes from the transport stream",
-            "closed-without-a-word",
+            "closed-without-reason",
         ),
-        ("the remote party has closed the transport stream", "closed-without-a-word"),
+        ("the remote party has closed the transport stream", "closed-without-reason"),
     ),
     *signs(
         DOTNET,

@@ -1,4 +1,4 @@
-"""What TLS libraries in C write, and the programs that pass their words on."""
+"""What TLS libraries in C write, and programs that pass their texts on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pki.failures.sign import Sign, signs
 
 OPENSSL = "OpenSSL or BoringSSL (gRPC, Python, Envoy, nginx, curl, ...)"
 GNUTLS = "GnuTLS (gnutls-cli, wget, curl built with it, ...)"
-# A verification failed, and the words don't say at what.
-_UNSAID = "unknown-ca incomplete-chain expired wrong-name"
+# A verification failed, and the text does not say why.
+_NO_DETAIL = "unknown-ca incomplete-chain expired wrong-name"
 
 LIBRARIES: tuple[Sign, ...] = (
     # Go's net/http says it of addresses: unsupported protocol scheme "".
@@ -30,9 +30,9 @@ LIBRARIES: tuple[Sign, ...] = (
         ("self-signed certificate", "self-signed"),
         ("self signed certificate", "self-signed"),
         ("certificate revoked", "revoked"),
-        ("unable to get certificate CRL", "no-list"),
-        ("CRL has expired", "stale-list"),
-        ("CRL is not yet valid", "clock-differs"),
+        ("unable to get certificate CRL", "no-crl"),
+        ("CRL has expired", "stale-crl"),
+        ("CRL is not yet valid", "clock-skew"),
         ("certificate signature failure", "bad-signature"),
         ("permitted subtree violation", "name-constraint"),
         ("excluded subtree violation", "name-constraint"),
@@ -84,17 +84,17 @@ LIBRARIES: tuple[Sign, ...] = (
         ("packet length too long", "plaintext-server"),
         ("SSL routines…http request", "plaintext-client"),
         ("OPENSSL_internal:HTTP_REQUEST", "plaintext-client"),
-        ("unexpected eof while reading", "closed-without-a-word"),
-        ("UNEXPECTED_EOF_WHILE_READING", "closed-without-a-word"),
-        ("EOF occurred in violation of protocol", "closed-without-a-word"),
+        ("unexpected eof while reading", "closed-without-reason"),
+        ("UNEXPECTED_EOF_WHILE_READING", "closed-without-reason"),
+        ("EOF occurred in violation of protocol", "closed-without-reason"),
         ("path length constraint exceeded", "path-length"),
         ("certificate chain too long", "chain-too-long"),
         ("tls_handle_alpn:no application protocol", "not-http2"),
     ),
     *signs(
         OPENSSL,
-        ("CERTIFICATE_VERIFY_FAILED", _UNSAID),
-        ("certificate verify failed", _UNSAID),
+        ("CERTIFICATE_VERIFY_FAILED", _NO_DETAIL),
+        ("certificate verify failed", _NO_DETAIL),
         vague=True,
     ),
     *signs(
@@ -108,10 +108,10 @@ LIBRARIES: tuple[Sign, ...] = (
         ("The signature in the certificate is invalid", "bad-signature"),
         ("The certificate chain violates the signer's constraints", "name-constraint path-length"),
         ("The certificate chain does not match the intended purpose", "wrong-usage"),
-        ("The revocation or OCSP data are old and have been superseded", "stale-list"),
-        ("The revocation or OCSP data are issued with a future date", "clock-differs"),
+        ("The revocation or OCSP data are old and have been superseded", "stale-crl"),
+        ("The revocation or OCSP data are issued with a future date", "clock-skew"),
         ("The certificate and the given key do not match", "key-mismatch"),
-        ("The TLS connection was non-properly terminated", "closed-without-a-word"),
+        ("The TLS connection was non-properly terminated", "closed-without-reason"),
         ("An unexpected TLS packet was received", "plaintext-server plaintext-client"),
         (
             "A packet with illegal or unsupported version was received",

@@ -1,4 +1,4 @@
-"""What proxies and command-line tools write beside the words of their TLS library."""
+"""What proxies and command-line tools write beside the texts of their TLS library."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PROXIES: tuple[Sign, ...] = (
             "incomplete-chain unknown-ca",
         ),
         ("client SSL certificate verify error: (23:certificate revoked)", "revoked"),
-        ("client SSL certificate verify error: (3:unable to get certificate CRL)", "no-list"),
-        ("client SSL certificate verify error: (12:CRL has expired)", "stale-list"),
+        ("client SSL certificate verify error: (3:unable to get certificate CRL)", "no-crl"),
+        ("client SSL certificate verify error: (12:CRL has expired)", "stale-crl"),
         ("client SSL certificate verify error: (26:", "wrong-usage"),
         (
             "client SSL certificate verify error: (22:certificate chain too long)",
@@ -34,7 +34,7 @@ PROXIES: tuple[Sign, ...] = (
         ("The plain HTTP request was sent to HTTPS port", "plaintext-client"),
         ("The SSL certificate error", "client-refused"),
     ),
-    # Envoy itself refused, and only newer versions say at what.
+    # Envoy itself refused, and only newer versions say why.
     *signs(
         ENVOY,
         (
@@ -65,7 +65,7 @@ PROXIES: tuple[Sign, ...] = (
         ("transport failure reason: delayed connect error: Connection refused", "not-listening"),
         (
             "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
-            "closed-without-a-word plaintext-server",
+            "closed-without-reason plaintext-server",
         ),
     ),
     *signs(

@@ -127,6 +127,6 @@ def diagnose_server(target: Target, server: SpiffeId, credential: Credential, cl
         The cause and the remedy in a sentence; empty if nothing is wrong.
     """
     # Loaded here: most services never need the diagnosis.
-    from pki.diagnosis.call_failure import explain_failed_handshake  # noqa: PLC0415
+    from pki.diagnosis import explain_failed_handshake  # noqa: PLC0415
 
     return explain_failed_handshake(target, server, credential, clock)

@@ -50,7 +50,7 @@ def ahead() -> datetime:
 
 def test_status_shows_the_alarm_of_a_second_renewal(state: Path, capsys: Capture) -> None:
     code, out, _ = said(capsys, "ca", "status")
-    assert (code, "Nothing was recorded" in out) == (0, True)
+    assert (code, "No event needs attention" in out) == (0, True)
     with Authority.open(state / "ca") as ca:
         leaf = load_credential(state / "orders").credential.leaf
         ca.renew(leaf)
@@ -61,7 +61,7 @@ def test_status_shows_the_alarm_of_a_second_renewal(state: Path, capsys: Capture
     assert event["kind"] == "second-renewal"
     assert f"{leaf.serial_number:x}" in event["detail"]
     assert [item["kind"] for item in found["issuers"]] == ["root", "issuing"]
-    assert all(item["counts"] for item in found["lists"])
+    assert all(item["valid_now"] for item in found["crls"])
     _, out, _ = said(capsys, "ca", "status")
     assert "second-renewal" in out
 
@@ -89,7 +89,7 @@ def test_an_older_ledger_costs_one_line_and_recover_is_the_way_on(
     found = json_of(capsys, "ca", "recover")
     assert found["was_older"] is True
     assert found["lost_commits"] == 1
-    assert len(found["brought_to"]) == 1
+    assert len(found["updated"]) == 1
     after = CrlSet.read((state / "ca" / "crl.pem").read_bytes())
     assert seen.merge_newer(after)[1] == ()
     code, _, err = said(capsys, "verify", "certs/orders", "--as", "server")
@@ -106,9 +106,9 @@ def test_recover_reads_the_lists_that_receivers_hold(
     shutil.move(state / "orders" / "crl.pem", tmp_path / "elsewhere.pem")
     shutil.rmtree(state / "ca")
     shutil.copytree(tmp_path / "whole", state / "ca")
-    code, out, _ = said(capsys, "ca", "recover", "--list", str(tmp_path / "elsewhere.pem"))
+    code, out, _ = said(capsys, "ca", "recover", "--crl", str(tmp_path / "elsewhere.pem"))
     assert code == 0
-    assert "were taken in" in out
+    assert "were imported" in out
     assert "revoked" in said(capsys, "list")[1]
 
 
@@ -136,8 +136,8 @@ def test_after_a_command_with_the_clock_ahead_the_next_ones_put_it_right(
     assert code == 1
     found = json_of(capsys, "renew", "certs/payments", "--check")
     assert found["code"] == 0
-    assert any("clock that was ahead" in item for item in found["why"])
-    assert any("time to come" in item for item in found["why"])
+    assert any("clock that was ahead" in item for item in found["reasons"])
+    assert any("time to come" in item for item in found["reasons"])
     assert json_of(capsys, "renew", "certs/payments")["renewed"] is True
     assert said(capsys, "verify", "certs/payments", "--as", "server")[0] == 0
     assert said(capsys, "renew", "certs/payments", "--check")[0] == 1

@@ -88,7 +88,7 @@ def test_json_has_one_schema_for_every_command(ca: Path, capsys: Capture) -> Non
     assert renewed["serial"] != issued["serial"]
     revoked = json_of(capsys, "revoke", folder, "--reason", "key-compromise")
     assert [item["serial"] for item in revoked["revoked"]] == [renewed["serial"]]
-    assert revoked["brought_to"] == [folder]
+    assert revoked["updated"] == [folder]
     assert json_of(capsys, "crl", "--force")["signed"] == 1
     rotated = json_of(capsys, "ca", "rotate")
     assert rotated["status"] == "active"
@@ -373,13 +373,13 @@ def test_a_rotation_in_two_steps(ca: Path, capsys: Capture) -> None:
         capsys, "ca", "distrust", json_of(capsys, "list", "--issuers")["issuers"][1]["key_id"]
     )
     assert code == 0
-    assert "issue anew what it had signed" in out
+    assert "issue new certificates for all that it signed" in out
 
 
 def test_a_lifetime_that_was_cut_is_said_aloud(ca: Path, capsys: Capture) -> None:
     code, out, _ = said(capsys, "issue", "orders", "--ttl", "30d")
     assert code == 0
-    assert "Mind: lifetime cut from 30 days" in out
+    assert "Note: lifetime cut from 30 days" in out
 
 
 def test_the_cas_keys_may_have_a_passphrase(

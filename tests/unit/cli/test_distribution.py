@@ -103,9 +103,9 @@ def test_one_directory_that_cannot_be_written_holds_up_none_behind_it(
     captured = capsys.readouterr()
     assert code == 5
     found = json.loads(captured.out)
-    assert found["brought_to"] == ["certs/a", "certs/c", "certs/d"]
-    assert [item["directory"] for item in found["left"]] == ["certs/b"]
-    assert found["left"][0]["why"]
+    assert found["updated"] == ["certs/a", "certs/c", "certs/d"]
+    assert [item["directory"] for item in found["failed"]] == ["certs/b"]
+    assert found["failed"][0]["error"]
     assert "certs/b" in captured.err
     assert "handfast crl" in captured.err
     assert captured.err.count("\n") == 1
@@ -144,8 +144,8 @@ def test_a_folder_that_cannot_be_looked_into_is_told(
     done = run_as(NOBODY, open_ground, "revoke", "certs/a", "--json")
     assert done.returncode == 5, done.stderr
     found = json.loads(done.stdout)
-    assert found["brought_to"] == ["certs/a", "certs/c", "certs/d"]
-    assert [item["directory"] for item in found["left"]] == ["certs/b"]
+    assert found["updated"] == ["certs/a", "certs/c", "certs/d"]
+    assert [item["directory"] for item in found["failed"]] == ["certs/b"]
 
 
 def test_a_directory_of_another_user_s_files_keeps_them(ca: Path, capsys: Capture) -> None:
@@ -154,7 +154,7 @@ def test_a_directory_of_another_user_s_files_keeps_them(ca: Path, capsys: Captur
     os.chown("certs/b/crl.pem", MALLORY, MALLORY)
     found = json_of(capsys, "crl", "--force")
     assert found["code"] == 5
-    assert "54321" in found["left"][0]["why"]
+    assert "54321" in found["failed"][0]["error"]
 
 
 def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_same(
@@ -173,7 +173,7 @@ def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_s
     found = json_of(capsys, "revoke", f"{serial:x}")
     assert found["code"] == 5
     assert [item["serial"] for item in found["revoked"]] == [f"{serial:x}"]
-    assert found["left"][0]["directory"] == "certs/ca"
+    assert found["failed"][0]["directory"] == "certs/ca"
     for name in WORKLOADS:
         assert serial in revoked_in(Path("certs", name))
 
@@ -186,7 +186,7 @@ def test_a_revocation_is_not_held_up_by_a_list_of_the_ca_that_cannot_be_written(
     (ca / "crl.pem").mkdir()
     found = json_of(capsys, "revoke", "certs/a", "--reason", "key-compromise")
     assert found["code"] == 5
-    assert [item["directory"] for item in found["left"]] == ["certs/ca"]
+    assert [item["directory"] for item in found["failed"]] == ["certs/ca"]
     for name in WORKLOADS:
         assert serial in revoked_in(Path("certs", name))
     (ca / "crl.pem").rmdir()
@@ -197,7 +197,7 @@ def test_a_revocation_is_not_held_up_by_a_list_of_the_ca_that_cannot_be_written(
 def test_the_directory_of_a_request_gets_lists_and_is_revoked(ca: Path, capsys: Capture) -> None:
     request = write_request(Path("web.csr"), generate_key())
     issued = json_of(capsys, "issue", "web", "--csr", request)
-    assert "certs/web" in json_of(capsys, "crl", "--force")["brought_to"]
+    assert "certs/web" in json_of(capsys, "crl", "--force")["updated"]
     revoked = json_of(capsys, "revoke", "certs/web")
     assert [item["serial"] for item in revoked["revoked"]] == [issued["serial"]]
     assert int(issued["serial"], 16) in revoked_in(Path("certs/web"))
@@ -220,7 +220,7 @@ def test_what_else_of_the_workload_is_good_is_said(ca: Path, capsys: Capture) ->
     code, out, _ = said(capsys, "revoke", "certs/a")
     assert code == 0
     assert f"handfast revoke {other['serial']}" in out
-    assert json_of(capsys, "revoke", "certs/a")["others"] == [
+    assert json_of(capsys, "revoke", "certs/a")["still_valid"] == [
         {"serial": other["serial"], "spiffe_id": "spiffe://shop.internal/a"}
     ]
 

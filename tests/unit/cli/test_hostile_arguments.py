@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pki.cli import app
 from pki.cli.app import run
-from pki.inspection.opening import Kind, Outcome, open_apart
+from pki.inspection.opening import Kind, OpeningResult, open_in_subprocess
 from pki.keys import generate_key, private_key_to_pem
 
 Capture = pytest.CaptureFixture[str]
@@ -132,8 +132,8 @@ def key_of_large_factors(bits: int) -> bytes:
 
 
 def test_opening_that_takes_too_long_is_ended() -> None:
-    found = open_apart(Kind.KEY, key_of_large_factors(44497), None, seconds=3)
-    assert found.outcome is Outcome.TOO_LONG
+    found = open_in_subprocess(Kind.KEY, key_of_large_factors(44497), None, seconds=3)
+    assert found.outcome is OpeningResult.TOO_LONG
 
 
 def test_an_interrupt_ends_an_inspection_that_would_not_end(tmp_path: Path) -> None:

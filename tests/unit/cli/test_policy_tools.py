@@ -529,10 +529,10 @@ def test_the_calls_of_yesterday_are_replayed(told: Told, tmp_path: Path, changed
     assert found["calls"] == {
         "replayed": 5,
         "kinds": 4,
-        "not_asked": 2,
-        "left_out": 12,
-        "bad": 4,
-        "bad_lines": [10, 11, 12, 13],
+        "refused_before_policy": 2,
+        "suppressed": 12,
+        "invalid": 4,
+        "invalid_lines": [10, 11, 12, 13],
     }
     _, out, _ = told("diff", "policy.toml", changed, "--calls", "calls.jsonl")
     assert "1 kinds of calls would be newly refused, 2 of those recorded" in out
@@ -565,7 +565,7 @@ def test_calls_come_from_standard_input_too(
     monkeypatch.setattr(sys, "stdin", Piped())
     code, found = asked(told, "diff", "policy.toml", changed, "--calls", "-")
     assert code == 1
-    assert found["calls"]["bad_lines"] == [2]  # type: ignore[index]
+    assert found["calls"]["invalid_lines"] == [2]  # type: ignore[index]
 
 
 def test_a_log_that_is_not_there_can_not_be_told(told: Told, changed: str) -> None:

@@ -49,7 +49,7 @@ def test_whatever_keeps_check_from_an_answer_is_no_answer(
     def fail(*_: object) -> None:
         raise cause
 
-    monkeypatch.setattr(renewing, "_why_due", fail)
+    monkeypatch.setattr(renewing, "_due_reasons", fail)
     code, out, err = said(capsys, "renew", orders, "--check")
     assert (code, out) == (3, "")
     assert "could not tell" in err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
+from pki.access import refusal
 from pki.cli.app import run
 from pki.failures import FAILURES, SIGNS, Sign, recognise
 from pki.x509 import Fault
@@ -51,7 +52,7 @@ SURE = [
     ("javax.net.ssl.SSLHandshakeException: Empty client certificate chain", "no-client-certificate"),
     ("sun.security.validator.ValidatorException: Extended key usage does not permit use for TLS client authentication", "wrong-usage"),
     ("javax.net.ssl.SSLHandshakeException: Received fatal alert: protocol_version", "protocol-version"),
-    ("javax.net.ssl.SSLHandshakeException: Remote host terminated the handshake", "closed-without-a-word"),
+    ("javax.net.ssl.SSLHandshakeException: Remote host terminated the handshake", "closed-without-reason"),
     ("java.security.cert.CertificateNotYetValidException: NotBefore: ...", "not-yet-valid"),
     # OpenSSL, Python, curl
     ("verify error:num=10:certificate has expired", "expired"),
@@ -59,7 +60,7 @@ SURE = [
     ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid for 'b'. (_ssl.c:1006)", "wrong-name"),
     ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)", "self-signed"),
     ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in certificate chain (_ssl.c:1006)", "unknown-ca"),
-    ("error 24 at 1 depth lookup: CRL has expired", "stale-list"),
+    ("error 24 at 1 depth lookup: CRL has expired", "stale-crl"),
     ("[SSL: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:3900)", "key-mismatch"),
     ("curl: (60) SSL: no alternative certificate subject name matches target host name 'b'", "wrong-name"),
     ("permitted subtree violation", "name-constraint"),
@@ -68,7 +69,7 @@ SURE = [
     ("verify cert failed: X509_verify_cert: certificate verification error at depth 0: certificate has expired", "expired"),
     ("client sent no required SSL certificate while reading client request headers, client: 10.0.0.2", "no-client-certificate"),
     ("client SSL certificate verify error: (23:certificate revoked) while reading client request headers", "revoked"),
-    ("client SSL certificate verify error: (12:CRL has expired) while reading client request headers", "stale-list"),
+    ("client SSL certificate verify error: (12:CRL has expired) while reading client request headers", "stale-crl"),
     ("400 The plain HTTP request was sent to HTTPS port", "plaintext-client"),
     # rustls
     ("invalid peer certificate: NotValidForName", "wrong-name"),
@@ -88,14 +89,14 @@ SURE = [
     ("Status: The certificate is NOT trusted. The name in the certificate does not match the expected. ", "wrong-name"),
     ("Status: The certificate is NOT trusted. The certificate chain uses expired certificate. ", "expired"),
     ("*** Received alert [116]: Certificate is required", "no-client-certificate"),
-    ("*** Fatal error: The TLS connection was non-properly terminated.", "closed-without-a-word"),
+    ("*** Fatal error: The TLS connection was non-properly terminated.", "closed-without-reason"),
     # Node
     ("Error: self-signed certificate { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }", "self-signed"),
     ("code: 'SELF_SIGNED_CERT_IN_CHAIN'", "unknown-ca"),
     ("Hostname/IP does not match certificate's altnames: Host: b. is not in the cert's altnames: DNS:a { code: 'ERR_TLS_CERT_ALTNAME_INVALID' }", "wrong-name"),
     ("Error: certificate has expired { code: 'CERT_HAS_EXPIRED' }", "expired"),
     ("CERT_HAS_EXPIRED", "expired"),
-    ("Error: read ECONNRESET", "closed-without-a-word"),
+    ("Error: read ECONNRESET", "closed-without-reason"),
     ("connect ECONNREFUSED 127.0.0.1:8443", "not-listening"),
     # newer rustls, tonic
     ("invalid peer certificate: certificate expired: verification time 1764000000 (UNIX), but certificate is not valid after 1763000000 (1000000 seconds ago)", "expired"),
@@ -104,7 +105,7 @@ SURE = [
     ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "ca-as-leaf"),
     ("peer is incompatible: NoCipherSuitesInCommon", "cipher-mismatch"),
     ("peer doesn't support any known protocol", "not-http2"),
-    ("transport error: tls handshake eof", "closed-without-a-word"),
+    ("transport error: tls handshake eof", "closed-without-reason"),
     # more of Go
     ("x509: too many intermediates for path length constraint", "path-length"),
     ('remote error: unexpected ID "spiffe://shop.internal/audit"', "wrong-name"),
@@ -119,7 +120,7 @@ SURE = [
     # .NET
     ("The remote certificate is invalid according to the validation procedure: RemoteCertificateNameMismatch", "wrong-name"),
     ("Authentication failed because the remote party sent a TLS alert: 'CertificateExpired'.", "expired"),
-    ("Received an unexpected EOF or 0 bytes from the transport stream.", "closed-without-a-word"),
+    ("Received an unexpected EOF or 0 bytes from the transport stream.", "closed-without-reason"),
     # ours
     ('{"rpc_method": "/a.B/C", "authorized": false, "reason": "NO_ROLE", "roles": []}', "no-role"),
     ("the certificate at the address of spiffe://shop.internal/server was revoked", "revoked"),
@@ -127,8 +128,8 @@ SURE = [
 ]  # fmt: skip
 
 SEVERAL = [
-    ("Socket closed", "closed-without-a-word"),
-    ("recvmsg:Connection reset by peer", "closed-without-a-word"),
+    ("Socket closed", "closed-without-reason"),
+    ("recvmsg:Connection reset by peer", "closed-without-reason"),
     ("CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate", "unknown-ca"),
     ("PKIX path building failed: sun.security.provider.certpath.SunCertPathBuilderException: unable to find valid certification path to requested target", "unknown-ca"),
     ("remote error: tls: bad certificate", "client-refused"),
@@ -140,7 +141,7 @@ SEVERAL = [
     ("SSL: certificate verify failed", "unknown-ca"),
     ("PKIX path validation failed: java.security.cert.CertPathValidatorException: validity check failed", "expired"),
     ("javax.net.ssl.SSLHandshakeException: PKIX path validation failed", "expired"),
-    ("UNAVAILABLE: Network closed for unknown reason", "closed-without-a-word"),
+    ("UNAVAILABLE: Network closed for unknown reason", "closed-without-reason"),
     ("connection attempt timed out before receiving SETTINGS frame", "handshake-timeout"),
     ("StatusCode.DEADLINE_EXCEEDED Deadline Exceeded", "deadline"),
     ("read tcp: i/o timeout", "unreachable"),
@@ -196,7 +197,7 @@ def test_what_says_nothing_is_not_recognised(text: str) -> None:
             "E1124 ssl_transport_security.cc:1839] No match found for server name: b.internal",
             "wrong-name",
         ),
-        ("http: TLS handshake error from 10.0.0.2:4711: EOF", "closed-without-a-word"),
+        ("http: TLS handshake error from 10.0.0.2:4711: EOF", "closed-without-reason"),
     ],
 )
 def test_a_text_that_is_also_written_where_nothing_failed_is_never_sure(
@@ -252,6 +253,26 @@ def test_every_reason_of_the_runtime_is_recognised() -> None:
     for name in dict(ErrorReason.items()):
         if not name.endswith("UNSPECIFIED"):
             assert recognise(f'"reason": "{name}"'), name
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        (
+            refusal.server_unverified("spiffe://a.test/b", "", "no answer").message,
+            "server-unverified",
+        ),
+        (refusal.AUTHORIZATION_ERROR.message, "authorization-error"),
+        (refusal.POLICY_UNAVAILABLE.message, "policy-unavailable"),
+        (refusal.NO_CERTIFICATE.message, "no-client-certificate"),
+        (refusal.CREDENTIAL_ENDED.message, "credential-ended"),
+        (refusal.OWN_CREDENTIAL_ENDED.message, "credential-ended"),
+        (refusal.client_refusal(Fault.REVOKED).message, "revoked"),
+        (refusal.server_refusal("spiffe://a.test/b", Fault.NAME_MISMATCH).message, "wrong-name"),
+    ],
+)
+def test_what_a_refused_caller_reads_is_recognised(text: str, slug: str) -> None:
+    assert [item.failure.slug for item in recognise(text)] == [slug]
 
 
 def test_every_fault_of_a_chain_has_a_failure_of_its_result_name() -> None:
@@ -327,9 +348,9 @@ def test_a_log_that_is_longer_than_what_is_read_is_told_as_such(
     monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n" + text))
     code, out, _ = told("-", "--json")
     assert code == 0
-    assert json.loads(out)["cut"] is True
+    assert json.loads(out)["truncated"] is True
     monkeypatch.setattr(sys, "stdin", piped("certificate has expired\n"))
-    assert json.loads(told("-", "--json")[1])["cut"] is False
+    assert json.loads(told("-", "--json")[1])["truncated"] is False
     assert "Only the first" in told(text)[1]
 
 
@@ -342,7 +363,7 @@ def test_empty_standard_input_is_an_error(told: Told, monkeypatch: pytest.Monkey
 
 
 def test_the_command_shows_a_failure_by_its_name(told: Told) -> None:
-    code, out, _ = told("stale-list")
+    code, out, _ = told("stale-crl")
     assert code == 0
     assert "handfast crl" in out
 

@@ -123,8 +123,8 @@ def test_lists_come_into_a_damaged_directory(
     spoil(ORDERS / getattr(LAYOUTS["handfast"], file), how)
     serial = load_credential(Path("certs/payments")).credential.leaf.serial_number
     found = json_of(capsys, "revoke", f"{serial:x}")
-    assert (found["code"], found["left"]) == (0, [])
-    assert "certs/orders" in found["brought_to"]
+    assert (found["code"], found["failed"]) == (0, [])
+    assert "certs/orders" in found["updated"]
     crls = CrlSet.read((ORDERS / "crl.pem").read_bytes())
     assert any(serial in item.revoked for item in crls.crls.values())
 
@@ -157,7 +157,7 @@ def test_a_directory_whose_key_is_damaged_is_revoked_and_gets_lists(
 ) -> None:
     run(["issue", "orders"])
     how(ORDERS / "key.pem")
-    assert "certs/orders" in json_of(capsys, "crl", "--force")["brought_to"]
+    assert "certs/orders" in json_of(capsys, "crl", "--force")["updated"]
     assert json_of(capsys, "revoke", ORDERS)["code"] == 0
 
 
@@ -191,8 +191,8 @@ def test_what_is_damaged_beyond_telling_whose_it_is_is_left_and_told(
         (ORDERS / name).write_bytes(b"")
     found = json_of(capsys, "crl")
     assert found["code"] == 5
-    assert found["left"][0]["directory"] == "certs/orders"
-    assert "chain.pem" in found["left"][0]["why"]
+    assert found["failed"][0]["directory"] == "certs/orders"
+    assert "chain.pem" in found["failed"][0]["error"]
 
 
 def test_a_pending_key_that_is_damaged_is_replaced(ca: Path, capsys: Capture) -> None:

@@ -19,7 +19,7 @@ from tests.support import NOW, Hierarchy, validity
 A: Address = (socket.AF_INET, ("10.0.0.1", 1))
 B: Address = (socket.AF_INET, ("10.0.0.2", 1))
 REFUSED = server_refusal("spiffe://shop.internal/orders", Fault.NAME_MISMATCH)
-ENDS = validity().not_after
+ENDPOINTS = validity().not_after
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Channels:
         return Connection(
             number,
             self,
-            ENDS,
+            ENDPOINTS,
             addresses=addresses,
             clock=lambda: NOW,
             is_ready=lambda _: True,
@@ -53,7 +53,7 @@ class Channels:
     ) -> None:
         rotation.advance(
             RotationInputs(
-                self, ENDS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
+                self, ENDPOINTS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
             )
         )
 

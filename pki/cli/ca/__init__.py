@@ -1,0 +1,43 @@
+"""``handfast ca``: make a CA, rotate its issuing CA, distrust one, recover its ledger."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import typer
+
+from pki.cli.lazy_group import LazyCommand, LazyGroup
+
+
+class _CaCommands(LazyGroup):
+    lazy_commands: ClassVar = {
+        "status": LazyCommand("pki.cli.ca.status:status", "Example: handfast ca status --json"),
+        "recover": LazyCommand(
+            "pki.cli.ca.recover:recover", "Example: handfast ca recover --crl /mnt/orders/crl.pem"
+        ),
+        "init": LazyCommand(
+            "pki.cli.ca.init:init",
+            "Example: handfast ca init --trust-domain shop.internal --permit-dns localhost",
+        ),
+        "rotate": LazyCommand(
+            "pki.cli.ca.rotate:rotate",
+            "Example: handfast ca rotate --prepare; later: handfast ca rotate --activate",
+        ),
+        "distrust": LazyCommand(
+            "pki.cli.ca.distrust:distrust", "Example: handfast ca distrust 3d3ca8d8"
+        ),
+    }
+
+
+app = typer.Typer(
+    name="ca",
+    cls=_CaCommands,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make and look after the CA.",
+)
+
+
+@app.callback()
+def _ca() -> None:
+    """Make this a group: it has no options of its own."""

@@ -1,0 +1,88 @@
+"""``handfast ca status``: show the CA's certificates, revocation lists and recorded events."""
+
+from __future__ import annotations
+
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.output import JsonOption, print_result, print_table, quote_path
+from pki.cli.state.authority import open_authority
+
+
+def status(
+    directory: DirOption = DEFAULT_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the CA's certificates and CRLs, and the events that need a person's attention."""
+    with open_authority(directory, read_only=True) as authority:
+        now = authority.now()
+        issuers, events = authority.issuers(), authority.events()
+        _, crls = authority.trust()
+        state, accepted_at = authority.ledger_state()
+    rows = [
+        {
+            "issuer": item.crl.issuer.rfc4514_string(),
+            "number": item.number,
+            "entries": len(item.revoked),
+            "this_update": item.this_update,
+            "next_update": item.next_update,
+            "valid_now": item.this_update <= now <= item.next_update,
+        }
+        for item in crls.crls.values()
+    ]
+    if as_json:
+        print_result(
+            "ca status",
+            {
+                "ledger": state.ledger_id,
+                "commits": state.sequence,
+                "recovered_at": accepted_at,
+                "issuers": [
+                    {
+                        "kind": item.kind.value,
+                        "key_id": item.key_id,
+                        "status": item.status.value,
+                        "not_after": item.certificate.not_valid_after_utc,
+                    }
+                    for item in issuers
+                ],
+                "crls": rows,
+                "events": [{"at": at, "kind": kind, "detail": text} for at, kind, text in events],
+            },
+            [],
+            as_json=True,
+        )
+        return
+    print_table(
+        f"CA in {quote_path(ca_home(directory))}: {state.sequence} commits",
+        ("kind", "key id", "status", "until (UTC)"),
+        [
+            (
+                item.kind.value,
+                item.key_id,
+                item.status.value,
+                f"{item.certificate.not_valid_after_utc:%Y-%m-%d}",
+            )
+            for item in issuers
+        ],
+    )
+    print_table(
+        "Revocation lists",
+        ("issuer", "number", "entries", "until (UTC)", "valid now"),
+        [
+            (
+                str(row["issuer"]),
+                str(row["number"]),
+                str(row["entries"]),
+                f"{row['next_update']:%Y-%m-%d %H:%M:%S}",
+                "yes" if row["valid_now"] else "no: handfast crl",
+            )
+            for row in rows
+        ],
+    )
+    if not events:
+        print_result("ca status", {}, ["No event needs attention"], as_json=False)
+        return
+    print_table(
+        f"{len(events)} events that need attention",
+        ("at (UTC)", "kind", "what"),
+        [(f"{at:%Y-%m-%d %H:%M:%S}", kind, text) for at, kind, text in events],
+    )

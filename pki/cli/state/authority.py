@@ -1,0 +1,62 @@
+"""Opens the CA in the state folder, with the passphrase of its keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pki.authority import Authority
+from pki.cli.options import ca_home
+from pki.cli.output import print_error
+from pki.cli.passphrase import read_first_line
+from pki.errors import InputError, StateError, quote_untrusted
+from pki.files.access import check_directory_access, distrust_reason, trusted_owners
+
+
+def open_authority(state: Path, *, read_only: bool = False) -> Authority:
+    """Open the CA in a state folder; with ``read_only`` nothing is published.
+
+    The passphrase of its keys, if they have one, is read from the file that
+    ``HANDFAST_CA_PASSPHRASE_FILE`` names.
+
+    Raises:
+        StateError: if there is no CA, or another user can change or replace it.
+    """
+    if state.is_dir():
+        check_directory_access(state)
+    authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
+    for warning in authority.migration_warnings():
+        print_error(f"note: {warning}")
+    return authority
+
+
+def ca_passphrase() -> bytes | None:
+    """Read the passphrase of the CA's keys, if one is set.
+
+    It is the file's first line: all bytes before the first line feed, without a carriage return
+    right before it. Further lines are not read.
+
+    Raises:
+        PkiError: if the file can't be read, is no regular file, or another user can change it, or
+            if that line is empty.
+    """
+    named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
+    if not named:
+        return None
+    path = Path(named)
+    first, status = read_first_line(path)
+    try:
+        why = distrust_reason(status, trusted_owners(path.parent.stat()))
+    except OSError as error:
+        raise StateError(f"passphrase file {quote_untrusted(path)}: {error.strerror}") from error
+    if why:
+        raise StateError(
+            f"passphrase file {quote_untrusted(path)} {why}",
+            remedy="Give it to this user or to root, writable for them alone",
+        )
+    if not first:
+        raise InputError(
+            f"the first line of passphrase file {quote_untrusted(path)} is empty",
+            remedy="Put the passphrase there, and nothing before it",
+        )
+    return first

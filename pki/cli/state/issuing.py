@@ -1,0 +1,114 @@
+"""What ``handfast issue`` and ``handfast renew`` share: reading requests, writing credentials."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pki.authority import Issued
+from pki.cli.output import print_result, quote_path
+from pki.errors import PkiError, StateError, quote_untrusted
+from pki.files import Layout, read_bounded
+from pki.files.credential_files import error_context
+from pki.files.layouts import path_exists
+from pki.keys import PublicKey
+from pki.x509 import read_names, read_request
+from pki.x509.request import MAX_REQUEST_BYTES
+
+
+def read_request_file(path: Path) -> bytes:
+    """Read the file of a request (CSR).
+
+    Raises:
+        StateError: if the file can't be read.
+    """
+    try:
+        return read_bounded(path, max_bytes=MAX_REQUEST_BYTES)[0]
+    except FileNotFoundError:
+        raise StateError(f"request {quote_untrusted(path)} is not there") from None
+
+
+def parse_request(data: bytes, path: Path | None) -> PublicKey:
+    """Return the public key of a request.
+
+    Raises:
+        InputError: if it is malformed, or does not prove possession of the key.
+    """
+    with error_context(path or Path("-")):
+        return read_request(data).public_key
+
+
+def refuse_ca_folder(folder: Path, home: Path) -> None:
+    """Refuse to put a credential into a CA's own folder.
+
+    Raises:
+        StateError: if the folder is a CA's.
+    """
+    # Not Path.resolve, which raises another error for a loop of links.
+    is_home = os.path.realpath(folder) == os.path.realpath(home)
+    if is_home or (path_exists(folder) and path_exists(folder / "ledger.db")):
+        raise StateError(
+            f"{quote_untrusted(folder)} is the folder of a CA",
+            remedy="Choose another folder with --out",
+        )
+
+
+def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
+    """Write what was issued; an error says that the ledger holds the certificate nevertheless.
+
+    Raises:
+        StateError: if a file can't be written.
+    """
+    try:
+        issued.save(folder, layout=layout)
+    except PkiError as error:
+        remedy = (
+            "A credential that was there still works; repair this and run the command again"
+            if issued.key is not None
+            else "Repair this and run the command again with the same request"
+        )
+        raise StateError(
+            f"certificate {issued.leaf.serial_number:x} is issued and recorded, but not in place: "
+            f"{error.message}",
+            remedy=remedy,
+        ) from error
+
+
+def print_issued(
+    command: str, issued: Issued, folder: Path, layout: Layout, *, as_json: bool
+) -> None:
+    """Print what was issued."""
+    leaf = issued.leaf
+    names = read_names(leaf)
+    path = quote_path(folder)
+    files = [layout.chain or layout.key, layout.bundle, layout.crls]
+    if issued.key is not None:
+        files.insert(0, layout.key)
+    print_result(
+        command,
+        {
+            "renewed": command == "renew",
+            "spiffe_id": str(issued.spiffe_id),
+            "serial": f"{leaf.serial_number:x}",
+            "dns": [name.name for name in names.dns_names],
+            "ip": [str(address) for address in names.ip_addresses],
+            "not_before": leaf.not_valid_before_utc,
+            "not_after": leaf.not_valid_after_utc,
+            "directory": folder,
+            "files": sorted(set(files)),
+            "notes": list(issued.notes),
+        },
+        [
+            f"{'Renewed' if command == 'renew' else 'Issued'} {issued.spiffe_id}",
+            f"  serial    {leaf.serial_number:x}",
+            f"  names     {', '.join(name.name for name in names.dns_names) or 'no DNS name'}",
+            f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
+            f"  in        {folder}: {', '.join(sorted(set(files)))}",
+            *(f"Note: {note}" for note in issued.notes),
+            f"Next: handfast verify {path} --as server; and a timer for: handfast renew {path}"
+            if issued.key is not None
+            else "Next: bring the chain to whoever holds the key; before half of its life: "
+            f"handfast renew {path} --csr FILE",
+        ],
+        as_json=as_json,
+    )
