@@ -7,13 +7,14 @@ and roles: those names are ours. Without a recording span, the cost is one looku
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from opentelemetry.trace import Span, get_current_span
 
 from pki.access.authorizer import AuthContext
 from pki.access.call_verdict import CallVerdict
@@ -23,6 +24,9 @@ from pki.errors import InputError
 from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
 log = logging.getLogger("handfast.access")
 
 _MOST_LEAVES = 1024
@@ -31,8 +35,8 @@ _MOST_LEAVES = 1024
 def annotate_call(verdict: CallVerdict, auth: AuthContext) -> None:
     """Set the attributes of the current span for a call and its verdict; raise nothing."""
     try:
-        span = get_current_span()
-        if span.is_recording():
+        span = _current_span()
+        if span is not None and span.is_recording():
             span.set_attributes({**_of_call(verdict, auth), **_of_verdict(verdict)})
     except Exception as error:
         defer(log.error, "the attributes of a call's span could not be set: %r", error)
@@ -41,8 +45,8 @@ def annotate_call(verdict: CallVerdict, auth: AuthContext) -> None:
 def recording_span() -> Span | None:
     """Return the current span if it records, for a stream that may be ended later."""
     try:
-        span = get_current_span()
-        return span if span.is_recording() else None
+        span = _current_span()
+        return span if span is not None and span.is_recording() else None
     except Exception as error:
         defer(log.error, "a stream's span could not be read: %r", error)
         return None
@@ -60,6 +64,12 @@ def annotate_stream_end(span: Span | None, refusal: Refusal | None) -> None:
             span.set_attribute("handfast.stream.ended", refusal.name)
     except Exception as error:
         defer(log.error, "the attributes of a stream's span could not be set: %r", error)
+
+
+def _current_span() -> Span | None:
+    # An application that has not loaded OpenTelemetry has no span, and need not pay for loading it.
+    trace = sys.modules.get("opentelemetry.trace")
+    return None if trace is None else cast("Span", trace.get_current_span())
 
 
 def _of_call(verdict: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:

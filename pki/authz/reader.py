@@ -8,11 +8,10 @@ first in the file is raised.
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
+from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce, EnforcementRule, EnforceSetting
-from pki.authz.error_messages import schema_error, syntax_error
 from pki.authz.patterns import (
     MethodPattern,
     format_method,
@@ -20,10 +19,12 @@ from pki.authz.patterns import (
     parse_name_pattern,
 )
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
-from pki.authz.schema import PolicyModel, parse_duration
 from pki.authz.toml_lines import LineMap, Location, map_lines
 from pki.errors import PolicyError, quote_untrusted
 from pki.identity import TrustDomain
+
+if TYPE_CHECKING:
+    from pki.authz.schema import PolicyModel
 
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 
@@ -40,12 +41,7 @@ def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
     """
     text = _text(data, source)
     lines = map_lines(text)
-    document = _document(text, lines, source)
-    try:
-        model = PolicyModel.model_validate(document)
-    except ValidationError as error:
-        raise schema_error(error, lines, source) from None
-    rules = _rules(model, lines)
+    rules = _rules(_model(_document(text, lines, source), lines, source), lines)
     _check_references(rules, lines, source)
     return Policy(rules, source=source, data=data)
 
@@ -92,7 +88,23 @@ def _document(text: str, lines: LineMap, source: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
+        # Loaded here, as below.
+        from pki.authz.error_messages import syntax_error  # noqa: PLC0415
+
         raise syntax_error(str(error), text, lines, source) from None
+
+
+def _model(document: dict[str, object], lines: LineMap, source: str) -> PolicyModel:
+    # Loaded here: a process that reads no policy does not pay for pydantic, which is slow to load.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from pki.authz.error_messages import schema_error  # noqa: PLC0415
+    from pki.authz.schema import PolicyModel  # noqa: PLC0415
+
+    try:
+        return PolicyModel.model_validate(document)
+    except ValidationError as error:
+        raise schema_error(error, lines, source) from None
 
 
 def _rules(model: PolicyModel, lines: LineMap) -> PolicyRules:

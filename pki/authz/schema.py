@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_service
 from pki.errors import InputError, quote_untrusted
 from pki.identity import TrustDomain
 
-_DURATION = re.compile(r"(\d{1,10})(s|m|h|d)", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST = timedelta(days=36525)  # small enough to be added to a date
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}", re.ASCII)  # RFC 6749 §3.3
-
-
-def parse_duration(text: str) -> timedelta:
-    """Parse a duration such as ``30s``, ``5m``, ``1h`` or ``7d``.
-
-    Raises:
-        InputError: if it is not a duration.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise InputError(
-            f"{quote_untrusted(text)} is no duration",
-            remedy="Write a whole number and s, m, h or d: 30s",
-        )
-    seconds = int(match[1]) * _UNITS[match[2]]
-    if seconds > _LONGEST.total_seconds():
-        raise InputError(
-            f"duration {quote_untrusted(text)} is too long", remedy="100 years are the most"
-        )
-    return timedelta(seconds=seconds)
 
 
 def parse_role(text: str) -> str:

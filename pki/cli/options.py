@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from pki.authz.schema import parse_duration
+from pki.authz.durations import parse_duration
 from pki.errors import PkiError
 from pki.files import Layout
 from pki.files.layouts import layout_named
