@@ -1,4 +1,4 @@
-"""Time as an argument: a clock is a function that the caller hands in."""
+"""Clocks: functions that return the time, passed as arguments."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
-    """Return the machine's time, aware, in UTC. The one place that reads it."""
+    """Return the machine's time in UTC, with its time zone. Nothing else reads it."""
     return datetime.now(UTC)

@@ -1,31 +1,35 @@
 """The errors of handfast: one root, and a short tree by what the caller can do about it.
 
-Every message names the thing, the value as found, the rule it breaks and the remedy. Text that came
-from outside goes through :func:`shown` first, so that a hostile name cannot forge a log line or
-paint a terminal. No secret ever enters a message.
+Every message names the object, its value, the rule that it breaks and the remedy. Text from outside
+goes through :func:`quote_untrusted` first, so that a hostile name can't forge a log line or control
+a terminal. No secret ever enters a message.
 """
 
 from __future__ import annotations
 
-_SHOWN_LIMIT = 200
+from pki.fault import Fault
+
+_QUOTED_LIMIT = 200
 
 
 def quote_untrusted(value: object) -> str:
     """Render untrusted text for a message: quoted, escaped to printable ASCII, bounded in length.
 
-    Control, bidirectional and other non-ASCII characters appear as escapes. At most 200 characters
-    of the input are shown.
+    Control, bidirectional and other non-ASCII characters are escaped. At most 200 characters of the
+    input are quoted.
     """
     text = value if isinstance(value, str) else str(value)
-    cut = text[:_SHOWN_LIMIT]
-    more = "" if len(text) <= _SHOWN_LIMIT else f" (and {len(text) - _SHOWN_LIMIT} characters more)"
+    cut = text[:_QUOTED_LIMIT]
+    more = (
+        "" if len(text) <= _QUOTED_LIMIT else f" (and {len(text) - _QUOTED_LIMIT} characters more)"
+    )
     return ascii(cut) + more
 
 
 def printable(text: str) -> str:
-    """Return text whose control, bidirectional and other invisible characters are escaped.
+    """Escape control, bidirectional and other invisible characters.
 
-    For what an operator named themselves, such as a path: its letters stay as they are.
+    For names that the operator chose, such as a path: letters of any language stay as they are.
     """
     return "".join(
         character
@@ -39,8 +43,8 @@ class PkiError(Exception):
     """The root of every error that handfast raises on purpose.
 
     Args:
-        message: what is wrong: the thing, the value as found and the rule that it breaks.
-        remedy: what to do next, one sentence; empty if there is nothing to do.
+        message: what is wrong: the object, its value and the rule that it breaks.
+        remedy: what to do next, in one sentence; empty if there is nothing to do.
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
@@ -58,15 +62,15 @@ class InputError(PkiError):
 
 
 class NameRefusedError(InputError):
-    """A SPIFFE ID, DNS name, IP address or subject is not one that may stand there."""
+    """A SPIFFE ID, DNS name, IP address or subject is malformed or not allowed."""
 
 
 class CertificateError(InputError):
-    """A certificate, request, bundle or revocation list breaks a rule of its profile."""
+    """A certificate, request, trust bundle or CRL breaks a rule of its profile."""
 
 
 class KeyRefusedError(InputError):
-    """A key is of a kind or strength that handfast does not take, or does not match."""
+    """A key can't be decoded, or its kind or strength is not accepted."""
 
 
 class PolicyError(InputError):
@@ -89,19 +93,19 @@ class PolicyError(InputError):
 
 
 class NotPermittedError(PkiError):
-    """The request is well-formed, and the rules forbid it."""
+    """The request is well-formed, but the rules forbid it."""
 
 
 class VerificationError(PkiError):
-    """A peer's or file's chain was not accepted.
+    """A certificate chain was not accepted.
 
     Args:
         message: what is wrong.
-        fault: which of the faults of ``pki.x509.Fault`` it is; its name is stable.
+        fault: the kind of fault; its name is stable.
         remedy: what to do next.
     """
 
-    def __init__(self, message: str, *, fault: str, remedy: str = "") -> None:
+    def __init__(self, message: str, *, fault: Fault, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.fault = fault
 
@@ -123,20 +127,20 @@ class StateError(PkiError):
 
 
 class UnreadableError(StateError):
-    """A file can't be opened or read here and now, whatever is in it: no descriptor, no right."""
+    """A file can't be opened or read at the moment, e.g. for want of a descriptor or permission."""
 
 
 class LedgerError(StateError):
-    """The ledger could not be read or could not record durably; nothing was handed out."""
+    """The ledger can't be read, or could not record durably; nothing was handed out."""
 
 
 class OlderLedgerError(LedgerError):
-    """The ledger is an older copy or another one, or nobody can tell: it signs nothing."""
+    """The ledger is, or may be, an older copy or another ledger: the CA signs nothing."""
 
 
 class CommitInDoubtError(LedgerError):
-    """Whether a commit took place could not be learned: look before anything is done again."""
+    """It is not known whether a commit took place: check the ledger before trying again."""
 
 
 class CredentialError(StateError):
-    """A credential on disk is missing, torn, mismatched or badly protected."""
+    """A credential on disk is missing, damaged, mismatched or badly protected."""

@@ -1,10 +1,10 @@
-"""A strict reader of PEM (RFC 7468): nothing but whole blocks, in a bounded input.
+"""Read PEM (RFC 7468) strictly: only whole blocks, in an input of limited size.
 
-The common readers take the first block of the kind that they look for and skip the rest without a
-word: text between blocks, a broken block among good ones, a second certificate. Here each of these
-is an error, because whoever controls the skipped part controls what other tools read.
+Common readers take the first block of the kind that they need and silently skip the rest: text
+between blocks, a broken block among valid ones, a second certificate. Here each of these is an
+error, because other tools may read the part that was skipped.
 
-Messages name a line and never quote it: what is broken may be a private key.
+Error messages name a line and never quote it: a broken block may be a private key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pki.errors import InputError
 
 _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
-# Not str.splitlines, which takes form feeds and other characters for ends of lines too.
+# Not str.splitlines, which splits at form feeds and other characters too.
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{1,76}")
 
@@ -31,15 +31,15 @@ class PemBlock:
 
 
 def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ...]:
-    """Take PEM apart into its blocks.
+    """Return the blocks of a PEM input.
 
     Args:
         data: the whole input.
-        what: what the input is meant to be, for messages, e.g. ``trust bundle``.
-        max_bytes: the largest input that is looked at.
+        what: names the input in errors, e.g. ``trust bundle``.
+        max_bytes: the largest input that is accepted.
 
     Returns:
-        The blocks in order; empty if the input holds white space alone.
+        The blocks in order; empty if the input holds only white space.
 
     Raises:
         InputError: if the input is too large, is not ASCII, or holds anything that is not a whole
@@ -65,7 +65,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
             elif line:
                 raise InputError(
                     f"{what} holds text outside a PEM block at line {number}",
-                    remedy="Leave nothing but the blocks in it",
+                    remedy="Leave only the PEM blocks in it",
                 )
         elif line == f"-----END {label}-----":
             blocks.append(PemBlock(label, _decode(body, what, number)))
@@ -75,7 +75,7 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
         else:
             raise InputError(f"{what} holds a broken PEM block at line {number}")
     if label is not None:
-        raise InputError(f"{what} ends inside a {label} block: it is cut short")
+        raise InputError(f"{what} ends inside a {label} block: it is cut off")
     return tuple(blocks)
 
 

@@ -1,1 +1,1 @@
-"""The reference fleet: a small shop of gRPC services, each showing what a user would copy."""
+"""The reference fleet: a small shop of gRPC services, to copy from."""

@@ -1,4 +1,4 @@
-"""Audit: reads orders and stock for a report; may never write."""
+"""Audit: reads orders and stock for a report, and may not write."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import serve_until_stopped, settings, show_metrics
+from services.serving import read_settings, serve_metrics, serve_until_stopped
 
 
 class Audit(audit_pb2_grpc.AuditServicer):
-    """Answers with what the others told."""
+    """Answers from what Orders and Inventory answer."""
 
     def __init__(self, orders: grpc.aio.Channel, inventory: grpc.aio.Channel) -> None:
         self._orders = orders_pb2_grpc.OrdersStub(orders)
@@ -42,19 +42,19 @@ class Audit(audit_pb2_grpc.AuditServicer):
 
 async def main() -> None:
     """Run the service."""
-    mine = settings(__doc__)
+    settings = read_settings(__doc__)
     async with (
-        pki.Workload.from_directory(mine.credential, policy=mine.policy) as me,
-        me.channel(mine.peers["orders"], peer="orders") as orders,
-        me.channel(mine.peers["inventory"], peer="inventory") as inventory,
+        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
+        me.channel(settings.peers["orders"], peer="orders") as orders,
+        me.channel(settings.peers["inventory"], peer="inventory") as inventory,
     ):
-        show_metrics(me, mine)
+        serve_metrics(me, settings)
         server = me.server(decision_log="both")
         audit_pb2_grpc.add_AuditServicer_to_server(Audit(orders, inventory), server)
         state = health.aio.HealthServicer()
         me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+        await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

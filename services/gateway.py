@@ -14,7 +14,7 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import serve_until_stopped, settings, show_metrics
+from services.serving import read_settings, serve_metrics, serve_until_stopped
 
 
 class Gateway(gateway_pb2_grpc.GatewayServicer):
@@ -35,18 +35,18 @@ class Gateway(gateway_pb2_grpc.GatewayServicer):
 
 async def main() -> None:
     """Run the service."""
-    mine = settings(__doc__)
+    settings = read_settings(__doc__)
     async with (
-        pki.Workload.from_directory(mine.credential, policy=mine.policy) as me,
-        me.channel(mine.peers["orders"], peer="orders") as orders,
+        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
+        me.channel(settings.peers["orders"], peer="orders") as orders,
     ):
-        show_metrics(me, mine)
+        serve_metrics(me, settings)
         server = me.server(decision_log="both")
         gateway_pb2_grpc.add_GatewayServicer_to_server(Gateway(orders), server)
         state = health.aio.HealthServicer()
         me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+        await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

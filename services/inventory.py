@@ -1,4 +1,4 @@
-"""Inventory: what is in stock, told as it changes."""
+"""Inventory: the stock, also as a stream of its changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
-from services.serving import serve_until_stopped, settings, show_metrics
+from services.serving import read_settings, serve_metrics, serve_until_stopped
 
 
 class Inventory(inventory_pb2_grpc.InventoryServicer):
@@ -43,12 +43,12 @@ class Inventory(inventory_pb2_grpc.InventoryServicer):
     async def WatchStock(
         self, request: inventory_pb2.WatchStockRequest, context: object
     ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
-        """Tell the stock now and after each change."""
+        """Send the stock now and after each change."""
         while True:
-            told = self._stock[request.sku]
-            yield inventory_pb2.WatchStockResponse(quantity=told)
+            sent = self._stock[request.sku]
+            yield inventory_pb2.WatchStockResponse(quantity=sent)
             async with self._changed:
-                await self._changed.wait_for(lambda: self._stock[request.sku] != told)  # noqa: B023
+                await self._changed.wait_for(lambda: self._stock[request.sku] != sent)  # noqa: B023
 
     async def Restock(
         self, request_iterator: AsyncIterator[inventory_pb2.RestockRequest], context: object
@@ -68,15 +68,15 @@ class Inventory(inventory_pb2_grpc.InventoryServicer):
 
 async def main() -> None:
     """Run the service."""
-    mine = settings(__doc__)
-    async with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
-        show_metrics(me, mine)
+    settings = read_settings(__doc__)
+    async with pki.Workload.from_directory(settings.credential, policy=settings.policy) as me:
+        serve_metrics(me, settings)
         server = me.server(decision_log="both")
         inventory_pb2_grpc.add_InventoryServicer_to_server(Inventory(), server)
         state = health.aio.HealthServicer()
         me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+        await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

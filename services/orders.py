@@ -1,4 +1,4 @@
-"""Orders: reserves stock in Inventory, settles in Payments, and remembers."""
+"""Orders: reserves stock in Inventory, settles in Payments, and keeps the orders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from services._proto.shop.v1 import (
     payments_pb2,
     payments_pb2_grpc,
 )
-from services.serving import serve_until_stopped, settings, show_metrics
+from services.serving import read_settings, serve_metrics, serve_until_stopped
 
 _PRICE_MINOR = 1999
 
 
 class Orders(orders_pb2_grpc.OrdersServicer):
-    """Answers the gateway, and whoever may read."""
+    """Answers the gateway, and callers who may read."""
 
     def __init__(self, inventory: grpc.aio.Channel, payments: grpc.aio.Channel) -> None:
         self._inventory = inventory_pb2_grpc.InventoryStub(inventory)
@@ -76,19 +76,19 @@ class Orders(orders_pb2_grpc.OrdersServicer):
 
 async def main() -> None:
     """Run the service."""
-    mine = settings(__doc__)
+    settings = read_settings(__doc__)
     async with (
-        pki.Workload.from_directory(mine.credential, policy=mine.policy) as me,
-        me.channel(mine.peers["inventory"], peer="inventory") as inventory,
-        me.channel(mine.peers["payments"], peer="payments") as payments,
+        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
+        me.channel(settings.peers["inventory"], peer="inventory") as inventory,
+        me.channel(settings.peers["payments"], peer="payments") as payments,
     ):
-        show_metrics(me, mine)
+        serve_metrics(me, settings)
         server = me.server(decision_log="both")
         orders_pb2_grpc.add_OrdersServicer_to_server(Orders(inventory, payments), server)
         state = health.aio.HealthServicer()
         me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(mine.listen))
+        await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Payments: settles what Orders asks for, and nobody else. The shop's synchronous service."""
+"""Payments: settles payments for Orders only. The shop's synchronous service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import payments_pb2, payments_pb2_grpc
-from services.serving import DRAIN_SECONDS, announce, end_at_once, settings, show_metrics
+from services.serving import DRAIN_SECONDS, announce, exit_now, read_settings, serve_metrics
 
 
 class Payments(payments_pb2_grpc.PaymentsServicer):
@@ -30,24 +30,24 @@ class Payments(payments_pb2_grpc.PaymentsServicer):
 
 def main() -> None:
     """Run the service."""
-    mine = settings(__doc__)
+    settings = read_settings(__doc__)
     stopping = threading.Event()
 
     def stop(*_: object) -> None:
         if stopping.is_set():
-            end_at_once()
+            exit_now()
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    with pki.Workload.from_directory(mine.credential, policy=mine.policy) as me:
-        show_metrics(me, mine)
+    with pki.Workload.from_directory(settings.credential, policy=settings.policy) as me:
+        serve_metrics(me, settings)
         server = me.sync_server(decision_log="both")
         payments_pb2_grpc.add_PaymentsServicer_to_server(Payments(), server)
         state = health.HealthServicer()
         me.report_health(state)
         health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        port = server.add_secure_port(mine.listen)
+        port = server.add_secure_port(settings.listen)
         server.start()
         announce(port)
         stopping.wait()

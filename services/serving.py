@@ -1,4 +1,4 @@
-"""What every service of the shop needs around its handlers: settings, a stop signal, readiness."""
+"""What every service of the shop needs beside its handlers: settings, a stop signal, readiness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DRAIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A service's settings: its credential directory, the policy, its address, those it calls."""
+    """A service's settings: credential directory, policy, addresses, and the services it calls."""
 
     credential: Path
     policy: Path
@@ -30,26 +30,32 @@ class Settings:
     peers: dict[str, str]
 
 
-def settings(description: str | None) -> Settings:
+def read_settings(description: str | None) -> Settings:
     """Read the settings from the command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--credential", type=Path, required=True, help="directory with key.pem")
     parser.add_argument("--policy", type=Path, default=Path(__file__).with_name("policy.toml"))
-    parser.add_argument("--listen", default="127.0.0.1:0", help="address, port 0 takes a free one")
-    parser.add_argument("--metrics", metavar="HOST:PORT", help="where Prometheus finds metrics")
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", help="address to listen on; port 0 takes a free port"
+    )
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="address that serves Prometheus metrics"
+    )
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=ADDRESS")
-    found = parser.parse_args()
+    arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    peers = dict(item.split("=", 1) for item in found.peer)
-    return Settings(found.credential, found.policy, found.listen, found.metrics, peers)
+    peers = dict(item.split("=", 1) for item in arguments.peer)
+    return Settings(
+        arguments.credential, arguments.policy, arguments.listen, arguments.metrics, peers
+    )
 
 
-def show_metrics(me: pki.Workload, mine: Settings) -> None:
-    """Have Prometheus find the workload's metrics, if an address was given for them."""
-    if mine.metrics is None:
+def serve_metrics(me: pki.Workload, settings: Settings) -> None:
+    """Serve the workload's metrics to Prometheus, if the settings name an address."""
+    if settings.metrics is None:
         return
-    host, _, port = mine.metrics.rpartition(":")
+    host, _, port = settings.metrics.rpartition(":")
     registry = CollectorRegistry()
     registry.register(me.collector())
     server, _ = start_http_server(int(port), host, registry)
@@ -57,13 +63,13 @@ def show_metrics(me: pki.Workload, mine: Settings) -> None:
 
 
 def announce(port: int) -> None:
-    """Tell whoever started this service that it answers, and where."""
+    """Print the port, so that the parent process knows that this service is ready."""
     sys.stdout.write(f"READY {port}\n")
     sys.stdout.flush()
 
 
-def end_at_once(*_: object) -> None:
-    """End now: the answer to a second SIGTERM."""
+def exit_now(*_: object) -> None:
+    """Exit at once, on a second SIGTERM."""
     os._exit(1)
 
 
@@ -73,7 +79,7 @@ async def serve_until_stopped(server: grpc.aio.Server, port: int) -> None:
 
     def stop() -> None:
         if stopping.is_set():
-            end_at_once()
+            exit_now()
         stopping.set()
 
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""How a client takes up a stream again that has outlived a certificate, or a server."""
+"""How a client reopens a stream that outlived a certificate or a server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ async def watch_stock(
     sku: str,
     reopened: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[int, None]:
-    """Yield the stock of an article, now and after each change, for as long as anybody asks.
+    """Yield the stock of an article, now and after each change, until the caller stops iterating.
 
     Args:
         stub: of the service.
         sku: the article.
-        reopened: told each time why the stream had ended.
+        reopened: called with the reason, each time that the stream has ended.
     """
     failures = 0
     while True:
@@ -38,7 +38,7 @@ async def watch_stock(
                 raise
             reason = pki.reason_of(error)
             failures += 1
-            # A certificate that has ended is no failure: another is there, and its connection too.
+            # An expired certificate is no failure: the next connection is there already.
             if reason != "CREDENTIAL_ENDED" or failures > 1:
                 pause = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2**failures)
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load

@@ -1,4 +1,4 @@
-"""Runs the command in the test's own process, and looks at what it left."""
+"""Runs the ``handfast`` command in the test's own process, and reads its output and files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def said(capsys: Capture, *arguments: str | Path) -> tuple[int, str, str]:
 
 def json_of(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
     code, out, _ = said(capsys, *arguments, "--json")
-    found: dict[str, Any] = json.loads(out)
-    return {**found, "code": code}
+    answer: dict[str, Any] = json.loads(out)
+    return {**answer, "code": code}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return what lies in a directory, but for the lock."""
+    """Return the files in a directory, without the lock."""
     return {
         path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
@@ -56,7 +56,7 @@ from pki.cli.app import run
 from pki.cli.entry import main
 
 user, folder = int(sys.argv[1]), sys.argv[2]
-# Modules that load when they are first needed may lie where only root can read.
+# Load every module now: some may lie where only root can read.
 out, sys.stdout = sys.stdout, open(os.devnull, "w")
 with tempfile.TemporaryDirectory() as home:
     for words in ("ca init --trust-domain a.test", "issue a", "renew {0}/a --force", "crl"):
@@ -79,7 +79,7 @@ def run_as(
     return subprocess.run(
         [sys.executable, "-c", _AS_USER, str(user), str(folder), f"{umask:o}", *arguments],
         cwd=Path(__file__).resolve().parents[1],
-        # That user may write no coverage data, and what says so would stand among what is said.
+        # That user can't write coverage data, and the warning about it would be part of the output.
         env={key: value for key, value in os.environ.items() if "COVERAGE" not in key},
         capture_output=True,
         text=True,
@@ -89,7 +89,7 @@ def run_as(
 
 
 def give(user: int, *paths: Path) -> None:
-    """Return files and folders to a user, with all that lies in them."""
+    """Give files and folders to a user, with all that they contain."""
     for path in paths:
         for item in (path, *path.rglob("*")):
             os.chown(item, user, user, follow_symlinks=False)

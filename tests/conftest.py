@@ -1,4 +1,4 @@
-"""What tests of the runtime begin with."""
+"""Fixtures that several folders of tests share."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from tests.interop.shop import Shop
 
-# A background job of a shell ignores SIGINT, and so would each program that a test interrupts: what
-# is ignored is inherited, what is handled is not.
+# A background job of a shell ignores SIGINT. Child processes inherit that, but no handler. So set a
+# handler: otherwise the programs that a test interrupts would ignore SIGINT too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    """A CA and a policy of their own, and credentials for a server, a caller and a stranger."""
+    """Return a CA with a policy, and credentials for a server, a caller and a stranger."""
     made = Shop(tmp_path)
     for name in ("server", "caller", "stranger"):
         made.directory(name)
@@ -30,7 +30,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 @pytest.fixture
 def open_ground() -> Iterator[Path]:
-    """Return a folder that every user can reach, as pytest's own is not."""
+    """Return a folder that every user can reach, unlike pytest's own."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to act as several users")
     with tempfile.TemporaryDirectory() as made:

@@ -1,4 +1,4 @@
-"""Certificates and lists made by hand, past the profiles: whatever an attacker could sign."""
+"""Handmade certificates and revocation lists without profiles: whatever an attacker could sign."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tlv(tag: int, content: bytes) -> bytes:
 
 
 def signed_anew(body: bytes, key: PrivateKey) -> bytes:
-    """Sign what stands inside a certificate, request or list, with a P-256 key."""
+    """Sign the body of a certificate, request or list with a P-256 key; return the DER."""
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     signature = key.sign(body, ec.ECDSA(hashes.SHA256()))
     return tlv(0x30, body + _ECDSA_SHA256 + tlv(0x03, b"\0" + signature))
@@ -37,12 +37,12 @@ def der(signed: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
 
 
 def raw_extension(kind: type[x509.ExtensionType], value: bytes) -> x509.UnrecognizedExtension:
-    """Return an extension of a known kind whose value is whatever one likes."""
+    """Return an extension of a known kind with any value."""
     return x509.UnrecognizedExtension(kind.oid, value)
 
 
-# Subject alternative names with an x400Address, for which the library has an error of its own
-# kind, and names that are cut short.
+# Subject alternative names with an x400Address, for which cryptography has an error of its own, and
+# names that are cut short.
 X400_NAMES = raw_extension(x509.SubjectAlternativeName, bytes.fromhex("3004a3023000"))
 CUT_NAMES = raw_extension(x509.SubjectAlternativeName, b"\x01\x02\x03")
 
@@ -57,7 +57,7 @@ def certificate(
     end: datetime,
     extensions: Iterable[Extension],
 ) -> x509.Certificate:
-    """Sign whatever one likes."""
+    """Return a certificate with any content."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -81,7 +81,7 @@ def crl_in_der(
     end: datetime,
     entries: Iterable[tuple[int, Iterable[Extension]]] = (),
 ) -> x509.CertificateRevocationList:
-    """Sign whatever list one likes."""
+    """Return a revocation list with any content."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.subject)

@@ -1,4 +1,4 @@
-"""What several tests build on: a clock moved by hand, a CA on it, and chains made by hand."""
+"""What several tests share: a clock that is moved by hand, a CA with it, and handmade chains."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ YEAR = validity(-timedelta(days=1), timedelta(days=365))
 
 @dataclass
 class Hierarchy:
-    """A root and an issuing CA made through the profiles, with their lists."""
+    """A root and an issuing CA made with the profiles, and their revocation lists."""
 
     trust_domain: TrustDomain = SHOP
     limits: NameLimits | None = None
@@ -153,7 +153,7 @@ GOOD_LEAF: tuple[Extension, ...] = (NO_CA, LEAF_KEY_USAGE, BOTH_USAGES, ORDERS_S
 
 
 def with_extension(new: Extension) -> list[Extension]:
-    """Return the extensions of a good leaf, one of them replaced or added."""
+    """Return the extensions of a good leaf, with this one replaced or added."""
     kept = [item for item in GOOD_LEAF if type(item[0]) is not type(new[0])]
     return [*kept, new]
 
@@ -171,7 +171,7 @@ def misused_key(
     times: Validity | None = None,
     serial: int | None = None,
 ) -> x509.Certificate:
-    """Sign what no profile builds, with the issuing CA's own key."""
+    """Return a certificate that no profile builds, signed with the issuing CA's own key."""
     public_key = (key or hierarchy.key).public_key()
     used = times or validity()
     builder = (
@@ -199,7 +199,7 @@ def request_for(
     subject: x509.Name | None = None,
     extensions: Sequence[Extension] = (),
 ) -> x509.CertificateSigningRequest:
-    """Make a certificate request."""
+    """Return a certificate signing request."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(
         subject if subject is not None else x509.Name([])
     )

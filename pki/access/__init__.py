@@ -1,1 +1,1 @@
-"""May this peer call this method: decides, and tells of each decision. No gRPC in here."""
+"""Decides whether a peer may call a method, and logs and counts each decision; without gRPC."""

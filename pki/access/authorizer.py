@@ -1,16 +1,16 @@
-"""Judges a peer on each call.
+"""Authorizes each call of a peer.
 
 The rules:
 
-1. What is known of a peer is keyed by the bytes of its chain as this call's ``auth_context()``
-   gives them; never by address, thread or task.
-2. A chain is parsed once. Its standing (trust, time, revocation) is taken from the last full
-   verification only while nothing has changed: the same trust, and a time within the answer's own.
-3. Roles and grants are asked of the policy that is in force now. The answer to a call that is
-   allowed is kept with the verification and the policy that gave it, and goes with either.
-4. Two things let a call through that no grant allows, and both stand behind all that is said
-   above: a method that the server's maker calls public, and a policy that says ``audit``.
-5. Whatever goes wrong is a refusal.
+1. A peer is identified by the bytes of its chain as this call's ``auth_context()`` returns them;
+   never by address, thread or task.
+2. A chain is parsed once. The result of its last verification (trust, time, revocation) is used
+   again only while nothing has changed: the same trust, and a time within the result's validity.
+3. Roles and grants come from the policy that is in force now. The verdict on an allowed call is
+   cached with the verification and the policy that it rests on, and is dropped with either.
+4. Two things let a call through that no grant allows: a method that the server's owner made public,
+   and a policy that says ``audit``. Both apply only to a peer whose chain was verified.
+5. Any error is a refusal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from pki.access.call_verdict import CallVerdict
 from pki.access.peer import Peer
 from pki.access.peer_cache import CachedDecisions, CachedPeer, CachedVerification
-from pki.access.public_methods import NOTHING_PUBLIC, PublicMethods
+from pki.access.public_methods import NO_PUBLIC_METHODS, PublicMethods
 from pki.access.refusal import (
     AUTHORIZATION_ERROR,
     NO_CERTIFICATE,
@@ -40,16 +40,16 @@ from pki.clock import Clock
 from pki.errors import InputError, quote_untrusted
 from pki.x509 import ChainVerifier, Fault
 
-_MOST_KNOWN = 16384
-_MOST_BYTES = 64 * 1024 * 1024  # of the chains that peers chose to show
-# Of a few callers each is kept for a while; of many, those that call again and again. A caller that
-# renews leaves its old chain behind, and reading one again takes about a millisecond.
-_FEW = 64
+_MOST_PEERS = 16384
+_MOST_BYTES = 64 * 1024 * 1024  # of the cached chains: peers choose how long theirs are
+# Few callers are cached for long. Of many, those that call often stay: a caller that renews leaves
+# its old chain behind, and to parse a chain again takes about a millisecond.
+_FEW_PEERS = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
-_LONGEST_SAID = 256
+_LONGEST_QUOTED_METHOD = 256
 
-log = logging.getLogger("handfast.rpc")
+log = logging.getLogger("handfast.access")
 
 AuthContext = Mapping[str, Sequence[bytes]]
 _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
@@ -57,10 +57,10 @@ _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationInputs:
-    """What calls are judged by at one moment.
+    """What calls are authorized by at one moment.
 
     Args:
-        trust: stands for the verifier.
+        trust: another object after each change of trust bundle or revocation lists.
         policy: the policy; None refuses everything.
         at: the time.
     """
@@ -71,13 +71,13 @@ class AuthorizationInputs:
 
 
 class CallAuthorizer:
-    """Judges the callers of one server.
+    """Authorizes the callers of one server.
 
     Args:
-        verifier: gives the verifier of the trust in force.
-        policy: gives the policy in force; None refuses everything.
-        clock: gives the time.
-        public: the methods that any peer may call whose certificate is accepted.
+        verifier: returns the verifier of the trust in force.
+        policy: returns the policy in force; None refuses everything.
+        clock: returns the time.
+        public: the methods that need no grant.
     """
 
     def __init__(
@@ -85,18 +85,19 @@ class CallAuthorizer:
         verifier: Callable[[], ChainVerifier],
         policy: Callable[[], Policy | None],
         clock: Clock,
-        public: PublicMethods = NOTHING_PUBLIC,
+        public: PublicMethods = NO_PUBLIC_METHODS,
     ) -> None:
         self._verifier = verifier
         self._policy = policy
         self._clock = clock
         self._public = public
-        self._known: OrderedDict[tuple[bytes, ...], CachedPeer] = OrderedDict()
+        # Least recently used first; an entry moves at most once a second.
+        self._peers: OrderedDict[tuple[bytes, ...], CachedPeer] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def judge(self, auth: AuthContext, method: str) -> CallVerdict:
-        """Judge one call.
+    def authorize(self, auth: AuthContext, method: str) -> CallVerdict:
+        """Return the verdict on one call.
 
         Args:
             auth: the call's ``auth_context()``.
@@ -104,125 +105,129 @@ class CallAuthorizer:
         """
         try:
             now = self._clock()
-            known = self._known_of(auth, now)
-            if known is None:
+            peer = self._peer_of(auth, now)
+            if peer is None:
                 return _refused(method, NO_CERTIFICATE)
-            return self._judge(known, method, now)
+            return self._authorize(peer, method, now)
         except InputError as error:
             return _refused(method, client_refusal(Fault.PROFILE), detail=str(error))
         except Exception as error:
-            # Rule 5. The caller is told nothing of it, and the log all.
-            defer(log.error, "a call could not be judged: %r", error)
+            # Rule 5. The log has the details, and the caller is told nothing of them.
+            defer(log.error, "a call could not be authorized: %r", error)
             return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
 
-    def judge_again(self, known: CachedPeer, method: str) -> CallVerdict:
-        """Judge a running stream by what is in force now.
+    def reauthorize(self, peer: CachedPeer, method: str) -> CallVerdict:
+        """Return the verdict on a running stream by what is in force now.
 
         Args:
-            known: who runs it: :meth:`known_of` at its beginning.
-            method: its path.
+            peer: the stream's peer: :meth:`cached_peer` at its beginning.
+            method: the path of the method.
         """
         try:
-            return self._judge(known, method, self._clock())
+            return self._authorize(peer, method, self._clock())
         except Exception as error:
-            defer(log.error, "a stream could not be judged: %r", error)
+            defer(log.error, "a stream could not be authorized: %r", error)
             return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
 
-    def known_of(self, auth: AuthContext) -> CachedPeer:
-        """Return what is known of a caller, to be kept for as long as a stream of it runs.
+    def cached_peer(self, auth: AuthContext) -> CachedPeer:
+        """Return the cache entry of a caller, to be held for as long as a stream of it runs.
 
-        All streams of a peer share it: how many they are is the peer's choice.
+        All streams of a peer share one entry: how many streams it opens is the peer's choice.
 
         Raises:
-            InputError: if it showed no certificate that can be read.
+            InputError: if the caller presented no certificate that can be parsed.
         """
-        known = self._known_of(auth, self._clock())
-        if known is None:
+        peer = self._peer_of(auth, self._clock())
+        if peer is None:
             raise InputError("no client certificate was presented")
-        return known
+        return peer
 
     @property
-    def in_force(self) -> AuthorizationInputs:
-        """What it judges by at this moment."""
+    def inputs(self) -> AuthorizationInputs:
+        """What calls are authorized by at this moment."""
         return AuthorizationInputs(self._verifier().mark, self._policy(), self._clock())
 
-    def _known_of(self, auth: AuthContext, now: datetime) -> CachedPeer | None:
+    def evict_idle(self) -> None:
+        """Drop the peers that have not called for a while: their chains are parsed again then."""
+        now = self._clock()
+        with self._lock:
+            for key, peer in list(self._peers.items()):
+                longest = _IDLE_OF_FEW if len(self._peers) <= _FEW_PEERS else _IDLE_OF_MANY
+                if now - longest < peer.last_used <= now:
+                    # All others were used later.
+                    break
+                del self._peers[key]
+                self._bytes -= _size(key)
+
+    def _peer_of(self, auth: AuthContext, now: datetime) -> CachedPeer | None:
         leaf = auth.get(_LEAF)
         if not leaf:
             return None
         key = (leaf[0], *auth.get(_CHAIN, ()))
-        known = self._known.get(key)
-        if known is None or not known.moved <= now < known.moves_at:
-            known = self._look_up(key, now)
-        known.used = now
-        return known
+        peer = self._peers.get(key)
+        if peer is None or not peer.last_moved <= now < peer.next_move:
+            peer = self._cache(key, now)
+        peer.last_used = now
+        return peer
 
-    def _judge(self, known: CachedPeer, method: str, now: datetime) -> CallVerdict:
-        verdict = known.verdict_of(self._verifier(), now)
-        if verdict.refusal is not None or verdict.principal is None:
-            return _judgement(known, verdict, method, verdict.refusal, None)
+    def _authorize(self, peer: CachedPeer, method: str, now: datetime) -> CallVerdict:
+        verification = peer.verify(self._verifier(), now)
+        if verification.refusal is not None or verification.principal is None:
+            return _verdict(peer, verification, method, verification.refusal, None)
         policy = self._policy()
         if policy is None:
-            return _judgement(known, verdict, method, POLICY_UNAVAILABLE, None)
-        answers = verdict.answers_of(policy)
-        return answers.allowed.get(method) or self._decide(known, verdict, answers, method)
-
-    def forget_idle(self) -> None:
-        """Forget the peers that have not called for a while: they are read again if they do."""
-        now = self._clock()
-        with self._lock:
-            for key, known in list(self._known.items()):
-                most = _IDLE_OF_FEW if len(self._known) <= _FEW else _IDLE_OF_MANY
-                if now - most < known.used <= now:
-                    # The rest has been used since.
-                    break
-                del self._known[key]
-                self._bytes -= _size(key)
+            return _verdict(peer, verification, method, POLICY_UNAVAILABLE, None)
+        decisions = verification.decisions_by(policy)
+        return decisions.allowed.get(method) or self._decide(peer, verification, decisions, method)
 
     def _decide(
-        self, known: CachedPeer, verdict: CachedVerification, answers: CachedDecisions, method: str
+        self,
+        peer: CachedPeer,
+        verification: CachedVerification,
+        decisions: CachedDecisions,
+        method: str,
     ) -> CallVerdict:
-        decision = answers.policy.decide_for_roles(answers.roles, method)
+        decision = decisions.policy.decide_for_roles(decisions.roles, method)
         if decision.allowed or method in self._public.methods:
             if not decision.allowed:
                 decision = self._public.decision(decision.roles)
-            judgement = _judgement(known, verdict, method, None, decision)
-            answers.keep(judgement)
-            return judgement
-        refusal = decision_refusal(decision.reason, who=known.claimed, what=_printable(method))
+            verdict = _verdict(peer, verification, method, None, decision)
+            decisions.add(verdict)
+            return verdict
+        refusal = decision_refusal(decision.reason, who=peer.claimed_id, what=_printable(method))
         if decision.audited:
-            return _judgement(known, verdict, method, None, decision, audited=refusal)
-        return _judgement(known, verdict, method, refusal, decision)
+            return _verdict(peer, verification, method, None, decision, audited=refusal)
+        return _verdict(peer, verification, method, refusal, decision)
 
-    def _look_up(self, key: tuple[bytes, ...], now: datetime) -> CachedPeer:
-        """Find or read a chain, and have it stand last among the known."""
+    def _cache(self, key: tuple[bytes, ...], now: datetime) -> CachedPeer:
+        """Return the entry of a chain, parsed if it is new, and move it to the end of the cache."""
         with self._lock:
-            known = self._known.get(key)
-            if known is not None:
-                self._known.move_to_end(key)
-                known.note_moved(now)
-                return known
-        known = CachedPeer(key, now)
+            peer = self._peers.get(key)
+            if peer is not None:
+                self._peers.move_to_end(key)
+                peer.note_moved(now)
+                return peer
+        peer = CachedPeer(key, now)
         with self._lock:
-            if key not in self._known:
+            if key not in self._peers:
                 self._bytes += _size(key)
-            self._known[key] = known
-            while len(self._known) > _MOST_KNOWN or self._bytes > _MOST_BYTES:
-                gone, _ = self._known.popitem(last=False)
-                self._bytes -= _size(gone)
-        return known
+            self._peers[key] = peer
+            while len(self._peers) > _MOST_PEERS or self._bytes > _MOST_BYTES:
+                evicted, _ = self._peers.popitem(last=False)
+                self._bytes -= _size(evicted)
+        return peer
 
 
-def _judgement(
-    known: CachedPeer,
-    verdict: CachedVerification,
+def _verdict(
+    cached: CachedPeer,
+    verification: CachedVerification,
     method: str,
     refusal: Refusal | None,
     decision: Decision | None,
     *,
     audited: Refusal | None = None,
 ) -> CallVerdict:
-    names = verdict.names
+    names = verification.names
     spiffe_id = names.spiffe_id if names else None
     peer = None
     if refusal is None and names and spiffe_id and decision:
@@ -231,19 +236,19 @@ def _judgement(
             names,
             decision.roles,
             decision.scopes,
-            known.serial,
-            known.issuer,
-            known.not_after,
+            cached.serial,
+            cached.issuer,
+            cached.not_after,
         )
     return CallVerdict(
         method,
         peer,
         refusal,
         decision,
-        known.claimed,
-        f"{known.serial:x}",
-        known.issuer,
-        verdict.why,
+        cached.claimed_id,
+        f"{cached.serial:x}",
+        cached.issuer,
+        verification.detail,
         audited,
     )
 
@@ -253,8 +258,9 @@ def _size(key: tuple[bytes, ...]) -> int:
 
 
 def _printable(method: str) -> str:
-    # It stands in the answer three times, and gRPC's callers take a few thousand bytes at most.
-    cut = method if len(method) <= _LONGEST_SAID else f"{method[:_LONGEST_SAID]}..."
+    # The status holds the method three times, and gRPC's callers accept a few thousand bytes.
+    is_short = len(method) <= _LONGEST_QUOTED_METHOD
+    cut = method if is_short else f"{method[:_LONGEST_QUOTED_METHOD]}..."
     return cut if cut.isascii() and cut.isprintable() else quote_untrusted(cut)
 
 

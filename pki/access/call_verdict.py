@@ -1,4 +1,4 @@
-"""What a judge says of one call."""
+"""The verdict on one call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from pki.authz import Decision
 
 @dataclass(frozen=True, slots=True)
 class CallVerdict:
-    """One answer: the peer if it may call, the refusal if not, and the facts for the log.
+    """The peer if it may call, the refusal if it may not, and the facts for the log.
 
-    ``audited`` is what would have refused a call that goes through because its policy is not
-    enforced.
+    Args:
+        method: the path of the method, as it came.
+        peer: the caller; None if the call is refused.
+        refusal: why the call is refused; None if it is allowed.
+        decision: what the policy decided; None if it was not asked.
+        spiffe_id: the SPIFFE ID that the caller's certificate holds, verified or not.
+        serial: the serial number of the certificate, in hex.
+        issuer: the distinguished name of its issuer (RFC 4514 text).
+        detail: what was wrong, for the log alone.
+        audited: the refusal that was not enforced, because the policy says ``audit``.
     """
 
     method: str

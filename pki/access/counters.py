@@ -1,16 +1,14 @@
-"""What a workload counts while it runs: plain numbers, read when somebody asks for metrics.
+"""What a workload counts while it runs: plain numbers, read when metrics are collected.
 
-Counting is always on, and stands on the path of each call: it costs one lock and one step in a
-dictionary. Whoever calls chooses neither how many numbers there are nor what they are called: a
-method counts under its name only if this process has a handler for it, and there is a most.
+Counting is always on, and is part of each call: it costs one lock and one step in a dictionary. A
+caller chooses neither the number of counters nor their names: a method is counted under its name
+only if this process has a handler for it, and the number of methods is bounded.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from datetime import datetime
-from enum import StrEnum
 
 from pki.access.call_verdict import CallVerdict
 from pki.access.refusal import Refusal
@@ -23,7 +21,7 @@ _MOST_PEERS = 1024
 
 
 class Counters:
-    """What one workload has counted since it began. Safe for use by several threads."""
+    """The counters of one workload since it began. Safe for use by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,49 +31,49 @@ class Counters:
         self._audited: Counter[tuple[str, str]] = Counter()
         self._streams: Counter[str] = Counter()
         self._rotations: Counter[str] = Counter()
-        self._looks: Counter[tuple[str, str]] = Counter()
-        self._turned_away: Counter[tuple[str, str]] = Counter()
+        self._verifications: Counter[tuple[str, str]] = Counter()
+        self._refused_calls: Counter[tuple[str, str]] = Counter()
 
-    def knows(self, method: str) -> None:
-        """Count this method under its own name from now on: there is a handler for it."""
+    def register_method(self, method: str) -> None:
+        """Count a method under its own name from now on: there is a handler for it."""
         if method in self._methods or parse_method_path(method) is None:
             return
         with self._lock:
             if len(self._methods) < _MOST_METHODS:
                 self._methods |= {method}
 
-    def judged(self, judgement: CallVerdict) -> None:
-        """Count one answer of a server."""
-        decision = judgement.decision
-        if judgement.refusal is None and judgement.audited is None and decision is not None:
-            key = (judgement.method, decision.role)
+    def count_call(self, verdict: CallVerdict) -> None:
+        """Count the verdict on one call."""
+        decision = verdict.decision
+        if verdict.refusal is None and verdict.audited is None and decision is not None:
+            key = (verdict.method, decision.role)
             with self._lock:
                 before = self._allowed.get(key)
                 if before is not None:
                     self._allowed[key] = before + 1
                     return
-        self._judged_seldom(judgement)
+        self._count_uncommon(verdict)
 
-    def _judged_seldom(self, judgement: CallVerdict) -> None:
+    def _count_uncommon(self, verdict: CallVerdict) -> None:
         """Count a refusal, an audited call, or the first call of its kind that is allowed."""
-        decision = judgement.decision
+        decision = verdict.decision
         role = decision.role if decision is not None else None
         with self._lock:
-            method = judgement.method if judgement.method in self._methods else OTHER
-            if judgement.audited is not None:
-                self._audited[method, judgement.audited.name] += 1
-            elif judgement.refusal is not None:
-                self._refused[method, judgement.refusal.name] += 1
+            method = verdict.method if verdict.method in self._methods else OTHER
+            if verdict.audited is not None:
+                self._audited[method, verdict.audited.name] += 1
+            elif verdict.refusal is not None:
+                self._refused[method, verdict.refusal.name] += 1
             else:
                 self._allowed[method, role] = self._allowed.get((method, role), 0) + 1
 
-    def stream_ended(self, refusal: Refusal) -> None:
+    def count_stream_ended(self, refusal: Refusal) -> None:
         """Count a running stream that a server ended."""
         with self._lock:
             self._streams[refusal.name] += 1
 
-    def rotated(self, peer: str) -> None:
-        """Count a channel whose new calls went over to another connection.
+    def count_rotation(self, peer: str) -> None:
+        """Count a channel whose new calls use another connection from now on.
 
         Args:
             peer: the SPIFFE ID that the channel is pinned to.
@@ -84,18 +82,18 @@ class Counters:
             known = peer in self._rotations or len(self._rotations) < _MOST_PEERS
             self._rotations[peer if known else OTHER] += 1
 
-    def looked(self, peer: str, result: str) -> None:
-        """Count a look of a channel at its server.
+    def count_verification(self, peer: str, result: str) -> None:
+        """Count a channel's verification of its server.
 
         Args:
             peer: the SPIFFE ID that the channel is pinned to.
             result: the result name of gRFC A118.
         """
         with self._lock:
-            known = (peer, result) in self._looks or len(self._looks) < _MOST_PEERS
-            self._looks[peer if known else OTHER, result] += 1
+            known = (peer, result) in self._verifications or len(self._verifications) < _MOST_PEERS
+            self._verifications[peer if known else OTHER, result] += 1
 
-    def turned_away(self, peer: str, refusal: Refusal) -> None:
+    def count_refused_call(self, peer: str, refusal: Refusal) -> None:
         """Count a call that a channel refused before anything was sent.
 
         Args:
@@ -104,11 +102,11 @@ class Counters:
         """
         with self._lock:
             key = (peer, refusal.name)
-            known = key in self._turned_away or len(self._turned_away) < _MOST_PEERS
-            self._turned_away[peer if known else OTHER, refusal.name] += 1
+            known = key in self._refused_calls or len(self._refused_calls) < _MOST_PEERS
+            self._refused_calls[peer if known else OTHER, refusal.name] += 1
 
-    def decided(self) -> dict[tuple[str, str, str], int]:
-        """Return how many answers there were by method, role that decided, and verdict."""
+    def decisions(self) -> dict[tuple[str, str, str], int]:
+        """Return the number of verdicts by method, role that allowed the call, and verdict."""
         with self._lock:
             allowed, refused = dict(self._allowed), dict(self._refused)
         return {
@@ -117,68 +115,26 @@ class Counters:
         }
 
     def audited(self) -> dict[tuple[str, str], int]:
-        """Return how many calls went through that no grant allows, by method and reason."""
+        """Return the number of calls that no grant allows and the policy does not enforce."""
         with self._lock:
             return dict(self._audited)
 
     def streams_ended(self) -> dict[str, int]:
-        """Return how many streams were ended, by reason."""
+        """Return the number of streams that were ended, by reason."""
         with self._lock:
             return dict(self._streams)
 
     def rotations(self) -> dict[str, int]:
-        """Return how often channels went over to another connection, by peer."""
+        """Return the number of rotations of channels, by peer."""
         with self._lock:
             return dict(self._rotations)
 
-    def looks(self) -> dict[tuple[str, str], int]:
-        """Return how often channels looked at their servers, by peer and result."""
+    def verifications(self) -> dict[tuple[str, str], int]:
+        """Return the number of verifications of servers, by peer and result."""
         with self._lock:
-            return dict(self._looks)
+            return dict(self._verifications)
 
-    def calls_turned_away(self) -> dict[tuple[str, str], int]:
-        """Return how many calls channels refused before anything was sent, by peer and reason."""
+    def refused_calls(self) -> dict[tuple[str, str], int]:
+        """Return the number of calls that channels refused, by peer and reason."""
         with self._lock:
-            return dict(self._turned_away)
-
-
-class ReloadResult(StrEnum):
-    """What came of reading a credential or a policy again."""
-
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    REFUSED = "refused"
-
-    @classmethod
-    def of(cls, problem: str, *, is_new: bool) -> ReloadResult:
-        """Return it by what was wrong, if anything, and whether something new came of it."""
-        if problem:
-            return cls.REFUSED
-        return cls.CHANGED if is_new else cls.UNCHANGED
-
-
-class ReloadStats:
-    """How reading one thing again went: when it was last in order, when last not, how often.
-
-    Written by one thread at a time.
-
-    Args:
-        began: when it was read first, which went well.
-    """
-
-    def __init__(self, began: datetime) -> None:
-        self.last_success = began
-        self.last_failure: datetime | None = None
-        self._outcomes: Counter[ReloadResult] = Counter()
-
-    def note(self, outcome: ReloadResult, now: datetime) -> None:
-        """Take down one more."""
-        self._outcomes[outcome] += 1
-        if outcome is ReloadResult.REFUSED:
-            self.last_failure = now
-        else:
-            self.last_success = now
-
-    def outcomes(self) -> dict[ReloadResult, int]:
-        """Return how often each came about, those that never did included."""
-        return {outcome: self._outcomes[outcome] for outcome in ReloadResult}
+            return dict(self._refused_calls)

@@ -1,6 +1,6 @@
 """The decision log: JSON lines for refusals, or for all calls (gRFC A59, with our fields).
 
-What is refused, or would be, is written under a limit (``log_limit``): whoever is refused can't
+Refusals, enforced or not, are written at a limited rate (``rate_limiter``): a refused caller can't
 fill the disk by calling again. See docs/decision-log.md.
 """
 
@@ -35,82 +35,82 @@ class DecisionLog:
     infos.
 
     Args:
-        when: which decisions are written. Calls that would be refused are, by every word but
+        when: which decisions are written. Refusals that are not enforced are written unless it is
             ``none``.
-        policy_name: the policy's file name.
-        limit: how many of the warnings.
+        policy_name: the file name of the policy.
+        limiter: limits the rate of warnings.
     """
 
-    def __init__(self, when: LogWhen, policy_name: str, limit: RateLimiter | None = None) -> None:
+    def __init__(self, when: LogWhen, policy_name: str, limiter: RateLimiter | None = None) -> None:
         self._deny = when in {LogWhen.ON_DENY, LogWhen.BOTH}
         self._allow = when in {LogWhen.ON_ALLOW, LogWhen.BOTH}
         self._audit = when is not LogWhen.NONE
         self._policy_name = policy_name
-        self._limit = limit or RateLimiter()
+        self._limiter = limiter or RateLimiter()
 
-    def takes(self, judgement: CallVerdict) -> bool:
-        """Return whether a decision is of a kind that is logged."""
-        if judgement.refusal is not None:
+    def is_enabled_for(self, verdict: CallVerdict) -> bool:
+        """Return whether decisions of this kind are logged."""
+        if verdict.refusal is not None:
             return self._deny
-        return self._allow if judgement.audited is None else self._audit
+        return self._allow if verdict.audited is None else self._audit
 
-    def write(self, judgement: CallVerdict, now: datetime) -> None:
-        """Write one decision that :meth:`takes` lets pass."""
-        against = judgement.refusal or judgement.audited
-        left_out: int | None = 0
-        if against is not None:
-            kind = "refused" if judgement.refusal else "audited"
-            left_out = self._limit.take(judgement.spiffe_id, kind)
-            if left_out is None:
+    def write(self, verdict: CallVerdict, now: datetime) -> None:
+        """Write one decision for which :meth:`is_enabled_for` is true."""
+        refusal = verdict.refusal or verdict.audited
+        suppressed: int | None = 0
+        if refusal is not None:
+            kind = "refused" if verdict.refusal else "audited"
+            suppressed = self._limiter.try_acquire(verdict.spiffe_id, kind)
+            if suppressed is None:
                 return
-        decision = judgement.decision
+        decision = verdict.decision
         line = {
-            "timestamp": _written(now),
-            "rpc_method": _bounded(judgement.method),
-            "principal": judgement.spiffe_id,
+            "timestamp": _timestamp(now),
+            "rpc_method": _bounded(verdict.method),
+            "principal": verdict.spiffe_id,
             "policy_name": self._policy_name,
             "matched_rule": decision.rule if decision else "",
-            "authorized": judgement.refusal is None,
-            "audited": judgement.audited is not None,
-            "reason": against.name if against else "ALLOWED",
+            "authorized": verdict.refusal is None,
+            "audited": verdict.audited is not None,
+            "reason": refusal.name if refusal else "ALLOWED",
             "roles": list(decision.roles) if decision else [],
             "role": (decision.role or "") if decision else "",
-            "serial": judgement.serial,
-            "issuer": judgement.issuer,
+            "serial": verdict.serial,
+            "issuer": verdict.issuer,
         }
-        if judgement.detail:
-            line["detail"] = judgement.detail
-        if left_out:
-            line["suppressed"] = left_out
-        _write(logging.WARNING if against else logging.INFO, line)
+        if verdict.detail:
+            line["detail"] = verdict.detail
+        if suppressed:
+            line["suppressed"] = suppressed
+        _write(logging.WARNING if refusal else logging.INFO, line)
 
     def summarize(self, now: datetime, *, at_once: bool = False) -> None:
-        """Tell of what the limit left out a second ago or more, if no line has told of it.
+        """Write how many lines were suppressed and not reported, a second later at the earliest.
 
         Args:
             now: the time.
-            at_once: however short ago it was.
+            at_once: do not wait for that second.
         """
-        left_out = self._limit.summary(at_once=at_once)
-        if left_out is not None:
+        suppressed = self._limiter.summary(at_once=at_once)
+        if suppressed is not None:
             line = {
-                "timestamp": _written(now),
+                "timestamp": _timestamp(now),
                 "policy_name": self._policy_name,
-                "suppressed": left_out.lines,
-                "principals": dict(left_out.of),
+                "suppressed": suppressed.count,
+                "principals": dict(suppressed.by_principal),
             }
             _write(logging.WARNING, line)
 
 
 def _write(level: int, line: dict[str, object]) -> None:
-    # ASCII alone: a hostile name can't forge a line.
+    # ASCII only: a hostile name can't forge a line.
     log.log(level, "%s", json.dumps(line, ensure_ascii=True))
 
 
-def _written(now: datetime) -> str:
+def _timestamp(now: datetime) -> str:
     return now.isoformat(timespec="milliseconds")
 
 
 def _bounded(method: str) -> str:
-    # A caller may send a path as long as gRPC takes, and each of its lines would be as long.
+    # gRPC accepts very long paths, and each line of the log would be as long.
     return method if len(method) <= _LONGEST_METHOD else f"{method[:_LONGEST_METHOD]}..."

@@ -1,7 +1,7 @@
-"""What OpenTelemetry's current span is told of a judged call; see docs/tracing.md.
+"""Attributes of OpenTelemetry's current span for an authorized call; see docs/tracing.md.
 
-Names of the semantic conventions are used as they stand. They know no SPIFFE ID and no roles: those
-names are ours. Without a span that records, all of it is one look at the context.
+The names of the semantic conventions are used where there are any. There are none for SPIFFE IDs
+and roles: those names are ours. Without a recording span, the cost is one lookup in the context.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pki.errors import InputError
 from pki.x509 import read_certificate
 from pki.x509.decoding import UNREADABLE
 
-log = logging.getLogger("handfast.rpc")
+log = logging.getLogger("handfast.access")
 
 _MOST_LEAVES = 1024
 
 
-def mark(judgement: CallVerdict, auth: AuthContext) -> None:
-    """Tell the current span who called and what was answered; raise nothing."""
+def annotate_call(verdict: CallVerdict, auth: AuthContext) -> None:
+    """Set the attributes of the current span for a call and its verdict; raise nothing."""
     try:
         span = get_current_span()
         if span.is_recording():
-            span.set_attributes({**_of_call(judgement, auth), **_of_answer(judgement)})
+            span.set_attributes({**_of_call(verdict, auth), **_of_verdict(verdict)})
     except Exception as error:
-        defer(log.error, "a call's span could not be told of it: %r", error)
+        defer(log.error, "the attributes of a call's span could not be set: %r", error)
 
 
 def recording_span() -> Span | None:
@@ -44,48 +44,48 @@ def recording_span() -> Span | None:
         span = get_current_span()
         return span if span.is_recording() else None
     except Exception as error:
-        defer(log.error, "a stream's span could not be asked: %r", error)
+        defer(log.error, "a stream's span could not be read: %r", error)
         return None
 
 
-def mark_ended(span: Span | None, refusal: Refusal | None) -> None:
-    """Tell a stream's span why the stream was ended; raise nothing.
+def annotate_stream_end(span: Span | None, refusal: Refusal | None) -> None:
+    """Set the attribute that says why a stream was ended; raise nothing.
 
     Args:
-        span: what :func:`recording_span` gave.
-        refusal: why; None if it ended by itself.
+        span: the result of :func:`recording_span`.
+        refusal: why the stream was ended; None if it ended by itself.
     """
     try:
         if span is not None and refusal is not None:
             span.set_attribute("handfast.stream.ended", refusal.name)
     except Exception as error:
-        defer(log.error, "a stream's span could not be told of its end: %r", error)
+        defer(log.error, "the attributes of a stream's span could not be set: %r", error)
 
 
-def _of_call(judgement: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:
-    found: dict[str, str | bool] = {}
+def _of_call(verdict: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:
+    attributes: dict[str, str | bool] = {}
     resumed = auth.get("ssl_session_reused")
     if resumed:
-        found["tls.resumed"] = resumed[0] == b"true"
+        attributes["tls.resumed"] = resumed[0] == b"true"
     leaf = auth.get("x509_pem_cert")
     if leaf:
-        found.update(_of_leaf(leaf[0]))
-    if judgement.spiffe_id:
-        found["handfast.peer.spiffe_id"] = judgement.spiffe_id
-    return found
+        attributes.update(_of_leaf(leaf[0]))
+    if verdict.spiffe_id:
+        attributes["handfast.peer.spiffe_id"] = verdict.spiffe_id
+    return attributes
 
 
-def _of_answer(judgement: CallVerdict) -> dict[str, str | bool | tuple[str, ...]]:
-    against, decision = judgement.refusal or judgement.audited, judgement.decision
-    found: dict[str, str | bool | tuple[str, ...]] = {
-        "handfast.decision": against.name if against is not None else "ALLOWED",
-        "handfast.audited": judgement.audited is not None,
+def _of_verdict(verdict: CallVerdict) -> dict[str, str | bool | tuple[str, ...]]:
+    refusal, decision = verdict.refusal or verdict.audited, verdict.decision
+    attributes: dict[str, str | bool | tuple[str, ...]] = {
+        "handfast.decision": refusal.name if refusal is not None else "ALLOWED",
+        "handfast.audited": verdict.audited is not None,
     }
     if decision is not None:
-        found["handfast.peer.roles"] = decision.roles
+        attributes["handfast.peer.roles"] = decision.roles
         if decision.rule:
-            found["handfast.rule"] = decision.rule
-    return found
+            attributes["handfast.rule"] = decision.rule
+    return attributes
 
 
 @lru_cache(maxsize=_MOST_LEAVES)

@@ -1,4 +1,4 @@
-"""The other side of a connection, as a handler sees it."""
+"""The peer of a call, as a handler sees it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pki.x509 import CertificateNames
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is calling: proved by its certificate, judged by the policy at this call.
+    """The caller: proved by its certificate, authorized by the policy for this call.
 
     Args:
         spiffe_id: the workload's name.
         names: every name in its certificate, by type.
-        roles: what its names map to, sorted.
-        scopes: what the grants that allow this call name.
+        roles: the roles that its names map to, sorted.
+        scopes: the scopes of the grants that allow this call.
         serial: its certificate's serial number.
         issuer: the distinguished name of the CA that issued it (RFC 4514 text).
         not_after: the end of its certificate, UTC.

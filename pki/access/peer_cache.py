@@ -1,10 +1,10 @@
-"""A chain seen before, and what its last verification said.
+"""Cache entries of peers: a parsed chain, its last verification, and the calls it was allowed.
 
-Thousands are kept, so the certificates themselves are not, but for the bytes that they are known
-by: they are read again when trust has changed.
+Thousands of peers are cached, so the certificates themselves are not, only the bytes that identify
+them: the chain is parsed again when trust has changed.
 
-What a verification says is one value that is replaced whole: a call that is judged by old trust
-while another is judged by new trust never leaves half of its answer behind.
+The result of a verification is one value that is replaced whole: where one call is authorized by
+old trust while another one is authorized by new trust, neither leaves half of its result behind.
 """
 
 from __future__ import annotations
@@ -24,152 +24,151 @@ from pki.x509.proof import PathProof
 from pki.x509.readers import read_chain
 
 _REFUSED_FOR = timedelta(seconds=1)
-_FOR_GOOD = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED, Fault.EXPIRED})
+_PERMANENT = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED, Fault.EXPIRED})
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_MOST_ANSWERS = 256
+_MOST_METHODS = 256
 _LONGEST_METHOD = 256
-# Those that call stand last among the known; one that calls all the time is moved there this often.
-_MOVED_EVERY = timedelta(seconds=1)
+_MOVE_INTERVAL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedDecisions:
-    """What one policy says to a caller: its roles, and the calls that it was allowed already."""
+    """What one policy decided on a caller: its roles, and the verdicts on calls it allowed."""
 
     policy: Policy
     roles: tuple[str, ...]
     allowed: dict[str, CallVerdict] = field(default_factory=dict)
 
-    def keep(self, judgement: CallVerdict) -> None:
-        """Keep an answer, unless a caller that thinks up methods would fill the memory."""
-        if len(self.allowed) < _MOST_ANSWERS and len(judgement.method) <= _LONGEST_METHOD:
-            self.allowed[judgement.method] = judgement
+    def add(self, verdict: CallVerdict) -> None:
+        """Cache a verdict, within bounds: a caller may invent any number of methods."""
+        if len(self.allowed) < _MOST_METHODS and len(verdict.method) <= _LONGEST_METHOD:
+            self.allowed[verdict.method] = verdict
 
 
 @dataclass(slots=True)
 class CachedVerification:
-    """What a verification said, and how long it counts; all but ``answers`` stays as it is.
+    """The result of a verification, and how long it holds; all but ``decisions`` is constant.
 
     Args:
-        by: stands for the verifier that said it.
-        names: those of the leaf as it was accepted; None if the chain was refused.
+        trust: the trust that it rests on.
+        names: the names in the leaf; None if the chain was refused.
         principal: the caller; None if the chain was refused.
-        refusal: why it was refused.
-        why: the same in words, for the log.
-        good_from: it counts from this time.
-        good_until: and before this one.
-        answers: what the policy that was asked last says to the caller.
+        refusal: why the chain was refused; None if it was not.
+        detail: the same in detail, for the log.
+        valid_from: the result holds from this time on.
+        valid_until: and before this one.
+        decisions: what the last policy decided on the caller.
     """
 
-    by: object
+    trust: object
     names: CertificateNames | None
     principal: Principal | None
     refusal: Refusal | None
-    why: str
-    good_from: datetime
-    good_until: datetime
-    answers: CachedDecisions | None = None
+    detail: str
+    valid_from: datetime
+    valid_until: datetime
+    decisions: CachedDecisions | None = None
 
-    def answers_of(self, policy: Policy) -> CachedDecisions:
-        """Return what a policy says to the caller."""
-        answers = self.answers
-        if answers is None or answers.policy is not policy:
+    def decisions_by(self, policy: Policy) -> CachedDecisions:
+        """Return what a policy decided on the caller."""
+        decisions = self.decisions
+        if decisions is None or decisions.policy is not policy:
             roles = role_names(policy.roles_of(self.principal)) if self.principal else ()
-            answers = self.answers = CachedDecisions(policy, roles)
-        return answers
+            decisions = self.decisions = CachedDecisions(policy, roles)
+        return decisions
 
 
 class CachedPeer:
-    """A chain that was read once.
+    """A chain that was parsed once.
 
     Args:
-        key: its bytes, as ``auth_context()`` gives them.
-        now: the time: when it was used, and moved behind all others that are kept.
+        key: its bytes, as ``auth_context()`` returns them.
+        now: the time, when it was used and moved to the end of the cache.
 
     Raises:
-        InputError: if it can't be read.
+        InputError: if it can't be parsed.
     """
 
     __slots__ = (
-        "claimed",
+        "claimed_id",
         "issuer",
         "key",
-        "moved",
-        "moves_at",
+        "last_moved",
+        "last_used",
+        "next_move",
         "not_after",
         "proof",
         "serial",
-        "used",
-        "verdict",
+        "verification",
     )
 
     def __init__(self, key: tuple[bytes, ...], now: datetime) -> None:
-        leaf = read_key(key)[0]
+        leaf = read_peer_key(key)[0]
         self.key = key
         self.issuer = leaf.issuer.rfc4514_string()
         self.serial = leaf.serial_number
         self.not_after = leaf.not_valid_after_utc
-        self.claimed = _claimed_id(leaf)
-        self.verdict: CachedVerification | None = None
+        self.claimed_id = _claimed_id(leaf)
+        self.verification: CachedVerification | None = None
         self.proof: PathProof | None = None
-        self.used = now
+        self.last_used = now
         self.note_moved(now)
 
     def note_moved(self, now: datetime) -> None:
-        """Take down that it was moved behind all others, and when that is due again."""
-        self.moved, self.moves_at = now, now + _MOVED_EVERY
+        """Record that the entry was moved to the end of the cache, and when to do so again."""
+        self.last_moved, self.next_move = now, now + _MOVE_INTERVAL
 
-    def verdict_of(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
-        """Return what a verifier says of the chain at a time; verify it if that is not known."""
-        verdict = self.verdict
+    def verify(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
+        """Return the result of verifying the chain, the last one if it still holds."""
+        last = self.verification
         if (
-            verdict is None
-            or verdict.by is not verifier.mark
-            or not verdict.good_from <= now < verdict.good_until
+            last is None
+            or last.trust is not verifier.mark
+            or not last.valid_from <= now < last.valid_until
         ):
-            verdict = self.verdict = self._verified(verifier, now)
-        return verdict
+            last = self.verification = self._verify(verifier, now)
+        return last
 
-    def _verified(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
+    def _verify(self, verifier: ChainVerifier, now: datetime) -> CachedVerification:
         proof, names = self.proof, None
         try:
-            # What was accepted once has only to be asked about in the new lists.
+            # A chain that was accepted before has only to be looked up in the new lists.
             span = None if proof is None else verifier.verify_again(proof, now)
             if span is None or proof is None:
-                found = verifier.verify(
-                    read_key(self.key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
+                verified = verifier.verify(
+                    read_peer_key(self.key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
                 )
-                proof = self.proof = found.proof
-                span = found.good_from, found.good_until
+                proof = self.proof = verified.proof
+                span = verified.good_from, verified.good_until
             names = proof.names
         except VerificationError as error:
             return self._refused(error, verifier, now)
-        before = self.verdict
-        if before is not None and before.names is names:
-            # Who it is, and what the policy says to it, depends on the names alone.
-            principal, answers = before.principal, before.answers
+        last = self.verification
+        if last is not None and last.names is names:
+            # The principal, and what a policy decides on it, depend on the names alone.
+            principal, decisions = last.principal, last.decisions
         else:
-            principal, answers = _principal_of(names), None
-        return CachedVerification(verifier.mark, names, principal, None, "", *span, answers)
+            principal, decisions = _principal_of(names), None
+        return CachedVerification(verifier.mark, names, principal, None, "", *span, decisions)
 
     def _refused(
         self, error: VerificationError, verifier: ChainVerifier, now: datetime
     ) -> CachedVerification:
         refusal = client_refusal(error.fault, self.serial)
-        # A refusal is looked at again soon, so that a mended clock is seen; one that time can't
-        # mend is not, or whoever calls again and again would have us verify each second.
+        # Verify again after a second, so that a corrected clock or list is noticed. A fault that
+        # time can't mend is not verified again: a caller could make us verify each second.
         since = now - _REFUSED_FOR
-        until = _NEVER if error.fault in _FOR_GOOD else now + _REFUSED_FOR
+        until = _NEVER if error.fault in _PERMANENT else now + _REFUSED_FOR
         return CachedVerification(verifier.mark, None, None, refusal, str(error), since, until)
 
 
-def read_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
-    """Read a chain: the leaf first.
+def read_peer_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
+    """Return the chain of a peer: the leaf first.
 
     Raises:
-        InputError: if it can't be read.
+        InputError: if it can't be parsed.
     """
-    # The leaf is repeated at the head of the chain that gRPC gives.
+    # gRPC repeats the leaf at the beginning of the chain.
     leaf = read_chain(key[0])
     if len(key) == 1:
         return leaf
@@ -182,7 +181,7 @@ def _principal_of(names: CertificateNames) -> Principal:
 
 
 def _claimed_id(leaf: x509.Certificate) -> str:
-    """Return the SPIFFE ID that a leaf holds, for the log of refusals; never to decide by."""
+    """Return the SPIFFE ID that a leaf holds, for messages alone: nothing is decided by it."""
     try:
         return str(read_names(leaf).spiffe_id or "")
     except InputError:

@@ -1,8 +1,8 @@
-"""Prometheus metrics of workloads; docs/metrics.md tells each.
+"""Prometheus metrics of workloads; see docs/metrics.md.
 
-Nothing here runs on the path of a call: numbers are kept elsewhere (``counting``), and read when a
-registry asks. No label's value is a caller's choice: names of methods are those that there are
-handlers for, and all else comes from our own files and settings.
+Nothing here runs during a call: numbers are counted elsewhere (``counters``), and read when a
+registry collects them. No caller chooses the value of a label: methods are those that have a
+handler, and everything else comes from our own files and settings.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pki.access.counters import ReloadStats
 from pki.access.snapshot import WorkloadSnapshot
+from pki.credentials.reload_stats import ReloadStats
 from pki.errors import InputError
 
 Sample = tuple["MetricFamily", tuple[str, ...], float]
@@ -27,22 +27,22 @@ Sample = tuple["MetricFamily", tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """One metric.
+    """A family of metrics.
 
     Args:
         name: as Prometheus shows it; ends with ``_total`` if it is a counter.
-        words: what it is.
-        labels: their names, ``workload`` left out, which all have.
+        help: its help text.
+        labels: the names of its labels, without ``workload``, which each family has.
     """
 
     name: str
-    words: str
+    help: str
     labels: tuple[str, ...] = ()
 
     def empty(self) -> CounterMetricFamily | GaugeMetricFamily:
-        """Return it without a value."""
+        """Return the family without a value."""
         kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
-        return kind(self.name, self.words, labels=("workload", *self.labels))
+        return kind(self.name, self.help, labels=("workload", *self.labels))
 
 
 _SOURCE = ("source",)
@@ -51,77 +51,96 @@ _POLICY = ("policy",)
 
 DECISIONS = MetricFamily(
     "handfast_decisions_total",
-    "Calls that were judged, and streams that were ended.",
+    "Calls that were authorized or refused, and streams that were ended later.",
     ("side", "method", "role", "verdict"),
 )
 AUDITED = MetricFamily(
     "handfast_audited_total",
-    "Calls that went through though no grant allows them, for their policy is not enforced.",
+    "Calls that no grant allows and that went through: their policy is not enforced.",
     ("side", "method", "verdict"),
 )
-STREAMS = MetricFamily("handfast_streams_running", "Streams that run in servers.")
+STREAMS = MetricFamily("handfast_streams_running", "Streams that are running in servers.")
 STREAMS_ENDED = MetricFamily(
-    "handfast_streams_ended_total", "Running streams that servers ended.", ("reason",)
+    "handfast_streams_ended_total",
+    "Streams that servers ended because their peer may no longer call.",
+    ("reason",),
 )
 CERTIFICATE = MetricFamily(
     "handfast_certificate_info", "The workload's own certificate; always 1.", ("source", "serial")
 )
 NOT_BEFORE = MetricFamily(
-    "handfast_certificate_not_before_timestamp_seconds", "When it begins to count.", _SOURCE
+    "handfast_certificate_not_before_timestamp_seconds",
+    "When the workload's own certificate becomes valid.",
+    _SOURCE,
 )
 NOT_AFTER = MetricFamily(
-    "handfast_certificate_not_after_timestamp_seconds", "When it ends.", _SOURCE
+    "handfast_certificate_not_after_timestamp_seconds",
+    "When the workload's own certificate expires.",
+    _SOURCE,
 )
 ROOT_NOT_AFTER = MetricFamily(
     "handfast_trust_root_not_after_timestamp_seconds",
-    "When a root of the trust bundle ends.",
+    "When a root of the trust bundle expires.",
     ("trust_domain", "root"),
 )
-CRL_NUMBER = MetricFamily("handfast_crl_number", "The number of the list in use.", _CRL)
+CRL_NUMBER = MetricFamily("handfast_crl_number", "The number of the revocation list in use.", _CRL)
 THIS_UPDATE = MetricFamily(
-    "handfast_crl_this_update_timestamp_seconds", "When it was issued.", _CRL
+    "handfast_crl_this_update_timestamp_seconds",
+    "When the revocation list in use was issued.",
+    _CRL,
 )
-NEXT_UPDATE = MetricFamily("handfast_crl_next_update_timestamp_seconds", "When it is stale.", _CRL)
+NEXT_UPDATE = MetricFamily(
+    "handfast_crl_next_update_timestamp_seconds",
+    "When the revocation list in use becomes stale.",
+    _CRL,
+)
 CREDENTIAL_RELOADS = MetricFamily(
-    "handfast_credential_reloads_total", "Looks at the credential's source.", ("result",)
+    "handfast_credential_reloads_total", "Reads of the credential's source.", ("result",)
 )
 CREDENTIAL_SUCCESS = MetricFamily(
-    "handfast_credential_reload_last_success_timestamp_seconds", "The last that was in order."
+    "handfast_credential_reload_last_success_timestamp_seconds",
+    "The last read of the credential's source that succeeded.",
 )
 CREDENTIAL_FAILURE = MetricFamily(
-    "handfast_credential_reload_last_failure_timestamp_seconds", "The last that was refused."
+    "handfast_credential_reload_last_failure_timestamp_seconds",
+    "The last read of the credential's source that failed or was refused; 0 for never.",
 )
 CRL_RELOADS = MetricFamily(
-    "handfast_crl_reloads_total", "Looks at the source's revocation lists.", ("result",)
+    "handfast_crl_reloads_total", "Reads of the source's revocation lists.", ("result",)
 )
 CRL_SUCCESS = MetricFamily(
     "handfast_crl_reload_last_success_timestamp_seconds",
-    "The last that was in order.",
+    "The last read of the revocation lists that succeeded.",
 )
 CRL_FAILURE = MetricFamily(
-    "handfast_crl_reload_last_failure_timestamp_seconds", "The last that was refused."
+    "handfast_crl_reload_last_failure_timestamp_seconds",
+    "The last read of the revocation lists that failed or was refused; 0 for never.",
 )
 PORT_CHANGES = MetricFamily(
     "handfast_port_certificate_changes_total",
-    "Certificates that ports of servers were given while they were open.",
+    "Changes of the certificate of an open server port.",
     ("result",),
 )
 PORT_SUCCESS = MetricFamily(
     "handfast_port_certificate_change_last_success_timestamp_seconds",
-    "The last that was in order.",
+    "The last change of a port's certificate that succeeded.",
 )
 PORT_FAILURE = MetricFamily(
     "handfast_port_certificate_change_last_failure_timestamp_seconds",
-    "The last that could not be made.",
+    "The last change of a port's certificate that failed; 0 for never.",
 )
 POLICY_RELOADS = MetricFamily(
-    "handfast_policy_reloads_total", "Looks at a policy file.", ("policy", "result")
+    "handfast_policy_reloads_total", "Reads of a policy file.", ("policy", "result")
 )
 POLICY_SUCCESS = MetricFamily(
-    "handfast_policy_reload_last_success_timestamp_seconds", "The last that was in order.", _POLICY
+    "handfast_policy_reload_last_success_timestamp_seconds",
+    "The last read of the policy file that succeeded.",
+    _POLICY,
 )
 POLICY_FAILURE = MetricFamily(
-    "handfast_policy_reload_last_failure_timestamp_seconds", "The last that was refused.", _POLICY
+    "handfast_policy_reload_last_failure_timestamp_seconds",
+    "The last read of the policy file that failed or was refused; 0 for never.",
+    _POLICY,
 )
 POLICY = MetricFamily(
     "handfast_policy_info", "The policy in force, by its SHA-256; always 1.", ("policy", "digest")
@@ -131,24 +150,28 @@ POLICY_AUDIT = MetricFamily(
 )
 POLICY_GRACE = MetricFamily(
     "handfast_policy_grace_ends_timestamp_seconds",
-    "When every call is refused, for the file was removed; there only while it is gone.",
+    "When every call is refused because the policy file was removed; absent while it is there.",
     _POLICY,
 )
-UNREADY = MetricFamily("handfast_unready_problems", "How many things make the workload unready.")
-CONNECTIONS = MetricFamily("handfast_channel_connections", "Connections of channels.", ("state",))
+UNREADY = MetricFamily(
+    "handfast_unready_problems", "The number of problems that make the workload unready."
+)
+CONNECTIONS = MetricFamily(
+    "handfast_channel_connections", "Connections of channels, by state.", ("state",)
+)
 ROTATIONS = MetricFamily(
     "handfast_channel_rotations_total",
-    "How often channels went over to another connection.",
+    "How often new calls of a channel moved to another connection.",
     ("peer",),
 )
-LOOKS = MetricFamily(
+VERIFICATIONS = MetricFamily(
     "handfast_server_verifications_total",
-    "Looks of channels at their servers' certificates.",
+    "Verifications of servers' certificates by channels.",
     ("peer", "result"),
 )
-TURNED_AWAY = MetricFamily(
+REFUSED_CALLS = MetricFamily(
     "handfast_channel_calls_refused_total",
-    "Calls that channels refused before anything was sent.",
+    "Calls that a channel refused before anything was sent.",
     ("peer", "reason"),
 )
 FAMILIES = (
@@ -181,22 +204,22 @@ FAMILIES = (
     UNREADY,
     CONNECTIONS,
     ROTATIONS,
-    LOOKS,
-    TURNED_AWAY,
+    VERIFICATIONS,
+    REFUSED_CALLS,
 )
 
 _CONNECTION_STATES = ("in_use", "next", "draining", "refused")
 
 
 class WorkloadCollector(Collector):
-    """Shows workloads to a Prometheus registry. ``Workload.collector`` makes it.
+    """Collects the metrics of workloads for a Prometheus registry; ``Workload.collector`` makes it.
 
     Args:
-        workloads: for each, its SPIFFE ID and what gives its present state; it gives None in a
-            process that the workload was not made in.
+        workloads: for each, its SPIFFE ID and a function that returns its present state, or None
+            in a process that the workload was not made in.
 
     Raises:
-        InputError: if two have one name: their numbers could not be told apart.
+        InputError: if two have the same SPIFFE ID: their metrics could not be told apart.
     """
 
     def __init__(
@@ -210,14 +233,14 @@ class WorkloadCollector(Collector):
             )
 
     def describe(self) -> Iterable[Metric]:
-        """Return every metric without a value, so that a registry refuses a second collector."""
+        """Return each family without a value, so that a registry refuses a second collector."""
         return [family.empty() for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
-        """Return every metric as it is now."""
+        """Return each family with its present values."""
         filled = {family: family.empty() for family in FAMILIES}
-        for name, seen in self._workloads:
-            now = seen()
+        for name, state in self._workloads:
+            now = state()
             if now is None:
                 continue
             for family, labels, value in _samples(now):
@@ -225,55 +248,55 @@ class WorkloadCollector(Collector):
         return filled.values()
 
 
-def _samples(seen: WorkloadSnapshot) -> Iterator[Sample]:
-    yield from _calls(seen)
-    yield from _certificates(seen)
-    yield from _crls(seen)
+def _samples(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+    yield from _calls(snapshot)
+    yield from _certificates(snapshot)
+    yield from _crls(snapshot)
     yield from _reloads(
-        (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), seen.reloads
+        (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), snapshot.reloads
     )
-    yield from _reloads((CRL_RELOADS, CRL_SUCCESS, CRL_FAILURE), (), seen.crl_reloads)
-    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), seen.port_changes)
-    yield from _policies(seen)
-    yield from _channels(seen)
-    yield UNREADY, (), seen.problems
+    yield from _reloads((CRL_RELOADS, CRL_SUCCESS, CRL_FAILURE), (), snapshot.crl_reloads)
+    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), snapshot.port_changes)
+    yield from _policies(snapshot)
+    yield from _channels(snapshot)
+    yield UNREADY, (), snapshot.problems
 
 
-def _calls(seen: WorkloadSnapshot) -> Iterator[Sample]:
-    for (method, role, verdict), count in seen.counts.decided().items():
+def _calls(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+    for (method, role, verdict), count in snapshot.counters.decisions().items():
         yield DECISIONS, ("server", method, role, verdict), count
-    for (method, verdict), count in seen.counts.audited().items():
+    for (method, verdict), count in snapshot.counters.audited().items():
         yield AUDITED, ("server", method, verdict), count
-    yield STREAMS, (), seen.streams
-    for reason, count in seen.counts.streams_ended().items():
+    yield STREAMS, (), snapshot.streams
+    for reason, count in snapshot.counters.streams_ended().items():
         yield STREAMS_ENDED, (reason,), count
 
 
-def _certificates(seen: WorkloadSnapshot) -> Iterator[Sample]:
-    for source, leaf in (("in_use", seen.credential.leaf), ("on_disk", seen.on_disk.leaf)):
+def _certificates(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+    for source, leaf in (("in_use", snapshot.credential.leaf), ("on_disk", snapshot.on_disk.leaf)):
         yield CERTIFICATE, (source, f"{leaf.serial_number:x}"), 1
         yield NOT_BEFORE, (source,), leaf.not_valid_before_utc.timestamp()
         yield NOT_AFTER, (source,), leaf.not_valid_after_utc.timestamp()
-    for domain, roots in seen.credential.bundle.roots.items():
+    for domain, roots in snapshot.credential.bundle.roots.items():
         for root in roots:
             labels = (str(domain), _fingerprint(root))
             yield ROOT_NOT_AFTER, labels, root.not_valid_after_utc.timestamp()
 
 
-def _crls(seen: WorkloadSnapshot) -> Iterator[Sample]:
-    crls = seen.credential.crls
+def _crls(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+    crls = snapshot.credential.crls
     for issuer, item in crls.crls.items() if crls else ():
-        # The list of an issuer that is withdrawn is remembered, and becomes stale without harm.
-        source = "on_disk" if issuer in seen.on_disk.crls else "remembered"
-        # Two CAs of other makers may share a name; the key's identifier tells them apart.
+        # The list of a withdrawn issuer is remembered, and becomes stale without harm.
+        source = "on_disk" if issuer in snapshot.on_disk.crls else "remembered"
+        # Two CAs of other makers may share a name; the key identifier tells them apart.
         labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex(), source)
         yield CRL_NUMBER, labels, item.number
         yield THIS_UPDATE, labels, item.this_update.timestamp()
         yield NEXT_UPDATE, labels, item.next_update.timestamp()
 
 
-def _policies(seen: WorkloadSnapshot) -> Iterator[Sample]:
-    for file, reloads in seen.policies:
+def _policies(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+    for file, reloads in snapshot.policies:
         label = (_written(file.path),)
         yield from _reloads((POLICY_RELOADS, POLICY_SUCCESS, POLICY_FAILURE), label, reloads)
         policy = file.policy()
@@ -284,15 +307,15 @@ def _policies(seen: WorkloadSnapshot) -> Iterator[Sample]:
             yield POLICY_GRACE, label, ends.timestamp()
 
 
-def _channels(seen: WorkloadSnapshot) -> Iterator[Sample]:
+def _channels(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
     for state in _CONNECTION_STATES:
-        yield CONNECTIONS, (state,), seen.connections.get(state, 0)
-    for peer, count in seen.counts.rotations().items():
+        yield CONNECTIONS, (state,), snapshot.connections.get(state, 0)
+    for peer, count in snapshot.counters.rotations().items():
         yield ROTATIONS, (peer,), count
-    for (peer, result), count in seen.counts.looks().items():
-        yield LOOKS, (peer, result), count
-    for (peer, reason), count in seen.counts.calls_turned_away().items():
-        yield TURNED_AWAY, (peer, reason), count
+    for (peer, result), count in snapshot.counters.verifications().items():
+        yield VERIFICATIONS, (peer, result), count
+    for (peer, reason), count in snapshot.counters.refused_calls().items():
+        yield REFUSED_CALLS, (peer, reason), count
 
 
 def _reloads(
@@ -301,8 +324,8 @@ def _reloads(
     reloads: ReloadStats,
 ) -> Iterator[Sample]:
     total, success, failure = families
-    for outcome, count in reloads.outcomes().items():
-        yield total, (*labels, outcome.value), count
+    for result, count in reloads.results().items():
+        yield total, (*labels, result.value), count
     yield success, labels, reloads.last_success.timestamp()
     # 0 for never, so that the two can always be compared.
     yield failure, labels, _or_never(reloads.last_failure)

@@ -1,8 +1,8 @@
-"""How many lines of a log one principal may bring about, and all of them together.
+"""Limits the rate of log lines for each principal, and for all principals together.
 
-Whoever holds a certificate and no grant can call as often as it likes. Each principal may fill a
-bucket of its own, and all of them one that they share; what is over is left out, counted, and told
-with the next line or in a summary within a second.
+A caller with a certificate and without a grant can call as often as it likes. Each principal has a
+token bucket of its own, and all share one more. Lines above the rate are suppressed and counted;
+their number is logged with the next line, or in a summary within a second.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _SUMMARY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """Lines that were left out since they were told of last.
+    """Lines that were suppressed and not reported yet.
 
     Args:
-        lines: how many.
-        of: those of the principals that had the most, the most first.
+        count: the number of lines.
+        by_principal: the number of each of the principals with the most lines, the most first.
     """
 
-    lines: int
-    of: tuple[tuple[str, int], ...]
+    count: int
+    by_principal: tuple[tuple[str, int], ...]
 
 
 class _Bucket:
-    """Holds tokens, one for each line, and fills up with time."""
+    """A token bucket: each line takes one token, and time refills it."""
 
     __slots__ = ("_at", "_burst", "_per_second", "_tokens")
 
@@ -46,7 +46,7 @@ class _Bucket:
         self._tokens = float(burst)
         self._at = now
 
-    def has_one(self, now: float) -> bool:
+    def has_token(self, now: float) -> bool:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
         return self._tokens >= 1
@@ -56,10 +56,10 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Says of each line whether it is written. Safe for use by several threads.
+    """Decides for each line whether it is written. Safe for use by several threads.
 
     Args:
-        clock: gives seconds that only grow.
+        clock: returns seconds that only grow.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,42 +67,43 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock())
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
-        self._left_out: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
         self._unnamed = 0
         self._since = 0.0
 
-    def take(self, principal: str, kind: str) -> int | None:
-        """Ask for a line.
+    def try_acquire(self, principal: str, kind: str) -> int | None:
+        """Take a token for one line.
 
         Args:
-            principal: whose line it is; empty for nobody's.
-            kind: each kind of line has a budget of its own.
+            principal: the principal of the line; empty if it has none.
+            kind: each kind of line has a bucket of its own.
 
         Returns:
-            How many lines of the principal were left out before it; None: leave this one out too.
+            The number of lines of the principal that were suppressed before this one; None if this
+            one is to be suppressed too.
         """
         with self._lock:
             now = self._clock()
             bucket = self._bucket(principal, kind, now)
-            if bucket.has_one(now) and self._all.has_one(now):
+            if bucket.has_token(now) and self._all.has_token(now):
                 bucket.take()
                 self._all.take()
-                return self._left_out.pop(principal, 0)
+                return self._suppressed.pop(principal, 0)
             self._count(principal, now)
             return None
 
     def summary(self, *, at_once: bool = False) -> Suppressed | None:
-        """Return what was left out a second ago or more and was not told of since, once.
+        """Return the lines that were suppressed and not reported, a second after the first of them.
 
         Args:
-            at_once: however short ago it was.
+            at_once: do not wait for that second.
         """
         with self._lock:
-            lines = self._unnamed + sum(self._left_out.values())
+            lines = self._unnamed + sum(self._suppressed.values())
             if not lines or not (at_once or self._clock() >= self._since + _SUMMARY_SECONDS):
                 return None
-            most = sorted(self._left_out.items(), key=lambda item: (-item[1], item[0]))
-            self._left_out, self._unnamed = {}, 0
+            most = sorted(self._suppressed.items(), key=lambda item: (-item[1], item[0]))
+            self._suppressed, self._unnamed = {}, 0
             return Suppressed(lines, tuple(most[:_MOST_NAMED]))
 
     def _bucket(self, principal: str, kind: str, now: float) -> _Bucket:
@@ -116,9 +117,9 @@ class RateLimiter:
         return bucket
 
     def _count(self, principal: str, now: float) -> None:
-        if not self._left_out and not self._unnamed:
+        if not self._suppressed and not self._unnamed:
             self._since = now
-        if principal in self._left_out or len(self._left_out) < _MOST_PRINCIPALS:
-            self._left_out[principal] = self._left_out.get(principal, 0) + 1
+        if principal in self._suppressed or len(self._suppressed) < _MOST_PRINCIPALS:
+            self._suppressed[principal] = self._suppressed.get(principal, 0) + 1
         else:
             self._unnamed += 1

@@ -1,20 +1,16 @@
-"""Refusals: one cause each, with a status for the caller and nothing of the policy in it."""
+"""Refusals: one cause each, with a message for the caller that tells nothing of the policy.
+
+How a refusal becomes a gRPC status stands in :mod:`pki.rpc.status`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import grpc
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
-
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.authz import Reason
 from pki.x509 import Fault
-
-DOMAIN = "handfast"
-DETAILS_KEY = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +19,8 @@ class Refusal:
 
     Args:
         reason: one value of ``handfast.v1.ErrorReason``.
-        message: words for the caller.
-        metadata: the variables of the message, by name.
+        message: what the caller reads.
+        metadata: the values in the message, by name.
     """
 
     reason: ErrorReason.ValueType
@@ -32,52 +28,23 @@ class Refusal:
     metadata: tuple[tuple[str, str], ...] = ()
 
     @property
-    def code(self) -> grpc.StatusCode:
-        """The status code that goes with the reason."""
-        return _CODES.get(self.reason, grpc.StatusCode.UNAUTHENTICATED)
-
-    @property
     def name(self) -> str:
-        """The reason's name, as in ``google.rpc.ErrorInfo``."""
+        """The name of the reason, as in ``google.rpc.ErrorInfo``."""
         return ErrorReason.Name(self.reason)
 
-    def because(self, words: str) -> Refusal:
-        """Return the same refusal with a cause that was found out; itself where there is none."""
-        if not words:
+    def with_cause(self, cause: str) -> Refusal:
+        """Return the same refusal with a cause that was found; itself if the cause is empty."""
+        if not cause:
             return self
-        return Refusal(self.reason, f"{self.message}; {words}", (*self.metadata, ("cause", words)))
+        return Refusal(self.reason, f"{self.message}; {cause}", (*self.metadata, ("cause", cause)))
 
-    def of_several(self, number: int) -> Refusal:
-        """Return the same refusal, as one of so many addresses of which none is accepted."""
-        words = f"{self.message}; none of the server's {number} addresses is accepted"
-        return Refusal(self.reason, words, (*self.metadata, ("addresses", str(number))))
-
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the structured detail: one ``google.rpc.ErrorInfo`` (AIP-193)."""
-        info = error_details_pb2.ErrorInfo(
-            reason=self.name, domain=DOMAIN, metadata=dict(self.metadata)
-        )
-        detail = any_pb2.Any()
-        detail.Pack(info)
-        number: int = self.code.value[0]
-        status = status_pb2.Status(code=number, message=self.message, details=[detail])
-        return ((DETAILS_KEY, status.SerializeToString()),)
+    def for_addresses(self, number: int) -> Refusal:
+        """Return the same refusal for a server of which none of so many addresses is accepted."""
+        message = f"{self.message}; none of the server's {number} addresses is accepted"
+        return Refusal(self.reason, message, (*self.metadata, ("addresses", str(number))))
 
 
-_CODES = MappingProxyType(
-    {
-        ErrorReason.NO_ROLE: grpc.StatusCode.PERMISSION_DENIED,
-        ErrorReason.METHOD_NOT_GRANTED: grpc.StatusCode.PERMISSION_DENIED,
-        ErrorReason.SERVER_ROLE_MISSING: grpc.StatusCode.PERMISSION_DENIED,
-        ErrorReason.REVOCATION_STALE: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.POLICY_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.AUTHORIZATION_ERROR: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.CREDENTIAL_ENDED: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.SERVER_CERTIFICATE_REJECTED: grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.SERVER_UNVERIFIED: grpc.StatusCode.UNAVAILABLE,
-    }
-)
-_OF_FAULT = MappingProxyType(
+_REASONS = MappingProxyType(
     {
         Fault.EXPIRED: ErrorReason.CERTIFICATE_EXPIRED,
         Fault.NOT_YET_VALID: ErrorReason.CERTIFICATE_NOT_YET_VALID,
@@ -90,8 +57,8 @@ _OF_FAULT = MappingProxyType(
         Fault.INVALID: ErrorReason.CERTIFICATE_INVALID,
     }
 )
-# What the caller reads: what is wrong with its own certificate, never what this server believes.
-_WORDS = MappingProxyType(
+# The caller reads what is wrong with its own certificate, never what this server trusts.
+_MESSAGES = MappingProxyType(
     {
         ErrorReason.CERTIFICATE_EXPIRED: "your certificate has expired",
         ErrorReason.CERTIFICATE_NOT_YET_VALID: "your certificate is not valid yet",
@@ -101,7 +68,7 @@ _WORDS = MappingProxyType(
         ErrorReason.CERTIFICATE_INVALID: "your certificate breaks a rule for workload certificates",
     }
 )
-_SERVER_WORDS = MappingProxyType(
+_SERVER_FAULTS = MappingProxyType(
     {
         Fault.EXPIRED: "has expired",
         Fault.NOT_YET_VALID: "is not valid yet",
@@ -117,35 +84,41 @@ _SERVER_WORDS = MappingProxyType(
 )
 
 
-def client_refusal(fault: str, serial: int | None = None) -> Refusal:
-    """Turn the fault of a chain into a refusal."""
-    reason = _OF_FAULT[Fault(fault)]
+def client_refusal(fault: Fault, serial: int | None = None) -> Refusal:
+    """Return the refusal for a fault in the caller's chain."""
+    reason = _REASONS[fault]
     metadata = (("serial", f"{serial:x}"),) if serial is not None else ()
-    return Refusal(reason, _WORDS[reason], metadata)
+    return Refusal(reason, _MESSAGES[reason], metadata)
 
 
 def server_refusal(server: str, fault: Fault, serial: int | None = None) -> Refusal:
-    """Turn the fault of a server's chain into the refusal that its caller reads."""
+    """Return the refusal for a fault in a server's chain: its client reads it."""
     number = (("serial", f"{serial:x}"),) if serial is not None else ()
     return Refusal(
         ErrorReason.SERVER_CERTIFICATE_REJECTED,
-        f"the certificate at the address of {server} {_SERVER_WORDS[fault]}",
+        f"the certificate at the address of {server} {_SERVER_FAULTS[fault]}",
         (("peer", server), ("verdict", fault.verdict), *number),
     )
 
 
-def server_unverified(server: str, verdict: str, words: str) -> Refusal:
-    """Tell a caller that its server could not be looked at."""
+def server_unverified(server: str, verdict: str, message: str) -> Refusal:
+    """Return the refusal for a server whose certificate could not be verified.
+
+    Args:
+        server: the SPIFFE ID that the server must have.
+        verdict: the result name of gRFC A118.
+        message: what prevented the verification.
+    """
     return Refusal(
         ErrorReason.SERVER_UNVERIFIED,
-        f"could not verify the certificate of {server}: {words}",
+        f"could not verify the certificate of {server}: {message}",
         (("peer", server), ("verdict", verdict)),
     )
 
 
 def decision_refusal(reason: Reason, *, who: str, what: str) -> Refusal:
-    """Turn a policy's answer into a refusal: it names the caller and the call, and no rule."""
-    mapped = {
+    """Return the refusal for a policy's decision: it names the caller and the call, and no rule."""
+    refusals = {
         Reason.NO_ROLE: (ErrorReason.NO_ROLE, f"{who} has no role here"),
         Reason.METHOD_NOT_GRANTED: (
             ErrorReason.METHOD_NOT_GRANTED,
@@ -160,14 +133,16 @@ def decision_refusal(reason: Reason, *, who: str, what: str) -> Refusal:
             f"{who} may not answer {what}",
         ),
     }
-    kind, words = mapped[reason]
-    return Refusal(kind, words, (("peer", who), ("method", what)))
+    kind, message = refusals[reason]
+    return Refusal(kind, message, (("peer", who), ("method", what)))
 
 
 POLICY_UNAVAILABLE = Refusal(
     ErrorReason.POLICY_UNAVAILABLE, "this server has no policy to decide by"
 )
-AUTHORIZATION_ERROR = Refusal(ErrorReason.AUTHORIZATION_ERROR, "this call could not be judged")
+AUTHORIZATION_ERROR = Refusal(
+    ErrorReason.AUTHORIZATION_ERROR, "the server failed to authorize this call"
+)
 NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
 CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,

@@ -1,16 +1,16 @@
-"""Decides whether names may be signed. Nothing is signed that did not pass here.
+"""Decide whether the CA may sign a certificate. Nothing is signed without passing these rules.
 
 A leaf is admitted if
 
 1. its SPIFFE ID is in the CA's trust domain and is not reserved for the CA itself;
-2. each DNS name is its own derived one, or lies outside the trust domain and within what the
-   issuing CA permits: a name inside the trust domain is the derived name of some workload, and
+2. each DNS name is the one derived from its SPIFFE ID, or is outside the trust domain and permitted
+   by the issuing CA: a name inside the trust domain is the derived name of another workload, and
    clients pin that workload by it;
-3. each address lies in a permitted range;
-4. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
-   ledger, in the transaction that records the certificate;
-5. its key is none of the CA's own, was certified for no other workload, and is not known to have
-   leaked. A workload may bring its own key again, with a request.
+3. each address is in a permitted range;
+4. its key is not one of the CA's own, was certified for no other workload, and is not known to have
+   leaked. A workload may use its own key again, with a request;
+5. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
+   ledger, in the transaction that records the certificate.
 
 An issuing CA is admitted if it has this CA's own limits and a key that was never certified before.
 
@@ -31,7 +31,7 @@ from pki.x509.decoding import public_key_of
 
 
 class Admission:
-    """The CA's rules on names."""
+    """The CA's rules on names and keys."""
 
     def __init__(self, limits: NameLimits) -> None:
         self._limits = limits
@@ -39,7 +39,7 @@ class Admission:
     def admit_leaf(
         self, order: LeafOrder, transaction: Transaction, *, until: datetime, now: datetime
     ) -> None:
-        """Admit a leaf, claim its names until its end and its key for good.
+        """Admit a leaf; claim its key for good, and its names until its end.
 
         Raises:
             NotPermittedError: if the rules forbid one of the names or the key.
@@ -60,11 +60,11 @@ class Admission:
         for address in names.ip_addresses:
             if not self._limits.permits_ip(address):
                 raise NotPermittedError(
-                    f"address {address} lies in no range that this CA permits",
+                    f"address {address} is in no range that this CA permits",
                     remedy="Make an issuing CA with --permit-ip for its range",
                 )
         refuse_ca_key(order.public_key, transaction)
-        transaction.claim_key(order.public_key, owner=str(owner))
+        transaction.keys.claim(order.public_key, owner=str(owner))
         claims = [(NameKind.SPIFFE, str(owner))]
         claims += [(NameKind.DNS, name.name) for name in names.dns_names]
         claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
@@ -75,12 +75,13 @@ class Admission:
         """Admit an issuing CA: one with this CA's own limits and a new key.
 
         Raises:
-            NotPermittedError: if it would be free to give out other names, or its key is not new.
+            NotPermittedError: if it could issue other names than this CA, or its key is not new.
         """
         refuse_ca_key(order.public_key, transaction)
-        if transaction.holds_key(order.public_key):
+        if transaction.keys.contains(order.public_key):
             raise NotPermittedError(
-                "the key of a leaf can't be an issuing CA's", remedy="Make a new key"
+                "the key belongs to a leaf, and can't be an issuing CA's too",
+                remedy="Make a new key",
             )
         if order.limits != self._limits:
             raise NotPermittedError("issuing CA would have other limits than this CA's")
@@ -93,17 +94,17 @@ class Admission:
             whose = f"the derived name of {other}" if other else "the trust domain's own name"
             raise NotPermittedError(
                 f"{name} is {whose}, not of {owner}",
-                remedy="Names inside the trust domain are derived; ask for others alone",
+                remedy="Leave it out: names inside the trust domain are only derived",
             )
         if not self._limits.permits_dns(name):
             raise NotPermittedError(
-                f"{name} lies outside what this CA permits",
+                f"{name} is not a name that this CA permits",
                 remedy="Make the CA with --permit-dns for it",
             )
 
 
 def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
-    """Refuse a key that a CA of ours has or had, distrusted ones included.
+    """Refuse a key of this CA: the root's, or that of an issuing CA of any status.
 
     Raises:
         NotPermittedError: if it is one.

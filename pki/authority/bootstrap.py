@@ -1,4 +1,4 @@
-"""Makes a CA: a root, a first issuing CA, their lists, and the ledger that knows them."""
+"""Make a new CA's root and ledger; ``pki.authority.rotation`` adds the issuing CA."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from cryptography import x509
 
 from pki.authority import lifetimes
-from pki.authority.directory import ROOT_KEY, AuthorityHome, key_id_of, lost_ledger
+from pki.authority.admission import Admission
+from pki.authority.context import AuthorityContext
+from pki.authority.directory import ROOT_KEY, AuthorityDirectory, key_id_of, lost_ledger_error
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
 from pki.authority.ledger.ledger import MARK
 from pki.authority.signing import Signing
@@ -27,15 +30,16 @@ _UB_ORGANIZATION = 64
 
 @dataclass(frozen=True, slots=True)
 class AuthorityPlan:
-    """What a new CA is to be.
+    """The settings of a new CA.
 
     Args:
-        trust_domain: the namespace that it speaks for; must be a DNS name too.
-        permit_dns: further DNS names that it may give out, each with all below it.
-        permit_ip: address ranges that it may give out.
+        trust_domain: the trust domain of its workloads; it must be a DNS name too.
+        permit_dns: further DNS names that certificates may hold, each with all names below it.
+        permit_ip: address ranges that certificates may hold.
         key_type: for root and issuing CA; Ed25519 is allowed here.
-        backdate: how far ``notBefore`` is set back, for clocks that differ; at most an hour.
-        crl_lifetime: from a revocation list's signing to its ``nextUpdate``.
+        backdate: how long before its signing a certificate begins, because clocks differ; at most
+            an hour.
+        crl_lifetime: from the signing of an issuing CA's CRL to its ``nextUpdate``.
         root_lifetime: of the root.
         issuing_lifetime: of the first issuing CA.
     """
@@ -50,17 +54,17 @@ class AuthorityPlan:
     issuing_lifetime: timedelta = lifetimes.DEFAULT_ISSUING
 
     def check(self) -> None:
-        """Check the parts against each other.
+        """Check the settings against each other.
 
         Raises:
-            InputError: if they do not make a CA.
+            InputError: if a CA can't be made with them.
         """
         try:
             DnsName(self.trust_domain.name)
         except NameRefusedError:
             raise NameRefusedError(
-                f"trust domain {self.trust_domain} is no DNS name, and gRPC can pin a server by a "
-                "DNS name alone",
+                f"trust domain {self.trust_domain} is no DNS name, and gRPC can pin a server only "
+                "by a DNS name",
                 remedy="Choose one such as shop.internal",
             ) from None
         if not timedelta(0) <= self.backdate <= lifetimes.MAX_BACKDATE:
@@ -74,87 +78,126 @@ class AuthorityPlan:
             if name.is_within(domain) or domain.is_within(name):
                 raise InputError(
                     f"permitted DNS name {name} overlaps with the trust domain {domain}",
-                    remedy="Names inside the trust domain are derived; permit others alone",
+                    remedy="Names inside the trust domain are derived from SPIFFE IDs; "
+                    "permit other names",
                 )
 
 
 def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509.Name:
-    """Name a CA: its key's id makes the name its own, so that no list of another is read as its."""
+    """Return a CA's name. It holds the key id, so that its CRL is never used for another CA."""
     attributes = []
     if len(trust_domain.name) <= _UB_ORGANIZATION:
         attributes.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain.name))
-    words = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
-    attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{words} {key_id}"))
+    role = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
+    attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{role} {key_id}"))
     return x509.Name(attributes)
 
 
-def open_new_ledger(home: AuthorityHome) -> Ledger:
-    """Make the ledger, or take up one whose set-up was cut off.
+def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:
+    """Make the ledger, or open one whose bootstrap was interrupted before its first commit.
 
     Raises:
-        StateError: if there is a CA already.
+        StateError: if the directory holds a CA already.
     """
-    home.make()
-    traces = home.traces()
-    if not os.path.lexists(home.ledger):
+    directory.make()
+    traces = directory.traces()
+    if not os.path.lexists(directory.ledger):
         if traces:
-            raise lost_ledger(home, traces)
-        return Ledger.create(home.ledger)
-    ledger = Ledger.open(home.ledger)
+            raise lost_ledger_error(directory, traces)
+        return Ledger.create(directory.ledger)
+    ledger = Ledger.open(directory.ledger)
     try:
-        _refuse_begun(home, ledger, traces)
+        _refuse_existing_ca(directory, ledger, traces)
     except BaseException:
         ledger.close()
         raise
     return ledger
 
 
-def _refuse_begun(home: AuthorityHome, ledger: Ledger, traces: Sequence[str]) -> None:
-    """Let only a set-up go on that was cut off before its first commit."""
+def _refuse_existing_ca(
+    directory: AuthorityDirectory, ledger: Ledger, traces: Sequence[str]
+) -> None:
+    """Refuse a ledger that holds a commit, or that is not the one of the files beside it."""
     with ledger.transaction(accept_older=True) as transaction:
         kinds = {item.kind for item in transaction.issuers()}
     if IssuerKind.ISSUING in kinds:
         raise StateError(
-            f"there is a CA at {home.path} already", remedy="Use it, or choose another folder"
+            f"there is a CA at {directory.path} already", remedy="Use it, or choose another folder"
         )
     if kinds:
         raise StateError(
-            f"there is a CA at {home.path} already: its set-up was cut off before its first "
+            f"there is a CA at {directory.path} already: its set-up was interrupted before "
+            "its first "
             "issuing CA was made",
             remedy="Finish it with: handfast ca rotate",
         )
-    # Such a set-up leaves the root's key at most. All else is of a CA whose ledger this is not.
-    # Its mark is held against the ledger when the first transaction begins.
-    left = set(traces) - {ROOT_KEY, MARK, f"{home.ledger.name}-wal", f"{home.ledger.name}-shm"}
-    if left:
+    # A bootstrap without a commit leaves the root's key at most. Any other file belongs to a CA
+    # with another ledger. The mark is compared when the first transaction begins.
+    foreign = set(traces) - {
+        ROOT_KEY,
+        MARK,
+        f"{directory.ledger.name}-wal",
+        f"{directory.ledger.name}-shm",
+    }
+    if foreign:
         raise StateError(
-            f"there is a CA at {home.path} already, and its ledger is empty: "
-            f"{', '.join(sorted(left))} are there",
+            f"there is a CA at {directory.path} already, and its ledger is empty: "
+            f"{', '.join(sorted(foreign))} are there",
             remedy="Bring its ledger back from a backup, and then: handfast ca recover. For "
             "another CA, choose another folder",
         )
 
 
-def record_root(
+def create_root(
+    plan: AuthorityPlan, path: Path, *, clock: Clock, passphrase: bytes | None
+) -> AuthorityContext:
+    """Make a CA's root and ledger in a directory.
+
+    Args:
+        plan: the CA's settings.
+        path: the directory; made with mode 0700 if it does not exist.
+        clock: returns the time.
+        passphrase: encrypts the CA's keys on disk.
+
+    Raises:
+        StateError: if the directory holds a CA already or can't be written.
+        InputError: if the plan is not valid.
+    """
+    plan.check()
+    directory = AuthorityDirectory(path)
+    limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
+    signing = Signing(Admission(limits), plan.backdate)
+    ledger = _open_new_ledger(directory)
+    try:
+        settings = _record_root(
+            plan, directory, ledger, signing, clock=clock, passphrase=passphrase
+        )
+    except BaseException:
+        ledger.close()
+        raise
+    return AuthorityContext(directory, ledger, settings, signing, clock, passphrase)
+
+
+def _record_root(
     plan: AuthorityPlan,
-    home: AuthorityHome,
+    directory: AuthorityDirectory,
     ledger: Ledger,
     signing: Signing,
     *,
     clock: Clock,
     passphrase: bytes | None,
 ) -> AuthoritySettings:
-    """Make the root and record it with the settings.
+    """Make the root, and record it with the settings in one commit, which makes the CA.
 
-    The key is on disk before the ledger knows its certificate; the commit that makes the CA is one.
+    The root's key is on disk before the ledger holds its certificate.
     """
     now = clock().replace(microsecond=0)
-    # A set-up that was cut off has left its key: it is used, and never written over.
-    made = not os.path.lexists(home.root_key)
+    # An interrupted bootstrap may have left its key, which is used and never overwritten.
+    is_new_key = not os.path.lexists(directory.root_key)
     key = (
         generate_key(plan.key_type)
-        if made
-        else home.read_key(home.root_key, passphrase, what="the root's key")
+        if is_new_key
+        else directory.read_key(directory.root_key, passphrase, what="the root's key")
     )
     key_id = key_id_of(key)
     settings = AuthoritySettings(
@@ -169,8 +212,8 @@ def record_root(
         subject=ca_subject(plan.trust_domain, IssuerKind.ROOT, key_id),
         validity=Validity(now - plan.backdate, now + plan.root_lifetime),
     )
-    if made:
-        home.write_key(home.root_key, key, passphrase)
+    if is_new_key:
+        directory.write_key(directory.root_key, key, passphrase)
     with ledger.transaction() as transaction:
         transaction.put_settings(settings)
         transaction.add_issuer(

@@ -1,4 +1,4 @@
-"""What every operation of the CA works with: its folder, ledger, settings, clock and keys."""
+"""The parts of an open CA that its operations share, and the CRLs that it publishes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pki.authority.admission import Admission
+from pki.authority.crl_import import import_crls
 from pki.authority.crls import refresh_issuing_crl, sign_root_crls
-from pki.authority.directory import AuthorityHome
+from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import (
     AuthoritySettings,
     IssuerKind,
@@ -18,7 +19,6 @@ from pki.authority.ledger import (
     Ledger,
     Transaction,
 )
-from pki.authority.published import take_in
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
 from pki.errors import LedgerError, StateError
@@ -32,9 +32,9 @@ _SIGN_NO_MORE = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
 @dataclass(slots=True)
 class AuthorityContext:
-    """An open CA, without its operations."""
+    """The parts of an open CA, for its operations."""
 
-    home: AuthorityHome
+    directory: AuthorityDirectory
     ledger: Ledger
     settings: AuthoritySettings
     signing: Signing
@@ -47,36 +47,42 @@ class AuthorityContext:
         return self.clock().replace(microsecond=0)
 
     def active_ca(self, transaction: Transaction) -> SigningCa:
-        """Return the issuing CA that signs new leaves.
+        """Return the active issuing CA, which signs new leaves, with its key.
 
         Raises:
-            StateError: if there is none, or its key is not there.
+            StateError: if no issuing CA is active, or its key is not there.
         """
         issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
         for record in reversed(issuing):
             if record.status is IssuerStatus.ACTIVE:
                 return self.issuing_ca(record)
-        raise _none_is_active(issuing)
+        raise _no_active_issuer_error(issuing)
 
     def issuing_ca(self, record: IssuerRecord) -> SigningCa:
-        """Return an issuing CA with its key."""
-        path = self.home.issuing_key(record.key_id)
-        what = f"the key of issuing CA {record.key_id}"
-        if record.key_id not in self._keys:
-            self._keys[record.key_id] = self.home.read_key(path, self.passphrase, what=what)
-        return self._with_key(record, self._keys[record.key_id], what)
-
-    def root_ca(self, transaction: Transaction) -> SigningCa:
-        """Return the root with its key, which is not kept in memory.
+        """Return an issuing CA with its key, which stays in memory.
 
         Raises:
-            StateError: if the key was taken away.
+            StateError: if the key is not there.
         """
-        key = self.home.read_key(self.home.root_key, self.passphrase, what="the root's key")
-        return self._with_key(root_record(transaction), key, "the root's key")
+        path = self.directory.issuing_key(record.key_id)
+        what = f"the key of issuing CA {record.key_id}"
+        if record.key_id not in self._keys:
+            self._keys[record.key_id] = self.directory.read_key(path, self.passphrase, what=what)
+        return self._signing_ca(record, self._keys[record.key_id], what)
+
+    def root_ca(self, transaction: Transaction) -> SigningCa:
+        """Return the root with its key, which does not stay in memory.
+
+        Raises:
+            StateError: if the key is not there.
+        """
+        key = self.directory.read_key(
+            self.directory.root_key, self.passphrase, what="the root's key"
+        )
+        return self._signing_ca(root_record(transaction), key, "the root's key")
 
     def refresh_crl(self, record: IssuerRecord, transaction: Transaction) -> Crl:
-        """Sign an issuing CA's list anew."""
+        """Sign a new CRL for an issuing CA."""
         return refresh_issuing_crl(
             self.issuing_ca(record),
             transaction,
@@ -86,7 +92,7 @@ class AuthorityContext:
         )
 
     def refresh_root_crls(self, transaction: Transaction) -> Crl:
-        """Sign the root's list anew, with those that are signed ahead. Needs the root's key."""
+        """Sign a new CRL for the root, and those that are signed ahead. Needs the root's key."""
         return sign_root_crls(
             self.root_ca(transaction),
             transaction,
@@ -95,57 +101,57 @@ class AuthorityContext:
         )
 
     def trust(self, transaction: Transaction) -> tuple[TrustBundle, CrlSet]:
-        """Return the trust bundle and the lists of every issuer that may still be in use.
+        """Return the trust bundle, and the CRLs of all issuers that may still be in use.
 
-        Left out are issuing CAs that have ended and sign no more. Past the root's end nothing is
-        left out: such a clock is most often a wrong one, and what was published stays.
+        An issuing CA that has ended and signs no more is left out. After the root's end nothing is
+        left out: a clock that says so is most often wrong, and what was published must stay.
         """
         now = self.now()
         root = root_record(transaction).certificate
         crls: list[Crl] = []
         for record in transaction.issuers():
-            current = transaction.crl_of(record.id)
+            current = transaction.crls.current(record.id)
             ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
             if current is not None and not (ended and record.status in _SIGN_NO_MORE):
                 crls.append(Crl.of(read_crls(current.der)[0]))
         return TrustBundle.of_roots([root]), CrlSet.of(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
-        """Write bundle and lists, as the ledger has them now, into the CA's folder.
+        """Write the bundle and CRLs of the ledger into the CA's directory.
 
-        Lists that lie there and are ahead of the ledger are taken in first.
+        CRLs that are in the directory and newer than the ledger are imported first.
         """
-        with self.home.publishing():
+        with self.directory.publishing():
             with self.ledger.transaction() as transaction:
                 bundle, crls = self.trust(transaction)
-                there = self.home.published(unless=crls)
-                if there is not None and self.take_in(there, transaction):
+                published = self.directory.read_published(unless=crls)
+                if published is not None and self.import_crls(published, transaction):
                     bundle, crls = self.trust(transaction)
-            self.home.publish(bundle, crls)
+            self.directory.publish(bundle, crls)
         return bundle, crls
 
-    def take_in(
-        self, published: CrlSet, transaction: Transaction, *, leave_numbers: int = 0
+    def import_crls(
+        self, published: CrlSet, transaction: Transaction, *, skip_numbers: int = 0
     ) -> bool:
-        """Take published lists into the ledger; tell whether there was something new.
+        """Import published CRLs into the ledger; return whether they held something new.
 
         Args:
-            published: the lists.
+            published: the CRLs.
             transaction: of the ledger.
-            leave_numbers: how many numbers to leave to lists that nobody has found.
+            skip_numbers: how many CRL numbers to skip, for CRLs that may be out and are unknown.
 
         Raises:
-            StateError: if a new list must be signed, and the key for it is away.
+            StateError: if a new CRL must be signed, and the key for it is not there.
         """
         now = self.now()
-        touched, behind = take_in(transaction, published, now=now)
-        if leave_numbers:
+        touched, behind = import_crls(transaction, published, now=now)
+        if skip_numbers:
             behind = (*behind, *(item for item in touched if item.kind is IssuerKind.ISSUING))
             behind = tuple({item.id: item for item in behind}.values())
             for issuer in behind:
-                current = transaction.crl_of(issuer.id)
+                current = transaction.crls.current(issuer.id)
                 number = current.number if current is not None else 0
-                transaction.recovery.raise_crl_floor(issuer.id, number + leave_numbers)
+                transaction.recovery.raise_crl_floor(issuer.id, number + skip_numbers)
         for issuer in behind:
             if issuer.kind is IssuerKind.ROOT:
                 self.refresh_root_crls(transaction)
@@ -154,57 +160,61 @@ class AuthorityContext:
         return bool(touched)
 
     @staticmethod
-    def _with_key(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
-        theirs = public_key_fingerprint(public_key_of(record.certificate))
-        if public_key_fingerprint(key.public_key()) != theirs:
+    def _signing_ca(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
+        expected = public_key_fingerprint(public_key_of(record.certificate))
+        if public_key_fingerprint(key.public_key()) != expected:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, key)
 
 
-def _none_is_active(issuing: Sequence[IssuerRecord]) -> StateError:
+def _no_active_issuer_error(issuing: Sequence[IssuerRecord]) -> StateError:
     if not issuing:
         return StateError(
-            "the CA has no issuing CA: its set-up was cut off before one was made",
-            remedy="Finish it, with the root's key at hand: handfast ca rotate",
+            "the CA has no issuing CA: its set-up was interrupted before one was made",
+            remedy="Finish it, with the root's key in place: handfast ca rotate",
         )
     if any(item.status is IssuerStatus.PREPARED for item in issuing):
         return StateError(
             "no issuing CA is active, and one is prepared",
-            remedy="Bring it into use: handfast ca rotate --activate",
+            remedy="Activate it: handfast ca rotate --activate",
         )
     return StateError(
         "no issuing CA is active: the last one was distrusted",
-        remedy="Bring the root's key back and run: handfast ca rotate",
+        remedy="Bring the root's key back, and then: handfast ca rotate",
     )
 
 
 def root_record(transaction: Transaction) -> IssuerRecord:
-    """Return the root's record."""
+    """Return the root's record.
+
+    Raises:
+        LedgerError: if the ledger holds no root.
+    """
     for record in transaction.issuers():
         if record.kind is IssuerKind.ROOT:
             return record
-    raise LedgerError("the ledger holds no root: the CA's set-up was cut off")
+    raise LedgerError("the ledger holds no root: the CA's set-up was interrupted")
 
 
 def open_context(
     path: Path, *, passphrase: bytes | None, clock: Clock, accept_older: bool = False
 ) -> AuthorityContext:
-    """Open the CA in a folder.
+    """Open the CA in a directory.
 
     Args:
-        path: the folder.
+        path: the directory.
         passphrase: of the CA's keys.
-        clock: gives the time.
-        accept_older: open an older copy of the ledger too, to look at it or to accept it.
+        clock: returns the time.
+        accept_older: open an older copy of the ledger too.
 
     Raises:
-        StateError: if there is none.
-        OlderLedgerError: if its ledger is an older copy.
+        StateError: if the directory holds no CA.
+        OlderLedgerError: if its ledger is an older copy, and ``accept_older`` is not set.
     """
-    home = AuthorityHome(path)
-    home.check()
-    home.refuse_lost_ledger()
-    ledger = Ledger.open(home.ledger)
+    directory = AuthorityDirectory(path)
+    directory.check()
+    directory.refuse_lost_ledger()
+    ledger = Ledger.open(directory.ledger)
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
@@ -212,4 +222,4 @@ def open_context(
         ledger.close()
         raise
     signing = Signing(Admission(settings.limits), settings.backdate)
-    return AuthorityContext(home, ledger, settings, signing, clock, passphrase)
+    return AuthorityContext(directory, ledger, settings, signing, clock, passphrase)

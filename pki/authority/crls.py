@@ -1,10 +1,10 @@
-"""The CA's revocation lists: an issuing CA's own, and the root's, signed ahead.
+"""Sign the CA's revocation lists: the issuing CAs' own, and the root's, some of them ahead.
 
-The root's key is away after set-up, yet a leaked issuing CA must be distrusted on the day. So
-whenever the root's key is at hand, a root list is signed for each set of issuing CAs that might
-have to go, and kept in the ledger. Receivers never go back to a lower number, so a list that
-revokes more has a higher number: ``base + how many it revokes``, where ``base`` lies above every
-number used before.
+The root's key is kept elsewhere after set-up, but a leaked issuing CA must be distrusted on the
+same day. So whenever the root's key is there, a root CRL is signed ahead for each set of issuing
+CAs that may have to be distrusted, and kept in the ledger. Receivers never go back to a lower
+number, so a CRL that revokes more has a higher number: ``base`` plus how many more it revokes,
+where ``base`` is higher than every number used before.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from itertools import chain, combinations
 from cryptography import x509
 
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
-from pki.authority.signing import SigningCa, check_within
+from pki.authority.signing import SigningCa, check_validity
 from pki.x509 import Crl
 from pki.x509.revocation import RevokedEntry
 
-# All sets of up to six issuing CAs are 63 lists; beyond that, sets of one and two.
+# Six issuing CAs have 63 sets. For more issuing CAs, only sets of one and two are signed ahead.
 _ALL_SETS_UP_TO = 6
 
 
@@ -32,21 +32,21 @@ def refresh_issuing_crl(
     lifetime: timedelta,
     backdate: timedelta,
 ) -> Crl:
-    """Sign an issuing CA's list anew and make it the current one.
+    """Sign a new CRL for an issuing CA, and make it the current one.
 
     Args:
         ca: the issuing CA.
-        transaction: where the revocations stand and the list goes.
+        transaction: holds the revocations, and records the CRL.
         now: the time.
-        lifetime: until its ``nextUpdate``; never past the CA's own end.
-        backdate: how far ``thisUpdate`` is set back.
+        lifetime: until the CRL's ``nextUpdate``.
+        backdate: how long before ``now`` the CRL begins.
     """
     now = now.replace(microsecond=0)
-    current = transaction.crl_of(ca.record.id)
-    # RFC 5280 §3.3: an entry stays until it was on one list after the certificate's end.
+    current = transaction.crls.current(ca.record.id)
+    # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's end.
     revoked = transaction.revoked_of(ca.record.id, ends_after=now - lifetime)
     floor = transaction.recovery.crl_floor(ca.record.id)
-    made = Crl.build(
+    crl = Crl.build(
         chain(
             (
                 RevokedEntry(int(item.serial, 16), item.revoked_at, x509.ReasonFlags(item.reason))
@@ -61,35 +61,36 @@ def refresh_issuing_crl(
         this_update=now - backdate,
         next_update=now + lifetime,
     )
-    transaction.put_crl(ca.record.id, made)
-    return made
+    transaction.crls.put(ca.record.id, crl)
+    return crl
 
 
 def sign_root_crls(
     root: SigningCa, transaction: Transaction, *, now: datetime, backdate: timedelta
 ) -> Crl:
-    """Sign the root's list of today, and those for every set that might have to be distrusted.
+    """Sign the root's current CRL, and those for every set that may have to be distrusted.
 
     Raises:
-        StateError: if the clock stands outside the root's own time.
+        StateError: if the clock is outside the root's validity.
     """
-    check_within(root.record.certificate, now, what="root")
+    check_validity(root.record.certificate, now, what="root")
     issuers = transaction.issuers()
-    gone = [item for item in issuers if item.status is IssuerStatus.DISTRUSTED]
-    live = [
+    distrusted = [item for item in issuers if item.status is IssuerStatus.DISTRUSTED]
+    trusted = [
         item
         for item in issuers
         if item.kind is IssuerKind.ISSUING
         and item.status is not IssuerStatus.DISTRUSTED
         and item.certificate.not_valid_after_utc > now
     ]
-    current = transaction.crl_of(root.record.id)
+    before = transaction.crls.current(root.record.id)
     floor = transaction.recovery.crl_floor(root.record.id)
-    elsewhere = transaction.recovery.unrecorded_of(root.record.id)
-    base = max(transaction.highest_distrust_number(), current.number if current else 0, floor) + 1
+    unrecorded = transaction.recovery.unrecorded_of(root.record.id)
+    used = (transaction.crls.highest_presigned_number(), before.number if before else 0, floor)
+    base = max(used) + 1
     now = now.replace(microsecond=0)
 
-    def signed(revoked: Iterable[IssuerRecord], number: int) -> Crl:
+    def sign(revoked: Iterable[IssuerRecord], number: int) -> Crl:
         return Crl.build(
             chain(
                 (
@@ -98,29 +99,29 @@ def sign_root_crls(
                     )
                     for item in revoked
                 ),
-                elsewhere,
+                unrecorded,
             ),
             issuer=root.record.certificate,
             issuer_key=root.key,
             number=number,
             this_update=now - backdate,
-            # The root's key may never come back before its end, and nobody else can sign for it.
+            # Until the root's end, because its key may not come back to sign another one.
             next_update=root.record.certificate.not_valid_after_utc,
         )
 
-    today = signed(gone, base)
-    transaction.put_crl(root.record.id, today)
-    transaction.put_distrust_crls(
+    current = sign(distrusted, base)
+    transaction.crls.put(root.record.id, current)
+    transaction.crls.put_presigned(
         (
-            [item.id for item in (*gone, *chosen)],
-            signed((*gone, *chosen), base + len(chosen)),
+            [item.id for item in (*distrusted, *chosen)],
+            sign((*distrusted, *chosen), base + len(chosen)),
         )
-        for chosen in _sets(live)
+        for chosen in _subsets(trusted)
     )
-    return today
+    return current
 
 
-def _sets(live: Sequence[IssuerRecord]) -> Iterator[tuple[IssuerRecord, ...]]:
-    largest = len(live) if len(live) <= _ALL_SETS_UP_TO else 2
+def _subsets(issuers: Sequence[IssuerRecord]) -> Iterator[tuple[IssuerRecord, ...]]:
+    largest = len(issuers) if len(issuers) <= _ALL_SETS_UP_TO else 2
     for size in range(1, largest + 1):
-        yield from combinations(live, size)
+        yield from combinations(issuers, size)

@@ -1,7 +1,8 @@
-"""Where a CA lives on disk: its ledger, its keys, and the trust bundle and lists that it publishes.
+"""A CA's directory: its ledger, its keys, and the trust bundle and CRLs that it publishes.
 
-The ledger is the truth. Key files are written before the ledger names them; bundle and lists are
-published from it after each commit, and again at each opening, so a crash in between mends itself.
+The ledger decides. A key file is written before the ledger names its certificate. Bundle and CRLs
+are published from the ledger after each commit and at each opening, which repairs what a crash in
+between left out.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from pki.authority.ledger.ledger import MARK
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
-from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 from pki.files.atomic import PRIVATE, make_folder, read_with_status
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import CrlSet, TrustBundle
@@ -29,8 +30,8 @@ _LEDGER = "ledger.db"
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityHome:
-    """A CA's folder."""
+class AuthorityDirectory:
+    """The files of a CA."""
 
     path: Path
 
@@ -41,23 +42,23 @@ class AuthorityHome:
 
     @property
     def root_key(self) -> Path:
-        """The root's key: to be taken away after set-up."""
+        """The root's key, which its owner moves to a safe place after set-up."""
         return self.path / ROOT_KEY
 
     def issuing_key(self, key_id: str) -> Path:
-        """Return where an issuing CA's key lies."""
+        """Return the path of an issuing CA's key."""
         return self.path / f"issuing-{key_id}.key.pem"
 
     @property
     def crls(self) -> Path:
-        """The lists that the CA published last."""
+        """The CRLs that the CA published last."""
         return self.path / HANDFAST.crls
 
     def traces(self) -> tuple[str, ...]:
-        """Return the names of all files here that a CA leaves, the ledger and its locks apart.
+        """Return the names of the files here that belong to a CA, without its ledger and locks.
 
         Raises:
-            StateError: if the folder can't be looked into.
+            StateError: if the directory can't be read.
         """
         try:
             names = sorted(os.listdir(self.path))
@@ -75,7 +76,7 @@ class AuthorityHome:
         )
 
     def refuse_lost_ledger(self) -> None:
-        """Tell a folder that never held a CA from one whose ledger is lost.
+        """Refuse a directory without a ledger; say whether it held a CA or lost its ledger.
 
         Raises:
             StateError: if there is no ledger.
@@ -88,10 +89,10 @@ class AuthorityHome:
                 f"there is no CA at {quote_untrusted(self.path)}",
                 remedy="Make one with: handfast ca init --trust-domain NAME",
             )
-        raise lost_ledger(self, traces)
+        raise lost_ledger_error(self, traces)
 
     def make(self) -> None:
-        """Make the folder, 0700.
+        """Make the directory with mode 0700.
 
         Raises:
             StateError: if it can't be made.
@@ -103,45 +104,50 @@ class AuthorityHome:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
             ) from error
-        check_folder(self.path)
+        check_directory_access(self.path)
 
     def check(self) -> None:
-        """Check that nobody else can change the folder or the ledger.
+        """Check that no other user can change the directory or the ledger.
 
         Raises:
-            StateError: if somebody can.
+            StateError: if another user can.
         """
         if not self.path.is_dir():
             return
-        owners = trusted_owners(check_folder(self.path))
+        owners = trusted_owners(check_directory_access(self.path))
         for path in (self.ledger, *self.path.glob(f"{_LEDGER}-*")):
             try:
-                why = why_not_trusted(path.stat(), owners)
+                why = distrust_reason(path.stat(), owners)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise StateError(
-                    f"{quote_untrusted(path)} can't be looked at: {error.strerror}"
+                    f"{quote_untrusted(path)} can't be checked: {error.strerror}"
                 ) from error
             if why:
                 raise StateError(
                     f"{quote_untrusted(path)} {why}",
-                    remedy="Ask who changed it; then give it to the CA's user alone, 0600",
+                    remedy="Find out who changed it; then give it to the CA's user, with mode 0600",
                 )
 
     def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
-        """Write a CA's new key, 0600.
+        """Write a new CA key with mode 0600.
 
         Raises:
-            StateError: if there is a file already: no key of a CA is ever written over.
+            StateError: if there is a file already: the key of a CA is never overwritten.
         """
         write_durably(path, private_key_to_pem(key, passphrase), mode=PRIVATE, replace=False)
 
     def read_key(self, path: Path, passphrase: bytes | None, *, what: str) -> PrivateKey:
-        """Read a CA's key.
+        """Read a CA key.
+
+        Args:
+            path: of the key.
+            passphrase: with which it is encrypted, if it is.
+            what: names the key in errors, e.g. ``the root's key``.
 
         Raises:
-            StateError: if it is not there, or others may read it.
+            StateError: if it is not there, or other users may read it.
         """
         try:
             data, status = read_with_status(path, max_bytes=MAX_KEY_BYTES)
@@ -155,29 +161,29 @@ class AuthorityHome:
         if status.st_uid not in owners:
             raise StateError(
                 f"{quote_untrusted(path)} belongs to user {status.st_uid}",
-                remedy=f"Ask who put {what} there, and give it to the CA's user alone",
+                remedy=f"Find out who put {what} there, and give it to the CA's user",
             )
         if mode & 0o077:
             raise StateError(
                 f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
-                remedy=f"chmod 600 {quote_untrusted(path)}, and ask who read it meanwhile",
+                remedy=f"chmod 600 {quote_untrusted(path)}, and find out who read it meanwhile",
             )
-        with naming(path):
+        with error_context(path):
             return read_private_key(data, passphrase)
 
     def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:
-        """Write the trust bundle and the lists for everybody to read."""
+        """Write the trust bundle and the CRLs, readable by everybody."""
         save_trust(bundle, crls, self.path)
 
-    def published(self, *, unless: CrlSet) -> CrlSet | None:
-        """Read the lists that were published last.
+    def read_published(self, *, unless: CrlSet) -> CrlSet | None:
+        """Read the CRLs that were published last.
 
         Args:
-            unless: these lists; if just they lie there, nothing is read.
+            unless: the CRLs that are expected there.
 
         Returns:
-            The lists; None where there are none, none others, or none that can be read: they are
-            written anew then.
+            The CRLs; None if there are none, exactly the expected ones, or none that can be read.
+            The caller then writes them anew.
         """
         try:
             data, _ = read_bounded(self.crls, max_bytes=MAX_CRLS_BYTES)
@@ -189,15 +195,15 @@ class AuthorityHome:
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
-        """Hold off other publishers: what is read from the ledger in here is written in order."""
+        """Lock out other publishers, so that no older state of the ledger replaces a newer one."""
         with locked(self.path, name=".publish.lock"):
             yield
 
 
-def lost_ledger(home: AuthorityHome, traces: Sequence[str]) -> StateError:
-    """Return the error of a CA's folder without its ledger."""
+def lost_ledger_error(directory: AuthorityDirectory, traces: Sequence[str]) -> StateError:
+    """Return the error for a CA's directory without its ledger."""
     return StateError(
-        f"the CA at {quote_untrusted(home.path)} has lost its ledger: {', '.join(traces)} "
+        f"the CA at {quote_untrusted(directory.path)} has lost its ledger: {', '.join(traces)} "
         "are there, and "
         f"{_LEDGER} is not",
         remedy="Bring the ledger back from where it was moved, or from a backup, and then: "
@@ -206,5 +212,5 @@ def lost_ledger(home: AuthorityHome, traces: Sequence[str]) -> StateError:
 
 
 def key_id_of(key: PrivateKey) -> str:
-    """Name a CA's key: 64 bits of its fingerprint, in hex."""
+    """Return a CA key's id: the first 64 bits of its fingerprint, in hex."""
     return public_key_fingerprint(key.public_key())[:16]

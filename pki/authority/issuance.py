@@ -1,7 +1,17 @@
-"""Issues leaves: from a name, from a request, and as the renewal of one that is still good.
+"""Issue leaves: for a name, for a request, and as the renewal of a certificate that is still good.
 
-A request's way through the CA: parse, check the names against the order, admit, sign, check,
-record, commit; and only then hand out.
+The stages of a request:
+
+1. Parse it (``pki.x509.read_request``, called by ``Authority``). All that follows is one
+   transaction, but for stage 2 of a new certificate, which needs none.
+2. Check its names against the order. For a renewal, the certificate to renew gives the order,
+   after a check that it may be renewed.
+3. Look for the certificate that the same order got before: its answer may have been lost.
+4. Check that the clock is within the issuing CA's validity.
+5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
+   the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
+6. Sign it, check the certificate against its profile, and record it.
+7. Commit. Only then is the certificate handed out.
 """
 
 from __future__ import annotations
@@ -18,85 +28,72 @@ from pki.authority.lifetimes import leaf_lifetime
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
 from pki.errors import InputError, NotPermittedError, quote_untrusted
-from pki.identity import SpiffeId, Subject, TrustDomain, derive_names
+from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
 
 
-def parse_workload(name: str, trust_domain: TrustDomain) -> SpiffeId:
-    """Read a workload's name: a path such as ``orders``, or a whole SPIFFE ID.
-
-    Raises:
-        NameRefusedError: if it is neither.
-    """
-    if "://" in name:
-        return SpiffeId.parse(name)
-    return SpiffeId.of_path(trust_domain, name)
-
-
 def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
     """Issue a leaf for an order.
 
-    The same order again for the same key, within ten minutes, gives the same certificate: the
+    The same order for the same key within ten minutes gets the same certificate, because the first
     answer may have been lost.
 
     Args:
         context: the CA.
-        order: what is wanted.
+        order: the order.
         key: the private key, if the CA made it.
 
     Raises:
-        NotPermittedError: if the names may not be signed, or what was issued for this order was
-            revoked meanwhile.
+        NotPermittedError: if the CA's rules forbid it, or the certificate that was issued for the
+            same order was revoked meanwhile.
     """
     lifetime, cut = leaf_lifetime(order.lifetime)
     order = replace(order, lifetime=lifetime)
     with context.ledger.transaction() as transaction:
-        given = find_repeated(order, transaction, now=context.now())
-        if given is not None:
-            words = f"it was issued at {given.issued_at} for the same request, and is given again"
-            return _handed_out(
+        repeated = find_repeated(order, transaction, now=context.now())
+        if repeated is not None:
+            note = f"it was issued at {repeated.issued_at} for the same request, and is given again"
+            return _hand_out(
                 context,
                 transaction,
                 order.spiffe_id,
-                given.certificate,
+                repeated.certificate,
                 key=key,
-                notes=(cut, words),
+                notes=(cut, note),
             )
         leaf, notes = _sign(context, order, transaction)
-        return _handed_out(
-            context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
-        )
+        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes))
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
-    """Hold a request against the order: it may ask for what the order holds, and nothing else.
+    """Check a request against the order; return the order with the request's public key.
 
     Raises:
-        NotPermittedError: if it asks for another name.
+        NotPermittedError: if the request asks for a name that is not in the order.
     """
-    wanted = order.names()
-    asked = request.names
-    for uri in asked.uris:
-        if uri != str(wanted.spiffe_id):
+    ordered = order.names()
+    requested = request.names
+    for uri in requested.uris:
+        if uri != str(ordered.spiffe_id):
             raise NotPermittedError(
-                f"request asks for {quote_untrusted(uri)}, and not for {order.spiffe_id}"
+                f"request asks for {quote_untrusted(uri)}, and the order is for {order.spiffe_id}"
             )
-    for name in asked.dns_names:
-        if name not in wanted.dns_names:
+    for name in requested.dns_names:
+        if name not in ordered.dns_names:
             raise NotPermittedError(
                 f"request asks for the DNS name {name}, which was not ordered",
                 remedy="Name it on the order too (--dns), if it may have it",
             )
-    for address in asked.ip_addresses:
-        if address not in wanted.ip_addresses:
+    for address in requested.ip_addresses:
+        if address not in ordered.ip_addresses:
             raise NotPermittedError(
                 f"request asks for the address {address}, which was not ordered"
             )
-    if asked.subject not in _subjects(order.spiffe_id):
+    if requested.subject not in _permitted_subjects(order.spiffe_id):
         raise NotPermittedError(
-            f"request asks for the subject {quote_untrusted(asked.subject)}",
+            f"request asks for the subject {quote_untrusted(requested.subject)}",
             remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
         )
     return replace(order, public_key=request.public_key)
@@ -109,77 +106,79 @@ def renew(
     *,
     key: PrivateKey | None,
     lifetime: timedelta | None,
+    request: Request | None = None,
 ) -> Issued:
     """Renew a certificate: same names, new key.
 
-    The same key again gives the certificate that was issued for it, for an answer may have been
-    lost; another key is a second renewal, which is refused and recorded: somebody else may hold the
-    certificate's key.
+    A repeated renewal with the same key returns the certificate that was issued for that key,
+    because the first answer may have been lost. A renewal with another key is refused and recorded,
+    because somebody else may hold the certificate's key.
+
+    Args:
+        context: the CA.
+        old: the certificate to renew.
+        public_key: the new key.
+        key: the new private key, if the CA made it.
+        lifetime: None takes that of the old certificate.
+        request: the request (CSR) that asks for it; it may ask for the old names only.
 
     Raises:
-        NotPermittedError: if the certificate is not ours, has ended, was revoked, or was renewed.
+        NotPermittedError: if this CA did not issue the certificate, or it has ended, was revoked or
+            was renewed already, or the request asks for another name.
+        InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
     with context.ledger.transaction() as transaction:
-        record = _renewable(context, old, transaction)
-        follower = transaction.renewal_of(record.id)
-        if follower is None:
+        record = _renewable_record(context, old, transaction)
+        if request is not None:
+            old_order, _ = _renewal_order(record, public_key, None)
+            order_for_request(old_order, request)
+        renewal = transaction.renewal_of(record.id)
+        if renewal is None:
             order, cut = _renewal_order(record, public_key, lifetime)
             leaf, notes = _sign(context, order, transaction)
-            return _handed_out(
+            return _hand_out(
                 context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
             )
-        if follower.key_fingerprint == fingerprint:
-            _refuse_dead(context, follower, transaction)
-            spiffe_id = SpiffeId.parse(follower.spiffe_id)
-            return _handed_out(
-                context, transaction, spiffe_id, follower.certificate, key=key, notes=()
+        if renewal.key_fingerprint == fingerprint:
+            _check_renewable(context, renewal, transaction)
+            spiffe_id = SpiffeId.parse(renewal.spiffe_id)
+            return _hand_out(
+                context, transaction, spiffe_id, renewal.certificate, key=key, notes=()
             )
-        # Recorded in this transaction, refused after it: an exception here would undo the record.
+        # Refused after this transaction: an exception here would undo the record of the event.
         transaction.add_event(
             "second-renewal",
-            f"certificate {record.serial} of {record.spiffe_id} was renewed to {follower.serial}, "
-            f"and somebody asked again with the key {fingerprint}",
+            f"certificate {record.serial} of {record.spiffe_id} was renewed to {renewal.serial}, "
+            f"and another renewal was asked for, with the key {fingerprint}",
             at=context.now(),
             certificate_id=record.id,
         )
     raise NotPermittedError(
         f"certificate {record.serial} was renewed already, with another key",
-        remedy="If that was not you, its key is stolen: revoke it, and issue anew",
+        remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
     )
-
-
-def check_renewal_request(
-    context: AuthorityContext, old: x509.Certificate, request: Request
-) -> None:
-    """Hold a request against the certificate that it is to renew: only the old names count.
-
-    Raises:
-        NotPermittedError: if the certificate may not be renewed, or the request asks for others.
-    """
-    with context.ledger.transaction() as transaction:
-        record = _renewable(context, old, transaction)
-    order, _ = _renewal_order(record, request.public_key, None)
-    order_for_request(order, request)
 
 
 def _sign(
     context: AuthorityContext, order: LeafOrder, transaction: Transaction
 ) -> tuple[x509.Certificate, tuple[str, ...]]:
-    """Sign in the transaction; say what came out otherwise than ordered."""
+    """Sign in the transaction; return the leaf, and notes on what differs from the order."""
     now = context.now()
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
         notes.append(f"it ends with its issuing CA, at {leaf.not_valid_after_utc}")
     if order.extra_ip:
-        notes.append("gRPC can't judge address constraints and refuses certificates with addresses")
+        notes.append(
+            "gRPC can't check constraints on addresses, and refuses certificates with addresses"
+        )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
         notes.append("its path is no DNS name, so gRPC clients can't pin it as a server")
     return leaf, tuple(notes)
 
 
-def _handed_out(
+def _hand_out(
     context: AuthorityContext,
     transaction: Transaction,
     spiffe_id: SpiffeId,
@@ -194,11 +193,12 @@ def _handed_out(
         for item in transaction.issuers()
         if item.certificate.subject == leaf.issuer
     )
-    said = tuple(note for note in notes if note)
-    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, said)
+    return Issued(
+        spiffe_id, (leaf, issuer), bundle, crls, key, tuple(note for note in notes if note)
+    )
 
 
-def _renewable(
+def _renewable_record(
     context: AuthorityContext, old: x509.Certificate, transaction: Transaction
 ) -> CertificateRecord:
     record = transaction.certificate_by_serial(f"{old.serial_number:x}")
@@ -206,11 +206,11 @@ def _renewable(
         raise NotPermittedError(
             "the certificate is not one that this CA issued", remedy="Issue a new one instead"
         )
-    _refuse_dead(context, record, transaction)
+    _check_renewable(context, record, transaction)
     return record
 
 
-def _refuse_dead(
+def _check_renewable(
     context: AuthorityContext, record: CertificateRecord, transaction: Transaction
 ) -> None:
     remedy = f"Issue a new one: handfast issue {record.spiffe_id}"
@@ -223,7 +223,7 @@ def _refuse_dead(
     issuer = next(item for item in transaction.issuers() if item.id == record.issuer_id)
     if issuer.status is IssuerStatus.DISTRUSTED:
         raise NotPermittedError(
-            f"certificate {record.serial} is of issuing CA {issuer.key_id}, which was distrusted",
+            f"certificate {record.serial} is from issuing CA {issuer.key_id}, which was distrusted",
             remedy=remedy,
         )
 
@@ -236,12 +236,12 @@ def _renewal_order(
     names = read_names(record.certificate)
     spiffe_id = SpiffeId.parse(record.spiffe_id)
     derived = derive_names(spiffe_id).dns
-    life, cut = leaf_lifetime(lifetime or record.not_after - record.issued_at)
+    lifetime, cut = leaf_lifetime(lifetime or record.not_after - record.issued_at)
     order = LeafOrder(
         spiffe_id,
         LEAF_PROFILES[record.profile],
         public_key,
-        life,
+        lifetime,
         tuple(name for name in names.dns_names if name != derived),
         names.ip_addresses,
         record.id,
@@ -249,6 +249,6 @@ def _renewal_order(
     return order, cut
 
 
-def _subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:
-    whole = derive_names(spiffe_id).subject
-    return (Subject(()), whole, Subject(whole.rdns[-1:]))
+def _permitted_subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:
+    subject = derive_names(spiffe_id).subject
+    return (Subject(()), subject, Subject(subject.rdns[-1:]))

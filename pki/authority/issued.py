@@ -1,4 +1,4 @@
-"""What the CA hands out."""
+"""What the CA hands out: a certificate with all that its workload needs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.errors import StateError
-from pki.files import HANDFAST, Layout, save_credential, save_trust, writing
-from pki.files.occupied import Holder, refuse_occupied
-from pki.files.writer import chain_file, save_chain
+from pki.files import HANDFAST, Layout, save_credential, save_trust, writer_lock
+from pki.files.overwrite import CredentialOwner, refuse_overwrite
+from pki.files.writer import require_chain_file, save_chain
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
 from pki.x509 import Credential, CrlSet, TrustBundle, read_names
@@ -19,10 +19,15 @@ from pki.x509.decoding import public_key_of
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An issued certificate with all that its holder needs.
+    """An issued certificate with all that its workload needs.
 
-    ``key`` is None where the asker made it and asked with a request. ``notes`` say what was changed
-    on the way.
+    Args:
+        spiffe_id: the workload.
+        chain: the leaf, then its issuing CA.
+        bundle: the trust bundle.
+        crls: the current CRLs.
+        key: the private key; None if it stayed with the sender of a request.
+        notes: what differs from the order, one sentence each.
     """
 
     spiffe_id: SpiffeId
@@ -34,36 +39,36 @@ class Issued:
 
     @property
     def leaf(self) -> x509.Certificate:
-        """The certificate itself."""
+        """The leaf."""
         return self.chain[0]
 
     @property
     def credential(self) -> Credential:
-        """The whole credential.
+        """The credential: key, chain, trust bundle and CRLs.
 
         Raises:
-            StateError: if the key is the asker's own.
+            StateError: if the key stayed with the sender of a request.
         """
         if self.key is None:
-            raise StateError("the key is with whoever made the request")
+            raise StateError("the key is with the sender of the request")
         return Credential(self.key, self.chain, self.bundle, self.crls)
 
     def save(self, directory: str | Path, *, layout: Layout = HANDFAST) -> None:
-        """Write it into a directory: key (0600), chain, trust bundle and revocation lists.
+        """Write key (mode 0600), chain, trust bundle and CRLs into a directory.
 
         Raises:
-            StateError: if a file can't be written, or the directory holds the credential of
-                somebody else or one that can't be read; what was there still works.
+            StateError: if a file can't be written, or the directory holds another workload's
+                credential, or one that can't be read; the files there still work then.
         """
         folder = Path(directory)
-        holder = Holder(self.spiffe_id, read_names(self.leaf).subject)
+        owner = CredentialOwner(self.spiffe_id, read_names(self.leaf).subject)
         request_key = None
         if self.key is None:
             request_key = public_key_of(self.leaf)
-            chain_file(layout)
-        with writing(folder, layout=layout):
-            # Before the first file is written.
-            refuse_occupied(folder, holder, layout=layout, request_key=request_key)
+            require_chain_file(layout)
+        with writer_lock(folder, layout=layout):
+            # Refused before the first file is written.
+            refuse_overwrite(folder, owner, layout=layout, request_key=request_key)
             if self.key is not None:
                 save_credential(self.credential, folder, layout=layout)
                 return

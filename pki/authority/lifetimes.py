@@ -1,4 +1,4 @@
-"""How long things live, and when a certificate is due for renewal."""
+"""Lifetimes, and when a certificate is due for renewal."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ _JITTER = 0.1
 _JITTER_STEPS = 1024
 
 
-def leaf_lifetime(asked: timedelta) -> tuple[timedelta, str]:
-    """Check a leaf's lifetime.
+def leaf_lifetime(requested: timedelta) -> tuple[timedelta, str]:
+    """Check a leaf's lifetime, and cut it to the longest that is allowed.
 
     Returns:
-        The lifetime, and what was changed on the way, to be said aloud; empty if nothing was.
+        The lifetime, and a note for the user if it was cut, else the empty string.
 
     Raises:
         InputError: if it is not a positive number of whole seconds.
     """
-    if asked <= timedelta(0) or asked.microseconds:
+    if requested <= timedelta(0) or requested.microseconds:
         raise InputError(
-            f"lifetime {asked} is not a positive number of whole seconds",
-            remedy="Give one such as 1h",
+            f"lifetime {requested} is not a positive number of whole seconds",
+            remedy="Write one such as 1h",
         )
-    if asked > MAX_LEAF:
-        return MAX_LEAF, f"lifetime cut from {asked} to {MAX_LEAF}: no leaf lives longer"
-    return asked, ""
+    if requested > MAX_LEAF:
+        return MAX_LEAF, f"lifetime cut from {requested} to {MAX_LEAF}: no leaf lives longer"
+    return requested, ""
 
 
 def is_renewal_due(issued_at: datetime, not_after: datetime, serial: int, *, now: datetime) -> bool:
     """Return whether a certificate is due for renewal.
 
-    One that was issued in the future is due at once: a clock that was ahead issued it, and no
-    receiver takes it before its notBefore.
+    A certificate that was issued in the future is due at once: the clock was ahead then, and no
+    receiver accepts the certificate before its ``notBefore``.
     """
     return now < issued_at or now >= renewal_due(issued_at, not_after, serial)
 
 
 def renewal_due(issued_at: datetime, not_after: datetime, serial: int) -> datetime:
-    """Return the moment from which a certificate is due for renewal.
+    """Return the time from which a certificate is due for renewal.
 
-    It is half of the life counted from the moment of issue, later by up to a tenth of the life: a
-    herd that was issued together does not come back together. The serial number's random bits give
-    the jitter, so the answer is the same each time.
+    It is half of the lifetime after the issue, plus a jitter of up to a tenth of the lifetime, so
+    that certificates issued together are not renewed together. The jitter comes from the serial
+    number's random bits, so the result is the same each time.
     """
     life = not_after - issued_at
     step = serial % _JITTER_STEPS / _JITTER_STEPS

@@ -1,4 +1,4 @@
-"""What the CA is asked to sign, as values: made by the operations, decided by admission."""
+"""Orders: what the CA is asked to sign, as values. Operations make them; admission checks them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pki.x509.profiles import LeafNames
 
 @dataclass(frozen=True, slots=True)
 class LeafOrder:
-    """A leaf that somebody wants.
+    """An order for a leaf.
 
     Args:
-        spiffe_id: the workload that it is for; it owns the names.
-        profile: which kind of leaf.
-        public_key: the key that was proved to be the asker's.
-        extra_dns: DNS names beyond the derived one.
-        extra_ip: addresses.
+        spiffe_id: the workload; it owns the names.
+        profile: the kind of leaf.
+        public_key: the leaf's key; whoever orders has proved possession of the private key.
         lifetime: from now on.
-        renewed_from: the ledger's id of the certificate that this one follows.
+        extra_dns: further DNS names besides the derived one.
+        extra_ip: addresses.
+        renewed_from: the ledger's id of the certificate that this one renews.
     """
 
     spiffe_id: SpiffeId
@@ -34,7 +34,7 @@ class LeafOrder:
     renewed_from: int | None = None
 
     def names(self) -> LeafNames:
-        """Return the names that the leaf is to hold: derived and asked for, each once."""
+        """Return the names for the leaf: the derived and the further ones, each once."""
         derived = derive_names(self.spiffe_id)
         dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *self.extra_dns])
         return LeafNames(
@@ -47,7 +47,7 @@ class LeafOrder:
 
 @dataclass(frozen=True, slots=True)
 class IssuerOrder:
-    """An issuing CA that the operator wants."""
+    """An order for an issuing CA."""
 
     limits: NameLimits
     public_key: PublicKey

@@ -1,7 +1,8 @@
-"""Finds what was issued for an order that is made again because the answer to it was lost.
+"""Find the certificate of an order that is repeated because its answer was lost.
 
-The same key, names, kind and lifetime again within ten minutes are the same order: it gets the same
-certificate, not a second one and not an error. If that was revoked meanwhile, the order is refused.
+An order with the same key, names, profile and lifetime within ten minutes is the same order: it
+gets the same certificate, not a second one and not an error. If that certificate was revoked
+meanwhile, the order is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ REPEATED_WITHIN = timedelta(minutes=10)
 def find_repeated(
     order: LeafOrder, transaction: Transaction, *, now: datetime
 ) -> CertificateRecord | None:
-    """Find the certificate that was issued for this order already.
+    """Find the certificate that was already issued for this order.
 
     Args:
-        order: what is wanted, with the lifetime that it is to have.
+        order: the order, with the lifetime that the certificate will have.
         transaction: of the ledger.
         now: the time.
 
@@ -35,10 +36,10 @@ def find_repeated(
     """
     issuers = {item.id: item for item in transaction.issuers()}
     fingerprint = public_key_fingerprint(order.public_key)
-    found: CertificateRecord | None = None
+    repeated: CertificateRecord | None = None
     for record in transaction.certificates_of_key(fingerprint):
-        # A clock that jumped may have issued it in what is the future now.
-        if abs(now - record.issued_at) > REPEATED_WITHIN or not _names_are_same(order, record):
+        # The absolute value, because the clock may have jumped back since.
+        if abs(now - record.issued_at) > REPEATED_WITHIN or not _has_same_names(order, record):
             continue
         if record.revoked_at is not None:
             raise NotPermittedError(
@@ -46,22 +47,22 @@ def find_repeated(
                 f"{record.issued_at}, was revoked",
                 remedy="Make a new key, and ask for it with a new request",
             )
-        if _still_serves(order, record, issuers[record.issuer_id], now=now):
-            found = record
-    return found
+        if _is_still_usable(order, record, issuers[record.issuer_id], now=now):
+            repeated = record
+    return repeated
 
 
-def _names_are_same(order: LeafOrder, record: CertificateRecord) -> bool:
-    names, wanted = read_names(record.certificate), order.names()
+def _has_same_names(order: LeafOrder, record: CertificateRecord) -> bool:
+    names, ordered = read_names(record.certificate), order.names()
     return (
         record.spiffe_id == str(order.spiffe_id)
         and record.profile == order.profile.name
-        and set(names.dns_names) == set(wanted.dns_names)
-        and set(names.ip_addresses) == set(wanted.ip_addresses)
+        and set(names.dns_names) == set(ordered.dns_names)
+        and set(names.ip_addresses) == set(ordered.ip_addresses)
     )
 
 
-def _still_serves(
+def _is_still_usable(
     order: LeafOrder, record: CertificateRecord, issuer: IssuerRecord, *, now: datetime
 ) -> bool:
     end = min(record.issued_at + order.lifetime, issuer.certificate.not_valid_after_utc)

@@ -1,7 +1,7 @@
-"""Issuing CAs: made by the root, brought into use, and distrusted.
+"""Prepare, activate and distrust issuing CAs.
 
-They rotate with overlap: the new one's list is out before its first leaf, and the old one's leaves
-stay good until they end.
+They rotate with overlap: a new issuing CA's CRL is published before its first leaf, and the leaves
+of the one before stay valid until they end.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from pki.x509.readers import read_crls
 def prepare_issuer(
     context: AuthorityContext, *, key_type: KeyType, lifetime: timedelta
 ) -> IssuerRecord:
-    """Make an issuing CA with its first list; it signs nothing yet.
+    """Make an issuing CA with its first CRL; it signs no leaf yet.
 
     Raises:
-        StateError: if the root's key is away, or another one is prepared already.
+        StateError: if the root's key is not there, or another issuing CA is prepared already.
     """
     now = context.now()
     key = generate_key(key_type)
     key_id = key_id_of(key)
-    # The key is on disk before the ledger names it; a crash in between leaves a file that nothing
-    # refers to.
-    context.home.write_key(context.home.issuing_key(key_id), key, context.passphrase)
+    # Written before the ledger names the key; a crash in between leaves an unused file.
+    context.directory.write_key(context.directory.issuing_key(key_id), key, context.passphrase)
     try:
         with context.ledger.transaction() as transaction:
-            _refuse_second(transaction)
+            _refuse_second_prepared(transaction)
             root = context.root_ca(transaction)
             order = IssuerOrder(context.settings.limits, key.public_key(), now + lifetime)
             subject = ca_subject(context.settings.limits.trust_domain, IssuerKind.ISSUING, key_id)
@@ -50,29 +49,29 @@ def prepare_issuer(
                 key_id=key_id,
                 now=now,
             )
-            record = _record(transaction, issuer_id)
+            record = _issuer_record(transaction, issuer_id)
             context.refresh_crl(record, transaction)
             sign_root_crls(root, transaction, now=now, backdate=context.settings.backdate)
     except BaseException:
-        _forget_key(context, key_id)
+        _remove_unused_key(context, key_id)
         raise
     return record
 
 
-def _forget_key(context: AuthorityContext, key_id: str) -> None:
-    """Remove the key of an issuing CA that was not made: one that the ledger does not name."""
+def _remove_unused_key(context: AuthorityContext, key_id: str) -> None:
+    """Remove the key of an issuing CA that the ledger does not hold."""
     try:
         with context.ledger.transaction() as transaction:
-            named = any(item.key_id == key_id for item in transaction.issuers())
+            is_recorded = any(item.key_id == key_id for item in transaction.issuers())
     except PkiError:
-        # Nobody can tell whether it was made. A key too many is harmless, one too few is not.
+        # Whether the issuing CA was recorded is not known: a spare key is harmless, a lost one not.
         return
-    if not named:
-        context.home.issuing_key(key_id).unlink(missing_ok=True)
+    if not is_recorded:
+        context.directory.issuing_key(key_id).unlink(missing_ok=True)
 
 
 def activate_issuer(context: AuthorityContext) -> IssuerRecord:
-    """Bring the prepared issuing CA into use; the one before signs no more leaves.
+    """Activate the prepared issuing CA; the one before signs no more leaves.
 
     Raises:
         StateError: if none is prepared.
@@ -87,71 +86,71 @@ def activate_issuer(context: AuthorityContext) -> IssuerRecord:
             if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
                 transaction.set_status(item.id, IssuerStatus.SUPERSEDED)
         transaction.set_status(prepared[0].id, IssuerStatus.ACTIVE)
-        return _record(transaction, prepared[0].id)
+        return _issuer_record(transaction, prepared[0].id)
 
 
 def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
-    """Revoke an issuing CA on the root's list, with the root's key or with a list signed ahead.
+    """Revoke an issuing CA on the root's CRL, with the root's key or with a CRL signed ahead.
 
     Args:
         context: the CA.
-        key_id: the issuing CA's key id, or enough of its beginning to be clear.
+        key_id: the issuing CA's key id, or a prefix of it that fits no other.
 
     Raises:
-        InputError: if it names none, or several.
-        StateError: if the root's key is away and no list was signed ahead for this case.
+        InputError: if the key id names none or several.
+        StateError: if the root's key is not there, and no CRL was signed ahead for this case.
     """
     with context.ledger.transaction() as transaction:
-        found = [
+        named = [
             item
             for item in transaction.issuers()
             if item.kind is IssuerKind.ISSUING and key_id and item.key_id.startswith(key_id)
         ]
-        if len(found) != 1:
+        if len(named) != 1:
             raise InputError(
-                f"{quote_untrusted(key_id)} names {len(found)} issuing CAs",
+                f"{quote_untrusted(key_id)} names {len(named)} issuing CAs",
                 remedy="See their key ids with: handfast list --issuers",
             )
-        chosen = found[0]
+        chosen = named[0]
         if chosen.status is IssuerStatus.DISTRUSTED:
             return chosen
         transaction.set_status(chosen.id, IssuerStatus.DISTRUSTED)
-        if context.home.root_key.exists():
+        if context.directory.root_key.exists():
             root = context.root_ca(transaction)
             sign_root_crls(root, transaction, now=context.now(), backdate=context.settings.backdate)
         else:
-            _bring_out_crl(transaction)
-        return _record(transaction, chosen.id)
+            _use_presigned_crl(transaction)
+        return _issuer_record(transaction, chosen.id)
 
 
-def _refuse_second(transaction: Transaction) -> None:
+def _refuse_second_prepared(transaction: Transaction) -> None:
     if any(item.status is IssuerStatus.PREPARED for item in transaction.issuers()):
         raise StateError(
             "an issuing CA is prepared already",
-            remedy="Bring it into use: handfast ca rotate --activate",
+            remedy="Activate it: handfast ca rotate --activate",
         )
 
 
-def _bring_out_crl(transaction: Transaction) -> None:
+def _use_presigned_crl(transaction: Transaction) -> None:
     issuers = transaction.issuers()
-    gone = [item.id for item in issuers if item.status is IssuerStatus.DISTRUSTED]
-    ahead = transaction.distrust_crl(gone)
-    if ahead is None:
+    distrusted = [item.id for item in issuers if item.status is IssuerStatus.DISTRUSTED]
+    presigned = transaction.crls.presigned(distrusted)
+    if presigned is None:
         raise StateError(
-            "no root list was signed ahead that revokes these issuing CAs together",
+            "no root list was signed ahead that revokes exactly these issuing CAs",
             remedy="Bring the root's key back and try again",
         )
     root = next(item for item in issuers if item.kind is IssuerKind.ROOT)
-    made = Crl.of(read_crls(ahead)[0])
-    elsewhere = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
-    if not elsewhere <= made.revoked:
+    crl = Crl.of(read_crls(presigned)[0])
+    unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
+    if not unrecorded <= crl.revoked:
         raise StateError(
             "the root's list revokes issuing CAs that this ledger has lost, and the list that was "
             "signed ahead does not",
             remedy="Bring the root's key back and try again",
         )
-    transaction.put_crl(root.id, made)
+    transaction.crls.put(root.id, crl)
 
 
-def _record(transaction: Transaction, issuer_id: int) -> IssuerRecord:
+def _issuer_record(transaction: Transaction, issuer_id: int) -> IssuerRecord:
     return next(item for item in transaction.issuers() if item.id == issuer_id)

@@ -1,4 +1,4 @@
-"""The one place where the CA signs certificates. Every order passes admission here first."""
+"""Sign certificates: nothing else in the CA does. Every order passes admission here first."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pki.x509.profiles.builder import Validity
 
 @dataclass(frozen=True, slots=True)
 class SigningCa:
-    """A CA certificate of ours together with its key."""
+    """A certificate of the CA with its key."""
 
     record: IssuerRecord
     key: PrivateKey
 
 
 class Signing:
-    """Signs what admission lets through.
+    """Signs the certificates that admission permits.
 
     Args:
-        admission: decides on the names.
-        backdate: how far ``notBefore`` is set back, for clocks that differ.
+        admission: the rules on names and keys.
+        backdate: how long before its signing a certificate begins, because clocks differ.
     """
 
     def __init__(self, admission: Admission, backdate: timedelta) -> None:
@@ -41,11 +41,11 @@ class Signing:
     def sign_leaf(
         self, order: LeafOrder, by: SigningCa, transaction: Transaction, *, now: datetime
     ) -> x509.Certificate:
-        """Admit, sign, check and record a leaf; it may be handed out once the transaction commits.
+        """Admit, sign, check and record a leaf; hand it out only after the transaction commits.
 
         Raises:
-            NotPermittedError: if admission refuses.
-            StateError: if the clock is outside the issuing CA's own time.
+            NotPermittedError: if admission refuses the order.
+            StateError: if the clock is outside the issuing CA's validity.
         """
         issuer = by.record.certificate
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
@@ -69,13 +69,13 @@ class Signing:
     def leaf_validity(
         self, lifetime: timedelta, issuer: x509.Certificate, *, now: datetime
     ) -> Validity:
-        """Return a leaf's times: never outside its issuer's own.
+        """Return a leaf's validity, which is always within its issuer's.
 
         Raises:
-            StateError: if the clock stands outside them.
+            StateError: if the clock is outside the issuer's validity.
         """
         now = now.replace(microsecond=0)
-        check_within(issuer, now, what="issuing CA")
+        check_validity(issuer, now, what="issuing CA")
         return Validity(
             max(now - self._backdate, issuer.not_valid_before_utc),
             min(now + lifetime, issuer.not_valid_after_utc),
@@ -90,11 +90,16 @@ class Signing:
         subject: x509.Name,
         now: datetime,
     ) -> x509.Certificate:
-        """Admit and sign an issuing CA with the root's key."""
+        """Admit and sign an issuing CA with the root's key.
+
+        Raises:
+            NotPermittedError: if admission refuses the order.
+            StateError: if the clock is outside the root's validity.
+        """
         self._admission.admit_issuer(order, transaction)
         root = by.record.certificate
         now = now.replace(microsecond=0)
-        check_within(root, now, what="root")
+        check_validity(root, now, what="root")
         return IssuingProfile.build(
             order.limits,
             order.public_key,
@@ -110,20 +115,25 @@ class Signing:
     def sign_root(
         self, trust_domain: TrustDomain, key: PrivateKey, *, subject: x509.Name, validity: Validity
     ) -> x509.Certificate:
-        """Sign a root with its own key."""
+        """Sign a root certificate with its own key."""
         return RootProfile.build(trust_domain, key, subject=subject, validity=validity)
 
 
-def check_within(ca: x509.Certificate, now: datetime, *, what: str) -> None:
-    """Check that the clock stands within a CA certificate's own time.
+def check_validity(ca: x509.Certificate, now: datetime, *, what: str) -> None:
+    """Check that the clock is within a CA certificate's validity.
+
+    Args:
+        ca: the certificate.
+        now: the time.
+        what: names the CA in the error: ``issuing CA`` or ``root``.
 
     Raises:
-        StateError: if it does not.
+        StateError: if it is not.
     """
     if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
         remedy = "rotate the issuing CA" if what == "issuing CA" else "make a new CA elsewhere"
         raise StateError(
-            f"the clock says {now}, and the {what} counts from {ca.not_valid_before_utc} to "
+            f"the clock says {now}, and the {what} is valid from {ca.not_valid_before_utc} to "
             f"{ca.not_valid_after_utc}",
             remedy=f"Set the clock right, or {remedy}",
         )

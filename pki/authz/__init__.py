@@ -1,4 +1,4 @@
-"""Roles: who a principal is in the eyes of a policy, and what it may call. No I/O, no clock."""
+"""Authorization: a principal's roles by a policy, and what they may call. No I/O, no clock."""
 
 from pki.authz.decision import Decision, Reason, RoleMatch
 from pki.authz.enforcement import Enforce, Enforcement, EnforcementRule

@@ -1,4 +1,4 @@
-"""What a policy says, with the reason."""
+"""A policy's decision, with its reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a call is allowed or refused, one cause each."""
+    """Why a call is allowed or refused."""
 
     ALLOWED = "ALLOWED"
     NO_ROLE = "NO_ROLE"
@@ -18,7 +18,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class RoleMatch:
-    """A role that a principal has, the pattern that gave it, and the line it stands at."""
+    """A role of a principal, the pattern that gave it, and the pattern's line."""
 
     role: str
     pattern: str
@@ -27,18 +27,18 @@ class RoleMatch:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One answer.
+    """A decision on one call.
 
     Args:
-        allowed: the answer of the grants.
-        reason: its cause.
+        allowed: whether a grant allows the call.
+        reason: why.
         roles: every role of the principal, sorted.
         role: the role that decided, if one did.
         rule: the rule that decided, e.g. ``grant at policy.toml:12``; empty if none did.
         line: the rule's line, 0 if none.
-        scopes: what the grants that allow it name together.
-        audited: the answer is no, and it is only told of, not enforced (``enforce = "audit"``);
-            the rule is the one that says so.
+        scopes: those of all grants that allow the call.
+        audited: whether the refusal is only logged, not enforced (``enforce = "audit"``); ``rule``
+            is then the rule that says so.
     """
 
     allowed: bool

@@ -1,8 +1,8 @@
-"""Which refusals of a policy are enforced, and which are only told of: ``enforce = "audit"``.
+"""Decide which refusals of a policy are only logged (``enforce = "audit"``), not enforced.
 
-The nearest word counts: that for the method, then that for its service, then that for the whole
-policy, which is ``deny`` unless the file says otherwise. A path that no grant could ever name is
-always refused: there is nothing to try out.
+The most specific setting applies: that of the method, then that of its service, then that of the
+whole policy, which is ``deny`` by default. A path that no grant can name is always refused, because
+there is nothing to try out.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pki.authz.patterns import MethodPattern, parse_method_path, written_method
+from pki.authz.patterns import MethodPattern, format_method, parse_method_path
 
-_MOST_SAID = 10
+_MAX_LISTED = 10
 
 
 class Enforce(StrEnum):
-    """What becomes of a call that no grant allows."""
+    """What happens to a call that no grant allows."""
 
     DENY = "deny"
     AUDIT = "audit"
@@ -25,7 +25,7 @@ class Enforce(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnforcementRule:
-    """One word for a few methods."""
+    """The setting for some methods."""
 
     methods: tuple[MethodPattern, ...]
     enforce: Enforce
@@ -33,63 +33,66 @@ class EnforcementRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A word, and the line it stands at; 0 where it is the default."""
+class EnforceSetting:
+    """A setting and its line; 0 if it is the default."""
 
     enforce: Enforce
     line: int
 
 
 class Enforcement:
-    """The words of a policy. Immutable.
+    """All enforcement settings of a policy. Immutable.
 
     Args:
-        whole: the word for the whole policy.
-        rules: the words for named methods.
+        whole: for the whole policy.
+        rules: for named methods.
     """
 
     __slots__ = ("_by_pattern", "_whole", "any_audit")
 
-    def __init__(self, whole: Written, rules: Iterable[EnforcementRule]) -> None:
+    def __init__(self, whole: EnforceSetting, rules: Iterable[EnforcementRule]) -> None:
         self._whole = whole
-        self._by_pattern: dict[MethodPattern, Written] = {}
+        self._by_pattern: dict[MethodPattern, EnforceSetting] = {}
         for rule in rules:
             for pattern in rule.methods:
-                self._by_pattern.setdefault(pattern, Written(rule.enforce, rule.line))
-        #: Whether any refusal of this policy is only told of.
+                self._by_pattern.setdefault(pattern, EnforceSetting(rule.enforce, rule.line))
+        #: Whether any refusal of this policy is only logged.
         self.any_audit = whole.enforce is Enforce.AUDIT or bool(self._patterns(Enforce.AUDIT))
 
     def audited_at(self, method: str) -> int | None:
-        """Return the line that says a refusal of this call is only told of; None: it is enforced.
+        """Return the line of the setting by which refusals of a method are only logged.
 
         Args:
-            method: the path just as the call gave it.
+            method: the path exactly as in the call.
+
+        Returns:
+            The line; None if refusals are enforced.
         """
         if not self.any_audit:
             return None
         pattern = parse_method_path(method)
         if pattern is None:
             return None
-        word = self._by_pattern.get(pattern) or self._by_pattern.get(
+        setting = self._by_pattern.get(pattern) or self._by_pattern.get(
             MethodPattern(pattern.service, None), self._whole
         )
-        return word.line if word.enforce is Enforce.AUDIT else None
+        return setting.line if setting.enforce is Enforce.AUDIT else None
 
-    def words(self) -> str:
-        """Say for a person what is not enforced; empty if everything is."""
+    def audited_summary(self) -> str:
+        """Return the methods whose refusals are only logged, as text; empty if there are none."""
         if self._whole.enforce is Enforce.AUDIT:
-            kept = self._patterns(Enforce.DENY)
-            return "every method" + (f" but {_listed(kept)}" if kept else "")
+            enforced = self._patterns(Enforce.DENY)
+            return "every method" + (f" but {_listed(enforced)}" if enforced else "")
         return _listed(self._patterns(Enforce.AUDIT))
 
     def _patterns(self, enforce: Enforce) -> list[str]:
         return [
-            written_method(pattern)
-            for pattern, word in self._by_pattern.items()
-            if word.enforce is enforce
+            format_method(pattern)
+            for pattern, setting in self._by_pattern.items()
+            if setting.enforce is enforce
         ]
 
 
 def _listed(texts: list[str]) -> str:
-    more = len(texts) - _MOST_SAID
-    return ", ".join(texts[:_MOST_SAID]) + (f" and {more} more" if more > 0 else "")
+    more = len(texts) - _MAX_LISTED
+    return ", ".join(texts[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The words for what tomllib and the schema find wrong in a policy file, with line and remedy."""
+"""Turn the errors of tomllib and of the schema into errors with line and remedy."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BaseModel, ValidationError
 
 from pki.authz.schema import (
     EnforcementModel,
-    FindingError,
     GrantModel,
     PolicyModel,
+    SchemaValueError,
     ServedByModel,
 )
-from pki.authz.toml_lines import Lines, Location
+from pki.authz.toml_lines import LineMap, Location
 from pki.errors import PolicyError, quote_untrusted
 
-_REMEDY = "See docs/policy.md for what may stand there"
+_REMEDY = "See docs/policy.md for what is allowed there"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _TABLES: Mapping[str, type[BaseModel]] = {
@@ -26,13 +26,13 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "served_by": ServedByModel,
     "enforcement": EnforcementModel,
 }
-_WANTED = {
+_EXPECTED_TYPES = {
     "string_type": "a string",
     "list_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
 }
-_FOUND = {
+_TYPE_NAMES = {
     str: "a string",
     bool: "a boolean",
     int: "an integer",
@@ -42,69 +42,73 @@ _FOUND = {
 }
 
 
-def syntax_error(words: str, text: str, lines: Lines, source: str) -> PolicyError:
-    """Return what tomllib said.
+def syntax_error(message: str, text: str, lines: LineMap, source: str) -> PolicyError:
+    """Return the error for a file that tomllib refuses.
 
     Args:
-        words: its message.
+        message: tomllib's message.
         text: the file.
-        lines: what the scan saw of it.
+        lines: the lines of its values.
         source: the file's name.
     """
-    found = _AT_LINE.search(words)
-    line = int(found[1]) if found and found[1] else text.rstrip().count("\n") + 1
-    twice = lines.twice
-    # tomllib names the end of the second value; the keys' own lines tell more.
-    if words.startswith("Cannot overwrite") and twice is not None and twice.line <= line:
+    match = _AT_LINE.search(message)
+    line = int(match[1]) if match and match[1] else text.rstrip().count("\n") + 1
+    duplicate = lines.duplicate
+    # tomllib names the line where the second value ends; the lines of the keys are more useful.
+    if message.startswith("Cannot overwrite") and duplicate is not None and duplicate.line <= line:
         return PolicyError(
-            f"is not valid TOML: {_where(twice.location)} stands again, after line {twice.first}",
+            f"is not valid TOML: {_where(duplicate.location)} occurs again, after line "
+            f"{duplicate.first}",
             source=source,
-            line=twice.line,
+            line=duplicate.line,
             remedy="Keep one of the two",
         )
     return PolicyError(
-        f"is not valid TOML: {quote_untrusted(_AT_LINE.sub('', words))}",
+        f"is not valid TOML: {quote_untrusted(_AT_LINE.sub('', message))}",
         source=source,
         line=line,
         remedy="Correct that line by the rules of TOML 1.0",
     )
 
 
-def schema_error(error: ValidationError, lines: Lines, source: str) -> PolicyError:
-    """Return what stands first in the file of all that the schema found."""
+def schema_error(error: ValidationError, lines: LineMap, source: str) -> PolicyError:
+    """Return the first error in the file, of all that the schema found."""
     findings = error.errors(include_url=False)
     first = min(findings, key=lambda item: lines.of(_location(item)))
     location = _location(first)
-    words, remedy = _words(first, location)
+    message, remedy = _message_and_remedy(first, location)
     return PolicyError(
-        f"{_where(location)}{words}", source=source, line=lines.of(location), remedy=remedy
+        f"{_where(location)}{message}", source=source, line=lines.of(location), remedy=remedy
     )
 
 
 def _location(finding: Mapping[str, Any]) -> Location:
-    # pydantic adds this mark where a table's key is at fault, not its value.
+    # pydantic adds this mark if the key of a table is wrong, not its value.
     return tuple(part for part in finding["loc"] if part != "[key]")
 
 
-def _words(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
+def _message_and_remedy(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
     kind = finding["type"]
     cause = finding.get("ctx", {}).get("error")
-    if isinstance(cause, FindingError):
+    if isinstance(cause, SchemaValueError):
         return f": {cause.error.message}", cause.error.remedy or _REMEDY
     if kind == "extra_forbidden":
         table = _TABLES[str(location[0])] if len(location) > 1 else PolicyModel
-        return " is no key that a policy has", f"There are {', '.join(table.model_fields)}"
+        return " is no key that a policy has", f"The keys here are {', '.join(table.model_fields)}"
     if kind == "missing":
         return " is missing", "Add it"
     if kind == "too_short":
-        return " is empty, and needs at least 1 element", "Name one, or take it out"
-    wanted, given = _WANTED[kind], _FOUND.get(type(finding["input"]), "a date or time")
+        return " is empty, and needs at least 1 element", "Add one, or remove it"
+    expected, actual = (
+        _EXPECTED_TYPES[kind],
+        _TYPE_NAMES.get(type(finding["input"]), "a date or time"),
+    )
     if len(location) == 1 and location[0] in _TABLES:
-        return f" should be a list of tables, and is {given}", f"Write [[{location[0]}]]"
-    return f" should be {wanted}, and is {given}", _REMEDY
+        return f" should be a list of tables, and is {actual}", f"Write [[{location[0]}]]"
+    return f" should be {expected}, and is {actual}", _REMEDY
 
 
 def _where(location: Location) -> str:
-    """Name a place by its keys; which element it is, the line tells."""
+    """Return a place by its keys; the line shows which element of a list it is."""
     keys = [part for part in location if isinstance(part, str)]
     return ".".join(key if _PLAIN_KEY.fullmatch(key) else quote_untrusted(key) for key in keys)

@@ -1,24 +1,24 @@
-"""Says step by step why a principal may or may not call a method."""
+"""Explain step by step why a principal may or may not call a method."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pki.authz.decision import Decision, Reason, RoleMatch
-from pki.authz.patterns import MethodPattern, written_method
+from pki.authz.patterns import MethodPattern, format_method
 from pki.authz.policy import Grant, Policy
 from pki.authz.principal import Principal
-from pki.authz.suggestions import near_methods, near_names
+from pki.authz.suggestions import suggest_methods, suggest_names
 from pki.errors import quote_untrusted
 from pki.identity import TrustDomain
 
 
 @dataclass(frozen=True, slots=True)
 class NameTried:
-    """A name of the principal as a policy would write it.
+    """A name of the principal, written as in a policy.
 
-    ``counts`` is False where the policy doesn't look at it: a DNS name or subject of another trust
-    domain than its own, or of no trust domain.
+    ``counts`` is False if the policy ignores the name: a DNS name or subject of a principal that is
+    not in the policy's own trust domain.
     """
 
     text: str
@@ -30,14 +30,14 @@ class Explanation:
     """The steps of a decision.
 
     Args:
-        method: the path that was asked for.
-        decision: the answer.
-        names: every name of the principal that was tried.
+        method: the path that was called.
+        decision: the policy's decision.
+        names: all names of the principal.
         matches: which rules gave it which roles.
         grants: all grants of its roles.
-        others: the grants that missed nearest: of this method, to roles that it does not have.
+        others: the grants of this method to roles that the principal does not have.
         source: the policy's file name.
-        near: what missed nearest, in words: names and methods that are almost these.
+        suggestions: messages on names and methods in the policy that are almost these.
     """
 
     method: str
@@ -47,46 +47,46 @@ class Explanation:
     grants: tuple[Grant, ...]
     others: tuple[Grant, ...]
     source: str
-    near: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the steps as lines for a person."""
-        said = [
+        lines = [
             f"{match.pattern} gives the role {match.role} ({self.source}:{match.line})"
             for match in self.matches
         ]
-        if not said:
-            said = ["no name of this peer is listed under any role"]
-            said += [_no_match(name) for name in self.names]
+        if not lines:
+            lines = ["no name of this peer is listed under any role"]
+            lines += [_no_match(name) for name in self.names]
         if not self.decision.allowed:
-            said += [*self._missed(), *self.near]
+            lines += [*self._near_misses(), *self.suggestions]
         else:
-            said.append(
+            lines.append(
                 f"{self.decision.rule} lets {self.decision.role} call {_printable(self.method)}"
             )
         if self.decision.audited:
-            said.append(
+            lines.append(
                 f'this is not enforced: enforce = "audit" ({self.source}:{self.decision.line})'
             )
         verdict = "allowed" if self.decision.allowed else "refused"
         if self.decision.audited:
             verdict = "goes through, and is logged as one that would be refused"
-        return [*said, f"{verdict}: {self.decision.reason.value}"]
+        return [*lines, f"{verdict}: {self.decision.reason.value}"]
 
-    def _missed(self) -> list[str]:
-        said = [
-            f"{grant.role} may call {', '.join(_written(grant))} ({self.source}:{grant.line})"
+    def _near_misses(self) -> list[str]:
+        lines = [
+            f"{grant.role} may call {', '.join(_method_texts(grant))} ({self.source}:{grant.line})"
             for grant in self.grants
         ]
-        if not said and self.decision.reason is not Reason.NO_ROLE:
-            said = ["no grant names any of these roles"]
-        return said + [
+        if not lines and self.decision.reason is not Reason.NO_ROLE:
+            lines = ["no grant names any of these roles"]
+        return lines + [
             f"{_printable(self.method)} is granted to {grant.role} ({self.source}:{grant.line})"
             for grant in self.others
         ]
 
     def to_json(self) -> dict[str, object]:
-        """Return the same for a script."""
+        """Return the explanation as JSON, for scripts."""
         return {
             "method": self.method,
             "allowed": self.decision.allowed,
@@ -104,20 +104,20 @@ class Explanation:
             ],
             "grants": [_grant_json(grant) for grant in self.grants],
             "others": [_grant_json(grant) for grant in self.others],
-            "near": list(self.near),
+            "suggestions": list(self.suggestions),
         }
 
 
 def explain(policy: Policy, principal: Principal, method: str) -> Explanation:
-    """Explain what a policy says to a call.
+    """Explain a policy's decision on a call.
 
     Args:
         policy: the policy.
         principal: the caller.
-        method: the path just as the call gives it.
+        method: the path exactly as in the call.
     """
     decision = policy.decide(principal, method)
-    able = set(policy.roles_of_method(method)) - set(decision.roles)
+    other_roles = set(policy.roles_of_method(method)) - set(decision.roles)
     grants = policy.rules.grants
     return Explanation(
         method,
@@ -125,17 +125,19 @@ def explain(policy: Policy, principal: Principal, method: str) -> Explanation:
         _names_of(principal, policy.trust_domain),
         policy.roles_of(principal),
         tuple(grant for grant in grants if grant.role in decision.roles),
-        tuple(grant for grant in grants if grant.role in able and _grants(grant, method)),
+        tuple(grant for grant in grants if grant.role in other_roles and _grants(grant, method)),
         policy.source,
-        tuple(_near(policy, principal, method, decision)),
+        tuple(_suggestions(policy, principal, method, decision)),
     )
 
 
-def _near(policy: Policy, principal: Principal, method: str, decision: Decision) -> list[str]:
+def _suggestions(
+    policy: Policy, principal: Principal, method: str, decision: Decision
+) -> list[str]:
     if decision.allowed:
         return []
-    names = near_names(policy, principal) if decision.reason is Reason.NO_ROLE else []
-    return [*names, *near_methods(policy, method)]
+    names = suggest_names(policy, principal) if decision.reason is Reason.NO_ROLE else []
+    return [*names, *suggest_methods(policy, method)]
 
 
 def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:
@@ -151,7 +153,7 @@ def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:
 def _no_match(name: NameTried) -> str:
     if name.counts:
         return f"tried {name.text}"
-    return f"not tried: {name.text}, for the peer is not of the policy's trust domain"
+    return f"not tried: {name.text}, because the peer is not of the policy's trust domain"
 
 
 def _printable(method: str) -> str:
@@ -159,19 +161,19 @@ def _printable(method: str) -> str:
 
 
 def _grants(grant: Grant, method: str) -> bool:
-    """Return whether a grant of a role that may call the method is the one that says so."""
+    """Return whether a grant covers a method."""
     service = MethodPattern(method[1:].partition("/")[0], None)
-    return service in grant.methods or method in _written(grant)
+    return service in grant.methods or method in _method_texts(grant)
 
 
-def _written(grant: Grant) -> list[str]:
-    return [written_method(item) for item in grant.methods]
+def _method_texts(grant: Grant) -> list[str]:
+    return [format_method(item) for item in grant.methods]
 
 
 def _grant_json(grant: Grant) -> dict[str, object]:
     return {
         "role": grant.role,
-        "methods": _written(grant),
+        "methods": _method_texts(grant),
         "scopes": sorted(grant.scopes),
         "line": grant.line,
     }

@@ -1,6 +1,6 @@
-"""The patterns of a policy file, parsed: names by type, and methods.
+"""The patterns in a policy file, parsed: names by type, and methods.
 
-A wildcard stands for one whole SPIFFE path segment or one left-most DNS label, and nowhere else.
+A wildcard matches one whole SPIFFE path segment, or one left-most DNS label, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pki.errors import InputError, NameRefusedError, quote_untrusted
 from pki.identity import DnsName, SpiffeId, Subject, TrustDomain
 
 _STAR = "*"
-# What stands for a wildcard while the rest of a SPIFFE ID is parsed by the standard's rules.
-_STAND_IN = "wildcard"
+# Replaces a wildcard while the rest of a SPIFFE ID is parsed by the rules of the standard.
+_PLACEHOLDER = "wildcard"
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 _METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -35,7 +35,7 @@ class SpiffePattern:
 
 @dataclass(frozen=True, slots=True)
 class DnsPattern:
-    """A DNS name, or with ``any_label`` every name of one label more below it."""
+    """A DNS name; with ``any_label``, every name with exactly one label before it."""
 
     name: DnsName
     any_label: bool = False
@@ -55,7 +55,7 @@ def parse_name_pattern(text: str) -> NamePattern:
     """Parse ``spiffe://...``, ``dns:...`` or ``subject:...``.
 
     Raises:
-        InputError: if it is none of them, or has a wildcard where none may stand.
+        InputError: if it is none of them, or has a wildcard where none is allowed.
     """
     if text.startswith("spiffe://"):
         return _parse_spiffe(text)
@@ -77,18 +77,18 @@ def _parse_dns(text: str) -> DnsPattern:
         raise NameRefusedError(
             f"name {quote_untrusted(text)} holds a star that is not the whole first label "
             "of a DNS name",
-            remedy="Write it like dns:*.shop.internal: one star, for the first label alone",
+            remedy="Write it like dns:*.shop.internal, with a star only for the first label",
         )
     return DnsPattern(DnsName.parse(rest), any_label)
 
 
 def _parse_subject(text: str) -> SubjectPattern:
-    # A star would stand for itself, and who writes one means a wildcard.
+    # It would match a literal star, while the author means a wildcard.
     if _STAR in text:
         raise NameRefusedError(
-            f"name {quote_untrusted(text)} holds a star, and subjects match whole, without "
+            f"name {quote_untrusted(text)} holds a star, and subjects match as a whole, without "
             "wildcards",
-            remedy=r"Write the whole subject; a star that is meant as such is \2a",
+            remedy=r"Write the whole subject; a literal star is written \2a",
         )
     return SubjectPattern(Subject.parse(text.removeprefix("subject:")))
 
@@ -98,12 +98,11 @@ def _parse_spiffe(text: str) -> SpiffePattern:
     segments = path.split("/") if slash else []
     if _STAR in authority or any(_STAR in item and item != _STAR for item in segments):
         raise NameRefusedError(
-            f"name {quote_untrusted(text)} holds a star that is no whole path segment (a "
-            "trust domain takes "
-            "no star at all)",
+            f"name {quote_untrusted(text)} holds a star that is not a whole path segment (and a "
+            "trust domain can't hold a star)",
             remedy="Write it like spiffe://shop.internal/*/orders: one star for one segment",
         )
-    plain = [_STAND_IN if segment == _STAR else segment for segment in segments]
+    plain = [_PLACEHOLDER if segment == _STAR else segment for segment in segments]
     parsed = SpiffeId.parse("spiffe://" + authority + slash + "/".join(plain))
     wild = tuple(
         None if segment == _STAR else kept
@@ -114,7 +113,7 @@ def _parse_spiffe(text: str) -> SpiffePattern:
 
 @dataclass(frozen=True, slots=True)
 class MethodPattern:
-    """A method's service and name; a name of None means every method of the service."""
+    """A service and a method; None means every method of the service."""
 
     service: str
     method: str | None
@@ -135,15 +134,15 @@ def parse_method_pattern(text: str) -> MethodPattern:
     raise InputError(
         f"method {quote_untrusted(text)} is not written /package.Service/Method or "
         "/package.Service/*",
-        remedy="Begin with a slash, and let * stand for a whole method name alone",
+        remedy="Begin with a slash, and write * only instead of a whole method name",
     )
 
 
 def parse_method_path(path: str) -> MethodPattern | None:
-    """Read a call's path as the one method that a pattern could name; None if none could.
+    """Parse a call's path into the pattern of exactly that method; None if it is no method's path.
 
     Args:
-        path: just as the call gave it.
+        path: exactly as in the call.
     """
     parts = path.split("/", 3)
     plain = (
@@ -155,8 +154,8 @@ def parse_method_path(path: str) -> MethodPattern | None:
     return MethodPattern(parts[1], parts[2]) if plain else None
 
 
-def written_method(pattern: MethodPattern) -> str:
-    """Write a method pattern as a policy file does."""
+def format_method(pattern: MethodPattern) -> str:
+    """Return a method pattern as it is written in a policy file."""
     return f"/{pattern.service}/{pattern.method or _STAR}"
 
 
@@ -164,17 +163,17 @@ def parse_service(text: str) -> str:
     """Parse a service's full name, ``package.Service``.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not a service's name.
     """
     if not _SERVICE.fullmatch(text):
         raise InputError(f"service {quote_untrusted(text)} is not written package.Service")
     return text
 
 
-def keys_of(principal: Principal, own: TrustDomain) -> list[object]:
-    """Return the keys under which a principal's exact names may stand in a table.
+def lookup_keys(principal: Principal, own: TrustDomain) -> list[object]:
+    """Return the keys by which a principal's names are looked up in the table of exact names.
 
-    ``dns:`` and ``subject:`` count only for leaves of the policy's own trust domain.
+    DNS names and the subject are used only for principals of the policy's own trust domain.
     """
     keys: list[object] = []
     if principal.spiffe_id is None:

@@ -1,13 +1,15 @@
-"""The policy: names to roles, roles to methods and services. Deny is the default.
+"""The policy: it maps names to roles, and roles to methods and services. The default is deny.
 
-It is compiled once into tables, so that a decision costs the same with ten grants and ten thousand:
+It is compiled once into tables, so that a decision takes the same time with ten grants and with ten
+thousand:
 
-- exact names (SPIFFE IDs, DNS names, DNS names one label up, subjects) stand in one table by value;
-- SPIFFE patterns with wildcards stand by trust domain and number of segments, and there by the
-  segments that are no wildcard, one table for each shape of wildcards;
-- grants stand by method path or service, and there by role, those of one role joined beforehand.
+- Exact names (SPIFFE IDs, DNS names, DNS wildcards, subjects) are in one table by value.
+- SPIFFE patterns with wildcards are grouped by trust domain, number of segments and positions of
+  the wildcards. Each group has a table by the other segments.
+- Grants are in tables by method path or service, and there by role. Several grants of one role are
+  merged beforehand.
 
-A method is looked up exactly as the call gave it; what stands in no table is refused.
+A method is looked up exactly as in the call; what is in no table is refused.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pki.authz.decision import Decision, Reason, RoleMatch
-from pki.authz.enforcement import Enforcement, EnforcementRule, Written
+from pki.authz.enforcement import Enforcement, EnforcementRule, EnforceSetting
 from pki.authz.patterns import (
     MethodPattern,
     NamePattern,
     SpiffePattern,
-    keys_of,
+    lookup_keys,
 )
 from pki.authz.principal import Principal
 from pki.identity import SpiffeId, TrustDomain
@@ -31,7 +33,7 @@ from pki.identity import SpiffeId, TrustDomain
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
-    """One name under one role."""
+    """A name pattern that gives a role."""
 
     role: str
     pattern: NamePattern
@@ -51,7 +53,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class ServedBy:
-    """The role that a server must have to answer a service."""
+    """The role that a server of a service must have."""
 
     service: str
     role: str
@@ -60,7 +62,7 @@ class ServedBy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRules:
-    """A policy as it was written, parsed."""
+    """The parsed rules of a policy file."""
 
     trust_domain: TrustDomain
     roles: tuple[RoleRule, ...]
@@ -68,27 +70,27 @@ class PolicyRules:
     served_by: tuple[ServedBy, ...]
     policy_grace: timedelta
     revocation_grace: timedelta
-    enforce: Written
+    enforce: EnforceSetting
     enforcement: tuple[EnforcementRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Granted:
-    """All that one role is granted of one method or service: the first grant, and all scopes."""
+class _RoleGrant:
+    """One role's merged grants of one method or service: the first grant, and all scopes."""
 
     grant: Grant
     scopes: frozenset[str]
 
 
 _Shape = tuple[TrustDomain, int, tuple[int, ...]]
-_ByRole = dict[str, _Granted]
+_ByRole = dict[str, _RoleGrant]
 
 
 class Policy:
-    """A policy that answers. Immutable; safe for use by several threads.
+    """A compiled policy. Immutable; safe for use by several threads.
 
     Args:
-        rules: what was written.
+        rules: the parsed rules.
         source: the file's name, for messages.
         data: the file's bytes, for the digest.
     """
@@ -132,7 +134,7 @@ class Policy:
 
     @property
     def rules(self) -> PolicyRules:
-        """What was written."""
+        """The parsed rules."""
         return self._rules
 
     @property
@@ -152,41 +154,41 @@ class Policy:
 
     @property
     def policy_grace(self) -> timedelta:
-        """How long a policy that was removed goes on being used."""
+        """How long the policy stays in force after its file was removed."""
         return self.rules.policy_grace
 
     @property
     def revocation_grace(self) -> timedelta:
-        """How long past its ``nextUpdate`` a revocation list goes on being used."""
+        """How long a CRL is accepted after its ``nextUpdate``."""
         return self.rules.revocation_grace
 
     @property
     def enforcement(self) -> Enforcement:
-        """Which of its refusals are enforced, and which are only told of."""
+        """Which refusals are enforced, and which are only logged."""
         return self._enforcement
 
     def roles_of(self, principal: Principal) -> tuple[RoleMatch, ...]:
         """Return every role of a principal, with the pattern that gave it."""
-        found: set[RoleMatch] = set()
-        for key in keys_of(principal, self.trust_domain):
-            found.update(self._exact.get(key, ()))
+        matches: set[RoleMatch] = set()
+        for key in lookup_keys(principal, self.trust_domain):
+            matches.update(self._exact.get(key, ()))
         if principal.spiffe_id is not None:
-            found.update(self._wild_matches(principal.spiffe_id))
-        return tuple(sorted(found))
+            matches.update(self._wild_matches(principal.spiffe_id))
+        return tuple(sorted(matches))
 
     def decide(self, principal: Principal, method: str) -> Decision:
         """Decide for a server whether this caller may call this method.
 
         Args:
             principal: the caller.
-            method: the path just as the call gave it, e.g. ``/shop.v1.Orders/PlaceOrder``.
+            method: the path exactly as in the call, e.g. ``/shop.v1.Orders/PlaceOrder``.
         """
         return self.decide_for_roles(role_names(self.roles_of(principal)), method)
 
     def decide_for_roles(self, roles: tuple[str, ...], method: str) -> Decision:
-        """Decide for a caller whose roles are known already (sorted)."""
+        """Decide for a caller by its roles, which are sorted."""
         if not roles:
-            return self._no(Reason.NO_ROLE, roles, method)
+            return self._refuse(Reason.NO_ROLE, roles, method)
         granted = [
             by_role[role]
             for by_role in self._tables_of(method)
@@ -194,7 +196,7 @@ class Policy:
             if role in by_role
         ]
         if not granted:
-            return self._no(Reason.METHOD_NOT_GRANTED, roles, method)
+            return self._refuse(Reason.METHOD_NOT_GRANTED, roles, method)
         first = min((item.grant for item in granted), key=lambda grant: grant.line)
         return Decision(
             allowed=True,
@@ -211,7 +213,7 @@ class Policy:
         return tuple(sorted({role for by_role in self._tables_of(method) for role in by_role}))
 
     def decide_served_by(self, principal: Principal, service: str) -> Decision:
-        """Decide for a client whether this server may answer this service.
+        """Decide for a client whether this server may serve this service.
 
         Args:
             principal: the server.
@@ -231,7 +233,7 @@ class Policy:
             line=rule.line,
         )
 
-    def _no(self, reason: Reason, roles: tuple[str, ...], method: str) -> Decision:
+    def _refuse(self, reason: Reason, roles: tuple[str, ...], method: str) -> Decision:
         line = self._enforcement.audited_at(method)
         if line is None:
             return Decision(allowed=False, reason=reason, roles=roles)
@@ -265,14 +267,14 @@ def _shape(pattern: SpiffePattern) -> _Shape:
 
 
 def _shapes_by_length(shapes: Iterable[_Shape]) -> dict[tuple[TrustDomain, int], list[_Shape]]:
-    found: dict[tuple[TrustDomain, int], list[_Shape]] = {}
+    by_length: dict[tuple[TrustDomain, int], list[_Shape]] = {}
     for shape in shapes:
-        found.setdefault(shape[:2], []).append(shape)
-    return found
+        by_length.setdefault(shape[:2], []).append(shape)
+    return by_length
 
 
 def _service_of(method: str) -> str:
-    """Return the service of a path that is one plain method of it; empty for every other path."""
+    """Return the service of a method's path; empty for every other path."""
     parts = method.split("/", 3)
     plain = len(parts) == 3 and not parts[0] and parts[2].isascii() and parts[2].isidentifier()
     return parts[1] if plain else ""
@@ -288,13 +290,13 @@ def _grant_tables(grants: Iterable[Grant]) -> tuple[dict[str, _ByRole], dict[str
             else:
                 table = by_method.setdefault(f"/{pattern.service}/{pattern.method}", {})
             table.setdefault(grant.role, []).append(grant)
-    return _joined(by_method), _joined(by_service)
+    return _join(by_method), _join(by_service)
 
 
-def _joined(tables: Mapping[str, Mapping[str, list[Grant]]]) -> dict[str, _ByRole]:
+def _join(tables: Mapping[str, Mapping[str, list[Grant]]]) -> dict[str, _ByRole]:
     return {
         key: {
-            role: _Granted(
+            role: _RoleGrant(
                 min(grants, key=lambda grant: grant.line),
                 frozenset().union(*(grant.scopes for grant in grants)),
             )

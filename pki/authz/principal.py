@@ -1,4 +1,4 @@
-"""Who asks: verified names, and how they were proved."""
+"""The principal: verified names, and how they were proved."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ X509_SVID = "x509-svid"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A party whose names were verified, whatever the proof was. The types never mix.
+    """A peer with verified names. Names of different types are never compared.
 
     Args:
-        spiffe_id: the workload's name, if it has one.
+        spiffe_id: its SPIFFE ID; None if it has none.
         dns_names: the DNS names that it holds.
         subject: its distinguished name.
         proof: how the names were proved, e.g. ``x509-svid``.

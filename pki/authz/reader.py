@@ -1,8 +1,8 @@
-"""Reads a policy file: bytes in, a policy out, or an error with the line.
+"""Read a policy file: bytes in, a policy out, or an error with the line.
 
-The stages, each of which ends in a :class:`PolicyError` if it fails: size, UTF-8, TOML, schema (by
-``pki.authz.schema``), and the references within the file. Of several faults the first in the file
-is told.
+The stages, each of which raises a :class:`PolicyError` if it fails: size, UTF-8, TOML, schema (by
+``pki.authz.schema``), and the references within the file. If one stage finds several errors, the
+first in the file is raised.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import tomllib
 
 from pydantic import ValidationError
 
-from pki.authz.enforcement import Enforce, EnforcementRule, Written
+from pki.authz.enforcement import Enforce, EnforcementRule, EnforceSetting
 from pki.authz.error_messages import schema_error, syntax_error
 from pki.authz.patterns import (
     MethodPattern,
+    format_method,
     parse_method_pattern,
     parse_name_pattern,
-    written_method,
 )
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import PolicyModel, parse_duration
-from pki.authz.toml_lines import Lines, Location, scan_lines
+from pki.authz.toml_lines import LineMap, Location, map_lines
 from pki.errors import PolicyError, quote_untrusted
 from pki.identity import TrustDomain
 
@@ -36,10 +36,10 @@ def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
         source: the file's name, for messages.
 
     Raises:
-        PolicyError: with the line, for anything that is not a policy by the schema.
+        PolicyError: with the line, if the data is not a valid policy.
     """
     text = _text(data, source)
-    lines = scan_lines(text)
+    lines = map_lines(text)
     document = _document(text, lines, source)
     try:
         model = PolicyModel.model_validate(document)
@@ -62,7 +62,7 @@ def _text(data: bytes, source: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PolicyError(
-            f"is not UTF-8: byte {data[error.start]:#04x} can't stand there",
+            f"is not UTF-8: byte {data[error.start]:#04x} is not allowed there",
             source=source,
             line=_line_at(data, error.start),
             remedy="Save it as UTF-8",
@@ -81,13 +81,13 @@ def _line_at(data: bytes, position: int) -> int:
     return data.count(b"\n", 0, position) + 1
 
 
-def _document(text: str, lines: Lines, source: str) -> dict[str, object]:
-    if lines.excess is not None:
+def _document(text: str, lines: LineMap, source: str) -> dict[str, object]:
+    if lines.exceeded is not None:
         raise PolicyError(
-            lines.excess.words,
+            lines.exceeded.message,
             source=source,
-            line=lines.excess.line,
-            remedy="No policy needs it: take it out",
+            line=lines.exceeded.line,
+            remedy="No policy needs this: leave it out",
         )
     try:
         return tomllib.loads(text)
@@ -95,7 +95,7 @@ def _document(text: str, lines: Lines, source: str) -> dict[str, object]:
         raise syntax_error(str(error), text, lines, source) from None
 
 
-def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
+def _rules(model: PolicyModel, lines: LineMap) -> PolicyRules:
     roles = tuple(
         RoleRule(role, parse_name_pattern(name), name, lines.of(("roles", role, index)))
         for role, names in model.roles.items()
@@ -129,22 +129,22 @@ def _rules(model: PolicyModel, lines: Lines) -> PolicyRules:
         served_by,
         parse_duration(model.policy_grace),
         parse_duration(model.revocation_grace),
-        Written(Enforce(model.enforce), lines.of(("enforce",))),
+        EnforceSetting(Enforce(model.enforce), lines.of(("enforce",))),
         enforcement,
     )
 
 
-def _check_references(rules: PolicyRules, lines: Lines, source: str) -> None:
+def _check_references(rules: PolicyRules, lines: LineMap, source: str) -> None:
     errors = [
         *_undefined_roles(rules, lines, source),
-        *_services_twice(rules, lines, source),
-        *_enforced_both_ways(rules, lines, source),
+        *_duplicate_services(rules, lines, source),
+        *_conflicting_enforcement(rules, lines, source),
     ]
     if errors:
         raise min(errors, key=lambda error: error.line)
 
 
-def _undefined_roles(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
+def _undefined_roles(rules: PolicyRules, lines: LineMap, source: str) -> list[PolicyError]:
     known = {rule.role for rule in rules.roles}
     places: list[tuple[Location, str]] = [
         *((("grant", index, "role"), item.role) for index, item in enumerate(rules.grants)),
@@ -162,37 +162,37 @@ def _undefined_roles(rules: PolicyRules, lines: Lines, source: str) -> list[Poli
     ]
 
 
-def _services_twice(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
+def _duplicate_services(rules: PolicyRules, lines: LineMap, source: str) -> list[PolicyError]:
     errors = []
-    seen: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for index, item in enumerate(rules.served_by):
         line = lines.of(("served_by", index, "service"))
-        if item.service in seen:
+        if item.service in first_lines:
             error = PolicyError(
                 f"served_by names the service {quote_untrusted(item.service)} again, after line "
-                f"{seen[item.service]}",
+                f"{first_lines[item.service]}",
                 source=source,
                 line=line,
                 remedy="Keep one of the two",
             )
             errors.append(error)
-        seen.setdefault(item.service, line)
+        first_lines.setdefault(item.service, line)
     return errors
 
 
-def _enforced_both_ways(rules: PolicyRules, lines: Lines, source: str) -> list[PolicyError]:
+def _conflicting_enforcement(rules: PolicyRules, lines: LineMap, source: str) -> list[PolicyError]:
     errors = []
-    seen: dict[MethodPattern, tuple[Enforce, int]] = {}
+    settings: dict[MethodPattern, tuple[Enforce, int]] = {}
     for index, item in enumerate(rules.enforcement):
         for at, pattern in enumerate(item.methods):
             line = lines.of(("enforcement", index, "methods", at))
-            word, first = seen.setdefault(pattern, (item.enforce, line))
-            if word is item.enforce:
+            setting, first = settings.setdefault(pattern, (item.enforce, line))
+            if setting is item.enforce:
                 continue
             error = PolicyError(
                 f"enforcement says {item.enforce} of "
-                f"{quote_untrusted(written_method(pattern))}, and line "
-                f"{first} says {word}",
+                f"{quote_untrusted(format_method(pattern))}, and line "
+                f"{first} says {setting}",
                 source=source,
                 line=line,
                 remedy="Keep one of the two",

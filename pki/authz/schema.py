@@ -16,7 +16,7 @@ from pki.identity import TrustDomain
 
 _DURATION = re.compile(r"(\d{1,10})(s|m|h|d)", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST = timedelta(days=36525)  # added to a date, it stays one
+_LONGEST = timedelta(days=36525)  # small enough to be added to a date
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}", re.ASCII)  # RFC 6749 §3.3
 
@@ -25,15 +25,15 @@ def parse_duration(text: str) -> timedelta:
     """Parse a duration such as ``30s``, ``5m``, ``1h`` or ``7d``.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not a duration.
     """
-    found = _DURATION.fullmatch(text)
-    if found is None:
+    match = _DURATION.fullmatch(text)
+    if match is None:
         raise InputError(
             f"{quote_untrusted(text)} is no duration",
             remedy="Write a whole number and s, m, h or d: 30s",
         )
-    seconds = int(found[1]) * _UNITS[found[2]]
+    seconds = int(match[1]) * _UNITS[match[2]]
     if seconds > _LONGEST.total_seconds():
         raise InputError(
             f"duration {quote_untrusted(text)} is too long", remedy="100 years are the most"
@@ -45,7 +45,7 @@ def parse_role(text: str) -> str:
     """Check a role's name.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not valid.
     """
     if not _ROLE.fullmatch(text):
         raise InputError(
@@ -59,7 +59,7 @@ def parse_scope(text: str) -> str:
     """Check a scope by RFC 6749 section 3.3.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not valid.
     """
     if not _SCOPE.fullmatch(text):
         raise InputError(
@@ -72,10 +72,10 @@ def parse_scope(text: str) -> str:
 
 
 def parse_enforce(text: str) -> Enforce:
-    """Check the word that says whether refusals are enforced.
+    """Parse the setting whether refusals are enforced.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is neither ``deny`` nor ``audit``.
     """
     try:
         return Enforce(text)
@@ -87,8 +87,8 @@ def parse_enforce(text: str) -> Enforce:
         ) from None
 
 
-class FindingError(ValueError):
-    """What a parser of ours found, as pydantic wants it: it takes a ValueError alone."""
+class SchemaValueError(ValueError):
+    """Carries an InputError through pydantic, which handles only a ValueError."""
 
     def __init__(self, error: InputError) -> None:
         super().__init__(error.message)
@@ -100,7 +100,7 @@ def _checked_by(parse: Callable[[str], object]) -> AfterValidator:
         try:
             parse(text)
         except InputError as error:
-            raise FindingError(error) from None
+            raise SchemaValueError(error) from None
         return text
 
     return AfterValidator(check)
@@ -120,7 +120,7 @@ class _Strict(BaseModel):
 
 
 class GrantModel(_Strict):
-    """``[[grant]]``: a server asks whether a caller in this role may call this method."""
+    """``[[grant]]``: the methods that callers with a role may call."""
 
     role: Role
     methods: Annotated[list[MethodText], Field(min_length=1)]
@@ -128,14 +128,14 @@ class GrantModel(_Strict):
 
 
 class ServedByModel(_Strict):
-    """``[[served_by]]``: a client asks whether a server in this role may answer this service."""
+    """``[[served_by]]``: the role that servers of a service must have."""
 
     service: ServiceText
     role: Role
 
 
 class EnforcementModel(_Strict):
-    """``[[enforcement]]``: whether these methods' refusals are enforced or only logged."""
+    """``[[enforcement]]``: whether refusals of some methods are enforced or only logged."""
 
     methods: Annotated[list[MethodText], Field(min_length=1)]
     enforce: EnforceText

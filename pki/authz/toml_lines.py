@@ -1,14 +1,14 @@
-"""Which line of a TOML file a value stands at: a small scan, because no kept library tells.
+"""Map the values of a TOML file to their lines, which no maintained library does.
 
-The scan takes the file apart into tokens and follows headers, keys, arrays and inline tables, each
-as deep as it goes, without recursion and in time that grows with the file alone. It decides nothing
-about validity: tomllib does that. So it never raises, and of a file that is no TOML it tells what
-it saw up to the first fault.
+A scan splits the file into tokens and follows headers, keys, arrays and inline tables at every
+depth, without recursion and in linear time. It does not check whether the file is valid: tomllib
+does. So the scan never raises, and for an invalid file it returns what it has seen up to the first
+error.
 
-It also tells of what no policy needs and tomllib takes badly: very deep nesting (a RecursionError,
-or time that grows with the square) and very long words (a bare ValueError for a long number).
+The scan also reports what no policy needs and tomllib handles badly: very deep nesting (a
+RecursionError, or quadratic time) and very long words (a bare ValueError for a long number).
 
-Where an element's own line can't be told, its key's is given, and where that can't, its table's.
+If the line of an element is unknown, the line of its key is used, or else that of its table.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 Location = tuple[str | int, ...]
 
-MOST_DEPTH = 32
-LONGEST_WORD = 1024
+MAX_DEPTH = 32
+MAX_WORD_LENGTH = 1024
 
-# A string that never ends takes the rest of its line or of the file: so no character is looked at
-# again. Up to two quotes may stand right before the three that end a string.
+# A string without an end takes the rest of its line or of the file, so that no character is scanned
+# twice. Up to two quotes may precede the three that end a string.
 _TOKEN = re.compile(
     r"""
       (?P<skip> [ \t\r]++ | \#[^\n]*+ )
@@ -40,8 +40,8 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
-    """A key that stands twice: where it stands again, and where first."""
+class DuplicateKey:
+    """A key that occurs twice: the line of the second occurrence, and that of the first."""
 
     location: Location
     line: int
@@ -49,55 +49,55 @@ class Twice:
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
-    """What no policy needs; the line is 0 where it is the file's shape as a whole."""
+class LimitExceeded:
+    """Nesting or a word beyond the limits; the line is 0 for nesting."""
 
-    words: str
+    message: str
     line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """The lines of a file's places.
+class LineMap:
+    """The lines of the values in a file.
 
     Args:
-        found: the 1-based line of each place that was seen.
-        twice: the first key that stands twice, if one does.
-        excess: what is deeper than ``MOST_DEPTH`` or longer than ``LONGEST_WORD``, if anything is.
+        lines: the 1-based line of each location.
+        duplicate: the first key that occurs twice, if any does.
+        exceeded: what exceeds ``MAX_DEPTH`` or ``MAX_WORD_LENGTH``, if anything does.
     """
 
-    found: Mapping[Location, int]
-    twice: Twice | None
-    excess: Excess | None
+    lines: Mapping[Location, int]
+    duplicate: DuplicateKey | None
+    exceeded: LimitExceeded | None
 
     def of(self, location: Location) -> int:
-        """Return the line of a place, or of the nearest place around it; 0 if there is none."""
+        """Return the line of a location, or of the nearest one around it; 0 if there is none."""
         for length in range(len(location), 0, -1):
-            if location[:length] in self.found:
-                return self.found[location[:length]]
+            if location[:length] in self.lines:
+                return self.lines[location[:length]]
         return 0
 
 
-def scan_lines(text: str) -> Lines:
-    """Map each place in a TOML file to its line.
+def map_lines(text: str) -> LineMap:
+    """Map each location in a TOML file to its line.
 
     Args:
-        text: the file. What is no TOML is scanned as far as it makes sense.
+        text: the file. If it is not valid TOML, it is scanned as far as possible.
     """
     scan = _Scan()
     number = 1
     for token in _TOKEN.finditer(text):
         kind = str(token.lastgroup)
-        if kind == "bare" and token.end() - token.start() > LONGEST_WORD:
-            long = f"holds a word of more than {LONGEST_WORD} characters"
-            return Lines(scan.found, scan.twice, Excess(long, number))
+        if kind == "bare" and token.end() - token.start() > MAX_WORD_LENGTH:
+            long = f"holds a word of more than {MAX_WORD_LENGTH} characters"
+            return LineMap(scan.lines, scan.duplicate, LimitExceeded(long, number))
         if kind != "skip":
             scan.take(kind, token[0], number)
-        if scan.depth > MOST_DEPTH:
-            deep = f"is nested more than {MOST_DEPTH} deep"
-            return Lines(scan.found, scan.twice, Excess(deep))
+        if scan.depth > MAX_DEPTH:
+            deep = f"is nested more than {MAX_DEPTH} deep"
+            return LineMap(scan.lines, scan.duplicate, LimitExceeded(deep))
         number += token[0].count("\n")
-    return Lines(scan.found, scan.twice, None)
+    return LineMap(scan.lines, scan.duplicate, None)
 
 
 @dataclass(slots=True)
@@ -110,8 +110,8 @@ class _Open:
 
 @dataclass(slots=True)
 class _Scan:
-    found: dict[Location, int] = field(default_factory=dict)
-    twice: Twice | None = None
+    lines: dict[Location, int] = field(default_factory=dict)
+    duplicate: DuplicateKey | None = None
     # The table of the last header, and the last index of each array of tables.
     _table: Location = ()
     _last: dict[Location, int] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class _Scan:
         elif self._value is not None:
             self._in_value(self._value, kind, text, number)
         elif kind != "mark":
-            self._part = _unquoted(text) if kind == "string" else text
+            self._part = _unquote(text) if kind == "string" else text
         else:
             self._in_key(text, number)
 
@@ -153,25 +153,25 @@ class _Scan:
     def _enter(self, number: int) -> None:
         location: Location = ()
         for part in self._parts:
-            # A name below an array of tables means its last table.
+            # A name below an array of tables belongs to its last table.
             if location in self._last:
                 location = (*location, self._last[location])
             location = (*location, part)
-            self.found.setdefault(location, number)
+            self.lines.setdefault(location, number)
         if self._brackets > 1:
             self._last[location] = self._last.get(location, -1) + 1
             location = (*location, self._last[location])
-        self.found[location] = number
+        self.lines[location] = number
         self._table, self._parts = location, []
 
     def _begin_value(self, number: int) -> None:
         base = self._open[-1].location if self._open else self._table
         location = (*base, *self._parts)
         for length in range(len(base) + 1, len(location)):
-            self.found.setdefault(location[:length], number)
-        if location in self.found and self.twice is None:
-            self.twice = Twice(location, number, self.found[location])
-        self.found.setdefault(location, number)
+            self.lines.setdefault(location[:length], number)
+        if location in self.lines and self.duplicate is None:
+            self.duplicate = DuplicateKey(location, number, self.lines[location])
+        self.lines.setdefault(location, number)
         self._value, self._parts = location, []
 
     def _in_value(self, value: Location, kind: str, text: str, number: int) -> None:
@@ -188,18 +188,18 @@ class _Scan:
             place = value
             if inner is not None and inner.element is not None:
                 place = (*inner.location, inner.element)
-            self.found.setdefault(place, number)
+            self.lines.setdefault(place, number)
             if kind == "mark" and text in "[{":
                 self._open.append(_Open(place, 0 if text == "[" else None))
                 self._value = place if text == "[" else None
 
     def _close(self) -> None:
-        # What was closed is a value of what is around it, or the statement's own: still a value.
+        # After the end of an array or inline table, the scan is still inside the outer value.
         if self._open:
             self._value = self._open.pop().location
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     """Return the text of a quoted key by TOML's own rules."""
     try:
         return next(iter(tomllib.loads(f"{text} = 0")))

@@ -27,9 +27,9 @@ from pki.cli.state.issuing import (
     save_issued,
 )
 from pki.cli.state.trust_distribution import import_crls
-from pki.files import writing
-from pki.files.occupied import Holder, refuse_occupied
-from pki.files.writer import chain_file
+from pki.files import writer_lock
+from pki.files.overwrite import CredentialOwner, refuse_overwrite
+from pki.files.writer import require_chain_file
 from pki.identity import SpiffeId
 from pki.keys import KeyType
 from pki.x509.profiles import LEAF_PROFILES
@@ -69,22 +69,18 @@ def issue(
     lifetime = parse_lifetime(ttl)
     request = read_request_file(csr) if csr is not None else None
     with open_authority(directory) as authority:
-        workload = (
-            SpiffeId.parse(name)
-            if "://" in name
-            else SpiffeId.of_path(authority.trust_domain, name)
-        )
+        workload = SpiffeId.parse_name(name, authority.trust_domain)
         folder = out or directory / workload.path
         import_crls(authority, directory)
         refuse_ca_folder(folder, ca_home(directory))
         if request is not None:
             # Checked here, and not only after the certificate is issued.
-            chain_file(file_layout)
+            require_chain_file(file_layout)
         # From the check of what is there to the last file, nobody else writes there.
-        with writing(folder, layout=file_layout):
-            refuse_occupied(
+        with writer_lock(folder, layout=file_layout):
+            refuse_overwrite(
                 folder,
-                Holder.of_workload(workload),
+                CredentialOwner.of_workload(workload),
                 layout=file_layout,
                 request_key=parse_request(request, csr) if request is not None else None,
             )

@@ -25,17 +25,17 @@ from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.trust_distribution import import_crls, issuer_certificates
 from pki.errors import CouldNotTellError, CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
-    Contents,
     Layout,
+    PartialCredential,
     detect_layout,
+    ensure_pending_key,
     find_layout,
-    pending_key,
-    read_contents,
+    read_partial_credential,
     save_credential,
     save_trust,
-    writing,
+    writer_lock,
 )
-from pki.files.writer import finish_key, save_chain
+from pki.files.writer import promote_pending_key, save_chain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key, public_key_fingerprint
 from pki.x509 import Credential
 from pki.x509.decoding import public_key_of
@@ -70,10 +70,10 @@ def renew(
     layout, holds_key = _find_layout(target)
     request = _read_request(target, csr, holds_key=holds_key)
     leaf_before = _leaf_fingerprint(target, layout)
-    with open_authority(directory) as authority, writing(target, layout=layout):
+    with open_authority(directory) as authority, writer_lock(target, layout=layout):
         if holds_key:
-            finish_key(target, layout=layout)
-        contents = read_contents(target, layout, holds_key=holds_key)
+            promote_pending_key(target, layout=layout)
+        contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
             _require_key(contents)
         # The directory may be outside the state folder, and its own CRLs may be newer.
@@ -96,8 +96,8 @@ def renew(
             )
             return
         if holds_key:
-            new_key = generate_key(_key_type(contents.key_of_leaf or contents.key))
-            key = pending_key(target, new_key, layout=layout)
+            new_key = generate_key(_key_type(contents.leaf_key or contents.key))
+            key = ensure_pending_key(target, new_key, layout=layout)
             issued = authority.renew(record.certificate, key=key, lifetime=lifetime)
         elif request is not None:
             issued = authority.renew_request(record.certificate, request.data, lifetime=lifetime)
@@ -141,14 +141,14 @@ def _read_request(target: Path, csr: Path | None, *, holds_key: bool) -> _Reques
     return _Request(data, parse_request(data, csr))
 
 
-def _require_key(contents: Contents) -> None:
+def _require_key(contents: PartialCredential) -> None:
     """Check that the key can be read: it is the one file that can't be repaired.
 
     Raises:
         PkiError: if it can't be read, or belongs to another certificate.
     """
     layout = contents.layout
-    if contents.leaf is not None and contents.key_of_leaf is not None:
+    if contents.leaf is not None and contents.leaf_key is not None:
         return
     if contents.key is None or contents.leaf is not None:
         for name in (layout.key, layout.next_key):
@@ -161,7 +161,9 @@ def _require_key(contents: Contents) -> None:
         )
 
 
-def _repair(authority: Authority, contents: Contents, record: CertificateRecord) -> list[str]:
+def _repair(
+    authority: Authority, contents: PartialCredential, record: CertificateRecord
+) -> list[str]:
     """Write again every damaged or old file but the key; return the names of the damaged ones.
 
     Raises:
@@ -251,7 +253,7 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
     """
     layout, holds_key = _find_layout(target)
     with open_authority(directory, read_only=True) as authority:
-        contents = read_contents(target, layout, holds_key=holds_key)
+        contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:
             _require_key(contents)
         record = require_record(authority, contents)
@@ -272,7 +274,7 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
             (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
             (ahead, "a revocation list is valid only from a time to come"),
             (contents.chain != chain, "the chain is damaged"),
-            (holds_key and contents.key_of_leaf is not contents.key, "a renewal was cut off"),
+            (holds_key and contents.leaf_key is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),
             (old_trust, "the trust bundle is not the newest"),
         )
@@ -284,7 +286,7 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
 def _leaf_fingerprint(target: Path, layout: Layout) -> str | None:
     """Return the fingerprint of the leaf's key in a directory; None if it can't be read."""
     try:
-        contents = read_contents(target, layout, holds_key=False)
+        contents = read_partial_credential(target, layout, holds_key=False)
     except PkiError:
         return None
     if contents.leaf is None:

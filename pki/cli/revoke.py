@@ -22,7 +22,7 @@ from pki.cli.state.ledger_lookup import (
 )
 from pki.cli.state.trust_distribution import distribute
 from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
-from pki.files import detect_layout, find_layout, read_contents
+from pki.files import detect_layout, find_layout, read_partial_credential
 
 
 def revoke(
@@ -108,7 +108,7 @@ def _find_serial(authority: Authority, target: str) -> str:
     layout, holds_key = (
         layout_and_key if layout_and_key is not None else (detect_layout(path), True)
     )
-    contents = read_contents(path, layout, holds_key=holds_key)
+    contents = read_partial_credential(path, layout, holds_key=holds_key)
     record, of_key = find_record(authority, contents), find_record_of_key(authority, contents)
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
         # Anybody who can write here could have another workload revoked, and keep this one valid.

@@ -22,7 +22,7 @@ from pki.errors import (
     quote_untrusted,
 )
 from pki.files import load_credential, read_bounded
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.identity import DnsName, SpiffeId
 from pki.x509 import (
     CLIENT,
@@ -122,14 +122,13 @@ def _profile(leaf: x509.Certificate, purpose: Purpose) -> LeafProfile:
 
 
 def _expected(name: str, own: SpiffeId | None) -> ExpectedName:
-    if "://" in name:
-        return SpiffeId.parse(name)
-    try:
-        return ip_address(name)
-    except ValueError:
-        if "." not in name and own is not None:
-            return SpiffeId.of_path(own.trust_domain, name)
-        return DnsName.parse(name)
+    if "://" not in name:
+        try:
+            return ip_address(name)
+        except ValueError:
+            if "." in name or own is None:
+                return DnsName.parse(name)
+    return SpiffeId.parse_name(name, own.trust_domain if own is not None else None)
 
 
 def _read_and_parse(path: Path, read: Callable[[bytes], _Value]) -> _Value:
@@ -138,5 +137,5 @@ def _read_and_parse(path: Path, read: Callable[[bytes], _Value]) -> _Value:
         data = read_bounded(path, max_bytes=MAX_CRLS_BYTES)[0]
     except FileNotFoundError:
         raise StateError(f"{quote_untrusted(path)} is not there") from None
-    with naming(path):
+    with error_context(path):
         return read(data)

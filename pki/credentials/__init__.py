@@ -1,1 +1,1 @@
-"""What is in force: a workload's credential, its revocation lists and its policy, kept fresh."""
+"""What is in force: credential, revocation lists and policy, kept fresh; without gRPC."""

@@ -1,25 +1,27 @@
-"""What is accepted of a source, as a workload's first credential and as its next one.
+"""Decides what is accepted from a source: as a workload's first credential, and as an update.
 
-The rules, for every source alike:
+The rules, the same for every source:
 
-1. The first credential must be one that peers would accept: profile, time, path. Else nothing
-   starts.
-2. A next one must be so too, and for the same SPIFFE ID. Else it is refused loudly, and the one in
-   use is kept, its trust bundle too; revocation lists are taken in all the same, also where they
-   are all that can be read.
-3. Nobody goes back behind a revocation list that was seen, signed by an issuer that is believed.
+1. The first credential must be one that peers would accept: profile, time, path. Otherwise the
+   workload does not start.
+2. An update must meet the same conditions, and be for the same SPIFFE ID. Otherwise it is refused
+   and an error is logged; the credential and the trust bundle in use are kept. Its revocation lists
+   are accepted all the same, also where nothing else can be read.
+3. A revocation list never replaces a newer one that was read before and that a trusted issuer
+   signed.
 
-A source may be slow, and may raise anything: asking it is one step, deciding another, so that what
-is in force is locked while something is decided, and never while a source is asked.
+A source may be slow, and may raise anything. Reading it is one step and deciding is another, so
+that the snapshot in force is locked only while something is decided, never while a source is read.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pki.access.snapshot import OnDisk
+from cryptography import x509
+
 from pki.background import defer
 from pki.credentials.source import Source
 from pki.errors import CredentialError, PkiError, VerificationError, quote_untrusted
@@ -33,12 +35,32 @@ from pki.x509 import (
     Purpose,
     RevocationMode,
 )
+from pki.x509.revocation import IssuerId
 
-log = logging.getLogger("handfast.rpc")
+log = logging.getLogger("handfast.credentials")
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What a source returned last, accepted or not.
+
+    Args:
+        leaf: the workload's certificate.
+        crls: the issuers whose revocation lists came with it.
+    """
+
+    leaf: x509.Certificate
+    crls: frozenset[IssuerId]
+
+    @classmethod
+    def of(cls, credential: Credential) -> OnDisk:
+        """Return the summary of a credential."""
+        crls = credential.crls
+        return cls(credential.leaf, frozenset(crls.crls) if crls else frozenset())
 
 
 class CredentialLoader:
-    """Takes credentials in from one source.
+    """Loads credentials from one source.
 
     Args:
         source: fetches them.
@@ -46,20 +68,20 @@ class CredentialLoader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._told: frozenset[str] = frozenset()
+        self._warnings: frozenset[str] = frozenset()
         self.on_disk: OnDisk | None = None
         self.remembered: CrlSet | None = None
 
-    def first(self, now: datetime) -> Credential:
+    def load_initial(self, now: datetime) -> Credential:
         """Return the credential to start with.
 
         Raises:
             PkiError: if it can't be used: then the workload does not start.
         """
         loaded = self.load()
-        check_own(loaded, now)
+        check_own_credential(loaded, now)
         self.remembered = self.source.remembered()
-        credential = self._remembering(loaded, self.remembered)
+        credential = self._with_newest_crls(loaded, self.remembered)
         if credential.crls is None and self.source.revocation is RevocationMode.REQUIRED:
             raise CredentialError(
                 f"{self.source.name} holds no revocation lists",
@@ -70,15 +92,15 @@ class CredentialLoader:
         return credential
 
     def _check_every_issuer_has_a_crl(self, credential: Credential) -> None:
-        """Check that somebody under the same CAs could be accepted at all.
+        """Check that a peer with the same issuers could be accepted at all.
 
         Raises:
-            CredentialError: if a list is missing, and the user's word is that each is required.
+            CredentialError: if a list is missing, and the revocation mode requires each.
         """
         if self.source.revocation is not RevocationMode.REQUIRED or credential.crls is None:
             return
         for certificate in credential.chain:
-            if credential.crls.of_issuer(certificate) is None:
+            if credential.crls.crl_for(certificate) is None:
                 issuer = quote_untrusted(certificate.issuer.rfc4514_string())
                 raise CredentialError(
                     f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
@@ -88,31 +110,31 @@ class CredentialLoader:
                 )
 
     def load(self) -> Credential:
-        """Ask the source for its credential.
+        """Read the credential from the source.
 
         Raises:
             Exception: whatever the source raises.
         """
         credential, warnings = self.source.load()
         self.on_disk = OnDisk.of(credential)
-        for words in warnings:
-            if words not in self._told:
-                defer(log.warning, "%s", words)
-        self._told = frozenset(warnings)
+        for warning in warnings:
+            if warning not in self._warnings:
+                defer(log.warning, "%s", warning)
+        self._warnings = frozenset(warnings)
         return credential
 
-    def next(
+    def load_update(
         self, loaded: Credential, current: Credential, now: datetime
     ) -> tuple[Credential, str]:
-        """Decide on what the source holds now.
+        """Decide on the credential that the source returned just now.
 
         Returns:
             The credential to use from now on, and why the source's was refused; empty if it was
-            not.
+            accepted.
         """
         if loaded.chain != current.chain:
             try:
-                check_own(loaded, now)
+                check_own_credential(loaded, now)
                 if loaded.spiffe_id != current.spiffe_id:
                     raise CredentialError(
                         f"certificate is for {loaded.spiffe_id}, and this workload is "
@@ -121,45 +143,51 @@ class CredentialLoader:
                     )
             except PkiError as error:
                 kept = replace(current, crls=loaded.crls)
-                return self._remembering(kept, current.crls), str(error)
-        return self._remembering(loaded, current.crls), ""
+                return self._with_newest_crls(kept, current.crls), str(error)
+        return self._with_newest_crls(loaded, current.crls), ""
 
-    def next_crls(self, crls: CrlSet | None, current: Credential) -> tuple[Credential, str]:
+    def load_crl_update(self, crls: CrlSet | None, current: Credential) -> tuple[Credential, str]:
         """Decide on the revocation lists alone.
 
         Returns:
-            The credential with the lists that count now, and which lists were refused; empty if
-            none was.
+            The credential with the lists to use from now on, and which lists were refused; empty
+            if none was.
         """
         if crls is None:
             return current, ""
         merged, refused = self._merged(replace(current, crls=crls), crls, current.crls)
         return replace(current, crls=merged), "; ".join(refused)
 
-    def _remembering(self, found: Credential, seen: CrlSet | None) -> Credential:
-        if found.crls is None:
-            # Once a list was seen, its absence is stale too: the old one goes on counting, and
-            # ends.
-            return replace(found, crls=seen)
-        merged, refused = self._merged(found, found.crls, seen)
+    def _with_newest_crls(self, credential: Credential, known: CrlSet | None) -> Credential:
+        if credential.crls is None:
+            # A source can't make a list that was read before disappear: the list stays in force,
+            # and becomes stale at its end.
+            return replace(credential, crls=known)
+        merged, refused = self._merged(credential, credential.crls, known)
         for line in refused:
             defer(log.error, "%s: %s", self.source.name, line)
-        return replace(found, crls=merged)
+        return replace(credential, crls=merged)
 
     def _merged(
-        self, found: Credential, crls: CrlSet, seen: CrlSet | None
+        self, credential: Credential, crls: CrlSet, known: CrlSet | None
     ) -> tuple[CrlSet, tuple[str, ...]]:
-        # A forged list with a huge number would shut out the true ones for good.
-        issuers = (*found.chain[1:], *found.bundle.all_roots())
-        merged, refused = (seen or CrlSet.none()).followed_by(crls, issuers=issuers)
-        if seen is not None and merged.crls == seen.crls:
-            # The same object for as long as nothing is new.
-            return seen, refused
+        # Only lists of trusted issuers count: a forged list with a huge number would otherwise keep
+        # the true lists out for good.
+        issuers = (*credential.chain[1:], *credential.bundle.all_roots())
+        merged, refused = (known or CrlSet.none()).merge_newer(crls, issuers=issuers)
+        if known is not None and merged.crls == known.crls:
+            # The same object as long as nothing is new: a change is found by comparing identities.
+            return known, refused
         return merged, refused
 
 
-def check_own(credential: Credential, now: datetime) -> SpiffeId:
-    """Check a workload's own credential: profile, time and path; revocation is the peers' to judge.
+def check_own_credential(credential: Credential, now: datetime) -> SpiffeId:
+    """Check the profile, the times and the path of a workload's own credential.
+
+    Revocation is not checked: peers decide on it.
+
+    Returns:
+        The SPIFFE ID of the credential.
 
     Raises:
         PkiError: if no peer would accept it.
@@ -180,7 +208,7 @@ def check_own(credential: Credential, now: datetime) -> SpiffeId:
 
 
 def _remedy(error: VerificationError, credential: Credential, now: datetime) -> str:
-    """Return what to do about a fault of our own; of its times the clock may be the cause."""
+    """Return the remedy for a fault in our own credential; a wrong clock may be the cause."""
     begins = max(item.not_valid_before_utc for item in credential.chain)
     if error.fault == Fault.NOT_YET_VALID:
         # Another certificate from the same CA would begin no sooner.
@@ -196,9 +224,9 @@ def _remedy(error: VerificationError, credential: Credential, now: datetime) -> 
     return "Issue or renew it: handfast renew DIR"
 
 
-def half_life_passed(crls: CrlSet, now: datetime) -> datetime | None:
-    """Return the end of the first list to end, once it is past half of its life."""
-    for item in sorted(crls.crls.values(), key=lambda found: found.next_update):
+def end_after_half_life(crls: CrlSet, now: datetime) -> datetime | None:
+    """Return the end of the first list that is past half of its life; None if there is none."""
+    for item in sorted(crls.crls.values(), key=lambda crl: crl.next_update):
         if now > item.this_update + (item.next_update - item.this_update) / 2:
             return item.next_update
     return None

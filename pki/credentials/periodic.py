@@ -1,4 +1,4 @@
-"""Does a thing again and again, from a thread of its own, however long others take."""
+"""Runs a function again and again in a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from collections.abc import Callable
 
 from pki.background import defer
 
-log = logging.getLogger("handfast.rpc")
+log = logging.getLogger("handfast.credentials")
 
 
 class PeriodicTask:
-    """Calls a function at each tick, and as soon as it is woken.
+    """Calls a function at regular intervals, and at once when it is woken.
 
-    Whatever the function raises is told of, and ends nothing.
+    What the function raises is logged, and does not end the task.
 
     Args:
-        seconds: between two ticks.
-        tick: the function. It may return the seconds to the next tick, where they are fewer.
-        name: the thread's.
+        seconds: the interval.
+        run: the function. It may return a shorter interval to its next run.
+        name: the name of the thread.
     """
 
-    def __init__(self, seconds: float, tick: Callable[[], float | None], name: str) -> None:
+    def __init__(self, seconds: float, run: Callable[[], float | None], name: str) -> None:
         self._seconds = seconds
-        self._tick = tick
+        self._step = run
         self._changed = threading.Condition()
         self._stopped = False
-        self._wanted = 0
+        self._requested = 0
         self._done = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> int:
-        """Have it done now; return the number to wait for with :meth:`wait_done`."""
+        """Have the function run now; return a number to wait for with :meth:`wait_done`."""
         with self._changed:
-            self._wanted += 1
+            self._requested += 1
             self._changed.notify_all()
-            return self._wanted
+            return self._requested
 
     def wait_done(self, number: int, seconds: float) -> bool:
-        """Wait until it was done since a :meth:`wake`; return whether it was in time.
+        """Wait until the function has run since a :meth:`wake`; return whether it was in time.
 
-        Its own thread, where a user's clock or source may close everything, does not wait.
+        The task's own thread does not wait: a user's clock or source may close the workload there.
         """
         if self.is_current():
             return False
@@ -53,11 +53,11 @@ class PeriodicTask:
             return self._changed.wait_for(lambda: self._done >= number or self._stopped, seconds)
 
     def is_current(self) -> bool:
-        """Return whether this is its thread: it must not wait for itself."""
+        """Return whether the caller runs in the task's own thread, which can't wait for itself."""
         return threading.current_thread() is self._thread
 
     def stop(self, seconds: float) -> None:
-        """End, and wait for the thread for so long: what it does may never come back."""
+        """Stop the thread, and wait for it this long: the function may never return."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -68,16 +68,16 @@ class PeriodicTask:
         pause = self._seconds
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._wanted > self._done, pause)
+                self._changed.wait_for(lambda: self._stopped or self._requested > self._done, pause)
                 if self._stopped:
                     return
-                number = self._wanted
+                number = self._requested
             pause = self._seconds
             try:
-                asked = self._tick()
-                pause = self._seconds if asked is None else min(asked, self._seconds)
+                shorter = self._step()
+                pause = self._seconds if shorter is None else min(shorter, self._seconds)
             except BaseException as error:
-                # SystemExit too: this thread must not end before it is told to.
+                # SystemExit too: the thread must not end before it is stopped.
                 defer(log.error, "%s failed: %r", self._thread.name, error)
             with self._changed:
                 self._done = max(self._done, number)

@@ -1,6 +1,6 @@
-"""Where a workload's credential comes from: a directory, PEM in memory, or what others add.
+"""Sources of a workload's credential: a directory, PEM in memory, or a class of the user's own.
 
-A source only fetches. What is accepted of it is decided in one place for all of them
+A source only fetches. What is accepted is decided in one place for all sources
 (:mod:`pki.credentials.loader`), so that no source can relax a rule.
 """
 
@@ -24,7 +24,7 @@ from pki.files import (
     write_durably,
 )
 from pki.files.atomic import PRIVATE
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
 from pki.keys import read_private_key
 from pki.x509 import (
     Credential,
@@ -36,32 +36,32 @@ from pki.x509 import (
 )
 from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
-log = logging.getLogger("handfast.rpc")
-_SEEN = ".handfast-crl-seen.pem"
+log = logging.getLogger("handfast.credentials")
+_REMEMBERED = ".handfast-crl-seen.pem"
 
 
 class Source(Protocol):
-    """What a :class:`~pki.workload.Workload` follows.
+    """Where a :class:`~pki.workload.Workload` fetches its credential, now and after each change.
 
     :meth:`load`, :meth:`crls` and :meth:`remember` are called by a thread each, at the same time,
     a few times a minute and after each change; never on an event loop. They may block, and raise
     anything: what is in force is kept then, and nothing else is held up.
 
-    A source that reads this machine's own files says so by an attribute ``is_local``, True: what it
-    can't read any more counts for ``read_grace`` alone. Any other is taken for one elsewhere, that
-    may be cut off for longer: its revocation lists count to their own end.
+    A source that reads files of this machine has an attribute ``is_local`` that is True: what it
+    can't read any more stays in force for ``read_grace``. Every other source counts as remote, and
+    may be cut off for longer: its revocation lists stay in force to their own end.
     """
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """The name of the source in messages."""
 
     @property
     def revocation(self) -> RevocationMode:
-        """The user's word on certificates that no revocation list speaks for."""
+        """What to do with certificates for whose issuer there is no revocation list."""
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
-        """Fetch the credential as it is now, and what a person should know about it.
+        """Fetch the credential as it is now, and warnings for the operator.
 
         Raises:
             PkiError: if it can't be fetched or read; the one in use is kept then.
@@ -70,27 +70,30 @@ class Source(Protocol):
     def crls(self) -> CrlSet | None:
         """Fetch the revocation lists alone; None where there are none.
 
-        Asked beside :meth:`load`: what was revoked counts also while the rest can't be loaded.
+        Called besides :meth:`load`, so that a revocation counts while the rest can't be loaded.
 
         Raises:
             PkiError: if they can't be fetched or read.
         """
 
     def folders(self) -> Iterable[Path]:
-        """Return the folders in which a change means: load again; none for a source that pushes."""
+        """Return the folders to watch: a change in them means to load again.
+
+        A source that calls what :meth:`subscribe` was given returns none.
+        """
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Take the function to call, from any thread, when there is something new to load."""
 
     def remembered(self) -> CrlSet | None:
-        """Return the newest revocation lists that :meth:`remember` was given, also before a restart.
+        """Return the lists that :meth:`remember` was given last, also before a restart.
 
         Raises:
             PkiError: if they can't be read.
         """
 
     def remember(self, crls: CrlSet) -> None:
-        """Keep the newest revocation lists, durably where there is a place for them."""
+        """Store the newest revocation lists, durably where there is a place for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,12 @@ class DirectorySource:
     passphrase: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Take the path as it is meant now, whatever the working directory is later."""
+        """Resolve the path now: the working directory may be another one later."""
         object.__setattr__(self, "directory", Path(self.directory).absolute())
 
     @property
     def is_local(self) -> bool:
-        """It reads files of this machine."""
+        """Whether the source reads files of this machine: it does."""
         return True
 
     @property
@@ -151,22 +154,22 @@ class DirectorySource:
         """Do nothing: the directory is watched."""
 
     def remembered(self) -> CrlSet | None:
-        """Read the lists that were seen."""
+        """Read the lists that were stored last."""
         try:
-            data, _ = read_bounded(self.directory / _SEEN, max_bytes=MAX_CRLS_BYTES)
+            data, _ = read_bounded(self.directory / _REMEMBERED, max_bytes=MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
-        with naming(self.directory / _SEEN):
+        with error_context(self.directory / _REMEMBERED):
             return CrlSet.read(data)
 
     def remember(self, crls: CrlSet) -> None:
-        """Write the lists that were seen beside the credential."""
+        """Store the lists beside the credential."""
         try:
             pem = to_pem([item.crl for item in crls.crls.values()])
-            write_durably(self.directory / _SEEN, pem, mode=PRIVATE)
+            write_durably(self.directory / _REMEMBERED, pem, mode=PRIVATE)
         except StateError as error:
-            # A read-only volume: remembered in memory alone, as long as the process lives.
-            defer(log.info, "lists seen can't be kept on disk: %s", error)
+            # A read-only volume: the lists are remembered in memory only, until the process ends.
+            defer(log.info, "revocation lists can't be stored on disk: %s", error)
 
 
 class PemSource:
@@ -198,17 +201,17 @@ class PemSource:
     ) -> None:
         self._revocation = RevocationMode(revocation)
         self._credential = _read(key, chain, bundle, crls, passphrase)
-        self._seen: CrlSet | None = None
+        self._remembered: CrlSet | None = None
         self._changed: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
-        """Return what it is."""
+        """The name of the source in messages."""
         return "the PEM in memory"
 
     @property
     def revocation(self) -> RevocationMode:
-        """The user's word on certificates that no revocation list speaks for."""
+        """What to do with certificates for whose issuer there is no revocation list."""
         return self._revocation
 
     def replace(
@@ -220,7 +223,7 @@ class PemSource:
         crls: bytes | None = None,
         passphrase: bytes | None = None,
     ) -> None:
-        """Bring the next credential; it is taken up at once, or refused and the last one kept.
+        """Replace the credential. It is used at once, or it is refused and the last one is kept.
 
         Raises:
             PkiError: if a part can't be read, or key and chain don't belong together.
@@ -229,15 +232,15 @@ class PemSource:
         self._changed()
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
-        """Return what was brought last."""
+        """Return the credential that was given last."""
         return self._credential, ()
 
     def crls(self) -> CrlSet | None:
-        """Return the lists that were brought last."""
+        """Return the lists that were given last."""
         return self._credential.crls
 
     def folders(self) -> Iterable[Path]:
-        """Return none."""
+        """Return no folders: there is nothing to watch."""
         return ()
 
     def subscribe(self, changed: Callable[[], None]) -> None:
@@ -245,22 +248,22 @@ class PemSource:
         self._changed = changed
 
     def remembered(self) -> CrlSet | None:
-        """Return the lists seen since the process began: there is no place to keep them longer."""
-        return self._seen
+        """Return the lists of this process: there is no place to store them for longer."""
+        return self._remembered
 
     def remember(self, crls: CrlSet) -> None:
-        """Keep the lists in memory."""
-        self._seen = crls
+        """Store the lists in memory."""
+        self._remembered = crls
 
 
 def _read(
     key: bytes, chain: bytes, bundle: bytes, crls: bytes | None, passphrase: bytes | None
 ) -> Credential:
     certificates = read_chain(chain)
-    found = read_names(certificates[0]).spiffe_id
+    spiffe_id = read_names(certificates[0]).spiffe_id
     return Credential(
         read_private_key(key, passphrase),
         certificates,
-        TrustBundle.read(bundle, default=found.trust_domain if found else None),
+        TrustBundle.read(bundle, default=spiffe_id.trust_domain if spiffe_id else None),
         None if crls is None else CrlSet.read(crls),
     )

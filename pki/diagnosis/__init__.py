@@ -11,6 +11,7 @@ The rules:
 This module is the front door: what other packages use is imported from here.
 """
 
+from pki.diagnosis.call_failure import explain_failed_handshake
 from pki.diagnosis.checks.issuer_path import quote_name
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller
@@ -56,6 +57,7 @@ __all__ = [
     "examine_caller",
     "examine_our_role",
     "examine_server_role",
+    "explain_failed_handshake",
     "observe_server",
     "parse_expected_name",
     "parse_host",

@@ -30,7 +30,7 @@ from pki.diagnosis.checks.tls_alerts import describe_alert
 from pki.diagnosis.observe.http2_reply import answer_first_call
 from pki.diagnosis.report import Finding, Status, failed, ok, unknown
 from pki.errors import CertificateError, InputError, quote_untrusted
-from pki.tls.connection import Limit, TlsConnection, TooLongError, words_of
+from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024
@@ -170,9 +170,9 @@ class StandIn:
                     self.stop()
 
     def _examine(self, plain: socket.socket, address: str) -> Caller:
-        limit = Limit(_SECONDS)
+        limit = Deadline(_SECONDS)
         alerts = _Alerts()
-        with TlsConnection(plain, self._context(alerts), most_bytes=_MOST_BYTES) as connection:
+        with TlsConnection(plain, self._context(alerts), max_bytes=_MOST_BYTES) as connection:
             connection.tls.set_accept_state()
             ending = _finish_handshake(connection, alerts, limit)
             name = (connection.tls.get_servername() or b"").decode("ascii", "backslashreplace")
@@ -248,19 +248,19 @@ class _Alerts:
             self.own_alert = code & 0xFF
 
 
-def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Limit) -> Finding:
+def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadline) -> Finding:
     """Complete the handshake, and answer the caller's first call; return how it ended."""
     completed = False
     try:
         connection.shake_hands(limit)
         completed = True
-        answer_first_call(connection, limit.part(_LATE_SECONDS))
+        answer_first_call(connection, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:
         return _describe_failure(connection, alerts, error)
     except TimeoutError:
         if not completed:
             return failed(_CALLER, "handshake-timeout", "it connected, and sent nothing")
-    except TooLongError as error:
+    except TooManyBytesError as error:
         return failed(_CALLER, "malformed", quote_untrusted(error))
     except OSError:
         if completed:
@@ -278,4 +278,4 @@ def _describe_failure(connection: TlsConnection, alerts: _Alerts, error: SSL.Err
         begin = quote_untrusted(connection.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
     slug = _OWN_ALERTS.get(alerts.own_alert or 0, "cipher-mismatch")
-    return failed(_CALLER, slug, f"TLS fails: {words_of(error)}")
+    return failed(_CALLER, slug, f"TLS fails: {ssl_error_message(error)}")

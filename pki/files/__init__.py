@@ -1,31 +1,31 @@
-"""Files: written so that nobody sees half of one, and credential directories in every layout."""
+"""Files: atomic and durable writes, and credential directories in every layout."""
 
 from pki.files.atomic import read_bounded, remove_durably, write_durably
-from pki.files.contents import Contents, read_contents
+from pki.files.credential_files import KeyMode
 from pki.files.layouts import HANDFAST, LAYOUTS, Layout, detect_layout, find_layout
 from pki.files.lock import locked
-from pki.files.parts import KeyMode
+from pki.files.partial_credential import PartialCredential, read_partial_credential
 from pki.files.reader import LoadedCredential, load_credential, load_crls
-from pki.files.writer import pending_key, save_credential, save_trust, writing
+from pki.files.writer import ensure_pending_key, save_credential, save_trust, writer_lock
 
 __all__ = [
     "HANDFAST",
     "LAYOUTS",
-    "Contents",
     "KeyMode",
     "Layout",
     "LoadedCredential",
+    "PartialCredential",
     "detect_layout",
+    "ensure_pending_key",
     "find_layout",
     "load_credential",
     "load_crls",
     "locked",
-    "pending_key",
     "read_bounded",
-    "read_contents",
+    "read_partial_credential",
     "remove_durably",
     "save_credential",
     "save_trust",
     "write_durably",
-    "writing",
+    "writer_lock",
 ]

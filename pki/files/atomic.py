@@ -1,7 +1,7 @@
-"""Write aside, fsync, rename, fsync the folder: a reader sees the old file or the new one.
+"""Write a temporary file, fsync, rename, fsync the folder: a reader sees the old or the new file.
 
-After a crash between any two of these steps the old file or the new one is there, whole; a file
-left aside begins with a dot and ends in ``.tmp``, and is harmless.
+After a crash between any two of these steps, the old or the new file is there and whole. A
+temporary file that is left over begins with a dot, ends in ``.tmp`` and is harmless.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pki.errors import StateError, UnreadableError, quote_untrusted
-from pki.files.last_resort import LAST_RESORT
+from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a directory"),
@@ -28,7 +28,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 PRIVATE = 0o600
 PUBLIC = 0o644
-_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_DESCRIPTOR_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def write_durably(
@@ -39,46 +39,49 @@ def write_durably(
     owner: tuple[int, int] | None = None,
     replace: bool = True,
 ) -> None:
-    """Write a file so that it is whole on disk, or not there, whatever happens.
+    """Write a file so that, even after a crash, it is either whole on disk or not there.
 
     Args:
-        path: where; an existing regular file is replaced. Nothing else is, nor is a link followed.
+        path: the file. An existing regular file is replaced; anything else is refused, and a link
+            is not followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
-        owner: the user and group that it is to have; None leaves it to the process's own.
-        replace: whether an existing file may be replaced at all.
+        owner: the file's user and group; None takes those of the process.
+        replace: whether an existing file may be replaced.
 
     Raises:
-        StateError: if it can't be written, or what lies there is no regular file.
+        StateError: if it can't be written, or the path is no regular file.
     """
     refuse_irregular(path)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        # 0600 from the first moment: the content is never readable wider than it ends up.
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
+        # 0600 from the start, so that nobody can read the content who may not read the result.
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE
+        )
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                # Before the mode: a change of owner may take bits of it away.
+                # Before the mode, because a change of owner may clear some of its bits.
                 if owner is not None and owner != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), *owner)
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             if replace:
-                os.replace(aside, path)
+                os.replace(temporary, path)
             else:
-                # A link, because a rename would replace whatever came there meanwhile.
-                os.link(aside, path)
-                aside.unlink()
+                # A hard link, because a rename would replace a file made in the meantime.
+                os.link(temporary, path)
+                temporary.unlink()
         except BaseException:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        # Only what is so of this one file: the caller may have changed others before it.
+        # Says nothing about other files, which the caller may have changed already.
         raise StateError(
             f"{quote_untrusted(path)} can't be written: {error.strerror or error}",
-            remedy="It is as it was; see to the folder and try again",
+            remedy="It is unchanged; check the folder and try again",
         ) from error
     try:
         sync_folder(path.parent)
@@ -86,18 +89,18 @@ def write_durably(
         raise StateError(
             f"{quote_untrusted(path)} is written, but may be lost if the machine stops now: "
             f"{error.strerror or error}",
-            remedy="See to the disk and try again",
+            remedy="Check the disk and try again",
         ) from error
 
 
 def refuse_irregular(path: Path) -> None:
-    """Refuse to write where something stands that is no regular file.
+    """Refuse a path that exists and is no regular file.
 
-    A directory can't be replaced by a file. A device, a pipe or a link could be, and whoever put it
-    there would find a plain file in its place: root would lose ``/dev/null``.
+    A directory can't be replaced by a file. A device, a pipe or a link could be, and would be lost
+    to all who use it: root would replace ``/dev/null``.
 
     Raises:
-        StateError: if it is a directory, a device, a pipe, a socket or a link, or can't be asked.
+        StateError: if it is a directory, device, pipe, socket or link, or can't be checked.
     """
     if not path.name:
         raise StateError(
@@ -109,30 +112,30 @@ def refuse_irregular(path: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else error
-        raise StateError(f"{quote_untrusted(path)} can't be written: {words}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StateError(f"{quote_untrusted(path)} can't be written: {reason}") from error
     if not stat.S_ISREG(mode):
-        kind = next(name for is_one, name in _KINDS if is_one(mode))
+        kind = next(name for is_kind, name in _KINDS if is_kind(mode))
         raise StateError(
-            f"{quote_untrusted(path)} is {kind}, and no regular file: it is not written over",
-            remedy="Name a file, or a place where nothing is",
+            f"{quote_untrusted(path)} is {kind}, not a regular file, and is not overwritten",
+            remedy="Name a regular file, or a path that does not exist",
         )
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """Rename a file within its folder, and make that lasting."""
+    """Rename a file within its folder, durably."""
     os.replace(source, target)
     sync_folder(target.parent)
 
 
 def remove_durably(path: Path) -> None:
-    """Remove a file if it is there, and make that lasting."""
+    """Remove a file if it exists, durably."""
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder lasting."""
+    """Make renames in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -141,13 +144,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, never wider than 0755 whatever the umask is.
+    """Make a folder and its parents, with mode 0755 at most, whatever the umask is.
 
     Raises:
-        StateError: if it can't be made, or something else stands there.
+        StateError: if it can't be made, or the path is something else.
     """
     try:
-        # Not mkdir's own parents=True: it makes those with mode 0777 below the umask.
+        # mkdir's parents=True would make the parents with mode 0777 less the umask.
         for missing in reversed([folder, *folder.parents]):
             if not missing.is_dir():
                 missing.mkdir(mode=0o755, exist_ok=True)
@@ -156,14 +159,14 @@ def make_folder(folder: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; never wait for whoever writes into a pipe.
+    """Open a regular file for reading, without waiting if it is a pipe.
 
     Raises:
         StateError: if it is no regular file.
         OSError: if it can't be opened.
     """
-    # Without O_NONBLOCK a named pipe would hold us until somebody writes into it, and a device
-    # could act on being opened (a tape rewinds), so the path is asked first.
+    # O_NONBLOCK, because opening a named pipe waits for a writer. Checked before too, because a
+    # device may act when it is opened (a tape rewinds).
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise StateError(f"{quote_untrusted(path)} is no regular file")
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
@@ -183,15 +186,15 @@ def read_with_status(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_resu
     """Read a whole regular file.
 
     Args:
-        path: where; symbolic links are followed, because layouts are made of them.
+        path: the file; symbolic links are followed, because some layouts consist of them.
         max_bytes: the largest file that is read.
 
     Returns:
-        Its content, and its status: that of the very file that was read.
+        Its content and status, both of the same open file.
 
     Raises:
         FileNotFoundError: if it is not there.
-        UnreadableError: if it can't be opened or read here and now.
+        UnreadableError: if it can't be opened or read at the moment.
         StateError: if it is no regular file, or too large.
     """
     try:
@@ -206,22 +209,21 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
     try:
         file = open_regular(path)
     except OSError as error:
-        if error.errno not in _NONE_LEFT:
+        if error.errno not in _NO_DESCRIPTOR_LEFT:
             raise
-        # Strangers may hold all descriptors of a server: what they can do ends here.
-        return LAST_RESORT.read(path, max_bytes)
+        # Clients may use up all descriptors of a server; its files must be readable all the same.
+        return DESCRIPTOR_RESERVE.read(path, max_bytes)
     with file:
         status = os.fstat(file.fileno())
         if status.st_size > max_bytes:
             raise StateError(
                 f"{quote_untrusted(path)} has {status.st_size} bytes; {max_bytes} is the most"
             )
-        found: bytes | None = file.read(max_bytes + 1)
-        if found is None:
-            # Some files of the kernel's call themselves regular, and have nothing for us yet.
+        data: bytes | None = file.read(max_bytes + 1)
+        if data is None:
+            # Some files of the kernel claim to be regular, and may have no data yet.
             raise BlockingIOError(errno.EAGAIN, "it holds nothing now, and may later")
-        data = found
     if len(data) > max_bytes:
-        # It grew since its status was taken, or its file system tells no size.
+        # It grew since its status was read, or its file system reports no size.
         raise StateError(f"{quote_untrusted(path)} has more than {max_bytes} bytes, the most")
     return data, status

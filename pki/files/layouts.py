@@ -1,6 +1,6 @@
-"""The credential directories of this field: which file holds what.
+"""The layouts of credential directories: which file holds what.
 
-One table serves the writer and the reader; ``docs/layouts.md`` shows it.
+The reader and the writer use the same table. ``docs/layouts.md`` shows it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pki.errors import CredentialError, quote_untrusted
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """File names within a directory.
+    """The file names of a credential directory.
 
-    ``chain`` is None where the key's file holds the chain too, behind the key.
+    ``chain`` is None if the key's file also holds the chain, after the key.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Layout:
 
     @property
     def next_key(self) -> str:
-        """The key that belongs to a chain which is just being brought in."""
+        """The key of the next chain, while a renewal is in progress."""
         return f"{self.key}.next"
 
 
@@ -39,7 +39,7 @@ LAYOUTS = MappingProxyType(
         layout.name: layout
         for layout in (
             HANDFAST,
-            # ca.crl is what ingress-nginx reads from such a secret.
+            # ingress-nginx reads ca.crl from such a secret.
             Layout("kubernetes", "tls.key", "tls.crt", "ca.crt", "ca.crl"),
             Layout("spiffe-helper", "svid_key.pem", "svid.pem", "svid_bundle.pem", "crl.pem"),
             Layout("spire", "svid.0.key", "svid.0.pem", "bundle.0.pem", "crl.pem"),
@@ -70,14 +70,14 @@ def layout_named(name: str) -> Layout:
 
 
 def detect_layout(directory: Path) -> Layout:
-    """Tell a directory's layout by the name of its key file.
+    """Detect a directory's layout by the name of its key file.
 
     Raises:
-        CredentialError: if it holds none or more than one of them, or can't be looked into.
+        CredentialError: if it holds the key files of no layout or of several, or can't be read.
     """
-    found = _layouts_in(directory, lambda layout: (layout.key, layout.next_key))
-    if found is not None:
-        return found
+    layout = _only_layout_in(directory, lambda layout: (layout.key, layout.next_key))
+    if layout is not None:
+        return layout
     raise CredentialError(
         f"{quote_untrusted(directory)} holds no credential: none of "
         + ", ".join(layout.key for layout in LAYOUTS.values()),
@@ -86,30 +86,30 @@ def detect_layout(directory: Path) -> Layout:
 
 
 def find_layout(directory: Path) -> tuple[Layout, bool] | None:
-    """Tell a directory's layout and whether a key lies there; None if it holds no credential.
+    """Return a directory's layout and whether it holds a key; None if it holds no credential.
 
-    A directory whose certificate was asked for with a request (CSR) holds a chain without a key.
+    A directory whose certificate was issued for a request (CSR) holds a chain without a key.
 
     Raises:
-        CredentialError: if files of several layouts lie there, or it can't be looked into.
+        CredentialError: if it holds files of several layouts, or can't be read.
     """
-    with_key = _layouts_in(directory, lambda layout: (layout.key, layout.next_key))
+    with_key = _only_layout_in(directory, lambda layout: (layout.key, layout.next_key))
     if with_key is not None:
         return with_key, True
-    if is_there(directory / _CERTBOT_CHAIN):
-        # The trust bundle of this layout has the name of another's chain.
+    if path_exists(directory / _CERTBOT_CHAIN):
+        # Checked first, because its trust bundle is named like another layout's chain.
         return LAYOUTS["certbot"], False
-    chain_only = _layouts_in(
+    chain_only = _only_layout_in(
         directory, lambda layout: (layout.chain,) if layout.chain is not None else ()
     )
     return (chain_only, False) if chain_only is not None else None
 
 
-def is_there(path: Path) -> bool:
-    """Return whether anything lies at a path, a link that leads nowhere included.
+def path_exists(path: Path) -> bool:
+    """Return whether a path exists; a symbolic link without a target exists too.
 
     Raises:
-        CredentialError: if that can't be told.
+        CredentialError: if the directory can't be read.
     """
     try:
         path.lstat()
@@ -118,21 +118,21 @@ def is_there(path: Path) -> bool:
     except OSError as error:
         raise CredentialError(
             f"{quote_untrusted(path.parent)} can't be read: {error.strerror}",
-            remedy="Name another directory, or run this as a user that may look into it",
+            remedy="Name another directory, or run this as a user that may read it",
         ) from None
     return True
 
 
-def _layouts_in(directory: Path, names: Callable[[Layout], tuple[str, ...]]) -> Layout | None:
-    found = [
+def _only_layout_in(directory: Path, names: Callable[[Layout], tuple[str, ...]]) -> Layout | None:
+    layouts = [
         layout
         for layout in LAYOUTS.values()
-        if any(is_there(directory / name) for name in names(layout))
+        if any(path_exists(directory / name) for name in names(layout))
     ]
-    if len(found) > 1:
+    if len(layouts) > 1:
         raise CredentialError(
             f"{quote_untrusted(directory)} holds files of several layouts: "
-            + ", ".join(layout.name for layout in found),
-            remedy="Name the layout, or take apart what does not belong together",
+            + ", ".join(layout.name for layout in layouts),
+            remedy="Name the layout, or move the files of the other layouts away",
         )
-    return found[0] if found else None
+    return layouts[0] if layouts else None

@@ -1,11 +1,10 @@
-"""One writer at a time in a folder.
+"""Lock a folder, so that one process writes to it at a time.
 
-The lock is the kernel's (``flock``) on a file in the folder, so a holder that is killed leaves
-nothing locked. The file is 0600, so whoever may only read the folder can't hold it. It is never
-removed while somebody may wait for it, and it holds nothing.
+The lock is the kernel's (``flock``) on an empty file in the folder, so it ends with the process
+that holds it. The file has mode 0600, so a user who may only read the folder can't hold the lock.
 
-Order of locks: a folder first, the ledger's transactions within it. Nobody waits for a folder from
-within a transaction.
+Order of locks: first the folder, then a transaction of the ledger. Nobody waits for a folder inside
+a transaction.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ _PAUSE_SECONDS = 0.02
 _WAIT_SECONDS = 30.0
 
 
-class _Held(threading.local):
-    """The folders that this thread holds: it may enter each again."""
+class _HeldLocks(threading.local):
+    """The folders that this thread has locked, and may lock again."""
 
     def __init__(self) -> None:
         self.folders: set[tuple[int, int, str]] = set()
 
 
-_held = _Held()
+_held = _HeldLocks()
 
 
 @contextmanager
@@ -46,24 +45,22 @@ def locked(
     wait_seconds: float = _WAIT_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
-    """Hold off every other writer of a folder; within one thread it may be entered again.
+    """Lock out all other writers of a folder. A thread may enter its own lock again.
 
     Args:
-        folder: which; it is there.
-        name: the lock file's.
-        wait_seconds: how long another writer is waited for.
-        sleep: how to wait between two tries, in seconds.
+        folder: the folder; it exists.
+        name: of the lock file.
+        wait_seconds: how long to wait for another writer.
+        sleep: waits between two attempts, in seconds.
 
     Raises:
-        StateError: if the lock file is a stranger's or no regular file, or another writer does not
-            come to an end.
+        StateError: if the lock file belongs to another user or is no regular file, or another
+            writer does not finish.
     """
     try:
         status = folder.stat()
     except OSError as error:
-        raise StateError(
-            f"{quote_untrusted(folder)} can't be looked at: {error.strerror}"
-        ) from error
+        raise StateError(f"{quote_untrusted(folder)} can't be checked: {error.strerror}") from error
     key = (status.st_dev, status.st_ino, name)
     if key in _held.folders:
         yield
@@ -113,10 +110,10 @@ def _open(path: Path, folder: os.stat_result) -> int:
         except FileExistsError:
             descriptor = os.open(path, flags)
     except OSError as error:
-        # A link that somebody planted is not followed, and reads as "too many levels".
+        # A symbolic link is not followed, and is reported as "too many levels".
         raise StateError(
             f"{quote_untrusted(path)} can't be opened to lock the folder: {error.strerror}",
-            remedy="Run this as the user of the folder; move a link that lies there away",
+            remedy="Run this as the owner of the folder; if it is a link, move it away",
         ) from error
     try:
         _check(descriptor, path, folder)
@@ -135,7 +132,7 @@ def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
     if status.st_uid not in trusted_owners(folder):
         raise StateError(
             f"{quote_untrusted(path)} belongs to user {status.st_uid}",
-            remedy="Move it away: a stranger could hold the lock for good",
+            remedy="Move it away: that user could hold the lock forever",
         )
     me = os.geteuid()
     if me in (0, status.st_uid) and stat.S_IMODE(status.st_mode) != PRIVATE:
@@ -145,10 +142,10 @@ def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
 
 
 def _is_still_there(descriptor: int, path: Path) -> bool:
-    """Return whether the file that was locked is the one that the next writer will open."""
+    """Return whether the locked file is still the one at the path, which the next writer opens."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
     own = os.fstat(descriptor)
-    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+    return (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)

@@ -1,13 +1,13 @@
-"""Writes a credential directory so that at every moment a reader finds a key for the chain.
+"""Write a credential directory so that a reader always finds the key of the chain.
 
-The order, each step durable before the next: the trust bundle, the revocation lists (a new issuer's
-list is out before its first leaf), the new key beside the old one, the chain, and last the new key
-in the old one's place. Between the last two steps the chain belongs to ``key.pem.next``, which
-readers of handfast know; a crash there is mended by the next write.
+The order, each step durable before the next: the trust bundle, the CRLs (so that a new issuer's CRL
+is there before its first leaf), the new key beside the old one, the chain, and last the new key in
+place of the old one. Between the last two steps the chain belongs to ``key.pem.next``, which
+handfast reads too. The next write repairs what a crash there leaves.
 
-Every writer holds the directory's lock, checks all files before it writes the first, and leaves
-their owners and groups as they are. Whoever reads and then writes what follows from it holds the
-lock over both (:func:`writing`).
+Every writer holds the directory's lock, checks all files before it writes the first, and keeps
+their owners and groups. Whoever writes what depends on an earlier read holds the lock for both
+(:func:`writer_lock`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.errors import CredentialError, InputError, PkiError, StateError, quote_untrusted
-from pki.files.access import check_folder, check_replaceable, mode_to_keep, owner_to_keep
+from pki.files.access import check_directory_access, check_replaceable, mode_to_keep, owner_to_keep
 from pki.files.atomic import (
     PRIVATE,
     PUBLIC,
@@ -30,9 +30,9 @@ from pki.files.atomic import (
     rename_durably,
     write_durably,
 )
+from pki.files.credential_files import CredentialFiles, KeyMode
 from pki.files.layouts import HANDFAST, Layout
 from pki.files.lock import LOCK_NAME, locked
-from pki.files.parts import KeyMode, Parts
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint
 from pki.x509 import Credential, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
@@ -41,49 +41,49 @@ from pki.x509.revocation import IssuerId
 
 
 @contextmanager
-def writing(
-    directory: Path, *, layout: Layout = HANDFAST, trust_alone: bool = False
+def writer_lock(
+    directory: Path, *, layout: Layout = HANDFAST, trust_only: bool = False
 ) -> Iterator[None]:
-    """Hold a credential directory, made if it is not there, against every other writer.
+    """Make a credential directory if it is missing, and lock out all other writers.
 
-    One that was made is taken away again if nothing came to lie in it.
+    A directory that was made here and is still empty at the end is removed.
 
     Args:
-        directory: which.
-        layout: its file names.
-        trust_alone: whether only trust bundle and lists will be written; else all may be.
+        directory: the directory.
+        layout: its layout.
+        trust_only: whether only the trust bundle and CRLs will be written.
 
     Raises:
-        StateError: if it can't be made or locked, another writer does not come to an end, or a file
-            that will be written can't be; nothing was changed.
+        StateError: if the directory can't be made or locked, another writer does not finish, or one
+            of the files can't be replaced; nothing was changed.
     """
     is_new = not directory.is_dir()
     made = [folder for folder in (directory, *directory.parents) if not folder.is_dir()]
     make_folder(directory)
     try:
-        check_folder(directory)
+        check_directory_access(directory)
         with locked(directory):
             try:
-                names = (layout.bundle, layout.crls) if trust_alone else _names(layout)
+                names = (layout.bundle, layout.crls) if trust_only else _names(layout)
                 check_replaceable(directory, names)
                 yield
             finally:
                 if is_new and os.listdir(directory) == [LOCK_NAME]:
-                    # Whoever waits for this file sees that it is gone, and makes it anew.
+                    # A process that waits for this lock notices that the file is gone.
                     (directory / LOCK_NAME).unlink()
     finally:
         for folder in made:
-            if not _removed_if_empty(folder):
+            if not _remove_if_empty(folder):
                 break
 
 
 def save_credential(credential: Credential, directory: Path, *, layout: Layout = HANDFAST) -> None:
-    """Write a whole credential into a directory, made if it is not there.
+    """Write a whole credential into a directory, which is made if it is missing.
 
     Raises:
-        StateError: if a file can't be written. The credential that was there still works.
+        StateError: if a file can't be written; the old credential still works then.
     """
-    with writing(directory, layout=layout):
+    with writer_lock(directory, layout=layout):
         save_trust(
             credential.bundle, credential.crls, directory, layout=layout, issuers=credential.chain
         )
@@ -94,25 +94,25 @@ def save_credential(credential: Credential, directory: Path, *, layout: Layout =
             return
         _write(directory / layout.next_key, key_pem, PRIVATE)
         _write(directory / layout.chain, to_pem(credential.chain), PUBLIC)
-        finish_key(directory, layout=layout)
+        promote_pending_key(directory, layout=layout)
 
 
 def save_chain(
     chain: tuple[x509.Certificate, ...], directory: Path, *, layout: Layout = HANDFAST
 ) -> None:
-    """Write a chain alone, where the key is somebody else's, or the one that lies there.
+    """Write only a chain: its key is in the directory already, or with the sender of a request.
 
     Raises:
         CredentialError: if the layout keeps key and chain in one file.
         StateError: if it can't be written.
     """
-    name = chain_file(layout)
-    with writing(directory, layout=layout):
+    name = require_chain_file(layout)
+    with writer_lock(directory, layout=layout):
         _write(directory / name, to_pem(chain), PUBLIC)
 
 
-def chain_file(layout: Layout) -> str:
-    """Return the name of the file that holds the chain alone.
+def require_chain_file(layout: Layout) -> str:
+    """Return the name of the file that holds only the chain.
 
     Raises:
         CredentialError: if the layout keeps key and chain in one file.
@@ -133,79 +133,81 @@ def save_trust(
     layout: Layout = HANDFAST,
     issuers: Iterable[x509.Certificate] = (),
 ) -> None:
-    """Write bundle and lists, and leave key and chain as they are.
+    """Write the trust bundle and CRLs; leave key and chain as they are.
 
     Args:
-        bundle: the roots to believe.
-        crls: the revocation lists; None leaves those that are there.
-        directory: where to, made if it is not there.
-        layout: the file names.
-        issuers: CAs at hand; a newer list of theirs, or of a root, that lies there already stays.
+        bundle: the trusted roots.
+        crls: the CRLs; None leaves those in the directory.
+        directory: the directory; made if it is missing.
+        layout: its layout.
+        issuers: further CAs. A newer CRL in the directory that one of them or a root signed stays.
 
     Raises:
         StateError: if a file can't be written.
     """
-    with writing(directory, layout=layout, trust_alone=True):
+    with writer_lock(directory, layout=layout, trust_only=True):
         _write_if_changed(directory / layout.bundle, bundle.to_pem())
         if crls is not None:
-            known = (*issuers, *bundle.all_roots())
-            kept = _never_back(crls, directory / layout.crls, known)
+            signers = (*issuers, *bundle.all_roots())
+            kept = _keep_newer_crls(crls, directory / layout.crls, signers)
             pem = to_pem([item.crl for item in kept.crls.values()])
             _write_if_changed(directory / layout.crls, pem)
 
 
-def pending_key(directory: Path, made: PrivateKey, *, layout: Layout = HANDFAST) -> PrivateKey:
-    """Return the key to ask a certificate for, kept on disk before it is asked for.
+def ensure_pending_key(
+    directory: Path, new_key: PrivateKey, *, layout: Layout = HANDFAST
+) -> PrivateKey:
+    """Return the key for a renewal, which is on disk before the certificate is requested.
 
-    A renewal that was cut off left its key here: it is used again, so that the CA can answer with
-    the certificate that it may have issued for it already.
+    An interrupted renewal leaves its key here. That key is used again, because the CA may have
+    issued a certificate for it already.
 
     Args:
         directory: the credential directory.
-        made: a fresh key, used and kept if none is waiting.
+        new_key: a new key; written and used if no key is pending.
         layout: the directory's layout.
 
     Raises:
-        CredentialError: if the key that is waiting is a stranger's, or others may read it.
+        CredentialError: if other users own the pending key or may read it.
     """
-    with writing(directory, layout=layout):
+    with writer_lock(directory, layout=layout):
         try:
-            waiting = Parts(directory, layout, KeyMode.STRICT).next_key()
+            pending = CredentialFiles(directory, layout, KeyMode.STRICT).next_key()
         except InputError:
-            # Nobody can use what lies there. If a certificate was issued for it, the CA says so.
-            waiting = None
-        if waiting is None:
-            _write(directory / layout.next_key, private_key_to_pem(made), PRIVATE)
-        return waiting or made
+            # Unusable. If a certificate was issued for it, the CA refuses the second renewal.
+            pending = None
+        if pending is None:
+            _write(directory / layout.next_key, private_key_to_pem(new_key), PRIVATE)
+        return pending or new_key
 
 
-def finish_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
-    """Put the waiting key into its place if the chain is already the new one.
+def promote_pending_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
+    """Replace the key by the pending one, if the chain already belongs to the pending one.
 
     Returns:
-        Whether there was something to finish.
+        Whether the key was replaced.
 
     Raises:
-        CredentialError: if the key that is waiting is a stranger's, or others may read it.
+        CredentialError: if other users own the pending key or may read it.
     """
-    waiting = directory / layout.next_key
-    if layout.chain is None or not waiting.exists():
+    pending = directory / layout.next_key
+    if layout.chain is None or not pending.exists():
         return False
-    with writing(directory, layout=layout):
-        parts = Parts(directory, layout, KeyMode.STRICT)
+    with writer_lock(directory, layout=layout):
+        files = CredentialFiles(directory, layout, KeyMode.STRICT)
         try:
-            key = parts.next_key()
-            theirs = public_key_fingerprint(public_key_of(parts.leaf()))
+            key = files.next_key()
+            of_leaf = public_key_fingerprint(public_key_of(files.leaf()))
         except InputError:
-            # Neither is a reason to stop whoever repairs the rest.
+            # A damaged key or leaf must not stop the repair of the other files.
             return False
-        if key is None or public_key_fingerprint(key.public_key()) != theirs:
+        if key is None or public_key_fingerprint(key.public_key()) != of_leaf:
             return False
         try:
-            rename_durably(waiting, directory / layout.key)
+            rename_durably(pending, directory / layout.key)
         except OSError as error:
             raise StateError(
-                f"{quote_untrusted(waiting)} can't be renamed: {error.strerror}"
+                f"{quote_untrusted(pending)} can't be renamed: {error.strerror}"
             ) from error
         return True
 
@@ -220,38 +222,38 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def _write_if_changed(path: Path, data: bytes) -> None:
-    """Leave a file alone that holds this already, so that nobody who watches it is woken."""
+    """Write a file unless it holds the data already, so that no watcher is woken needlessly."""
     try:
-        there, mode = read_bounded(path, max_bytes=len(data) + 1)
-        if there == data and not mode & ~PUBLIC:
+        existing, mode = read_bounded(path, max_bytes=len(data) + 1)
+        if existing == data and not mode & ~PUBLIC:
             return
     except (FileNotFoundError, StateError):
         pass
     _write(path, data, PUBLIC)
 
 
-def _never_back(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, ...]) -> CrlSet:
-    """Return the lists to write: of each issuer the newer of the one to write and the one there.
+def _keep_newer_crls(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, ...]) -> CrlSet:
+    """Return the CRLs to write: for each issuer the newer of the new CRL and the existing one.
 
-    What lies there counts only where one of the issuers at hand signed it: a forged number would
-    hold off the true lists for good.
+    An existing CRL counts only if one of the issuers signed it. Otherwise, a forged CRL with a high
+    number would keep all later CRLs out.
     """
     try:
         data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
-        there = CrlSet.read(data)
+        existing = CrlSet.read(data)
     except (PkiError, FileNotFoundError):
         return crls
     newest = dict(crls.crls)
-    for issuer, item in there.crls.items():
+    for issuer, item in existing.crls.items():
         new = newest.get(issuer)
         if new is None or item.number <= new.number:
             continue
-        if any(item.is_signed_by(ca) for ca in issuers if IssuerId.named_by(ca) == issuer):
+        if any(item.is_signed_by(ca) for ca in issuers if IssuerId.of_ca(ca) == issuer):
             newest[issuer] = item
     return CrlSet.of(newest.values())
 
 
-def _removed_if_empty(folder: Path) -> bool:
+def _remove_if_empty(folder: Path) -> bool:
     try:
         folder.rmdir()
     except OSError:

@@ -1,4 +1,4 @@
-"""Names: trust domains, SPIFFE IDs, DNS names, subjects, and how one is derived from another."""
+"""Names: trust domains, SPIFFE IDs, DNS names and subjects, and their derivation."""
 
 from pki.identity.derived import DerivedNames, derive_names, spiffe_id_of_dns_name
 from pki.identity.dns_name import DnsName

@@ -1,17 +1,17 @@
-"""What a SPIFFE ID gives besides itself: a DNS name and a subject.
+"""Derive a DNS name and a subject from a SPIFFE ID.
 
-Workload ``orders`` in ``shop.internal`` is ``orders.shop.internal`` and
-``CN=orders,O=shop.internal``. Several path segments reverse into DNS labels: ``/prod/orders`` gives
-``orders.prod.shop.internal`` and is whole in the CN. What does not fit is left out, never cut: a
-cut name could be another's. Without a CN the subject is empty, because ``O=shop.internal`` alone
-would be shared by many.
+Workload ``orders`` in ``shop.internal`` has the DNS name ``orders.shop.internal`` and the subject
+``CN=orders,O=shop.internal``. Path segments become DNS labels in reverse order: ``/prod/orders``
+has the DNS name ``orders.prod.shop.internal``, and its whole path is the CN. A name that is too
+long is left out, never cut, because the cut name could be another workload's. Without a CN the
+subject is empty, because many workloads would share ``O=shop.internal``.
 
-A path of one segment with a dot in it gives no CN either. It reads as a host name, and where a leaf
-has no DNS SAN, OpenSSL and its users take such a CN for one: ``orders.v1`` would break the issuing
-CA's name constraints, and ``/orders.shop.internal`` would pass for the host of ``/orders``.
+A path of one segment with a dot gives no CN either, because it looks like a host name. If a leaf
+has no DNS SAN, OpenSSL and its users treat such a CN as a DNS name: ``orders.v1`` would break the
+issuing CA's name constraints, and ``/orders.shop.internal`` would be accepted as ``/orders``.
 
-The mapping to DNS names is injective within a trust domain. A segment with a dot, an upper-case
-letter or an underscore derives no DNS name, because two IDs could share it or it is none.
+Within a trust domain, no two SPIFFE IDs have the same DNS name. So a segment with a dot, an
+upper-case letter or an underscore gives no DNS name: it would not be unique or not be valid.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UB_ORGANIZATION = 64  # RFC 5280 appendix A.1
 
 @dataclass(frozen=True, slots=True)
 class DerivedNames:
-    """The names that follow from a SPIFFE ID; ``dns`` is None where the path is no DNS name."""
+    """The names derived from a SPIFFE ID; ``dns`` is None if the path gives no DNS name."""
 
     dns: DnsName | None
     subject: Subject
@@ -46,7 +46,7 @@ def derive_names(spiffe_id: SpiffeId) -> DerivedNames:
 
 
 def spiffe_id_of_dns_name(name: DnsName, trust_domain: TrustDomain) -> SpiffeId | None:
-    """Return the one SPIFFE ID that derives this DNS name in this trust domain, if there is one."""
+    """Return the SPIFFE ID in a trust domain that gives this DNS name; None if there is none."""
     suffix = "." + trust_domain.name
     if not name.name.endswith(suffix):
         return None

@@ -1,4 +1,4 @@
-"""DNS names as they may stand in a certificate: RFC 1034 section 3.5, RFC 5280 section 4.2.1.6."""
+"""DNS names as certificates may hold them: RFC 1034 section 3.5, RFC 5280 section 4.2.1.6."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pki.errors import NameRefusedError, quote_untrusted
 
 _MAX_NAME = 253
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-# What ends in a number is an address to getaddrinfo and to browsers, in hex too: 0x7f000001.
+# getaddrinfo and browsers read a name that ends in a number as an address, in hex too: 0x7f000001.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]+", re.ASCII)
 
 
@@ -31,7 +31,7 @@ class DnsName:
         if _NUMBER.fullmatch(labels[-1]):
             raise NameRefusedError(
                 f"{quote_untrusted(self.name)} looks like an IP address, not a DNS name",
-                remedy="Ask for an IP address as such",
+                remedy="Give it as an IP address instead",
             )
 
     @classmethod
@@ -44,7 +44,7 @@ class DnsName:
         return cls(text.lower() if text.isascii() else text)
 
     def is_within(self, parent: DnsName) -> bool:
-        """Return whether this name is the parent or lies below it."""
+        """Return whether this name is the parent or a name below it."""
         return self == parent or self.name.endswith("." + parent.name)
 
     def __str__(self) -> str:

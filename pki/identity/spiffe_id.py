@@ -17,8 +17,8 @@ _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)  # SPIFFE-ID §2.2
 class SpiffeId:
     """A workload's name: a trust domain and one or more path segments.
 
-    A trust domain's own ID, which has no path, is a :class:`TrustDomain` here, so that it can never
-    stand where a workload is meant.
+    A trust domain's own ID, which has no path, is a :class:`TrustDomain` here, so that it is never
+    used as a workload's.
     """
 
     trust_domain: TrustDomain
@@ -36,7 +36,7 @@ class SpiffeId:
                     f"SPIFFE ID path segment {quote_untrusted(segment)} is empty, a dot "
                     "segment, or holds "
                     "characters outside A-Z a-z 0-9 . _ - (SPIFFE-ID section 2.2)",
-                    remedy="Write each segment with those characters alone",
+                    remedy="Write each segment with these characters only",
                 )
         if len(str(self)) > _MAX_BYTES:
             raise NameRefusedError(
@@ -70,12 +70,28 @@ class SpiffeId:
 
     @classmethod
     def of_path(cls, trust_domain: TrustDomain, path: str) -> SpiffeId:
-        """Name a workload by its path within a trust domain: ``orders`` or ``prod/orders``.
+        """Return the ID with a path, such as ``orders`` or ``prod/orders``, in a trust domain.
 
         Raises:
             NameRefusedError: if the path breaks SPIFFE-ID section 2.2.
         """
         return cls(trust_domain, tuple(path.split("/")))
+
+    @classmethod
+    def parse_name(cls, text: str, trust_domain: TrustDomain | None) -> SpiffeId:
+        """Parse a workload's name as a person writes it: a path, or a whole SPIFFE ID.
+
+        Args:
+            text: a path such as ``orders`` or ``prod/orders``, or a URI. What holds ``://`` is
+                parsed as a URI.
+            trust_domain: the trust domain that a path belongs to. None accepts a URI only.
+
+        Raises:
+            NameRefusedError: if the text is neither.
+        """
+        if trust_domain is None or "://" in text:
+            return cls.parse(text)
+        return cls.of_path(trust_domain, text)
 
     @property
     def path(self) -> str:
@@ -84,7 +100,7 @@ class SpiffeId:
 
     @property
     def is_reserved(self) -> bool:
-        """Whether the name belongs to the CA itself: ``/handfast/...`` and ``/ca``."""
+        """Whether the ID is reserved for the CA itself: ``/handfast/...`` or ``/ca``."""
         return self.segments[0].lower() == "handfast" or self.path.lower() == "ca"
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Subject names as parsed values: X.501 distinguished names, written as RFC 4514 text.
+"""Subjects as parsed values: X.501 distinguished names, written as RFC 4514 text.
 
-A subject is compared whole and by type, never as a string cut from a DN.
+Subjects are compared as a whole and by type, never as parts of a string.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Subject:
 
     @classmethod
     def of_name(cls, name: x509.Name) -> Subject:
-        """Take the name of a certificate apart.
+        """Return the subject for a name of the library.
 
         Raises:
-            NameRefusedError: if a value is no text (an X.500 unique identifier, say).
+            NameRefusedError: if a value is not text (e.g. an X.500 unique identifier).
         """
         rdns = []
         for rdn in name.rdns:
@@ -52,7 +52,7 @@ class Subject:
             for attribute in rdn:
                 if not isinstance(attribute.value, str):
                     raise NameRefusedError(
-                        f"subject attribute {attribute.oid.dotted_string} is no text"
+                        f"subject attribute {attribute.oid.dotted_string} is not text"
                     )
                 attributes.add((attribute.oid.dotted_string, attribute.value))
             rdns.append(frozenset(attributes))
@@ -78,19 +78,19 @@ class Subject:
         if not name.rdns:
             raise NameRefusedError("an empty distinguished name matches nothing")
         subject = cls.of_name(name)
-        # Once more: an escape such as \\00 stands for what the text itself may not hold.
+        # Checked again, because an escape such as \\00 may encode an unprintable character.
         if not all(value.isprintable() for rdn in subject.rdns for _, value in rdn):
             raise NameRefusedError(
-                f"subject {quote_untrusted(text)} stands for unprintable characters"
+                f"subject {quote_untrusted(text)} holds escapes of unprintable characters"
             )
         return subject
 
     def to_name(self) -> x509.Name:
-        """Return the name as cryptography's builders want it.
+        """Return the name as a value of the library.
 
         Raises:
-            NameRefusedError: if a value is empty or longer than RFC 5280 appendix A.1 allows, as
-                values read from another CA's certificate may be.
+            NameRefusedError: if a value is empty or longer than RFC 5280 appendix A.1 allows; such
+                values may come from another CA's certificate.
         """
         try:
             return x509.Name(
@@ -104,28 +104,28 @@ class Subject:
             )
         except ValueError as error:
             raise NameRefusedError(
-                f"subject {quote_untrusted(self)} can't stand in a certificate: "
+                f"subject {quote_untrusted(self)} can't be written in a certificate: "
                 f"{quote_untrusted(error)}",
                 remedy="Give each value 1 to 64 characters, a country two",
             ) from None
 
     @property
     def common_name(self) -> str | None:
-        """The one CN, or None if there is none or more than one."""
+        """The CN; None if there is none or more than one."""
         oid = x509.NameOID.COMMON_NAME.dotted_string
-        found = [value for rdn in self.rdns for kind, value in rdn if kind == oid]
-        return found[0] if len(found) == 1 else None
+        values = [value for rdn in self.rdns for kind, value in rdn if kind == oid]
+        return values[0] if len(values) == 1 else None
 
     def __str__(self) -> str:
-        """Give RFC 4514 text, most specific part first.
+        """Return RFC 4514 text, most specific part first.
 
-        It never fails, whatever another CA wrote, and the same name gives the same text each time.
+        It never fails, whatever values the name holds, and equal names give equal texts.
         """
         return ",".join("+".join(map(_text_of, sorted(rdn))) for rdn in reversed(self.rdns))
 
 
 def _text_of(attribute: tuple[str, str]) -> str:
-    """Write one attribute as RFC 4514 section 2.4 has it."""
+    """Return one attribute by RFC 4514 section 2.4."""
     oid, value = attribute
     escaped = [f"\\{item}" if item in '"+,;<>\\' else item for item in value]
     if value.startswith((" ", "#")):

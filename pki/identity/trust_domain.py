@@ -13,7 +13,7 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class TrustDomain:
-    """The namespace that one CA speaks for, e.g. ``shop.internal``.
+    """The namespace of one CA's workloads, e.g. ``shop.internal``.
 
     Make one with :meth:`parse`; the constructor checks the same rules.
     """
@@ -23,7 +23,7 @@ class TrustDomain:
     def __post_init__(self) -> None:
         if not _TRUST_DOMAIN.fullmatch(self.name):
             raise NameRefusedError(
-                f"trust domain {quote_untrusted(self.name)} is not made of 1 to 255 "
+                f"trust domain {quote_untrusted(self.name)} must be 1 to 255 "
                 "lower-case letters, "
                 "digits, dots, dashes and underscores (SPIFFE-ID section 2.1)",
                 remedy="Use a name such as shop.internal",
@@ -43,14 +43,14 @@ class TrustDomain:
 
     @property
     def id_uri(self) -> str:
-        """The trust domain's own ID, ``spiffe://shop.internal``, which CA certificates carry."""
+        """The trust domain's own ID, ``spiffe://shop.internal``, as CA certificates hold it."""
         return f"spiffe://{self.name}"
 
     def encloses(self, other: TrustDomain) -> bool:
-        """Return whether the other trust domain lies inside this one as a DNS name, or is the same.
+        """Return whether the other trust domain is this one or, as a DNS name, below it.
 
-        Two such domains would derive DNS names from one namespace, so they must not be trusted
-        side by side.
+        The DNS names of workloads in two such domains could be equal, so they must not be trusted
+        together.
         """
         return other.name == self.name or other.name.endswith("." + self.name)
 

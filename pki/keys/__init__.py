@@ -1,4 +1,4 @@
-"""Keys: which kinds handfast takes, how they are made, and how they are written down."""
+"""Keys: the accepted kinds, generation, encoding and fingerprints."""
 
 from pki.keys.encoding import (
     private_key_to_pem,

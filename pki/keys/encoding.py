@@ -1,4 +1,4 @@
-"""Keys as PEM PKCS#8 (RFC 5958), optionally encrypted, and their fingerprints."""
+"""Read and write keys as PEM PKCS#8 (RFC 5958), optionally encrypted; and fingerprint them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from pki.errors import KeyRefusedError, quote_untrusted
-from pki.keys.effort import check_effort
+from pki.keys.derivation_cost import check_derivation_cost
 from pki.keys.kinds import MAX_RSA_BITS, PrivateKey, PublicKey
 from pki.pem import PemBlock, read_blocks
 
 MAX_KEY_BYTES = 64 * 1024
-_MAX_PASSPHRASE = 1023  # the most that the library takes
+_MAX_PASSPHRASE = 1023  # the limit of the library
 _LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"}
 
 
@@ -24,17 +24,17 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
 
     Args:
         key: the key.
-        passphrase: encrypts it (scrypt or PBKDF2 with AES-256, as the library's best); None leaves
-            it in the clear.
+        passphrase: encrypts the key with the library's best algorithm (scrypt or PBKDF2 with
+            AES-256); None leaves the key unencrypted.
 
     Raises:
         KeyRefusedError: if the passphrase is empty or longer than 1023 bytes.
     """
-    # An empty one is most often a variable that was not set; it must not mean "in the clear".
+    # An empty one is most often a variable that was not set; it must not mean "unencrypted".
     if passphrase is not None and not 0 < len(passphrase) <= _MAX_PASSPHRASE:
         raise KeyRefusedError(
-            f"passphrase of {len(passphrase)} bytes: 1 to {_MAX_PASSPHRASE} are taken",
-            remedy="Give another one, or none to leave the key in the clear",
+            f"passphrase of {len(passphrase)} bytes: 1 to {_MAX_PASSPHRASE} are allowed",
+            remedy="Give another one, or none to leave the key unencrypted",
         )
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase)
@@ -47,7 +47,7 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
 
 
 def is_private_key_block(block: PemBlock) -> bool:
-    """Return whether a PEM block holds, or says that it holds, a private key."""
+    """Return whether the label of a PEM block is that of a private key."""
     return block.label.endswith("PRIVATE KEY")
 
 
@@ -60,21 +60,21 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
 
     Raises:
         InputError: if the input is not one private key's PEM.
-        KeyRefusedError: if the passphrase is wrong or missing, or the kind is not taken.
+        KeyRefusedError: if the passphrase is wrong or missing, or the kind is not accepted.
     """
     blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
         raise KeyRefusedError(
             f"private key file holds {len(blocks)} PEM blocks "
             f"({quote_untrusted(', '.join(block.label for block in blocks))}); "
-            "one private key is meant",
+            "exactly one private key is expected",
             remedy="Give one PEM block PRIVATE KEY",
         )
     return decode_private_key(blocks[0], passphrase)
 
 
 def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> PrivateKey:
-    """Decode the one private key of a PEM block.
+    """Decode the private key in a PEM block.
 
     Raises:
         KeyRefusedError: as :func:`read_private_key`.
@@ -85,11 +85,11 @@ def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> Priv
             "private key is encrypted, and no passphrase was given", remedy="Give its passphrase"
         )
     if encrypted:
-        check_effort(block.der)
+        check_derivation_cost(block.der)
     try:
         key = load_private_key(block.der, passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's words could quote parts of the secret, so they stay out.
+        # Without the library's message, which could quote parts of the secret.
         raise KeyRefusedError(
             "private key can't be decoded"
             + (": wrong passphrase, or damaged" if encrypted else ": it is damaged")
@@ -97,19 +97,19 @@ def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> Priv
     if not isinstance(
         key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
     ):
-        raise KeyRefusedError(f"private keys of kind {type(key).__name__} are not taken")
+        raise KeyRefusedError(f"private keys of kind {type(key).__name__} are not accepted")
     return key
 
 
 def load_private_key(der: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
-    """Load a private key, and check an RSA key's numbers only if they are of a size that is taken.
+    """Load a private key; check the size of an RSA key's numbers before their consistency.
 
-    The check asks whether the factors are primes: half a minute for a file of 5 kB, an hour for one
-    of 20 kB, in which not even an interrupt is heard.
+    The library checks whether the factors are prime, which takes half a minute for a file of 5 kB
+    and an hour for one of 20 kB, during which not even an interrupt is handled.
 
     Raises:
-        KeyRefusedError: if the numbers are too large, or do not fit each other.
-        ValueError: as the library: damaged, or a wrong passphrase.
+        KeyRefusedError: if the numbers of an RSA key are too large.
+        ValueError: as the library: damaged or inconsistent, or a wrong passphrase.
         TypeError: as the library.
         UnsupportedAlgorithm: as the library.
     """
@@ -136,15 +136,15 @@ def public_key_fingerprint(key: PublicKey) -> str:
 
 
 def secret_fingerprint(key: PublicKey) -> str:
-    """Return a name, in lower-case hex, that all public keys of one secret share.
+    """Return a fingerprint, in lower-case hex, that is equal for all public keys of one secret.
 
-    Whoever knows the private key of an RSA modulus can use it with every exponent, and whoever
-    knows that of a point on a curve knows that of its mirror image.
+    The private key of an RSA modulus can be used with every exponent, and the private key of a
+    point on a curve gives that of its mirror image.
     """
     if isinstance(key, rsa.RSAPublicKey):
-        words = f"rsa:{key.public_numbers().n:x}"
+        text = f"rsa:{key.public_numbers().n:x}"
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        words = f"{key.curve.name}:{key.public_numbers().x:x}"
+        text = f"{key.curve.name}:{key.public_numbers().x:x}"
     else:
-        words = f"ed25519:{key.public_bytes_raw().hex()}"
-    return hashlib.sha256(words.encode()).hexdigest()
+        text = f"ed25519:{key.public_bytes_raw().hex()}"
+    return hashlib.sha256(text.encode()).hexdigest()

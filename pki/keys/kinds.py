@@ -1,4 +1,4 @@
-"""The kinds of keys: ECDSA P-256 (default) and P-384, RSA, and Ed25519 for CAs alone.
+"""The kinds of keys: ECDSA P-256 (default) and P-384, RSA, and Ed25519 for CAs only.
 
 grpcio refuses Ed25519 leaves (``NO_COMMON_SIGNATURE_ALGORITHMS``), so no leaf may have one.
 """
@@ -23,7 +23,7 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1)
 
 
 class KeyType(StrEnum):
-    """The keys that handfast makes."""
+    """The types of keys that handfast generates."""
 
     ECDSA_P256 = "ecdsa-p256"
     ECDSA_P384 = "ecdsa-p384"
@@ -33,7 +33,7 @@ class KeyType(StrEnum):
 
 
 def generate_key(kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
-    """Make a private key from the operating system's random source."""
+    """Generate a private key."""
     match kind:
         case KeyType.ECDSA_P256:
             return ec.generate_private_key(ec.SECP256R1())
@@ -48,10 +48,11 @@ def generate_key(kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
 
 
 def check_ca_key(key: object) -> PublicKey:
-    """Return the public key back if a CA may have it.
+    """Check that a CA may have a public key; return the key.
 
     Raises:
-        KeyRefusedError: for RSA under 2048 bits or of an odd size, for other curves and kinds.
+        KeyRefusedError: if it is of another kind or curve, or an RSA key of a size or exponent
+            that is not allowed.
     """
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key
@@ -59,13 +60,14 @@ def check_ca_key(key: object) -> PublicKey:
         if isinstance(key.curve, _CURVES):
             return key
         raise KeyRefusedError(
-            f"ECDSA key on curve {quote_untrusted(key.curve.name)}: only P-256 and P-384 are taken",
+            f"ECDSA key on curve {quote_untrusted(key.curve.name)}: only P-256 and P-384 "
+            "are accepted",
             remedy=_REMEDY,
         )
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size not in _RSA_BITS:
             raise KeyRefusedError(
-                f"RSA key of {key.key_size} bits: 2048 to 8192, a multiple of 8, are taken",
+                f"RSA key of {key.key_size} bits: it must have 2048 to 8192, a multiple of 8",
                 remedy=_REMEDY,
             )
         exponent = key.public_numbers().e
@@ -73,19 +75,19 @@ def check_ca_key(key: object) -> PublicKey:
             raise KeyRefusedError("RSA key with an exponent outside 65537 to 2^256")
         return key
     raise KeyRefusedError(
-        f"{type(key).__name__.removesuffix('PublicKey')} keys are not taken",
+        f"{type(key).__name__.removesuffix('PublicKey')} keys are not accepted",
         remedy=_REMEDY,
     )
 
 
 def check_leaf_key(key: object) -> PublicKey:
-    """Return the public key back if a leaf may have it: as for a CA, but no Ed25519.
+    """Check that a leaf may have a public key, as for a CA but without Ed25519; return the key.
 
     Raises:
-        KeyRefusedError: if it is not taken.
+        KeyRefusedError: if it may not.
     """
     if isinstance(key, ed25519.Ed25519PublicKey):
         raise KeyRefusedError(
-            "Ed25519 keys are for CAs alone: gRPC refuses such leaves", remedy=_REMEDY
+            "Ed25519 keys are for CAs only: gRPC refuses such leaves", remedy=_REMEDY
         )
     return check_ca_key(key)

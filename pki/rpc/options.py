@@ -1,7 +1,7 @@
-"""Options of gRPC that would undo what a server or channel promises, in every spelling.
+"""Refuses gRPC options that would undo what a server or channel promises, in every spelling.
 
-gRPC takes names as text or bytes, and of a name that is given twice the first. What is refused here
-is refused when the server or channel is made; all other options are passed on as they are.
+gRPC accepts names as text or bytes, and uses the first of two options with the same name. An option
+is refused when the server or channel is made; all others are passed on as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pki.errors import InputError, NotPermittedError, quote_untrusted
 ChannelOptions = Sequence[tuple[str, Any]]
 
 _PIN = "would undo the pin on the server", "Name the server with peer= alone"
-_PLACE = "leads to another place than the one that is looked at", "Leave it out"
+_PLACE = "leads to another place than the one that is verified", "Leave it out"
 _CHANNELS = MappingProxyType(
     {
         "grpc.ssl_target_name_override": _PIN,
@@ -30,7 +30,7 @@ _CHANNELS = MappingProxyType(
             "Leave it out: it is on",
         ),
         "grpc.enable_channelz": (
-            "would hide gRPC's connections, whose certificates are judged",
+            "would hide gRPC's connections, whose certificates are verified",
             "Leave it out: it is on",
         ),
         "grpc.server_uri": _PLACE,
@@ -45,26 +45,26 @@ _CHANNELS = MappingProxyType(
 _INTERNAL = "grpc.internal."
 _POLICY = "grpc.lb_policy_name"
 _CONFIG = "grpc.service_config"
-# They find addresses, or make channels, of their own.
+# They find addresses or make channels of their own.
 _POLICIES_ELSEWHERE = ("grpclb", "rls", "xds", "cds", "eds", "lrs")
 
 
 def first_option(options: ChannelOptions, name: str) -> Any:
-    """Return an option's value as gRPC takes it, the first of several; None if it is not there."""
+    """Return the value of an option as gRPC uses it, the first of several; None without one."""
     return next((value for key, value in options if _decoded(key) == name), None)
 
 
 def check_channel_options(options: ChannelOptions) -> None:
-    """Refuse options that would undo what a channel promises.
+    """Check that no option would undo what a channel promises.
 
     Args:
         options: as they are passed to gRPC.
 
     Raises:
-        NotPermittedError: if there is one.
-        InputError: if they are no options.
+        NotPermittedError: if one would.
+        InputError: if one is malformed.
     """
-    for name, value in _read(options, "channel"):
+    for name, value in _parse(options, "channel"):
         if name in _CHANNELS:
             why, remedy = _CHANNELS[name]
             raise NotPermittedError(f"channel option {quote_untrusted(name)} {why}", remedy=remedy)
@@ -74,18 +74,18 @@ def check_channel_options(options: ChannelOptions) -> None:
                 raise NotPermittedError(
                     f"load balancing policy {quote_untrusted(policy)} goes to addresses of "
                     "its own, which "
-                    "are not looked at",
+                    "are not verified",
                     remedy="Use pick_first or round_robin",
                 )
 
 
 def check_server_options(options: ChannelOptions) -> None:
-    """Refuse options that would undo what a server promises; as :func:`check_channel_options`."""
-    _read(options, "server")
+    """Check that no option would undo what a server promises; as :func:`check_channel_options`."""
+    _parse(options, "server")
 
 
-def _read(options: ChannelOptions, kind: str) -> list[tuple[str, Any]]:
-    found = []
+def _parse(options: ChannelOptions, kind: str) -> list[tuple[str, Any]]:
+    parsed = []
     for item in options:
         try:
             key, value = item
@@ -101,8 +101,8 @@ def _read(options: ChannelOptions, kind: str) -> list[tuple[str, Any]]:
                 "security",
                 remedy="Leave it out",
             )
-        found.append((name, value))
-    return found
+        parsed.append((name, value))
+    return parsed
 
 
 def _decoded(text: object) -> str:
@@ -114,7 +114,7 @@ def _policies_of(config: object) -> list[str]:
     try:
         left = [json.loads(config)] if isinstance(config, str | bytes) else []
     except (ValueError, RecursionError):
-        return []  # gRPC takes none of it
+        return []  # gRPC ignores it too
     names: list[str] = []
     while left:
         item = left.pop()

@@ -1,1 +1,1 @@
-"""TLS handshakes of our own, through pyOpenSSL: to see what gRPC does not show."""
+"""TLS handshakes with pyOpenSSL, to observe what gRPC does not report."""

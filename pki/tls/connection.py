@@ -1,7 +1,7 @@
-"""A TLS conversation over a plain socket, within a time and a number of bytes.
+"""A TLS connection over a plain socket, limited in time and in received bytes.
 
-OpenSSL works on memory here and never on the socket: so each wait has an end, what came in before
-an answer in plaintext can be shown, and nobody can keep us reading.
+OpenSSL works in memory here and never on the socket. So each wait has a deadline, a peer can't make
+us read forever, and the first bytes are known even if they are plaintext instead of TLS.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pki.errors import quote_untrusted
 from pki.tls.target import Target
 
 _BLOCK = 16384
-_BRIEFLY_SECONDS = 0.25
+_SHORT_SECONDS = 0.25
 
 
-class TooLongError(Exception):
-    """The other side says more than any handshake needs."""
+class TooManyBytesError(Exception):
+    """The peer sent more bytes than any handshake needs."""
 
 
-class Limit:
-    """How long something may take.
+class Deadline:
+    """A deadline for several steps.
 
     Args:
-        seconds: all of it.
-        clock: gives seconds that only grow.
+        seconds: from now on.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class Limit:
         self._end = clock() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds left.
+        """Return the remaining seconds.
 
         Raises:
             TimeoutError: if there are none.
@@ -50,33 +50,34 @@ class Limit:
             raise TimeoutError("timed out")
         return left
 
-    def part(self, seconds: float) -> Limit:
-        """Return a limit of so many seconds, and no longer than this one."""
-        return Limit(max(0.0, min(seconds, self._end - self._clock())), self._clock)
+    def shortened_to(self, seconds: float) -> Deadline:
+        """Return a deadline after so many seconds, but no later than this one."""
+        return Deadline(max(0.0, min(seconds, self._end - self._clock())), self._clock)
 
 
-def connected(target: Target, limit: Limit) -> socket.socket:
-    """Connect to the first address of a target that takes it.
+def connect(target: Target, deadline: Deadline) -> socket.socket:
+    """Connect to the first address of a target that accepts.
 
-    Of several, each is asked briefly at first, as gRPC does: one that does not answer must not keep
-    us from its neighbours.
+    If there are several, each gets a short attempt first, as in gRPC, so that an address that does
+    not answer does not delay the others.
 
     Raises:
-        OSError: what the last address answered.
+        OSError: the error of the last address.
     """
     last: OSError = OSError("the name has no address")
     addresses = target.addresses()
-    briefly = [(item, _BRIEFLY_SECONDS) for item in addresses] if len(addresses) > 1 else []
-    at_length = [
-        (item, limit.seconds / (len(addresses) - number)) for number, item in enumerate(addresses)
+    short = [(item, _SHORT_SECONDS) for item in addresses] if len(addresses) > 1 else []
+    long = [
+        (item, deadline.seconds / (len(addresses) - number))
+        for number, item in enumerate(addresses)
     ]
-    for (family, address), seconds in [*briefly, *at_length]:
+    for (family, address), seconds in [*short, *long]:
         plain = socket.socket(family, socket.SOCK_STREAM)
         try:
-            plain.settimeout(min(seconds, limit.remaining()))
+            plain.settimeout(min(seconds, deadline.remaining()))
             plain.connect(address)
-            if target.through is not None:
-                target.through.ask(plain, limit.remaining)
+            if target.proxy is not None:
+                target.proxy.open_tunnel(plain, deadline.remaining)
         except OSError as error:
             plain.close()
             last = error
@@ -86,69 +87,69 @@ def connected(target: Target, limit: Limit) -> socket.socket:
 
 
 class TlsConnection:
-    """One TLS conversation.
+    """One TLS connection.
 
     Args:
-        plain: the connected socket; closed with the conversation.
-        context: what is shown and believed.
-        most_bytes: how much the other side may say.
+        plain: the connected socket; closed with the connection.
+        context: the credential and trust anchors.
+        max_bytes: how many bytes the peer may send.
     """
 
-    def __init__(self, plain: socket.socket, context: SSL.Context, *, most_bytes: int) -> None:
+    def __init__(self, plain: socket.socket, context: SSL.Context, *, max_bytes: int) -> None:
         self.tls = SSL.Connection(context, None)
         self.first_bytes = b""
-        """What the other side said first, as it came over the wire."""
+        """The first bytes from the peer, as received."""
         self._plain = plain
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._received = 0
 
-    def shake_hands(self, limit: Limit) -> None:
-        """Shake hands, to its end as this side sees it.
+    def shake_hands(self, deadline: Deadline) -> None:
+        """Do the handshake until it is complete on this side.
 
         Raises:
             SSL.Error: if TLS fails.
-            ConnectionResetError: if the other side closes first.
-            TimeoutError: if it takes longer than the limit.
-            TooLongError: if the other side says more than is taken.
+            ConnectionResetError: if the peer closes the connection.
+            TimeoutError: if it takes longer than the deadline.
+            TooManyBytesError: if the peer sends more bytes than allowed.
             OSError: if the connection fails.
         """
         while True:
             try:
                 self.tls.do_handshake()
             except SSL.WantReadError:
-                self._take(limit)
+                self._receive(deadline)
             except SSL.Error:
-                # The alert, for whoever logs it on the other side.
+                # Send the alert, so that the peer can log it.
                 with contextlib.suppress(TimeoutError):
-                    self._flush(limit)
+                    self._send_pending(deadline)
                 raise
             else:
-                self._flush(limit)
+                self._send_pending(deadline)
                 return
 
-    def write(self, data: bytes, limit: Limit) -> None:
-        """Send what goes through TLS; if the other side has closed, :meth:`read` tells."""
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Send data through TLS; if the peer has closed the connection, :meth:`read` reports it."""
         self.tls.send(data)
-        self._flush(limit)
+        self._send_pending(deadline)
 
-    def read(self, limit: Limit) -> bytes:
-        """Wait for what comes through TLS; empty when the other side has said its goodbye.
+    def read(self, deadline: Deadline) -> bytes:
+        """Wait for data through TLS; return it, or empty bytes after the peer's close_notify.
 
         Raises:
-            SSL.Error: with an alert of the other side, among others.
-            ConnectionResetError: if it closes without a word.
-            TimeoutError: if nothing comes within the limit.
+            SSL.Error: if TLS fails, e.g. with an alert from the peer.
+            ConnectionResetError: if the peer closes the connection without close_notify.
+            TimeoutError: if nothing arrives before the deadline.
         """
         while True:
             try:
                 return self.tls.recv(_BLOCK)
             except SSL.WantReadError:
-                self._take(limit)
+                self._receive(deadline)
             except SSL.ZeroReturnError:
                 return b""
 
     def __enter__(self) -> Self:
-        """Return self."""
+        """Return the connection itself."""
         return self
 
     def __exit__(
@@ -160,32 +161,32 @@ class TlsConnection:
         """Close the socket."""
         self._plain.close()
 
-    def _take(self, limit: Limit) -> None:
-        self._flush(limit)
-        self._plain.settimeout(limit.remaining())
+    def _receive(self, deadline: Deadline) -> None:
+        self._send_pending(deadline)
+        self._plain.settimeout(deadline.remaining())
         data = self._plain.recv(_BLOCK)
         if not data:
             raise ConnectionResetError("the other side closed the connection without a word")
         self._received += len(data)
-        if self._received > self._most_bytes:
-            raise TooLongError(f"it said more than {self._most_bytes} bytes")
+        if self._received > self._max_bytes:
+            raise TooManyBytesError(f"it sent more than {self._max_bytes} bytes")
         if len(self.first_bytes) < _BLOCK:
             self.first_bytes += data
         self.tls.bio_write(data)
 
-    def _flush(self, limit: Limit) -> None:
+    def _send_pending(self, deadline: Deadline) -> None:
         while True:
             try:
                 data = self.tls.bio_read(_BLOCK)
             except SSL.WantReadError:
                 return
-            self._plain.settimeout(limit.remaining())
-            # What it said before it closed is still there to be read, its alert above all.
+            self._plain.settimeout(deadline.remaining())
+            # If the peer has closed, what it sent before can still be read, above all its alert.
             with contextlib.suppress(ConnectionError):
                 self._plain.sendall(data)
 
 
-def words_of(error: SSL.Error) -> str:
-    """Give OpenSSL's words for what failed."""
+def ssl_error_message(error: SSL.Error) -> str:
+    """Return OpenSSL's message of an error."""
     reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return "; ".join(quote_untrusted(item[-1]) for item in reasons) or "the connection was closed"

@@ -1,4 +1,4 @@
-"""The HTTP proxy that gRPC reaches a server through, found as gRPC finds it.
+"""Find the HTTP proxy through which gRPC reaches a server, by gRPC's own rules.
 
 gRPC for Python follows ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, the first that is set,
 and the exceptions of ``no_grpc_proxy`` or ``no_proxy``
@@ -22,18 +22,18 @@ log = logging.getLogger("handfast.tls")
 
 _VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
-_MOST_BYTES = 8192
+_MAX_BYTES = 8192
 _DEFAULT_PORT = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, and what it is asked for.
+    """A proxy, and the server to reach through it.
 
     Args:
-        host: its name or address.
-        port: its port.
-        server: host and port of the server behind it, as it is asked for them.
+        host: the proxy's name or address.
+        port: the proxy's port.
+        server: host and port of the server, as sent to the proxy.
         authorization: the value of ``Proxy-Authorization``; empty for none.
     """
 
@@ -45,40 +45,40 @@ class Proxy:
     def options(self) -> list[tuple[str, str]]:
         """Return the channel options with which gRPC asks for the same tunnel."""
         headers = f"Proxy-Authorization:{self.authorization}"
-        told = [("grpc.http_connect_headers", headers)] if self.authorization else []
-        return [("grpc.http_connect_server", self.server), *told]
+        authorization = [("grpc.http_connect_headers", headers)] if self.authorization else []
+        return [("grpc.http_connect_server", self.server), *authorization]
 
-    def ask(self, plain: socket.socket, remaining: Callable[[], float]) -> None:
-        """Ask for the tunnel, over a connection to the proxy.
+    def open_tunnel(self, plain: socket.socket, remaining: Callable[[], float]) -> None:
+        """Open a tunnel to the server through a connection to the proxy.
 
         Args:
             plain: the connection.
-            remaining: returns the seconds that are left, or raises.
+            remaining: returns the remaining seconds, or raises.
 
         Raises:
-            OSError: if the proxy refuses it, or does not speak HTTP.
+            OSError: if the proxy refuses the tunnel or does not speak HTTP.
         """
-        told = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
+        header = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
         plain.settimeout(remaining())
         plain.sendall(
-            f"CONNECT {self.server} HTTP/1.1\r\nHost: {self.server}\r\n{told}\r\n".encode()
+            f"CONNECT {self.server} HTTP/1.1\r\nHost: {self.server}\r\n{header}\r\n".encode()
         )
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             plain.settimeout(remaining())
-            # One at a time: what comes behind the answer is the server's.
+            # Byte by byte, because all that follows the answer comes from the server.
             byte = plain.recv(1)
-            if not byte or len(answer) >= _MOST_BYTES:
+            if not byte or len(answer) >= _MAX_BYTES:
                 raise OSError("the proxy gave no answer to CONNECT")
             answer += byte
         status = answer.partition(b"\r\n")[0]
-        words = status.split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].startswith(b"2"):
+        fields = status.split(None, 2)
+        if len(fields) < 2 or not fields[0].startswith(b"HTTP/") or not fields[1].startswith(b"2"):
             raise OSError(f"the proxy refused CONNECT: {quote_untrusted(status.decode('latin-1'))}")
 
 
 def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy through which a server is reached; None if there is none.
+    """Return the proxy for a server; None if gRPC connects to it directly.
 
     Args:
         host: the server's name or address.
@@ -89,22 +89,22 @@ def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | N
     if variable is None or _is_excepted(host, environment):
         return None
     try:
-        found = urlsplit(environment[variable])
-        name, number = found.hostname, found.port or _DEFAULT_PORT
-        usable = found.scheme == "http" and bool(name)
+        url = urlsplit(environment[variable])
+        name, number = url.hostname, url.port or _DEFAULT_PORT
+        usable = url.scheme == "http" and bool(name)
     except ValueError:
         usable = False
     if not usable or name is None:
-        # As gRPC does. Its value may hold a password.
+        # Ignored, as gRPC does. The value is not logged, because it may hold a password.
         log.warning(
-            "%s names no proxy that gRPC can use, and servers are gone to straight: write "
+            "%s names no proxy that gRPC can use, so connections are direct: write "
             "http://host:port",
             variable,
         )
         return None
     authorization = ""
-    if found.username is not None:
-        pair = f"{unquote(found.username)}:{unquote(found.password or '')}"
+    if url.username is not None:
+        pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return Proxy(name, number, server, authorization)

@@ -1,8 +1,8 @@
-"""A channel's target as gRPC names it, and the addresses that it stands for.
+"""A channel's target in gRPC's syntax, and its addresses.
 
-gRPC's own naming: https://github.com/grpc/grpc/blob/master/doc/naming.md. Only schemes whose
-addresses we can find as gRPC does are taken: a look at another server than the one that is called
-would be worse than none.
+gRPC's syntax: https://github.com/grpc/grpc/blob/master/doc/naming.md. Only schemes that can be
+resolved here as gRPC does are accepted: to verify another server than the one that is called would
+be worse than to verify none.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from pki.tls.proxy import Proxy, proxy_for
 _DEFAULT_PORT = 443
 _REMEDY = "Name it host:port, dns:///host:port, ipv4:, ipv6:, unix: or unix-abstract:"
 
-# gRPC asks for both, whatever the hosts file says (RFC 6761, section 6.3).
+# gRPC uses both, whatever the hosts file says (RFC 6761, section 6.3).
 _LOOPBACK = ("127.0.0.1", "::1")
-_BRIEFLY_SECONDS = 0.25
+_SHORT_SECONDS = 0.25
 
 Address = tuple[socket.AddressFamily, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server is.
+    """The target of a channel.
 
     Args:
-        text: as it was given to gRPC.
-        hosts: host and port, resolved when it is looked at; empty for a unix socket.
-        path: the unix socket's address; None for the others.
-        alone: the one address of it that is meant; None means all that it stands for.
-        through: the proxy that it is reached through, whose addresses are then the target's.
+        text: as given to gRPC.
+        hosts: hosts and ports, which are resolved later; empty for a unix socket.
+        path: the unix socket's address; None for other targets.
+        only_address: restricts the target to one of its addresses; None for all.
+        proxy: the proxy to the server; the target's addresses are then the proxy's.
     """
 
     text: str
     hosts: tuple[tuple[str, int], ...] = ()
     path: str | bytes | None = None
-    alone: Address | None = None
-    through: Proxy | None = None
+    only_address: Address | None = None
+    proxy: Proxy | None = None
 
     @classmethod
     def parse(cls, text: str) -> Target:
         """Parse a target.
 
         Raises:
-            InputError: if it is none, or of a scheme that can't be looked at.
+            InputError: if it is no target, or its scheme is not supported.
         """
         scheme, colon, rest = text.partition(":")
         match scheme.lower() if colon else "":
             case "unix":
                 return cls(text, path=_unix_path(rest, text))
             case "unix-abstract":
-                return cls(text, path=b"\0" + _unquoted(rest, text).encode())
+                return cls(text, path=b"\0" + _unquote(rest, text).encode())
             case "ipv4" | "ipv6":
                 hosts = [
                     _host_and_port(item, text) for item in unquote(rest.lstrip("/")).split(",")
@@ -75,7 +75,7 @@ class Target:
                 return cls(text, (_host_and_port(unquote(rest.lstrip("/")), text),))
             case _ if "://" in text:
                 raise InputError(
-                    f"target {quote_untrusted(text)} is of a scheme that can't be looked at",
+                    f"target {quote_untrusted(text)} is of a scheme whose server can't be verified",
                     remedy=_REMEDY + "; or take the parts: Workload.channel_arguments()",
                 )
             case _:
@@ -83,42 +83,44 @@ class Target:
 
     @property
     def is_literal(self) -> bool:
-        """Whether its addresses stand in it, so that no resolver is asked for them."""
-        return self.path is not None or all(_is_ip(host) for host, _ in self._asked)
+        """Whether the target holds addresses, so that nothing has to be resolved."""
+        return self.path is not None or all(_is_ip(host) for host, _ in self._hosts_to_connect)
 
-    def by_way_of(self, environment: Mapping[str, str]) -> Target:
-        """Return the same target, by way of the proxy that gRPC would take to it, if any."""
+    def via_proxy(self, environment: Mapping[str, str]) -> Target:
+        """Return the target with the proxy that gRPC would use for it, if any."""
         if self.path is not None or len(self.hosts) != 1:
             return self
-        return replace(self, through=proxy_for(*self.hosts[0], environment))
+        return replace(self, proxy=proxy_for(*self.hosts[0], environment))
 
     @property
-    def _asked(self) -> tuple[tuple[str, int], ...]:
-        """The hosts that are connected to."""
-        return self.hosts if self.through is None else ((self.through.host, self.through.port),)
+    def _hosts_to_connect(self) -> tuple[tuple[str, int], ...]:
+        """The hosts to connect to: the proxy or the server."""
+        return self.hosts if self.proxy is None else ((self.proxy.host, self.proxy.port),)
 
     def at(self, address: Address) -> Target:
-        """Return the target that stands for one of the addresses alone."""
-        return replace(self, alone=address)
+        """Return the target restricted to one of its addresses."""
+        return replace(self, only_address=address)
 
     def addresses(self) -> list[Address]:
-        """Return the addresses, each once, in the order in which they are tried.
+        """Return the addresses, each once, in the order in which to try them.
 
         Raises:
             OSError: if the name can't be resolved.
         """
-        if self.alone is not None:
-            return [self.alone]
+        if self.only_address is not None:
+            return [self.only_address]
         if self.path is not None:
             return [(socket.AF_UNIX, self.path)]
-        found: dict[Address, None] = {}
-        for host, port in self._asked:
-            known = _resolved(host, port)
-            found |= dict.fromkeys(_on_loopback(known, port) if _is_localhost(host) else known)
-        return list(found)
+        addresses: dict[Address, None] = {}
+        for host, port in self._hosts_to_connect:
+            resolved = _resolve(host, port)
+            if _is_localhost(host):
+                resolved = _listening_on_loopback(resolved, port)
+            addresses |= dict.fromkeys(resolved)
+        return list(addresses)
 
-    def naming(self, addresses: Collection[Address]) -> str:
-        """Return what gRPC calls some of the addresses, and no others."""
+    def grpc_target(self, addresses: Collection[Address]) -> str:
+        """Return a target in gRPC's syntax for exactly these addresses."""
         if self.path is not None:
             return self.text
         if all(family == socket.AF_INET for family, _ in addresses):
@@ -126,8 +128,8 @@ class Target:
         return "ipv6:" + ",".join(_as_ipv6(*address) for address in addresses)
 
 
-def words_of_address(address: Address) -> str:
-    """Return an address as people write it."""
+def format_address(address: Address) -> str:
+    """Return an address in the usual notation."""
     family, where = address
     if family == socket.AF_UNIX:
         path = where.decode(errors="replace") if isinstance(where, bytes) else where
@@ -136,7 +138,7 @@ def words_of_address(address: Address) -> str:
 
 
 def grpc_name(address: Address) -> str:
-    """Return what gRPC calls a network address where it tells of a connection to it."""
+    """Return a network address as gRPC writes it in its reports on connections."""
     family, where = address
     if family == socket.AF_INET6:
         zone = f"%25{where[3]}" if where[3] else ""
@@ -144,27 +146,27 @@ def grpc_name(address: Address) -> str:
     return f"ipv4:{where[0]}:{where[1]}"
 
 
-def _resolved(host: str, port: int) -> list[Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+def _resolve(host: str, port: int) -> list[Address]:
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in infos]
 
 
-def _on_loopback(known: list[Address], port: int) -> list[Address]:
-    """Return the loopback addresses on which somebody listens; those that are known if nobody does.
+def _listening_on_loopback(resolved: list[Address], port: int) -> list[Address]:
+    """Return the loopback addresses on which a server listens; the resolved ones if none does.
 
-    A server on the one alone is no server with a replica that is down.
+    A server that listens on only one of them must not look like a replica that is down.
     """
-    both = dict.fromkeys(known)
+    both = dict.fromkeys(resolved)
     for host in _LOOPBACK:
         with contextlib.suppress(OSError):
-            both |= dict.fromkeys(_resolved(host, port))
-    return [item for item in both if _listens(item)] or known
+            both |= dict.fromkeys(_resolve(host, port))
+    return [item for item in both if _listens(item)] or resolved
 
 
 def _listens(address: Address) -> bool:
     try:
         with socket.socket(address[0], socket.SOCK_STREAM) as plain:
-            plain.settimeout(_BRIEFLY_SECONDS)
+            plain.settimeout(_SHORT_SECONDS)
             plain.connect(address[1])
     except OSError:
         return False
@@ -173,7 +175,7 @@ def _listens(address: Address) -> bool:
 
 def _as_ipv6(family: socket.AddressFamily, where: Any) -> str:
     if family == socket.AF_INET:
-        # gRPC takes one family to a target; an IPv4 address has a name in the other.
+        # A target of gRPC has one address family, so an IPv4 address is written as IPv6 here.
         return f"[::ffff:{where[0]}]:{where[1]}"
     host, port, _, scope = where
     zone = f"%25{scope}" if scope else ""
@@ -195,15 +197,15 @@ def _is_localhost(host: str) -> bool:
 
 def _unix_path(rest: str, text: str) -> str:
     path = "/" + rest.lstrip("/") if rest.startswith("//") else rest
-    path = _unquoted(path, text)
+    path = _unquote(path, text)
     if not path or "\0" in path:
         raise InputError(f"target {quote_untrusted(text)} names no unix socket", remedy=_REMEDY)
     return path
 
 
-def _unquoted(path: str, text: str) -> str:
+def _unquote(path: str, text: str) -> str:
     if "#" in path or "?" in path:
-        # gRPC's path ends there, and another socket would be looked at.
+        # gRPC's path ends there, so a wrong socket would be verified.
         raise InputError(
             f"target {quote_untrusted(text)} holds '#' or '?'", remedy="Write them as %23 and %3F"
         )
@@ -213,28 +215,28 @@ def _unquoted(path: str, text: str) -> str:
 def _host_and_port(text: str, whole: str) -> tuple[str, int]:
     if text.startswith("["):
         host, closed, port = text[1:].partition("]")
-        good = bool(closed) and (not port or port.startswith(":"))
+        valid = bool(closed) and (not port or port.startswith(":"))
         port = port[1:]
     elif text.count(":") > 1:
         # An IPv6 address without brackets has no port.
-        host, port, good = text, "", True
+        host, port, valid = text, "", True
     else:
         host, _, port = text.partition(":")
-        good = True
+        valid = True
     if (
-        not good
+        not valid
         or not host
         or "/" in host
-        or any(map(_is_no_label, host.removesuffix(".").split(".")))
+        or any(map(_is_invalid_label, host.removesuffix(".").split(".")))
     ):
         raise InputError(f"target {quote_untrusted(whole)} names no host", remedy=_REMEDY)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
-        raise InputError(f"target {quote_untrusted(whole)} has no good port", remedy=_REMEDY)
+        raise InputError(f"target {quote_untrusted(whole)} has no valid port", remedy=_REMEDY)
     return host, int(port) if port else _DEFAULT_PORT
 
 
-def _is_no_label(label: str) -> bool:
-    """Return what no resolver takes: it encodes each label by IDNA, in 1 to 63 bytes."""
+def _is_invalid_label(label: str) -> bool:
+    """Return whether no resolver accepts a label: IDNA encodes it in 1 to 63 bytes."""
     if not label:
         return True
     try:

@@ -1,8 +1,8 @@
-"""Certificates as values: profiles, requests, verification, trust bundles and revocation lists."""
+"""Certificates as values: profiles, requests, verification, trust bundles and CRLs."""
 
+from pki.fault import Fault
 from pki.x509.bundle import TrustBundle
 from pki.x509.credential import Credential
-from pki.x509.fault import Fault
 from pki.x509.names import CertificateNames, IpAddress, read_names
 from pki.x509.profiles import CLIENT, SERVER, WORKLOAD, LeafProfile, NameLimits, Purpose
 from pki.x509.readers import read_certificate, read_chain

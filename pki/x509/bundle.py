@@ -1,4 +1,4 @@
-"""Trust bundles: the roots to believe, per trust domain (SPIFFE Trust Domain and Bundle §3)."""
+"""Trust bundles: the trusted roots of each trust domain (SPIFFE Trust Domain and Bundle §3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pki.x509.readers import MAX_BUNDLE_BYTES, MAX_BUNDLE_LENGTH, read_certifica
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """Roots by trust domain. A leaf must chain to a root of the domain in its own URI."""
+    """Roots by trust domain. A leaf must chain to a root of the trust domain in its URI."""
 
     roots: Mapping[TrustDomain, tuple[x509.Certificate, ...]]
 
@@ -25,15 +25,15 @@ class TrustBundle:
     def of_roots(
         cls, roots: Iterable[x509.Certificate], *, default: TrustDomain | None = None
     ) -> TrustBundle:
-        """Sort roots by the trust domain that each names in its URI SAN.
+        """Group roots by the trust domain in their URI SAN.
 
         Args:
             roots: the certificates.
-            default: the trust domain of roots that name none, as other CAs make them.
+            default: the trust domain of roots without one, as other CAs make them.
 
         Raises:
-            CertificateError: if one is no root, if none is given, if one names no trust domain and
-                there is no default, or if one trust domain lies inside another.
+            CertificateError: if a certificate is no root, if there is none, if a root has no trust
+                domain and there is no default, or if one trust domain is inside another.
         """
         sorted_roots: dict[TrustDomain, list[x509.Certificate]] = {}
         for root in roots:
@@ -44,31 +44,32 @@ class TrustBundle:
                 raise CertificateError(
                     "root names no trust domain in a URI SAN, and none was given for it"
                 )
-            known = sorted_roots.setdefault(domain, [])
-            if root not in known:
-                known.append(root)
+            of_domain = sorted_roots.setdefault(domain, [])
+            if root not in of_domain:
+                of_domain.append(root)
         if not sorted_roots:
             raise CertificateError("trust bundle is empty: it would refuse everybody")
         for one in sorted_roots:
             for other in sorted_roots:
                 if one != other and one.encloses(other):
                     raise CertificateError(
-                        f"trust bundle holds {other} inside {one}: their DNS names could meet",
-                        remedy="Trust domains that are believed side by side must be disjoint",
+                        f"trust bundle holds {other} inside {one}: their DNS names could "
+                        "be the same",
+                        remedy="Trust only trust domains of which none is inside another",
                     )
-        return cls(MappingProxyType({name: tuple(found) for name, found in sorted_roots.items()}))
+        return cls(MappingProxyType({name: tuple(items) for name, items in sorted_roots.items()}))
 
     @classmethod
     def read(cls, data: bytes, *, default: TrustDomain | None = None) -> TrustBundle:
         """Read PEM certificates, at most 256 in 1 MiB, each of them a root.
 
         Raises:
-            InputError: if there is anything else in it, or as :meth:`of_roots`.
+            InputError: if the data holds anything else, or as :meth:`of_roots`.
         """
-        found = read_certificates(
+        certificates = read_certificates(
             data, what="trust bundle", max_bytes=MAX_BUNDLE_BYTES, max_count=MAX_BUNDLE_LENGTH
         )
-        return cls.of_roots(found, default=default)
+        return cls.of_roots(certificates, default=default)
 
     def roots_of(self, trust_domain: TrustDomain) -> tuple[x509.Certificate, ...]:
         """Return the roots of a trust domain; empty if it is not trusted."""
@@ -76,8 +77,8 @@ class TrustBundle:
 
     def all_roots(self) -> tuple[x509.Certificate, ...]:
         """Return every root."""
-        return tuple(root for found in self.roots.values() for root in found)
+        return tuple(root for roots in self.roots.values() for root in roots)
 
     def to_pem(self, trust_domain: TrustDomain | None = None) -> bytes:
-        """Write the roots as PEM: those of one trust domain, or all."""
+        """Return the roots as PEM: those of one trust domain, or all."""
         return to_pem(self.roots_of(trust_domain) if trust_domain else self.all_roots())

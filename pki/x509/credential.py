@@ -1,4 +1,4 @@
-"""A credential: private key, certificate chain and trust bundle of one workload, and its lists."""
+"""A credential: private key, certificate chain, trust bundle and CRLs of one workload."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pki.x509.revocation import CrlSet
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a workload shows and what it believes. Never printed: it holds a private key.
+    """What a workload presents, and what it trusts. Never printed, because it holds a private key.
 
     Args:
         key: the private key.
         chain: the leaf, then the issuing CAs, without the root.
-        bundle: the roots to believe.
-        crls: the revocation lists that came with it; None where there is no such file.
+        bundle: the trusted roots.
+        crls: the CRLs that came with it; None if there is no file of them.
     """
 
     key: PrivateKey
@@ -34,15 +34,15 @@ class Credential:
     def __post_init__(self) -> None:
         if not self.chain:
             raise CredentialError("credential holds no certificate")
-        theirs = public_key_fingerprint(public_key_of(self.leaf))
-        if public_key_fingerprint(self.key.public_key()) != theirs:
+        of_leaf = public_key_fingerprint(public_key_of(self.leaf))
+        if public_key_fingerprint(self.key.public_key()) != of_leaf:
             raise CredentialError(
                 "private key does not belong to the certificate",
-                remedy="Bring the key and the chain that were made together",
+                remedy="Bring the key and the chain that belong together",
             )
 
     def __repr__(self) -> str:
-        """Show the serial number alone."""
+        """Return the serial number only."""
         return f"Credential(serial={self.leaf.serial_number:x})"
 
     @property
@@ -52,5 +52,5 @@ class Credential:
 
     @property
     def spiffe_id(self) -> SpiffeId | None:
-        """The workload's name."""
+        """The workload's SPIFFE ID; None if the certificate has none."""
         return read_names(self.leaf).spiffe_id

@@ -1,8 +1,8 @@
-"""What bytes that make no sense raise, turned into one typed error.
+"""Turn the library's errors on malformed bytes into one typed error.
 
-The library decodes lazily: a certificate can be loaded whose extensions, key or times can't be
-read, and the error comes when somebody looks. Each such look goes through here or catches the same
-errors, so that no peer can raise anything but a typed refusal.
+The library decodes lazily: it loads a certificate whose extensions, key or times are malformed, and
+raises an error only when they are read. Each such access goes through here or catches the same
+errors, so that a peer can cause nothing but a typed refusal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def extensions_of(signed: Signed | x509.RevokedCertificate) -> x509.Extensions:
     """Return the extensions.
 
     Raises:
-        CertificateError: if one of them can't be decoded, or stands there twice.
+        CertificateError: if one of them can't be decoded, or occurs twice.
     """
     try:
         return signed.extensions
@@ -42,12 +42,13 @@ def extensions_of(signed: Signed | x509.RevokedCertificate) -> x509.Extensions:
 def check_openssl_reads(
     trusted: x509.Certificate | x509.CertificateRevocationList, what: str
 ) -> None:
-    """Check, where a root or list is taken in, that OpenSSL's decoder can read it too.
+    """Check that OpenSSL's decoder can read a root or CRL too.
 
-    The two decoders differ, and a store with one unreadable object in it would refuse every chain.
+    The decoders of cryptography and OpenSSL differ, and a store with one unreadable object would
+    refuse every chain.
 
     Raises:
-        CertificateError: if it can't.
+        CertificateError: if OpenSSL can't read it.
     """
     try:
         if isinstance(trusted, x509.Certificate):
@@ -61,10 +62,10 @@ def check_openssl_reads(
 
 
 def public_key_of(certificate: x509.Certificate) -> PublicKey:
-    """Return the public key, of a kind and strength that handfast takes.
+    """Return the public key, after a check of its kind and strength.
 
     Raises:
-        CertificateError: if it can't be decoded or is not taken.
+        CertificateError: if it can't be decoded, or handfast does not accept its kind or strength.
     """
     try:
         return check_ca_key(certificate.public_key())

@@ -1,8 +1,8 @@
-"""The names in a certificate, read from the certificate itself and kept apart by type.
+"""Read the names in a certificate, and keep them apart by type.
 
-The libraries merge, cut and guess (``grpc-facts``: a DNS SAN is cut at a NUL, DNS and URI SANs come
-in one list, a CN takes the place of a missing SAN). Here a URI is a URI, a DNS name is a DNS name,
-and nothing stands for anything else.
+Libraries mix, cut and guess names (``docs/grpc-facts.md``: a DNS SAN is cut at a NUL, DNS and URI
+SANs come in one list, a CN takes the place of a missing SAN). Here, no name is ever used as one of
+another type.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SPIFFE_SCHEME = "spiffe:"
 
 @dataclass(frozen=True, slots=True)
 class CertificateNames:
-    """All names of a leaf, by type. Order within a type is the certificate's."""
+    """All names of a leaf by type, in the order of the certificate."""
 
     subject: Subject
     uris: tuple[str, ...]
@@ -32,7 +32,7 @@ class CertificateNames:
 
     @property
     def spiffe_id(self) -> SpiffeId | None:
-        """The workload's name, if the one URI SAN is a SPIFFE ID."""
+        """The SPIFFE ID, if it is the only URI SAN."""
         if len(self.uris) == 1 and self.uris[0].startswith(_SPIFFE_SCHEME):
             return SpiffeId.parse(self.uris[0])
         return None
@@ -42,8 +42,8 @@ def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -
     """Read subject and subject alternative names of a certificate or request.
 
     Raises:
-        CertificateError: for a name of a type that no profile allows (email, directory name,
-            other name, registered ID), for an ill-formed one and for a wildcard.
+        CertificateError: if a name is malformed, is a wildcard, or is of a type that no profile
+            allows (email, directory name, other name, registered ID).
     """
     uris: list[str] = []
     dns_names: list[DnsName] = []
@@ -61,7 +61,7 @@ def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -
             case _:
                 raise CertificateError(
                     f"subject alternative name of type {type(entry).__name__} is not allowed",
-                    remedy="Use URI, DNS and IP names alone",
+                    remedy="Use only URI, DNS and IP names",
                 )
     return CertificateNames(
         _subject_of(certificate), tuple(uris), tuple(dns_names), tuple(addresses)
@@ -72,7 +72,7 @@ def read_subject(name: x509.Name) -> Subject:
     """Read a distinguished name, refusing control and other unprintable characters.
 
     Raises:
-        CertificateError: if a value can't be shown as it is.
+        CertificateError: if a value is empty or not printable.
     """
     try:
         subject = Subject.of_name(name)
@@ -100,10 +100,10 @@ def _alternative_names(
     certificate: x509.Certificate | x509.CertificateSigningRequest,
 ) -> list[x509.GeneralName]:
     try:
-        found = extensions_of(certificate).get_extension_for_class(x509.SubjectAlternativeName)
+        extension = extensions_of(certificate).get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
-    return list(found.value)
+    return list(extension.value)
 
 
 def _check_uri(value: str) -> str:

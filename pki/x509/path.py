@@ -1,8 +1,8 @@
-"""OpenSSL's answer on a path: the one of record, in our words.
+"""Build and verify a path with OpenSSL, and translate its errors.
 
-Its flags: X509_STRICT on and partial chains off, so that only a self-signed root is an anchor; with
-lists, CRL_CHECK and CRL_CHECK_ALL, because the first alone looks at the leaf's list and not at that
-of the issuing CA. It builds one path and never goes back for another.
+The flags: X509_STRICT on and partial chains off, so that only a self-signed root is a trust anchor.
+With CRLs, CRL_CHECK and CRL_CHECK_ALL, because CRL_CHECK alone checks the leaf and not its issuing
+CA. OpenSSL builds one path, and tries no other if that one fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cryptography import x509
 from OpenSSL import crypto
 
 from pki.errors import VerificationError, quote_untrusted
-from pki.x509.fault import Fault
+from pki.fault import Fault
 from pki.x509.revocation import CrlSet
 
 _FLAGS = crypto.X509StoreFlags
@@ -38,15 +38,15 @@ _FAULTS = {
 
 
 class PathBuilder:
-    """OpenSSL's store for one moment, made anew when the moment is another.
+    """Builds paths with an OpenSSL store, which is made anew for each time.
 
-    A store takes its time once: OpenSSL ignores a second ``set_time`` on it without a word
-    (``X509_VERIFY_PARAM_inherit``), and would go on judging at the first.
+    The time of a store can be set only once: OpenSSL silently ignores a second ``set_time``
+    (``X509_VERIFY_PARAM_inherit``), and would keep verifying at the first time.
 
     Args:
         roots: the trust anchors.
-        crls: the revocation lists; None judges the path alone. That OpenSSL reads roots and lists
-            was checked where they were taken in.
+        crls: the revocation lists; None verifies only the path. ``check_openssl_reads`` has checked
+            roots and CRLs before.
     """
 
     def __init__(self, roots: Sequence[x509.Certificate], crls: CrlSet | None) -> None:
@@ -66,12 +66,12 @@ class PathBuilder:
             at: the time, in UTC.
 
         Raises:
-            VerificationError: if there is none that counts.
+            VerificationError: if OpenSSL finds no valid path.
         """
         try:
             leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
         except crypto.Error as error:
-            # cryptography and OpenSSL each have their own decoder, and they do not agree on all.
+            # cryptography and OpenSSL have decoders of their own, which differ in some cases.
             raise VerificationError(
                 f"certificate of the chain can't be read by OpenSSL: {quote_untrusted(error)}",
                 fault=Fault.INVALID,
@@ -79,17 +79,17 @@ class PathBuilder:
         try:
             path = crypto.X509StoreContext(self._store_at(at), leaf, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
-            raise _refusal(error) from None
+            raise _verification_error(error) from None
         return tuple(item.to_cryptography() for item in path)
 
     def _store_at(self, at: datetime) -> crypto.X509Store:
-        """Return the store for a moment; times are whole seconds, so a busy one is made once each."""
+        """Return the store for a time. Times are whole seconds, so at most one a second is made."""
         with self._lock:
             if self._store is None or self._at != at:
-                self._store, self._at = self._made_store(at), at
+                self._store, self._at = self._make_store(at), at
             return self._store
 
-    def _made_store(self, at: datetime) -> crypto.X509Store:
+    def _make_store(self, at: datetime) -> crypto.X509Store:
         store = crypto.X509Store()
         flags = _FLAGS.X509_STRICT
         for root in self._roots:
@@ -108,23 +108,23 @@ _REMEDIES = {
 }
 
 
-def _refusal(error: crypto.X509StoreContextError) -> VerificationError:
-    code, depth, words = error.errors[0], error.errors[1], error.errors[2]
-    return refusal_of_openssl(int(code), int(depth), str(words))
+def _verification_error(error: crypto.X509StoreContextError) -> VerificationError:
+    code, depth, message = error.errors[0], error.errors[1], error.errors[2]
+    return openssl_error(int(code), int(depth), str(message))
 
 
-def refusal_of_openssl(code: int, depth: int, words: str) -> VerificationError:
-    """Put OpenSSL's answer on a chain into our words.
+def openssl_error(code: int, depth: int, message: str) -> VerificationError:
+    """Translate OpenSSL's error on a chain.
 
     Args:
-        code: its error code, as in ``include/openssl/x509_vfy.h``.
-        depth: at which certificate; the leaf is 0.
-        words: its own words.
+        code: the error code, as in ``include/openssl/x509_vfy.h``.
+        depth: of the certificate; the leaf is 0.
+        message: OpenSSL's message.
     """
     fault = _FAULTS.get(code, Fault.INVALID)
     if fault is Fault.REVOKED and depth > 0:
         fault = Fault.ISSUER_REVOKED
     where = "leaf" if depth == 0 else f"certificate at depth {depth}"
     return VerificationError(
-        f"chain refused at the {where}: {words}", fault=fault, remedy=_REMEDIES.get(code, "")
+        f"chain refused at the {where}: {message}", fault=fault, remedy=_REMEDIES.get(code, "")
     )

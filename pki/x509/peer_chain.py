@@ -1,4 +1,4 @@
-"""A peer's chain, and what is held of it while trust, lists and time change."""
+"""A chain that was verified once, and is verified again when trust, lists or time change."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pki.errors import VerificationError
 from pki.identity import SpiffeId
 from pki.x509 import WORKLOAD, ChainVerifier, Purpose
 
-# A refusal is looked at again soon, so that a mended list or clock is seen.
+# A refused chain is verified again soon, so that a corrected list or clock is noticed.
 _REFUSED_FOR = timedelta(seconds=1)
 
 
 class PeerChain:
-    """A chain that was verified once, and is verified again when something has changed.
+    """A chain with the result of its last verification.
 
     Args:
         chain: the leaf first.
-        purpose: the end at which it was presented.
-        expected: the name that the leaf must hold.
+        purpose: the side that presents it.
+        expected: the SPIFFE ID that the leaf must hold; None for any.
     """
 
     def __init__(
@@ -33,28 +33,28 @@ class PeerChain:
         self.chain = chain
         self._purpose = purpose
         self._expected = expected
-        # One value that is replaced whole: it is asked for by several threads.
-        self._verdict: _Verification | None = None
+        # One value that is replaced whole: several threads read it.
+        self._last: _Verification | None = None
 
     @property
     def leaf(self) -> x509.Certificate:
-        """The certificate itself."""
+        """The leaf of the chain."""
         return self.chain[0]
 
     def error(self, verifier: ChainVerifier, now: datetime) -> VerificationError | None:
-        """Return what is wrong with it now; None if it is accepted."""
-        verdict = self._verdict
+        """Return why the chain is refused now; None if it is accepted."""
+        last = self._last
         if (
-            verdict is None
-            or verdict.verifier is not verifier
-            or not verdict.good_from <= now < verdict.good_until
+            last is None
+            or last.verifier is not verifier
+            or not last.good_from <= now < last.good_until
         ):
-            verdict = self._verdict = self._verified(verifier, now)
-        return verdict.error
+            last = self._last = self._verify(verifier, now)
+        return last.error
 
-    def _verified(self, verifier: ChainVerifier, now: datetime) -> _Verification:
+    def _verify(self, verifier: ChainVerifier, now: datetime) -> _Verification:
         try:
-            found = verifier.verify(
+            verified = verifier.verify(
                 self.chain,
                 profile=WORKLOAD,
                 purpose=self._purpose,
@@ -63,7 +63,7 @@ class PeerChain:
             )
         except VerificationError as error:
             return _Verification(verifier, error, now - _REFUSED_FOR, now + _REFUSED_FOR)
-        return _Verification(verifier, None, found.good_from, found.good_until)
+        return _Verification(verifier, None, verified.good_from, verified.good_until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""What is kept of a path that was accepted, so that new lists can be asked about it alone.
+"""Remember an accepted path, so that it can be checked against new CRLs without building it again.
 
-Building a path costs about a millisecond, and asking a list for a serial number about a
-microsecond. A receiver with thousands of peers gets a new list every few minutes, and has to part
-with a revoked peer within a second: it can't build every path anew.
+Building a path takes about a millisecond; looking up a serial number in a CRL takes about a
+microsecond. A server with thousands of peers gets a new CRL every few minutes, and has to
+disconnect a revoked peer within a second. So it can't build every path again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pki.identity import TrustDomain
 from pki.x509.names import CertificateNames
 from pki.x509.revocation import IssuerId
 
-# Peers share their issuers: one object for each, however many peers there are.
-_MOST_SHARED = 256
+# Peers have the same few issuers, so that one object of each is enough.
+_MAX_SHARED = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """One certificate below the root, as the list of its issuer knows it.
+class PathLink:
+    """What its issuer's CRL is searched for: one certificate below the root.
 
     Args:
-        serial: its serial number.
-        issuer_id: what it names its issuer by.
+        serial: the certificate's serial number.
+        issuer_id: the issuer, as the certificate names it.
         issuer: the CA above it on the path.
     """
 
@@ -39,19 +39,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class PathProof:
-    """A path that was accepted by a verifier.
+    """The parts of an accepted path that are needed to verify it again.
 
     Args:
         links: the certificates below the root, the leaf first.
         issuers: the CAs above the leaf, the root last.
-        names: those of the leaf.
-        trust_domain: that of the leaf's SPIFFE ID, whose roots count; None where all do.
-        lifetime: the leaf's whole life.
-        begin: all certificates of the path are valid from this time.
-        end: and until just before this one.
+        names: of the leaf.
+        trust_domain: of the leaf's SPIFFE ID, whose roots are trust anchors; None if all roots are.
+        lifetime: of the leaf.
+        begin: the time from which all certificates of the path are valid.
+        end: the time just before which the first of them ends.
     """
 
-    links: tuple[Link, ...]
+    links: tuple[PathLink, ...]
     issuers: tuple[x509.Certificate, ...]
     names: CertificateNames
     trust_domain: TrustDomain | None
@@ -61,41 +61,44 @@ class PathProof:
 
     @classmethod
     def of(cls, path: tuple[x509.Certificate, ...], names: CertificateNames) -> PathProof:
-        """Return what is to be kept of a path from the leaf to the root."""
+        """Return the proof of a path, which runs from the leaf to the root."""
         leaf, spiffe_id = path[0], names.spiffe_id
         return cls(
-            links_of(path),
+            path_links(path),
             tuple(map(_shared, path[1:])),
             names,
             None if spiffe_id is None else spiffe_id.trust_domain,
             leaf.not_valid_after_utc - leaf.not_valid_before_utc,
             max(item.not_valid_before_utc for item in path),
-            # notAfter itself still counts, to its last second.
-            later(min(item.not_valid_after_utc for item in path), timedelta(seconds=1)),
+            # The second of notAfter itself is still within the validity.
+            add_or_max(min(item.not_valid_after_utc for item in path), timedelta(seconds=1)),
         )
 
 
-def links_of(path: tuple[x509.Certificate, ...]) -> tuple[Link, ...]:
+def path_links(path: tuple[x509.Certificate, ...]) -> tuple[PathLink, ...]:
     """Return the links of a path from the leaf to the root."""
     return tuple(
-        Link(item.serial_number, _shared_id(IssuerId.of(item)), _shared(issuer))
+        PathLink(item.serial_number, _shared_id(IssuerId.of(item)), _shared(issuer))
         for item, issuer in pairwise(path)
     )
 
 
-def later(moment: datetime, by: timedelta) -> datetime:
-    """Return a time and a span added; "no end" (RFC 5280 §4.1.2.5) stays the last of all times."""
+def add_or_max(moment: datetime, span: timedelta) -> datetime:
+    """Return the sum of a time and a span; the latest time if it overflows.
+
+    A certificate without an end has the latest time as its ``notAfter`` (RFC 5280 §4.1.2.5).
+    """
     try:
-        return moment + by
+        return moment + span
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
 
 
-@lru_cache(maxsize=_MOST_SHARED)
+@lru_cache(maxsize=_MAX_SHARED)
 def _shared(certificate: x509.Certificate) -> x509.Certificate:
     return certificate
 
 
-@lru_cache(maxsize=_MOST_SHARED)
+@lru_cache(maxsize=_MAX_SHARED)
 def _shared_id(issuer: IssuerId) -> IssuerId:
     return issuer

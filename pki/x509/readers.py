@@ -1,6 +1,6 @@
-"""Strict readers of certificates and revocation lists: exactly the objects expected, no more.
+"""Read certificates and CRLs strictly: exactly the expected objects and nothing else.
 
-Every input is bounded in size and count before anything expensive looks at it.
+The size and count of every input are checked before any expensive work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_CHAIN_LENGTH = 8
 MAX_BUNDLE_LENGTH = 256
 MAX_BUNDLE_BYTES = 1024 * 1024
 MAX_CRLS = 64
-# A list of 100,000 entries has 3.9 MB of DER.
+# A CRL of 100,000 entries has 3.9 MB in DER.
 MAX_CRLS_BYTES = 64 * 1024 * 1024
 
 _Object = TypeVar("_Object", x509.Certificate, x509.CertificateRevocationList)
@@ -30,14 +30,14 @@ def read_certificate(data: bytes) -> x509.Certificate:
     """Read exactly one certificate, PEM or DER.
 
     Raises:
-        InputError: if there is none, more than one, or anything else beside it.
+        InputError: if the data holds none, more than one, or anything else.
     """
     if data[:1] == b"\x30":
         return decode_certificate(data, what="certificate")
-    found = read_certificates(
+    certificates = read_certificates(
         data, what="certificate", max_bytes=2 * MAX_CERTIFICATE_BYTES, max_count=1
     )
-    return found[0]
+    return certificates[0]
 
 
 def read_chain(data: bytes) -> tuple[x509.Certificate, ...]:
@@ -70,7 +70,7 @@ def read_certificates(
 
 
 def decode_certificate(der: bytes, *, what: str) -> x509.Certificate:
-    """Decode one DER certificate, with nothing after it, and look into all of it.
+    """Decode one DER certificate, with nothing after it, and check that all its parts decode.
 
     Raises:
         CertificateError: if it is too large or not well-formed.
@@ -83,7 +83,7 @@ def decode_certificate(der: bytes, *, what: str) -> x509.Certificate:
 
 
 def read_crls(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
-    """Read revocation lists: PEM, one or more; or DER, exactly one.
+    """Read CRLs: one or more in PEM, or exactly one in DER.
 
     Raises:
         InputError: as :func:`read_certificate`.
@@ -101,19 +101,19 @@ def read_crls(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
 
 
 def to_pem(objects: Sequence[x509.Certificate | x509.CertificateRevocationList]) -> bytes:
-    """Write certificates or lists as PEM, one after the other."""
+    """Return certificates or CRLs as PEM, one after the other."""
     return b"".join(item.public_bytes(serialization.Encoding.PEM) for item in objects)
 
 
 def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) -> list[bytes]:
     if not blocks:
-        raise CertificateError(f"{what}: the input is empty", remedy=f"Give PEM {label} blocks")
+        raise CertificateError(f"{what}: the input is empty", remedy=f"Give PEM blocks {label}")
     for block in blocks:
         if block.label != label:
-            danger = ": a key must never lie there" if "PRIVATE" in block.label else ""
+            danger = ": a private key must never be there" if "PRIVATE" in block.label else ""
             raise CertificateError(
                 f"{what} holds a PEM block {quote_untrusted(block.label)}; only {label} "
-                f"may stand{danger}"
+                f"is allowed{danger}"
             )
     if len(blocks) > max_count:
         raise CertificateError(f"{what} holds {len(blocks)} objects; {max_count} is the most")
@@ -123,7 +123,7 @@ def _ders(blocks: Sequence[PemBlock], *, label: str, what: str, max_count: int) 
 def _decode(load: Callable[[bytes], _Object], der: bytes, what: str) -> _Object:
     try:
         loaded = load(der)
-        # The library decodes lazily: a broken part would surface much later, elsewhere.
+        # The library decodes lazily. Without this, malformed parts would fail later, elsewhere.
         list(loaded.extensions)
         _ = loaded.issuer, loaded.signature_algorithm_oid
         if isinstance(loaded, x509.Certificate):

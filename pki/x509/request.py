@@ -1,7 +1,7 @@
-"""Certificate signing requests: proof of possession, and what a request may ask for.
+"""Read certificate signing requests: proof of possession, and what a request may ask for.
 
-The profile decides what a certificate holds, never the request. What a request asks for beyond that
-is refused, not silently dropped: whoever wrote it expects it to be there.
+The profile decides what a certificate holds, never the request. A request for anything else is
+refused instead of silently reduced, because its sender expects what it asks for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request whose signature was checked: the sender holds the private key."""
+    """A request with a valid signature, which proves that its sender has the private key."""
 
     public_key: PublicKey
     names: CertificateNames
@@ -41,8 +41,8 @@ def read_request(data: bytes) -> Request:
         data: at most 64 KiB.
 
     Raises:
-        InputError: if it is malformed, not signed by its own key, or asks for what no leaf may
-            have.
+        InputError: if it is malformed, not signed with its own key, or asks for something that no
+            leaf may have.
     """
     what = "certificate request"
     if len(data) > MAX_REQUEST_BYTES:
@@ -52,20 +52,21 @@ def read_request(data: bytes) -> Request:
         blocks = read_blocks(data, what=what, max_bytes=MAX_REQUEST_BYTES)
         if len(blocks) != 1 or blocks[0].label not in _LABELS:
             raise CertificateError(
-                f"{what} file holds {len(blocks)} PEM blocks; one CERTIFICATE REQUEST is meant"
+                f"{what} file holds {len(blocks)} PEM blocks; exactly one CERTIFICATE "
+                "REQUEST is expected"
             )
         der = blocks[0].der
     try:
         request = x509.load_der_x509_csr(der)
         extensions = list(request.extensions)
         attributes = list(request.attributes)
-        # Before the signature: a key of absurd size would take long to check it with.
+        # Before the signature, because a key of extreme size would make its check slow.
         key = check_leaf_key(request.public_key())
         rules.check_signature_algorithm(request, what)
-        genuine = request.is_signature_valid
+        is_signed = request.is_signature_valid
     except UNREADABLE as error:
         raise CertificateError(f"{what} can't be decoded: {quote_untrusted(error)}") from None
-    if not genuine:
+    if not is_signed:
         raise CertificateError(
             f"{what} is not signed by the key that it holds: no proof of possession",
             remedy="Make it with the private key of that public key",
@@ -73,12 +74,12 @@ def read_request(data: bytes) -> Request:
     for attribute in attributes:
         if attribute.oid != _EXTENSION_REQUEST:
             raise CertificateError(
-                f"{what} holds the attribute {attribute.oid.dotted_string}; none but the request "
+                f"{what} holds the attribute {attribute.oid.dotted_string}; only the request "
                 "for extensions is allowed"
             )
     if len(attributes) > 1:
         raise CertificateError(
-            f"{what} asks for extensions {len(attributes)} times: only the first would be seen"
+            f"{what} asks for extensions {len(attributes)} times, and only the first would be read"
         )
     for extension in extensions:
         _check_extension(extension)
@@ -87,7 +88,7 @@ def read_request(data: bytes) -> Request:
         raise CertificateError(f"{what} asks for more than {MAX_REQUEST_NAMES} names")
     if len(names.uris) > 1:
         raise CertificateError(
-            f"{what} asks for {len(names.uris)} URI names; one SPIFFE ID is meant"
+            f"{what} asks for {len(names.uris)} URI names; only one, a SPIFFE ID, is allowed"
         )
     if names.uris and names.spiffe_id is None:
         raise CertificateError(
@@ -108,9 +109,9 @@ def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
         case x509.ExtendedKeyUsage() as usages if set(usages) <= _USAGES:
             return
     raise CertificateError(
-        f"certificate request asks for {quote_untrusted(extension.oid._name)} as no leaf "
-        "may have it",
-        remedy="Ask for names alone; the profile gives the rest",
+        f"certificate request asks for {quote_untrusted(extension.oid._name)} in a form "
+        "that no leaf may have",
+        remedy="Ask for names only; the profile decides the rest",
     )
 
 
@@ -124,7 +125,7 @@ def _key_usages(usage: x509.KeyUsage) -> set[str]:
         "key_cert_sign",
         "crl_sign",
     }
-    # Without key agreement these two have no meaning, and the library refuses to give them.
+    # Without key agreement, these two have no meaning, and reading them raises an error.
     if usage.key_agreement:
         named |= {"encipher_only", "decipher_only"}
     return {name for name in named if getattr(usage, name)}

@@ -1,15 +1,16 @@
-"""Revocation lists (RFC 5280 section 5): built, checked, and remembered so that none goes back.
+"""Revocation lists (RFC 5280 section 5): build and check them, and never go back to an older one.
 
 The rules:
 
-1. A list speaks for one issuer, known by its name and its key identifier. Revocation is by issuer
-   and serial number.
-2. A list has a number. For each issuer the highest number seen counts; a lower one is refused, and
-   so is another list under the same number. Lists that nobody brings any more are remembered for as
-   long as they can be read back: of many, those that ended first are forgotten.
-3. A list past its ``nextUpdate`` is stale: the receiver can't tell, and refuses (unless the policy
-   sets a grace).
-4. Indirect, partial and delta lists are refused: they revoke less than they seem to.
+1. A CRL belongs to one issuer, identified by its name and key identifier. A certificate is revoked
+   by its issuer and serial number.
+2. A CRL has a number. For each issuer, the highest number seen is in force; a lower number is
+   refused, and so is another CRL with the same number. CRLs that are not delivered any more are
+   remembered as far as the limits for reading allow; beyond that, those that ended first are
+   dropped.
+3. A CRL past its ``nextUpdate`` is stale: whether a certificate is revoked is unknown, so it is
+   refused, unless the policy sets a grace.
+4. Indirect, partial and delta CRLs are refused: they revoke less than they seem to.
 """
 
 from __future__ import annotations
@@ -32,45 +33,46 @@ from pki.x509.profiles.builder import authority_key_identifier, signature_hash
 from pki.x509.readers import MAX_CRLS, MAX_CRLS_BYTES, read_crls
 
 _OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER
-# Refused even where their writer forgot to mark them as critical.
+# Refused even if they are not marked as critical.
 _PARTIAL = frozenset({ExtensionOID.DELTA_CRL_INDICATOR, ExtensionOID.ISSUING_DISTRIBUTION_POINT})
 MAX_NUMBER_BITS = 159  # RFC 5280 §5.2.3: 20 octets
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerId:
-    """Who issued: the issuer's name in DER and the identifier of its key."""
+    """Identifies an issuer: its name in DER and the identifier of its key."""
 
     name: bytes
     key_id: bytes
 
     @classmethod
     def of(cls, signed: x509.Certificate | x509.CertificateRevocationList) -> IssuerId:
-        """Return who issued a certificate or a list.
+        """Return the issuer of a certificate or CRL.
 
-        An object that names no key has an empty identifier; it meets only its own like.
+        Without an authority key identifier, the key's identifier is empty, and equals only another
+        empty one.
         """
-        found = rules.find(signed, x509.AuthorityKeyIdentifier)
-        key_id = found.value.key_identifier if found else None
+        extension = rules.find(signed, x509.AuthorityKeyIdentifier)
+        key_id = extension.value.key_identifier if extension else None
         return cls(signed.issuer.public_bytes(), key_id or b"")
 
     @classmethod
-    def named_by(cls, issuer: x509.Certificate) -> IssuerId:
-        """Return what the certificates and lists that a CA issued name it by."""
-        found = rules.find(issuer, x509.SubjectKeyIdentifier)
-        return cls(issuer.subject.public_bytes(), found.value.digest if found else b"")
+    def of_ca(cls, issuer: x509.Certificate) -> IssuerId:
+        """Return a CA's own id, as in the certificates and CRLs that it issues."""
+        extension = rules.find(issuer, x509.SubjectKeyIdentifier)
+        return cls(issuer.subject.public_bytes(), extension.value.digest if extension else b"")
 
 
 @dataclass(frozen=True, slots=True)
 class RevokedEntry:
-    """One line of a list that is to be built."""
+    """An entry of a CRL."""
 
     serial: int
     revoked_at: datetime
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
     def to_revoked(self) -> x509.RevokedCertificate:
-        """Return the entry as the list holds it."""
+        """Return the entry in the form that the CRL holds."""
         builder = (
             x509.RevokedCertificateBuilder()
             .serial_number(self.serial)
@@ -84,7 +86,7 @@ class RevokedEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crl:
-    """One issuer's list, checked for form; its signature is checked where a chain is verified."""
+    """One issuer's CRL, with a checked form. :class:`ChainVerifier` checks its signature."""
 
     issuer: IssuerId
     number: int
@@ -95,17 +97,18 @@ class Crl:
 
     @classmethod
     def of(cls, crl: x509.CertificateRevocationList) -> Crl:
-        """Check a list's form.
+        """Check the form of a CRL.
 
         Raises:
-            CertificateError: if it has no number, no end, or is not a full list of its own issuer.
+            CertificateError: if it has no number, no ``nextUpdate``, or is not a full list of its
+                own issuer.
         """
         rules.check_signature_algorithm(crl, "revocation list")
         for extension in extensions_of(crl):
             if extension.critical:
                 raise CertificateError(
                     f"revocation list marks {extension.oid.dotted_string} as critical: it is "
-                    "indirect, partial, a delta, or beyond what is understood here (section 5.2)"
+                    "indirect, partial, a delta, or of an unknown kind (section 5.2)"
                 )
             if extension.oid in _PARTIAL:
                 raise CertificateError(
@@ -118,7 +121,7 @@ class Crl:
             raise CertificateError("revocation list has no next update (section 5.1.2.5)")
         issuer = IssuerId.of(crl)
         if not issuer.key_id:
-            # It would meet no certificate, and what it revokes would go unseen.
+            # It would match no certificate, so its revocations would have no effect.
             raise CertificateError(
                 "revocation list does not name its issuer's key (section 5.2.1)",
                 remedy="With openssl ca, set crl_extensions with authorityKeyIdentifier=keyid",
@@ -145,8 +148,8 @@ class Crl:
         this_update: datetime,
         next_update: datetime,
     ) -> Crl:
-        """Build and sign an issuer's list, and check it."""
-        # Given whole: add_revoked_certificate copies all entries for each that it adds.
+        """Build and sign an issuer's CRL, and check it."""
+        # Passed all at once, because add_revoked_certificate copies all entries each time.
         builder = (
             x509.CertificateRevocationListBuilder(
                 revoked_certificates=[entry.to_revoked() for entry in entries]
@@ -160,7 +163,7 @@ class Crl:
         return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
 
     def is_signed_by(self, issuer: x509.Certificate) -> bool:
-        """Return whether the list bears the signature of a CA's key."""
+        """Return whether a CA's key signed the CRL."""
         try:
             return self.crl.is_signature_valid(public_key_of(issuer))
         except (CertificateError, *UNREADABLE):
@@ -168,64 +171,64 @@ class Crl:
 
     @property
     def der(self) -> bytes:
-        """The list itself."""
+        """The CRL in DER."""
         return self.crl.public_bytes(serialization.Encoding.DER)
 
 
 @dataclass(frozen=True, slots=True)
 class CrlSet:
-    """The lists that count, one for each issuer."""
+    """The CRLs in force, one for each issuer."""
 
     crls: Mapping[IssuerId, Crl]
 
     @classmethod
     def none(cls) -> CrlSet:
-        """No list at all."""
+        """Return the set without any CRL."""
         return cls(MappingProxyType({}))
 
     @classmethod
     def of(cls, crls: Iterable[Crl]) -> CrlSet:
-        """Gather lists.
+        """Make a set of CRLs.
 
         Raises:
-            CertificateError: for two lists of one issuer: which counts would be left to chance.
+            CertificateError: if two CRLs have the same issuer, because either might be used.
         """
         gathered: dict[IssuerId, Crl] = {}
         for item in crls:
             if item.issuer in gathered:
-                raise CertificateError("two revocation lists of one issuer stand side by side")
+                raise CertificateError("there are two revocation lists of one issuer")
             gathered[item.issuer] = item
         return cls(MappingProxyType(gathered))
 
     @classmethod
     def read(cls, data: bytes) -> CrlSet:
-        """Read lists from PEM (one or more) or DER (one).
+        """Read CRLs from PEM (one or more) or DER (one).
 
         Raises:
-            InputError: if there is anything else in it.
+            InputError: if the data holds anything else.
         """
         return _read(bytes(data))
 
-    def followed_by(
+    def merge_newer(
         self, newer: CrlSet, *, issuers: Iterable[x509.Certificate] = ()
     ) -> tuple[CrlSet, tuple[str, ...]]:
-        """Take in a newer set, never going back.
+        """Merge a newer set into this one, without going back to a lower number.
 
         Args:
-            newer: what was just read.
-            issuers: the CAs at hand. A list that bears the name and the key's identifier of one of
-                them must bear its signature too, or a forged number would shut out the true ones.
+            newer: the CRLs that were just read.
+            issuers: known CAs. A CRL with the name and key identifier of one of them must have its
+                signature too. Otherwise, a forged CRL with a high number would keep out all others.
 
         Returns:
-            The lists that count now, and a line for each list that was refused: a lower number than
-            one seen before, another list under the same number, or a wrong signature.
+            The CRLs in force now, and a message for each CRL that was refused: for a lower number
+            than one seen before, another CRL with the same number, or a wrong signature.
         """
-        at_hand = {IssuerId.named_by(issuer): issuer for issuer in issuers}
+        known = {IssuerId.of_ca(issuer): issuer for issuer in issuers}
         merged = dict(self.crls)
         refused: list[str] = []
         for issuer, item in newer.crls.items():
             old = merged.get(issuer)
-            if issuer in at_hand and not item.is_signed_by(at_hand[issuer]):
+            if issuer in known and not item.is_signed_by(known[issuer]):
                 refused.append(
                     f"revocation list number {item.number} is not signed by the issuer it names"
                 )
@@ -238,37 +241,37 @@ class CrlSet:
                 )
             elif item is not old and item.der != old.der:
                 refused.append(
-                    f"another revocation list bears the number {old.number}, seen before"
+                    f"another revocation list has the number {old.number}, which was seen before"
                 )
-        _forget_what_ended_first(merged, newer.crls)
+        _forget_oldest(merged, newer.crls)
         return CrlSet(MappingProxyType(merged)), tuple(refused)
 
-    def of_issuer(self, certificate: x509.Certificate) -> Crl | None:
-        """Return the list that speaks for a certificate."""
+    def crl_for(self, certificate: x509.Certificate) -> Crl | None:
+        """Return the CRL of a certificate's issuer; None if there is none."""
         return self.crls.get(IssuerId.of(certificate))
 
 
-# The same bytes are read every few seconds, and a list of 100,000 entries takes a second each time.
+# The same bytes are read every few seconds, and a CRL of 100,000 entries takes a second each time.
 @lru_cache(maxsize=4)
 def _read(data: bytes) -> CrlSet:
     return CrlSet.of(Crl.of(crl) for crl in read_crls(data))
 
 
-def _forget_what_ended_first(crls: dict[IssuerId, Crl], brought: Mapping[IssuerId, Crl]) -> None:
-    """Keep what is remembered within what can be read back; what was just brought stays."""
-    left = sorted(
-        (issuer for issuer in crls if issuer not in brought),
+def _forget_oldest(crls: dict[IssuerId, Crl], just_read: Mapping[IssuerId, Crl]) -> None:
+    """Drop CRLs that ended first, until the rest can be read back; never drop those just read."""
+    candidates = sorted(
+        (issuer for issuer in crls if issuer not in just_read),
         key=lambda issuer: crls[issuer].next_update,
     )
-    size = sum(_pem_size(item) for item in crls.values()) if left else 0
-    for issuer in left:
+    size = sum(_pem_size(item) for item in crls.values()) if candidates else 0
+    for issuer in candidates:
         if len(crls) <= MAX_CRLS and size <= MAX_CRLS_BYTES:
             return
         size -= _pem_size(crls.pop(issuer))
 
 
 def _pem_size(item: Crl) -> int:
-    # Base64 in lines of 64 characters, between two lines of words.
+    # Base64 in lines of 64 characters, between the two lines of the PEM frame.
     return len(item.der) * 4 // 3 * 65 // 64 + 64
 
 

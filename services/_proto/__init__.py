@@ -1,1 +1,1 @@
-"""Made stubs."""
+"""Generated stubs."""

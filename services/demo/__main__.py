@@ -1,8 +1,8 @@
 """Runs the whole shop: ``make demo``.
 
-Brings up a CA, issues certificates, starts five services in processes of their own, has them and
-others call each other over mutual TLS, and shows what was allowed, what was refused, and why. Exits
-with 1 if anything came out otherwise than the policy says.
+Makes a CA, issues certificates, and starts five services and several callers, each in its own
+process. They call each other over mutual TLS. The demo prints what was allowed, what was refused,
+and why, and exits with 1 if any result differs from what the policy says.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _MARK = ".handfast-demo"
 
 
 def fresh_folder(home: Path) -> None:
-    """Make the demo's folder anew; never touch one that is not the demo's."""
+    """Make the demo's folder, or empty it if an earlier demo made it."""
     if home.exists() and any(home.iterdir()):
         if not (home / _MARK).exists():
-            sys.exit(f"{home} is not empty and not of an earlier demo: choose another with --dir")
+            sys.exit(f"{home} is not empty, and no demo made it: choose another folder with --dir")
         shutil.rmtree(home)
     home.mkdir(parents=True, exist_ok=True)
     (home / _MARK).touch()
 
 
-async def play(home: Path, say: Console) -> list[Row]:
-    """Bring everything up, play every scene, and take everything down."""
-    say.print("[dim]1/4[/] making a CA for shop.internal, and certificates ...")
+async def play(home: Path, console: Console) -> list[Row]:
+    """Start everything, play every scene, and stop everything."""
+    console.print("[dim]1/4[/] making a CA for shop.internal, and certificates ...")
     authority = await asyncio.to_thread(make_cast, home)
     policy = read_policy(_POLICY.read_bytes(), source=_POLICY.name)
-    say.print("[dim]2/4[/] starting five services and eight callers, each a process ...")
+    console.print("[dim]2/4[/] starting five services and eight callers, each a process ...")
     with authority:
         async with Fleet(home, _POLICY) as fleet:
             callers = [
@@ -61,23 +61,23 @@ async def play(home: Path, say: Console) -> list[Row]:
                 fleet.start_service("gateway", ["orders"]),
                 fleet.start_service("audit", ["orders", "inventory"]),
             )
-            say.print("[dim]3/4[/] calling ...")
+            console.print("[dim]3/4[/] calling ...")
             stage = Stage(fleet, policy, home)
             changes = Changes(stage, authority)
             rows = [await stage.play(scene) for scene in CALLS]
             rows += await stage.play_health()
             rows += await stage.play_handshakes()
             rows += await changes.play_renewal()
-            rows += await changes.play_taking_up()
+            rows += await changes.play_reopened_stream()
             rows += await changes.play_live_stream()
             rows += await changes.play_revoked_server()
-            say.print("[dim]4/4[/] stopping everything ...")
+            console.print("[dim]4/4[/] stopping everything ...")
     return rows
 
 
-def show(rows: list[Row], say: Console) -> None:
+def show(rows: list[Row], console: Console) -> None:
     """Print the table."""
-    table = Table(title="Who called whom over mutual TLS, and what came of it")
+    table = Table(title="Who called whom over mutual TLS, and the result")
     for heading in ("caller", "server", "call", "as role", "verdict", "reason", ""):
         table.add_column(heading, overflow="fold")
     for row in rows:
@@ -91,7 +91,7 @@ def show(rows: list[Row], say: Console) -> None:
             row.got,
             "as the policy says" if row.as_expected else f"[bold red]expected {row.expected}[/]",
         )
-    say.print(table)
+    console.print(table)
 
 
 def main() -> int:
@@ -99,14 +99,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The whole shop, in one command.")
     parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="scratch folder")
     home = parser.parse_args().dir.absolute()
-    say = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     began = time.monotonic()
     fresh_folder(home)
-    rows = asyncio.run(play(home, say))
-    show(rows, say)
+    rows = asyncio.run(play(home, console))
+    show(rows, console)
     wrong = sum(not row.as_expected for row in rows)
     seconds = time.monotonic() - began
-    say.print(
+    console.print(
         f"{len(rows)} rows, {len(rows) - wrong} as the policy says, {wrong} otherwise; "
         f"{seconds:.1f} s. Certificates and each service's decision log: {home}",
         highlight=False,

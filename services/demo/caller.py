@@ -1,10 +1,9 @@
-"""A caller in a process of its own: reads what to call from stdin, writes what came of it.
+"""A caller in a process of its own: reads orders from stdin, and writes the results to stdout.
 
 A line in: ``{"method": ..., "target": ..., "peer": ..., "do": ...}``, where ``do`` is one of call,
-open, read, watch and repeat. A line out: ``{"reason": ..., "words": ...}``.
+open, read, watch and repeat. A line out: ``{"reason": ..., "details": ...}``.
 
-``--plain`` calls with bare grpcio and whatever files are there, as somebody would who does not play
-by the rules.
+``--plain`` calls with bare grpcio and the files that are there, as an attacker would.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ MakeChannel = Callable[[str, str], grpc.aio.Channel]
 
 
 def plain_channels(folder: Path) -> MakeChannel:
-    """Make channels as bare grpcio does, without a client certificate where there is no key."""
+    """Return a maker of bare grpcio channels, without a client certificate if there is no key."""
     key, chain = folder / "key.pem", folder / "chain.pem"
     credentials = grpc.ssl_channel_credentials(
         (folder / "bundle.pem").read_bytes(),
@@ -48,7 +47,7 @@ def plain_channels(folder: Path) -> MakeChannel:
 
 
 class Caller:
-    """Keeps one channel for each server, and one stream."""
+    """Keeps one channel to each server, and one stream."""
 
     def __init__(self, make: MakeChannel) -> None:
         self._make = make
@@ -56,19 +55,19 @@ class Caller:
         self._stream: Any = None
 
     def channel(self, target: str, peer: str) -> grpc.aio.Channel:
-        """Return the channel to a server."""
+        """Return the channel to a server; make it first if needed."""
         if (target, peer) not in self._channels:
             self._channels[target, peer] = self._make(target, peer)
         return self._channels[target, peer]
 
     async def obey(self, order: Answer) -> Answer:
-        """Do what a line says, and tell what came of it."""
+        """Do what an order says, and return the result."""
         try:
-            words = await self._do(order)
+            details = await self._do(order)
         except grpc.aio.AioRpcError as error:
             reason = pki.reason_of(error) or error.code().name
-            return {"reason": reason, "words": error.details() or ""}
-        return {"reason": "ALLOWED", "words": words}
+            return {"reason": reason, "details": error.details() or ""}
+        return {"reason": "ALLOWED", "details": details}
 
     async def _do(self, order: Answer) -> str:
         channel = self.channel(order["target"], order["peer"])
@@ -78,7 +77,7 @@ class Caller:
                 self._stream = stub.WatchStock(inventory_pb2.WatchStockRequest(sku="tea"))
                 return f"stream open: {(await self._stream.read()).quantity}"
             case "read":
-                return f"stream goes on: {(await self._stream.read()).quantity}"
+                return f"stream continues: {(await self._stream.read()).quantity}"
             case "watch":
                 return await self._watch(channel, order["reopened"])
             case "repeat":
@@ -87,17 +86,17 @@ class Caller:
                 return await CALLS[order["method"]](channel)
 
     async def _watch(self, channel: grpc.aio.Channel, reason: str) -> str:
-        """Watch until the stream has ended for a reason, and was taken up again."""
+        """Watch until the stream has ended for a reason and was reopened."""
         reopened: list[str] = []
         watching = watch_stock(inventory_pb2_grpc.InventoryStub(channel), "tea", reopened.append)
         async for _ in watching:
             if reason in reopened:
                 break
         await watching.aclose()
-        return f"its stream ends with its certificate ({reason}) and is taken up again"
+        return f"its stream ends with its certificate ({reason}) and is reopened"
 
     async def _repeat(self, channel: grpc.aio.Channel, order: Answer) -> str:
-        """Call on until the file that the order names is there."""
+        """Call again and again until the file exists that the order names."""
         calls = 0
         until = Path(order["until"])
         while not await asyncio.to_thread(until.exists):
@@ -107,17 +106,17 @@ class Caller:
 
 
 async def main() -> None:
-    """Read orders until stdin ends."""
+    """Obey orders until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--credential", type=Path, required=True)
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--plain", action="store_true")
-    mine = parser.parse_args()
+    settings = parser.parse_args()
     async with contextlib.AsyncExitStack() as stack:
-        make = plain_channels(mine.credential)
-        if not mine.plain:
+        make = plain_channels(settings.credential)
+        if not settings.plain:
             workload: AbstractAsyncContextManager[pki.Workload] = pki.Workload.from_directory(
-                mine.credential, policy=mine.policy
+                settings.credential, policy=settings.policy
             )
             me = await stack.enter_async_context(workload)
 

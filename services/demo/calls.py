@@ -1,4 +1,4 @@
-"""The calls that the demo makes, by name: one for each method, over all four RPC kinds."""
+"""The calls that the demo makes: one for each method, over all four RPC kinds."""
 
 from __future__ import annotations
 

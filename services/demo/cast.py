@@ -1,8 +1,8 @@
-"""Everybody's certificates: those of the shop's own CA, and those of people with no business here.
+"""The certificates of the demo: those of the shop's own CA, and those of attackers.
 
 Besides the five services there are a storefront (a customer), a warehouse, a stranger (a workload
-without a role), a latecomer (the gateway's certificate of this morning), an impostor (the gateway's
-names, from another CA) and somebody with no certificate at all.
+without a role), a latecomer (an expired certificate of the gateway), an impostor (the gateway's
+names, from another CA) and nobody (no certificate at all).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _THIS_MORNING = timedelta(hours=3)
 
 
 def make_cast(home: Path) -> pki.Authority:
-    """Make the CA and everybody's credential directories; give the CA."""
+    """Make the CA and all credential directories; return the CA."""
     ca_home = home / "ca"
     with pki.Authority.create(
         ca_home, "shop.internal", clock=lambda: system_clock() - _THIS_MORNING
@@ -32,7 +32,8 @@ def make_cast(home: Path) -> pki.Authority:
     for name in (*SERVICES, *OTHERS):
         authority.issue(name).save(home / name)
     authority.issue(STRANGER).save(home / "stranger")
-    # The caller that is revoked and the one that is a service share a name, not a certificate.
+    # The auditor calls under the audit service's name. It has a certificate of its own, which is
+    # revoked later without revoking that of the service.
     authority.issue("audit").save(home / "auditor")
     _make_impostor(home, authority)
     nobody = home / "nobody"
@@ -42,7 +43,7 @@ def make_cast(home: Path) -> pki.Authority:
 
 
 def _make_impostor(home: Path, real: pki.Authority) -> None:
-    """Name a certificate of another CA just like the gateway's, beside the real trust bundle."""
+    """Save a certificate with the gateway's names from another CA, and the real trust bundle."""
     with pki.Authority.create(home / "other-ca", "shop.internal") as other:
         other.issue("gateway").save(home / "impostor")
     bundle, crls = real.trust()

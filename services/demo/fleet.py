@@ -1,4 +1,4 @@
-"""Starts the shop's processes, and ends each of them."""
+"""Starts the shop's processes, and stops them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End every process that was started."""
+        """Stop every process that was started."""
         for process in self._processes.values():
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -44,7 +44,7 @@ class Fleet:
                 sys.stderr.write(f"{name} had to be killed\n")
 
     async def start_service(self, name: str, calls: Sequence[str] = ()) -> None:
-        """Start a service, and wait until it answers."""
+        """Start a service, and wait until it is ready."""
         peers = [f"--peer={peer}={self.addresses[peer]}" for peer in calls]
         process = await self._start(name, f"services.{name}", self._home / name, peers)
         assert process.stdout is not None
@@ -60,7 +60,7 @@ class Fleet:
         await self._start(f"caller-{name}", "services.demo.caller", self._home / name, extra)
 
     async def ask(self, name: str, **order: Any) -> dict[str, str]:
-        """Have a caller do something, and give its answer."""
+        """Give a caller an order, and return its answer."""
         process = self._processes[f"caller-{name}"]
         assert process.stdin is not None
         assert process.stdout is not None

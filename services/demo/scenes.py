@@ -1,4 +1,4 @@
-"""What happens in the demo, scene by scene, and what the policy says should come of it."""
+"""The scenes of the demo, and the result that the policy demands of each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pki.identity import SpiffeId, derive_names
 from services.demo.calls import KINDS
 from services.demo.fleet import Fleet
 
-# A client sees nothing of why a server refused its handshake; the reason stands in the server's own
-# log, in these words of BoringSSL's. The last is the client's own, who refused the server.
+# A client does not learn why a server refused its handshake. The cause stands in the server's log,
+# in these words of BoringSSL.
 HANDSHAKES = MappingProxyType(
     {
         "impostor": ("same names, another CA", "unable to get local issuer certificate"),
@@ -33,17 +33,17 @@ class Row:
     role: str
     expected: str
     got: str
-    words: str
+    details: str
 
     @property
     def as_expected(self) -> bool:
-        """Whether what happened is what the policy says."""
+        """Whether the result is what the policy says."""
         return self.got == self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One call: who calls whom, under which name, and what."""
+    """One call: who calls whom, under which name, and which method."""
 
     caller: str
     identity: str
@@ -51,7 +51,7 @@ class Scene:
     method: str
 
 
-# Caller processes whose identity has the role fleet, and that identity.
+# Each caller process with the role fleet, and the identity that has the role.
 FLEET = MappingProxyType(
     {
         "storefront": "storefront",
@@ -89,7 +89,7 @@ class Stage:
         self.home = home
 
     async def play(self, scene: Scene) -> Row:
-        """Make one call, and hold it against the policy."""
+        """Make one call, and compare the result with the policy."""
         answer = await self.ask(scene.caller, scene.server, scene.method)
         caller = self._principal(scene.identity)
         return Row(
@@ -99,11 +99,11 @@ class Stage:
             self._role(caller, scene.method),
             self._expected(caller, self._principal(scene.server), scene.method),
             answer["reason"],
-            answer["words"],
+            answer["details"],
         )
 
     async def play_health(self) -> list[Row]:
-        """Have everybody of the fleet ask every service whether it is well."""
+        """Have each caller with the role fleet check the health of every service."""
         method = "/grpc.health.v1.Health/Check"
         rows = []
         for server in self.fleet.addresses:
@@ -127,17 +127,17 @@ class Stage:
         return rows
 
     async def play_handshakes(self) -> list[Row]:
-        """Try it without a certificate that counts, and to a server that is another."""
+        """Call without a good certificate, and call a server that is another workload."""
         method = "/shop.v1.Orders/GetOrder"
         rows = []
         log = self.home / "orders.log"
         for caller, (what, cause) in HANDSHAKES.items():
-            told_before = log.stat().st_size
+            log_size = log.stat().st_size
             answer = await self.ask(caller, "orders", method)
-            words = await told(log, told_before, cause)
-            refused = answer["reason"] == "UNAVAILABLE" and cause in words
-            got = cause if refused else f"{answer['reason']} {words}"
-            rows.append(Row(caller, "orders", what, "none", cause, got, answer["words"]))
+            text = await read_log(log, log_size, cause)
+            refused = answer["reason"] == "UNAVAILABLE" and cause in text
+            got = cause if refused else f"{answer['reason']} {text}"
+            rows.append(Row(caller, "orders", what, "none", cause, got, answer["details"]))
         target = self.fleet.addresses["inventory"]
         answer = await self.fleet.ask(
             "orders", do="call", method="/shop.v1.Payments/Settle", target=target, peer="payments"
@@ -150,15 +150,15 @@ class Stage:
                 "orders",
                 "SERVER_CERTIFICATE_REJECTED",
                 answer["reason"],
-                answer["words"],
+                answer["details"],
             )
         )
         return rows
 
-    async def ask(self, caller: str, server: str, method: str, **how: str) -> dict[str, str]:
-        """Have a caller do something with a server, and give what came of it."""
+    async def ask(self, caller: str, server: str, method: str, **order: str) -> dict[str, str]:
+        """Have a caller do something with a server, and return its answer."""
         target = self.fleet.addresses[server]
-        order = {"do": "call", **how}
+        order = {"do": "call", **order}
         return await self.fleet.ask(caller, method=method, target=target, peer=server, **order)
 
     def _principal(self, path: str) -> Principal:
@@ -178,15 +178,15 @@ class Stage:
         return decision.role or ", ".join(decision.roles) or "none"
 
 
-async def told(log: Path, offset: int, cause: str, *, tries: int = 60) -> str:
-    """Read what a log says from an offset on; the server may write it after the caller is told."""
-    found = ""
+async def read_log(log: Path, offset: int, cause: str, *, tries: int = 60) -> str:
+    """Read a log from an offset on; wait for the cause, which may be written after the answer."""
+    text = ""
     for _ in range(tries):
-        found = await asyncio.to_thread(_read_from, log, offset)
-        if cause in found:
+        text = await asyncio.to_thread(_read_from, log, offset)
+        if cause in text:
             break
         await asyncio.sleep(0.05)
-    return found
+    return text
 
 
 def _read_from(path: Path, offset: int) -> str:

@@ -15,31 +15,31 @@ from tests.bench.sides import OURS, Identity, Loop, Settings, make_channel
 _LOADS = ("unary", "server_stream", "bidi", "latencies", "paced", "once", "begin", "end")
 
 
-def main(how: Settings) -> None:
-    """Call until there are no more commands: each load in turn with the channels of all kinds.
+def main(settings: Settings) -> None:
+    """Obey commands until there are no more: each load in turn on the channels of all kinds.
 
     Args:
-        how: ``kinds``, ``side``, ``targets`` and what the side needs.
+        settings: ``kinds``, ``side``, ``targets`` and what the side needs.
     """
-    identity = Identity(how) if how["side"] == OURS else None
+    identity = Identity(settings) if settings["side"] == OURS else None
     loop = Loop()
 
     async def begin() -> AioLoads:
-        return AioLoads(make_channel("aio", how, identity))
+        return AioLoads(make_channel("aio", settings, identity))
 
     def on_loop(work: Callable[..., Any]) -> Command:
-        return lambda **settings: loop.run(work(**settings))
+        return lambda **arguments: loop.run(work(**arguments))
 
     loads: list[dict[str, Command]] = []
-    if "aio" in how["kinds"]:
+    if "aio" in settings["kinds"]:
         aio = loop.run(begin())
         loads.append({name: on_loop(getattr(aio, name)) for name in _LOADS})
-    if "sync" in how["kinds"]:
-        sync = SyncLoads(make_channel("sync", how, identity))
+    if "sync" in settings["kinds"]:
+        sync = SyncLoads(make_channel("sync", settings, identity))
         loads.append({name: getattr(sync, name) for name in _LOADS})
 
     def by_all(name: str) -> Command:
-        return lambda **settings: [of_kind[name](**settings) for of_kind in loads]
+        return lambda **arguments: [of_kind[name](**arguments) for of_kind in loads]
 
     commands: dict[str, Command] = {name: by_all(name) for name in _LOADS}
     if identity is not None:

@@ -1,4 +1,4 @@
-"""Programs that the benchmarks run beside themselves, told what to do by lines of JSON."""
+"""Child processes of the benchmarks, which take commands as lines of JSON."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ class Child:
     """A program of ours in a process of its own.
 
     Args:
-        module: its module.
-        how: its settings.
-        home: where its words go.
+        module: the module to run.
+        settings: its settings.
+        home: the folder for its standard error.
     """
 
-    def __init__(self, module: str, how: Mapping[str, Any], home: Path) -> None:
-        self._words = home / f"{module.rpartition('.')[2]}-{time.monotonic_ns()}.err"
-        with self._words.open("w") as words:
+    def __init__(self, module: str, settings: Mapping[str, Any], home: Path) -> None:
+        self._stderr = home / f"{module.rpartition('.')[2]}-{time.monotonic_ns()}.err"
+        with self._stderr.open("w") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps(how)],
+                [sys.executable, "-m", module, json.dumps(settings)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=words,
+                stderr=stderr,
                 text=True,
                 cwd=ROOT,
-                # Its refusals of half-open handshakes are part of what is measured, and no news.
+                # gRPC would log each half-open handshake that the benchmarks make on purpose.
                 env={**os.environ, "GRPC_VERBOSITY": "NONE"},
             )
-        self.hello: dict[str, Any] = self._answer()
+        self.greeting: dict[str, Any] = self._answer()
 
-    def ask(self, do: str, **how: Any) -> Any:
-        """Have something done, and give the answer."""
-        self.tell(do, **how)
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """Send a command, and return its answer."""
+        self.tell(do, **arguments)
         return self.answer()
 
-    def tell(self, do: str, **how: Any) -> None:
-        """Have something done whose answer is fetched later."""
+    def tell(self, do: str, **arguments: Any) -> None:
+        """Send a command whose answer is fetched later."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **how}) + "\n")
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> Any:
-        """Fetch the answer."""
+        """Return the answer of the last command."""
         return self._answer()["answer"]
 
     def close(self) -> None:
-        """Let it end."""
+        """Have it end, by closing its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -77,24 +77,26 @@ class Child:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a benchmark's program ended: {self._words.read_text()[-4000:]}")
-        found: dict[str, Any] = json.loads(line)
-        if "failed" in found:
-            raise RuntimeError(f"a benchmark's program failed: {found['failed']}")
-        return found
+            raise RuntimeError(
+                f"a benchmark's child process ended: {self._stderr.read_text()[-4000:]}"
+            )
+        reply: dict[str, Any] = json.loads(line)
+        if "failed" in reply:
+            raise RuntimeError(f"a benchmark's child process failed: {reply['failed']}")
+        return reply
 
 
-def serve_commands(hello: Mapping[str, Any], commands: Mapping[str, Command]) -> None:
-    """Be such a program: greet, and answer commands until there are no more."""
-    print(json.dumps(hello), flush=True)
-    known: dict[str, Command] = {"cpu": time.process_time, "size": size, **commands}
+def serve_commands(greeting: Mapping[str, Any], commands: Mapping[str, Command]) -> None:
+    """Run as a child process: print a greeting, and answer commands until there are no more."""
+    print(json.dumps(greeting), flush=True)
+    all_commands: dict[str, Command] = {"cpu": time.process_time, "size": size, **commands}
     for line in sys.stdin:
-        told = json.loads(line)
+        arguments = json.loads(line)
         try:
-            found = {"answer": known[told.pop("do")](**told)}
+            reply = {"answer": all_commands[arguments.pop("do")](**arguments)}
         except Exception as error:
-            found = {"failed": f"{type(error).__name__}: {error}"}
-        print(json.dumps(found), flush=True)
+            reply = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), flush=True)
 
 
 def size() -> dict[str, int]:

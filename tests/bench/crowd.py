@@ -1,7 +1,7 @@
-"""Many callers in one process, each with a name, a leaf and a connection of its own: bare grpcio.
+"""Many callers of bare grpcio in one process, each with its own name, leaf and connection.
 
-``python -m tests.bench.crowd '{"target": ..., "directories": [...]}'``. Bare, because what is
-measured is how the server parts with them.
+``python -m tests.bench.crowd '{"target": ..., "directories": [...]}'``. They use bare grpcio,
+because only the server is measured: how fast it ends their streams.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Crowd:
         self._channels: list[grpc.aio.Channel] = []
         self._ends: list[asyncio.Task[tuple[float, str]]] = []
 
-    async def open(self, how: Settings) -> None:
+    async def open(self, settings: Settings) -> None:
         """Open them, and read the first message of each."""
-        for directory in how["directories"]:
+        for directory in settings["directories"]:
             credentials = bare_credentials(Path(directory))
-            channel = grpc.aio.secure_channel(how["target"], credentials, _OPTIONS)
+            channel = grpc.aio.secure_channel(settings["target"], credentials, _OPTIONS)
             stub = inventory_pb2_grpc.InventoryStub(channel)
             call = stub.WatchStock(inv.WatchStockRequest(sku=IDLE))
             await call.read()
@@ -48,16 +48,16 @@ class Crowd:
             self._ends.append(asyncio.create_task(_end_of(call)))
 
     async def ends(self) -> list[tuple[float, str]]:
-        """Wait until all have ended; give when (monotonic seconds) and with which code.
+        """Wait until all have ended; return when (monotonic seconds) and with which code.
 
         Raises:
-            TimeoutError: if one goes on.
+            TimeoutError: if one does not end.
         """
         async with asyncio.timeout(_SECONDS):
             return list(await asyncio.gather(*self._ends))
 
     async def call_again(self) -> list[str]:
-        """Make one more call with each connection; give the codes."""
+        """Make one more call on each connection; return the codes."""
         return [await _code_of(channel) for channel in self._channels]
 
 
@@ -75,10 +75,10 @@ async def _code_of(channel: grpc.aio.Channel) -> str:
     return "OK"
 
 
-def main(how: Settings) -> None:
-    """Hold the streams, and tell how they ended."""
+def main(settings: Settings) -> None:
+    """Open the streams, and report how they ended."""
     loop, crowd = Loop(), Crowd()
-    loop.run(crowd.open(how))
+    loop.run(crowd.open(settings))
     commands = {
         "ends": lambda: loop.run(crowd.ends()),
         "call_again": lambda: loop.run(crowd.call_again()),

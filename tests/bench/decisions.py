@@ -1,4 +1,4 @@
-"""The policy's decision alone: ten thousand grants and names against ten of each."""
+"""The time of a policy's decision: ten thousand grants and names against ten of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 from pki.authz import Policy, Principal, read_policy
 from pki.identity import SpiffeId, TrustDomain, derive_names
-from tests.bench.ground import Ground
+from tests.bench.environment import Environment
 from tests.bench.rows import Pairs, Row
 
 _SHOP = TrustDomain("shop.internal")
@@ -18,15 +18,15 @@ _MOST_TIMES = 1.5
 _MILLION = 1e6
 
 
-def decisions(_: Ground, quick: bool) -> Iterator[Row]:
-    """Measure it, from the principal's names on: nothing is remembered of an earlier decision."""
+def decisions(_: Environment, quick: bool) -> Iterator[Row]:
+    """Measure it, from the principal's names on, without any cache of earlier decisions."""
     rounds, pairs = (50, 7) if quick else (200, 31)
-    many, few = _asked(_MANY), _asked(_FEW)
-    found: dict[bool, list[float]] = {True: [], False: []}
+    many, few = _policy_and_calls(_MANY), _policy_and_calls(_FEW)
+    times: dict[bool, list[float]] = {True: [], False: []}
     for number in range(pairs):
         for is_many in (number % 2 == 0, number % 2 == 1):
-            found[is_many].append(_seconds(*(many if is_many else few), rounds) * _MILLION)
-    measured = Pairs(found[True], found[False])
+            times[is_many].append(_seconds(*(many if is_many else few), rounds) * _MILLION)
+    measured = Pairs(times[True], times[False])
     yield measured.row(
         f"policy decision, us, {_MANY:,} grants and names against {_FEW}",
         _MOST_TIMES,
@@ -34,8 +34,8 @@ def decisions(_: Ground, quick: bool) -> Iterator[Row]:
     )
 
 
-def _asked(count: int) -> tuple[Policy, list[tuple[Principal, str]]]:
-    """Return a policy, and callers spread over it with the methods that they ask for."""
+def _policy_and_calls(count: int) -> tuple[Policy, list[tuple[Principal, str]]]:
+    """Return a policy, and calls that are spread over its grants."""
     names = "".join(f'role{at} = ["spiffe://shop.internal/workload{at}"]\n' for at in range(count))
     grants = "".join(
         f'[[grant]]\nrole = "role{at}"\nmethods = ["/shop.v1.Service{at}/Method"]\n'
@@ -43,7 +43,7 @@ def _asked(count: int) -> tuple[Policy, list[tuple[Principal, str]]]:
     )
     text = f'trust_domain = "shop.internal"\n[roles]\n{names}{grants}'
     policy = read_policy(text.encode(), source="policy.toml")
-    asked = []
+    calls = []
     for number in range(_ASKED):
         at = number * count // _ASKED
         spiffe_id = SpiffeId.of_path(_SHOP, f"workload{at}")
@@ -51,13 +51,13 @@ def _asked(count: int) -> tuple[Policy, list[tuple[Principal, str]]]:
         dns = frozenset({derived.dns} if derived.dns else ())
         # Every other one is refused.
         method = f"/shop.v1.Service{at}/{'Method' if number % 2 else 'Other'}"
-        asked.append((Principal(spiffe_id, dns, derived.subject), method))
-    return policy, asked
+        calls.append((Principal(spiffe_id, dns, derived.subject), method))
+    return policy, calls
 
 
-def _seconds(policy: Policy, asked: list[tuple[Principal, str]], rounds: int) -> float:
+def _seconds(policy: Policy, calls: list[tuple[Principal, str]], rounds: int) -> float:
     begin = time.perf_counter()
     for _ in range(rounds):
-        for principal, method in asked:
+        for principal, method in calls:
             policy.decide(principal, method)
-    return (time.perf_counter() - begin) / rounds / len(asked)
+    return (time.perf_counter() - begin) / rounds / len(calls)

@@ -1,7 +1,7 @@
-"""The floor: handlers that only ask gRPC who calls, and do nothing with the answer.
+"""The floor: handlers that only ask gRPC who calls, and ignore the answer.
 
-Whoever authenticates each call pays this much: there is no cheaper way to the certificate. They are
-wrapped where they are registered, as handfast's are; an interceptor of gRPC's costs more.
+Everybody who authenticates each call pays this much, because there is no cheaper way to the
+certificate. The handlers are wrapped at registration, as handfast's are; an interceptor costs more.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Any
 
 import grpc
 
-from pki.rpc.server.handlers import Handler, WrappedHandlers, behavior_of
-from pki.rpc.server.registered import Protect, ProtectedHandlers
+from pki.rpc.server.handlers import Handler, ProtectedHandlers, Wrap, WrappedHandlers, behavior_of
 
 
 def _asking(handler: Handler | None, _: str) -> Handler:
@@ -44,7 +43,7 @@ def _around(handler: Handler, behavior: Any) -> Handler:
 
 
 class FloorServer:
-    """A server of gRPC's own whose unary handlers ask who calls.
+    """A bare gRPC server whose unary handlers ask who calls.
 
     Args:
         inner: the server.
@@ -53,12 +52,12 @@ class FloorServer:
 
     def __init__(self, inner: Any, kind: str) -> None:
         self._inner = inner
-        behind: Protect = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
+        behind: Wrap = WrappedHandlers(_asking if kind == "aio" else _asking_sync).get
         self._registered = ProtectedHandlers(behind)
         inner.add_generic_rpc_handlers((self._registered,))
 
     def __getattr__(self, name: str) -> Any:
-        """Return all else of the server."""
+        """Return any other attribute of the server."""
         return getattr(self._inner, name)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
@@ -67,5 +66,5 @@ class FloorServer:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's handlers."""
-        asking = self._registered.service_behind(service, handlers)
+        asking = self._registered.wrap_service(service, handlers)
         self._inner.add_registered_method_handlers(service, asking)

@@ -1,4 +1,4 @@
-"""What asyncio callers do to a server, and how fast it goes."""
+"""Loads that asyncio callers put on a server, and their rates and latencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc.aio
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
 from services._proto.shop.v1 import payments_pb2 as pay
-from tests.bench.tally import Tally, told
+from tests.bench.tally import Tally, describe
 
 _SECONDS = 20.0
 _ASKED = inv.GetStockRequest(sku="tea")
@@ -29,7 +29,7 @@ class AioLoads:
         self._running: list[asyncio.Task[None]] = []
 
     async def unary(self, seconds: float, at_once: int) -> float:
-        """Make unary calls, so many at once."""
+        """Make unary calls, ``at_once`` at a time."""
 
         async def once() -> int:
             await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
@@ -38,55 +38,55 @@ class AioLoads:
         return await _rate(once, seconds, at_once)
 
     async def server_stream(self, seconds: float, at_once: int, messages: int) -> float:
-        """Read streams of so many messages each."""
+        """Read streams of ``messages`` messages each."""
         return await _rate(lambda: self._read(messages), seconds, at_once)
 
     async def bidi(self, seconds: float, at_once: int, messages: int) -> float:
-        """Write and read streams of so many messages each; the answers count."""
+        """Write and read streams of ``messages`` messages each; count the answers."""
 
         async def requests() -> AsyncIterator[pay.SettleRequest]:
             for number in range(messages):
                 yield pay.SettleRequest(order_id="1", amount_minor=number)
 
         async def once() -> int:
-            found = 0
+            answers = 0
             async for _ in self._payments.Settle(requests(), timeout=_SECONDS):
-                found += 1
-            return found
+                answers += 1
+            return answers
 
         return await _rate(once, seconds, at_once)
 
     async def latencies(self, seconds: float) -> list[float]:
         """Make one unary call after the other."""
-        found = []
+        latencies = []
         end = time.perf_counter() + seconds
         begin = time.perf_counter()
         while begin < end:
             await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
             now = time.perf_counter()
-            found.append(now - begin)
+            latencies.append(now - begin)
             begin = now
-        return found
+        return latencies
 
     async def paced(self, seconds: float, rate: float) -> list[float]:
-        """Make unary calls at fixed times, whether those before have ended or not.
+        """Make unary calls at fixed times, whether earlier calls have ended or not.
 
-        A call's latency counts from the moment when it was due: a caller that is held up holds up
-        the measure too.
+        A call's latency counts from the moment when it was due, so that a delay of the caller
+        itself is part of the result.
         """
         begin = time.perf_counter() + 0.05
-        found: list[float] = []
+        latencies: list[float] = []
 
         async def once(due: float) -> None:
             await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
-            found.append(time.perf_counter() - due)
+            latencies.append(time.perf_counter() - due)
 
         async with asyncio.TaskGroup() as group:
             for number in range(int(seconds * rate)):
                 due = begin + number / rate
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(once(due))
-        return found
+        return latencies
 
     async def once(self, messages: int) -> None:
         """Make a unary call and read a short stream."""
@@ -99,7 +99,7 @@ class AioLoads:
         self._running = [asyncio.create_task(self._call_on(messages)) for _ in range(callers)]
 
     async def end(self) -> dict[str, Any]:
-        """Stop them; give how many calls there were and what failed."""
+        """Stop them; return how many calls there were and what failed."""
         self._tally.over = True
         await asyncio.gather(*self._running)
         return self._tally.answer()
@@ -111,20 +111,20 @@ class AioLoads:
                     await kind()
                     self._tally.good()
                 except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                    self._tally.failed(told(error))
+                    self._tally.failed(describe(error))
 
     async def _unary_once(self) -> int:
         await self._inventory.GetStock(_ASKED, timeout=_SECONDS)
         return 1
 
     async def _read(self, messages: int) -> int:
-        found = 0
+        received = 0
         asked = inv.WatchStockRequest(sku=str(messages))
         async for _ in self._inventory.WatchStock(asked, timeout=_SECONDS):
-            found += 1
-        if found != messages:
-            self._tally.failed(f"{found} messages of {messages}")
-        return found
+            received += 1
+        if received != messages:
+            self._tally.failed(f"{received} messages of {messages}")
+        return received
 
 
 async def _rate(once: Callable[[], Awaitable[int]], seconds: float, at_once: int) -> float:
@@ -132,10 +132,10 @@ async def _rate(once: Callable[[], Awaitable[int]], seconds: float, at_once: int
     end = begin + seconds
 
     async def call_on() -> int:
-        found = 0
+        count = 0
         while time.perf_counter() < end:
-            found += await once()
-        return found
+            count += await once()
+        return count
 
     counts = await asyncio.gather(*(call_on() for _ in range(at_once)))
     return sum(counts) / (time.perf_counter() - begin)

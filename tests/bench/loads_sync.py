@@ -1,4 +1,4 @@
-"""What callers in threads do to a server, and how fast it goes: as ``loads_aio``."""
+"""Loads that callers in threads put on a server; as ``loads_aio``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc, payments_pb2_grpc
 from services._proto.shop.v1 import payments_pb2 as pay
-from tests.bench.tally import Tally, told
+from tests.bench.tally import Tally, describe
 
 _SECONDS = 20.0
 _ASKED = inv.GetStockRequest(sku="tea")
@@ -30,7 +30,7 @@ class SyncLoads:
         self._running: list[threading.Thread] = []
 
     def unary(self, seconds: float, at_once: int) -> float:
-        """Make unary calls, so many at once."""
+        """Make unary calls, ``at_once`` at a time."""
 
         def once() -> int:
             self._inventory.GetStock(_ASKED, timeout=_SECONDS)
@@ -39,11 +39,11 @@ class SyncLoads:
         return _rate(once, seconds, at_once)
 
     def server_stream(self, seconds: float, at_once: int, messages: int) -> float:
-        """Read streams of so many messages each."""
+        """Read streams of ``messages`` messages each."""
         return _rate(lambda: self._read(messages), seconds, at_once)
 
     def bidi(self, seconds: float, at_once: int, messages: int) -> float:
-        """Write and read streams of so many messages each; the answers count."""
+        """Write and read streams of ``messages`` messages each; count the answers."""
         requests = [pay.SettleRequest(order_id="1", amount_minor=at) for at in range(messages)]
 
         def once() -> int:
@@ -53,15 +53,15 @@ class SyncLoads:
 
     def latencies(self, seconds: float) -> list[float]:
         """Make one unary call after the other."""
-        found = []
+        latencies = []
         end = time.perf_counter() + seconds
         begin = time.perf_counter()
         while begin < end:
             self._inventory.GetStock(_ASKED, timeout=_SECONDS)
             now = time.perf_counter()
-            found.append(now - begin)
+            latencies.append(now - begin)
             begin = now
-        return found
+        return latencies
 
     def paced(self, seconds: float, rate: float) -> list[float]:
         """Make unary calls at fixed times; a latency counts from when the call was due."""
@@ -94,7 +94,7 @@ class SyncLoads:
             thread.start()
 
     def end(self) -> dict[str, Any]:
-        """Stop them; give how many calls there were and what failed."""
+        """Stop them; return how many calls there were and what failed."""
         self._tally.over = True
         for thread in self._running:
             thread.join()
@@ -107,7 +107,7 @@ class SyncLoads:
                     kind()
                     self._tally.good()
                 except grpc.RpcError as error:
-                    self._tally.failed(told(error))
+                    self._tally.failed(describe(error))
 
     def _unary_once(self) -> int:
         self._inventory.GetStock(_ASKED, timeout=_SECONDS)
@@ -115,10 +115,10 @@ class SyncLoads:
 
     def _read(self, messages: int) -> int:
         asked = inv.WatchStockRequest(sku=str(messages))
-        found = sum(1 for _ in self._inventory.WatchStock(asked, timeout=_SECONDS))
-        if found != messages:
-            self._tally.failed(f"{found} messages of {messages}")
-        return found
+        received = sum(1 for _ in self._inventory.WatchStock(asked, timeout=_SECONDS))
+        if received != messages:
+            self._tally.failed(f"{received} messages of {messages}")
+        return received
 
 
 def _rate(once: Callable[[], int], seconds: float, at_once: int) -> float:

@@ -1,7 +1,7 @@
-"""For how long calls go to a process that took a replica's address, and should get none.
+"""For how long a process that took a replica's address answers calls, although it should get none.
 
-One of several replicas stops, and a process with a certificate that was revoked takes its address:
-gRPC believes it. Calls go on all the time, one after the other.
+One of several replicas stops, and a process with a revoked certificate takes its address, which
+gRPC itself accepts. Calls are made all the time, one after the other.
 
     .venv/bin/python -m tests.bench.replaced [ROUNDS]
 """
@@ -27,8 +27,8 @@ _ROUND_ROBIN = [("grpc.lb_policy_name", "round_robin")]
 _WATCHED_SECONDS = 4.0
 
 
-def answered(replicas: int) -> tuple[float, int, int]:
-    """Replace the first of some replicas.
+def measure(replicas: int) -> tuple[float, int, int]:
+    """Replace the first of some replicas while calls run.
 
     Returns:
         The seconds between the first and the last answer of the process that took its place, how
@@ -73,16 +73,16 @@ def answered(replicas: int) -> tuple[float, int, int]:
 
 
 def main(rounds: int) -> None:
-    """Print what was measured, with several replicas and with one."""
+    """Measure with several replicas and with one, and print the results."""
     logging.disable(logging.CRITICAL)
     for replicas in (3, 1):
-        found = [answered(replicas) for _ in range(rounds)]
-        seconds = [item[0] for item in found]
-        calls = [item[1] for item in found]
+        results = [measure(replicas) for _ in range(rounds)]
+        seconds = [item[0] for item in results]
+        calls = [item[1] for item in results]
         print(
             f"{replicas} replicas, {rounds} rounds: median {statistics.median(seconds):.2f} s, "
             f"most {max(seconds):.2f} s; {min(calls)} to {max(calls)} calls answered"
-            + (f"; {sum(item[2] for item in found)} failed" if replicas > 1 else "")
+            + (f"; {sum(item[2] for item in results)} failed" if replicas > 1 else "")
         )
 
 

@@ -1,8 +1,8 @@
 """Rotations under load: how many calls fail, and how long calls take.
 
-A rotation replaces the credential directories of both the server and the caller. It counts when it
-was taken up: a handshake of ours with the server's port shows the new leaf, and a handler of the
-server has seen the caller's. Only then comes the next.
+A rotation replaces the credential directories of both the server and the caller. It is complete
+when both use the new credential: a handshake with the server's port shows the new leaf, and a
+handler of the server has received a call with the caller's. Only then does the next one begin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki.files import save_credential
 from pki.x509 import Credential
-from tests.bench.ground import Ground
+from tests.bench.environment import Environment
 from tests.bench.rows import Pairs, Row
 from tests.bench.sides import OURS
 from tests.bench.throughput import Pair
@@ -39,19 +39,19 @@ class Rotator:
     """Replaces the directories of a server and its caller.
 
     Args:
-        ground: issues.
-        pair: the two.
-        kind: of the server.
+        env: issues the credentials.
+        pair: the server and the caller.
+        kind: the kind of the server.
     """
 
-    def __init__(self, ground: Ground, pair: Pair, kind: str) -> None:
-        self._ground = ground
+    def __init__(self, env: Environment, pair: Pair, kind: str) -> None:
+        self._ground = env
         self._pair = pair
         host, _, port = pair.targets[kind].rpartition(":")
         self._address = (host, int(port))
 
     def rotate(self) -> float:
-        """Replace both, and wait until both are taken up; give the seconds that took."""
+        """Replace both, and wait until both are in use; return the seconds that it took."""
         begin = time.monotonic()
         self.replace(*self.issue())
         self.wait()
@@ -68,31 +68,31 @@ class Rotator:
         self._last = server, caller
 
     def wait(self) -> None:
-        """Wait until both are taken up.
+        """Wait until both are in use.
 
         Raises:
-            TimeoutError: if one was not.
+            TimeoutError: if one is not.
         """
         server, caller = self._last
         serial = caller.leaf.serial_number
-        self._pair.server.tell("saw", serial=serial, seconds=_UPTAKE_SECONDS)
-        shown = self._shown(server)
-        if not self._pair.server.answer() or not shown:
-            raise TimeoutError("a rotation was not taken up")
+        self._pair.server.tell("wait_for", serial=serial, seconds=_UPTAKE_SECONDS)
+        is_presented = self._wait_until_presented(server)
+        if not self._pair.server.answer() or not is_presented:
+            raise TimeoutError("a rotation did not take effect")
 
-    def _shown(self, server: Credential) -> bool:
-        """Wait until the server's port shows a leaf."""
+    def _wait_until_presented(self, server: Credential) -> bool:
+        """Wait until the server's port presents a leaf; return whether it does."""
         expected = server.leaf.public_bytes(Encoding.DER)
         end = time.monotonic() + _UPTAKE_SECONDS
         while time.monotonic() < end:
-            if _shown_leaf(self._address) == expected:
+            if _fetch_leaf(self._address) == expected:
                 return True
             time.sleep(_PAUSE_SECONDS)
         return False
 
 
-def _shown_leaf(address: tuple[str, int]) -> bytes | None:
-    """Shake hands without a certificate of ours: with TLS 1.3 theirs comes before the refusal."""
+def _fetch_leaf(address: tuple[str, int]) -> bytes | None:
+    """Return a server's leaf: with TLS 1.3 it comes before the server refuses us."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -105,46 +105,48 @@ def _shown_leaf(address: tuple[str, int]) -> bytes | None:
         return secured.getpeercert(binary_form=True)
 
 
-def failures(ground: Ground, kind: str, rotations: int) -> Iterator[Row]:
+def failures(env: Environment, kind: str, rotations: int) -> Iterator[Row]:
     """Count the calls that fail while both sides rotate."""
     with ExitStack() as stack:
-        pair = Pair(stack, ground, {"kinds": [kind], "side": OURS, "record": True})
-        rotator = Rotator(ground, pair, kind)
+        pair = Pair(stack, env, {"kinds": [kind], "side": OURS, "record": True})
+        rotator = Rotator(env, pair, kind)
         pair.caller.ask("begin", callers=_CALLERS, messages=_MESSAGES)
         took = []
         begin = time.monotonic()
         for _ in range(rotations):
             took.append(rotator.rotate())
         seconds = time.monotonic() - begin
-        [found] = pair.caller.ask("end")
-    words = (
-        f"{len(took)} taken up by both, {len(took) / seconds:.1f} a second, median "
-        f"{median(took) * 1000:.0f} ms, most {max(took) * 1000:.0f} ms; {found['good']:,} calls"
+        [counts] = pair.caller.ask("end")
+    note = (
+        f"{len(took)} used by both, {len(took) / seconds:.1f} a second, median "
+        f"{median(took) * 1000:.0f} ms, most {max(took) * 1000:.0f} ms; {counts['good']:,} calls"
     )
-    if found["how"]:
-        words += f"; {'; '.join(found['how'])}"
+    if counts["failures"]:
+        note += f"; {'; '.join(counts['failures'])}"
     name = f"failed calls in {rotations:,} rotations, {kind}"
-    yield Row(name, found["failed"], None, None, 0, found["failed"] == 0, words)
+    yield Row(name, counts["failed"], None, None, 0, counts["failed"] == 0, note)
 
 
-def tail(ground: Ground, kind: str, pairs: int, seconds: float) -> Iterator[Row]:
+def tail(env: Environment, kind: str, pairs: int, seconds: float) -> Iterator[Row]:
     """Measure the 99th percentile of latency with a rotation a second, and without."""
     with ExitStack() as stack:
-        pair = Pair(stack, ground, {"kinds": [kind], "side": OURS, "record": True})
-        rotator = Rotator(ground, pair, kind)
+        pair = Pair(stack, env, {"kinds": [kind], "side": OURS, "record": True})
+        rotator = Rotator(env, pair, kind)
         pair.caller.ask("paced", seconds=_WARM_UP_SECONDS, rate=_PACE)
-        found: dict[bool, list[float]] = {True: [], False: []}
+        percentiles: dict[bool, list[float]] = {True: [], False: []}
         count = 0
         for number in range(pairs):
             for rotating in (number % 2 == 0, number % 2 == 1):
-                # Issued before: what a CA does is no part of what is measured.
+                # Issued beforehand, so that the CA's work is not measured.
                 issued = [rotator.issue() for _ in range(int(seconds) if rotating else 0)]
                 pair.caller.tell("paced", seconds=seconds, rate=_PACE)
                 _rotate_each_second(rotator, issued)
                 count += len(issued)
                 [latencies] = pair.caller.answer()
-                found[rotating].append(quantiles(latencies, n=100)[_PERCENTILE - 1] * _MILLION)
-    measured = Pairs(found[True], found[False])
+                percentiles[rotating].append(
+                    quantiles(latencies, n=100)[_PERCENTILE - 1] * _MILLION
+                )
+    measured = Pairs(percentiles[True], percentiles[False])
     yield measured.row(
         f"p99 latency of a unary call, us, rotating once a second, {kind}, {_PACE:.0f} calls/s",
         _MOST_TIMES,
@@ -158,6 +160,6 @@ def _rotate_each_second(rotator: Rotator, issued: list[tuple[Credential, Credent
     for number, credentials in enumerate(issued):
         time.sleep(max(0.0, begin + number + 0.5 - time.monotonic()))
         rotator.replace(*credentials)
-        # Whether it was taken up is asked when it has been: asking costs time as well.
+        # Asked only when it should be in use, because asking costs time too.
         time.sleep(_REST_SECONDS)
         rotator.wait()

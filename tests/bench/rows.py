@@ -1,4 +1,4 @@
-"""What a benchmark found: one line each, as a table for people and as JSON for programs."""
+"""Results of benchmarks: a table for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Row:
 
     Args:
         name: what was measured, with its unit.
-        value: what came out for handfast.
-        baseline: what it is held against; None where it stands for itself.
+        value: the result of handfast.
+        baseline: the result to compare with; None if there is none.
         ratio: the median of the pairwise ratios of value to baseline; None without a baseline.
-        bar: the limit; None where nothing is promised.
-        ok: whether it is kept; None without a bar.
+        bar: the limit; None if there is none.
+        ok: whether the bar is kept; None without a bar.
         spread: how far the single runs lay apart, for people.
     """
 
@@ -48,10 +48,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Runs of both sides, two by two, one right after the other.
+    """Runs of both sides in pairs, one right after the other.
 
-    What else the machine does hits both runs of a pair alike, so their ratio is worth more than the
-    ratio of two medians.
+    Whatever else the machine does affects both runs of a pair alike, so the median of their ratios
+    is worth more than the ratio of two medians.
     """
 
     ours: Sequence[float]
@@ -68,7 +68,7 @@ class Pairs:
         return [mine - theirs for mine, theirs in zip(self.ours, self.bare, strict=True)]
 
     def row(self, name: str, bar: float | None, ok: bool | None, note: str = "") -> Row:
-        """Make the line of what was measured in pairs."""
+        """Return the row for these pairs."""
         spread = f"{spread_of(self.ratios)} in {len(self.ours)} pairs"
         return Row(
             name,
@@ -82,7 +82,7 @@ class Pairs:
 
 
 def spread_of(values: Sequence[float], digits: int = 3) -> str:
-    """Return how far values lie apart: the least, the quartiles, the most."""
+    """Return the spread of values: minimum, quartiles and maximum."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     low, _, high = quantiles(values, n=4, method="inclusive")
@@ -91,7 +91,7 @@ def spread_of(values: Sequence[float], digits: int = 3) -> str:
 
 
 def print_table(rows: Iterable[Row]) -> None:
-    """Print a table."""
+    """Print rows as a table."""
     table = Table(title="make bench-rpc", title_justify="left")
     table.add_column("measure")
     for name in ("handfast", "against", "ratio", "bar"):
@@ -102,21 +102,21 @@ def print_table(rows: Iterable[Row]) -> None:
     for row in rows:
         table.add_row(
             row.name,
-            _shown(row.value),
-            _shown(row.baseline),
+            _format(row.value),
+            _format(row.baseline),
             "" if row.ratio is None else f"{row.ratio:.3f}",
             "" if row.bar is None else f"{row.bar:g}",
             kept[row.ok],
             row.spread.replace("[", "\\["),
         )
-    # A log file knows no width, and a table cut to 80 columns can't be read.
+    # A log file has no width, and a table cut to 80 columns can't be read.
     wide = Console()
     console = wide if wide.is_terminal else Console(width=160)
     console.print(table)
 
 
 def write_json(rows: Iterable[Row], path: Path) -> None:
-    """Write them for programs."""
+    """Write rows as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([row.as_json() for row in rows], indent=2) + "\n")
 
@@ -125,7 +125,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"

@@ -6,41 +6,47 @@ import json
 import sys
 
 from tests.bench.children import Command, serve_commands
-from tests.bench.service import SeenSerials, add_to, nothing
+from tests.bench.service import CallerSerials, add_to, record_nothing
 from tests.bench.sides import OURS, Identity, Loop, Settings, make_server, open_port
 
 
-def main(how: Settings) -> None:
+def main(settings: Settings) -> None:
     """Serve until there are no more commands.
 
     Args:
-        how: ``kinds``, ``side``, ``record`` (whether handlers take down who calls) and what the
+        settings: ``kinds``, ``side``, ``record`` (whether handlers record who calls) and what the
             side needs.
     """
-    identity = Identity(how) if how["side"] == OURS else None
-    seen = SeenSerials(how["kinds"])
-    commands: dict[str, Command] = {"saw": seen.saw}
+    identity = Identity(settings) if settings["side"] == OURS else None
+    serials = CallerSerials(settings["kinds"])
+    commands: dict[str, Command] = {"wait_for": serials.wait_for}
     if identity is not None:
         commands["replace"] = identity.replace
     loop = Loop()
 
     async def begin_aio() -> tuple[object, int]:
-        server = make_server("aio", how, identity)
-        add_to(server, "aio", seen.note_of("aio") if how.get("record") else nothing)
-        port = open_port(server, how, identity)
+        server = make_server("aio", settings, identity)
+        add_to(
+            server, "aio", serials.recorder_of("aio") if settings.get("record") else record_nothing
+        )
+        port = open_port(server, settings, identity)
         await server.start()
         return server, port
 
     def begin_sync() -> tuple[object, int]:
-        server = make_server("sync", how, identity)
-        add_to(server, "sync", seen.note_of("sync") if how.get("record") else nothing)
-        port = open_port(server, how, identity)
+        server = make_server("sync", settings, identity)
+        add_to(
+            server,
+            "sync",
+            serials.recorder_of("sync") if settings.get("record") else record_nothing,
+        )
+        port = open_port(server, settings, identity)
         server.start()
         return server, port
 
     # gRPC stops a server that nobody holds.
     running = {
-        kind: loop.run(begin_aio()) if kind == "aio" else begin_sync() for kind in how["kinds"]
+        kind: loop.run(begin_aio()) if kind == "aio" else begin_sync() for kind in settings["kinds"]
     }
     targets = {kind: f"127.0.0.1:{port}" for kind, (_, port) in running.items()}
     serve_commands({"targets": targets}, commands)

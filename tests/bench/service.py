@@ -1,6 +1,6 @@
-"""The one service that both sides serve. Its handlers do next to nothing, so that the way counts.
+"""The one service that both sides serve. Its handlers do next to nothing, so that only RPC counts.
 
-What a caller wants of a stream stands in the article's name: how many messages, or ``idle`` for one
+The article's name says what a caller wants of a stream: the number of messages, or ``idle`` for one
 message and then none.
 """
 
@@ -18,63 +18,63 @@ from services._proto.shop.v1 import payments_pb2 as pay
 
 IDLE = "idle"
 
-Note = Callable[[], None]
+Record = Callable[[], None]
 
 
-class SeenSerials:
-    """The serial numbers that callers showed to handlers.
+class CallerSerials:
+    """The serial numbers of the callers' certificates, as handlers saw them.
 
     Args:
-        kinds: of the servers that take them down.
+        kinds: the kinds of the servers whose handlers record them.
     """
 
     def __init__(self, kinds: Iterable[str]) -> None:
         self._serials: dict[str, set[int]] = {kind: set() for kind in kinds}
         self._changed = threading.Condition()
 
-    def note_of(self, kind: str) -> Note:
-        """Return what a server's handlers call to take down who calls."""
+    def recorder_of(self, kind: str) -> Record:
+        """Return the function by which a server's handlers record their caller."""
         serials = self._serials[kind]
 
-        def note() -> None:
+        def record() -> None:
             serial = pki.peer().serial
             if serial not in serials:
                 with self._changed:
                     serials.add(serial)
                     self._changed.notify_all()
 
-        return note
+        return record
 
-    def saw(self, serial: int, seconds: float) -> bool:
-        """Wait until a caller showed this one to every server; forget those before it."""
+    def wait_for(self, serial: int, seconds: float) -> bool:
+        """Wait until every server was called with this serial number; then forget earlier ones."""
         everywhere = self._serials.values()
         with self._changed:
-            found = self._changed.wait_for(
+            is_everywhere = self._changed.wait_for(
                 lambda: all(serial in serials for serials in everywhere), seconds
             )
-            for serials in everywhere if found else ():
+            for serials in everywhere if is_everywhere else ():
                 serials.intersection_update({serial})
-            return found
+            return is_everywhere
 
 
-def nothing() -> None:
-    """Take nothing down."""
+def record_nothing() -> None:
+    """Record nothing."""
 
 
 class AioInventory(inventory_pb2_grpc.InventoryServicer):
-    """In coroutines."""
+    """Handlers as coroutines."""
 
-    def __init__(self, note: Note = nothing) -> None:
-        self._note = note
+    def __init__(self, record: Record = record_nothing) -> None:
+        self._record = record
 
     async def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
-        self._note()
+        self._record()
         return inv.GetStockResponse(quantity=1)
 
     async def WatchStock(
         self, request: inv.WatchStockRequest, context: object
     ) -> AsyncIterator[inv.WatchStockResponse]:
-        self._note()
+        self._record()
         if request.sku == IDLE:
             yield inv.WatchStockResponse(quantity=1)
             await asyncio.Event().wait()
@@ -91,7 +91,7 @@ class AioInventory(inventory_pb2_grpc.InventoryServicer):
 
 
 class AioPayments(payments_pb2_grpc.PaymentsServicer):
-    """In coroutines."""
+    """Handlers as coroutines."""
 
     async def Settle(
         self, request_iterator: AsyncIterator[pay.SettleRequest], context: object
@@ -101,19 +101,19 @@ class AioPayments(payments_pb2_grpc.PaymentsServicer):
 
 
 class SyncInventory(inventory_pb2_grpc.InventoryServicer):
-    """In threads."""
+    """Handlers that run in threads."""
 
-    def __init__(self, note: Note = nothing) -> None:
-        self._note = note
+    def __init__(self, record: Record = record_nothing) -> None:
+        self._record = record
 
     def GetStock(self, request: inv.GetStockRequest, context: object) -> inv.GetStockResponse:
-        self._note()
+        self._record()
         return inv.GetStockResponse(quantity=1)
 
     def WatchStock(
         self, request: inv.WatchStockRequest, context: Any
     ) -> Iterator[inv.WatchStockResponse]:
-        self._note()
+        self._record()
         if request.sku == IDLE:
             yield inv.WatchStockResponse(quantity=1)
             over = threading.Event()
@@ -133,7 +133,7 @@ class SyncInventory(inventory_pb2_grpc.InventoryServicer):
 
 
 class SyncPayments(payments_pb2_grpc.PaymentsServicer):
-    """In threads."""
+    """Handlers that run in threads."""
 
     def Settle(
         self, request_iterator: Iterator[pay.SettleRequest], context: object
@@ -142,10 +142,10 @@ class SyncPayments(payments_pb2_grpc.PaymentsServicer):
             yield pay.SettleResponse(order_id=item.order_id)
 
 
-def add_to(server: Any, kind: str, note: Note) -> None:
+def add_to(server: Any, kind: str, record: Record) -> None:
     """Register the handlers of one kind, ``aio`` or ``sync``."""
     aio = kind == "aio"
-    inventory = AioInventory(note) if aio else SyncInventory(note)
+    inventory = AioInventory(record) if aio else SyncInventory(record)
     payments = AioPayments() if aio else SyncPayments()
     inventory_pb2_grpc.add_InventoryServicer_to_server(inventory, server)
     payments_pb2_grpc.add_PaymentsServicer_to_server(payments, server)

@@ -1,6 +1,6 @@
-"""The two sides: bare grpcio with mutual TLS, and handfast with all that it does by default.
+"""The two sides: bare grpcio with mutual TLS, and handfast with its defaults.
 
-Both use the same files, the same pin and the same options otherwise.
+Both use the same files, the same pin, and otherwise the same options.
 """
 
 from __future__ import annotations
@@ -39,37 +39,39 @@ class Loop:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run a coroutine there, and give its answer."""
+        """Run a coroutine on the loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 class Identity:
-    """A workload of ours, from a directory or from PEM that is replaced by command.
+    """A workload, from a directory or from PEM that a command replaces.
 
     Args:
-        how: ``directory``, ``policy``, ``log`` (where decisions go), and ``pem`` (whether PEM in
-            memory is used).
+        settings: ``directory``, ``policy``, ``log`` (the file for the decision log), and ``pem``
+            (whether PEM in memory is used).
     """
 
-    def __init__(self, how: Settings) -> None:
-        if how.get("log"):
-            handler = logging.FileHandler(how["log"])
+    def __init__(self, settings: Settings) -> None:
+        if settings.get("log"):
+            handler = logging.FileHandler(settings["log"])
             logger = logging.getLogger("handfast.decisions")
             logger.addHandler(handler)
             logger.setLevel(logging.INFO)
             logger.propagate = False
         self._source: PemSource | None = None
-        if how.get("pem"):
-            pem = pem_of(Path(how["directory"]))
+        if settings.get("pem"):
+            pem = pem_of(Path(settings["directory"]))
             self._source = PemSource(
-                key=pem["key"], chain=pem["chain"], bundle=pem["bundle"], crls=pem["lists"]
+                key=pem["key"], chain=pem["chain"], bundle=pem["bundle"], crls=pem["crls"]
             )
-            self.workload = pki.Workload.from_source(self._source, policy=how["policy"])
+            self.workload = pki.Workload.from_source(self._source, policy=settings["policy"])
         else:
-            self.workload = pki.Workload.from_directory(how["directory"], policy=how["policy"])
+            self.workload = pki.Workload.from_directory(
+                settings["directory"], policy=settings["policy"]
+            )
 
     def replace(self, key: str, chain: str, bundle: str, crls: str) -> None:
-        """Bring the next credential."""
+        """Replace the credential."""
         assert self._source is not None
         self._source.replace(
             key=key.encode(), chain=chain.encode(), bundle=bundle.encode(), crls=crls.encode()
@@ -84,54 +86,54 @@ def pem_of(directory: Path) -> dict[str, bytes]:
         "key": private_key_to_pem(credential.key),
         "chain": to_pem(credential.chain),
         "bundle": credential.bundle.to_pem(),
-        "lists": to_pem([item.crl for item in credential.crls.crls.values()]),
+        "crls": to_pem([item.crl for item in credential.crls.crls.values()]),
     }
 
 
-def make_server(kind: str, how: Settings, identity: Identity | None) -> Any:
-    """Make a server of one side, to be called in its event loop if it has one.
+def make_server(kind: str, settings: Settings, identity: Identity | None) -> Any:
+    """Make a server of one side. Call this in the server's event loop, if it has one.
 
     Args:
         kind: ``aio`` or ``sync``.
-        how: ``side``, ``when`` (of the decision log) and ``threads``.
-        identity: ours; None makes a bare one.
+        settings: ``side``, ``when`` (of the decision log) and ``threads``.
+        identity: our workload; None makes the bare side.
     """
-    pool = ThreadPoolExecutor(max_workers=how.get("threads", 10))
+    pool = ThreadPoolExecutor(max_workers=settings.get("threads", 10))
     if identity is None:
         bare = grpc.aio.server() if kind == "aio" else grpc.server(pool)
-        return FloorServer(bare, kind) if how["side"] == FLOOR else bare
-    when = how.get("when", "on-deny")
+        return FloorServer(bare, kind) if settings["side"] == FLOOR else bare
+    when = settings.get("when", "on-deny")
     if kind == "aio":
         return identity.workload.server(decision_log=when)
     return identity.workload.sync_server(pool, decision_log=when)
 
 
-def open_port(server: Any, how: Settings, identity: Identity | None) -> int:
-    """Open a port for mutual TLS; give its number."""
+def open_port(server: Any, settings: Settings, identity: Identity | None) -> int:
+    """Open a port for mutual TLS; return its number."""
     address = "127.0.0.1:0"
     if identity is not None:
         return int(server.add_secure_port(address))
-    pem = pem_of(Path(how["directory"]))
+    pem = pem_of(Path(settings["directory"]))
     credentials = grpc.ssl_server_credentials(
         [(pem["key"], pem["chain"])], pem["bundle"], require_client_auth=True
     )
     return int(server.add_secure_port(address, credentials))
 
 
-def make_channel(kind: str, how: Settings, identity: Identity | None) -> Any:
+def make_channel(kind: str, settings: Settings, identity: Identity | None) -> Any:
     """Make a channel of one side.
 
     Args:
         kind: ``aio`` or ``sync``.
-        how: ``targets`` by kind, and ``directory``.
-        identity: ours; None makes a bare one.
+        settings: ``targets`` by kind, and ``directory``.
+        identity: our workload; None makes the bare side.
     """
-    aio, target = kind == "aio", how["targets"][kind]
+    aio, target = kind == "aio", settings["targets"][kind]
     if identity is not None:
         make_ours = identity.workload.channel if aio else identity.workload.sync_channel
         return make_ours(target, peer="server")
     make = grpc.aio.secure_channel if aio else grpc.secure_channel
-    return make(target, bare_credentials(Path(how["directory"])), _PIN)
+    return make(target, bare_credentials(Path(settings["directory"])), _PIN)
 
 
 def bare_credentials(directory: Path) -> grpc.ChannelCredentials:

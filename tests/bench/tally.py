@@ -1,4 +1,4 @@
-"""How many calls went well, and how those failed that did not."""
+"""Counts the calls that succeeded, and how the others failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Tally:
-    """Counts. Safe for use by several threads."""
+    """Counts calls. Safe for use by several threads."""
 
     def __init__(self) -> None:
         self.over = False
@@ -17,26 +17,26 @@ class Tally:
         self._lock = threading.Lock()
 
     def good(self) -> None:
-        """Count a call that went well."""
+        """Count a call that succeeded."""
         with self._lock:
             self._good += 1
 
-    def failed(self, how: str) -> None:
+    def failed(self, failure: str) -> None:
         """Count a call that failed."""
         with self._lock:
-            self._failed[how] += 1
+            self._failed[failure] += 1
 
     def answer(self) -> dict[str, Any]:
         """Return the counts."""
         return {
             "good": self._good,
             "failed": self._failed.total(),
-            "how": [f"{count} of {how}" for how, count in self._failed.most_common(5)],
+            "failures": [f"{count} of {item}" for item, count in self._failed.most_common(5)],
         }
 
 
-def told(error: BaseException) -> str:
-    """Return an error's code and words."""
+def describe(error: BaseException) -> str:
+    """Return an error's code and details."""
     code, details = getattr(error, "code", None), getattr(error, "details", None)
     if code is None or details is None:
         return f"{type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
-"""Throughput and latency of calls, side by side.
+"""Throughput and latency of calls, of both sides.
 
-Each side has a server and a caller in processes of their own, and all of them stay for the whole
-measure. The sides take turns in short runs; which one goes first changes with each pair. With the
-rates goes the processor time that server and caller together spend on a message: it hardly depends
+Each side has a server and a caller in processes of their own, which all run for the whole measure.
+The sides take turns in short runs, and which one goes first changes with each pair. The processor
+time that server and caller together spend on a message is measured too, because it hardly depends
 on what else the machine does.
 """
 
@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.children import Child
-from tests.bench.ground import Ground
+from tests.bench.environment import Environment
 from tests.bench.rows import Pairs, Row
 from tests.bench.sides import BARE, OURS
 
@@ -36,7 +36,7 @@ _RATES = {
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is spent on a measure.
+    """How much time is spent on a measure.
 
     Args:
         pairs: runs of each side.
@@ -57,73 +57,73 @@ class Pair:
     """A server and a caller of one side, each a process.
 
     Args:
-        stack: ends them.
-        ground: gives their directories.
-        how: ``kinds``, ``side`` and what the side needs.
+        stack: stops both at its end.
+        env: makes their directories.
+        settings: ``kinds``, ``side`` and what the side needs.
     """
 
-    def __init__(self, stack: ExitStack, ground: Ground, how: dict[str, Any]) -> None:
-        place = "-".join([*how["kinds"], how["side"]])
-        settings = {**how, "policy": str(ground.policy)}
+    def __init__(self, stack: ExitStack, env: Environment, settings: dict[str, Any]) -> None:
+        place = "-".join([*settings["kinds"], settings["side"]])
+        settings = {**settings, "policy": str(env.policy)}
         self.folders = {
-            name: ground.directory(name, f"{place}-{name}") for name in ("server", "caller")
+            name: env.directory(name, f"{place}-{name}") for name in ("server", "caller")
         }
 
-        def started(module: str, name: str, **more: Any) -> Child:
-            log = str(ground.home / f"{place}-{name}.log")
-            used = {**settings, "directory": str(self.folders[name]), "log": log, **more}
-            return stack.enter_context(Child(f"tests.bench.{module}", used, ground.home))
+        def start(module: str, name: str, **more: Any) -> Child:
+            log = str(env.home / f"{place}-{name}.log")
+            all_settings = {**settings, "directory": str(self.folders[name]), "log": log, **more}
+            return stack.enter_context(Child(f"tests.bench.{module}", all_settings, env.home))
 
-        self.server = started("serve", "server")
-        self.targets: dict[str, str] = self.server.hello["targets"]
-        self.caller = started("call", "caller", targets=self.targets)
+        self.server = start("serve", "server")
+        self.targets: dict[str, str] = self.server.greeting["targets"]
+        self.caller = start("call", "caller", targets=self.targets)
 
     def cpu(self) -> float:
-        """Return the processor seconds that both have used."""
+        """Return the processor seconds that both have used so far."""
         return float(self.server.ask("cpu")) + float(self.caller.ask("cpu"))
 
 
 @contextmanager
-def both_sides(ground: Ground, kind: str, **of_ours: Any) -> Iterator[dict[str, Pair]]:
+def both_sides(env: Environment, kind: str, **of_ours: Any) -> Iterator[dict[str, Pair]]:
     """Run both sides of one kind."""
     with ExitStack() as stack:
         yield {
-            BARE: Pair(stack, ground, {"kinds": [kind], "side": BARE, **of_ours}),
-            OURS: Pair(stack, ground, {"kinds": [kind], "side": OURS, **of_ours}),
+            BARE: Pair(stack, env, {"kinds": [kind], "side": BARE, **of_ours}),
+            OURS: Pair(stack, env, {"kinds": [kind], "side": OURS, **of_ours}),
         }
 
 
 def turns(pairs: int) -> Iterator[tuple[str, str]]:
-    """Return who goes first and second, pair by pair."""
+    """Yield which side goes first and which second, pair by pair."""
     for number in range(pairs):
         yield (BARE, OURS) if number % 2 else (OURS, BARE)
 
 
-def throughput(ground: Ground, kind: str, effort: Effort) -> Iterator[Row]:
+def throughput(env: Environment, kind: str, effort: Effort) -> Iterator[Row]:
     """Measure calls and messages a second."""
-    with both_sides(ground, kind) as sides:
+    with both_sides(env, kind) as sides:
         for load in _RATES:
             yield _rate_row(sides, kind, load, effort)
 
 
-def logged_throughput(ground: Ground, kind: str, effort: Effort) -> Iterator[Row]:
-    """Measure unary calls a second with a line in the log for every call: no bar."""
-    with both_sides(ground, kind, when="both") as sides:
+def logged_throughput(env: Environment, kind: str, effort: Effort) -> Iterator[Row]:
+    """Measure unary calls a second with a log line for every call; there is no bar."""
+    with both_sides(env, kind, when="both") as sides:
         row = _rate_row(sides, kind, "unary", effort)
         name = f"{row.name}, every call logged"
         yield Row(name, row.value, row.baseline, row.ratio, None, None, row.spread)
 
 
-def latency(ground: Ground, kind: str, effort: Effort) -> Iterator[Row]:
+def latency(env: Environment, kind: str, effort: Effort) -> Iterator[Row]:
     """Measure the median latency of unary calls, one after the other."""
     medians: dict[str, list[float]] = {BARE: [], OURS: []}
-    with both_sides(ground, kind) as sides:
+    with both_sides(env, kind) as sides:
         for pair in sides.values():
             pair.caller.ask("latencies", seconds=_WARM_UP_SECONDS)
         for turn in turns(effort.pairs):
             for side in turn:
-                [found] = sides[side].caller.ask("latencies", seconds=effort.seconds)
-                medians[side].append(median(found) * _MILLION)
+                [latencies] = sides[side].caller.ask("latencies", seconds=effort.seconds)
+                medians[side].append(median(latencies) * _MILLION)
     pairs = Pairs(medians[OURS], medians[BARE])
     added = median(pairs.differences)
     low, high = min(pairs.differences), max(pairs.differences)
@@ -134,17 +134,17 @@ def latency(ground: Ground, kind: str, effort: Effort) -> Iterator[Row]:
 
 
 def _rate_row(sides: dict[str, Pair], kind: str, load: str, effort: Effort) -> Row:
-    words, more = _RATES[load]
+    unit, more = _RATES[load]
     at_once = (AT_ONCE if load == "unary" else STREAMS_AT_ONCE)[kind]
-    how = {"at_once": at_once, **more}
+    load_settings = {"at_once": at_once, **more}
     readings = {BARE: _Readings(), OURS: _Readings()}
     for pair in sides.values():
-        pair.caller.ask(load, seconds=_WARM_UP_SECONDS, **how)
+        pair.caller.ask(load, seconds=_WARM_UP_SECONDS, **load_settings)
     for turn in turns(effort.pairs):
         for side in turn:
             pair = sides[side]
             before = pair.cpu()
-            [rate] = pair.caller.ask(load, seconds=effort.seconds, **how)
+            [rate] = pair.caller.ask(load, seconds=effort.seconds, **load_settings)
             readings[side].rates.append(rate)
             readings[side].costs.append((pair.cpu() - before) / rate / effort.seconds * _MILLION)
     pairs = Pairs(readings[OURS].rates, readings[BARE].rates)
@@ -154,4 +154,4 @@ def _rate_row(sides: dict[str, Pair], kind: str, load: str, effort: Effort) -> R
         f"({median(costs.ratios):.3f})"
     )
     kept = median(pairs.ratios) >= _LEAST_RATIO
-    return pairs.row(f"{words}, {kind}, {at_once} at once", _LEAST_RATIO, kept, note)
+    return pairs.row(f"{unit}, {kind}, {at_once} at once", _LEAST_RATIO, kept, note)

@@ -72,7 +72,7 @@ def distrust(home: Path) -> None:
         ca.distrust(ca.issuers()[1].key_id)
 
 
-def take_in(home: Path) -> None:
+def import_crls(home: Path) -> None:
     """Open a CA whose published list is ahead of its ledger."""
     Authority.open(home, clock=Clock()).close()
 
@@ -87,7 +87,7 @@ def create(home: Path) -> None:
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
     item.__name__: item
-    for item in (issue, revoke, renew, rotate, distrust, take_in, recover, create)
+    for item in (issue, revoke, renew, rotate, distrust, import_crls, recover, create)
 }
 
 
@@ -98,13 +98,13 @@ def prepare(base: Path, operation: str) -> CrlSet:
     with Authority.create(base, "shop.internal", clock=Clock()) as ca:
         serials = [ca.issue(name).leaf.serial_number for name in ("orders", "payments")]
         (base / "serials").write_text(" ".join(f"{item:x}" for item in serials))
-    if operation in {"take_in", "recover"}:
+    if operation in {"import_crls", "recover"}:
         shutil.copytree(base, base.with_name("older"))
         with Authority.open(base, clock=Clock()) as ca:
             ca.revoke(serials[1])
     seen = CrlSet.read((base / "crl.pem").read_bytes())
     older = base.with_name("older")
-    if operation == "take_in":
+    if operation == "import_crls":
         shutil.copy(older / "ledger.db", base / "ledger.db")
         shutil.copy(older / "ledger.mark", base / "ledger.mark")
     elif operation == "recover":
@@ -128,9 +128,9 @@ def check(home: Path, operation: str, seen: CrlSet) -> None:
         assert {item.der for item in published.crls.values()} == {
             item.der for item in crls.crls.values()
         }, "what is published is not what the ledger holds"
-        assert seen.followed_by(crls)[1] == (), "a list went back"
+        assert seen.merge_newer(crls)[1] == (), "a list went back"
         listed = {f"{number:x}" for item in crls.crls.values() for number in item.revoked}
-        if operation in {"take_in", "recover"}:
+        if operation in {"import_crls", "recover"}:
             assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
         records = ca.certificates(with_ended=True)
         assert {item.serial for item in records if item.revoked_at} <= listed

@@ -13,7 +13,7 @@ from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
 from pki.errors import PkiError
 from pki.files import load_credential
-from pki.files.writer import finish_key
+from pki.files.writer import promote_pending_key
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
 from pki.x509 import WORKLOAD, ChainVerifier, CrlSet, Purpose
@@ -22,8 +22,8 @@ WORK = """
 import sys
 from pathlib import Path
 from pki.authority import Authority
-from pki.files import load_credential, pending_key
-from pki.files.writer import finish_key
+from pki.files import load_credential, ensure_pending_key
+from pki.files.writer import promote_pending_key
 from pki.keys import generate_key
 
 home = Path(sys.argv[1])
@@ -31,9 +31,10 @@ print("begun", flush=True)
 while True:
     with Authority.open(home / "ca") as ca:
         ca.issue("orders").save(home / "orders")
-        finish_key(home / "orders")
+        promote_pending_key(home / "orders")
         old = load_credential(home / "orders").credential
-        ca.renew(old.leaf, key=pending_key(home / "orders", generate_key())).save(home / "orders")
+        key = ensure_pending_key(home / "orders", generate_key())
+        ca.renew(old.leaf, key=key).save(home / "orders")
         ca.revoke(old.leaf.serial_number)
         ca.rotate()
         print("round", flush=True)
@@ -48,7 +49,7 @@ def check_agreement(home: Path, seen: CrlSet) -> CrlSet:
         assert {item.der for item in published.crls.values()} == {
             item.der for item in crls.crls.values()
         }
-        seen, refused = seen.followed_by(crls)
+        seen, refused = seen.merge_newer(crls)
         assert not refused, "a list went back"
         revoked = {record.serial for record in ca.certificates() if record.revoked_at}
         listed = {f"{serial:x}" for item in crls.crls.values() for serial in item.revoked}
@@ -57,7 +58,7 @@ def check_agreement(home: Path, seen: CrlSet) -> CrlSet:
         assert len(serials) == len(set(serials))
         folder = home / "orders"
         if (folder / "chain.pem").exists():
-            finish_key(folder)
+            promote_pending_key(folder)
             leaf = load_credential(folder).credential.leaf
             record = ca.certificate(leaf.serial_number)
             assert record is not None, "a certificate is out that the ledger does not hold"

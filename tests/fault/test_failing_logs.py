@@ -15,7 +15,13 @@ from pki.access.authorizer import CallAuthorizer
 from pki.access.counters import Counters
 from tests.interop.shop import Shop, ended, eventually, get_stock, refused, revoke, watch
 
-NAMES = ("handfast.rpc", "handfast.decisions")
+NAMES = (
+    "handfast",
+    "handfast.access",
+    "handfast.credentials",
+    "handfast.rpc",
+    "handfast.decisions",
+)
 
 
 class Raising(logging.Handler):
@@ -94,7 +100,7 @@ def test_a_log_that_fails_keeps_no_revoked_stream_alive(shop: Shop, kind: str) -
 
 
 @pytest.mark.parametrize("kind", ["aio", "sync"])
-@pytest.mark.parametrize("counter", ["judged", "stream_ended"])
+@pytest.mark.parametrize("counter", ["count_call", "count_stream_ended"])
 def test_a_counter_that_fails_neither_saves_nor_ends_anybody(
     shop: Shop, kind: str, counter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +133,7 @@ def test_a_judge_that_fails_refuses_and_says_nothing_of_it_to_the_caller(
     ):
         assert get_stock(channel) > 0
         broken: Callable[..., Any] = lambda *_: 1 / 0  # noqa: E731 - what fails, whatever it is
-        monkeypatch.setattr(CallAuthorizer, "_judge", broken)
+        monkeypatch.setattr(CallAuthorizer, "_authorize", broken)
         with pytest.raises(grpc.RpcError) as caught:
             get_stock(channel)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -160,7 +160,7 @@ def test_a_server_that_fell_stops_and_is_waited_for_as_any_other(
             stream: Any = stub.WatchStock(inv.WatchStockRequest())
             assert (await stream.read()).quantity > 0
             # Whatever else it may fall over: its loop asks for the next call, and that fails.
-            monkeypatch.setattr("pki.rpc.server.dispatcher_aio._Front.take_call", _failing)
+            monkeypatch.setattr("pki.rpc.server.dispatcher_aio._Server.accept_call", _failing)
             await asyncio.to_thread(call_with_path, address, shop.directory("stranger"), b"/a/b")
             monkeypatch.undo()
             assert await server.wait_for_termination(0.5), "it has not stopped"

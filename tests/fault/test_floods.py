@@ -18,7 +18,7 @@ import socket, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import grpc
-from pki.rpc.server.port_certificate import Port
+from pki.rpc.server.port_certificate import PortCertificate
 
 folder = Path(sys.argv[1])
 names = ("key.pem", "chain.pem", "bundle.pem")
@@ -27,10 +27,10 @@ key, chain, bundle = ((folder / name).read_bytes() for name in names)
 def configuration():
     return grpc.ssl_server_certificate_configuration([(key, chain)], bundle)
 
-port = Port(configuration())
+port = PortCertificate(configuration())
 server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
 number = server.add_secure_port("127.0.0.1:0", port.credentials())
-port.opened("127.0.0.1:0", number)
+port.bind("127.0.0.1:0", number)
 server.start()
 end = time.monotonic() + 8
 
@@ -49,7 +49,7 @@ for item in strangers:
     item.start()
 changes = 0
 while time.monotonic() < end:
-    port.offer(configuration())
+    port.update(configuration())
     port.release()
     changes += 1
     time.sleep(0.01)

@@ -86,8 +86,8 @@ def test_who_is_revoked_between_headers_and_message_is_not_served(
     shop: Shop, kind: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Any wait is a long one here.
-    monkeypatch.setattr("pki.rpc.server.interceptor_aio.LATE_SECONDS", 0.0)
-    monkeypatch.setattr("pki.rpc.server.interceptor_sync.LATE_SECONDS", 0.0)
+    monkeypatch.setattr("pki.rpc.server.interceptor_aio.REAUTHORIZE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("pki.rpc.server.interceptor_sync.REAUTHORIZE_AFTER_SECONDS", 0.0)
     revoked = threading.Event()
 
     def message_after_revocation() -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = ["issue", "revoke", "renew", "rotate", "distrust", "take_in", "recover", "create"]
+OPERATIONS = ["issue", "revoke", "renew", "rotate", "distrust", "import_crls", "recover", "create"]
 Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
 
 

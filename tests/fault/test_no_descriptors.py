@@ -18,7 +18,7 @@ import pytest
 
 from pki.errors import StateError
 from pki.files import read_bounded
-from pki.files.last_resort import LAST_RESORT, LastResort
+from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE, DescriptorReserve
 from tests.interop.shop import SECONDS, Shop, eventually, get_stock, reason, revoke, soon, watch
 
 FILE = Path(__file__).with_name("server_of_few_descriptors.py")
@@ -145,7 +145,7 @@ def test_a_file_is_read_whole_by_the_last_resort(tmp_path: Path) -> None:
     path = tmp_path / "liste \u00e4 $(x) \n.pem"
     path.write_bytes(os.urandom(3_000_000))
     path.chmod(0o640)
-    LAST_RESORT.reserve()
+    DESCRIPTOR_RESERVE.reserve()
     with no_descriptors():
         found = read_bounded(path, max_bytes=4_000_000)
     assert found == (path.read_bytes(), 0o640)
@@ -155,7 +155,7 @@ def test_the_last_resort_refuses_what_is_always_refused(tmp_path: Path) -> None:
     big, pipe, gone = tmp_path / "big", tmp_path / "pipe", tmp_path / "gone"
     big.write_bytes(bytes(100))
     os.mkfifo(pipe)
-    LAST_RESORT.reserve()
+    DESCRIPTOR_RESERVE.reserve()
     with no_descriptors():
         with pytest.raises(StateError):
             read_bounded(big, max_bytes=99)
@@ -169,7 +169,7 @@ def test_the_last_resort_refuses_what_is_always_refused(tmp_path: Path) -> None:
 def test_without_a_last_resort_nothing_is_read_and_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    none = LastResort()
+    none = DescriptorReserve()
     with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
         none.read(path, 1)
 

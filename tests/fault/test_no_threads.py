@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from pki.background import _Teller, defer
+from pki.background import _Queue, defer
 from pki.errors import StateError
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
@@ -30,7 +30,7 @@ def none_left_but(most: int) -> Callable[[threading.Thread], None]:
     return start
 
 
-@pytest.mark.parametrize("room", range(9))
+@pytest.mark.parametrize("room", range(8))
 def test_a_workload_that_has_no_room_for_its_threads_says_so_and_leaves_none(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
@@ -42,6 +42,19 @@ def test_a_workload_that_has_no_room_for_its_threads_says_so_and_leaves_none(
         shop.workload("server")
     monkeypatch.undo()
     assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_no_port_is_opened_whose_certificate_nobody_would_renew(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop.workload("server") as me:
+        server = me.sync_server()
+        monkeypatch.setattr(threading.Thread, "start", none_left_but(0))
+        for _ in range(2):
+            with pytest.raises(StateError, match="Allow this process more threads"):
+                server.add_secure_port("127.0.0.1:0")
+        monkeypatch.undo()
+        assert server.add_secure_port("127.0.0.1:0")
 
 
 def test_no_policy_is_taken_that_nobody_follows(
@@ -60,12 +73,12 @@ def test_what_is_told_while_no_thread_can_be_begun_is_told_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[int] = []
-    present = _Teller()
+    present = _Queue()
     monkeypatch.setattr(threading.Thread, "start", none_left_but(0))
     with pytest.raises(RuntimeError):
-        present.take(lambda: told.append(1))
+        present.put(lambda: told.append(1))
     monkeypatch.undo()
-    present.take(lambda: told.append(2))
+    present.put(lambda: told.append(2))
     present.flush(SECONDS)
     assert told == [1, 2]
 

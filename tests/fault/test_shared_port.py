@@ -15,8 +15,8 @@ import grpc
 import pytest
 
 import pki
-from pki.access.counters import ReloadResult
 from pki.background import flush
+from pki.credentials.reload_stats import ReloadResult
 from pki.keys import private_key_to_pem
 from pki.rpc.server.port_certificate import PortCertificate, _reachable
 from pki.rpc.server.port_sharing import is_own_connection, is_shared
@@ -122,8 +122,8 @@ def test_a_change_is_held_by_a_handshake_with_ourselves(
             stack.enter_context(neighbour(listener.port, text))
         for _ in range(4):
             port = PortCertificate(first)
-            port.opened(f"{HOST}:0", listener.port)
-            port.offer(second)
+            port.bind(f"{HOST}:0", listener.port)
+            port.update(second)
             assert eventually(lambda: listener.still_open() == 1)
             port.close()
             assert eventually(lambda: listener.still_open() == 0)
@@ -136,14 +136,14 @@ def test_a_change_waits_for_a_handshake_to_hold_it_and_not_without_end(
     first, second = configurations
     now = [1000.0]
     port = PortCertificate(first, lambda: now[0])
-    port.opened(f"{HOST}:0", free_port())  # nobody listens there
+    port.bind(f"{HOST}:0", free_port())  # nobody listens there
     for _ in range(4):
-        assert port.offer(second) is ReloadResult.REFUSED
+        assert port.update(second) is ReloadResult.REFUSED
         assert port._fetch() is None
         assert "can't be given its new certificate" in port.problem
         now[0] += 60
     now[0] += 61
-    assert port.offer(second) is ReloadResult.CHANGED
+    assert port.update(second) is ReloadResult.CHANGED
     assert not port.problem
     flush()
     assert "without a handshake of our own" in caplog.text
@@ -171,14 +171,14 @@ def test_a_port_that_takes_no_more_connections_holds_no_change(
     )
     port = PortCertificate(first)
     number = server.add_secure_port(f"{HOST}:0", port.credentials())
-    port.opened(f"{HOST}:0", number)
+    port.bind(f"{HOST}:0", number)
     server.start()
     with socket.create_connection((HOST, number)) as stranger:
         assert eventually(lambda: is_turned_away(number))
-        assert port.offer(second) is ReloadResult.REFUSED
+        assert port.update(second) is ReloadResult.REFUSED
         assert port._fetch() is None
         stranger.close()
-        assert eventually(lambda: port.offer(second) is ReloadResult.CHANGED)
+        assert eventually(lambda: port.update(second) is ReloadResult.CHANGED)
     port.close()
     server.stop(None).wait()
 

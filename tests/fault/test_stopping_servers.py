@@ -25,7 +25,7 @@ def test_a_server_that_is_stopped_while_it_recovers_from_a_path_stops_well(
             port = server.add_secure_port("127.0.0.1:0")
             await server.start()
             stopped = asyncio.Event()
-            real: Any = getattr(dispatcher_aio._Front, before)
+            real: Any = getattr(dispatcher_aio._Server, before)
 
             async def held_up(front: Any, *args: Any) -> None:
                 stopping = asyncio.ensure_future(server.stop(None))
@@ -33,7 +33,7 @@ def test_a_server_that_is_stopped_while_it_recovers_from_a_path_stops_well(
                 await asyncio.wait_for(stopped.wait(), SECONDS)
                 await real(front, *args)
 
-            monkeypatch.setattr(dispatcher_aio._Front, before, held_up)
+            monkeypatch.setattr(dispatcher_aio._Server, before, held_up)
             address = f"127.0.0.1:{port}"
             await asyncio.to_thread(call_with_path, address, stranger, b"/\xff")
             await asyncio.wait_for(stopped.wait(), SECONDS)

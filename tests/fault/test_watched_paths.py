@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import pki
-from pki.files.watched import folders_behind, folders_on_the_way, signature_of
+from pki.files.watch_targets import path_signature, watch_directories, watch_directories_of_entries
 from tests.interop.shop import Shop, eventually
 
 LONG = timedelta(days=1)
@@ -25,9 +25,9 @@ LONG = timedelta(days=1)
 
 @pytest.fixture(autouse=True, params=["watched", "no watches left"])
 def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr("pki.credentials.provider._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.provider._RELOAD_SECONDS", 3600.0)
     monkeypatch.setattr("pki.credentials.provider._RETRY_SECONDS", 3600.0)
-    monkeypatch.setattr("pki.credentials.policy_files._RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("pki.credentials.policy_provider._RETRY_SECONDS", 3600.0)
     if request.param == "no watches left":
 
         def none(*_: object, **__: object) -> None:
@@ -189,21 +189,21 @@ def test_the_folders_on_a_way_are_all_that_hold_a_link(tmp_path: Path) -> None:
     (home / "links").mkdir()
     (home / "links" / "one").symlink_to("../real")
     (home / "two").symlink_to(home / "links" / "one" / "deep")
-    assert folders_on_the_way(home / "two") == {
+    assert watch_directories(home / "two") == {
         str(home),
         str(home / "links"),
         str(home / "real" / "deep"),
     }
     (home / "loop").symlink_to("loop")
-    assert folders_on_the_way(home / "loop" / "x")
-    assert folders_behind(home / "gone") == {str(home)}
+    assert watch_directories(home / "loop" / "x")
+    assert watch_directories_of_entries(home / "gone") == {str(home)}
 
 
 def test_a_signature_tells_what_changed(tmp_path: Path) -> None:
     def change(step: Callable[[], Any]) -> bool:
-        before = signature_of(tmp_path)
+        before = path_signature(tmp_path)
         step()
-        return signature_of(tmp_path) != before
+        return path_signature(tmp_path) != before
 
     path = tmp_path / "file"
     assert change(lambda: path.write_text("one"))

@@ -84,7 +84,7 @@ def test_no_synchronous_call_fails_while_both_sides_rotate(shop: Shop) -> None:
         assert shown <= seen.serials
         assert stream.is_active(), "a running stream stays where it began"
         stream.cancel()
-        rotation = channel.connections.rotation  # type: ignore[attr-defined]
+        rotation = channel.connections.rotation
         assert eventually(lambda: list(rotation) == [rotation.current]), "the old ones are closed"
 
 

@@ -165,7 +165,7 @@ def test_what_needs_no_open_workload_says_so(shop: Shop) -> None:
 
 def test_a_closed_channel_looks_at_its_server_no_more(shop: Shop) -> None:
     def looks(caller: pki.Workload) -> int:
-        return sum(caller._following.counts.looks().values())
+        return sum(caller._counters.verifications().values())
 
     with (
         shop.workload("server") as me,
@@ -184,7 +184,7 @@ def test_a_closed_channel_looks_at_its_server_no_more(shop: Shop) -> None:
             # A second rotation, and the open channel's look after it: the closed one had its time.
             shop.ca.issue("caller").save(shop.home / "caller")
             assert eventually(lambda: looks(caller) >= before + 2)
-        assert not channel.connections.sight.good  # type: ignore[attr-defined]
+        assert not channel.connections.checks.accepted
         with pytest.raises(ValueError, match="closed"):
             get_stock(channel)
 
@@ -195,7 +195,7 @@ def test_closing_a_channel_gives_its_calls_their_grace_on_old_connections_too(sh
         stub = inventory_pb2_grpc.InventoryStub(channel)
         stream: Any = stub.WatchStock(inv.WatchStockRequest())
         assert (await stream.read()).quantity > 0
-        rotation = channel.connections.rotation  # type: ignore[attr-defined]
+        rotation = channel.connections.rotation
         shop.ca.issue("caller").save(shop.home / "caller")
         for _ in range(500):
             await asyncio.sleep(0.02)

@@ -73,7 +73,7 @@ def test_a_process_that_takes_the_address_of_a_replica_gets_no_calls_for_long(
             )
             assert calls_that_end_well(channel) == 6
         stack.enter_context(serving(bad, port))
-        accepted = channel.connections.sight
+        accepted = channel.connections.checks
 
         def is_found_out() -> bool:
             return answer(channel) != BAD and len(accepted.accepted) == others
@@ -167,8 +167,8 @@ def test_a_good_server_that_no_look_met_is_taken_by_its_own_certificate(shop: Sh
         channel: Any = stack.enter_context(caller.sync_channel(address, peer="server"))
         assert calls_that_end_well(channel) == 6
         current = channel.connections.rotation.current
-        assert eventually(lambda: len(current.shown_on) == 1)
-        (shown,), (seen,) = current.shown_on.values(), current.seen.values()
+        assert eventually(lambda: len(current.presented) == 1)
+        (shown,), (seen,) = current.presented.values(), current.verified.values()
         assert shown.leaf != seen.leaf
         assert calls_that_end_well(channel) == 6
         shop.ca.revoke(shown.leaf.serial_number, reason="key-compromise")
@@ -183,7 +183,7 @@ def test_where_grpc_tells_nothing_of_its_connections_channels_go_on(
     def missing(name: str, number: int) -> Any:
         raise AttributeError(name)
 
-    monkeypatch.setattr(channelz, "_answer", missing)
+    monkeypatch.setattr(channelz, "_query", missing)
     with (
         shop.workload("server") as me,
         shop.sync_server(me) as address,

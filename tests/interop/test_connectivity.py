@@ -60,7 +60,7 @@ def test_a_channel_of_this_grpc_can_be_asked_so_nothing_watches_it(address: str)
     """If this fails, gRPC has moved what is asked: short breaks go unseen until it is found."""
     with grpc.insecure_channel(address) as channel:
         found = Connectivity(channel)
-        assert found._ask is not None
+        assert found._query is not None
         found.is_ready(True)
         assert not found._watching
 

@@ -160,7 +160,7 @@ def test_a_stranger_at_the_address_is_not_shown_who_we_are(shop: Shop, scene: Sc
     assert not any(shown)
 
 
-# The inquiry by itself
+# The explainer by itself
 
 
 def test_calls_that_fail_together_ask_once() -> None:
@@ -170,8 +170,8 @@ def test_calls_that_fail_together_ask_once() -> None:
         asked.append(1)
         return "because"
 
-    inquiry = FailureExplainer(ask)
-    assert [inquiry.words() for _ in range(5)] == ["because"] * 5
+    explainer = FailureExplainer(ask)
+    assert [explainer.explain() for _ in range(5)] == ["because"] * 5
     assert len(asked) == 1
 
 
@@ -180,10 +180,10 @@ def test_an_inquiry_that_hangs_holds_a_call_up_for_a_moment_alone(
 ) -> None:
     monkeypatch.setattr("pki.rpc.client.failure_explainer._WAIT_SECONDS", 0.05)
     hanging = threading.Event()
-    inquiry = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
+    explainer = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
     begun = time.monotonic()
-    assert inquiry.words() == ""
-    assert asyncio.run(inquiry.words_soon()) == ""
+    assert explainer.explain() == ""
+    assert asyncio.run(explainer.explain_async()) == ""
     hanging.set()
     assert time.monotonic() < begun + SECONDS
 
@@ -192,7 +192,7 @@ def test_an_inquiry_that_fails_says_nothing(caplog: pytest.LogCaptureFixture) ->
     def ask() -> str:
         raise RuntimeError("broken")
 
-    assert FailureExplainer(ask).words() == ""
+    assert FailureExplainer(ask).explain() == ""
     assert "broken" in caplog.text
 
 

@@ -186,10 +186,10 @@ def test_a_renewal_is_seen_on_disk_and_in_use(shop: Shop) -> None:
         assert changed >= 1
         soon(lambda: calling.value("channel_rotations_total", peer=SERVER) == 1)
         assert calling.value("channel_connections", state="in_use") == 1
-        looks = calling.value("server_looks_total", peer=SERVER, result="SUCCESS")
-        assert looks is not None
-        assert looks >= 1
-        assert page.labels("server_looks_total") == []
+        verifications = calling.value("server_verifications_total", peer=SERVER, result="SUCCESS")
+        assert verifications is not None
+        assert verifications >= 1
+        assert page.labels("server_verifications_total") == []
         assert calling.labels("channel_calls_refused_total") == []
         shop.write_policy(POLICY.replace('role = "server"', 'role = "caller"'))
 
@@ -235,12 +235,12 @@ def test_files_that_cannot_be_read_are_a_failure_and_change_no_serial(shop: Shop
 def test_a_new_list_of_an_issuer_is_seen_by_its_number(shop: Shop) -> None:
     with shop.workload("server") as me:
         page = Page(me)
-        crls = page.labels("revocation_list_number")
+        crls = page.labels("crl_number")
         assert len(crls) == 2
         assert {item["source"] for item in crls} == {"on_disk"}
 
         def numbers() -> list[float | None]:
-            return [page.value("revocation_list_number", **item) for item in crls]
+            return [page.value("crl_number", **item) for item in crls]
 
         before = numbers()
         leaf = load_credential(shop.directory("caller")).credential.leaf
@@ -248,8 +248,8 @@ def test_a_new_list_of_an_issuer_is_seen_by_its_number(shop: Shop) -> None:
         shop.bring_trust()
         soon(lambda: numbers() != before)
         for item in crls:
-            begins = page.value("revocation_list_this_update_timestamp_seconds", **item)
-            ends = page.value("revocation_list_next_update_timestamp_seconds", **item)
+            begins = page.value("crl_this_update_timestamp_seconds", **item)
+            ends = page.value("crl_next_update_timestamp_seconds", **item)
             assert begins is not None
             assert ends is not None
             assert begins < ends
@@ -274,9 +274,9 @@ def test_a_policys_change_its_refusal_and_its_removal_are_seen(shop: Shop) -> No
         assert page.labels("policy_info") == [after]
         assert page.value("unready_problems") == 1
         assert page.value("policy_grace_ends_timestamp_seconds", **policy) is None
-        refused_looks = page.value("policy_reloads_total", result="refused", **policy)
-        assert refused_looks is not None
-        assert refused_looks >= 1
+        refused_reloads = page.value("policy_reloads_total", result="refused", **policy)
+        assert refused_reloads is not None
+        assert refused_reloads >= 1
 
         shop.policy.unlink()
         soon(lambda: page.value("policy_grace_ends_timestamp_seconds", **policy) is not None)
@@ -286,14 +286,14 @@ def test_a_policys_change_its_refusal_and_its_removal_are_seen(shop: Shop) -> No
         assert page.value("policy_grace_ends_timestamp_seconds", **policy) is None
 
 
-def test_a_server_that_is_not_there_is_seen_in_the_looks(shop: Shop) -> None:
+def test_a_server_that_is_not_there_counts_as_a_failed_verification(shop: Shop) -> None:
     with (
         shop.workload("caller") as caller,
         caller.sync_channel("127.0.0.1:1", peer="server") as channel,
     ):
         page = Page(caller)
         refused(lambda: get_stock(channel))
-        results = {item["result"] for item in page.labels("server_looks_total")}
+        results = {item["result"] for item in page.labels("server_verifications_total")}
         assert results == {"PEER_CONNECTION_CLOSED"}
 
 
@@ -319,7 +319,7 @@ def test_a_policy_at_a_path_that_is_no_text_does_not_spoil_the_page(shop: Shop) 
 def test_in_a_child_process_the_page_is_empty_and_does_not_hang(shop: Shop) -> None:
     with shop.workload("server") as me:
         page = Page(me)
-        inside = me._following
+        inside = me._provider
         reading, writing = os.pipe()
         # As another thread may, at the moment of the fork.
         with inside._lock:

@@ -142,8 +142,9 @@ def test_the_first_of_three_addresses_is_bad_and_no_call_fails(
             begun = time.monotonic()
             assert calls_that_end_well(channel) == 6
             assert time.monotonic() - begun < 4, "a look at one that is silent takes five seconds"
-            current = channel.connections.rotation.current  # type: ignore[attr-defined]
-            connected = {item.address for item in current.connections.now()}
+            current = channel.connections.rotation.current
+            assert current.grpc_connections is not None
+            connected = {item.address for item in current.grpc_connections.now() or ()}
             assert connected
             assert f"ipv4:{addresses[0]}" not in connected, "gRPC was not told of it"
         assert asyncio.run(play(caller, target)) == 6
@@ -158,12 +159,12 @@ def test_a_replica_that_is_revoked_is_left_out_while_the_channel_goes_on(shop: S
             caller.sync_channel("ipv4:" + ",".join(addresses), peer="server", options=ROUND_ROBIN)
         )
         assert calls_that_end_well(channel) == 6
-        assert len(channel.connections.sight.accepted) == 2
+        assert len(channel.connections.checks.accepted) == 2
         revoke_one(shop, bad_one)
         caller.reload()
-        assert eventually(lambda: len(channel.connections.rotation.current.seen) == 1)
+        assert eventually(lambda: len(channel.connections.rotation.current.verified) == 1)
         assert calls_that_end_well(channel) == 6
-        (kept,) = channel.connections.rotation.current.seen.values()
+        (kept,) = channel.connections.rotation.current.verified.values()
         assert kept.leaf.serial_number != bad_one.credential.leaf.serial_number
 
 
@@ -178,11 +179,11 @@ def test_a_replica_that_comes_back_is_called_again_and_streams_go_on(shop: Shop)
             )
         )
         stream = watch(channel)
-        assert len(channel.connections.rotation.current.seen) == 1
+        assert len(channel.connections.rotation.current.verified) == 1
         stack.enter_context(
             shop.sync_server(another_of_it(shop, stack), address=f"127.0.0.1:{port}")
         )
-        assert eventually(lambda: len(channel.connections.rotation.current.seen) == 2, SECONDS)
+        assert eventually(lambda: len(channel.connections.rotation.current.verified) == 2, SECONDS)
         assert calls_that_end_well(channel) == 6
         assert stream.is_active()
         assert stream.cancel()
@@ -213,7 +214,7 @@ def test_fifty_addresses_some_named_twice_are_each_looked_at_once(shop: Shop) ->
         target = "ipv4:" + ",".join([*dead, *addresses, *addresses])
         with caller.sync_channel(target, peer="server", options=ROUND_ROBIN) as channel:
             assert calls_that_end_well(channel) == 6
-            assert len(channel.connections.sight.accepted) == 2  # type: ignore[attr-defined]
+            assert len(channel.connections.checks.accepted) == 2
 
 
 def test_a_name_that_moves_is_followed_and_one_that_fails_to_resolve_is_kept(
@@ -248,14 +249,14 @@ def test_a_name_that_moves_is_followed_and_one_that_fails_to_resolve_is_kept(
             places[:] = [good(shop, before)]
             assert soon(channel, "ALLOWED")
             places[:] = []
-            channel.connections.sight.look_soon()
+            channel.connections.checks.schedule_probes()
             assert calls_that_end_well(channel) == 6, "the addresses that are known are kept"
             places[:] = [good(shop, stack)]
             shop.ca.issue("caller").save(shop.home / "caller")
             moved = places[0].partition(":")[2]
             assert eventually(
                 lambda: (
-                    [address[1] for _, address in channel.connections.rotation.current.seen]
+                    [address[1] for _, address in channel.connections.rotation.current.verified]
                     == [int(moved)]
                 ),
                 SECONDS,
@@ -292,7 +293,7 @@ def test_a_wrong_server_at_every_address_is_refused_whatever_the_policy(shop: Sh
         assert refused(lambda: get_stock(channel)) == "SERVER_CERTIFICATE_REJECTED"
 
         def numbers() -> dict[str, int]:
-            return dict(caller._following.seen().connections)
+            return dict(caller._channels.connection_states)
 
         assert eventually(lambda: numbers() == {"refused": 1})
         channel.close()
@@ -317,5 +318,5 @@ def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_early_and_is_left_out_
         # By our clock it has ended, and gRPC would go on.
         shop.clock.move(minutes=2)
         assert soon(channel, "ALLOWED")
-        assert eventually(lambda: len(channel.connections.sight.accepted) == 1)
+        assert eventually(lambda: len(channel.connections.checks.accepted) == 1)
         assert calls_that_end_well(channel) == 6

@@ -284,7 +284,7 @@ def test_a_policy_that_is_not_enforced_is_told_loudly_at_start_and_at_reload(
             return [
                 record.getMessage()
                 for record in caplog.records
-                if record.name == "handfast.rpc" and "NOT ENFORCED" in record.getMessage()
+                if record.name == "handfast.credentials" and "NOT ENFORCED" in record.getMessage()
             ]
 
         assert len(told()) == 1

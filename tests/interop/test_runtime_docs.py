@@ -32,7 +32,7 @@ def example(heading: str) -> dict[str, Any]:
 
 
 def test_a_stream_is_taken_up_again_when_a_certificate_has_ended(shop: Shop) -> None:
-    watch: Callable[..., Any] = example("Taking a stream up again")["watch_stock"]
+    watch: Callable[..., Any] = example("Reopening a stream")["watch_stock"]
     opened = []
 
     def request() -> inv.WatchStockRequest:
@@ -63,7 +63,7 @@ def test_a_stream_is_taken_up_again_when_a_certificate_has_ended(shop: Shop) -> 
 
 
 def test_other_errors_are_not_taken_up_again(shop: Shop) -> None:
-    watch: Callable[..., Any] = example("Taking a stream up again")["watch_stock"]
+    watch: Callable[..., Any] = example("Reopening a stream")["watch_stock"]
 
     async def play(caller: pki.Workload, address: str) -> None:
         async with caller.channel(address, peer="server") as channel:

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 import pki
 from pki.clock import system_clock
 from pki.keys import generate_key, private_key_to_pem
-from pki.rpc.client import rotation
+from pki.rpc.client import connection
 from pki.x509.profiles.builder import Validity
 from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv
@@ -236,7 +236,7 @@ def test_an_asyncio_channels_streams_end_when_their_servers_role_is_taken_away(s
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.GetStock(inv.GetStockRequest())
             assert reason(caught.value) == "SERVER_ROLE_MISSING"
-            assert not channel.connections.streams, "what has ended is not kept"  # type: ignore[attr-defined]
+            assert not channel.connections.streams, "what has ended is not kept"
 
     with (
         shop.workload("server") as me,
@@ -285,7 +285,7 @@ def test_short_calls_that_run_when_the_server_is_revoked_end_well(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Long enough for a busy machine; what is shown is that the call is let end, not for how long.
-    monkeypatch.setattr(rotation, "_LAST_CALLS_SECONDS", SECONDS)
+    monkeypatch.setattr(connection, "_GRACE_SECONDS", SECONDS)
     begun, finish = threading.Event(), threading.Event()
 
     class Slow(SyncInventory):
@@ -350,7 +350,7 @@ def test_new_calls_follow_a_server_that_renewed_and_old_streams_end_with_its_old
         shop.clock.move(minutes=55)
 
         def has_seen_the_new_one() -> bool:
-            good = channel.connections.sight.good  # type: ignore[attr-defined]
+            good = next(iter(channel.connections.checks.accepted.values()), None)
             return good is not None and bool(good.leaf == me.credential.leaf)
 
         assert eventually(has_seen_the_new_one)

@@ -15,8 +15,8 @@ import pytest
 
 import pki
 from pki import PemSource
-from pki.access.counters import ReloadResult
 from pki.clock import system_clock
+from pki.credentials.reload_stats import ReloadResult
 from pki.errors import CredentialError, InputError, PkiError
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import Credential, CrlSet, RevocationMode
@@ -60,7 +60,7 @@ def test_pem_that_is_replaced_is_taken_up_at_once_by_servers_and_channels(shop: 
         assert me.credential.leaf == second.leaf
         with caller.sync_channel(address, peer="server") as channel:
             assert get_stock(channel) > 0
-            good = channel.connections.sight.good  # type: ignore[attr-defined]
+            (good,) = channel.connections.checks.accepted.values()
             assert good.leaf == second.leaf
 
 
@@ -132,7 +132,7 @@ def test_a_bad_update_is_refused_loudly_and_the_last_good_credential_kept(
         shop.sync_server(me) as address,
         shop.workload("caller") as caller,
         caller.sync_channel(address, peer="server") as channel,
-        caplog.at_level(logging.ERROR, "handfast.rpc"),
+        caplog.at_level(logging.ERROR, "handfast.credentials"),
     ):
         try:
             source.replace(**bad)
@@ -317,7 +317,7 @@ def test_a_source_that_answers_nothing_of_use_is_a_problem_that_is_shown(
         source.changed()
         assert any(item.startswith("credential of the vault") for item in me.problems)
         assert any(item.startswith("revocation lists of the vault") for item in me.problems)
-        assert me._following.seen().reloads.outcomes()[ReloadResult.REFUSED] > 0
+        assert me._provider.reloads.results()[ReloadResult.REFUSED] > 0
         source.answer = None
         source.changed()
         assert me.problems == ()

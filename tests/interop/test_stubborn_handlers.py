@@ -117,7 +117,7 @@ def test_a_stream_that_is_ended_twice_at_once_ends_with_its_reason(shop: Shop) -
         async def GetStock(self, request: Any, context: Any) -> Any:
             revoke(shop, "caller")
             me.reload()
-            me._following._sweep()
+            me._provider._recheck()
             return await super().GetStock(request, context)
 
     with (
@@ -281,9 +281,9 @@ def test_a_stream_that_its_caller_drops_is_cancelled_as_with_grpc(shop: Shop) ->
                 break
         gc.collect()
         assert eventually(lambda: running(me) == 0)
-        assert eventually(lambda: not channel.connections.streams)  # type: ignore[attr-defined]
+        assert eventually(lambda: not channel.connections.streams)
 
 
 def running(me: pki.Workload) -> int:
     """Return how many streams run in a workload's servers."""
-    return me._following.seen().streams
+    return me._servers.running_streams

@@ -134,8 +134,8 @@ def test_nobody_at_the_address_is_told_when_the_call_is_read(shop: Shop) -> None
             next(stream)
         assert reason(caught.value) == "SERVER_UNVERIFIED"
         assert stream.code() is grpc.StatusCode.UNAVAILABLE
-        assert "no look" in stream.details()
-        assert "no look" in stream.debug_error_string()
+        assert "could not verify" in stream.details()
+        assert "could not verify" in stream.debug_error_string()
         assert stream.initial_metadata() == ()
         assert dict(stream.trailing_metadata())["grpc-status-details-bin"]
         assert stream.done()
@@ -188,13 +188,13 @@ def test_a_request_that_cant_be_sent_is_told_as_grpc_tells_it(shop: Shop) -> Non
 
 def test_finding_out_why_takes_no_longer_than_the_call_has(shop: Shop) -> None:
     hanging = threading.Event()
-    inquiry = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
+    explainer = FailureExplainer(lambda: str(hanging.wait(SECONDS)))
     begun = time.monotonic()
     for remaining in (0.05, 0.0, -1.0):
-        assert inquiry.words(remaining) == ""
+        assert explainer.explain(remaining) == ""
     hanging.set()
     assert time.monotonic() - begun < 1.4, "without a deadline each would wait 1.5 s"
-    assert eventually(lambda: inquiry.words(0.0) == "True")
+    assert eventually(lambda: explainer.explain(0.0) == "True")
 
 
 def test_a_workload_that_was_closed_ends_what_waits(shop: Shop) -> None:

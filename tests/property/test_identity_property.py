@@ -1,4 +1,4 @@
-"""Names hold together whatever the text: what parses prints back, and no two share a name."""
+"""For any text: a name that parses prints back the same, and no two IDs share a DNS name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pki.identity import (
 SHOP = TrustDomain("shop.internal")
 few = settings(max_examples=150, deadline=None)
 
-# Small alphabets, so that names come close to one another.
+# Small alphabets, so that many names are almost equal.
 segments = st.text("ab-._A", min_size=1, max_size=4).filter(lambda text: text not in {".", ".."})
 paths = st.lists(segments, min_size=1, max_size=4).map(tuple)
 domains = st.sampled_from(["shop.internal", "a.shop.internal", "b", "shop_internal", "a-b.b"])

@@ -1,4 +1,4 @@
-"""The policy holds against a second, slow one; its order decides nothing; no input breaks it."""
+"""The policy agrees with a slow second implementation, in any order, and no input breaks it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pki.authz import Decision, Policy, Principal, Reason, read_policy
-from pki.authz.toml_lines import scan_lines
+from pki.authz.toml_lines import map_lines
 from pki.errors import PolicyError
 from pki.identity import DnsName, SpiffeId, Subject
 
@@ -45,7 +45,7 @@ NAMES = st.one_of(
 
 @dataclass(frozen=True)
 class Written:
-    """A policy as lists of text: what the slow one reads."""
+    """A policy as lists of text, for the slow implementation."""
 
     roles: dict[str, list[str]]
     grants: list[tuple[str, list[str], list[str]]]
@@ -315,7 +315,7 @@ def test_each_value_has_its_own_line_in_every_form_of_toml(
     layout = Layout(data)
     layout.table(document, (), "")
     tomllib.loads(layout.text)
-    lines = scan_lines(layout.text)
-    assert lines.twice is None
+    lines = map_lines(layout.text)
+    assert lines.duplicate is None
     for location, wanted in layout.lines.items():
-        assert lines.found[location] == wanted, (location, layout.text)
+        assert lines.lines[location] == wanted, (location, layout.text)

@@ -1,4 +1,4 @@
-"""A path that is verified again is never accepted where a fresh verification refuses it."""
+"""A path that is verified again is never accepted if a full verification refuses it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import NOW, SHOP, YEAR, Hierarchy, validity
 HOUR = timedelta(hours=1)
 
 FIRST, SECOND = Hierarchy(), Hierarchy()
-# The first issuing CA again: under the same key by another root, and by its own root anew.
+# The first issuing CA again: with the same key, from another root, and once more from its own.
 CROSSED = IssuingProfile.build(
     NameLimits(SHOP),
     FIRST.issuing_key.public_key(),
@@ -46,7 +46,7 @@ RENEWED = IssuingProfile.build(
     issuer_key=FIRST.root_key,
     validity=validity(-HOUR, 3 * HOUR),
 )
-# The first root again, under its own key and name: another certificate of the same issuer.
+# The first root again, with the same key and name: another certificate of the same issuer.
 ROOT_AGAIN = RootProfile.build(
     SHOP, FIRST.root_key, subject=FIRST.root.subject, validity=validity(-HOUR, 2 * HOUR)
 )
@@ -62,7 +62,7 @@ CHAINS = (
     (LONG, RENEWED, CROSSED),
     (SECOND.leaf(), SECOND.issuing),
 )
-# Another of the first issuing CA's: what is known of its issuers says nothing of its own end.
+# Another leaf of the first issuing CA: it ends at another time than the first leaf.
 LONG_AGAIN = (FIRST.leaf(times=validity(-HOUR, 30 * HOUR)), FIRST.issuing)
 MAY_BE_REVOKED = (LEAF, LONG, FIRST.issuing, CROSSED, RENEWED, SECOND.issuing)
 ISSUERS = (
@@ -71,7 +71,7 @@ ISSUERS = (
     (SECOND.root, SECOND.root_key),
     (SECOND.issuing, SECOND.issuing_key),
 )
-# Each end that is near, to the second: where off by one would show.
+# Times close to each end, to the second, to find errors of one second.
 MOMENTS = [
     NOW + hours * HOUR + timedelta(seconds=s) for hours in (-1, 0, 1, 2, 3) for s in (-1, 0, 1)
 ]
@@ -92,7 +92,7 @@ def crl_of(issuer: int, *, forged: bool, revoked: tuple[int, ...], begin: int, h
 
 @st.composite
 def crls_of(draw: st.DrawFn) -> CrlSet | None:
-    """Draw lists that are good for the most part, or few would be accepted at all."""
+    """Draw CRLs, most of them valid, because otherwise few chains would be accepted."""
     seldom = st.integers(0, 24).map(lambda number: number == 7)
     if draw(seldom):
         return None
@@ -147,7 +147,7 @@ def test_what_is_accepted_again_is_accepted_afresh(
     assert first is not None
     verifier = data.draw(verifiers(mode))
     moments = st.one_of(st.just(NOW), st.sampled_from(MOMENTS))
-    # What others were told by the new verifier before: by this it knows their issuers.
+    # The new verifier has verified other chains before, so it knows their issuers.
     chains = st.sampled_from([chain, *CHAINS, LONG_AGAIN])
     for other in data.draw(st.lists(chains, min_size=1, max_size=3)):
         fresh(verifier, other, data.draw(moments))
@@ -160,7 +160,7 @@ def test_what_is_accepted_again_is_accepted_afresh(
         return
     event("accepted again")
     good_from, good_until = span
-    # A list's last second counts; that it is looked at anew within it costs little.
+    # The last second of a CRL is valid; another verification within that second costs little.
     assert good_from <= at <= good_until
     one = timedelta(seconds=1)
     for moment in {at, max(good_from, at - 4 * HOUR), min(good_until - one, at + 4 * HOUR)}:

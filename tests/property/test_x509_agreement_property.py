@@ -1,4 +1,4 @@
-"""Our verifier (OpenSSL and the profiles) and cryptography's agree on what is good.
+"""Handfast's verifier (OpenSSL and the profiles) agrees with cryptography's on valid chains.
 
 cryptography's verifier refuses each chain with a URI constraint, so the chains here have none and
 are otherwise like ours: then either of the two can disagree. Where they do, the reason is listed.
@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Made:
-    """What a chain is made of; as it stands, a good one."""
+    """The parts of a chain; by default, of a valid one."""
 
     dns: tuple[str, ...] = ("orders.shop.internal",)
     usages: tuple[x509.ObjectIdentifier, ...] | None = (Eku.SERVER_AUTH,)
@@ -175,7 +175,7 @@ STRANGER = Hierarchy(TrustDomain("stranger.test")).root
 
 
 def ours(made: Made) -> str:
-    """Return why our verifier refuses, or the empty string."""
+    """Return why handfast's verifier refuses a chain, or the empty string."""
     chain, root = chain_of(made)
     trusted = root if made.root_trusted else STRANGER
     bundle = TrustBundle.of_roots([trusted], default=TrustDomain("shop.internal"))
@@ -193,7 +193,7 @@ def ours(made: Made) -> str:
 
 
 def theirs(made: Made) -> str:
-    """Return why cryptography's verifier refuses, or the empty string."""
+    """Return why cryptography's verifier refuses a chain, or the empty string."""
     chain, root = chain_of(made)
     trusted = root if made.root_trusted else STRANGER
     verifier = (
@@ -210,8 +210,8 @@ def theirs(made: Made) -> str:
     return ""
 
 
-# What we refuse and cryptography takes, each with a chain that shows it. It takes nothing else that
-# we refuse, and nothing that it refuses is taken by us.
+# Chains that handfast refuses and cryptography accepts, one for each rule. In all other cases the
+# two agree.
 DIFFERENCES: dict[str, tuple[Callable[[Made], bool], Made]] = {
     "a wildcard names no workload": (
         lambda made: any(item.startswith("*") for item in made.dns),
@@ -288,7 +288,7 @@ CHOICES: dict[str, st.SearchStrategy[Any]] = {
         )
     },
 }
-# At most three faults at once: with more of them every chain is refused, and nothing is learnt.
+# At most three faults at once: with more, every chain is refused, and the test shows nothing.
 mutations = st.lists(st.sampled_from(sorted(CHOICES)), max_size=3, unique=True).flatmap(
     lambda fields: st.fixed_dictionaries({field: CHOICES[field] for field in fields})
 )

@@ -1,4 +1,4 @@
-"""No request gets round the profile, and no bytes bring anything but a typed refusal."""
+"""No request bypasses the profile, and no bytes cause anything but a typed refusal."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from pki.x509.readers import to_pem
 from tests.pkimaker import der, raw_extension, signed_anew
 from tests.support import NOW, Hierarchy, request_for, validity
 
-# cryptography warns of over-long attributes and odd serial numbers before we refuse them.
+# cryptography warns about long attributes and odd serial numbers before handfast refuses them.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 H = Hierarchy()
 LEAF = H.leaf()
 CRLS = H.crls([LEAF])
-REVOKING = CRLS.of_issuer(LEAF)
+REVOKING = CRLS.crl_for(LEAF)
 assert REVOKING is not None
 REQUEST = request_for(
     H.key,
@@ -140,7 +140,7 @@ extensions = st.lists(
 
 
 def issued_from(data: bytes) -> bool:
-    """Read a request and issue what it asks for, as an unguarded CA would: false if refused."""
+    """Read a request, and issue what it asks for without admission; return False if refused."""
     try:
         request = read_request(data)
     except PkiError:
@@ -158,7 +158,7 @@ def issued_from(data: bytes) -> bool:
                 validity=validity(),
             )
         except CertificateError:
-            # What a request leaves out the order brings; what is there must be fit to be signed.
+            # The order adds what a request leaves out; what is in the request must be valid.
             assert profile is not WORKLOAD or spiffe_id is None
             continue
         assert profile.check(leaf) == asked
@@ -251,7 +251,7 @@ def verify_under(data: bytes) -> None:
 
 
 def verify_with_crl(data: bytes) -> None:
-    crls, _ = H.crls().followed_by(CrlSet.read(data), issuers=[H.issuing, H.root])
+    crls, _ = H.crls().merge_newer(CrlSet.read(data), issuers=[H.issuing, H.root])
     ChainVerifier(H.bundle, crls, grace=timedelta(days=1)).verify(
         [LEAF, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW
     )

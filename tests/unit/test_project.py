@@ -204,3 +204,13 @@ def test_ci_runs_tests_then_lint_then_the_demo() -> None:
     steps = re.findall(r"^make (\w+)", (ROOT / ".ci" / "run").read_text(), re.M)
     assert steps == ["test", "lint", "demo"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_every_file_is_read_in_one_sitting_and_every_room_seen_at_one_glance() -> None:
+    package = ROOT / "pki"
+    files = [path for path in package.rglob("*.py") if "_proto" not in path.parts]
+    assert len(files) > 150
+    for path in files:
+        assert len(path.read_text().splitlines()) <= 350, path
+    for folder in {path.parent for path in files}:
+        assert len(list(folder.glob("*.py"))) <= 20, folder

@@ -21,15 +21,15 @@ from pki.x509.bundle import TrustBundle
 from pki.x509.readers import read_certificate
 from pki.x509.verify import ExpectedName
 
-# For the cases that name no time.
+# For the cases without a time.
 ANY_TIME = "2025-06-01T00:00:00+00:00"
 HERE = Path(__file__).resolve()
 VECTORS = Path(
     os.environ.get("HANDFAST_LIMBO", HERE.parents[3] / "shared" / "vectors" / "x509-limbo.json.xz")
 )
 
-# Good chains that handfast refuses, each for a reason. The test fails if an entry is not needed.
-# The words are those of the refusal.
+# Valid chains that handfast refuses, with the text of the refusal. The test fails if an entry is
+# not needed.
 _WILDCARD = "no wildcard"  # a wildcard names no workload: never issued, never believed
 _EMAIL = "type RFC822Name is not allowed"  # services have no mailbox; no profile takes one
 _A_CA = "says that it is a CA"  # a leaf is no CA; webpki::ca-as-leaf says so too
@@ -44,9 +44,9 @@ REFUSED_BY_US = {
     "rfc5280::nc::permitted-dn-match": "DirectoryName is not allowed",
     "rfc5280::nc::nc-forbids-alternate-chain-ica": _NO_BACKTRACKING,
     "rfc5280::nc::nc-forbids-same-chain-ica": _NO_BACKTRACKING,
-    # A trusted intermediate is no trust anchor: bundles hold roots.
+    # A trusted intermediate is no trust anchor: bundles hold only roots.
     "rfc5280::root-and-intermediate-swapped": _NO_BACKTRACKING,
-    # RFC 5280 §4.2.1.10 has them critical; the exception is the public web's.
+    # RFC 5280 §4.2.1.10 requires them to be critical; the public web makes an exception.
     "webpki::nc::permitted-dns-match-noncritical": "name constraints are not critical",
     "rfc5280::nc::nc-permits-email-exact": _EMAIL,
     "rfc5280::nc::nc-permits-email-domain": _EMAIL,
@@ -66,9 +66,9 @@ REFUSED_BY_US = {
     "online::fastly.com": "not positive and within 20 octets",  # an old root with serial zero
 }
 
-# Cases whose rule does not apply here: they are accepted, and that is right for handfast.
-# A rule of the CA/Browser Forum (BR 7.1.4.3) on the text of the CN. handfast never takes a CN for a
-# host name, and the CN of its own certificates is a workload's path.
+# Cases whose rule does not apply here, so handfast accepts them: a rule of the CA/Browser Forum (BR
+# 7.1.4.3) on the CN. For handfast a CN is never a host name, and the CN of its own
+# certificates is a workload's path.
 ACCEPTED_BY_US = frozenset(
     {
         "webpki::cn::ipv4-hex-mismatch",

@@ -36,7 +36,7 @@ POLICIES = re.compile(
     r"polic|mapping|explicit|UserNotice|CPSPointer|OverlappingPolicies|AllCertificates|Different",
     re.IGNORECASE,
 )
-# Good paths that handfast refuses, by the reason.
+# Valid paths that handfast refuses, by reason.
 _PARTIAL = "indirect, partial, a delta"  # they revoke less than they seem to
 _ISSUER = "revocation list"  # a list speaks for one name, byte by byte, with one key
 _NO_CRL = "unable to get certificate CRL"  # the same, in OpenSSL's words
@@ -73,13 +73,13 @@ REFUSED_BY_US = {
     "ValidUTF8StringCaseInsensitiveMatchTest11EE": _ISSUER,
     "ValidDSASignaturesTest4EE": "sha1",
     "ValidDSAParameterInheritanceTest5EE": "can't be decoded",  # DSA
-    # RFC 5280 §4.2.1.9 has it critical in a CA certificate.
+    # RFC 5280 §4.2.1.9 requires it to be critical in a CA certificate.
     "ValidbasicConstraintsNotCriticalTest4EE": "basic constraints are not critical",
 }
 
 
 class AnyLeaf(LeafProfile):
-    """Takes whatever leaf there is: what is tested is the path above it."""
+    """Accepts every leaf, because only the path above it is tested."""
 
     def check(
         self, certificate: x509.Certificate, purpose: Purpose | None = None
@@ -102,7 +102,7 @@ def certificates() -> dict[str, x509.Certificate]:
 
 
 def same_name(one: x509.Name, other: x509.Name) -> bool:
-    """Compare as RFC 5280 section 7.1 does, near enough to gather candidates."""
+    """Compare names almost as RFC 5280 section 7.1 does, to collect candidates."""
     return _folded(one) == _folded(other)
 
 
@@ -111,7 +111,7 @@ def _folded(name: x509.Name) -> list[tuple[str, str]]:
 
 
 def chain_of(leaf: x509.Certificate) -> list[x509.Certificate]:
-    """Gather the CAs above a leaf, by name."""
+    """Collect the CAs above a leaf, by name."""
     chain = [leaf]
     for item in chain:
         for name, candidate in certificates().items():
@@ -126,7 +126,7 @@ def chain_of(leaf: x509.Certificate) -> list[x509.Certificate]:
 
 
 def crls_for(chain: list[x509.Certificate]) -> CrlSet:
-    """Gather the lists of the CAs above a leaf: PKITS names them like the CAs' certificates."""
+    """Collect the CRLs of the CAs above a leaf, which PKITS names like the CAs' certificates."""
     stems = {
         name.removesuffix("Cert")
         for name, certificate in certificates().items()

@@ -1,4 +1,4 @@
-"""The ledger: what the CA remembers. One durable commit holds all that an operation changes."""
+"""The CA's ledger. Each operation makes all its changes in one durable commit."""
 
 from pki.authority.ledger.ledger import Ledger
 from pki.authority.ledger.records import (

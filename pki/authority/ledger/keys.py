@@ -1,10 +1,10 @@
-"""Whose a key is, and whether it is known to have leaked.
+"""The keys in the ledger: which workload owns a key, and whether it has leaked.
 
-1. A key belongs to the workload that it was first certified for, for good.
-2. A key whose certificate was revoked for compromise of the key is refused for good.
+1. A key belongs for good to the workload that it was first certified for.
+2. A key whose certificate was revoked for key compromise is refused for good.
 
-Both hold for every public key that the same secret yields: an RSA modulus with another exponent, a
-point of an elliptic curve and its mirror image.
+Both rules cover every public key that the same secret yields: an RSA modulus with another exponent,
+or a point of an elliptic curve and its mirror image.
 """
 
 from __future__ import annotations
@@ -20,69 +20,71 @@ from pki.errors import NotPermittedError
 from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
 
 
-def claim_key(connection: Connection, key: PublicKey, *, owner: str) -> None:
-    """Return a key to a workload, for good.
+class KeyRecords:
+    """The part of a transaction that reads and writes the public keys of leaves."""
 
-    Raises:
-        NotPermittedError: if it is another workload's, or is known to have leaked.
-    """
-    refuse_leaked_key(connection, key)
-    rows = _rows(connection, key)
-    other = next((row.spiffe_id for row in rows if row.spiffe_id != owner), None)
-    if other is not None:
-        raise NotPermittedError(
-            f"the key belongs to {other}, and a key is certified for one workload alone",
-            remedy=f"Make a new key for {owner}",
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def claim(self, key: PublicKey, *, owner: str) -> None:
+        """Assign a key to a workload for good.
+
+        Raises:
+            NotPermittedError: if it belongs to another workload or is known to have leaked.
+        """
+        rows = self._rows(key)
+        if any(row.compromised_at is not None for row in rows):
+            raise NotPermittedError(
+                "a certificate of this key was revoked for key-compromise: it is never "
+                "certified again",
+                remedy="Make a new key",
+            )
+        other = next((row.spiffe_id for row in rows if row.spiffe_id != owner), None)
+        if other is not None:
+            raise NotPermittedError(
+                f"the key belongs to {other}, and a key is certified for one workload only",
+                remedy=f"Make a new key for {owner}",
+            )
+        fingerprint = public_key_fingerprint(key)
+        if fingerprint not in {row.fingerprint for row in rows}:
+            self._connection.execute(
+                insert(tables.keys).values(
+                    fingerprint=fingerprint, secret=secret_fingerprint(key), spiffe_id=owner
+                )
+            )
+
+    def contains(self, key: PublicKey) -> bool:
+        """Return whether a leaf has, or had, this key."""
+        return bool(self._rows(key))
+
+    def mark_compromised(self, fingerprints: Iterable[str], *, at: datetime) -> None:
+        """Record that keys have leaked: none of them, or of the same secrets, is certified again.
+
+        Args:
+            fingerprints: of the public keys.
+            at: the time.
+        """
+        self._connection.execute(
+            update(tables.keys)
+            .where(tables.keys.c.secret.in_(_secrets(fingerprints)))
+            .where(tables.keys.c.compromised_at.is_(None))
+            .values(compromised_at=int(at.timestamp()))
         )
-    fingerprint = public_key_fingerprint(key)
-    if fingerprint not in {row.fingerprint for row in rows}:
-        connection.execute(
-            insert(tables.keys).values(
-                fingerprint=fingerprint, secret=secret_fingerprint(key), spiffe_id=owner
+
+    def of_same_secrets(self, fingerprints: Iterable[str]) -> frozenset[str]:
+        """Return these fingerprints and those of all keys that the same secrets yield."""
+        fingerprints = list(fingerprints)
+        same = self._connection.scalars(
+            select(tables.keys.c.fingerprint).where(
+                tables.keys.c.secret.in_(_secrets(fingerprints))
             )
         )
+        return frozenset([*fingerprints, *same])
 
-
-def refuse_leaked_key(connection: Connection, key: PublicKey) -> None:
-    """Refuse a key that is known to have leaked.
-
-    Raises:
-        NotPermittedError: if a certificate of it was revoked for key-compromise.
-    """
-    if any(row.compromised_at is not None for row in _rows(connection, key)):
-        raise NotPermittedError(
-            "a certificate of this key was revoked for key-compromise: it is certified no more",
-            remedy="Make a new key",
-        )
-
-
-def holds_key(connection: Connection, key: PublicKey) -> bool:
-    """Return whether some leaf has, or had, this key."""
-    return bool(_rows(connection, key))
-
-
-def mark_compromised(connection: Connection, fingerprints: Iterable[str], *, at: datetime) -> None:
-    """Record that keys have leaked, with all keys that the same secrets yield."""
-    connection.execute(
-        update(tables.keys)
-        .where(tables.keys.c.secret.in_(_secrets(fingerprints)))
-        .where(tables.keys.c.compromised_at.is_(None))
-        .values(compromised_at=int(at.timestamp()))
-    )
-
-
-def same_keys(connection: Connection, fingerprints: Iterable[str]) -> frozenset[str]:
-    """Return the fingerprints of all keys that the same secrets yield."""
-    known = list(fingerprints)
-    found = connection.scalars(
-        select(tables.keys.c.fingerprint).where(tables.keys.c.secret.in_(_secrets(known)))
-    )
-    return frozenset([*known, *found])
-
-
-def _rows(connection: Connection, key: PublicKey) -> Sequence[Row[Any]]:
-    secret = secret_fingerprint(key)
-    return connection.execute(select(tables.keys).where(tables.keys.c.secret == secret)).all()
+    def _rows(self, key: PublicKey) -> Sequence[Row[Any]]:
+        secret = secret_fingerprint(key)
+        query = select(tables.keys).where(tables.keys.c.secret == secret)
+        return self._connection.execute(query).all()
 
 
 def _secrets(fingerprints: Iterable[str]) -> Select[Any]:

@@ -1,7 +1,7 @@
-"""The ledger on SQLite: write-ahead log, every commit durable, one writer at a time.
+"""The ledger in SQLite: write-ahead log, every commit durable, one writer at a time.
 
-A transaction takes the write lock when it begins (``BEGIN IMMEDIATE``), so what it reads stays true
-until it commits, whatever other processes do.
+A transaction takes the write lock when it begins (``BEGIN IMMEDIATE``), so no other process changes
+what it reads before it commits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BUSY_MILLISECONDS = 30_000
 
 
 class Ledger:
-    """What the CA remembers. Make one with :meth:`create` or :meth:`open`; close it after use."""
+    """The CA's database. Make one with :meth:`create` or :meth:`open`, and close it after use."""
 
     def __init__(self, engine: Engine, mark: LedgerMark, *, migrated: bool = False) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class Ledger:
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
-        """Make a new ledger file, 0600.
+        """Make a new ledger file with mode 0600.
 
         Raises:
             StateError: if there is a file already, or it can't be made.
@@ -53,11 +53,11 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """Open a ledger, bringing its tables up to date.
+        """Open a ledger, and migrate its tables to this version.
 
         Raises:
             StateError: if it is not there.
-            LedgerError: if it can't be read, or was written by a newer handfast.
+            LedgerError: if it can't be read, or a newer handfast wrote it.
         """
         if not path.is_file():
             raise StateError(f"ledger {quote_untrusted(path)} is not there")
@@ -71,7 +71,7 @@ class Ledger:
             engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
         )
         try:
-            migrated = _bring_up_to_date(engine)
+            migrated = _migrate(engine)
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(
@@ -80,7 +80,7 @@ class Ledger:
         except (ValueError, TypeError) as error:
             engine.dispose()
             raise LedgerError(
-                f"ledger {quote_untrusted(path)} holds what can't be decoded: "
+                f"ledger {quote_untrusted(path)} holds a value that can't be decoded: "
                 f"{quote_untrusted(error)}",
                 remedy="Bring it back from a backup, and then: handfast ca recover",
             ) from error
@@ -91,61 +91,62 @@ class Ledger:
 
     @contextmanager
     def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
-        """Begin a transaction; it commits when the block ends well, and is undone otherwise.
+        """Run a block in a transaction: commit if the block ends normally, else roll back.
 
-        The ledger is held against its mark first. A commit whose answer was lost is read back.
+        First, the ledger is compared with its mark. If the answer to the commit is lost, the ledger
+        is read to find out whether the commit took place.
 
         Args:
-            accept_older: work on an older copy of the ledger too, to look at it or to accept it.
+            accept_older: work on an older copy of the ledger too.
 
         Raises:
-            OlderLedgerError: if the ledger is an older copy.
-            StateError: if the block changed something while the mark can't be written; then nothing
-                of it was recorded.
-            CommitInDoubtError: if whether it was recorded could not be learned.
-            LedgerError: if the ledger fails; then nothing of the block was recorded.
+            OlderLedgerError: if the ledger is an older copy, and ``accept_older`` is not set.
+            StateError: if the block changed something and the mark is behind and can't be written;
+                then nothing was recorded.
+            CommitInDoubtError: if it is not known whether the commit took place.
+            LedgerError: if the ledger fails; then nothing was recorded.
         """
         try:
             with self._engine.connect() as connection, connection.begin() as begun:
                 transaction = Transaction(connection)
-                behind = None
+                mark_error = None
                 if not accept_older:
-                    behind = self.mark.compare(transaction.state())
+                    mark_error = self.mark.compare(transaction.state())
                 yield transaction
-                if behind is not None and transaction.changed:
-                    # Each further commit that no mark knows could be taken away unseen.
-                    raise behind
+                if mark_error is not None and transaction.changed:
+                    # Without a mark, nobody would notice if this commit were lost.
+                    raise mark_error
                 token = transaction.advance() if transaction.changed else None
                 state = transaction.state() if token else None
                 try:
                     begun.commit()
                 except SQLAlchemyError as error:
-                    # What is still open on this connection is undone, and holds up nobody.
+                    # Roll back what may still be open on this connection, and free the lock.
                     connection.invalidate(error)
                     if token is None or not self._was_committed(token, error):
                         raise
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"ledger could not record: {_cause(error)}",
-                remedy="Nothing was handed out; see to the disk and try again",
+                remedy="Nothing was handed out; check the disk and try again",
             ) from error
         if state is not None:
-            # What was recorded stands, and is handed out or published, whether the mark can be
-            # written or not: the next transaction brings the mark up, or refuses to begin.
+            # The commit is durable, even if the mark can't be written now: the next transaction
+            # writes the mark, or refuses to change anything.
             with suppress(StateError):
-                self.mark.follow(state, replace=accept_older)
+                self.mark.write(state, replace=accept_older)
 
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
-        """Read back whether a commit took place whose answer was lost."""
+        """Return whether a commit took place whose answer was lost."""
         try:
-            # Left without a commit, which could be in doubt again.
+            # Closed without a commit, whose answer could be lost again.
             with self._engine.connect() as connection:
                 return Transaction(connection).holds_commit(token)
         except SQLAlchemyError as error:
             raise CommitInDoubtError(
                 f"ledger did not answer to the commit ({_cause(cause)}), and can't be read now "
                 f"({_cause(error)}): whether it was recorded is not known",
-                remedy="See to the disk, then look with: handfast list --all",
+                remedy="Check the disk, and then what was recorded: handfast list --all",
             ) from error
 
     def close(self) -> None:
@@ -154,7 +155,7 @@ class Ledger:
 
 
 def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    # The driver's own transactions are off: SQLAlchemy's "begin" event above begins them.
+    # Turns the driver's own transactions off: the "begin" event above begins them.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -167,8 +168,8 @@ def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _bring_up_to_date(engine: Engine) -> bool:
-    """Bring the tables up to date; tell whether there was something to do."""
+def _migrate(engine: Engine) -> bool:
+    """Migrate the tables to this version; return whether there was something to do."""
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -179,7 +180,7 @@ def _bring_up_to_date(engine: Engine) -> bool:
                     f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
                     remedy="Use the newer handfast that wrote it",
                 )
-        # Only here, because alembic takes longer to import than a certificate takes to issue.
+        # Imported here, because importing alembic takes longer than issuing a certificate.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
 

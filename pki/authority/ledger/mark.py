@@ -1,15 +1,17 @@
-"""The mark beside the ledger: by it an older copy of the ledger is known for what it is.
+"""The mark: a file beside the ledger that shows whether the ledger is an older copy.
 
-A copy that was put back has forgotten what was revoked since. So each commit that changes something
-has a sequence number, and after the commit, never before, the ledger's id and that number are
-written into a file beside it. The rules:
+An older copy does not hold the revocations since it was made. So each commit that changes something
+has a sequence number. After the commit, never before it, the ledger's id and that number are
+written to the mark. The rules:
 
-1. A mark that is behind is a crash, or another process, between commit and mark: it is brought up.
-2. A mark that is ahead proves that the ledger is an older copy: nothing is done with it.
-3. A mark with another id is of another ledger: nothing is done.
-4. No mark, and more than one commit: it was lost, and nobody can tell: nothing is done.
+1. If the mark is behind the ledger, a process crashed, or still is, between commit and mark: the
+   mark is written again.
+2. If the mark is ahead of the ledger, the ledger is an older copy: it is refused.
+3. If the mark has another id, it belongs to another ledger: the ledger is refused.
+4. If there is no mark and more than one commit, the mark was lost, and the ledger may be an older
+   copy: it is refused.
 
-``handfast ca recover`` is the way on from the last three.
+After a refusal, ``handfast ca recover`` is the way to continue.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from pki.files import locked, read_bounded, write_durably
 from pki.files.atomic import PRIVATE
 
 _MAX_BYTES = 1024
-# No CA comes near it, and the ledger's columns take 63 bits: a higher number is damage.
+# No CA makes so many commits, and the ledger's columns hold 63 bits: a higher number is damage.
 _MAX_SEQUENCE = 1 << 48
-# Whoever waits here has a transaction open, which holds up every other one.
+# Short, because whoever waits here has a transaction open, which blocks all others.
 _WAIT_SECONDS = 5.0
 _REMEDY = (
     "Bring the newest ledger back; if it is lost for good: handfast ca recover, which keeps "
@@ -35,20 +37,20 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """Which ledger it is, and how many commits have changed it."""
+    """A ledger's id, and the number of commits that have changed it."""
 
     ledger_id: str
     sequence: int
 
 
 class LedgerMark:
-    """The file that holds the state of the newest commit."""
+    """The file that holds the ledger's state after its newest commit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> LedgerState | None:
-        """Return what the mark says; None if there is none.
+        """Return the state in the mark; None if there is no mark.
 
         Raises:
             StateError: if it can't be read.
@@ -66,28 +68,27 @@ class LedgerMark:
             isinstance(state.sequence, bool) or not 0 <= state.sequence <= _MAX_SEQUENCE
         ):
             raise OlderLedgerError(
-                f"{quote_untrusted(self._path)} is no ledger's mark", remedy=_REMEDY
+                f"{quote_untrusted(self._path)} is not the mark of a ledger", remedy=_REMEDY
             )
         return state
 
     def compare(self, ledger: LedgerState) -> StateError | None:
-        """Hold the ledger against the mark; call it within a transaction of the ledger.
+        """Compare the ledger with the mark, within a transaction of the ledger.
 
         Returns:
-            Why the mark is behind and can't be brought up: nothing may be changed then, but what is
-            recorded can be read and published. None if the mark is the ledger's.
+            None if they agree. If the mark is behind and can't be written, the error of that: then
+            nothing may be changed, but what is recorded can be read and published.
 
         Raises:
-            OlderLedgerError: if the ledger is an older copy, another one, or nobody can tell.
+            OlderLedgerError: if the ledger is an older copy, or may be, or is another ledger.
         """
         mark = self.read()
         if mark is None:
-            # The first commit makes the CA; a crash right after it leaves no mark.
+            # The first commit makes the CA. A crash right after it leaves no mark.
             if ledger.sequence > 1:
                 raise OlderLedgerError(
-                    f"{quote_untrusted(self._path)} is not there: whether this ledger is "
-                    "the newest can't be "
-                    "told",
+                    f"{quote_untrusted(self._path)} is not there, so this ledger "
+                    "may be an older copy",
                     remedy=_REMEDY,
                 )
         elif mark.ledger_id != ledger.ledger_id:
@@ -104,24 +105,24 @@ class LedgerMark:
             )
         if mark is None or mark.sequence < ledger.sequence:
             try:
-                self.follow(ledger)
+                self.write(ledger)
             except OlderLedgerError:
                 raise
             except StateError as error:
                 return error
         return None
 
-    def follow(self, ledger: LedgerState, *, replace: bool = False) -> None:
-        """Write the state of a commit that is durable; never a lower number over a higher one.
+    def write(self, ledger: LedgerState, *, replace: bool = False) -> None:
+        """Write the state after a durable commit; never replace a higher number by a lower one.
 
         Args:
             ledger: the state after the commit.
-            replace: write it over another ledger's mark too.
+            replace: replace the mark of another ledger too.
 
         Raises:
             StateError: if it can't be written.
         """
-        # Off with other writers: the mark of an earlier commit never comes after a later one's.
+        # Locked, so that the mark of an earlier commit never replaces a later one.
         with locked(self._path.parent, name=f".{self._path.name}.lock", wait_seconds=_WAIT_SECONDS):
             mark = self.read() if not replace else None
             if mark is not None and (

@@ -1,4 +1,4 @@
-"""What the ledger gives and takes: its rows as values."""
+"""The ledger's rows as values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pki.x509 import NameLimits
 
 
 class IssuerKind(StrEnum):
-    """Which of the two kinds of CA."""
+    """The two kinds of CA certificates."""
 
     ROOT = "root"
     ISSUING = "issuing"
 
 
 class IssuerStatus(StrEnum):
-    """Where an issuing CA stands in its life."""
+    """The status of an issuing CA."""
 
     PREPARED = "prepared"
-    """Its list goes out; it signs no leaf yet."""
+    """Its CRL is published; it signs no leaf yet."""
     ACTIVE = "active"
     """It signs new leaves."""
     SUPERSEDED = "superseded"
-    """It signs no leaf any more; those that it signed are good until they end."""
+    """It signs no new leaves; those that it signed are valid until they end."""
     DISTRUSTED = "distrusted"
-    """The root's list revokes it, and all that it signed with it."""
+    """The root's CRL revokes it; all leaves that it signed are refused."""
 
 
 class NameKind(StrEnum):
-    """The types of names that belong to one workload each."""
+    """The types of names that only one workload may hold."""
 
     SPIFFE = "spiffe"
     DNS = "dns"
@@ -41,7 +41,7 @@ class NameKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuthoritySettings:
-    """What was chosen when the CA was made."""
+    """The settings with which the CA was made."""
 
     limits: NameLimits
     backdate: timedelta
@@ -51,7 +51,7 @@ class AuthoritySettings:
 
 @dataclass(frozen=True, slots=True)
 class IssuerRecord:
-    """One CA certificate of ours."""
+    """One of the CA's own certificates."""
 
     id: int
     kind: IssuerKind
@@ -63,7 +63,7 @@ class IssuerRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewCertificate:
-    """A certificate that is to be recorded."""
+    """A new leaf to record."""
 
     issuer_id: int
     spiffe_id: str
@@ -76,7 +76,7 @@ class NewCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
-    """A certificate that the CA issued."""
+    """A leaf that the CA issued."""
 
     id: int
     issuer_id: int
@@ -95,7 +95,7 @@ class CertificateRecord:
 
 @dataclass(frozen=True, slots=True)
 class CrlRecord:
-    """An issuer's current revocation list."""
+    """An issuer's current CRL."""
 
     issuer_id: int
     number: int

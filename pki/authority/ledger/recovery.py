@@ -1,4 +1,4 @@
-"""What the ledger holds of commits that it has lost: revocations, list numbers, and when."""
+"""What the ledger knows about commits that it has lost: revocations, CRL numbers, and when."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pki.x509.revocation import RevokedEntry
 
 
 class RecoveryRecords:
-    """The part of a transaction that an older copy of a ledger is made good with."""
+    """The part of a transaction for the recovery of an older copy of the ledger."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add_unrecorded(self, issuer_id: int, entries: Iterable[RevokedEntry]) -> None:
-        """Keep revocations of certificates that the ledger does not hold; each once."""
-        known = {entry.serial for entry in self.unrecorded_of(issuer_id)}
+        """Record revocations of certificates that the ledger does not hold, each once."""
+        recorded = {entry.serial for entry in self.unrecorded_of(issuer_id)}
         for entry in entries:
-            if entry.serial not in known:
+            if entry.serial not in recorded:
                 self._connection.execute(
                     insert(tables.unrecorded_revocations).values(
                         issuer_id=issuer_id,
@@ -36,7 +36,8 @@ class RecoveryRecords:
     def unrecorded_of(self, issuer_id: int) -> tuple[RevokedEntry, ...]:
         """Return the revocations of an issuer's certificates that the ledger does not hold.
 
-        Nothing tells when they end, so they stand on the list until their issuer ends.
+        The ends of these certificates are unknown, so the entries stay on the CRL until the issuer
+        ends.
         """
         table = tables.unrecorded_revocations
         rows = self._connection.execute(
@@ -52,15 +53,15 @@ class RecoveryRecords:
         )
 
     def crl_floor(self, issuer_id: int) -> int:
-        """Return the highest number that a lost list of an issuer may bear; 0 if none was lost."""
+        """Return the highest number that a lost CRL of an issuer may have; 0 if none was lost."""
         table = tables.crl_floors
-        found = self._connection.scalar(
+        number = self._connection.scalar(
             select(table.c.number).where(table.c.issuer_id == issuer_id)
         )
-        return int(found or 0)
+        return int(number or 0)
 
     def raise_crl_floor(self, issuer_id: int, number: int) -> None:
-        """Let no list of an issuer bear this number or a lower one."""
+        """Reserve all CRL numbers of an issuer up to this one, for CRLs that may be lost."""
         if number <= self.crl_floor(issuer_id):
             return
         table = tables.crl_floors
@@ -68,20 +69,20 @@ class RecoveryRecords:
         self._connection.execute(insert(table).values(issuer_id=issuer_id, number=number))
 
     def accepted_at(self) -> datetime | None:
-        """Return when an older copy was accepted last; None if none ever was."""
-        found = self._connection.scalar(select(tables.ledger_state.c.accepted_at))
-        return datetime.fromtimestamp(found, tz=UTC) if found is not None else None
+        """Return when an older copy was accepted last; None if never."""
+        seconds = self._connection.scalar(select(tables.ledger_state.c.accepted_at))
+        return datetime.fromtimestamp(seconds, tz=UTC) if seconds is not None else None
 
     def note_older(self, *, at: datetime) -> None:
-        """Record that this ledger was found to be an older copy, and is gone on with."""
+        """Record that this ledger is an older copy and is used from now on."""
         self._connection.execute(
             update(tables.ledger_state).values(accepted_at=int(at.timestamp()))
         )
 
     def accept(self, *, sequence: int, at: datetime) -> None:
-        """Make this ledger the newest one, under an id of its own.
+        """Make this ledger the newest one, with a new id.
 
-        The one whose place it takes stays known as another, even if it is found again.
+        The ledger that it replaces is refused as another ledger if it is found again.
         """
         self._connection.execute(
             update(tables.ledger_state).values(

@@ -1,4 +1,4 @@
-"""The ledger's tables as SQLAlchemy Core knows them. The migrations make them.
+"""The ledger's tables for SQLAlchemy Core. The migrations create them.
 
 Times are whole seconds since 1970 in UTC; serial numbers and fingerprints are lower-case hex.
 """
@@ -57,7 +57,7 @@ certificates = Table(
     Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False, index=True),
     Column("issued_at", BigInteger, nullable=False),
-    # Unique: one certificate is renewed at most once.
+    # Unique, because a certificate is renewed at most once.
     Column("renewed_from", Integer, ForeignKey("certificates.id"), unique=True),
     Column("revoked_at", BigInteger),
     Column("reason", Text),
@@ -83,8 +83,8 @@ crls = Table(
     Column("next_update", BigInteger, nullable=False),
 )
 
-# Root lists signed ahead, one for each set of issuing CAs that might have to be distrusted while
-# the root key is away. ``members`` holds their ids, sorted, with commas.
+# The root's CRLs that are signed ahead, one for each set of issuing CAs that may have to be
+# distrusted without the root's key. ``members`` holds their ids, sorted, separated by commas.
 distrust_crls = Table(
     "distrust_lists",
     metadata,
@@ -103,7 +103,7 @@ events = Table(
     Column("detail", Text, nullable=False),
 )
 
-# The public keys of leaves. ``secret`` is the same for all public keys that one secret yields.
+# The public keys of leaves. ``secret`` is equal for all public keys that one secret yields.
 keys = Table(
     "keys",
     metadata,
@@ -123,7 +123,7 @@ ledger_state = Table(
     Column("accepted_at", BigInteger),
 )
 
-# The tokens of the latest commits: whoever lost the answer to a commit looks for its token here.
+# The tokens of the latest commits: if the answer to a commit is lost, its token is searched here.
 commits = Table(
     "commits",
     metadata,
@@ -131,7 +131,7 @@ commits = Table(
     Column("token", Text, nullable=False),
 )
 
-# Revocations that stand on a published list, of certificates that this ledger does not hold.
+# Revocations on published CRLs, of certificates that this ledger does not hold.
 unrecorded_revocations = Table(
     "unrecorded_revocations",
     metadata,
@@ -141,7 +141,7 @@ unrecorded_revocations = Table(
     Column("reason", Text, nullable=False),
 )
 
-# Below these numbers a list of a lost ledger may have been published.
+# CRLs of a lost ledger may have been published with numbers up to these.
 crl_floors = Table(
     "list_floors",
     metadata,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +13,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from pki.authority.ledger import keys, tables
+from pki.authority.ledger import tables
+from pki.authority.ledger.crls import CrlRecords
+from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
-    CrlRecord,
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
@@ -28,14 +29,13 @@ from pki.authority.ledger.records import (
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
-from pki.keys import PublicKey
-from pki.x509 import Crl, NameLimits
+from pki.x509 import NameLimits
 
 _KEPT_COMMITS = 1000
 
 
 class Transaction:
-    """One transaction: a view that nobody else changes, and the changes to it."""
+    """One transaction: a view of the ledger that nobody else changes, and its changes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -43,16 +43,16 @@ class Transaction:
 
     @property
     def changed(self) -> bool:
-        """Whether something was written."""
+        """Whether the transaction has written something."""
         return _changes(self._connection) != self._changes
 
     def state(self) -> LedgerState:
-        """Return which ledger it is, and how many commits have changed it."""
+        """Return the ledger's id and the number of commits that have changed it."""
         row = self._connection.execute(select(tables.ledger_state)).one()
         return LedgerState(row.ledger_id, row.sequence)
 
     def advance(self) -> str:
-        """Return the coming commit its number, and return its token."""
+        """Assign the next commit its number, and return the token that identifies it."""
         token = secrets.token_hex(16)
         sequence = self.state().sequence + 1
         self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
@@ -69,23 +69,21 @@ class Transaction:
 
     @property
     def recovery(self) -> RecoveryRecords:
-        """What the ledger holds of commits that it has lost."""
+        """What the ledger knows about commits that it has lost."""
         return RecoveryRecords(self._connection)
 
-    def claim_key(self, key: PublicKey, *, owner: str) -> None:
-        """Return a key to a workload, for good.
+    @property
+    def keys(self) -> KeyRecords:
+        """The public keys of leaves."""
+        return KeyRecords(self._connection)
 
-        Raises:
-            NotPermittedError: if it is another workload's, or is known to have leaked.
-        """
-        keys.claim_key(self._connection, key, owner=owner)
-
-    def holds_key(self, key: PublicKey) -> bool:
-        """Return whether some leaf has, or had, this key."""
-        return keys.holds_key(self._connection, key)
+    @property
+    def crls(self) -> CrlRecords:
+        """The ledger's revocation lists."""
+        return CrlRecords(self._connection)
 
     def put_settings(self, settings: AuthoritySettings) -> None:
-        """Record what was chosen when the CA was made; once."""
+        """Record the settings of a new CA; called once."""
         self._connection.execute(
             insert(tables.authority).values(
                 id=1,
@@ -99,16 +97,16 @@ class Transaction:
         )
 
     def settings(self) -> AuthoritySettings:
-        """Return what was chosen when the CA was made.
+        """Return the CA's settings.
 
         Raises:
-            LedgerError: if set-up was cut off before its end.
+            LedgerError: if the set-up of the CA was interrupted.
         """
         row = self._connection.execute(select(tables.authority)).one_or_none()
         if row is None:
             raise LedgerError(
-                "the CA's set-up was cut off",
-                remedy="Take it up again: handfast ca init, as before",
+                "the CA's set-up was interrupted",
+                remedy="Run it again, with the same options: handfast ca init",
             )
         limits = NameLimits(
             TrustDomain(row.trust_domain),
@@ -131,7 +129,7 @@ class Transaction:
         key_id: str,
         now: datetime,
     ) -> int:
-        """Record a CA certificate; give its id."""
+        """Record a CA certificate; return its id."""
         return self._insert(
             tables.issuers,
             kind=kind.value,
@@ -144,7 +142,7 @@ class Transaction:
         )
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
-        """Return every CA certificate of ours, the root first, then by age."""
+        """Return all CA certificates of this CA: the root, then the issuing CAs by age."""
         rows = self._connection.execute(select(tables.issuers).order_by(tables.issuers.c.id))
         return tuple(
             IssuerRecord(
@@ -159,7 +157,7 @@ class Transaction:
         )
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
-        """Move an issuing CA on in its life."""
+        """Set the status of an issuing CA."""
         self._connection.execute(
             update(tables.issuers)
             .where(tables.issuers.c.id == issuer_id)
@@ -169,17 +167,17 @@ class Transaction:
     def claim_name(
         self, kind: NameKind, value: str, *, owner: str, until: datetime, now: datetime
     ) -> None:
-        """Return a name to a workload, until its last certificate with it has ended.
+        """Reserve a name for a workload, until its last certificate with that name has ended.
 
         Raises:
             NotPermittedError: if another workload holds it.
         """
-        found = self._connection.execute(
+        row = self._connection.execute(
             select(tables.names).where(
                 tables.names.c.kind == kind.value, tables.names.c.value == value
             )
         ).one_or_none()
-        if found is None:
+        if row is None:
             self._insert(
                 tables.names,
                 kind=kind.value,
@@ -188,24 +186,24 @@ class Transaction:
                 held_until=_seconds(until),
             )
             return
-        if found.spiffe_id != owner and found.held_until >= _seconds(now):
+        if row.spiffe_id != owner and row.held_until >= _seconds(now):
             raise NotPermittedError(
                 f"the {kind.value} name {quote_untrusted(value)} belongs to "
-                f"{found.spiffe_id} until "
-                f"{_moment(found.held_until):%Y-%m-%d %H:%M:%S} UTC",
+                f"{row.spiffe_id} until "
+                f"{_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
                 remedy="Choose another name, or wait until its last certificate has ended",
             )
         held_until = _seconds(until)
-        if found.spiffe_id == owner:
-            held_until = max(held_until, found.held_until)
+        if row.spiffe_id == owner:
+            held_until = max(held_until, row.held_until)
         self._connection.execute(
             update(tables.names)
-            .where(tables.names.c.id == found.id)
+            .where(tables.names.c.id == row.id)
             .values(spiffe_id=owner, held_until=held_until)
         )
 
     def add_certificate(self, new: NewCertificate) -> int:
-        """Record an issued certificate; give its id."""
+        """Record an issued certificate; return its id."""
         certificate = new.certificate
         return self._insert(
             tables.certificates,
@@ -222,11 +220,11 @@ class Transaction:
         )
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
-        """Find a certificate by its serial number in lower-case hex."""
+        """Return the certificate with a serial number (lower-case hex); None if there is none."""
         return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
-        """Return what a certificate was renewed to."""
+        """Return the certificate that renewed this one; None if there is none."""
         return self._one(
             select(tables.certificates).where(tables.certificates.c.renewed_from == certificate_id)
         )
@@ -234,7 +232,7 @@ class Transaction:
     def certificates(
         self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
     ) -> tuple[CertificateRecord, ...]:
-        """Return issued certificates, the oldest first."""
+        """Return issued certificates, oldest first."""
         query = select(tables.certificates).order_by(tables.certificates.c.id)
         if ends_after is not None:
             query = query.where(tables.certificates.c.not_after >= _seconds(ends_after))
@@ -243,7 +241,7 @@ class Transaction:
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
     def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
-        """Return every certificate of just this key, the oldest first."""
+        """Return every certificate of exactly this key, oldest first."""
         query = (
             select(tables.certificates)
             .where(tables.certificates.c.key_fingerprint == fingerprint)
@@ -252,18 +250,14 @@ class Transaction:
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
-        """Return every certificate of these keys, and of others that the same secrets yield."""
-        same = keys.same_keys(self._connection, fingerprints)
+        """Return every certificate of these keys and of all keys that the same secrets yield."""
+        same = self.keys.of_same_secrets(fingerprints)
         query = (
             select(tables.certificates)
             .where(tables.certificates.c.key_fingerprint.in_(same))
             .order_by(tables.certificates.c.id)
         )
         return tuple(_certificate(row) for row in self._connection.execute(query))
-
-    def mark_compromised(self, fingerprints: Iterable[str], *, at: datetime) -> None:
-        """Record that keys have leaked: nothing is certified for them any more."""
-        keys.mark_compromised(self._connection, fingerprints, at=at)
 
     def mark_revoked(self, ids: Iterable[int], *, at: datetime, reason: str) -> None:
         """Revoke certificates; one that is revoked already keeps its time and reason."""
@@ -275,7 +269,7 @@ class Transaction:
         )
 
     def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
-        """Return an issuer's revoked certificates that must stand on its list."""
+        """Return the revoked certificates that an issuer's list must hold."""
         query = (
             select(tables.certificates)
             .where(tables.certificates.c.issuer_id == issuer_id)
@@ -285,74 +279,16 @@ class Transaction:
         )
         return tuple(_certificate(row) for row in self._connection.execute(query))
 
-    def put_crl(self, issuer_id: int, made: Crl) -> None:
-        """Make a list its issuer's current one.
-
-        Raises:
-            LedgerError: if its number is not above that of the one before, or of one that was lost.
-        """
-        current = self.crl_of(issuer_id)
-        if current is not None and made.number <= current.number:
-            raise LedgerError(
-                f"list number {made.number} does not follow {current.number}",
-                remedy="Sign a new list; for the root's, bring its key back first",
-            )
-        if made.number <= self.recovery.crl_floor(issuer_id):
-            raise LedgerError(
-                f"list number {made.number} may have been published before the ledger was lost",
-                remedy="Sign a new list; for the root's, bring its key back first",
-            )
-        self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))
-        self._connection.execute(
-            insert(tables.crls).values(
-                issuer_id=issuer_id,
-                number=made.number,
-                list=made.der,
-                next_update=_seconds(made.next_update),
-            )
-        )
-
-    def crl_of(self, issuer_id: int) -> CrlRecord | None:
-        """Return an issuer's current list."""
-        row = self._connection.execute(
-            select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
-        ).one_or_none()
-        return _crl(row) if row is not None else None
-
-    def put_distrust_crls(self, made: Iterable[tuple[Sequence[int], Crl]]) -> None:
-        """Replace the root lists that were signed ahead."""
-        self._connection.execute(delete(tables.distrust_crls))
-        for members, item in made:
-            self._connection.execute(
-                insert(tables.distrust_crls).values(
-                    members=_members(members), number=item.number, list=item.der
-                )
-            )
-
-    def distrust_crl(self, members: Sequence[int]) -> bytes | None:
-        """Return the root list, signed ahead, that revokes just these issuing CAs (DER)."""
-        found: bytes | None = self._connection.scalar(
-            select(tables.distrust_crls.c.list).where(
-                tables.distrust_crls.c.members == _members(members)
-            )
-        )
-        return found
-
-    def highest_distrust_number(self) -> int:
-        """Return the highest number among the root lists signed ahead; 0 if there are none."""
-        numbers = self._connection.scalars(select(tables.distrust_crls.c.number)).all()
-        return max(numbers, default=0)
-
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None
     ) -> None:
-        """Record something that a person should look at."""
+        """Record an event for a person to look at."""
         self._insert(
             tables.events, at=_seconds(at), kind=kind, detail=detail, certificate_id=certificate_id
         )
 
     def events(self) -> tuple[tuple[datetime, str, str], ...]:
-        """Return what was recorded for a person to look at: time, kind, detail."""
+        """Return the recorded events: time, kind, detail."""
         rows = self._connection.execute(select(tables.events).order_by(tables.events.c.id))
         return tuple((_moment(row.at), row.kind, row.detail) for row in rows)
 
@@ -369,8 +305,8 @@ class Transaction:
 
 def _changes(connection: Connection) -> int:
     """Return how many rows this connection has written since it was opened."""
-    found: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
-    return found
+    changes: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+    return changes
 
 
 def _certificate(row: Row[Any]) -> CertificateRecord:
@@ -389,14 +325,6 @@ def _certificate(row: Row[Any]) -> CertificateRecord:
         _moment(row.revoked_at) if row.revoked_at is not None else None,
         row.reason,
     )
-
-
-def _crl(row: Row[Any]) -> CrlRecord:
-    return CrlRecord(row.issuer_id, row.number, row.list, _moment(row.next_update))
-
-
-def _members(ids: Sequence[int]) -> str:
-    return ",".join(str(item) for item in sorted(ids))
 
 
 def _der(certificate: x509.Certificate) -> bytes:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
-from pki.authority.recovery import Recovered
+from pki.authority.recovery import RecoveryResult
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
 from pki.cli.output import JsonOption, print_result
 from pki.cli.state.authority import ca_passphrase, open_authority
@@ -41,7 +41,7 @@ def recover(
         {
             "was_older": recovered.was_older,
             "lost_commits": recovered.lost_commits,
-            "crls_imported": list(recovered.taken_from),
+            "crls_imported": list(recovered.imported_from),
             "unknown_certificates_end_by": recovered.unknown_end_by,
             **distribution.to_json(),
         },
@@ -54,10 +54,10 @@ def recover(
     distribution.exit_if_incomplete("The ledger is taken as it is")
 
 
-def _describe(recovered: Recovered) -> list[str]:
+def _describe(recovered: RecoveryResult) -> list[str]:
     imported = (
-        f"Revocations were imported from published lists of {', '.join(recovered.taken_from)}"
-        if recovered.taken_from
+        f"Revocations were imported from published lists of {', '.join(recovered.imported_from)}"
+        if recovered.imported_from
         else "No published list revokes more than the ledger"
     )
     if not recovered.was_older or recovered.unknown_end_by is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.patterns import written_method
+from pki.authz.patterns import format_method
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import enforcement_warnings, read_policy_file
 
@@ -31,7 +31,7 @@ def check(
             "enforce": rules.enforce.enforce.value,
             "enforcement": [
                 {
-                    "methods": [written_method(pattern) for pattern in rule.methods],
+                    "methods": [format_method(pattern) for pattern in rule.methods],
                     "enforce": rule.enforce.value,
                     "line": rule.line,
                 }

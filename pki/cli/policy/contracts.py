@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module, resources
 from pathlib import Path
 
-from pki.authz.contracts import MAX_CONTRACT_BYTES, Contracts, read_descriptor_set
+from pki.authz.analysis.contracts import MAX_CONTRACT_BYTES, Contracts, read_descriptor_set
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files import read_bounded
 

@@ -9,12 +9,12 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from pki.authz.replay import (
-    LONGEST_LINE,
-    Change,
-    Recorded,
-    difference,
-    read_recorded,
+from pki.authz.analysis.replay import (
+    MAX_LINE_LENGTH,
+    DecisionChange,
+    RecordedCalls,
+    diff_statements,
+    read_decision_log,
     replay,
 )
 from pki.cli.output import JsonOption, print_result
@@ -42,17 +42,17 @@ def diff(
     with errors_as_could_not_tell():
         before, after = read_policy_file(old), read_policy_file(new)
         recorded = _recorded(calls) if calls is not None else None
-    written = difference(before, after)
-    lines = [f"- {item}" for item in written.gone] + [f"+ {item}" for item in written.come]
+    written = diff_statements(before, after)
+    lines = [f"- {item}" for item in written.removed] + [f"+ {item}" for item in written.added]
     if not lines:
         lines = ["The two policies say the same"]
     data: dict[str, object] = {
         "old": old,
         "new": new,
-        "removed": written.gone,
-        "added": written.come,
+        "removed": written.removed,
+        "added": written.added,
     }
-    changes: tuple[Change, ...] = ()
+    changes: tuple[DecisionChange, ...] = ()
     if recorded is not None:
         changes = replay(before, after, recorded)
         lines += ["", *_lines(changes, recorded)]
@@ -62,23 +62,23 @@ def diff(
         }
     lines += [f"{new}: {line}" for line in enforcement_warnings(after)]
     print_result("policy diff", data, lines, as_json=as_json)
-    if changes or (recorded is None and (written.gone or written.come)):
+    if changes or (recorded is None and (written.removed or written.added)):
         raise typer.Exit(1)
 
 
-def _recorded(path: Path) -> Recorded:
+def _recorded(path: Path) -> RecordedCalls:
     if str(path) == "-":
-        return _checked(read_recorded(_read_lines(sys.stdin.buffer)), "standard input")
+        return _checked(read_decision_log(_read_lines(sys.stdin.buffer)), "standard input")
     try:
         with open_regular(path) as file:
-            return _checked(read_recorded(_read_lines(file)), quote_untrusted(path))
+            return _checked(read_decision_log(_read_lines(file)), quote_untrusted(path))
     except FileNotFoundError:
         raise StateError(f"{quote_untrusted(path)} is not there") from None
     except OSError as error:
         raise StateError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from None
 
 
-def _checked(recorded: Recorded, name: str) -> Recorded:
+def _checked(recorded: RecordedCalls, name: str) -> RecordedCalls:
     """Refuse a file without any line of a decision log: "nothing changes" would mislead."""
     if recorded.lines == 0:
         raise InputError(
@@ -90,16 +90,16 @@ def _checked(recorded: Recorded, name: str) -> Recorded:
 
 def _read_lines(file: BinaryIO) -> Iterator[str]:
     """Yield the lines; of a line that is too long, only enough to show that it is."""
-    while line := file.readline(LONGEST_LINE + 1):
+    while line := file.readline(MAX_LINE_LENGTH + 1):
         whole = line
-        while not whole.endswith(b"\n") and (whole := file.readline(LONGEST_LINE + 1)):
-            line = line[: LONGEST_LINE + 1] + b"+"
+        while not whole.endswith(b"\n") and (whole := file.readline(MAX_LINE_LENGTH + 1)):
+            line = line[: MAX_LINE_LENGTH + 1] + b"+"
         yield line.decode("utf-8", "replace")
 
 
-def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
-    refused = [item for item in changes if item.is_refused]
-    allowed = [item for item in changes if not item.is_refused]
+def _lines(changes: tuple[DecisionChange, ...], recorded: RecordedCalls) -> list[str]:
+    refused = [item for item in changes if item.newly_refused]
+    allowed = [item for item in changes if not item.newly_refused]
     lines = []
     for change, items in (("newly refused", refused), ("newly let through", allowed)):
         count = sum(item.times.count for item in items)
@@ -110,18 +110,19 @@ def _lines(changes: tuple[Change, ...], recorded: Recorded) -> list[str]:
     count = sum(times.count for times in recorded.calls.values())
     lines.append(
         f"{count} recorded calls of {len(recorded.calls)} kinds were replayed; "
-        f"{recorded.not_asked} were refused before a policy was asked, {recorded.left_out} were "
+        f"{recorded.refused_earlier} were refused before a policy was asked, "
+        f"{recorded.suppressed_count} were "
         "left out of the log by its limit"
     )
-    if recorded.bad_count:
+    if recorded.malformed_count:
         lines.append(
-            f"{recorded.bad_count} lines are no lines of a decision log: "
-            f"{', '.join(map(str, recorded.bad))}"
+            f"{recorded.malformed_count} lines are no lines of a decision log: "
+            f"{', '.join(map(str, recorded.malformed))}"
         )
     return lines
 
 
-def _line(item: Change) -> str:
+def _line(item: DecisionChange) -> str:
     return (
         f"{quote_untrusted(item.call.peer)} {quote_untrusted(item.call.method)}: "
         f"{item.times.count} times, {quote_untrusted(item.times.first)} to "
@@ -129,22 +130,22 @@ def _line(item: Change) -> str:
     )
 
 
-def _recorded_json(recorded: Recorded) -> dict[str, object]:
+def _recorded_json(recorded: RecordedCalls) -> dict[str, object]:
     return {
         "replayed": sum(times.count for times in recorded.calls.values()),
         "kinds": len(recorded.calls),
-        "refused_before_policy": recorded.not_asked,
-        "suppressed": recorded.left_out,
-        "invalid": recorded.bad_count,
-        "invalid_lines": recorded.bad,
+        "refused_before_policy": recorded.refused_earlier,
+        "suppressed": recorded.suppressed_count,
+        "invalid": recorded.malformed_count,
+        "invalid_lines": recorded.malformed,
     }
 
 
-def _change_json(item: Change) -> dict[str, object]:
+def _change_json(item: DecisionChange) -> dict[str, object]:
     return {
         "peer": item.call.peer,
         "method": item.call.method,
-        "refused": item.is_refused,
+        "refused": item.newly_refused,
         "count": item.times.count,
         "first": item.times.first,
         "last": item.times.last,

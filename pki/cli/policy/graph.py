@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.graph import graph_of, mermaid
-from pki.authz.svg import svg
+from pki.authz.analysis.graph import graph_of, mermaid
+from pki.authz.analysis.svg import svg
 from pki.cli.output import JsonOption, print_error, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,

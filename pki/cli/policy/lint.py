@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.lint import Severity, lint
+from pki.authz.analysis.lint import Severity, lint
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.contracts import read_contracts
 from pki.cli.policy.policy_file import DEFAULT_POLICY, errors_as_could_not_tell, read_policy_file
@@ -45,7 +45,7 @@ def lint_policy(
     findings = lint(policy, contracts)
     lines = [
         f"{file}{f':{item.line}' if item.line else ''}: {item.severity.value} {item.code}: "
-        f"{item.words}. {item.remedy}"
+        f"{item.message}. {item.remedy}"
         for item in findings
     ]
     print_result(
@@ -57,7 +57,7 @@ def lint_policy(
                     "line": item.line,
                     "code": item.code,
                     "severity": item.severity.value,
-                    "message": item.words,
+                    "message": item.message,
                     "remedy": item.remedy,
                 }
                 for item in findings

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pki.authz import MAX_POLICY_BYTES, Policy, Principal, read_policy
-from pki.authz.expectations import principal_named
+from pki.authz.analysis.expectations import workload_principal
 from pki.errors import CouldNotTellError, PkiError, PolicyError, StateError, quote_untrusted
 from pki.files import read_bounded
 
@@ -48,7 +48,7 @@ def errors_as_could_not_tell() -> Iterator[None]:
 
 def enforcement_warnings(policy: Policy) -> list[str]:
     """Return a warning if refusals are not enforced everywhere; empty otherwise."""
-    words = policy.enforcement.words()
+    words = policy.enforcement.audited_summary()
     if not words:
         return []
     return [f"NOT ENFORCED for {words}: there, calls that no grant allows go through"]
@@ -62,7 +62,7 @@ def read_policy_and_peer(path: Path, peer: str) -> tuple[Policy, Principal]:
     """
     with errors_as_could_not_tell():
         policy = read_policy_file(path)
-        return policy, principal_named(policy, peer)
+        return policy, workload_principal(policy, peer)
 
 
 def scopes_text(scopes: frozenset[str]) -> str:

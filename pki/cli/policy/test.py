@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.expectations import MAX_BYTES, Outcome, read_expectations
-from pki.authz.expectations import check as check_expectations
+from pki.authz.analysis.expectations import (
+    MAX_BYTES,
+    ExpectationResult,
+    check_expectations,
+    read_expectations,
+)
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
     enforcement_warnings,
@@ -35,11 +39,11 @@ def check_expected(
             raise PolicyError("is not there", source=str(file)) from None
         expectations = read_expectations(data, source=str(file))
         tested = read_policy_file(policy or file.parent / expectations.policy)
-        outcomes = check_expectations(tested, expectations, source=str(file))
-    failed = [item for item in outcomes if item.wrong]
+        results = check_expectations(tested, expectations, source=str(file))
+    failed = [item for item in results if item.mismatches]
     lines = [line for item in failed for line in _lines(file, item)]
     lines.append(
-        f"{len(outcomes)} expectations of {tested.source}, {len(outcomes) - len(failed)} met, "
+        f"{len(results)} expectations of {tested.source}, {len(results) - len(failed)} met, "
         f"{len(failed)} not"
     )
     print_result(
@@ -47,19 +51,19 @@ def check_expected(
         {
             "file": file,
             "policy": tested.source,
-            "expectations": len(outcomes),
+            "expectations": len(results),
             "failed": [
                 {
                     "line": item.expectation.line,
                     "peer": item.expectation.peer,
                     "method": item.expectation.method,
                     "serves": item.expectation.serves,
-                    "wrong": list(item.wrong),
+                    "wrong": list(item.mismatches),
                     "steps": list(item.steps),
                 }
                 for item in failed
             ],
-            "enforcement": tested.enforcement.words(),
+            "enforcement": tested.enforcement.audited_summary(),
         },
         [*lines, *enforcement_warnings(tested)],
         as_json=as_json,
@@ -68,12 +72,12 @@ def check_expected(
         raise typer.Exit(1)
 
 
-def _lines(file: Path, outcome: Outcome) -> list[str]:
-    item = outcome.expectation
+def _lines(file: Path, result: ExpectationResult) -> list[str]:
+    item = result.expectation
     what = item.method if item.method is not None else f"answering {item.serves}"
     why = f" ({quote_untrusted(item.why)})" if item.why else ""
     return [
         f"{file}:{item.line}: {quote_untrusted(item.peer)}, {quote_untrusted(what)}: "
-        f"{'; '.join(outcome.wrong)}{why}",
-        *(f"    {step}" for step in outcome.steps),
+        f"{'; '.join(result.mismatches)}{why}",
+        *(f"    {step}" for step in result.steps),
     ]

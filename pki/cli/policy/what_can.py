@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.queries import what_can, written
-from pki.authz.suggestions import near_names
+from pki.authz.analysis.queries import format_methods, what_can
+from pki.authz.suggestions import suggest_names
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
@@ -34,9 +34,9 @@ def what_can_call(
     ]
     if not ability.matches:
         lines.append("  no name of this peer is listed under any role")
-        lines += [f"  {line}" for line in near_names(read, principal)]
+        lines += [f"  {line}" for line in suggest_names(read, principal)]
     lines += [
-        f"  may call {', '.join(written(grant.methods))} as {grant.role} "
+        f"  may call {', '.join(format_methods(grant.methods))} as {grant.role} "
         f"({read.source}:{grant.line}){scopes_text(grant.scopes)}"
         for grant in ability.grants
     ]
@@ -56,7 +56,7 @@ def what_can_call(
             "grants": [
                 {
                     "role": grant.role,
-                    "methods": written(grant.methods),
+                    "methods": format_methods(grant.methods),
                     "scopes": sorted(grant.scopes),
                     "line": grant.line,
                 }
@@ -66,10 +66,10 @@ def what_can_call(
                 {"service": item.service, "role": item.role, "line": item.line}
                 for item in ability.serves
             ],
-            "enforcement": read.enforcement.words(),
+            "enforcement": read.enforcement.audited_summary(),
         },
         lines,
         as_json=as_json,
     )
-    if ability.is_nothing:
+    if ability.is_empty:
         raise typer.Exit(1)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pki.authz import Grant, Policy
+from pki.authz.analysis.queries import who_can
 from pki.authz.patterns import parse_method_path
-from pki.authz.queries import who_can
-from pki.authz.suggestions import near_methods
+from pki.authz.suggestions import suggest_methods
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
@@ -40,7 +40,7 @@ def who_can_call(
         lines.append(f"{item.role} ({_places(read, item.grants)}){scopes_text(item.scopes)}")
         lines += [f"  {name.text} ({read.source}:{name.line})" for name in item.names]
     if not able:
-        lines = [f"nobody may call {method}", *near_methods(read, method)]
+        lines = [f"nobody may call {method}", *suggest_methods(read, method)]
     audited = read.enforcement.audited_at(method)
     if audited is not None:
         lines.append(

@@ -10,7 +10,7 @@ from pki.cli.options import ca_home
 from pki.cli.output import print_error
 from pki.cli.passphrase import read_first_line
 from pki.errors import InputError, StateError, quote_untrusted
-from pki.files.access import check_folder, trusted_owners, why_not_trusted
+from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 
 
 def open_authority(state: Path, *, read_only: bool = False) -> Authority:
@@ -23,7 +23,7 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
         StateError: if there is no CA, or another user can change or replace it.
     """
     if state.is_dir():
-        check_folder(state)
+        check_directory_access(state)
     authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
     for warning in authority.migration_warnings():
         print_error(f"note: {warning}")
@@ -46,7 +46,7 @@ def ca_passphrase() -> bytes | None:
     path = Path(named)
     first, status = read_first_line(path)
     try:
-        why = why_not_trusted(status, trusted_owners(path.parent.stat()))
+        why = distrust_reason(status, trusted_owners(path.parent.stat()))
     except OSError as error:
         raise StateError(f"passphrase file {quote_untrusted(path)}: {error.strerror}") from error
     if why:

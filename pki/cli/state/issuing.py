@@ -9,8 +9,8 @@ from pki.authority import Issued
 from pki.cli.output import print_result, quote_path
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import Layout, read_bounded
-from pki.files.layouts import is_there
-from pki.files.parts import naming
+from pki.files.credential_files import error_context
+from pki.files.layouts import path_exists
 from pki.keys import PublicKey
 from pki.x509 import read_names, read_request
 from pki.x509.request import MAX_REQUEST_BYTES
@@ -34,7 +34,7 @@ def parse_request(data: bytes, path: Path | None) -> PublicKey:
     Raises:
         InputError: if it is malformed, or does not prove possession of the key.
     """
-    with naming(path or Path("-")):
+    with error_context(path or Path("-")):
         return read_request(data).public_key
 
 
@@ -46,7 +46,7 @@ def refuse_ca_folder(folder: Path, home: Path) -> None:
     """
     # Not Path.resolve, which raises another error for a loop of links.
     is_home = os.path.realpath(folder) == os.path.realpath(home)
-    if is_home or (is_there(folder) and is_there(folder / "ledger.db")):
+    if is_home or (path_exists(folder) and path_exists(folder / "ledger.db")):
         raise StateError(
             f"{quote_untrusted(folder)} is the folder of a CA",
             remedy="Choose another folder with --out",

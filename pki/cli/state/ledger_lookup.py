@@ -9,11 +9,11 @@ from cryptography.exceptions import InvalidSignature
 
 from pki.authority import Authority, CertificateRecord
 from pki.errors import StateError, quote_untrusted
-from pki.files import Contents
+from pki.files import PartialCredential
 from pki.keys import public_key_fingerprint
 
 
-def find_record(authority: Authority, contents: Contents) -> CertificateRecord | None:
+def find_record(authority: Authority, contents: PartialCredential) -> CertificateRecord | None:
     """Return the record of a directory's certificate; None if it is not of this CA.
 
     Where the leaf can't be read, the key identifies it: the newest certificate issued for the key.
@@ -23,7 +23,9 @@ def find_record(authority: Authority, contents: Contents) -> CertificateRecord |
     return find_record_of_key(authority, contents)
 
 
-def find_record_of_key(authority: Authority, contents: Contents) -> CertificateRecord | None:
+def find_record_of_key(
+    authority: Authority, contents: PartialCredential
+) -> CertificateRecord | None:
     """Return the record of the newest certificate for a key of a directory; None without one."""
     fingerprints = {
         public_key_fingerprint(key.public_key())
@@ -40,7 +42,7 @@ def find_record_of_key(authority: Authority, contents: Contents) -> CertificateR
     return records[-1] if records else None
 
 
-def require_record(authority: Authority, contents: Contents) -> CertificateRecord:
+def require_record(authority: Authority, contents: PartialCredential) -> CertificateRecord:
     """Return the record of a directory's certificate.
 
     Raises:
@@ -50,7 +52,7 @@ def require_record(authority: Authority, contents: Contents) -> CertificateRecor
     if record is not None:
         return record
     if contents.leaf is None:
-        cause = contents.why_no_leaf()
+        cause = contents.leaf_fault()
         cause.remedy = (
             cause.remedy or "Nothing in the directory identifies it: issue a new one elsewhere"
         )

@@ -22,12 +22,12 @@ from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import (
     LAYOUTS,
-    Contents,
+    PartialCredential,
     find_layout,
     read_bounded,
-    read_contents,
+    read_partial_credential,
     save_trust,
-    writing,
+    writer_lock,
 )
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
@@ -77,7 +77,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
     for crls in read_crls_below(state):
         try:
             # A CRL newer than the ledger shows that the whole CA was restored from a backup.
-            authority.take_in(crls)
+            authority.import_crls(crls)
         except PkiError as error:
             # One list that can't be imported does not stop the others.
             if not any(str(error) == str(other) for _, other in result.failed):
@@ -139,10 +139,10 @@ def _update_directory(authority: Authority, folder: Path) -> bool:
     if layout_and_key is None:
         return False
     layout, holds_key = layout_and_key
-    contents = read_contents(folder, layout, holds_key=holds_key)
+    contents = read_partial_credential(folder, layout, holds_key=holds_key)
     if not _belongs_to(authority, contents):
         return False
-    with writing(folder, layout=layout, trust_alone=True):
+    with writer_lock(folder, layout=layout, trust_only=True):
         # Read while nobody else writes here, so that an older list never follows a newer one.
         bundle, crls = authority.trust()
         save_trust(bundle, crls, folder, layout=layout, issuers=issuer_certificates(authority))
@@ -167,7 +167,7 @@ def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None
     known = {item.der for item in own.crls.values()}
     for crls in (*more, *read_crls_below(state)):
         if crls is not None and not {item.der for item in crls.crls.values()} <= known:
-            authority.take_in(crls)
+            authority.import_crls(crls)
 
 
 def read_crls_below(state: Path) -> Iterator[CrlSet]:
@@ -191,7 +191,7 @@ def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
     return tuple(item.certificate for item in authority.issuers())
 
 
-def _belongs_to(authority: Authority, contents: Contents) -> bool:
+def _belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     """Return whether a directory's credential is of this CA, by whatever can be read of it.
 
     Raises:
@@ -204,7 +204,7 @@ def _belongs_to(authority: Authority, contents: Contents) -> bool:
     bundle, _ = authority.trust()
     if contents.bundle is not None:
         return bool(set(contents.bundle.all_roots()) & set(bundle.all_roots()))
-    raise contents.why_no_leaf()
+    raise contents.leaf_fault()
 
 
 def _error_line(path: Path, error: PkiError) -> str:

@@ -150,6 +150,6 @@ def _is_revoked(credential: Credential) -> bool:
     if credential.crls is None:
         return False
     return any(
-        (crl := credential.crls.of_issuer(item)) is not None and item.serial_number in crl.revoked
+        (crl := credential.crls.crl_for(item)) is not None and item.serial_number in crl.revoked
         for item in credential.chain
     )

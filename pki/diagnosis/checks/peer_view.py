@@ -16,7 +16,7 @@ from pki.diagnosis.checks.chain import examine_chain
 from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
 from pki.diagnosis.checks.server_name import examine_names, parse_host
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
-from pki.errors import PkiError
+from pki.errors import PkiError, VerificationError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
 TAKES_SERVER = "the caller accepts the server's certificate"
@@ -122,9 +122,8 @@ def _verify_by_handfast(
             chain, profile=profile, purpose=Purpose.CLIENT, at=now
         )
     except PkiError as error:
-        slug = (
-            _SLUGS.get(Fault(error.fault), "malformed") if hasattr(error, "fault") else "malformed"
-        )
+        fault = error.fault if isinstance(error, VerificationError) else None
+        slug = "malformed" if fault is None else _SLUGS.get(fault, "malformed")
         if own is None:
             return [warning(check, slug, error.message)]
         return [failed(check, slug, error.message)]

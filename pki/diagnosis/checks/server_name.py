@@ -210,15 +210,15 @@ def parse_expected_name(text: str, own: SpiffeId | None) -> ExpectedName:
     Raises:
         InputError: if the text is none of these names.
     """
-    if "://" in text:
-        return SpiffeId.parse(text)
-    if "." in text or ":" in text:
-        return parse_host(text)
-    if own is not None:
-        # Refuse what is no workload's name; every DNS label is one.
-        SpiffeId.of_path(own.trust_domain, text)
-        return ShortName(text, own.trust_domain)
-    return ShortName(DnsName.parse(text).name, None)
+    if "://" not in text:
+        if "." in text or ":" in text:
+            return parse_host(text)
+        if own is None:
+            return ShortName(DnsName.parse(text).name, None)
+    domain = own.trust_domain if own is not None else None
+    # Every DNS label is a workload's name too; the certificate says which of the two is meant.
+    workload = SpiffeId.parse_name(text, domain)
+    return workload if "://" in text else ShortName(text, domain)
 
 
 def parse_host(text: str) -> DnsName | IpAddress:

@@ -6,7 +6,7 @@ stand-in waits until the caller has sent its call, and then answers it.
 
 from __future__ import annotations
 
-from pki.tls.connection import Limit, TlsConnection
+from pki.tls.connection import Deadline, TlsConnection
 
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _FRAME = 9
@@ -20,7 +20,7 @@ _END_STREAM_AND_HEADERS = 0x05
 _STATUS_200 = b"\x88"  # RFC 7541 appendix A, entry 8
 
 
-def answer_first_call(connection: TlsConnection, limit: Limit) -> None:
+def answer_first_call(connection: TlsConnection, limit: Deadline) -> None:
     """Answer the caller's first call, and send GOAWAY.
 
     Raises:
@@ -42,7 +42,7 @@ def answer_first_call(connection: TlsConnection, limit: Limit) -> None:
     connection.write(_frame(_GOAWAY, 0, 0, last + bytes(4)), limit)
 
 
-def _stream_of_call(connection: TlsConnection, limit: Limit) -> int | None:
+def _stream_of_call(connection: TlsConnection, limit: Deadline) -> int | None:
     received = b""
     while len(received) < _MOST_BYTES:
         data = connection.read(limit)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from OpenSSL import SSL
 
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected
+from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, connect
 from pki.tls.target import Target
 
 _MOST_BYTES = 64 * 1024
@@ -30,13 +30,13 @@ def request_http_date(target: Target, server_name: str, *, seconds: float) -> da
         server_name: for the server name indication; empty sends none.
         seconds: how long the request may take.
     """
-    limit = Limit(seconds)
+    limit = Deadline(seconds)
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_alpn_protos([b"http/1.1"])
     name = server_name.encode()
     received = b""
     try:
-        with TlsConnection(connected(target, limit), context, most_bytes=_MOST_BYTES) as connection:
+        with TlsConnection(connect(target, limit), context, max_bytes=_MOST_BYTES) as connection:
             if name:
                 connection.tls.set_tlsext_host_name(name)
             connection.tls.set_connect_state()
@@ -47,7 +47,7 @@ def request_http_date(target: Target, server_name: str, *, seconds: float) -> da
                 if not data:
                     break
                 received += data
-    except (OSError, SSL.Error, TooLongError):
+    except (OSError, SSL.Error, TooManyBytesError):
         # The time is optional; what came before the failure still counts.
         pass
     return read_date_header(received.partition(b"\r\n\r\n")[0])

@@ -18,7 +18,13 @@ from OpenSSL import SSL, crypto
 
 from pki.errors import quote_untrusted
 from pki.keys import PrivateKey
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
 from pki.tls.target import Target
 
 _MOST_BYTES = 512 * 1024
@@ -132,9 +138,9 @@ def shake_hands(
         seconds: how long all of it may take.
         roots: the server's chain must lead to one of them, or our certificate is not presented.
     """
-    limit = Limit(seconds)
+    limit = Deadline(seconds)
     try:
-        plain = connected(target, limit)
+        plain = connect(target, limit)
     except OSError as error:
         end = (
             HandshakeEnd.TIMED_OUT
@@ -147,9 +153,11 @@ def shake_hands(
         context = _context(certified_key, events, roots)
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
-        message = words_of(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
+        message = (
+            ssl_error_message(error) if isinstance(error, SSL.Error) else quote_untrusted(error)
+        )
         return Handshake(HandshakeEnd.FAILED, f"our certificate can't be presented: {message}")
-    with TlsConnection(plain, context, most_bytes=_MOST_BYTES) as connection:
+    with TlsConnection(plain, context, max_bytes=_MOST_BYTES) as connection:
         if server_name:
             connection.tls.set_tlsext_host_name(server_name.encode())
         connection.tls.set_connect_state()
@@ -203,7 +211,9 @@ def _context(
     return context
 
 
-def _run_handshake(connection: TlsConnection, events: _HandshakeEvents, limit: Limit) -> Handshake:
+def _run_handshake(
+    connection: TlsConnection, events: _HandshakeEvents, limit: Deadline
+) -> Handshake:
     begun = time.monotonic()
     completed = False
     settings = False
@@ -211,16 +221,16 @@ def _run_handshake(connection: TlsConnection, events: _HandshakeEvents, limit: L
         connection.shake_hands(limit)
         completed = True
         seconds = time.monotonic() - begun
-        settings = _await_answer(connection, events, limit.part(_ANSWER_SECONDS))
+        settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS))
         end, message = HandshakeEnd.ACCEPTED, "it goes on after the handshake"
     except TimeoutError:
         end, message = HandshakeEnd.TIMED_OUT, f"no answer within {limit.seconds:g} s"
         if completed:
             end, message = HandshakeEnd.SILENT, "it sent nothing after the handshake"
-    except TooLongError as error:
+    except TooManyBytesError as error:
         end, message = HandshakeEnd.FAILED, quote_untrusted(error)
     except SSL.Error as error:
-        end, message = HandshakeEnd.FAILED, words_of(error)
+        end, message = HandshakeEnd.FAILED, ssl_error_message(error)
         if events.alert is not None:
             end = HandshakeEnd.ALERT
         elif not _is_tls(connection.first_bytes):
@@ -243,14 +253,14 @@ def _run_handshake(connection: TlsConnection, events: _HandshakeEvents, limit: L
     return _with_parameters(handshake, connection.tls)
 
 
-def _await_answer(connection: TlsConnection, events: _HandshakeEvents, limit: Limit) -> bool:
+def _await_answer(connection: TlsConnection, events: _HandshakeEvents, limit: Deadline) -> bool:
     """Wait until the server goes on; return whether it sent HTTP/2 settings."""
     is_http2 = connection.tls.get_alpn_proto_negotiated() == b"h2"
     if is_http2:
         connection.write(_PREFACE, limit)
     while True:
         try:
-            data = connection.read(limit.part(_SETTINGS_SECONDS))
+            data = connection.read(limit.shortened_to(_SETTINGS_SECONDS))
             break
         except TimeoutError:
             if events.ticket:

@@ -1,4 +1,4 @@
-"""The streams that run on one channel: ended when the policy takes their server's role away."""
+"""The streams that run on one channel: ended when the policy no longer lets their server answer."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import weakref
 from typing import Protocol
 
 from pki.access.refusal import Refusal
-from pki.rpc.client.pin import ServedByCheck
+from pki.rpc.client.served_by import ServedByCheck
 
 
 class ClientStream(Protocol):
-    """A stream, and how it is ended."""
+    """A running stream."""
 
     method: str | bytes
 
     def end(self, refusal: Refusal) -> None:
-        """End it, and have its caller read why."""
+        """End the stream; its caller reads the refusal."""
 
 
 class ClientStreams:
-    """The running streams of one channel, for as long as somebody holds them.
+    """The running streams of one channel.
 
     Args:
         served_by: asks the policy in force.
@@ -28,30 +28,30 @@ class ClientStreams:
 
     def __init__(self, served_by: ServedByCheck) -> None:
         self._served_by = served_by
-        # gRPC cancels a stream that nobody holds any more.
+        # gRPC cancels a stream that nobody holds: do not hold it here.
         self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return how many run."""
+        """Return the number of streams that run."""
         return len(self._streams)
 
     def add(self, stream: ClientStream) -> None:
-        """Keep an eye on a stream."""
+        """Add a stream."""
         with self._lock:
             self._streams.add(stream)
 
-    def discard(self, stream: ClientStream) -> None:
-        """Take a stream off: it has ended."""
+    def remove(self, stream: ClientStream) -> None:
+        """Remove a stream that has ended."""
         with self._lock:
             self._streams.discard(stream)
 
-    def sweep(self) -> None:
+    def recheck(self) -> None:
         """End the streams whose server may no longer answer."""
         with self._lock:
             streams = list(self._streams)
         for stream in streams:
             refusal = self._served_by.refusal(stream.method)
             if refusal is not None:
-                self.discard(stream)
+                self.remove(stream)
                 stream.end(refusal)

@@ -1,91 +1,73 @@
-"""Synchronous channels: pinned, following their credential, looking at their server first."""
+"""Synchronous channels: pinned, following their credential, verifying their server first."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from typing import Any, Self
 
 import grpc
 
-from pki.rpc.client.call_sync import LocalCallError, ended, held, turned_away
-from pki.rpc.client.connections import ChannelConfig, ChannelConnections
+from pki.rpc.client.calls.call_sync import (
+    LocalCallError,
+    bind_call,
+    no_connection_error,
+    to_rpc_error,
+    translate_error,
+)
+from pki.rpc.client.calls.deadline import deadline
+from pki.rpc.client.calls.pending_call_sync import SyncPendingCall
+from pki.rpc.client.channel import (
+    CallableBase,
+    PinnedChannel,
+    timeout_of,
+    wait_for_ready_of,
+    with_timeout,
+)
+from pki.rpc.client.channel_config import ChannelConfig
+from pki.rpc.client.connection import Connection
 from pki.rpc.client.connectivity import Connectivity
-from pki.rpc.client.deadline import deadline
-from pki.rpc.client.pending_call_sync import SyncPendingCall
-from pki.rpc.client.rotation import Connection
 from pki.rpc.client.service_config import ServiceConfig
-from pki.tls.target import Address
-
-_TIMEOUT_AT, _PATIENT_AT = 1, 4  # of a multi-callable's arguments
 
 
-class SyncChannel(grpc.Channel):
-    """A pinned channel that follows its workload's credential. All else is ``grpc.Channel``'s.
+class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
+    """A pinned channel that follows its credential. Otherwise it behaves like ``grpc.Channel``.
 
     A call that the policy refuses raises a ``grpc.RpcError`` when it is made; nothing is sent.
-    Calls that are made before the server was seen wait for that within their deadlines: those that
-    give an answer hold up their caller, streams and futures do not.
+    Calls that are made before the server was verified wait for that, within their deadlines: a call
+    for one response blocks its caller, streams and futures do not.
 
     Args:
-        make: makes a connection with the credential in force, to what gRPC calls some addresses.
-        route: where it goes, to whom, and with what.
-        config: what is said of calls that wait for the server to be seen.
+        make: makes a gRPC channel with the credential in force, to a target.
+        config: where the channel goes, to which server, and with what.
+        service_config: the settings for calls that wait for the server to be verified.
     """
 
     def __init__(
-        self, make: Callable[[str], grpc.Channel], route: ChannelConfig, config: ServiceConfig
+        self,
+        make: Callable[[str], grpc.Channel],
+        config: ChannelConfig,
+        service_config: ServiceConfig,
     ) -> None:
-        self._make = make
-        self._route = route
-        self.config = config
         self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
-        self.connections = ChannelConnections(
-            route, self._generation, changed=self._move_on, swapped=self._swapped
-        )
-
-    def follow(self) -> None:
-        """Take in what changed, if anything; called every now and then, by a thread."""
-        self.connections.look()
-        self._move_on()
-
-    def stop_following(self) -> None:
-        """End what runs and refuse what comes: the workload was closed."""
-        self.connections.stop("the Workload of this channel was closed")
-        self._move_on()
+        super().__init__(make, config, service_config)
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
     ) -> None:
-        """Be told of the connectivity."""
+        """Call a function at each change of the connectivity."""
         self._watchers.append(callback)
         self._channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Be told no more."""
+        """Stop to call a function at changes of the connectivity."""
         if callback in self._watchers:
             self._watchers.remove(callback)
         self._channel.unsubscribe(callback)
 
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a callable of this kind."""
-        return _UnaryUnary(self, "unary_unary", method, args, kwargs)
-
-    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a callable of this kind."""
-        return _UnaryStream(self, "unary_stream", method, args, kwargs)
-
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a callable of this kind."""
-        return _StreamUnary(self, "stream_unary", method, args, kwargs)
-
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a callable of this kind."""
-        return _StreamStream(self, "stream_stream", method, args, kwargs)
-
     def close(self) -> None:
-        """Close it; calls that run are cancelled."""
+        """Close the channel; running calls are cancelled."""
         self.connections.close()
 
     def __enter__(self) -> Self:
@@ -93,237 +75,195 @@ class SyncChannel(grpc.Channel):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the channel."""
         self.close()
 
-    def enter(
+    def acquire(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Connection[grpc.Channel], tuple[Any, ...], dict[str, Any]]:
-        """Check a call and take hold of a connection for it, waiting until the server was seen.
+        """Check a call and hold a connection for it; wait until the server is verified.
 
-        Gives the connection, and the call's arguments with the seconds that it has left.
+        Returns:
+            The connection, and the call's arguments with the seconds that it has left.
 
         Raises:
-            LocalCallError: if the policy refuses it, the server is not accepted, or time is over.
+            LocalCallError: if the policy refuses the call, the server is not accepted, or the
+                deadline is exceeded.
         """
-        generation = self.enter_now(method)
-        if generation is not None:
-            return generation, args, kwargs
-        said = self.config.of_method(method)
-        end = deadline(said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
-        patient = _argument("wait_for_ready", _PATIENT_AT, args, kwargs)
-        self._wait_for_sight(
+        connection = self.acquire_now(method)
+        if connection is not None:
+            return connection, args, kwargs
+        settings = self.service_config.of_method(method)
+        end = deadline(settings.shorter(timeout_of(args, kwargs)))
+        wait_for_ready = wait_for_ready_of(args, kwargs)
+        self._wait_until_verified(
             end,
-            patient=said.wait_for_ready if patient is None else bool(patient),
-            pauses=said.pauses(),
+            wait_for_ready=(
+                settings.wait_for_ready if wait_for_ready is None else bool(wait_for_ready)
+            ),
+            retry_delays=settings.retry_delays(),
         )
-        generation = self.connections.take()
-        if generation is None:
-            if self.connections.rotation.is_closed:
+        connection = self.connections.acquire_verified()
+        if connection is None:
+            if self.is_closed:
                 raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
-            raise self._turned_away(end)
-        return generation, *_with_timeout(end, args, kwargs)
+            raise self._no_connection_error(end)
+        if end is not None:
+            args, kwargs = with_timeout(args, kwargs, max(0.0, end - time.monotonic()))
+        return connection, args, kwargs
 
-    def enter_now(self, method: str) -> Connection[grpc.Channel] | None:
-        """Check a call and take hold of a connection for it; None if it must wait, or ends here.
+    def acquire_now(self, method: str) -> Connection[grpc.Channel] | None:
+        """Check a call and hold a connection for it; return None if the call must wait, or ends.
 
         Raises:
-            LocalCallError: if the policy refuses it.
+            LocalCallError: if the policy refuses the call.
         """
-        refusal = self.connections.check(method)
+        refusal = self.connections.refuse_by_policy(method)
         if refusal is not None:
-            raise LocalCallError.of(refusal)
-        if self.connections.rotation.is_going_over:
-            # Nobody else looks whether the new connection is ready for some tenths of a second.
-            self._move_on()
-        return self.connections.enter()
+            raise to_rpc_error(refusal)
+        if self.connections.rotation.is_switching:
+            # The next recheck may be some tenths of a second away.
+            self._advance_soon()
+        return self.connections.acquire()
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether whoever owns it has closed it."""
-        return self.connections.rotation.is_closed
-
-    def _wait_for_sight(self, end: float | None, *, patient: bool, pauses: Iterator[float]) -> None:
-        sight = self.connections.sight
-        while not sight.accepted and not self.connections.rotation.is_closed:
-            looking = sight.demand()
-            if looking is not None:
+    def _wait_until_verified(
+        self, end: float | None, *, wait_for_ready: bool, retry_delays: Iterator[float]
+    ) -> None:
+        checks = self.connections.checks
+        while not checks.accepted and not self.is_closed:
+            probing = checks.request_round()
+            if probing is not None:
                 try:
-                    looking.result(self._remaining(end))
+                    probing.result(self._remaining(end))
                 except WaitTimeoutError:
                     self._remaining(end)
-            if not sight.accepted:
-                pause = sight.pause() if patient else next(pauses, None)
-                if pause is None:
-                    raise self._turned_away(end)
+            if not checks.accepted:
+                delay = checks.retry_delay() if wait_for_ready else next(retry_delays, None)
+                if delay is None:
+                    raise self._no_connection_error(end)
                 left = self._remaining(end)
-                time.sleep(pause if left is None else min(pause, left))
-        self._move_on()
+                time.sleep(delay if left is None else min(delay, left))
+        self._advance_soon()
 
-    def _turned_away(self, end: float | None) -> LocalCallError:
+    def _no_connection_error(self, end: float | None) -> LocalCallError:
         left = None if end is None else end - time.monotonic()
-        return turned_away(self.connections.turn_away(), self._route.inquiry, left)
+        refusal = self.connections.refuse_without_connection()
+        return no_connection_error(refusal, self._config.explainer, left)
 
     def _remaining(self, end: float | None) -> float | None:
-        """Return the seconds left; raise if there are none."""
+        """Return the seconds left; None without a deadline.
+
+        Raises:
+            LocalCallError: if there are none.
+        """
         if end is None:
             return None
         left = end - time.monotonic()
         if left <= 0:
             raise LocalCallError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"Deadline Exceeded before {self._route.pin.spiffe_id} was seen",
+                f"Deadline Exceeded before {self._config.pin.spiffe_id} was verified",
             )
         return left
 
-    @property
-    def _channel(self) -> grpc.Channel:
-        return self.connections.rotation.current.channel
+    def _advance_soon(self) -> None:
+        self.connections.advance()
 
-    def _move_on(self) -> None:
-        self.connections.tick()
-
-    def _generation(self, addresses: Collection[Address]) -> Connection[grpc.Channel]:
-        name, connections = self._route.naming(addresses)
-        channel = self._make(name)
+    def _controls(self, channel: grpc.Channel) -> tuple[Callable[[bool], bool], Callable[[], None]]:
         connectivity = Connectivity(channel)
 
         def close() -> None:
             connectivity.close()
             channel.close()
 
-        return Connection(
-            channel,
-            self._route.shown(),
-            self._route.ends(),
-            addresses=addresses,
-            clock=self._route.clock,
-            is_ready=connectivity.is_ready,
-            close=close,
-            inquiry=self._route.inquiry,
-            connections=connections,
-        )
+        return connectivity.is_ready, close
 
-    def _swapped(self) -> None:
+    def _note_switch(self) -> None:
         for callback in self._watchers:
             self._channel.subscribe(callback)
 
 
-def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[at] if len(args) > at else kwargs.get(name)
-
-
-def _left(began: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
-    """Return the seconds that a call has left; None has no limit."""
-    timeout = _argument("timeout", _TIMEOUT_AT, args, kwargs)
-    return None if timeout is None else began + timeout - time.monotonic()
-
-
-def _with_timeout(
-    end: float | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if end is None:
-        return args, kwargs
-    left = max(0.0, end - time.monotonic())
-    if len(args) > _TIMEOUT_AT:
-        return (*args[:_TIMEOUT_AT], left, *args[_TIMEOUT_AT + 1 :]), kwargs
-    return args, {**kwargs, "timeout": left}
-
-
-class _Callable:
-    def __init__(
-        self, channel: SyncChannel, kind: str, method: str, args: Any, kwargs: Any
-    ) -> None:
-        self._channel = channel
-        self._kind = kind
-        self._method = method
-        self._args = args
-        self._kwargs = kwargs
-        self._made: tuple[object, Any] = (None, None)
-
-    def _on(self, generation: Connection[grpc.Channel]) -> Any:
-        """Return gRPC's own callable on one connection."""
-        made_for, made = self._made
-        if made_for is not generation:
-            made = getattr(generation.channel, self._kind)(
-                self._method, *self._args, **self._kwargs
-            )
-            self._made = (generation, made)
-        return made
-
-    def _begun(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return a call that outlives this one, and begins by itself once the server was seen."""
-        generation = self._channel.enter_now(self._method)
-        if generation is not None:
-            return self._held(kind, generation, args, kwargs)
+class _Callable(CallableBase[grpc.Channel]):
+    def _begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Begin a call that its caller reads later, at once or when the server is verified."""
+        connection = self._channel.acquire_now(self._method)
+        if connection is not None:
+            return self._start(kind, connection, args, kwargs)
 
         def begin() -> Any:
-            found, left, named = self._channel.enter(self._method, args, kwargs)
-            return self._held(kind, found, left, named)
+            return self._start(kind, *self._channel.acquire(self._method, args, kwargs))
 
-        # gRPC's own error for a closed channel tells the caller at once.
+        # gRPC raises its error for a closed channel at once, too.
         if self._channel.is_closed:
             return begin()
-        said = self._channel.config.of_method(self._method)
-        return SyncPendingCall(begin, said.least(_argument("timeout", _TIMEOUT_AT, args, kwargs)))
+        settings = self._channel.service_config.of_method(self._method)
+        return SyncPendingCall(begin, settings.shorter(timeout_of(args, kwargs)))
 
-    def _held(
+    def _start(
         self,
         kind: str,
-        generation: Connection[grpc.Channel],
+        connection: Connection[grpc.Channel],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Start a call, and hold the connection until it ends."""
+        """Start a call that holds the connection until it ends."""
         try:
-            call = getattr(self._on(generation), kind)(*args, **kwargs)
+            call = getattr(self._inner_on(connection), kind)(*args, **kwargs)
         except BaseException:
-            generation.leave()
+            connection.release()
             raise
-        return held(call, generation, self._method, self._channel.connections.streams)
+        return bind_call(call, connection, self._method, self._channel.connections.streams)
 
 
-class _Streaming(_Callable):
+class _StreamResponse(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._begun("__call__", args, kwargs)
+        return self._begin("__call__", args, kwargs)
 
 
-class _Answered(_Callable):
+class _UnaryResponse(_Callable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
-        began = time.monotonic()
-        try:
-            return self._on(generation)(*args, **kwargs)
-        except grpc.RpcError as error:
-            raise ended(error, generation, _left(began, args, kwargs)) from None
-        finally:
-            generation.leave()
+        return self._call(lambda inner: inner, args, kwargs)
 
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
-        generation, args, kwargs = self._channel.enter(self._method, args, kwargs)
-        began = time.monotonic()
-        try:
-            return self._on(generation).with_call(*args, **kwargs)
-        except grpc.RpcError as error:
-            raise ended(error, generation, _left(began, args, kwargs)) from None
-        finally:
-            generation.leave()
+        return self._call(lambda inner: inner.with_call, args, kwargs)
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
-        return self._begun("future", args, kwargs)
+        return self._begin("future", args, kwargs)
+
+    def _call(
+        self, select: Callable[[Any], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        connection, args, kwargs = self._channel.acquire(self._method, args, kwargs)
+        began = time.monotonic()
+        try:
+            return select(self._inner_on(connection))(*args, **kwargs)
+        except grpc.RpcError as error:
+            timeout = timeout_of(args, kwargs)
+            left = None if timeout is None else began + timeout - time.monotonic()
+            raise translate_error(error, connection, left) from None
+        finally:
+            connection.release()
 
 
-class _UnaryUnary(_Answered, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
+class _UnaryUnary(_UnaryResponse, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     pass
 
 
-class _UnaryStream(_Streaming, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+class _UnaryStream(_StreamResponse, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]
     pass
 
 
-class _StreamUnary(_Answered, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+class _StreamUnary(_UnaryResponse, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]
     pass
 
 
-class _StreamStream(_Streaming, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]
+class _StreamStream(_StreamResponse, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]
     pass
+
+
+SyncChannel._callables = {
+    "unary_unary": _UnaryUnary,
+    "unary_stream": _UnaryStream,
+    "stream_unary": _StreamUnary,
+    "stream_stream": _StreamStream,
+}

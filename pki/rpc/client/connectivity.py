@@ -1,8 +1,8 @@
-"""Whether a synchronous channel of gRPC's is connected.
+"""Whether a synchronous gRPC channel is connected.
 
-gRPC tells that to watchers alone, through a thread that looks up now and then and misses a
-connection that is dropped and made again in between. The channel beneath, where the asyncio kind
-gets it from too, answers when it is asked; where a later gRPC has none there, the watcher it is.
+gRPC reports this to watchers only, from a thread that checks now and then and misses a connection
+that is dropped and made again in between. The channel below, which the asyncio kind uses too,
+answers directly. If a later gRPC does not have it, a watcher is used.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ class Connectivity:
     """The connectivity of one channel.
 
     Args:
-        channel: gRPC's own, perhaps wrapped by interceptors.
+        channel: gRPC's own channel, perhaps wrapped by interceptors.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
-        self._ask = _asked_of(channel)
+        self._query = _query_of(channel)
         self._watching = self._connecting = False
         self._seen_ready = False
 
     def is_ready(self, connect: bool) -> bool:
-        """Return whether it is connected.
+        """Return whether the channel is connected.
 
         Args:
-            connect: has it connect if it is not.
+            connect: whether to connect if it is not.
         """
-        if self._ask is not None:
+        if self._query is not None:
             try:
-                return bool(self._ask(connect) == _READY.value[0])
+                return bool(self._query(connect) == _READY.value[0])
             except ValueError:
                 return False  # closed
         if not self._watching or (connect and not self._connecting):
@@ -48,7 +48,7 @@ class Connectivity:
         return self._seen_ready
 
     def close(self) -> None:
-        """Watch it no more."""
+        """Remove the watcher."""
         if self._watching:
             with contextlib.suppress(ValueError):
                 self._channel.unsubscribe(self._note)
@@ -57,10 +57,10 @@ class Connectivity:
         self._seen_ready = state is _READY
 
 
-def _asked_of(channel: Any) -> Callable[[bool], int] | None:
+def _query_of(channel: Any) -> Callable[[bool], int] | None:
     for _ in range(_DEEPEST):
-        ask: Callable[[bool], int] | None = getattr(channel, "check_connectivity_state", None)
-        if ask is not None:
-            return ask
+        query: Callable[[bool], int] | None = getattr(channel, "check_connectivity_state", None)
+        if query is not None:
+            return query
         channel = getattr(channel, "_channel", None)
     return None

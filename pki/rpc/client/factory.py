@@ -1,24 +1,31 @@
-"""What a workload calls with: channels, and their parts for those who make their own."""
+"""Makes the channels of one workload, and their parts for users who make channels of their own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
 
 import grpc
 import grpc.aio
 
+from pki.access.counters import Counters
+from pki.clock import Clock
+from pki.credentials.policy_file import PolicyFile
+from pki.credentials.provider import CredentialProvider
 from pki.errors import InputError
 from pki.identity import SpiffeId
 from pki.keys import private_key_to_pem
-from pki.rpc.bound import Bound, PathLike
 from pki.rpc.client.channel_aio import AioChannel
+from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.channel_sync import SyncChannel
-from pki.rpc.client.connections import ChannelConfig
-from pki.rpc.client.failure_explainer import FailureExplainer, why
-from pki.rpc.client.pin import Pin, ServedByCheck
+from pki.rpc.client.failure_explainer import FailureExplainer, diagnose_server
+from pki.rpc.client.pin import Pin
+from pki.rpc.client.served_by import ServedByCheck
 from pki.rpc.client.service_config import ServiceConfig
 from pki.rpc.options import ChannelOptions, check_channel_options, first_option
 from pki.tls.target import Target
@@ -26,145 +33,130 @@ from pki.x509.readers import to_pem
 
 
 class ChannelArguments(TypedDict):
-    """What ``grpc.secure_channel`` and ``grpc.aio.secure_channel`` take beside the target."""
+    """The arguments of ``grpc.secure_channel`` and ``grpc.aio.secure_channel`` after the target."""
 
     credentials: grpc.ChannelCredentials
     options: list[tuple[str, Any]]
 
 
-class Calling(Bound):
-    """The side of a workload that makes calls."""
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """How a channel is made; see ``Workload.channel``."""
 
-    def channel(
+    target: str
+    peer: str | SpiffeId
+    policy: PolicyFile | None
+    options: ChannelOptions
+    compression: grpc.Compression | None
+    drain: timedelta | None
+    explain: bool
+
+
+class ChannelFactory:
+    """Makes channels that follow one workload's credential.
+
+    Args:
+        spiffe_id: the workload's own SPIFFE ID.
+        provider: provides the credential.
+        clock: returns the time.
+        counters: counts what the channels do.
+        check_usable: raises if the workload is closed, or was made before a fork.
+    """
+
+    def __init__(
         self,
-        target: str,
-        *,
-        peer: str | SpiffeId,
-        policy: PathLike | None = None,
-        options: ChannelOptions = (),
-        compression: grpc.Compression | None = None,
-        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
-        drain: timedelta | None = None,
-        explain: bool = True,
-    ) -> grpc.aio.Channel:
-        """Make an asyncio channel to one named server.
+        spiffe_id: SpiffeId,
+        provider: CredentialProvider,
+        clock: Clock,
+        counters: Counters,
+        check_usable: Callable[[], None],
+    ) -> None:
+        self._own_domain = spiffe_id.trust_domain
+        self._provider = provider
+        self._clock = clock
+        self._counters = counters
+        self._check_usable = check_usable
+        self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
 
-        Args:
-            target: where it is, as gRPC names it.
-            peer: who it must be: a path in our own trust domain such as ``payments``, or a SPIFFE
-                ID.
-            policy: its ``served_by`` is asked before each call; None takes the workload's. Without
-                any policy the name alone is held.
-            options: of gRPC.
-            compression: of gRPC.
-            interceptors: of gRPC.
-            drain: how long calls may go on with an old connection after a rotation; None lets them
-                until the leaf ends that it began with.
-            explain: whether a call that fails in the handshake waits a moment to say why.
+    @property
+    def connection_states(self) -> Counter[str]:
+        """The number of connections of all channels, by state."""
+        channels = list(self._channels)
+        return Counter(state for item in channels for state in item.connections.states())
 
-        Raises:
-            PkiError: if the peer can't be pinned or looked at, or its trust domain is not trusted.
-        """
-        route = self._route(target, peer, policy, drain, options, explain=explain)
-        used = route.options(options)
-        config = ServiceConfig.of(options)
+    def aio_channel(
+        self, settings: ChannelSettings, interceptors: Sequence[grpc.aio.ClientInterceptor]
+    ) -> AioChannel:
+        """Make an asyncio channel; see ``Workload.channel``."""
+        config = self._config(settings)
+        options = config.grpc_options(settings.options)
 
-        def make(where: str) -> grpc.aio.Channel:
-            credentials = self._channel_credentials(route.pin)
-            # By keyword: OpenTelemetry's instrumentation finds and adds interceptors there alone.
+        def make(target: str) -> grpc.aio.Channel:
+            credentials = self._credentials(config.pin)
+            # By keyword: OpenTelemetry's instrumentation adds its interceptors there.
             return grpc.aio.secure_channel(
-                where, credentials, used, compression, interceptors=interceptors
+                target, credentials, options, settings.compression, interceptors=interceptors
             )
 
-        channel = AioChannel(make, route, config)
-        self._following.add_channel(channel)
+        channel = AioChannel(make, config, ServiceConfig.of(settings.options))
+        self._follow(channel)
         return channel
 
-    def sync_channel(
-        self,
-        target: str,
-        *,
-        peer: str | SpiffeId,
-        policy: PathLike | None = None,
-        options: ChannelOptions = (),
-        compression: grpc.Compression | None = None,
-        drain: timedelta | None = None,
-        explain: bool = True,
-    ) -> grpc.Channel:
-        """Make a synchronous channel to one named server; as :meth:`channel` otherwise."""
-        route = self._route(target, peer, policy, drain, options, explain=explain)
-        used = route.options(options)
-        config = ServiceConfig.of(options)
+    def sync_channel(self, settings: ChannelSettings) -> SyncChannel:
+        """Make a synchronous channel; see ``Workload.sync_channel``."""
+        config = self._config(settings)
+        options = config.grpc_options(settings.options)
 
-        def make(where: str) -> grpc.Channel:
-            credentials = self._channel_credentials(route.pin)
-            return grpc.secure_channel(where, credentials, used, compression)
+        def make(target: str) -> grpc.Channel:
+            credentials = self._credentials(config.pin)
+            return grpc.secure_channel(target, credentials, options, settings.compression)
 
-        channel = SyncChannel(make, route, config)
-        self._following.add_channel(channel)
+        channel = SyncChannel(make, config, ServiceConfig.of(settings.options))
+        self._follow(channel)
         return channel
 
-    def channel_arguments(
-        self, peer: str | SpiffeId, *, options: ChannelOptions = ()
-    ) -> ChannelArguments:
-        """Make credentials and options for a channel of your own, of either kind.
-
-        ``grpc.secure_channel(target, **me.channel_arguments("payments"))``. They belong together:
-        the pin on the server is an option, and credentials alone would drop it without a word.
-        What only :meth:`channel` gives: rotation, the look at the server (revocation, profile,
-        exact SPIFFE ID), the end of calls with their proof, and ``served_by``.
-
-        Args:
-            peer: as :meth:`channel`.
-            options: yours, to which the pin is added.
-
-        Raises:
-            PkiError: if the peer can't be pinned, or its trust domain is not trusted.
-        """
+    def channel_arguments(self, peer: str | SpiffeId, options: ChannelOptions) -> ChannelArguments:
+        """Make the credentials and options of a channel; see ``Workload.channel_arguments``."""
         self._check_usable()
-        pin = Pin.of(peer, self.spiffe_id.trust_domain)
-        return ChannelArguments(
-            credentials=self._channel_credentials(pin), options=pin.options(options)
+        pin = Pin.of(peer, self._own_domain)
+        return ChannelArguments(credentials=self._credentials(pin), options=pin.options(options))
+
+    def _follow(self, channel: AioChannel | SyncChannel) -> None:
+        self._provider.subscribe(channel.connections)
+        self._channels.add(channel)
+
+    def _config(self, settings: ChannelSettings) -> ChannelConfig:
+        self._check_usable()
+        check_channel_options(settings.options)
+        pin = Pin.of(settings.peer, self._own_domain)
+        policy = settings.policy.policy if settings.policy else None
+        provider, counters, clock, name = (
+            self._provider,
+            self._counters,
+            self._clock,
+            str(pin.spiffe_id),
         )
-
-    def _route(
-        self,
-        target: str,
-        peer: str | SpiffeId,
-        policy: PathLike | None,
-        drain: timedelta | None,
-        options: ChannelOptions,
-        *,
-        explain: bool,
-    ) -> ChannelConfig:
-        self._check_usable()
-        check_channel_options(options)
-        pin = Pin.of(peer, self.spiffe_id.trust_domain)
-        used = self._chosen_policy(policy)
-        following, name = self._following, str(pin.spiffe_id)
-        place = Target.parse(target)
-        if first_option(options, "grpc.enable_http_proxy") in {None, 1}:
-            place = place.by_way_of(os.environ)
-        inquiry = FailureExplainer(
-            lambda: why(place, pin.spiffe_id, following.live.credential, self._clock)
+        target = Target.parse(settings.target)
+        if first_option(settings.options, "grpc.enable_http_proxy") in {None, 1}:
+            target = target.via_proxy(os.environ)
+        explainer = FailureExplainer(
+            lambda: diagnose_server(target, pin.spiffe_id, provider.snapshot.credential, clock)
         )
         return ChannelConfig(
-            place,
+            target,
             pin,
-            ServedByCheck(pin, used.policy if used else None),
-            credential=lambda: following.live.credential,
-            shown=lambda: following.live.server_configuration,
-            verifier=lambda: following.live.verifier,
-            clock=self._clock,
-            drain=drain,
-            looked=lambda result: following.counts.looked(name, result),
-            rotated=lambda: following.counts.rotated(name),
-            refused=lambda refusal: following.counts.turned_away(name, refusal),
-            inquiry=inquiry if explain else None,
+            ServedByCheck(pin, policy),
+            snapshot=lambda: provider.snapshot,
+            clock=clock,
+            drain=settings.drain,
+            on_verification=lambda result: counters.count_verification(name, result),
+            on_rotation=lambda: counters.count_rotation(name),
+            on_refused_call=lambda refusal: counters.count_refused_call(name, refusal),
+            explainer=explainer if settings.explain else None,
         )
 
-    def _channel_credentials(self, pin: Pin) -> grpc.ChannelCredentials:
-        credential = self._following.live.credential
+    def _credentials(self, pin: Pin) -> grpc.ChannelCredentials:
+        credential = self._provider.snapshot.credential
         roots = credential.bundle.roots_of(pin.spiffe_id.trust_domain)
         if not roots:
             raise InputError(
@@ -172,7 +164,7 @@ class Calling(Bound):
                 remedy="Add its root, if its servers are to be believed",
             )
         return grpc.ssl_channel_credentials(
-            # The roots of that trust domain alone: another's CA can't name a server of it.
+            # The roots of that trust domain alone: another domain's CA can't name its servers.
             to_pem(roots),
             private_key_to_pem(credential.key),
             to_pem(credential.chain),

@@ -1,7 +1,7 @@
-"""The gate of one server: judge, log, count, and the streams that run behind it.
+"""The access control of one server: authorizes each call, logs and counts it, and ends streams.
 
-Whatever goes wrong in telling of an answer (a log, a counter, a trace) neither changes nor delays
-it: it is dropped, and told of where that can be done.
+An error while a verdict is logged or counted neither changes nor delays the verdict: it is dropped,
+and logged where that is possible.
 """
 
 from __future__ import annotations
@@ -16,87 +16,89 @@ from pki.access.decision_log import DecisionLog
 from pki.access.refusal import Refusal
 from pki.background import defer
 from pki.clock import Clock
+from pki.credentials.subscriber import Subscriber
 from pki.rpc.server.active_streams import ServerStream, ServerStreams
 
 log = logging.getLogger("handfast.rpc")
 
-LATE_SECONDS = 0.2
-"""A unary call whose message comes later than this is judged again: its caller chose how long."""
+REAUTHORIZE_AFTER_SECONDS = 0.2
+"""A unary call whose message comes later than this is authorized again: the caller chose when."""
 
 
-class AccessControl:
+class AccessControl(Subscriber):
     """What both kinds of server ask before a handler runs.
 
     Args:
-        judge: judges each call.
-        decisions: is told of each answer.
-        clock: gives the time.
-        counts: counts each answer, those to streams that are ended included.
+        authorizer: authorizes each call.
+        decision_log: logs each verdict.
+        clock: returns the time.
+        counters: counts each verdict, those on streams that are ended included.
     """
 
     def __init__(
         self,
-        judge: CallAuthorizer,
-        decisions: DecisionLog,
+        authorizer: CallAuthorizer,
+        decision_log: DecisionLog,
         clock: Clock,
-        counts: Counters | None = None,
+        counters: Counters | None = None,
     ) -> None:
-        self._judge = judge
-        self._decisions = decisions
+        self._authorizer = authorizer
+        self._decision_log = decision_log
         self._clock = clock
-        self.counts = counts if counts is not None else Counters()
-        self.streams = ServerStreams(judge, self._note)
+        self._closing = False
+        self.counters = counters if counters is not None else Counters()
+        self.streams = ServerStreams(authorizer, self._record)
 
-    def ask(self, auth: AuthContext, method: str) -> CallVerdict:
-        """Judge a call and note the answer; whatever goes wrong is a refusal."""
-        judgement = self._judge.judge(auth, method)
-        self._note(judgement)
-        return judgement
+    def authorize(self, auth: AuthContext, method: str) -> CallVerdict:
+        """Return the verdict on a call, logged and counted; any error is a refusal."""
+        verdict = self._authorizer.authorize(auth, method)
+        self._record(verdict)
+        return verdict
 
-    def refusal_since(self, auth: AuthContext, method: str) -> Refusal | None:
-        """Return why a call that was let in may not go on, and note it; None if it may.
+    def authorize_again(self, auth: AuthContext, method: str) -> Refusal | None:
+        """Return why a call that was allowed may not go on, logged and counted; None if it may.
 
-        For calls whose message is waited for once they were judged: the wait is as long as the
-        caller likes, and its certificate may be revoked meanwhile.
+        For calls whose message arrives after the call was authorized: the caller chooses how long
+        that takes, and its certificate may be revoked meanwhile.
         """
-        judgement = self._judge.judge(auth, method)
-        if judgement.refusal is not None:
-            self._note(judgement)
-        return judgement.refusal
+        verdict = self._authorizer.authorize(auth, method)
+        if verdict.refusal is not None:
+            self._record(verdict)
+        return verdict.refusal
 
-    def watch(
-        self,
-        auth: AuthContext,
-        method: str,
-        end: Callable[[Refusal], None],
-    ) -> int:
-        """Have a stream ended when its peer may not go on; return the number to take it off by."""
-        return self.streams.add(ServerStream(self._judge.known_of(auth), method, end))
+    def add_stream(self, auth: AuthContext, method: str, end: Callable[[Refusal], None]) -> int:
+        """Watch a stream, and end it when its peer may not go on; return its number."""
+        peer = self._authorizer.cached_peer(auth)
+        return self.streams.add(ServerStream(peer, method, end))
 
-    def note_ended(self, refusal: Refusal) -> None:
+    def count_ended(self, refusal: Refusal) -> None:
         """Count a stream that was ended."""
         try:
-            self.counts.stream_ended(refusal)
+            self.counters.count_stream_ended(refusal)
         except Exception as error:
             defer(log.error, "a stream that was ended could not be counted: %r", error)
 
-    def tick(self) -> None:
-        """Do what is due a few times a second: end streams, forget, tell what the log left out."""
-        self.streams.sweep()
-        self._judge.forget_idle()
-        defer(self._decisions.summarize, self._clock())
+    def recheck(self) -> bool:
+        """End the streams that may not go on, and forget idle peers; return whether streams run."""
+        self.streams.recheck()
+        self._authorizer.evict_idle()
+        something_runs = len(self.streams) > 0
+        # There are no more rechecks after the last stream of a server that was closed.
+        is_last = self._closing and not something_runs
+        defer(self._summarize, is_last)
+        return something_runs
 
-    def close(self) -> None:
-        """Log what was left out so far: there will be no more ticks."""
-        defer(self._summarize_all)
+    def on_close(self) -> None:
+        """Prepare for the last recheck: the policy is withdrawn, so that it ends every stream."""
+        self._closing = True
 
-    def _summarize_all(self) -> None:
-        self._decisions.summarize(self._clock(), at_once=True)
+    def _summarize(self, at_once: bool) -> None:
+        self._decision_log.summarize(self._clock(), at_once=at_once)
 
-    def _note(self, judgement: CallVerdict) -> None:
+    def _record(self, verdict: CallVerdict) -> None:
         try:
-            self.counts.judged(judgement)
-            if self._decisions.takes(judgement):
-                self._decisions.write(judgement, self._clock())
+            self.counters.count_call(verdict)
+            if self._decision_log.is_enabled_for(verdict):
+                self._decision_log.write(verdict, self._clock())
         except Exception as error:
-            defer(log.error, "a decision could not be told of: %r", error)
+            defer(log.error, "a decision could not be recorded: %r", error)

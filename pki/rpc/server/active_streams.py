@@ -1,14 +1,15 @@
-"""The streams that run: ended when their peer may not go on, idle ones too.
+"""The streams that run in a server; they are ended when their peer may not go on, idle ones too.
 
 The rules:
 
-1. A stream is judged again when something has changed: trust, lists, the policy, a clock that was
-   set back, or the end of the time for which its last answer counts. Otherwise a sweep costs
-   nothing, however many streams run.
-2. A stream that is refused is ended first; that it was ended is told afterwards. It is ended again
-   and again until it is taken off, with a pause between: gRPC loses the status of an asyncio call
-   that is cancelled while it writes its first message, and of one that is aborted twice at once.
-3. One stream that can't be ended keeps no other running.
+1. A stream is authorized again when something has changed: trust, revocation lists, the policy, a
+   clock that was set back, or the end of the time for which its last verification holds. Otherwise
+   a recheck costs nothing, however many streams run.
+2. A stream that is refused is ended first; that it was ended is logged afterwards. It is ended
+   again and again until it is removed, with a pause between: gRPC loses the status of an asyncio
+   call that is cancelled while it writes its first message, and of one that is aborted twice at
+   the same time.
+3. A stream that can't be ended does not keep others running.
 """
 
 from __future__ import annotations
@@ -32,27 +33,33 @@ from pki.background import defer
 
 log = logging.getLogger("handfast.rpc")
 
-# Streams that have ended leave their times behind: so many are let be.
-_MOST_LEFT_BEHIND = 1024
+# Streams that ended leave entries in the queue; the queue is cleaned up above this number.
+_MOST_STALE_ENTRIES = 1024
 _PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStream:
-    """A stream, who runs it, and how it is ended: again and again, until it is taken off."""
+    """A running stream.
 
-    known: CachedPeer
+    Args:
+        peer: its caller.
+        method: the path of its method.
+        end: ends it; called again and again until the stream is removed.
+    """
+
+    peer: CachedPeer
     method: str
     end: Callable[[Refusal], None]
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A running stream, the policy that it was judged by when it was last told of, and its end."""
+class _Entry:
+    """A stream, the policy that its last logged verdict rests on, and how it is being ended."""
 
     stream: ServerStream
     policy: Policy | None
-    not_before: float
+    end_not_before: float
     refusal: Refusal | None = None
 
 
@@ -60,142 +67,142 @@ class ServerStreams:
     """The running streams of one server.
 
     Args:
-        judge: judges their peers again.
-        note: told of each that is ended, and of each that a new policy would have ended if it were
-            enforced.
-        monotonic: gives seconds that only grow.
+        authorizer: authorizes their peers again.
+        record: called with the verdict on each stream that is ended, and on each that a new policy
+            would end if it were enforced.
+        monotonic: returns seconds that only grow.
     """
 
     def __init__(
         self,
-        judge: CallAuthorizer,
-        note: Callable[[CallVerdict], None],
+        authorizer: CallAuthorizer,
+        record: Callable[[CallVerdict], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monotonic = monotonic
-        self._judge = judge
-        self._note = note
-        self._streams: dict[int, _Kept] = {}
+        self._authorizer = authorizer
+        self._record = record
+        self._entries: dict[int, _Entry] = {}
         self._numbers = itertools.count()
-        # Those begun since the last sweep: what was in force may have changed meanwhile.
+        # Those begun since the last recheck: something may have changed since they were authorized.
         self._begun: list[int] = []
-        self._refused: dict[int, _Kept] = {}
+        self._refused: dict[int, _Entry] = {}
         self._due: list[tuple[datetime, int]] = []
-        self._swept: AuthorizationInputs | None = None
-        self._sweeping = threading.Lock()
+        self._last_inputs: AuthorizationInputs | None = None
+        self._rechecking = threading.Lock()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return how many run."""
-        return len(self._streams)
+        """Return the number of streams that run."""
+        return len(self._entries)
 
     def add(self, stream: ServerStream) -> int:
-        """Keep an eye on a stream; return the number to take it off by."""
+        """Add a stream; return the number to remove it by."""
         number = next(self._numbers)
-        policy = self._judge.in_force.policy
+        policy = self._authorizer.inputs.policy
         with self._lock:
-            self._streams[number] = _Kept(stream, policy, self._monotonic() + _PAUSE_SECONDS)
+            self._entries[number] = _Entry(stream, policy, self._monotonic() + _PAUSE_SECONDS)
             self._begun.append(number)
         return number
 
-    def discard(self, number: int) -> None:
-        """Take a stream off: it has ended."""
+    def remove(self, number: int) -> None:
+        """Remove a stream that has ended."""
         with self._lock:
-            self._streams.pop(number, None)
+            self._entries.pop(number, None)
             self._refused.pop(number, None)
 
-    def sweep(self) -> None:
-        """Judge again each stream for which something has changed; end those that may not go on."""
+    def recheck(self) -> None:
+        """Authorize each stream again for which something changed; end those that may not go on."""
         try:
-            with self._sweeping:
-                self._sweep()
+            with self._rechecking:
+                self._recheck()
         except BaseException:
-            # Nobody knows which were judged: the next sweep judges all.
-            self._swept = None
+            # It is unknown which were authorized: the next recheck authorizes all.
+            self._last_inputs = None
             raise
 
-    def _sweep(self) -> None:
+    def _recheck(self) -> None:
         try:
-            now = self._judge.in_force
+            inputs = self._authorizer.inputs
         except Exception as error:
-            # A clock that fails, for one. As with a call: what can't be judged is refused.
-            defer(log.error, "streams could not be judged: %r", error)
+            # A clock that fails, for example. As with a call: an error is a refusal.
+            defer(log.error, "streams could not be authorized: %r", error)
             self._refuse_all()
             return
         with self._lock:
-            numbers = self._chosen(now)
-            chosen = [(item, self._streams[item]) for item in numbers if item in self._streams]
+            numbers = self._select(inputs)
+            selected = [(item, self._entries[item]) for item in numbers if item in self._entries]
             refused = list(self._refused.values())
-        for kept in refused:
-            self._end(kept)
-        said: list[CallVerdict] = []
+        for entry in refused:
+            self._end(entry)
+        verdicts: list[CallVerdict] = []
         due: list[tuple[datetime, int]] = []
-        for number, kept in chosen:
-            judgement = self._judge.judge_again(kept.stream.known, kept.stream.method)
-            if judgement.refusal is not None:
-                kept.refusal = _words_for(judgement.refusal)
-                self._end(kept)
+        for number, entry in selected:
+            verdict = self._authorizer.reauthorize(entry.stream.peer, entry.stream.method)
+            if verdict.refusal is not None:
+                entry.refusal = _as_end_of_stream(verdict.refusal)
+                self._end(entry)
                 with self._lock:
-                    if number in self._streams:
-                        self._refused[number] = kept
-                said.append(judgement)
+                    if number in self._entries:
+                        self._refused[number] = entry
+                verdicts.append(verdict)
                 continue
-            verdict = kept.stream.known.verdict
-            due.append((verdict.good_until if verdict else now.at, number))
-            if judgement.audited is not None and kept.policy is not now.policy:
-                said.append(judgement)
-            kept.policy = now.policy
+            verification = entry.stream.peer.verification
+            due.append((verification.valid_until if verification else inputs.at, number))
+            if verdict.audited is not None and entry.policy is not inputs.policy:
+                verdicts.append(verdict)
+            entry.policy = inputs.policy
         if due:
             with self._lock:
-                self._due = _kept_due([*self._due, *due], self._streams)
-        for judgement in said:
-            defer(self._note, judgement)
+                self._due = _queue_of([*self._due, *due], self._entries)
+        for verdict in verdicts:
+            defer(self._record, verdict)
 
     def _refuse_all(self) -> None:
-        self._swept = None
+        self._last_inputs = None
         with self._lock:
-            self._refused = dict(self._streams)
-        for kept in list(self._refused.values()):
-            kept.refusal = kept.refusal or AUTHORIZATION_ERROR
-            self._end(kept)
+            self._refused = dict(self._entries)
+        for entry in list(self._refused.values()):
+            entry.refusal = entry.refusal or AUTHORIZATION_ERROR
+            self._end(entry)
 
-    def _end(self, kept: _Kept) -> None:
+    def _end(self, entry: _Entry) -> None:
         now = self._monotonic()
-        if kept.refusal is None or now < kept.not_before:
+        if entry.refusal is None or now < entry.end_not_before:
             return
-        kept.not_before = now + _PAUSE_SECONDS
+        entry.end_not_before = now + _PAUSE_SECONDS
         try:
-            kept.stream.end(kept.refusal)
+            entry.stream.end(entry.refusal)
         except Exception as error:
             defer(log.error, "a stream could not be ended: %r", error)
 
-    def _chosen(self, now: AuthorizationInputs) -> Iterable[int]:
-        """Return which streams to judge, and take down that they are."""
-        swept, self._swept = self._swept, now
+    def _select(self, inputs: AuthorizationInputs) -> Iterable[int]:
+        """Return which streams to authorize again, and record that they are."""
+        last, self._last_inputs = self._last_inputs, inputs
         begun, self._begun = self._begun, []
         if (
-            swept is None
-            or swept.trust is not now.trust
-            or swept.policy is not now.policy
-            or now.at < swept.at
+            last is None
+            or last.trust is not inputs.trust
+            or last.policy is not inputs.policy
+            or inputs.at < last.at
         ):
             self._due = []
-            return [number for number in self._streams if number not in self._refused]
-        chosen = [number for number in begun if number not in self._refused]
-        while self._due and self._due[0][0] <= now.at:
-            chosen.append(heapq.heappop(self._due)[1])
-        return dict.fromkeys(chosen)
+            return [number for number in self._entries if number not in self._refused]
+        selected = [number for number in begun if number not in self._refused]
+        while self._due and self._due[0][0] <= inputs.at:
+            selected.append(heapq.heappop(self._due)[1])
+        return dict.fromkeys(selected)
 
 
-def _words_for(refusal: Refusal) -> Refusal:
+def _as_end_of_stream(refusal: Refusal) -> Refusal:
     return CREDENTIAL_ENDED if refusal.reason == ErrorReason.CERTIFICATE_EXPIRED else refusal
 
 
-def _kept_due(
-    due: list[tuple[datetime, int]], streams: dict[int, _Kept]
+def _queue_of(
+    due: list[tuple[datetime, int]], entries: dict[int, _Entry]
 ) -> list[tuple[datetime, int]]:
-    """Order times, the next one first; leave out those of streams that have ended, if many."""
-    if len(due) > 2 * len(streams) + _MOST_LEFT_BEHIND:
-        due = [item for item in due if item[1] in streams]
+    """Return a heap of times, the next one first, without streams that ended if they are many."""
+    if len(due) > 2 * len(entries) + _MOST_STALE_ENTRIES:
+        due = [item for item in due if item[1] in entries]
     heapq.heapify(due)
     return due

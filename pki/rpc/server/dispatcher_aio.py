@@ -1,15 +1,15 @@
-"""gRPC's asyncio server, made so that no call can make it fall.
+"""gRPC's asyncio server, made so that no call can end it.
 
-gRPC decodes the path of each call in the one loop that takes calls, as UTF-8 and strictly: a path
-that is not UTF-8, from anybody who gets through TLS, ends the loop, the server and all connections
-(grpcio 1.85.1). Nothing stands before that decoding, and Python sees the bytes
-nowhere. So the loop is run on another object than the server: a dispatcher, that has no ports and
-no calls of its own. It takes the server's calls one by one. When it falls, the call that it took
-last is the cause. That call is answered as any method that does not exist, and another dispatcher
-goes on where the last one was. The server, its connections and the calls that run notice nothing.
+gRPC decodes the path of each call as UTF-8 in the one loop that accepts calls. A path that is not
+UTF-8, from any peer that gets through TLS, ends the loop, the server and all connections
+(grpcio 1.85.1). Nothing runs before that decoding, and Python sees the bytes nowhere. So the loop
+runs on another object than the server: a dispatcher, which has no ports and no calls of its own,
+and accepts the server's calls one by one. If the dispatcher fails, the call that it accepted last
+is the cause. That call is answered like any unknown method, and another dispatcher takes over. The
+server, its connections and the running calls are not affected.
 
-It rests on names inside grpcio (``cygrpc.AioServer``). Where a later grpcio has them no more,
-gRPC's own server is made as it is, and ``AioServer`` makes it anew whenever it has fallen.
+This relies on names inside grpcio (``cygrpc.AioServer``). If a later grpcio does not have them,
+gRPC's own server is made unchanged, and ``AioServer`` makes it again whenever it fails.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined] # it has no types
 from pki.access.authorizer import AuthContext
 from pki.access.refusal import Refusal
 from pki.background import defer
+from pki.rpc.status import status_code, trailing_metadata
 
 log = logging.getLogger("handfast.rpc")
 
@@ -40,37 +41,39 @@ _CAN_DISPATCH = (
 _MAKING = threading.Lock()
 
 UNDECODABLE = "(a path that is not UTF-8)"
-"""What is logged as the method of such a call."""
+"""The method of such a call in the log."""
 
-# What is said of a call whose path can't be decoded: the refusal of its caller, if it has one.
-Answer = Callable[[AuthContext], "Refusal | None"]
+# Returns the refusal for the caller of a path that can't be decoded; None if it would be allowed.
+Authorize = Callable[[AuthContext], "Refusal | None"]
 
 
-def server_that_stays(make: Callable[[], grpc.aio.Server], answer: Answer) -> grpc.aio.Server:
-    """Make a server that no path makes fall.
+def make_robust_server(
+    make: Callable[[], grpc.aio.Server], authorize: Authorize
+) -> grpc.aio.Server:
+    """Make a server that no path can end.
 
     Args:
-        make: calls ``grpc.aio.server``; whatever instruments that function goes on doing so.
-        answer: judges the caller of a call whose path can't be decoded.
+        make: calls ``grpc.aio.server``, so that instrumentation of that function still works.
+        authorize: authorizes the caller of a path that can't be decoded.
     """
     if not _CAN_DISPATCH:
         return make()
 
-    def front(*args: Any, **how: Any) -> _Front:
-        return _Front(answer, *args, **how)
+    def server(*args: Any, **kwargs: Any) -> _Server:
+        return _Server(authorize, *args, **kwargs)
 
-    # A server that another thread makes at this moment gets the same, and nothing but good of it.
+    # A server that another thread makes at this moment becomes one of these too, without harm.
     with _MAKING:
-        own = cygrpc.AioServer
-        cygrpc.AioServer = front
+        original = cygrpc.AioServer
+        cygrpc.AioServer = server
         try:
             return make()
         finally:
-            cygrpc.AioServer = own
+            cygrpc.AioServer = original
 
 
-class _Registered(grpc.GenericRpcHandler):
-    """The handlers that were registered by method: a dispatcher is given all as generic ones."""
+class _MethodHandlers(grpc.GenericRpcHandler):
+    """The handlers that were registered by method: a dispatcher takes generic handlers only."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Any] = {}
@@ -79,12 +82,12 @@ class _Registered(grpc.GenericRpcHandler):
         return self.handlers.get(handler_call_details.method)
 
 
-class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has no types
-    """The server: ports, connections and calls. It leaves taking calls to a dispatcher."""
+class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has no types
+    """The server: ports, connections and calls. A dispatcher accepts its calls."""
 
     def __init__(  # noqa: PLR0917 - as grpc.aio calls it
         self,
-        answer: Answer,
+        authorize: Authorize,
         loop: asyncio.AbstractEventLoop,
         thread_pool: Any,
         generic_handlers: Sequence[Any],
@@ -92,10 +95,10 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         options: Any,
         maximum_concurrent_rpcs: int | None,
     ) -> None:
-        self._answer = answer
+        self._authorize = authorize
         self._event_loop = loop
-        self._registered = _Registered()
-        self._handlers: list[Any] = [self._registered]
+        self._method_handlers = _MethodHandlers()
+        self._handlers: list[Any] = [self._method_handlers]
         self._settings = (interceptors, maximum_concurrent_rpcs)
         self._ending = asyncio.Event()
         self._is_ending = False
@@ -106,12 +109,12 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         )
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
-        found = list(generic_rpc_handlers)
-        self._handlers.extend(found)
-        super().add_generic_rpc_handlers(found)
+        handlers = list(generic_rpc_handlers)
+        self._handlers.extend(handlers)
+        super().add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, method_handlers: dict[str, Any]) -> None:
-        self._registered.handlers.update(method_handlers)
+        self._method_handlers.handlers.update(method_handlers)
         super().add_registered_method_handlers(method_handlers)
 
     async def start(self) -> None:
@@ -120,20 +123,20 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
             await self._dispatch()
 
     async def _request_call(self) -> Any:
-        # Asked by its own loop. The calls themselves are taken by the dispatcher.
+        # Called by its own loop. The dispatcher accepts the calls.
         await self._ending.wait()
         raise cygrpc._RequestCallError
 
-    def take_call(self) -> Any:
+    def accept_call(self) -> Any:
         """Wait for the next call, for the dispatcher."""
         return super()._request_call()
 
     async def shutdown(self, grace: float | None) -> None:
-        # The order matters. A loop that is told that calls fail must know already that it is to
-        # end, or it asks for the next one without end.
+        # The order matters: a loop whose calls fail must know already that the server ends, or it
+        # asks for the next call forever.
         self._is_ending = True
         dispatcher, self._dispatcher = self._dispatcher, None
-        others = [asyncio.ensure_future(_end(dispatcher))] if dispatcher is not None else []
+        others = [asyncio.ensure_future(_shut_down(dispatcher))] if dispatcher is not None else []
         await asyncio.sleep(0)
         own = asyncio.ensure_future(super().shutdown(grace))
         await asyncio.sleep(0)
@@ -143,39 +146,39 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         finally:
             await asyncio.gather(*others, return_exceptions=True)
 
-    def fell(self, dispatcher: _Dispatcher, task: asyncio.Task[None]) -> None:
-        """Go on with another dispatcher, if it was a path that made this one fall."""
+    def replace_failed(self, dispatcher: _Dispatcher, task: asyncio.Task[None]) -> None:
+        """Replace a dispatcher, if it failed because of a path."""
         if self._is_ending:
             return
         if not isinstance(task.exception(), UnicodeDecodeError):
-            # Nothing that a caller can cause: the whole server is made anew.
+            # No caller can cause this: ``AioServer`` makes the whole server again.
             self._serving_task_crash_handler(task)
             return
         recovering = self._event_loop.create_task(self._recover(dispatcher))
         self._recovering.add(recovering)
         recovering.add_done_callback(self._recovering.discard)
 
-    async def _recover(self, fallen: _Dispatcher) -> None:
+    async def _recover(self, failed: _Dispatcher) -> None:
         if self._is_ending:
-            # The server was stopped since, and has ended the dispatcher that fell.
-            fallen.taken = None
+            # The server was stopped meanwhile, and has shut the failed dispatcher down.
+            failed.accepted = None
             return
         await self._dispatch()
         try:
-            await self._refuse(fallen.taken)
+            await self._refuse(failed.accepted)
         finally:
-            fallen.taken = None
-            await _end(fallen)
+            failed.accepted = None
+            await _shut_down(failed)
 
     async def _dispatch(self) -> None:
-        # The process dies if a server that was stopped is asked for calls, or answers one.
+        # The process dies if a stopped server accepts or answers a call.
         if self._is_ending:
             return
-        interceptors, most = self._settings
-        made = self._dispatcher = _Dispatcher(
-            self, self._event_loop, list(self._handlers), interceptors, most
+        interceptors, most_calls = self._settings
+        dispatcher = self._dispatcher = _Dispatcher(
+            self, self._event_loop, list(self._handlers), interceptors, most_calls
         )
-        await made.start()
+        await dispatcher.start()
 
     async def _refuse(self, call: Any) -> None:
         if self._is_ending:
@@ -183,46 +186,50 @@ class _Front(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has n
         context = cygrpc._ServicerContext(call, None, None, self._event_loop)
         refusal = None
         try:
-            refusal = self._answer(context.auth_context())
+            refusal = self._authorize(context.auth_context())
         except Exception as error:
-            defer(log.error, "the caller of a path that is not UTF-8 can't be judged: %r", error)
-        # It raises once the status is sent: there is no handler here to be ended by that.
+            defer(
+                log.error, "the caller of a path that is not UTF-8 can't be authorized: %r", error
+            )
+        # abort() raises once the status is sent, to end a handler; there is none here.
         with contextlib.suppress(Exception):
             if refusal is None:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             else:
-                await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
+                await context.abort(
+                    status_code(refusal), refusal.message, trailing_metadata(refusal)
+                )
 
 
 class _Dispatcher(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has no types
-    """Takes a server's calls and has them handled; it has no port and no call of its own."""
+    """Accepts the calls of a server and runs their handlers; it has no port and no own calls."""
 
     def __init__(
         self,
-        front: _Front,
+        server: _Server,
         loop: asyncio.AbstractEventLoop,
         handlers: Sequence[Any],
         interceptors: Sequence[Any],
         maximum_concurrent_rpcs: int | None,
     ) -> None:
-        self._front = front
-        self.taken: Any = None
+        self._accepting_for = server
+        self.accepted: Any = None
         super().__init__(loop, None, handlers, interceptors, (), maximum_concurrent_rpcs)
 
     async def _request_call(self) -> Any:
-        self.taken = None
-        call = self.taken = await self._front.take_call()
+        self.accepted = None
+        call = self.accepted = await self._accepting_for.accept_call()
         return call
 
     def _serving_task_crash_handler(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            self._front.fell(self, task)
+            self._accepting_for.replace_failed(self, task)
 
 
-async def _end(dispatcher: _Dispatcher) -> None:
-    """Let go of what gRPC's core holds for a dispatcher, also for one that has fallen."""
+async def _shut_down(dispatcher: _Dispatcher) -> None:
+    """Release what gRPC's core holds for a dispatcher, also for one that has failed."""
     try:
         await dispatcher.shutdown(None)
     except Exception:
-        # It raised what it fell over, before it let go; asked again it does the rest.
+        # It raised the error that it failed with, before it released all; the second time it does.
         await dispatcher.shutdown(None)

@@ -1,23 +1,59 @@
-"""Wrapped handlers, kept by method: wrapping anew for each call costs several percent."""
+"""Handlers behind access control: each is wrapped when it is registered, and asked first.
+
+A wrapped handler is kept by method: to wrap it again for each call costs several percent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 
-_MOST = 1024
+_MOST_METHODS = 1024
 
-# In quotes: grpcio's own class takes no parameters, its type stubs' does.
+# In quotes: grpcio's own class takes no parameters, the class in its type stubs does.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Wrap: TypeAlias = "Callable[[Handler | None, str], Handler]"
 
 
-class WrappedHandlers:
-    """Keeps the wrapped form of each known method's handler.
+class ProtectedHandlers(grpc.GenericRpcHandler):
+    """The one generic handler that gRPC is given: it holds those of the server's owner.
 
-    Unknown methods are wrapped anew: their names are the caller's choice, and would fill the
+    Unknown methods have a handler too, so that a caller without a grant is refused like any other,
+    and does not learn which methods there are.
+
+    Args:
+        wrap: wraps a method's handler; None stands for a method without one.
+    """
+
+    def __init__(self, wrap: Wrap) -> None:
+        self._wrap = wrap
+        self._find: tuple[Callable[[grpc.HandlerCallDetails], Handler | None], ...] = ()
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add handlers; those that were added first are asked first."""
+        self._find = (*self._find, *(handler.service for handler in handlers))
+
+    def wrap_service(self, service: str, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+        """Return the wrapped handlers of a service, by the name of the method."""
+        return {
+            name: self._wrap(handler, f"/{service}/{name}") for name, handler in handlers.items()
+        }
+
+    def service(self, handler_call_details: Any) -> Handler:
+        """Return the wrapped handler of a method."""
+        for find in self._find:
+            handler = find(handler_call_details)
+            if handler is not None:
+                return self._wrap(handler, handler_call_details.method)
+        return self._wrap(None, handler_call_details.method)
+
+
+class WrappedHandlers:
+    """The wrapped form of each known method's handler.
+
+    Unknown methods are wrapped again for each call: callers choose their names, and would fill the
     memory.
     """
 
@@ -31,21 +67,23 @@ class WrappedHandlers:
         if kept is not None and kept[0] is handler:
             return kept[1]
         wrapped = self._wrap(handler, method)
-        if handler is not None and (kept is not None or len(self._kept) < _MOST):
+        if handler is not None and (kept is not None or len(self._kept) < _MOST_METHODS):
             self._kept[method] = (handler, wrapped)
         return wrapped
 
 
-def taking_a_stream(handler: Handler, behavior: Callable[..., Any]) -> Handler:
-    """Make a handler around another behavior, of the same kind on the wire, that takes a stream.
+def stream_handler(handler: Handler, behavior: Callable[..., Any]) -> Handler:
+    """Return a handler for another behavior, of the same kind on the wire, that reads a stream.
 
-    gRPC waits for a unary call's one request, on a synchronous server with a thread, and decodes
-    it, before it asks the handler: whoever gets through TLS and sends none would hold that thread
-    before anybody judged it. A handler of streams is asked as soon as the call begins.
+    gRPC reads and decodes the one request of a unary call before it calls the handler; a
+    synchronous server holds a thread for that. A peer that gets through TLS and sends no request
+    would hold that thread before it was authorized. A handler of streams is called as soon as the
+    call begins.
 
     Args:
-        handler: whose answers' coding is taken. One that takes a single request gets it in bytes.
-        behavior: what it does.
+        handler: the encoding of its responses is kept. If it takes a single request, the new
+            handler gets that request as bytes.
+        behavior: the new behavior.
     """
     if handler.response_streaming:
         make: Callable[..., Handler] = grpc.stream_stream_rpc_method_handler
@@ -55,10 +93,10 @@ def taking_a_stream(handler: Handler, behavior: Callable[..., Any]) -> Handler:
     return make(behavior, decode, handler.response_serializer)
 
 
-def of_same_kind(handler: Handler, behavior: Callable[..., Any]) -> Handler:
-    """Make a handler of the same kind around another behavior; a single request comes in bytes."""
+def same_kind_handler(handler: Handler, behavior: Callable[..., Any]) -> Handler:
+    """Return a handler of the same kind for another behavior; a single request comes as bytes."""
     if handler.request_streaming:
-        return taking_a_stream(handler, behavior)
+        return stream_handler(handler, behavior)
     make: Callable[..., Handler]
     if handler.response_streaming:
         make = grpc.unary_stream_rpc_method_handler
@@ -67,30 +105,30 @@ def of_same_kind(handler: Handler, behavior: Callable[..., Any]) -> Handler:
     return make(behavior, None, handler.response_serializer)
 
 
-def no_request(method: str) -> str:
-    """Return what is said of a unary call without its one request, in gRPC's own words."""
+def missing_request_message(method: str) -> str:
+    """Return gRPC's own message for a unary call that came without its request."""
     return f'"{method}" requires exactly one request message.'
 
 
 def request_decoder(handler: Handler) -> Callable[[bytes], Any]:
-    """Return what decodes a handler's one request, once its caller was judged.
+    """Return a function that decodes a handler's single request, once its caller was authorized.
 
-    Streams of requests are decoded message by message, as they are read: for them this does
-    nothing.
+    Streams of requests are decoded message by message, as they are read: for those the function
+    returns what it gets.
     """
     decode = handler.request_deserializer
-    return _as_it_came if decode is None or handler.request_streaming else decode
+    return _unchanged if decode is None or handler.request_streaming else decode
 
 
-def _as_it_came(request: Any) -> Any:
+def _unchanged(request: Any) -> Any:
     return request
 
 
 def behavior_of(handler: Handler) -> Callable[..., Any]:
     """Return a handler's behavior, whichever kind it is."""
-    found = (
+    behavior = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
-    if found is None:
+    if behavior is None:
         raise TypeError("handler has no behavior")
-    return found
+    return behavior

@@ -1,4 +1,4 @@
-"""Keeps a health servicer's answer true: serving only while a call could succeed."""
+"""Keeps the status of a health servicer true: serving only while a call can succeed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class HealthServicer(Protocol):
 
 
 class HealthReport:
-    """Sets the status of services whenever a workload can't serve, or can again.
+    """Sets the status of services when a workload can't serve any more, or can again.
 
     Args:
-        servicer: the health servicer, of either kind. For the asyncio kind this is made on the
-            event loop that it serves on.
-        services: the names whose status is kept; the empty one stands for the whole server.
-        can_serve: tells whether calls can succeed now.
+        servicer: the health servicer, of either kind. For the asyncio kind, make this object on the
+            event loop that the servicer runs on.
+        services: the names whose status is set; the empty name stands for the whole server.
+        can_serve: returns whether calls can succeed now.
     """
 
     def __init__(
@@ -45,33 +45,33 @@ class HealthReport:
         self._servicer = servicer
         self._services = tuple(services)
         self._can_serve = can_serve
-        self._told: bool | None = None
+        self._reported: bool | None = None
         self._loop = (
             asyncio.get_running_loop() if inspect.iscoroutinefunction(servicer.set) else None
         )
-        self._ticker = PeriodicTask(_SECONDS, self._tick, "handfast-health")
+        self._task = PeriodicTask(_SECONDS, self._update, "handfast-health")
 
     def start(self) -> None:
-        """Begin."""
-        self._ticker.start()
+        """Start the thread."""
+        self._task.start()
 
     def close(self, seconds: float) -> None:
-        """Report that nothing is served any more, and end; wait for so long."""
-        self._ticker.wait_done(self._ticker.wake(), seconds)
-        self._ticker.stop(seconds)
+        """Report that nothing is served any more, and stop the thread; wait this long."""
+        self._task.wait_done(self._task.wake(), seconds)
+        self._task.stop(seconds)
 
-    def _tick(self) -> None:
+    def _update(self) -> None:
         can_serve = self._can_serve()
-        if can_serve is self._told:
+        if can_serve is self._reported:
             return
         status = _SERVING if can_serve else _NOT_SERVING
         for service in self._services:
-            answer = self._servicer.set(service, status)
+            result = self._servicer.set(service, status)
             if self._loop is not None:
-                asyncio.run_coroutine_threadsafe(answer, self._loop).result(_SET_SECONDS)
-        self._told = can_serve
-        defer(log.warning if not can_serve else log.info, "health: %s", _word_of(can_serve))
-
-
-def _word_of(can_serve: bool) -> str:
-    return "SERVING" if can_serve else "NOT_SERVING"
+                asyncio.run_coroutine_threadsafe(result, self._loop).result(_SET_SECONDS)
+        self._reported = can_serve
+        defer(
+            log.warning if not can_serve else log.info,
+            "health: %s",
+            "SERVING" if can_serve else "NOT_SERVING",
+        )

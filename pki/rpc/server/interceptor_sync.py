@@ -1,4 +1,4 @@
-"""The interceptor of synchronous servers, and of plain functions in asyncio servers."""
+"""The authorizing interceptor of synchronous servers, and of plain functions in asyncio servers."""
 
 from __future__ import annotations
 
@@ -14,240 +14,244 @@ from pki.access.authorizer import AuthContext
 from pki.access.peer import CURRENT_PEER, Peer
 from pki.access.refusal import Refusal
 from pki.background import defer
-from pki.rpc.server.access_control import LATE_SECONDS, AccessControl
+from pki.rpc.server.access_control import REAUTHORIZE_AFTER_SECONDS, AccessControl
 from pki.rpc.server.handlers import (
     Handler,
     WrappedHandlers,
     behavior_of,
-    no_request,
+    missing_request_message,
     request_decoder,
-    taking_a_stream,
+    stream_handler,
 )
+from pki.rpc.status import status_code, trailing_metadata
 
 log = logging.getLogger("handfast.rpc")
 
-_Take = Callable[[Any, Any, AuthContext], bytes]
+# Returns the single request, as bytes, from what gRPC passes to the behavior.
+_ReadRequest = Callable[[Any, Any, AuthContext], bytes]
 
 
 class SyncAuthInterceptor(grpc.ServerInterceptor):
-    """Lets a call through to its handler once the gate has answered for it."""
+    """Calls a handler only after access control has allowed the call."""
 
-    def __init__(self, gate: AccessControl) -> None:
-        self.gate = gate
-        self._wrapped = WrappedHandlers(lambda handler, method: _wrap(gate, handler, method))
+    def __init__(self, access: AccessControl) -> None:
+        self.access = access
+        self._wrapped = WrappedHandlers(lambda handler, method: _wrap(access, handler, method))
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Wrap the method's handler, unknown methods' too."""
+        """Return the wrapped handler of the method; an unknown method has one too."""
         method = handler_call_details.method
         try:
             handler = continuation(handler_call_details)
         except Exception as error:
-            # Whoever stands behind the gate has failed for a caller that nobody has judged yet.
-            return _failing(self.gate, error, method)
-        return self.behind(handler, method)
+            # An inner interceptor failed before the caller was authorized.
+            return _failing_handler(self.access, error, method)
+        return self.wrap(handler, method)
 
-    def behind(self, handler: Handler | None, method: str) -> Handler:
+    def wrap(self, handler: Handler | None, method: str) -> Handler:
         """Return the wrapped form of a method's handler; None stands for a method without one."""
         return self._wrapped.get(handler, method)
 
 
-def admit(gate: AccessControl, method: str, context: Any) -> tuple[Peer, AuthContext]:
-    """Ask the gate, and end the call with a structured status if it refuses."""
+def admit(access: AccessControl, method: str, context: Any) -> tuple[Peer, AuthContext]:
+    """Authorize a call; end it with a structured status if it is refused."""
     auth = context.auth_context()
-    judgement = gate.ask(auth, method)
-    opentelemetry.mark(judgement, auth)
-    if judgement.refusal is not None or judgement.peer is None:
-        abort(context, judgement.refusal)
-    return judgement.peer, auth
+    verdict = access.authorize(auth, method)
+    opentelemetry.annotate_call(verdict, auth)
+    if verdict.refusal is not None or verdict.peer is None:
+        abort(context, verdict.refusal)
+    return verdict.peer, auth
 
 
-class _EndedError(Exception):
-    """The call's status is set: its handler has only to return."""
+class _AbortedError(Exception):
+    """The call has its status: its handler has only to return."""
 
 
 def abort(context: Any, refusal: Refusal | None) -> NoReturn:
     """End a call with a refusal."""
-    code, words = grpc.StatusCode.INTERNAL, "judged without an answer"
+    code, message = grpc.StatusCode.INTERNAL, "authorized without a verdict"
     if refusal is not None:
-        context.set_trailing_metadata(refusal.trailing_metadata())
-        code, words = refusal.code, refusal.message
-    _end(context, code, words)
+        context.set_trailing_metadata(trailing_metadata(refusal))
+        code, message = status_code(refusal), refusal.message
+    _abort_with(context, code, message)
 
 
-def _end(context: Any, code: grpc.StatusCode, words: str) -> NoReturn:
+def _abort_with(context: Any, code: grpc.StatusCode, message: str) -> NoReturn:
     if isinstance(context, grpc.ServicerContext):
-        context.abort(code, words)
-    # In an asyncio server abort() waits for the event loop: without end if that has stopped.
+        context.abort(code, message)
+    # In an asyncio server abort() waits for the event loop: forever, if the loop has stopped.
     context.set_code(code)
-    context.set_details(words)
-    raise _EndedError
+    context.set_details(message)
+    raise _AbortedError
 
 
-def _failing(gate: AccessControl, error: Exception, method: str) -> Handler:
-    """Return the handler of a method whose own could not be found: it fails, for whom it may tell."""
+def _failing_handler(access: AccessControl, error: Exception, method: str) -> Handler:
+    """Return a handler that raises an error, for callers that may call the method."""
 
     def fail(_requests: Any, context: Any) -> Iterator[Any]:
-        admit(gate, method, context)
+        admit(access, method, context)
         raise error
         yield
 
     return grpc.stream_stream_rpc_method_handler(fail)
 
 
-def guarded(gate: AccessControl, handler: Handler, method: str, take: _Take) -> Callable[..., Any]:
-    """Return a plain function's guarded form.
+def protect(
+    access: AccessControl, handler: Handler, method: str, read_request: _ReadRequest
+) -> Callable[..., Any]:
+    """Return the behavior of a plain function behind access control.
 
     Args:
-        gate: judges each call.
-        handler: the function's.
-        method: its path.
-        take: gives the one request, in bytes, of what gRPC hands over; it is asked once the caller
-            was judged.
+        access: authorizes each call.
+        handler: the handler of the function.
+        method: the path of its method.
+        read_request: returns the single request; called after the caller was authorized.
     """
     inner, decode = behavior_of(handler), request_decoder(handler)
 
-    def answer(request: Any, context: Any) -> Any:
-        peer, auth = admit(gate, method, context)
+    def unary(request: Any, context: Any) -> Any:
+        peer, auth = admit(access, method, context)
         token = CURRENT_PEER.set(peer)
         try:
-            return inner(_decoded(decode, take(request, context, auth), context), context)
+            return inner(_decode(decode, read_request(request, context, auth), context), context)
         finally:
             CURRENT_PEER.reset(token)
 
-    def gather(requests: Any, context: Any) -> Any:
-        peer, auth = admit(gate, method, context)
+    def stream_unary(requests: Any, context: Any) -> Any:
+        peer, auth = admit(access, method, context)
         token = CURRENT_PEER.set(peer)
-        watched = _Watched(gate, auth, method, context)
+        stream = _SyncStream(access, auth, method, context)
         try:
-            result = inner(watched.reading(requests), context)
-            watched.stop_if_ended()
+            result = inner(stream.reading(requests), context)
+            stream.abort_if_refused()
             return result
         finally:
-            watched.discard()
+            stream.remove()
             CURRENT_PEER.reset(token)
 
-    def stream(request: Any, context: Any) -> Iterator[Any]:
-        peer, auth = admit(gate, method, context)
+    def any_stream(request: Any, context: Any) -> Iterator[Any]:
+        peer, auth = admit(access, method, context)
         token = CURRENT_PEER.set(peer)
-        watched = _Watched(gate, auth, method, context)
+        stream = _SyncStream(access, auth, method, context)
         try:
             if handler.request_streaming:
-                asked = watched.reading(request)
+                argument = stream.reading(request)
             else:
-                asked = _decoded(decode, take(request, context, auth), context)
-            for item in inner(asked, context):
-                watched.stop_if_ended()
+                argument = _decode(decode, read_request(request, context, auth), context)
+            for item in inner(argument, context):
+                stream.abort_if_refused()
                 yield item
         finally:
-            watched.discard()
+            stream.remove()
             CURRENT_PEER.reset(token)
 
     if handler.response_streaming:
-        return stream
-    return gather if handler.request_streaming else answer
+        return any_stream
+    return stream_unary if handler.request_streaming else unary
 
 
-def _first_of(gate: AccessControl, method: str) -> _Take:
-    def take(requests: Iterator[bytes], context: Any, auth: AuthContext) -> bytes:
-        judged = monotonic()
-        for request in requests:
-            if monotonic() - judged > LATE_SECONDS:
-                refusal = gate.refusal_since(auth, method)
-                if refusal is not None:
-                    abort(context, refusal)
-            return request
-        return _end(context, grpc.StatusCode.UNIMPLEMENTED, no_request(method))
+def protect_in_thread(access: AccessControl, handler: Handler, method: str) -> Callable[..., Any]:
+    """Return the behavior of a plain function that an asyncio server runs in a thread."""
+    behavior = protect(access, handler, method, _unchanged)
 
-    return take
-
-
-def _as_it_came(request: bytes, _context: Any, _auth: AuthContext) -> bytes:
-    return request
-
-
-def _decoded(decode: Callable[[bytes], Any], request: Any, context: Any) -> Any:
-    try:
-        return decode(request)
-    except Exception as error:
-        defer(log.error, "a request can't be decoded: %r", error)
-        # In gRPC's own words, and with its code.
-        _end(context, grpc.StatusCode.INTERNAL, "Exception deserializing request!")
-
-
-def guarded_in_thread(gate: AccessControl, handler: Handler, method: str) -> Callable[..., Any]:
-    """Return the guarded form of a plain function that an asyncio server runs in a thread."""
-    behavior = guarded(gate, handler, method, _as_it_came)
-
-    def answer(request: Any, context: Any) -> Any:
+    def unary(request: Any, context: Any) -> Any:
         try:
             return behavior(request, context)
-        except _EndedError:
+        except _AbortedError:
             return None
 
-    def answers(request: Any, context: Any) -> Iterator[Any]:
+    def stream(request: Any, context: Any) -> Iterator[Any]:
         try:
             yield from behavior(request, context)
-        except _EndedError:
+        except _AbortedError:
             return
 
-    return answers if handler.response_streaming else answer
+    return stream if handler.response_streaming else unary
 
 
-def _wrap(gate: AccessControl, handler: Handler | None, method: str) -> Handler:
+def _wrap(access: AccessControl, handler: Handler | None, method: str) -> Handler:
     if handler is None:
 
         def unknown(_requests: Any, context: Any) -> Iterator[Any]:
-            admit(gate, method, context)
+            admit(access, method, context)
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             yield
 
         return grpc.stream_stream_rpc_method_handler(unknown)
-    gate.counts.knows(method)
-    return taking_a_stream(handler, guarded(gate, handler, method, _first_of(gate, method)))
+    access.counters.register_method(method)
+    read_request = _first_request_of(access, method)
+    return stream_handler(handler, protect(access, handler, method, read_request))
 
 
-class _Watched:
+def _first_request_of(access: AccessControl, method: str) -> _ReadRequest:
+    def read_request(requests: Iterator[bytes], context: Any, auth: AuthContext) -> bytes:
+        authorized_at = monotonic()
+        for request in requests:
+            if monotonic() - authorized_at > REAUTHORIZE_AFTER_SECONDS:
+                refusal = access.authorize_again(auth, method)
+                if refusal is not None:
+                    abort(context, refusal)
+            return request
+        _abort_with(context, grpc.StatusCode.UNIMPLEMENTED, missing_request_message(method))
+
+    return read_request
+
+
+def _unchanged(request: bytes, _context: Any, _auth: AuthContext) -> bytes:
+    return request
+
+
+def _decode(decode: Callable[[bytes], Any], request: Any, context: Any) -> Any:
+    try:
+        return decode(request)
+    except Exception as error:
+        defer(log.error, "a request can't be decoded: %r", error)
+        # gRPC's own message and code for this.
+        _abort_with(context, grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+
+
+class _SyncStream:
     """A running stream that is ended from another thread."""
 
-    def __init__(self, gate: AccessControl, auth: AuthContext, method: str, context: Any) -> None:
-        self._gate = gate
+    def __init__(self, access: AccessControl, auth: AuthContext, method: str, context: Any) -> None:
+        self._access = access
         self._context = context
         self._refusal: Refusal | None = None
         self._span = opentelemetry.recording_span()
-        self._number = gate.watch(auth, method, self._end)
+        self._number = access.add_stream(auth, method, self._end)
 
-    def discard(self) -> None:
-        self._gate.streams.discard(self._number)
-        # Here, and not where it is ended: nothing stands before that, and the span is still open.
-        opentelemetry.mark_ended(self._span, self._refusal)
+    def remove(self) -> None:
+        self._access.streams.remove(self._number)
+        # Here and not in _end(): nothing may delay that, and the span is still open here.
+        opentelemetry.annotate_stream_end(self._span, self._refusal)
 
-    def stop_if_ended(self) -> None:
+    def abort_if_refused(self) -> None:
         if self._refusal is not None:
             abort(self._context, self._refusal)
 
     def reading(self, requests: Iterator[Any]) -> Iterator[Any]:
-        """Return a stream of requests that ends with the call.
+        """Return the requests, as an iterator that ends with the call.
 
-        In a synchronous server gRPC ends it by itself when the call is cancelled.
+        In a synchronous server gRPC ends its own iterator when the call is cancelled.
         """
-        return requests if hasattr(self._context, "cancel") else self._until_ended(requests)
+        return requests if hasattr(self._context, "cancel") else self._until_refused(requests)
 
-    def _until_ended(self, requests: Iterator[Any]) -> Iterator[Any]:
+    def _until_refused(self, requests: Iterator[Any]) -> Iterator[Any]:
         for item in requests:
-            self.stop_if_ended()
+            self.abort_if_refused()
             yield item
 
     def _end(self, refusal: Refusal) -> None:
         is_first = self._refusal is None
         self._refusal = self._refusal or refusal
-        # A synchronous call can be cancelled from here, and takes no words along. A plain function
-        # in an asyncio server has no such handle: it is ended at its next message.
+        # A synchronous call can be cancelled from another thread, without a message. A plain
+        # function in an asyncio server can't: it is ended at its next message.
         cancel = getattr(self._context, "cancel", None)
         if cancel is not None:
             cancel()
         if is_first:
-            self._gate.note_ended(refusal)
+            self._access.count_ended(refusal)

@@ -1,4 +1,4 @@
-"""Whether a connection to a port of ours ended up with us: prefork servers share their ports."""
+"""Whether a connection to our port reached this process: prefork servers share their ports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _DESCRIPTORS = "/dev/fd"
 
 
 def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool:
-    """Return whether a port that we listen on lets other processes listen too (SO_REUSEPORT).
+    """Return whether other processes may listen on a port of ours too (SO_REUSEPORT).
 
     Args:
-        listening: the family that the address is of.
+        listening: the family of the address.
         address: host and port.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
@@ -21,7 +21,7 @@ def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool
     with socket.socket(listening, socket.SOCK_STREAM) as second:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
-            # Bound and never listening, it takes no connection from anybody.
+            # Bound but not listening, it gets no connection.
             second.bind(address)
         except OSError:
             return False
@@ -29,12 +29,12 @@ def is_shared(listening: socket.AddressFamily, address: tuple[str, int]) -> bool
 
 
 def is_own_connection(connected: socket.socket) -> bool:
-    """Return whether the other end of a connection is in this process; True where it can't be told.
+    """Return whether the other end of a connection is in this process; True if that is unknown.
 
     Args:
-        connected: our end; the other one must have been accepted already.
+        connected: our end; the other end must have been accepted already.
     """
-    # A default timeout would change the mode of each socket that is looked at.
+    # A default timeout would change the mode of each socket that is read here.
     if socket.getdefaulttimeout() is not None or not os.path.isdir(_DESCRIPTORS):
         return True
     host, port = connected.getsockname()[:2]
@@ -49,10 +49,10 @@ def _peer_of(descriptor: str) -> tuple[str, int] | None:
         number = int(descriptor)
         if not stat.S_ISSOCK(os.fstat(number).st_mode):
             return None
-        with socket.socket(fileno=os.dup(number)) as found:
-            if found.family not in {socket.AF_INET, socket.AF_INET6}:
+        with socket.socket(fileno=os.dup(number)) as other:
+            if other.family not in {socket.AF_INET, socket.AF_INET6}:
                 return None
-            peer: tuple[str, int] = found.getpeername()[:2]
+            peer: tuple[str, int] = other.getpeername()[:2]
             return peer
     except (OSError, ValueError):
         # Closed meanwhile, or not connected.

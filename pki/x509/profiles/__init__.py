@@ -1,7 +1,7 @@
 """Profiles: what each kind of certificate must and may contain, for building and for checking.
 
 The check runs before a certificate leaves the CA and again at the receiver, because the libraries
-let much through that RFC 5280 and the SPIFFE X509-SVID standard forbid.
+accept much that RFC 5280 and the SPIFFE X509-SVID standard forbid.
 """
 
 from pki.x509.profiles.ca import IssuingProfile, NameLimits, RootProfile

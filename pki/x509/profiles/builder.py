@@ -1,4 +1,4 @@
-"""The one builder behind every certificate that handfast makes."""
+"""Build certificates: every certificate that handfast makes is built here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from pki.errors import CertificateError
 from pki.keys import PrivateKey, PublicKey
 
-_SERIAL_BITS = 152  # more than the 128 random bits that are the floor, well within 20 octets
+_SERIAL_BITS = 152  # more than the required 128 random bits, and well within 20 octets
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """From when to when a certificate counts, both ends included, whole seconds UTC."""
+    """The validity of a certificate: both ends included, in whole seconds UTC."""
 
     not_before: datetime
     not_after: datetime
@@ -32,19 +32,19 @@ class Validity:
 
 
 def random_serial() -> int:
-    """Draw a serial number with 152 random bits; never zero."""
+    """Return a serial number with 152 random bits; never zero."""
     return secrets.randbits(_SERIAL_BITS) | (1 << _SERIAL_BITS)
 
 
 def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
-    """Choose the hash that goes with a signing key: none for Ed25519."""
+    """Return the hash for signatures with a key; None for Ed25519."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
     return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
 
 
 def key_usage(*, ca: bool) -> x509.KeyUsage:
-    """Return the key usage of a CA (certificates and lists) or of a leaf (signatures alone)."""
+    """Return the key usage of a CA (to sign certificates and CRLs) or of a leaf (signatures)."""
     return x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,
@@ -67,15 +67,15 @@ def build_certificate(
     validity: Validity,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
 ) -> x509.Certificate:
-    """Build and sign a certificate: the common frame and the extensions of its profile.
+    """Build and sign a certificate: the common fields and the extensions of its profile.
 
     Args:
         subject: the subject's name.
         public_key: the subject's key.
         issuer: the issuer's certificate; None signs the certificate with its own key.
         issuer_key: the key that signs.
-        validity: from when to when.
-        extensions: (value, critical) beyond the key identifiers, which are added here.
+        validity: its validity.
+        extensions: (value, critical), without the key identifiers, which are added here.
     """
     subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
     builder = (
@@ -96,6 +96,6 @@ def build_certificate(
 
 
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """Name an issuer's key as its own certificate names it."""
+    """Return the extension that names the issuer's key as the issuer's own certificate does."""
     own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)

@@ -1,8 +1,7 @@
-"""The two kinds of CA certificate: the root and the issuing CA that it signs.
+"""The profiles of CA certificates: the root, and the issuing CA that the root signs.
 
-An issuing CA of handfast's own has ``pathlen:0`` and critical name constraints: its trust domain
-(DNS and URI), the DNS names and IP ranges named when it was made, no other address and no email at
-all.
+Handfast's own issuing CAs have ``pathlen:0`` and critical name constraints: the trust domain (DNS
+and URI), the DNS names and IP ranges chosen when the CA was made, no other address and no email.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from pki.x509.profiles.builder import Validity, build_certificate, key_usage
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# No form of "exclude every mailbox" is read alike: OpenSSL takes an empty one as matching none, and
-# cryptography as malformed. Permitting one mailbox that can't exist (RFC 2606) forbids all others.
+# Libraries disagree on "exclude every mailbox": for OpenSSL an empty one matches none, and for
+# cryptography it is malformed. Permitting one mailbox that can't exist (RFC 2606) forbids the rest.
 _NO_MAILBOX = "nobody@email.invalid"
 _EVERY_ADDRESS: tuple[IpNetwork, ...] = (
     ipaddress.IPv4Network("0.0.0.0/0"),
@@ -54,12 +53,12 @@ _NEVER_CRITICAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class NameLimits:
-    """Which names an issuing CA may give out, as its critical name constraints.
+    """The names that an issuing CA may certify: its critical name constraints.
 
     Args:
-        trust_domain: DNS names within it and SPIFFE IDs of it.
-        dns: further DNS names; each permits itself and all below it.
-        ip: permitted address ranges; no address is permitted outside them.
+        trust_domain: permits its SPIFFE IDs and the DNS names within it.
+        dns: further DNS names; each permits itself and all names below it.
+        ip: the permitted address ranges.
     """
 
     trust_domain: TrustDomain
@@ -67,11 +66,11 @@ class NameLimits:
     ip: tuple[IpNetwork, ...] = ()
 
     def permits_dns(self, name: DnsName) -> bool:
-        """Return whether a DNS name lies within the limits."""
+        """Return whether a DNS name is permitted."""
         return any(name.is_within(parent) for parent in (self._own_dns(), *self.dns))
 
     def permits_ip(self, address: IpAddress) -> bool:
-        """Return whether an address lies within the limits."""
+        """Return whether an address is permitted."""
         return any(address in network for network in self.ip)
 
     def to_extension(self) -> x509.NameConstraints:
@@ -83,8 +82,8 @@ class NameLimits:
             x509.RFC822Name(_NO_MAILBOX),
             *(x509.IPAddress(network) for network in self.ip),
         ]
-        # A permitted range of one address family leaves nothing of the other, so the exclusion
-        # stands only where no range is permitted at all.
+        # A permitted range of one address family forbids all addresses of the other family, so
+        # exclusions are needed only if no range is permitted.
         excluded = None if self.ip else [x509.IPAddress(network) for network in _EVERY_ADDRESS]
         return x509.NameConstraints(permitted, excluded)
 
@@ -117,7 +116,7 @@ class RootProfile:
 
     @staticmethod
     def check(certificate: x509.Certificate) -> None:
-        """Check a root as it stands in a trust bundle, our own or another CA's.
+        """Check a root of a trust bundle, whichever CA made it.
 
         Raises:
             CertificateError: if it breaks a rule.
@@ -132,7 +131,7 @@ class RootProfile:
             rules.check_authority_key(certificate)
             own = rules.need(certificate, x509.AuthorityKeyIdentifier, "authority key identifier")
             if own.key_identifier != subject_key.digest:
-                raise CertificateError("root names another key as its issuer's")
+                raise CertificateError("root names another key as that of its issuer")
         if rules.find(certificate, x509.ExtendedKeyUsage):
             raise CertificateError("root holds an extended key usage")
         try:
@@ -174,7 +173,7 @@ class IssuingProfile:
 
     @staticmethod
     def check(certificate: x509.Certificate) -> None:
-        """Check an intermediate CA as it stands in a chain, our own or another CA's.
+        """Check an intermediate CA of a chain, whichever CA made it.
 
         Raises:
             CertificateError: if it breaks a rule.
@@ -185,10 +184,10 @@ class IssuingProfile:
 
     @staticmethod
     def check_limits(certificate: x509.Certificate, limits: NameLimits) -> None:
-        """Check that one of handfast's own issuing CAs has ``pathlen:0`` and just these limits.
+        """Check that an issuing CA of handfast has ``pathlen:0`` and exactly these limits.
 
         Raises:
-            CertificateError: if it has not.
+            CertificateError: if it does not.
         """
         basic = rules.need(certificate, x509.BasicConstraints, "basic constraints")
         if basic.path_length != 0:
@@ -202,22 +201,21 @@ class IssuingProfile:
 
 
 def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
-    """Return the trust domain that a CA certificate names in its one URI SAN, if it names one.
+    """Return the trust domain in a CA certificate's URI SAN; None if it has none.
 
     Source: SPIFFE X509-SVID section 3.2 (a signing certificate's SPIFFE ID has no path).
 
     Raises:
-        CertificateError: if it holds a SPIFFE ID beside another URI, or one with a path.
+        CertificateError: if it holds a SPIFFE ID and another URI, or a SPIFFE ID with a path.
     """
-    found = rules.find(certificate, x509.SubjectAlternativeName)
-    uris = found.value.get_values_for_type(x509.UniformResourceIdentifier) if found else []
+    san = rules.find(certificate, x509.SubjectAlternativeName)
+    uris = san.value.get_values_for_type(x509.UniformResourceIdentifier) if san else []
     if not any(uri.lower().startswith("spiffe:") for uri in uris):
         return None
     if len(uris) != 1 or not uris[0].startswith("spiffe://"):
         raise CertificateError(
-            f"CA certificate holds the URI names {quote_untrusted(', '.join(uris))}; one "
-            "trust domain's "
-            "SPIFFE ID may stand there alone (X509-SVID section 2)"
+            f"CA certificate holds the URI names {quote_untrusted(', '.join(uris))}; its SPIFFE "
+            "ID must be the only one, and that of its trust domain (X509-SVID section 2)"
         )
     try:
         return TrustDomain.parse(uris[0].removeprefix("spiffe://"))
@@ -228,7 +226,7 @@ def trust_domain_of_ca(certificate: x509.Certificate) -> TrustDomain | None:
 def _check_subtrees(limits: x509.NameConstraints) -> None:
     """Refuse DNS subtrees that verifiers read differently, such as ``.example.com``."""
     for subtree in (*(limits.permitted_subtrees or ()), *(limits.excluded_subtrees or ())):
-        # An empty one stands for every DNS name.
+        # An empty one means every DNS name.
         if isinstance(subtree, x509.DNSName) and subtree.value:
             try:
                 DnsName.parse(subtree.value)
@@ -241,7 +239,7 @@ def _trust_domain_san(trust_domain: TrustDomain) -> x509.SubjectAlternativeName:
 
 
 def _check_ca(certificate: x509.Certificate) -> None:
-    rules.check_frame(certificate, check_ca_key)
+    rules.check_basic_fields(certificate, check_ca_key)
     if not certificate.subject.rdns:
         raise CertificateError("CA certificate's subject is empty (section 4.1.2.6)")
     read_subject(certificate.subject)

@@ -1,7 +1,7 @@
-"""The three kinds of leaf: workload (SPIFFE X509-SVID), server and client.
+"""The profiles of leaves: workload (SPIFFE X509-SVID), server and client.
 
-A workload certificate serves both ends of a connection and has exactly one URI SAN, its SPIFFE ID.
-Server and client certificates are for what is no workload (a proxy, a database, a person's tool).
+A workload certificate is used at both ends of a connection and has exactly one URI SAN, its SPIFFE
+ID. Server and client certificates are for peers that are no workload: a proxy, a database, a tool.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FORBIDDEN = frozenset(
 
 
 class Purpose(StrEnum):
-    """Which end of a connection a certificate is presented at."""
+    """The end of a connection at which a certificate is presented."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -47,7 +47,7 @@ _EKU_OF = MappingProxyType({Purpose.SERVER: _Eku.SERVER_AUTH, Purpose.CLIENT: _E
 
 @dataclass(frozen=True, slots=True)
 class LeafNames:
-    """The names that a leaf is to hold."""
+    """The names for a leaf."""
 
     subject: Subject
     spiffe_id: SpiffeId | None = None
@@ -57,7 +57,14 @@ class LeafNames:
 
 @dataclass(frozen=True, slots=True)
 class LeafProfile:
-    """What one kind of leaf must and may contain."""
+    """What one kind of leaf must and may contain.
+
+    Args:
+        name: of the profile.
+        purposes: the ends of a connection at which it may be presented.
+        needs_spiffe_id: whether it must hold exactly one URI, a SPIFFE ID.
+        needs_host_name: whether it must hold a DNS name or an address.
+    """
 
     name: str
     purposes: frozenset[Purpose]
@@ -77,7 +84,7 @@ class LeafProfile:
 
         Raises:
             CertificateError: if the names do not fit the profile.
-            KeyRefusedError: if the key is not one that a leaf may have.
+            KeyRefusedError: if a leaf may not have this key.
         """
         alternatives: list[x509.GeneralName] = []
         if names.spiffe_id is not None:
@@ -93,7 +100,7 @@ class LeafProfile:
             (key_usage(ca=False), True),
             (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
         ]
-        if alternatives:  # an empty one is malformed; the check below refuses its absence
+        if alternatives:  # an empty extension is malformed; the check below requires a name
             extensions.append((x509.SubjectAlternativeName(alternatives), not subject.rdns))
         certificate = build_certificate(
             subject=subject,
@@ -109,16 +116,16 @@ class LeafProfile:
     def check(
         self, certificate: x509.Certificate, purpose: Purpose | None = None
     ) -> CertificateNames:
-        """Check a leaf against this profile and give its names.
+        """Check a leaf against this profile; return its names.
 
         Args:
             certificate: the leaf.
-            purpose: the end at which it is presented; None asks for every purpose of the profile.
+            purpose: the end at which it is presented; None checks every purpose of the profile.
 
         Raises:
             CertificateError: if it breaks a rule.
         """
-        rules.check_frame(certificate, check_leaf_key)
+        rules.check_basic_fields(certificate, check_leaf_key)
         rules.check_extensions(
             certificate, critical=_CRITICAL, never_critical=_NEVER_CRITICAL, forbidden=_FORBIDDEN
         )
@@ -131,7 +138,7 @@ class LeafProfile:
             forbid_bits=frozenset({"key_cert_sign", "crl_sign"}),
         )
         usage = rules.find(certificate, x509.KeyUsage)
-        # A must of X509-SVID §4.3; RFC 5280 §4.2.1.3 has it as a should, which few CAs follow.
+        # Required by X509-SVID §4.3, but only recommended by RFC 5280 §4.2.1.3: few CAs do it.
         if self.needs_spiffe_id and usage is not None and not usage.critical:
             raise CertificateError(f"{self.name} certificate's key usage is not critical")
         self._check_extended_key_usage(certificate, purpose)
@@ -144,10 +151,10 @@ class LeafProfile:
         usages = rules.need(certificate, x509.ExtendedKeyUsage, "extended key usage")
         if _Eku.ANY_EXTENDED_KEY_USAGE in usages:
             raise CertificateError(f"{self.name} certificate allows any extended key usage")
-        for wanted in sorted({purpose} if purpose else self.purposes):
-            if _EKU_OF[wanted] not in usages:
+        for required in sorted({purpose} if purpose else self.purposes):
+            if _EKU_OF[required] not in usages:
                 raise CertificateError(
-                    f"{self.name} certificate lacks the extended key usage of a {wanted.value}"
+                    f"{self.name} certificate lacks the extended key usage of a {required.value}"
                 )
 
     def _check_names(self, certificate: x509.Certificate) -> CertificateNames:
@@ -159,15 +166,15 @@ class LeafProfile:
             raise CertificateError(f"{self.name} certificate has no subject alternative name")
         if alternative.critical == bool(certificate.subject.rdns):
             raise CertificateError(
-                "subject alternative name is critical beside a subject, or not without one "
+                "subject alternative name must be critical exactly if the subject is empty "
                 "(section 4.2.1.6)"
             )
         spiffe = any(uri.startswith("spiffe:") for uri in names.uris)
-        # Beside another URI a SPIFFE ID would not tell which roots count.
+        # With another URI, the SPIFFE ID would not decide which roots are trust anchors.
         if (self.needs_spiffe_id or spiffe) and (len(names.uris) != 1 or names.spiffe_id is None):
             raise CertificateError(
-                f"{self.name} certificate has {len(names.uris)} URI names; exactly one SPIFFE ID "
-                "must stand there (X509-SVID section 2)"
+                f"{self.name} certificate has {len(names.uris)} URI names; it must have "
+                "exactly one, a SPIFFE ID (X509-SVID section 2)"
             )
         return names
 

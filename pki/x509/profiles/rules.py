@@ -1,6 +1,7 @@
-"""Rules that hold for every certificate that handfast builds or believes, whatever its kind.
+"""Rules for all certificates that handfast builds or accepts, whatever their profile.
 
-Each function raises :class:`CertificateError` and names its source: RFC 5280 unless said otherwise.
+Each function raises :class:`CertificateError`. Section numbers are of RFC 5280 unless another
+source is named.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _ED25519 = x509.SignatureAlgorithmOID.ED25519
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 
-def check_frame(certificate: x509.Certificate, check_key: Callable[[object], PublicKey]) -> None:
+def check_basic_fields(
+    certificate: x509.Certificate, check_key: Callable[[object], PublicKey]
+) -> None:
     """Check version, serial number, signature algorithm, key and times."""
     if certificate.version is not x509.Version.v3:
         raise CertificateError("certificate is not X.509 version 3")
@@ -44,7 +47,7 @@ def check_frame(certificate: x509.Certificate, check_key: Callable[[object], Pub
 
 
 def check_signature_algorithm(signed: Signed, what: str) -> None:
-    """Refuse SHA-1, MD5 and whatever else is not SHA-2 of 256 bits or more, or Ed25519."""
+    """Refuse SHA-1, MD5 and everything else but SHA-2 of at least 256 bits and Ed25519."""
     if signed.signature_algorithm_oid == _ED25519:
         return
     try:
@@ -55,7 +58,7 @@ def check_signature_algorithm(signed: Signed, what: str) -> None:
         raise CertificateError(
             f"{what} is signed with "
             f"{quote_untrusted(used.name if used else 'an unknown algorithm')}; "
-            "SHA-256, SHA-384, SHA-512 and Ed25519 are taken"
+            "SHA-256, SHA-384, SHA-512 and Ed25519 are accepted"
         )
 
 
@@ -66,19 +69,19 @@ def check_extensions(
     never_critical: frozenset[x509.ObjectIdentifier],
     forbidden: frozenset[x509.ObjectIdentifier],
 ) -> None:
-    """Check which extensions stand there and which of them are critical.
+    """Check which extensions a certificate has, and which of them are critical.
 
     Args:
         certificate: the certificate.
-        critical: these may be critical; any other critical extension is refused.
-        never_critical: these are refused when critical, with their own words.
-        forbidden: these may not stand there at all.
+        critical: extensions that may be critical; any other critical extension is refused.
+        never_critical: extensions that must not be critical, which has an error of its own.
+        forbidden: extensions that it must not have.
     """
     for extension in extensions_of(certificate):
         name = quote_untrusted(extension.oid._name)
         if extension.oid in forbidden:
             raise CertificateError(
-                f"certificate holds the extension {name}, which its kind may not"
+                f"certificate holds the extension {name}, which its profile forbids"
             )
         if extension.critical and extension.oid in never_critical:
             raise CertificateError(f"certificate marks the extension {name} as critical")
@@ -97,34 +100,36 @@ def find(certificate: Signed, kind: type[Extension]) -> x509.Extension[Extension
 
 
 def need(certificate: x509.Certificate, kind: type[Extension], name: str) -> Extension:
-    """Return the value of an extension that must stand there."""
-    found = find(certificate, kind)
-    if found is None:
+    """Return the value of a required extension."""
+    extension = find(certificate, kind)
+    if extension is None:
         raise CertificateError(f"certificate has no {name}")
-    return found.value
+    return extension.value
 
 
 def check_key_usage(
     certificate: x509.Certificate, *, need_bits: frozenset[str], forbid_bits: frozenset[str]
 ) -> None:
-    """Check that key usage is there, with the bits needed and none of those forbidden."""
-    found = find(certificate, x509.KeyUsage)
-    if found is None:
+    """Check that the key usage exists, with all required bits and no forbidden one."""
+    usage = find(certificate, x509.KeyUsage)
+    if usage is None:
         raise CertificateError("certificate has no key usage")
     for bit in sorted(need_bits):
-        if not getattr(found.value, bit):
+        if not getattr(usage.value, bit):
             raise CertificateError(f"certificate's key usage lacks {bit}")
     for bit in sorted(forbid_bits):
-        if getattr(found.value, bit):
-            raise CertificateError(f"certificate's key usage holds {bit}, which its kind may not")
+        if getattr(usage.value, bit):
+            raise CertificateError(
+                f"certificate's key usage holds {bit}, which its profile forbids"
+            )
 
 
 def check_authority_key(certificate: x509.Certificate) -> None:
-    """Check that the issuer's key is named, by its identifier alone."""
+    """Check that the certificate names its issuer's key, by the key identifier only."""
     value = need(certificate, x509.AuthorityKeyIdentifier, "authority key identifier")
     if not value.key_identifier:
         raise CertificateError("authority key identifier holds no key identifier (4.2.1.1)")
     if value.authority_cert_issuer or value.authority_cert_serial_number is not None:
         raise CertificateError(
-            "authority key identifier names issuer and serial, not the key alone"
+            "authority key identifier names issuer and serial number, and must name only the key"
         )

@@ -13,8 +13,8 @@ from cryptography import x509
 
 from pki.access.authorizer import CallAuthorizer
 from pki.access.call_verdict import CallVerdict
-from pki.access.public_methods import HealthAccess, public_methods
 from pki.authz import Policy, read_policy
+from pki.rpc.server.health_access import HealthAccess, public_methods
 from pki.x509 import ChainVerifier, CrlSet, VerifiedChain
 from pki.x509.readers import to_pem
 from tests.support import NOW, Hierarchy
@@ -40,7 +40,7 @@ class Bench:
         self.verifier = trusting(H.crls())
         self.policy: Policy | None = read_policy(policy.encode())
         self.now = NOW
-        self.judge = CallAuthorizer(
+        self.authorizer = CallAuthorizer(
             lambda: self.verifier,
             lambda: self.policy,
             lambda: self.now,
@@ -48,7 +48,7 @@ class Bench:
         )
 
     def ask(self, method: str = GET, auth: Any = AUTH) -> CallVerdict:
-        return self.judge.judge(auth, method)
+        return self.authorizer.authorize(auth, method)
 
     def reason(self, method: str = GET, auth: Any = AUTH) -> str:
         refusal = self.ask(method, auth).refusal
@@ -238,12 +238,12 @@ def test_whoever_has_not_called_for_a_while_is_forgotten_and_read_again() -> Non
     bench.now += timedelta(minutes=9)
     auth = another()
     kept = bench.ask(auth=auth)
-    bench.judge.forget_idle()
+    bench.authorizer.evict_idle()
     assert bench.ask() is first
     bench.now += timedelta(minutes=9)
     assert bench.ask(auth=auth) is kept
     bench.now += timedelta(minutes=1)
-    bench.judge.forget_idle()
+    bench.authorizer.evict_idle()
     assert bench.ask(auth=auth) is kept, "who has called since is kept"
     again = bench.ask()
     assert again is not first
@@ -259,10 +259,10 @@ def test_of_many_callers_those_are_kept_that_call_again_and_again() -> None:
     last = another()
     kept = bench.ask(auth=last)
     bench.now += timedelta(seconds=4)
-    bench.judge.forget_idle()
+    bench.authorizer.evict_idle()
     assert bench.ask(auth=last) is kept
     bench.now += timedelta(seconds=1)
-    bench.judge.forget_idle()
+    bench.authorizer.evict_idle()
     assert bench.ask() is not first
     assert bench.ask(auth=last) is kept
 
@@ -271,7 +271,7 @@ def test_a_clock_that_was_set_back_keeps_nobody_for_ever() -> None:
     bench = Bench()
     first = bench.ask()
     bench.now -= timedelta(minutes=5)
-    bench.judge.forget_idle()
+    bench.authorizer.evict_idle()
     assert bench.ask() is not first
 
 
@@ -292,9 +292,9 @@ def test_streams_of_one_peer_share_the_bytes_that_it_chose_to_show() -> None:
     kept = []
     for auth in copies:
         assert bench.ask(auth=auth).refusal is None
-        kept.append(bench.judge.known_of(auth))
+        kept.append(bench.authorizer.cached_peer(auth))
     assert kept[0] is kept[1]
-    assert bench.judge.judge_again(kept[0], GET).refusal is None
+    assert bench.authorizer.reauthorize(kept[0], GET).refusal is None
 
 
 def test_chains_that_peers_pad_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:

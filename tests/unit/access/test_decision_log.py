@@ -53,7 +53,7 @@ class Written:
 
     def write(self, judgement: CallVerdict, times: int = 1) -> None:
         for _ in range(times):
-            if self.log.takes(judgement):
+            if self.log.is_enabled_for(judgement):
                 self.log.write(judgement, NOW)
 
     @property

@@ -77,7 +77,7 @@ def test_each_line_that_is_shown_is_the_one_that_is_written(
         gateway("certificate 5e1a was revoked"),
     ]
     written = [
-        line_of(caplog, partial(DecisionLog.write, judgement=judgement, now=NOW))
+        line_of(caplog, partial(DecisionLog.write, verdict=judgement, now=NOW))
         for judgement in judgements
     ]
 
@@ -108,14 +108,14 @@ def test_the_table_of_words_says_what_is_written() -> None:
     for word, *answers in rows:
         log = DecisionLog(LogWhen(word), "policy.toml")
         kinds = (auditor(), gateway(), auditor(audit=True))
-        assert [("yes" if log.takes(kind) else "no") for kind in kinds] == answers
+        assert [("yes" if log.is_enabled_for(kind) else "no") for kind in kinds] == answers
 
 
 def test_the_limit_is_the_one_that_is_named() -> None:
     assert f"each principal has {BURST} lines at once and then one a second" in PAGE
     assert PER_SECOND == 1
     assert f"together have {BURST_OF_ALL} at once and then {PER_SECOND_OF_ALL:.0f} a second" in PAGE
-    assert RateLimiter().take("anybody", "refused") == 0
+    assert RateLimiter().try_acquire("anybody", "refused") == 0
 
 
 def test_the_logging_example_writes_bare_lines_to_a_file_of_their_own(tmp_path: Path) -> None:

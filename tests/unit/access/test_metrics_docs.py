@@ -127,7 +127,7 @@ def test_names_follow_the_rules_of_prometheus() -> None:
     for family in FAMILIES:
         assert re.fullmatch(r"handfast(_[a-z]+)+", family.name)
         assert ("_timestamp_" in family.name) == family.name.endswith("_timestamp_seconds")
-        assert family.words.endswith(".")
+        assert family.help.endswith(".")
 
 
 @pytest.mark.parametrize("expression", list(expressions()))

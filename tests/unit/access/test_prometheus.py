@@ -13,11 +13,13 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pki.access.call_verdict import CallVerdict
-from pki.access.counters import OTHER, Counters, ReloadResult, ReloadStats
+from pki.access.counters import OTHER, Counters
 from pki.access.prometheus import FAMILIES, WorkloadCollector
 from pki.access.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, decision_refusal
-from pki.access.snapshot import OnDisk, WorkloadSnapshot
+from pki.access.snapshot import WorkloadSnapshot
 from pki.authz import Decision, Reason
+from pki.credentials.loader import OnDisk
+from pki.credentials.reload_stats import ReloadResult, ReloadStats
 from pki.errors import InputError
 from pki.x509 import Credential
 from tests.support import NOW, Hierarchy
@@ -40,118 +42,118 @@ def judged(
 
 
 def counts_that_know(*methods: str) -> Counters:
-    counts = Counters()
+    counters = Counters()
     for method in methods:
-        counts.knows(method)
-    return counts
+        counters.register_method(method)
+    return counters
 
 
 def test_an_allowed_call_counts_under_its_method_and_the_role_that_decided() -> None:
-    counts = counts_that_know(GET)
-    counts.judged(judged(role="storefront"))
-    counts.judged(judged(role="storefront"))
-    counts.judged(judged(role="auditor"))
-    assert counts.decided() == {
+    counters = counts_that_know(GET)
+    counters.count_call(judged(role="storefront"))
+    counters.count_call(judged(role="storefront"))
+    counters.count_call(judged(role="auditor"))
+    assert counters.decisions() == {
         (GET, "storefront", "ALLOWED"): 2,
         (GET, "auditor", "ALLOWED"): 1,
     }
 
 
 def test_a_refused_call_counts_under_its_reason_and_no_role() -> None:
-    counts = counts_that_know(GET)
-    counts.judged(judged(refusal=NO_ROLE))
-    counts.judged(CallVerdict(GET, None, NO_CERTIFICATE, None, "", "", ""))
-    assert counts.decided() == {(GET, "", "NO_ROLE"): 1, (GET, "", "CERTIFICATE_INVALID"): 1}
+    counters = counts_that_know(GET)
+    counters.count_call(judged(refusal=NO_ROLE))
+    counters.count_call(CallVerdict(GET, None, NO_CERTIFICATE, None, "", "", ""))
+    assert counters.decisions() == {(GET, "", "NO_ROLE"): 1, (GET, "", "CERTIFICATE_INVALID"): 1}
 
 
 def test_an_audited_call_counts_apart() -> None:
-    counts = counts_that_know(GET)
-    counts.judged(judged(audited=NO_ROLE))
-    assert counts.decided() == {}
-    assert counts.audited() == {(GET, "NO_ROLE"): 1}
+    counters = counts_that_know(GET)
+    counters.count_call(judged(audited=NO_ROLE))
+    assert counters.decisions() == {}
+    assert counters.audited() == {(GET, "NO_ROLE"): 1}
 
 
 def test_paths_that_nobody_handles_count_together() -> None:
-    counts = counts_that_know(GET)
+    counters = counts_that_know(GET)
     for number in range(1000):
-        counts.judged(judged(f"/shop.v1.Inventory/Made{number}Up", refusal=NO_ROLE))
-    assert counts.decided() == {(OTHER, "", "NO_ROLE"): 1000}
+        counters.count_call(judged(f"/shop.v1.Inventory/Made{number}Up", refusal=NO_ROLE))
+    assert counters.decisions() == {(OTHER, "", "NO_ROLE"): 1000}
 
 
 @pytest.mark.parametrize(
     "path", ["", "/", "GetStock", "//a.B/C", "/a.B/C/D", '/a.B/C"} 1\n# ', "/a.B/\udcff", "/a.B/ü"]
 )
 def test_a_path_that_is_no_plain_method_is_no_label_even_if_a_handler_takes_it(path: str) -> None:
-    counts = counts_that_know(path)
-    counts.judged(judged(path, role="caller"))
-    assert counts.decided() == {(OTHER, "caller", "ALLOWED"): 1}
+    counters = counts_that_know(path)
+    counters.count_call(judged(path, role="caller"))
+    assert counters.decisions() == {(OTHER, "caller", "ALLOWED"): 1}
 
 
 def test_a_handler_for_everything_fills_no_memory() -> None:
-    counts = Counters()
+    counters = Counters()
     for number in range(2000):
-        counts.knows(f"/proxy.v1.Any/M{number}")
-        counts.judged(judged(f"/proxy.v1.Any/M{number}", role="caller"))
-    found = counts.decided()
+        counters.register_method(f"/proxy.v1.Any/M{number}")
+        counters.count_call(judged(f"/proxy.v1.Any/M{number}", role="caller"))
+    found = counters.decisions()
     assert len(found) == 1025
     assert found[OTHER, "caller", "ALLOWED"] == 976
 
 
 def test_peers_beyond_a_thousand_count_together() -> None:
-    counts = Counters()
+    counters = Counters()
     for number in range(1500):
-        counts.looked(f"spiffe://shop.internal/{number}", "SUCCESS")
-        counts.rotated(f"spiffe://shop.internal/{number}")
-    assert counts.looks()[OTHER, "SUCCESS"] == counts.rotations()[OTHER] == 476
-    assert len(counts.looks()) == len(counts.rotations()) == 1025
+        counters.count_verification(f"spiffe://shop.internal/{number}", "SUCCESS")
+        counters.count_rotation(f"spiffe://shop.internal/{number}")
+    assert counters.verifications()[OTHER, "SUCCESS"] == counters.rotations()[OTHER] == 476
+    assert len(counters.verifications()) == len(counters.rotations()) == 1025
 
 
 def test_calls_that_channels_refuse_are_counted_by_peer_and_reason() -> None:
-    counts = Counters()
+    counters = Counters()
     for number in range(1500):
-        counts.turned_away(f"spiffe://shop.internal/{number}", CREDENTIAL_ENDED)
-    counts.turned_away("spiffe://shop.internal/1", CREDENTIAL_ENDED)
-    found = counts.calls_turned_away()
+        counters.count_refused_call(f"spiffe://shop.internal/{number}", CREDENTIAL_ENDED)
+    counters.count_refused_call("spiffe://shop.internal/1", CREDENTIAL_ENDED)
+    found = counters.refused_calls()
     assert found["spiffe://shop.internal/1", "CREDENTIAL_ENDED"] == 2
     assert found[OTHER, "CREDENTIAL_ENDED"] == 476
     assert len(found) == 1025
 
 
 def test_threads_lose_no_call() -> None:
-    counts = counts_that_know(GET)
+    counters = counts_that_know(GET)
     answer = judged(role="caller")
 
     def call() -> None:
         for _ in range(5000):
-            counts.judged(answer)
+            counters.count_call(answer)
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert counts.decided() == {(GET, "caller", "ALLOWED"): 20_000}
+    assert counters.decisions() == {(GET, "caller", "ALLOWED"): 20_000}
 
 
 def test_reading_again_tells_its_last_success_from_its_last_failure() -> None:
     reloads = ReloadStats(NOW)
     assert (reloads.last_success, reloads.last_failure) == (NOW, None)
     later, last = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    reloads.note(ReloadResult.of("is torn", is_new=True), later)
+    reloads.record(ReloadResult.of("is torn", is_new=True), later)
     assert (reloads.last_success, reloads.last_failure) == (NOW, later)
-    reloads.note(ReloadResult.of("", is_new=False), last)
-    reloads.note(ReloadResult.of("", is_new=True), last)
+    reloads.record(ReloadResult.of("", is_new=False), last)
+    reloads.record(ReloadResult.of("", is_new=True), last)
     assert (reloads.last_success, reloads.last_failure) == (last, later)
-    assert reloads.outcomes() == {"changed": 1, "unchanged": 1, "refused": 1}
+    assert reloads.results() == {"changed": 1, "unchanged": 1, "refused": 1}
 
 
-def seen(counts: Counters | None = None) -> WorkloadSnapshot:
+def seen(counters: Counters | None = None) -> WorkloadSnapshot:
     them = Hierarchy()
     credential = Credential(them.key, (them.leaf(), them.issuing), them.bundle, them.crls())
     on_disk = OnDisk(them.leaf(), frozenset())
     three = (ReloadStats(NOW), ReloadStats(NOW), ReloadStats(NOW))
     return WorkloadSnapshot(
-        credential, on_disk, *three, (), 2, 3, {"draining": 4}, counts or Counters()
+        credential, on_disk, *three, (), 2, 3, {"draining": 4}, counters or Counters()
     )
 
 
@@ -164,14 +166,14 @@ def quote_untrusted(*moments: tuple[str, WorkloadSnapshot | None]) -> str:
 
 
 def test_what_is_shown_can_be_read_in_both_formats() -> None:
-    counts = counts_that_know(GET)
-    counts.judged(judged(role="caller"))
-    counts.judged(judged(audited=NO_ROLE))
-    counts.stream_ended(CREDENTIAL_ENDED)
-    counts.looked(NAME, "HANDSHAKE_TIMEOUT")
-    counts.rotated(NAME)
+    counters = counts_that_know(GET)
+    counters.count_call(judged(role="caller"))
+    counters.count_call(judged(audited=NO_ROLE))
+    counters.count_stream_ended(CREDENTIAL_ENDED)
+    counters.count_verification(NAME, "HANDSHAKE_TIMEOUT")
+    counters.count_rotation(NAME)
     registry = CollectorRegistry()
-    moment = seen(counts)
+    moment = seen(counters)
     registry.register(WorkloadCollector([(NAME, lambda: moment)]))
     plain = {item.name for item in read_text(generate_latest(registry).decode())}
     # Both are without types.

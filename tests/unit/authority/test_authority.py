@@ -1,4 +1,4 @@
-"""The CA: what it issues, renews, revokes and refuses, and that it forgets nothing."""
+"""The CA: what it issues, renews, revokes and refuses, and that it loses no record."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_request_gets_its_names_and_the_asker_keeps_the_key(ca: Authority) -> 
     issued = ca.issue_request("orders", request)
     assert issued.key is None
     assert accepted(ca, Credential(key, issued.chain, issued.bundle, issued.crls)) == ""
-    with pytest.raises(StateError, match="whoever made the request"):
+    with pytest.raises(StateError, match="sender of the request"):
         _ = issued.credential
 
 
@@ -304,6 +304,24 @@ def test_a_second_renewal_with_another_key_is_refused_and_recorded(ca: Authority
     assert len(ca.certificates()) == 2
 
 
+def test_a_renewal_by_request_is_checked_before_a_second_renewal_is_recorded(
+    ca: Authority,
+) -> None:
+    first = ca.issue("orders")
+    renewed = ca.renew_request(first.leaf, csr(generate_key()))
+    assert renewed.key is None
+    with pytest.raises(NotPermittedError, match="which was not ordered"):
+        ca.renew_request(first.leaf, csr(generate_key(), x509.DNSName("db.shop.test")))
+    with pytest.raises(InputError, match="needs a new key"):
+        ca.renew_request(first.leaf, csr(first.key))
+    assert not ca.events()
+    with pytest.raises(NotPermittedError, match="stolen"):
+        ca.renew_request(first.leaf, csr(generate_key()))
+    ((_, kind, _),) = ca.events()
+    assert kind == "second-renewal"
+    assert len(ca.certificates()) == 2
+
+
 def test_what_may_not_be_renewed(ca: Authority, clock: Clock, tmp_path: Path) -> None:
     stranger = Hierarchy()
     with pytest.raises(NotPermittedError, match="not one that this CA issued"):
@@ -392,7 +410,7 @@ def test_lists_have_growing_numbers_and_drop_what_ended_long_ago(
 
     def issuing_crl() -> tuple[int, frozenset[int]]:
         _, crls = ca.trust()
-        found = crls.of_issuer(first.leaf)
+        found = crls.crl_for(first.leaf)
         assert found is not None
         return found.number, found.revoked
 
@@ -448,7 +466,7 @@ def test_distrust_in_either_order_never_trusts_again(tmp_path: Path) -> None:
             for which in order:
                 ca.distrust(ca.issuers()[which].key_id)
                 bundle, crls = ca.trust()
-                seen, refused = seen.followed_by(crls)
+                seen, refused = seen.merge_newer(crls)
                 assert not refused
             for issued in (first, second):
                 with pytest.raises(VerificationError) as caught:

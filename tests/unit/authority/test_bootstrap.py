@@ -1,4 +1,4 @@
-"""Making a CA: never over one that is there, whatever is left of it, and finished if cut off."""
+"""Making a CA: never over the remains of another, and completed after an interruption."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ def test_a_set_up_that_was_cut_off_before_its_issuing_ca_says_so_and_is_finished
         patch.setattr(AuthorityContext, "root_ca", cut_off)
         with pytest.raises(KeyboardInterrupt):
             make_authority(tmp_path)
-    with pytest.raises(StateError, match="set-up was cut off before") as caught:
+    with pytest.raises(StateError, match="set-up was interrupted before") as caught:
         make_authority(tmp_path)
     assert "handfast ca rotate" in caught.value.remedy
     with Authority.open(tmp_path / "ca", clock=Clock()) as ca:
-        with pytest.raises(StateError, match="set-up was cut off") as caught:
+        with pytest.raises(StateError, match="set-up was interrupted") as caught:
             ca.issue("orders")
         assert "handfast ca rotate" in caught.value.remedy
         ca.prepare_issuer()
@@ -136,7 +136,7 @@ def test_a_ca_whose_folder_was_copied_whole_goes_on(home: Path, tmp_path: Path) 
 
 
 def remedies() -> list[str]:
-    """Return the words of every remedy in the toolkit."""
+    """Return the text of every remedy in the toolkit."""
     found = []
     for path in (ROOT / "pki").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""A clock that jumps: what it left in the future is made anew, and nothing is emptied."""
+"""A clock that jumps: what it dated in the future is issued again, and no CRL loses an entry."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_lists_of_a_clock_that_was_ahead_are_due_when_it_is_back(
         assert not accepted(ca, orders)
         assert ca.refresh_crls() == 1
         assert accepted(ca, orders)
-        assert seen.followed_by(ca.trust()[1])[1] == ()
+        assert seen.merge_newer(ca.trust()[1])[1] == ()
         assert ca.refresh_crls() == 0
 
 
@@ -120,7 +120,7 @@ def test_past_the_roots_end_nothing_is_emptied_and_every_refusal_is_a_sentence(
                 way()
         assert len(ca.trust()[1].crls) == 2
     assert (tmp_path / "ca" / "crl.pem").read_bytes() == before
-    # And with the clock set right all is as it was.
+    # With the clock set right, everything is as before.
     clock.move(days=-3651)
     with Authority.open(tmp_path / "ca", clock=clock) as ca:
         assert accepted(ca, orders.credential)

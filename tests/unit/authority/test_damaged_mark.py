@@ -1,4 +1,4 @@
-"""A mark that is damaged, locked or can't be written: nothing hangs, and nothing is kept back."""
+"""A mark that is damaged, locked or not writable: nothing hangs, and no CRL is held back."""
 
 from __future__ import annotations
 

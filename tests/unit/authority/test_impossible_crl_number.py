@@ -1,4 +1,4 @@
-"""A list that somebody signed with a leaked CA key, under a number that leaves no room."""
+"""A CRL that was signed with a leaked CA key, with a number that no other can follow."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def test_it_is_told_and_once_its_ca_is_distrusted_it_holds_up_nothing(tmp_path: 
         )
         crls = CrlSet.read(crl.public_bytes(serialization.Encoding.PEM))
         with pytest.raises(StateError, match="somebody else signs with its key"):
-            ca.take_in(crls)
+            ca.import_crls(crls)
         ca.distrust(issuing.key_id)
-        assert not ca.take_in(crls)
+        assert not ca.import_crls(crls)

@@ -18,7 +18,7 @@ from tests.support import Clock, make_authority, request_for
 
 
 class Backup:
-    """A CA with one certificate that was copied, and that went on after the copy was made."""
+    """A CA whose ledger was copied, and which was used further after the copy."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
@@ -115,7 +115,7 @@ def test_after_recovery_what_was_revoked_stays_so_and_numbers_go_on(backup: Back
         ca.revoke(payments.leaf.serial_number, reason="key-compromise")
         ca.revoke(backup.orders.leaf.serial_number)
         ca.refresh_crls(force=True)
-        seen, _ = seen.followed_by(ca.trust()[1])
+        seen, _ = seen.merge_newer(ca.trust()[1])
     backup.put_back()
     done = Authority.recover(backup.home, clock=backup.clock)
     assert done.was_older
@@ -128,10 +128,10 @@ def test_after_recovery_what_was_revoked_stays_so_and_numbers_go_on(backup: Back
             ca.renew(backup.orders.leaf)
         with pytest.raises(NotPermittedError, match="not one that this CA issued"):
             ca.renew(renewed.leaf)
-        seen, complaints = seen.followed_by(ca.trust()[1])
+        seen, complaints = seen.merge_newer(ca.trust()[1])
         assert complaints == ()
         ca.revoke(ca.issue("web").leaf.serial_number)
-        seen, complaints = seen.followed_by(ca.trust()[1])
+        seen, complaints = seen.merge_newer(ca.trust()[1])
         assert complaints == ()
         assert refused(ca, payments.credential)
         assert "recovered" in {kind for _, kind, _ in ca.events()}
@@ -149,13 +149,13 @@ def test_numbers_go_past_every_list_that_may_be_lost_with_the_published_ones(
     (backup.home / "crl.pem").write_bytes(old)
     backup.recover()
     with backup.open() as ca:
-        after, complaints = newest.followed_by(ca.trust()[1])
+        after, complaints = newest.merge_newer(ca.trust()[1])
     issuing = backup.orders.chain[1]
     assert complaints == ()
-    found = after.of_issuer(backup.orders.leaf)
+    found = after.crl_for(backup.orders.leaf)
     assert found is not None
     assert found.is_signed_by(issuing)
-    before = newest.of_issuer(backup.orders.leaf)
+    before = newest.crl_for(backup.orders.leaf)
     assert before is not None
     assert found.number > before.number
 
@@ -202,7 +202,7 @@ def test_a_lost_or_damaged_mark_signs_nothing_until_it_was_recovered(backup: Bac
             record = ca.certificate(serial)
             assert record is not None
             assert record.revoked_at is not None
-            assert seen.followed_by(ca.trust()[1])[1] == ()
+            assert seen.merge_newer(ca.trust()[1])[1] == ()
 
 
 def test_recovery_of_the_newest_ledger_changes_nothing(backup: Backup) -> None:
@@ -220,7 +220,7 @@ def test_another_cas_ledger_is_not_accepted(backup: Backup, tmp_path: Path) -> N
     shutil.copy(tmp_path / "other" / "ca" / "ledger.db", backup.home / "ledger.db")
     with pytest.raises(OlderLedgerError, match="another ledger"):
         backup.open()
-    with pytest.raises(StateError, match="another CA's"):
+    with pytest.raises(StateError, match="belongs to another CA"):
         backup.recover()
 
 
@@ -275,11 +275,11 @@ def test_a_whole_folder_that_is_older_takes_in_what_receivers_hold(backup: Backu
         held = ca.trust()[1]
     backup.put_whole_folder_back()
     with backup.open() as ca:
-        assert ca.take_in(held)
-        assert not ca.take_in(held)
+        assert ca.import_crls(held)
+        assert not ca.import_crls(held)
         assert refused(ca, backup.orders.credential)
         assert refused(ca, payments.credential)
-        assert held.followed_by(ca.trust()[1])[1] == ()
+        assert held.merge_newer(ca.trust()[1])[1] == ()
         with pytest.raises(NotPermittedError, match="revoked"):
             ca.renew(backup.orders.leaf)
         (event,) = ca.events()
@@ -304,7 +304,7 @@ def test_lists_that_nobody_of_ours_signed_are_not_taken_in(backup: Backup, tmp_p
         other.revoke(other.issue("orders").leaf.serial_number)
         foreign = other.trust()[1]
     with backup.open() as ca:
-        assert not ca.take_in(foreign)
+        assert not ca.import_crls(foreign)
         assert ca.events() == ()
 
 
@@ -314,7 +314,7 @@ def test_an_older_list_of_ours_at_a_receiver_is_nothing_new(backup: Backup) -> N
         ca.revoke(backup.orders.leaf.serial_number)
         backup.clock.move(days=10)
         ca.refresh_crls(force=True)  # the entry has left the list
-        assert not ca.take_in(old)
+        assert not ca.import_crls(old)
 
 
 def test_a_ledger_with_fewer_commits_and_another_history_takes_both_sides_revocations(
@@ -328,10 +328,10 @@ def test_a_ledger_with_fewer_commits_and_another_history_takes_both_sides_revoca
     with backup.open() as ca:
         web = ca.issue("web")
         ca.revoke(web.leaf.serial_number)  # under the number that the other list has
-        ca.take_in(held)
+        ca.import_crls(held)
         assert refused(ca, payments.credential)
         assert refused(ca, web.credential)
-        found = held.followed_by(ca.trust()[1])[0].of_issuer(web.leaf)
+        found = held.merge_newer(ca.trust()[1])[0].crl_for(web.leaf)
         assert found is not None
         assert {web.leaf.serial_number, payments.leaf.serial_number} <= found.revoked
 

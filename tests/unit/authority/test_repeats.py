@@ -1,4 +1,4 @@
-"""Answers that were lost: the same order again, and a commit that nobody heard of."""
+"""Lost answers: a repeated order, and a commit whose result is unknown."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def test_a_certificate_that_counts_only_later_is_not_given_again(
 
 
 class LostAnswer(sqlite3.OperationalError):
-    """What the driver raises when it can't tell."""
+    """What the driver raises if the result is unknown."""
 
 
 def lose_answers(
     ca: Authority, monkeypatch: pytest.MonkeyPatch, *, before: Callable[[], None] = lambda: None
 ) -> None:
-    """Let the next commit take place, and let its answer get lost."""
+    """Let the next commit take place, and lose its answer."""
     engine = ca._context.ledger._engine
     real = engine.dialect.do_commit
     left = [1]

@@ -1,4 +1,4 @@
-"""A whole CA that was put back from a backup, mark and all, and what its receivers know."""
+"""A whole CA that was restored from a backup, its mark included, and receivers that know more."""
 
 from __future__ import annotations
 

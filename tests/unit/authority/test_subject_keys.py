@@ -1,4 +1,4 @@
-"""Whose a key is: one workload's, for good, and nobody's once it has leaked."""
+"""A key belongs to one workload for good, and to none once it has leaked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def csr(key: PrivateKey) -> bytes:
 
 
 def with_another_exponent(key: PrivateKey) -> PrivateKey:
-    """Make another key pair that whoever knows this one's private key can make too."""
+    """Make another key pair that follows from the same secret."""
     assert isinstance(key, rsa.RSAPrivateKey)
     old = key.private_numbers()
     exponent = next(

@@ -1,4 +1,4 @@
-"""What a policy says to a call and to a server: no by default, and never without a reason."""
+"""A policy's decisions on calls and servers: deny by default, and always with a reason."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_the_roles_that_may_call_a_method_are_told() -> None:
 
 
 def large_policy(size: int) -> bytes:
-    """Make a policy whose size lies in every direction: names, shapes of names, grants, scopes."""
+    """Make a policy that is large in every way: names, shapes of names, grants, scopes."""
     text = ['trust_domain = "shop.internal"', "[roles]"]
     for at in range(size):
         names = (f"/w{at}", f"/*/w{at}", f"/w{at}/*", f"/*/w{at}/*")

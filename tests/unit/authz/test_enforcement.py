@@ -1,4 +1,4 @@
-"""``enforce = "audit"``: which refusals are only told of, and how little that relaxes."""
+"""``enforce = "audit"``: which refusals are only logged, and that nothing else is relaxed."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def refused(text: str) -> PolicyError:
 def test_without_a_word_every_refusal_is_enforced() -> None:
     for peer in (GATEWAY, STRANGER):
         assert not policy().decide(peer, SETTLE).audited
-    assert policy().enforcement.words() == ""
-    assert policy(whole="deny").enforcement.words() == ""
+    assert policy().enforcement.audited_summary() == ""
+    assert policy(whole="deny").enforcement.audited_summary() == ""
 
 
 def test_in_audit_the_answer_stays_no_with_its_reason_and_says_it_is_not_enforced() -> None:
@@ -189,14 +189,17 @@ def test_a_method_and_its_service_may_have_different_words() -> None:
 
 
 def test_what_is_not_enforced_is_said_in_words() -> None:
-    assert policy(whole="audit").enforcement.words() == "every method"
+    assert policy(whole="audit").enforcement.audited_summary() == "every method"
     assert (
-        policy(table("deny", SETTLE), whole="audit").enforcement.words()
+        policy(table("deny", SETTLE), whole="audit").enforcement.audited_summary()
         == f"every method but {SETTLE}"
     )
-    assert policy(table("audit", SETTLE, "/s.S/*")).enforcement.words() == f"{SETTLE}, /s.S/*"
+    assert (
+        policy(table("audit", SETTLE, "/s.S/*")).enforcement.audited_summary()
+        == f"{SETTLE}, /s.S/*"
+    )
     many = policy(table("audit", *(f"/s.S/M{number}" for number in range(12))))
-    assert many.enforcement.words().endswith("/s.S/M9 and 2 more")
+    assert many.enforcement.audited_summary().endswith("/s.S/M9 and 2 more")
 
 
 def test_a_table_that_only_denies_makes_no_policy_of_audit() -> None:

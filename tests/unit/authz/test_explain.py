@@ -79,9 +79,9 @@ def test_a_peer_of_another_trust_domain_is_told_which_names_do_not_count() -> No
     said = explain(POLICY, workload("x", "prod.shop.internal"), PLACE).lines()
     assert said[1:4] == [
         "tried spiffe://prod.shop.internal/x",
-        "not tried: dns:x.prod.shop.internal, for the peer is not of the policy's trust domain",
-        "not tried: subject:CN=x,O=prod.shop.internal, for the peer is not of the policy's trust "
-        "domain",
+        "not tried: dns:x.prod.shop.internal, because the peer is not of the policy's trust domain",
+        "not tried: subject:CN=x,O=prod.shop.internal, because the peer is not of the policy's "
+        "trust domain",
     ]
 
 
@@ -131,5 +131,5 @@ def test_the_same_is_had_for_scripts() -> None:
         "others": [
             {"role": "clerk", "methods": ["/shop.v1.Orders/*"], "scopes": ["write"], "line": 6}
         ],
-        "near": [],
+        "suggestions": [],
     }

@@ -1,4 +1,4 @@
-"""Which names of a peer give which roles: by type, whole, and never across."""
+"""Which names of a peer give which roles: by type, as a whole, never across types."""
 
 from __future__ import annotations
 

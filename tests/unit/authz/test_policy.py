@@ -1,4 +1,4 @@
-"""The policy: what it says, and what it refuses with the line."""
+"""The policy: its decisions, and the errors of invalid files with their lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/policy.md shows is what happens."""
+"""docs/policy.md is true: its example, decisions and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy file: what is read, and what is refused with file, line and reason."""
+"""The policy file: what is accepted, and what is refused with file, line and reason."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_an_unknown_key_in_a_table_is_refused_with_the_known_ones(table: str, kn
     error = refused(HEAD + table)
     assert error.line == 7
     assert "is no key that a policy has" in str(error)
-    assert error.remedy == f"There are {known}"
+    assert error.remedy == f"The keys here are {known}"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_undefined_role_is_refused(table: str, line: int) -> None:
 def test_a_role_or_key_that_stands_twice_is_refused(text: str, line: int, first: int) -> None:
     error = refused(text)
     assert error.line == line
-    assert f"stands again, after line {first}" in str(error)
+    assert f"occurs again, after line {first}" in str(error)
 
 
 def test_a_table_that_stands_twice_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Which line a value stands at, in whatever form of TOML the file is written."""
+"""The line of each value, in every form of TOML."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import tomllib
 
 import pytest
 
-from pki.authz.toml_lines import Location, scan_lines
+from pki.authz.toml_lines import Location, map_lines
 
 
 def line(text: str, *location: str | int) -> int:
     tomllib.loads(text)  # these tests are about TOML
-    return scan_lines(text).of(location)
+    return map_lines(text).of(location)
 
 
 def test_keys_and_tables_have_their_own_lines() -> None:
@@ -85,7 +85,7 @@ g = [
     ],
 )
 def test_keys_are_known_however_they_are_written(text: str, location: Location) -> None:
-    assert scan_lines(text).found[location] == 2
+    assert map_lines(text).lines[location] == 2
     assert line(text, *location) == 2
 
 
@@ -134,10 +134,10 @@ def test_windows_line_ends_make_no_difference() -> None:
 
 
 def test_a_key_that_stands_twice_is_told_with_both_lines() -> None:
-    twice = scan_lines("a.b = 1\n[t]\nx = [\n1]\nx = [\n2]\n").twice
-    assert twice is not None
-    assert (twice.location, twice.line, twice.first) == (("t", "x"), 5, 3)
-    assert scan_lines("a.b = 1\na.c = 2\n[[t]]\nx = 1\n[[t]]\nx = 1\n").twice is None
+    duplicate = map_lines("a.b = 1\n[t]\nx = [\n1]\nx = [\n2]\n").duplicate
+    assert duplicate is not None
+    assert (duplicate.location, duplicate.line, duplicate.first) == (("t", "x"), 5, 3)
+    assert map_lines("a.b = 1\na.c = 2\n[[t]]\nx = 1\n[[t]]\nx = 1\n").duplicate is None
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_a_key_that_stands_twice_is_told_with_both_lines() -> None:
     ],
 )
 def test_what_is_no_toml_is_scanned_as_far_as_it_makes_sense(text: str) -> None:
-    assert scan_lines(text).of(("b",)) == 2
+    assert map_lines(text).of(("b",)) == 2
 
 
 @pytest.mark.parametrize("text", ['a = """', "a = '''x", 'a = "', "[", '"', "'", "\\", "{" * 9])
 def test_what_breaks_off_is_scanned_to_its_end(text: str) -> None:
-    scan_lines(text)
+    map_lines(text)

@@ -91,7 +91,7 @@ def test_an_older_ledger_costs_one_line_and_recover_is_the_way_on(
     assert found["lost_commits"] == 1
     assert len(found["updated"]) == 1
     after = CrlSet.read((state / "ca" / "crl.pem").read_bytes())
-    assert seen.followed_by(after)[1] == ()
+    assert seen.merge_newer(after)[1] == ()
     code, _, err = said(capsys, "verify", "certs/orders", "--as", "server")
     assert (code, "revoked" in err) == (1, True)
     assert said(capsys, "renew", "certs/orders", "--force")[0] == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.authority.directory import AuthorityHome
+from pki.authority.directory import AuthorityDirectory
 from pki.cli.app import run
 from pki.errors import StateError
 from pki.files import load_credential
@@ -162,14 +162,14 @@ def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_s
 ) -> None:
     serial = serial_of("a")
     calls = iter(range(100))
-    real = AuthorityHome.publish
+    real = AuthorityDirectory.publish
 
-    def fail_after_opening(self: AuthorityHome, *trust: object) -> None:
+    def fail_after_opening(self: AuthorityDirectory, *trust: object) -> None:
         if next(calls) > 0:
             raise StateError("crl.pem can't be written: No space left on device")
         real(self, *trust)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(AuthorityHome, "publish", fail_after_opening)
+    monkeypatch.setattr(AuthorityDirectory, "publish", fail_after_opening)
     found = json_of(capsys, "revoke", f"{serial:x}")
     assert found["code"] == 5
     assert [item["serial"] for item in found["revoked"]] == [f"{serial:x}"]

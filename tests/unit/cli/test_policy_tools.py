@@ -13,8 +13,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from pki.authz import read_policy
-from pki.authz.graph import graph_of, mermaid
-from pki.authz.replay import read_recorded
+from pki.authz.analysis.graph import graph_of, mermaid
+from pki.authz.analysis.replay import read_decision_log
 from pki.cli.app import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -276,7 +276,7 @@ def test_an_expectation_that_is_not_met_fails_with_its_line_and_the_steps(
         ('policy = "policy.toml"\nexpect = []\n', "is empty"),
         (EXPECTED + "colour = 1\n", "is no key"),
         (EXPECTED.replace("allowed = true", 'allowed = "yes"'), "policy.test.toml:5"),
-        (EXPECTED.replace('serves = "shop.v1.Orders"\n', ""), "either a method or serves"),
+        (EXPECTED.replace('serves = "shop.v1.Orders"\n', ""), "either method or serves"),
         (EXPECTED.replace('peer = "gateway"', 'peer = "a b"'), "policy.test.toml:2"),
         (EXPECTED.replace('["clerk"]', '["clerk"]\nreason = "BECAUSE"'), "is unknown"),
         ("= 1", "is not valid TOML"),
@@ -600,4 +600,4 @@ def test_a_hostile_name_in_a_log_is_shown_escaped(told: Told, tmp_path: Path, ch
 
 
 def test_an_empty_log_holds_nothing() -> None:
-    assert read_recorded([]).calls == {}
+    assert read_decision_log([]).calls == {}

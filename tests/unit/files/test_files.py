@@ -1,4 +1,4 @@
-"""Files: whole or not there, private where they must be, and credentials in every layout."""
+"""Files: written whole or not at all, private where needed, and credentials in every layout."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pki.files import (
     Layout,
     atomic,
     detect_layout,
+    ensure_pending_key,
     load_credential,
-    pending_key,
     read_bounded,
     remove_durably,
     save_credential,
@@ -27,7 +27,7 @@ from pki.files import (
     write_durably,
 )
 from pki.files.layouts import HANDFAST, layout_named
-from pki.files.writer import finish_key, save_chain
+from pki.files.writer import promote_pending_key, save_chain
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import Credential, TrustBundle
 from pki.x509.readers import to_pem
@@ -83,7 +83,7 @@ def test_what_is_no_regular_file_is_never_written_over_or_read(tmp_path: Path) -
     listener.bind(str(tmp_path / "socket"))
     for name in ("pipe", "dangling", "folder", "socket"):
         before = (tmp_path / name).lstat()
-        with pytest.raises(StateError, match=r"no regular file|can't be written"):
+        with pytest.raises(StateError, match=r"regular file|can't be written"):
             write_durably(tmp_path / name, b"x", mode=0o644)
         after = (tmp_path / name).lstat()
         assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
@@ -112,7 +112,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
 def test_a_file_that_has_nothing_to_read_yet_can_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As /proc/kmsg, which calls itself regular: a pipe that is read without waiting does the same.
+    # Like /proc/kmsg, which claims to be regular: a pipe that is read without waiting.
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     monkeypatch.setattr(atomic, "open_regular", lambda _: os.fdopen(reading, "rb"))
@@ -222,18 +222,18 @@ def test_between_chain_and_key_the_waiting_key_is_used(
     new = ca.issue("orders").credential
     write_durably(tmp_path / "key.pem.next", private_key_to_pem(new.key), mode=0o600)
     assert load_credential(tmp_path).credential.chain == credential.chain
-    assert not finish_key(tmp_path)
+    assert not promote_pending_key(tmp_path)
     save_chain(new.chain, tmp_path)
     assert load_credential(tmp_path).credential.chain == new.chain
-    assert finish_key(tmp_path)
-    assert not finish_key(tmp_path)
+    assert promote_pending_key(tmp_path)
+    assert not promote_pending_key(tmp_path)
     assert load_credential(tmp_path).credential.chain == new.chain
 
 
 def test_a_waiting_key_is_asked_for_again(tmp_path: Path) -> None:
     first, second = generate_key(), generate_key()
-    pending_key(tmp_path, first)
-    assert private_key_to_pem(pending_key(tmp_path, second)) == private_key_to_pem(first)
+    ensure_pending_key(tmp_path, first)
+    assert private_key_to_pem(ensure_pending_key(tmp_path, second)) == private_key_to_pem(first)
     assert mode(tmp_path / "key.pem.next") == 0o600
 
 

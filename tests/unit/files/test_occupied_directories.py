@@ -1,4 +1,4 @@
-"""What works in a directory is never overwritten, and what can't be read is not nothing."""
+"""A working credential is never overwritten by another, and neither is one that can't be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def issued(ca: Path) -> int:
 
 
 def refused(capsys: Capture, ca: Path, *arguments: str | Path) -> str:
-    """Hold that a command is refused in one line, issues nothing and changes nothing."""
+    """Check that a command is refused in one line, issues nothing and changes nothing."""
     before, number = files_of(ORDERS), issued(ca)
     code, out, err = said(capsys, *arguments)
     assert (code, out, err.count("\n")) == (1, "", 1)

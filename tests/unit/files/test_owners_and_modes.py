@@ -1,4 +1,4 @@
-"""Modes are set whatever the umask is, and what a stranger can change is not taken."""
+"""Modes are set whatever the umask is, and files that other users can change are refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ import pytest
 from pki.authority import Authority
 from pki.cli.app import run
 from pki.errors import CredentialError, StateError
-from pki.files import KeyMode, load_credential, pending_key, read_contents, save_credential
+from pki.files import (
+    KeyMode,
+    ensure_pending_key,
+    load_credential,
+    read_partial_credential,
+    save_credential,
+)
 from pki.files.layouts import HANDFAST, LAYOUTS
-from pki.files.writer import finish_key
+from pki.files.writer import promote_pending_key
 from pki.keys import generate_key, private_key_to_pem
 from tests.command import MALLORY, NOBODY, Capture, files_of, give, run_as, said
 
@@ -99,9 +105,9 @@ def test_a_planted_next_key_is_not_taken(orders: Path) -> None:
     path.chmod(0o600)
     os.chown(path, MALLORY, MALLORY)
     with pytest.raises(CredentialError, match="54321"):
-        pending_key(orders, generate_key())
+        ensure_pending_key(orders, generate_key())
     with pytest.raises(CredentialError, match="54321"):
-        finish_key(orders)
+        promote_pending_key(orders)
     loaded = load_credential(orders)
     assert any("next key is not used" in words for words in loaded.warnings)
 
@@ -111,7 +117,7 @@ def test_a_next_key_that_others_may_read_is_not_taken(orders: Path) -> None:
     path.write_bytes(private_key_to_pem(generate_key()))
     path.chmod(0o644)
     with pytest.raises(CredentialError, match="0644"):
-        pending_key(orders, generate_key())
+        ensure_pending_key(orders, generate_key())
 
 
 @pytest.mark.parametrize("name", ["key.pem", "chain.pem", "bundle.pem", "crl.pem"])
@@ -163,11 +169,11 @@ def test_a_ledger_that_others_may_write_to_is_refused(orders: Path, capsys: Capt
     assert "ledger.db" in err
 
 
-# Volumes that look as Kubernetes makes them
+# Volumes as Kubernetes makes them
 
 
 def secret_volume(source: Path, target: Path, file_mode: int, group: int) -> Path:
-    """Lay files out as a secret's volume does: root's, sticky, each through ..data."""
+    """Arrange files as in the volume of a secret: owned by root, sticky, each through ..data."""
     kubernetes = LAYOUTS["kubernetes"]
     data = target / "..2026_11_25"
     data.mkdir(parents=True)
@@ -221,7 +227,7 @@ def test_another_group_may_not_write(orders: Path) -> None:
     assert load_credential(orders, key_mode=KeyMode.WARN).warnings
 
 
-# Owners stay
+# Owners are kept
 
 
 @needs_root
@@ -285,7 +291,7 @@ def test_an_ordinary_user_does_all_of_it_in_a_folder_of_their_own(open_ground: P
         assert not mode(path) & 0o022, path
 
 
-# What a writer won't replace
+# What a writer refuses to replace
 
 
 @pytest.mark.parametrize("name", ["key.pem", "chain.pem", "bundle.pem", "crl.pem"])
@@ -301,4 +307,4 @@ def test_a_writer_replaces_no_pipe(orders: Path, name: str) -> None:
 def test_contents_of_a_folder_that_strangers_write_to_are_not_read(orders: Path) -> None:
     orders.chmod(0o777)
     with pytest.raises(CredentialError, match="everybody may write"):
-        read_contents(orders, HANDFAST)
+        read_partial_credential(orders, HANDFAST)

@@ -1,4 +1,4 @@
-"""Whatever can still be read of a directory is used; renewal repairs all that is not the key."""
+"""Each readable part of a directory is used; renewal repairs everything but the key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def doubled(data: bytes) -> bytes:
 
 
 def the_first_alone(data: bytes) -> bytes:
-    """Leave one object: of a chain the leaf without its issuing CA, which reads well."""
+    """Keep only the first object: of a chain, the leaf without its issuing CA."""
     return data[: data.index(b"-----END CERTIFICATE-----") + 26]
 
 
@@ -221,7 +221,7 @@ def test_a_directory_of_a_request_is_renewed_with_a_new_request(ca: Path, capsys
     assert renewed["serial"] != issued["serial"]
     assert not (folder / "key.pem").exists()
     assert said(capsys, "verify", folder / "chain.pem", "--as", "server", "--name", "web")[0] == 0
-    # What was renewed from it is revoked with it.
+    # Its renewals are revoked with it.
     revoked = json_of(capsys, "revoke", issued["serial"])
     assert [item["serial"] for item in revoked["revoked"]] == [issued["serial"], renewed["serial"]]
 

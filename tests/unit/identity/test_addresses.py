@@ -1,4 +1,4 @@
-"""No DNS name that some resolver would take for an address."""
+"""Names that a resolver would read as an address are no DNS names."""
 
 from __future__ import annotations
 

@@ -60,6 +60,35 @@ def test_a_spiffe_id_prints_back_to_itself() -> None:
     assert SpiffeId.parse(uri) == SpiffeId.of_path(SHOP, "prod/Orders_v1.2")
 
 
+@pytest.mark.parametrize("domain", [SHOP, TrustDomain("other.test"), None])
+def test_a_name_that_is_a_uri_is_a_whole_spiffe_id(domain: TrustDomain | None) -> None:
+    assert SpiffeId.parse_name("spiffe://shop.internal/a/b", domain) == SpiffeId(SHOP, ("a", "b"))
+
+
+@pytest.mark.parametrize("path", ["orders", "prod/orders", "orders.v1", "spiffe"])
+def test_a_name_that_is_a_path_is_of_the_trust_domain(path: str) -> None:
+    assert SpiffeId.parse_name(path, SHOP) == SpiffeId.of_path(SHOP, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "error"),
+    [
+        ("https://shop.internal/orders", SHOP, "does not begin with spiffe://"),
+        ("spiffe://shop.internal/", SHOP, "path segment ''"),
+        ("://", SHOP, "does not begin with spiffe://"),
+        ("/orders", SHOP, "path segment ''"),
+        ("spiffe:/orders", SHOP, "path segment 'spiffe:'"),
+        ("", SHOP, "path segment ''"),
+        ("orders", None, "does not begin with spiffe://"),
+    ],
+)
+def test_a_name_that_is_neither_is_refused(
+    text: str, domain: TrustDomain | None, error: str
+) -> None:
+    with pytest.raises(NameRefusedError, match=error):
+        SpiffeId.parse_name(text, domain)
+
+
 @pytest.mark.parametrize("name", ["", "Shop", "shop internal", "shop/internal", "ü", "a" * 256])
 def test_what_is_no_trust_domain_is_refused(name: str) -> None:
     with pytest.raises(NameRefusedError):

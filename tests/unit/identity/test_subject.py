@@ -1,4 +1,4 @@
-"""Subjects as text: whole, escaped, the same each time, and never a host name by accident."""
+"""Subjects as text: complete, escaped, deterministic, and never a host name by accident."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_value_that_is_no_text_is_refused(text: str) -> None:
 
 
 def test_the_parts_of_one_rdn_are_written_in_one_order() -> None:
-    # As a frozenset orders them, it would change from one process to the next.
+    # In the order of a frozenset, the text would differ between processes.
     assert str(subject({OU: "b", CN: "a"}, {"1.2.3": "c"})) == "1.2.3=c,OU=b+CN=a"
     assert Subject.parse("CN=a+OU=b") == Subject.parse("OU=b+CN=a")
 
@@ -67,7 +67,7 @@ def test_the_parts_of_one_rdn_are_written_in_one_order() -> None:
 def test_what_another_ca_wrote_is_shown_and_not_signed(rdn: dict[str, str]) -> None:
     theirs = subject(rdn)
     assert str(theirs).endswith(next(iter(rdn.values())))
-    with pytest.raises(NameRefusedError, match="can't stand in a certificate"):
+    with pytest.raises(NameRefusedError, match="can't be written in a certificate"):
         theirs.to_name()
 
 
@@ -79,7 +79,7 @@ def test_a_name_with_a_value_that_is_no_text_is_refused() -> None:
             )
         ]
     )
-    with pytest.raises(NameRefusedError, match="is no text"):
+    with pytest.raises(NameRefusedError, match="is not text"):
         Subject.of_name(odd)
 
 

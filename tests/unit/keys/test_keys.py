@@ -1,4 +1,4 @@
-"""Keys and the strict PEM reader below them."""
+"""Keys, and the strict PEM reader."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_weak_and_foreign_keys_are_refused_for_leaves_and_cas(key: object) -> No
 def test_ed25519_is_for_cas_alone() -> None:
     key = ed25519.Ed25519PrivateKey.generate().public_key()
     assert check_ca_key(key)
-    with pytest.raises(KeyRefusedError, match="for CAs alone"):
+    with pytest.raises(KeyRefusedError, match="for CAs only"):
         check_leaf_key(key)
 
 

@@ -1,4 +1,4 @@
-"""No secret ever enters a message, and no passphrase is lost on the way."""
+"""No secret ever enters a message, and no passphrase is dropped."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from pki import reason_of
-from pki.access.refusal import CREDENTIAL_ENDED, DETAILS_KEY
-from pki.rpc.client.call_aio import refused
-from pki.rpc.client.call_sync import LocalCallError
+from pki.access.refusal import CREDENTIAL_ENDED
+from pki.rpc.client.calls import call_aio, call_sync
+from pki.rpc.client.calls.call_sync import LocalCallError
+from pki.rpc.status import DETAILS_KEY
 
 
 def error_with(value: bytes) -> grpc.RpcError:
@@ -26,8 +27,8 @@ def status_of(domain: str, reason: str) -> bytes:
 
 
 def test_both_kinds_of_error_are_read() -> None:
-    assert reason_of(LocalCallError.of(CREDENTIAL_ENDED)) == "CREDENTIAL_ENDED"
-    assert reason_of(refused(CREDENTIAL_ENDED)) == "CREDENTIAL_ENDED"
+    assert reason_of(call_sync.to_rpc_error(CREDENTIAL_ENDED)) == "CREDENTIAL_ENDED"
+    assert reason_of(call_aio.to_rpc_error(CREDENTIAL_ENDED)) == "CREDENTIAL_ENDED"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a target stands for, and what gRPC calls that."""
+"""A target's addresses, and their notation in gRPC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from pki.errors import InputError
-from pki.tls.target import Address, Target, grpc_name, words_of_address
+from pki.tls.target import Address, Target, format_address, grpc_name
 
 V4: Address = (socket.AF_INET, ("10.0.0.1", 443))
 V6: Address = (socket.AF_INET6, ("2001:db8::1", 443, 0, 0))
@@ -29,14 +29,14 @@ def test_an_ipv6_address_may_be_percent_encoded(text: str) -> None:
 
 def test_addresses_of_both_families_go_into_one_target() -> None:
     target = Target.parse("orders:443")
-    assert target.naming([V4]) == "ipv4:10.0.0.1:443"
-    assert target.naming([V6, V4]) == "ipv6:[2001:db8::1]:443,[::ffff:10.0.0.1]:443"
-    assert target.naming([LINK]) == "ipv6:[fe80::1%252]:443"
+    assert target.grpc_target([V4]) == "ipv4:10.0.0.1:443"
+    assert target.grpc_target([V6, V4]) == "ipv6:[2001:db8::1]:443,[::ffff:10.0.0.1]:443"
+    assert target.grpc_target([LINK]) == "ipv6:[fe80::1%252]:443"
 
 
 def test_a_unix_socket_is_called_as_it_was_given() -> None:
     target = Target.parse("unix:/tmp/s")
-    assert target.naming(target.addresses()) == "unix:/tmp/s"
+    assert target.grpc_target(target.addresses()) == "unix:/tmp/s"
 
 
 def test_connections_are_known_by_the_names_that_grpc_tells() -> None:
@@ -45,9 +45,9 @@ def test_connections_are_known_by_the_names_that_grpc_tells() -> None:
 
 
 def test_addresses_are_shown_as_people_write_them() -> None:
-    assert words_of_address(V4) == "10.0.0.1:443"
-    assert words_of_address(V6) == "[2001:db8::1]:443"
-    assert "unix:" in words_of_address((socket.AF_UNIX, b"\0abstract"))
+    assert format_address(V4) == "10.0.0.1:443"
+    assert format_address(V6) == "[2001:db8::1]:443"
+    assert "unix:" in format_address((socket.AF_UNIX, b"\0abstract"))
 
 
 def test_one_address_of_a_target_is_a_target_of_its_own() -> None:

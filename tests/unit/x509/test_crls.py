@@ -1,4 +1,4 @@
-"""Revocation lists: their form, and that none goes back."""
+"""CRLs: their form, and that an older one never replaces a newer one."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_list_is_built_with_reasons_and_its_issuers_key() -> None:
 
 
 def test_two_lists_of_one_issuer_are_refused() -> None:
-    with pytest.raises(CertificateError, match="side by side"):
+    with pytest.raises(CertificateError, match="two revocation lists of one issuer"):
         CrlSet.of([GOOD, GOOD])
 
 
@@ -105,29 +105,29 @@ def test_a_higher_number_takes_the_place_of_a_lower_one_and_never_back() -> None
     leaf = H.leaf()
     older = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, number=1)])
     newer = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, [leaf], number=2)])
-    merged, refused = older.followed_by(newer)
+    merged, refused = older.merge_newer(newer)
     assert not refused
     assert merged.crls == newer.crls
-    again, refused = merged.followed_by(older)
+    again, refused = merged.merge_newer(older)
     assert "older than 2" in refused[0]
-    assert again.of_issuer(leaf) is newer.of_issuer(leaf)
+    assert again.crl_for(leaf) is newer.crl_for(leaf)
 
 
 def test_another_list_under_a_number_seen_is_refused() -> None:
     leaf = H.leaf()
     first = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, [leaf], number=2)])
     second = CrlSet.of([H.crl_of(H.issuing, H.issuing_key, number=2)])
-    merged, refused = first.followed_by(second)
+    merged, refused = first.merge_newer(second)
     assert "another revocation list" in refused[0]
     assert merged.crls == first.crls
-    assert first.followed_by(CrlSet.read(GOOD.der))[0].crls == first.crls
+    assert first.merge_newer(CrlSet.read(GOOD.der))[0].crls == first.crls
 
 
 def test_the_same_list_again_is_no_news() -> None:
     seen = CrlSet.of([GOOD])
-    merged, refused = seen.followed_by(CrlSet.read(GOOD.der))
+    merged, refused = seen.merge_newer(CrlSet.read(GOOD.der))
     assert not refused
-    assert merged.of_issuer(H.leaf()) is GOOD
+    assert merged.crl_for(H.leaf()) is GOOD
 
 
 def test_lists_are_read_as_pem_or_der_and_nothing_else_beside_them() -> None:
@@ -171,7 +171,7 @@ def test_a_list_of_100_000_entries_is_read_and_counts() -> None:
     )
     der = builder.sign(H.issuing_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     crls = CrlSet.of([Crl.of(read_crls(der)[0])])
-    crls, _ = crls.followed_by(CrlSet.of([H.crl_of(H.root, H.root_key)]))
+    crls, _ = crls.merge_newer(CrlSet.of([H.crl_of(H.root, H.root_key)]))
     verifier = ChainVerifier(H.bundle, crls, mode=RevocationMode.REQUIRED)
     with pytest.raises(Exception, match="revoked") as caught:
         verifier.verify([leaf, H.issuing], profile=WORKLOAD, purpose=Purpose.CLIENT, at=NOW)
@@ -216,7 +216,7 @@ def test_a_chain_is_bounded() -> None:
 
 
 def of_many_issuers(count: int, *, first: int = 0) -> list[Crl]:
-    """Return lists of issuers that differ by name alone; each ends an hour after the one before."""
+    """Return CRLs of issuers that differ only in name; each ends an hour after the one before."""
     key = generate_key()
     made = []
     for number in range(first, first + count):
@@ -240,7 +240,7 @@ def test_what_is_remembered_of_many_issuers_can_be_read_back() -> None:
     retired = of_many_issuers(2 * MOST)
     brought = CrlSet.of(of_many_issuers(3, first=-5))
     for item in retired:
-        seen, refused = seen.followed_by(CrlSet.of([item, *brought.crls.values()]))
+        seen, refused = seen.merge_newer(CrlSet.of([item, *brought.crls.values()]))
         assert not refused
     assert len(seen.crls) == MOST
     assert CrlSet.read(to_pem([item.crl for item in seen.crls.values()]))

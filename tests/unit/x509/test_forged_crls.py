@@ -1,4 +1,4 @@
-"""Lists that nobody signed, that say less than they seem to, or that name another."""
+"""CRLs that are forged, revoke less than they seem to, or name another issuer."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_forged_list_is_no_revocation_and_no_pardon_either(mode: RevocationMod
 
 
 def test_a_list_that_names_no_key_is_refused_and_not_passed_over() -> None:
-    # ``openssl ca`` writes such unless told otherwise. It would meet no certificate's issuer, and
-    # when lists count only where present, what it revokes would be accepted.
+    # The default of ``openssl ca``. It would match no certificate's issuer, and with optional CRLs,
+    # the certificates that it revokes would be accepted.
     with pytest.raises(CertificateError, match="does not name its issuer's key"):
         signed(NUMBER, entries=[(LEAF.serial_number, [])])
 
@@ -148,7 +148,7 @@ def test_one_serial_number_twice_and_every_reason_revokes() -> None:
     )
 
 
-# What is remembered.
+# Remembered CRLs
 
 
 def numbered(number: int, by: Hierarchy = H) -> CrlSet:
@@ -157,11 +157,11 @@ def numbered(number: int, by: Hierarchy = H) -> CrlSet:
 
 def test_a_forged_number_does_not_shut_out_the_true_lists() -> None:
     seen = numbered(1)
-    merged, refused = seen.followed_by(numbered(1 << 150, by=Hierarchy()), issuers=[H.issuing])
+    merged, refused = seen.merge_newer(numbered(1 << 150, by=Hierarchy()), issuers=[H.issuing])
     assert "not signed by the issuer" in refused[0]
-    merged, refused = merged.followed_by(numbered(2), issuers=[H.issuing, H.root])
+    merged, refused = merged.merge_newer(numbered(2), issuers=[H.issuing, H.root])
     assert not refused
-    assert merged.of_issuer(LEAF) == numbered_of(merged, 2)
+    assert merged.crl_for(LEAF) == numbered_of(merged, 2)
 
 
 def numbered_of(crls: CrlSet, number: int) -> Crl:
@@ -170,15 +170,15 @@ def numbered_of(crls: CrlSet, number: int) -> Crl:
 
 
 def test_a_list_of_an_issuer_that_is_not_at_hand_is_kept_for_later() -> None:
-    merged, refused = CrlSet.none().followed_by(numbered(7), issuers=[H.root])
+    merged, refused = CrlSet.none().merge_newer(numbered(7), issuers=[H.root])
     assert not refused
     assert numbered_of(merged, 7)
 
 
 def test_an_issuer_is_named_as_its_certificates_name_it() -> None:
-    assert IssuerId.named_by(H.issuing) == IssuerId.of(LEAF)
-    assert IssuerId.named_by(H.root) == IssuerId.of(H.issuing)
-    assert IssuerId.named_by(misused_key(H)).key_id == b""
+    assert IssuerId.of_ca(H.issuing) == IssuerId.of(LEAF)
+    assert IssuerId.of_ca(H.root) == IssuerId.of(H.issuing)
+    assert IssuerId.of_ca(misused_key(H)).key_id == b""
 
 
 def test_a_key_that_may_not_sign_anything_signed_no_list() -> None:

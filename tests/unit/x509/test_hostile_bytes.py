@@ -1,4 +1,4 @@
-"""Certificates, roots, requests and credentials made to break their reader: refused by type."""
+"""Certificates, roots, requests and credentials made to break their reader get typed errors."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_no_profile_builds_a_leaf_without_names() -> None:
 
 def test_no_profile_builds_a_subject_that_is_too_long() -> None:
     cn = x509.NameOID.COMMON_NAME.dotted_string
-    with pytest.raises(CertificateError, match="can't stand in a certificate"):
+    with pytest.raises(CertificateError, match="can't be written in a certificate"):
         CLIENT.build(
             LeafNames(Subject((frozenset({(cn, "a" * 65)}),))),
             H.key.public_key(),
@@ -100,7 +100,7 @@ def test_no_profile_builds_a_subject_that_is_too_long() -> None:
 
 
 def test_a_spiffe_id_beside_another_uri_is_refused_by_every_profile() -> None:
-    # Else a root of any trust domain could vouch for it: the leaf would not say which counts.
+    # Otherwise, a root of any trust domain could be used: the leaf would not decide which one.
     both = x509.SubjectAlternativeName([ORDERS, x509.UniformResourceIdentifier("https://x.test/")])
     for profile in (WORKLOAD, CLIENT):
         with pytest.raises(CertificateError, match="2 URI names"):
@@ -150,7 +150,7 @@ def test_a_subject_that_is_no_text_is_refused() -> None:
             )
         ]
     )
-    with pytest.raises(CertificateError, match="is no text"):
+    with pytest.raises(CertificateError, match="is not text"):
         WORKLOAD.check(misused_key(H, subject=odd))
 
 
@@ -224,7 +224,7 @@ def uris(*values: str) -> Extension:
 def test_the_root_that_the_bad_ones_differ_from_is_taken() -> None:
     bundle = TrustBundle.of_roots([root(uris("spiffe://shop.internal"))])
     assert list(bundle.roots) == [SHOP]
-    # A URI that is no SPIFFE ID says nothing.
+    # A URI that is no SPIFFE ID is ignored.
     assert TrustBundle.of_roots([root(uris("https://ca.test/"))], default=SHOP).roots_of(SHOP)
 
 

@@ -1,4 +1,4 @@
-"""Leaves: what the profiles build, and what they refuse, each beside a twin that passes."""
+"""Leaves: what the profiles build and refuse, each with an almost equal leaf that passes."""
 
 from __future__ import annotations
 
@@ -83,10 +83,13 @@ BAD: dict[str, tuple[list[Extension], str]] = {
     "key usage not critical": (with_extension((key_usage(ca=False), False)), "not critical"),
     "no key usage": (without_extension(x509.KeyUsage), "no key usage"),
     "no SAN": (without_extension(x509.SubjectAlternativeName), "no subject alternative name"),
-    "critical SAN beside a subject": (san(ID, critical=True), "critical beside a subject"),
+    "critical SAN beside a subject": (san(ID, critical=True), "critical exactly if"),
     "two URIs": (san(ID, URI("spiffe://shop.internal/payments")), "2 URI names"),
     "no URI": (san(x509.DNSName("orders.shop.internal")), "0 URI names"),
-    "a URI of another scheme": (san(URI("https://shop.internal/orders")), "exactly one SPIFFE ID"),
+    "a URI of another scheme": (
+        san(URI("https://shop.internal/orders")),
+        "exactly one, a SPIFFE ID",
+    ),
     "a query in the ID": (san(URI("spiffe://shop.internal/orders?x=1")), "characters outside"),
     "an ID without a path": (san(URI("spiffe://shop.internal")), "no path"),
     "an ID in upper case": (san(URI("SPIFFE://shop.internal/orders")), "does not begin"),
@@ -99,7 +102,7 @@ BAD: dict[str, tuple[list[Extension], str]] = {
     "a directory name": (san(ID, x509.DirectoryName(name("x"))), "DirectoryName"),
     "name constraints": (
         with_extension((x509.NameConstraints([x509.DNSName("x.test")], None), True)),
-        "which its kind may not",
+        "which its profile forbids",
     ),
     "an unknown critical extension": (
         with_extension(
@@ -126,7 +129,7 @@ def test_a_bad_cn_is_refused() -> None:
 
 def test_an_ed25519_leaf_is_refused_at_both_ends() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    with pytest.raises(CertificateError, match="for CAs alone"):
+    with pytest.raises(CertificateError, match="for CAs only"):
         WORKLOAD.check(misused_key(H, key=key))
     with pytest.raises(KeyRefusedError):
         H.leaf(key=key)

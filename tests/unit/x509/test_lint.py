@@ -1,4 +1,4 @@
-"""pkilint's PKIX lint over all that is built: its findings are those that the docs explain."""
+"""pkilint's PKIX lint on everything that is built: its findings are those in the docs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TROUBLE = {
     validation.ValidationFindingSeverity.FATAL,
 }
 Finding = tuple[str, str, str]
-"""Its code, the kind of certificate, and its words."""
+"""A finding: its code, the kind of certificate, and its text."""
 
 CERTIFICATES = certificate.create_pkix_certificate_validator_container(
     certificate.create_decoding_validators(
@@ -58,7 +58,7 @@ made = cache(generate_key)  # an RSA key takes a second
 
 @cache
 def explained() -> dict[Finding, str]:
-    """Read the docs' table: (finding, kind, on what) and why it stands."""
+    """Read the table in the docs: (finding, kind, on what) and the reason."""
     rows = re.findall(
         r"^\| (pkix\.\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", DOCS.read_text(), re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""Certificate requests: what proves possession, and what may be asked for."""
+"""Certificate requests: proof of possession, and what a request may ask for."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_request_signed_by_another_key_proves_nothing() -> None:
     ],
 )
 def test_what_no_leaf_may_have_is_refused_and_not_dropped(extension: Extension) -> None:
-    with pytest.raises(InputError, match="as no leaf may have it"):
+    with pytest.raises(InputError, match="that no leaf may have"):
         read_request(pem(request_for(KEY, [ORDERS], extensions=[extension])))
 
 

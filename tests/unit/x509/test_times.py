@@ -1,4 +1,4 @@
-"""The time of a verification: an instant, whatever its zone, up to the end of all times."""
+"""The time of a verification: an instant, whatever its time zone, up to the latest time."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_answer_ends_with_the_first_of_its_lists() -> None:
 def test_chains_and_lists_around_2050_count_for_just_their_time(
     begin: datetime, end: datetime
 ) -> None:
-    # UTCTime ends with 2049 (RFC 5280 section 4.1.2.5), and there its two digits begin anew.
+    # UTCTime ends with 2049 (RFC 5280 section 4.1.2.5), where its two digits start again.
     h = Hierarchy(times=Validity(begin - HOUR, end + HOUR))
     leaf = h.leaf(times=Validity(begin, end))
     crls = CrlSet.of(
@@ -126,7 +126,7 @@ def test_chains_and_lists_around_2050_count_for_just_their_time(
 
 
 def test_certificates_and_lists_without_an_end_have_none() -> None:
-    """Other CAs make such; adding a second or a grace to that time must not fail."""
+    """Other CAs issue such certificates; adding a second or a grace to the time must not fail."""
 
     def made(subject: str, key: object, issuer: object, *extensions: Extension) -> object:
         return certificate(

@@ -1,4 +1,4 @@
-"""Chains: refused by our verifier, each beside a twin that is accepted."""
+"""Chains that the verifier refuses, each with an almost equal chain that it accepts."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_leaf_signed_by_a_leaf_is_refused() -> None:
 def authority(
     *extensions: Extension, key_type: KeyType = KeyType.ECDSA_P256
 ) -> tuple[x509.Certificate, x509.Certificate]:
-    """Make an issuing CA with these extensions, and a good leaf of it."""
+    """Make an issuing CA with these extensions, and a valid leaf of it."""
     key = generate_key(key_type)
     issuing = build_certificate(
         subject=name("an issuing CA"),

@@ -1,12 +1,12 @@
-"""What a channel has seen of its server, at each address that its target stands for.
+"""Verifies a channel's server at each address that its target stands for.
 
 The rules:
 
-1. Each address is looked at by itself. One that is accepted is enough for calls; no call waits for
-   the others, and gRPC is handed the accepted addresses alone.
-2. An address that is not accepted is looked at again in the background, less and less often. So is
-   the name resolved: replicas come and go.
-3. While no address is accepted, nothing goes out. A call may ask for another round then.
+1. Each address is probed by itself. One accepted address is enough for calls; no call waits for the
+   others, and gRPC is given the accepted addresses alone.
+2. An address that is not accepted is probed again in the background, less and less often. The name
+   is resolved again too: replicas come and go.
+3. While no address is accepted, nothing is sent. A call may request another round of probes then.
 """
 
 from __future__ import annotations
@@ -14,371 +14,323 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 
 from cryptography import x509
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.access.refusal import Refusal, server_unverified
-from pki.clock import Clock
 from pki.errors import quote_untrusted
 from pki.identity import SpiffeId
-from pki.rpc.client.verification.server_check import ServerCheck, refusal_of
-from pki.tls.target import Address, Target, words_of_address
-from pki.x509 import ChainVerifier, Purpose
+from pki.rpc.client.verification.presented_chains import PresentedChains
+from pki.rpc.client.verification.server_check import CheckContext, ServerCheck
+from pki.tls.target import Address, Target, format_address
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
-_AT_ONCE = 4  # looks that begin together
+_AT_ONCE = 4  # probes that begin together
 _STEP_SECONDS = 0.25  # as long as gRPC waits for one address before it tries the next
 _TOGETHER_SECONDS = 0.05  # for the others, after the first was accepted
 _AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 1.0, 60.0
 _UNRESOLVED_SECONDS, _LONGEST_UNRESOLVED_SECONDS = 0.2, 5.0
+_SHORTEST_DELAY_SECONDS = 0.01
 _MOST_DOUBLINGS = 10
-_MOST_TAILS = 16  # chains of issuing CAs that are remembered
 _UNSPECIFIED = "UNSPECIFIED"
 
-Looking = Callable[[Address], tuple[x509.Certificate, ...]]
+Probe = Callable[[Address], tuple[x509.Certificate, ...]]
 
 
 class AddressChecks:
-    """The server of one channel, as seen at its addresses.
+    """The checks of one channel's server at all its addresses.
 
     Args:
-        server: who it must be.
-        target: where it is.
-        look: shakes hands with it at one address, and returns its chain.
-        verifier: returns the verifier of the trust in force.
-        clock: returns the time.
-        changed: called, from any thread, when more is known of it, or less.
-        looked: told the result name (gRFC A118) of each look.
+        context: who the server must be, and by what it is verified.
+        target: where the server is.
+        probe: makes a handshake with the server at one address, and returns its chain.
     """
 
-    def __init__(
-        self,
-        server: SpiffeId,
-        target: Target,
-        look: Looking,
-        verifier: Callable[[], ChainVerifier],
-        clock: Clock,
-        *,
-        changed: Callable[[], None],
-        looked: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._server = server
+    def __init__(self, context: CheckContext, target: Target, probe: Probe) -> None:
+        self._context = context
         self._target = target
-        self._look = look
-        self._verifier = verifier
-        self._clock = clock
-        self._changed = changed
-        self._looked = looked
+        self._probe = probe
+        self._monotonic = context.monotonic
+        self._presented = PresentedChains(context)
         self._lock = threading.Lock()
-        self._sights: dict[Address, ServerCheck] = {}
+        self._checks: dict[Address, ServerCheck] = {}
         self._accepted: Mapping[Address, PeerChain] = {}
         self._round: Future[None] | None = None
-        self._settled = True
+        self._is_settled = True
         self._closed: Refusal | None = None
         self._unresolved: Refusal | None = None
         self._unresolved_times = 0
         self._not_before = 0.0  # after a name that was not resolved
-        self._bad_rounds = 0
+        self._failed_rounds = 0
         self._again_at: float | None = None
-        self._tails: list[tuple[x509.Certificate, ...]] = []
 
     @property
     def server(self) -> SpiffeId:
-        """Who it must be."""
-        return self._server
+        """The SPIFFE ID that the server must have."""
+        return self._context.server
 
     @property
     def accepted(self) -> Mapping[Address, PeerChain]:
-        """The addresses that are accepted, with what was seen there; replaced, never changed."""
+        """The accepted addresses, with the verified chain of each; replaced, never changed."""
         return self._accepted
-
-    @property
-    def good(self) -> PeerChain | None:
-        """What was seen at the first address that is accepted; None where calls must wait."""
-        return next(iter(self._accepted.values()), None)
 
     @property
     def is_settled(self) -> bool:
         """Whether no further address is likely to be accepted within a moment."""
-        return self._settled
+        return self._is_settled
 
     @property
-    def lost(self) -> Refusal | None:
-        """Why nothing may go to any address; None before the looks have ended, and while one is."""
+    def failure(self) -> Refusal | None:
+        """Why no call may go to any address; None while probes run, and while one is accepted."""
         if self._closed is not None:
             return self._closed
         if self._accepted:
             return None
-        sights = list(self._sights.values())
-        if not sights:
+        checks = list(self._checks.values())
+        if not checks:
             return self._unresolved
-        refusals = [refusal for item in sights if (refusal := item.lost) is not None]
-        if len(refusals) < len(sights):
+        failures = [failure for item in checks if (failure := item.failure) is not None]
+        if len(failures) < len(checks):
             return None
-        told = next((item for item in refusals if _is_refused(item)), refusals[0])
-        return told if len(refusals) == 1 else told.of_several(len(refusals))
+        worst = next((item for item in failures if _is_rejection(item)), failures[0])
+        return worst if len(failures) == 1 else worst.for_addresses(len(failures))
 
-    def refused_at(self, address: Address) -> Refusal | None:
-        """Return why the server at an address is refused; None if it is not, or was not seen."""
-        sight = self._sights.get(address)
-        lost = sight.lost if sight is not None and sight.good is None else None
-        return lost if lost is not None and _is_refused(lost) else None
+    def refusal_at(self, address: Address) -> Refusal | None:
+        """Return why a probe refused the server at an address; None if none did."""
+        check = self._checks.get(address)
+        failure = check.failure if check is not None and check.verified is None else None
+        return failure if failure is not None and _is_rejection(failure) else None
 
-    def refusal_of(self, standing: PeerChain) -> Refusal | None:
-        """Judge a chain that was seen, by the trust and time of now."""
-        return refusal_of(standing, self._server, self._verifier(), self._clock())
+    def check_chain(self, chain: PeerChain) -> Refusal | None:
+        """Check a chain that was presented earlier by the trust and time of now."""
+        return self._context.check_chain(chain)
 
-    def demand(self) -> Future[None] | None:
-        """Have a round of looks on its way, for a call that waits; None if all failed just now.
+    def request_round(self) -> Future[None] | None:
+        """Begin a round of probes for a call that waits, if none runs; None if all failed just now.
 
-        It is done when an address is accepted, or none is.
+        The round is done as soon as an address is accepted, or when all probes have failed.
         """
         with self._lock:
             if self._closed is not None:
                 return None
-            if self._round is None and not self._may_be_asked():
+            if self._round is None and not self._may_begin_round():
                 return None
-            return self._begun()
+            return self._begin_round()
 
-    def pause(self) -> float:
-        """Return the seconds until the next round may be asked for."""
-        sights = list(self._sights.values())
-        if self._closed is not None or not sights:
-            return max(0.01, self._not_before - time.monotonic())
-        return max(0.01, min(item.pause() for item in sights))
+    def retry_delay(self) -> float:
+        """Return the seconds until the next round may be requested."""
+        checks = list(self._checks.values())
+        if self._closed is not None or not checks:
+            return max(_SHORTEST_DELAY_SECONDS, self._not_before - self._monotonic())
+        return max(_SHORTEST_DELAY_SECONDS, min(item.retry_delay() for item in checks))
 
-    def look_soon(self) -> None:
-        """Look again within a moment: a connection was made anew, or our credential changed."""
+    def schedule_probes(self) -> None:
+        """Probe again within a moment: gRPC has connected again, or our credential changed."""
         with self._lock:
-            sights = list(self._sights.values())
-            # The addresses of a name may be others by now.
+            checks = list(self._checks.values())
+            # The name may stand for other addresses by now.
             if self._accepted and not self._target.is_literal:
-                soon = time.monotonic() + _AGAIN_SECONDS * _some()
+                soon = self._monotonic() + _AGAIN_SECONDS * _random_share()
                 self._again_at = min(soon, self._again_at or soon)
-        for sight in sights:
-            sight.look_soon()
+        for check in checks:
+            check.schedule_probe()
 
-    def look_now(self, address: Address) -> None:
-        """Look at an address within a moment: gRPC was shown something there that is new to us."""
-        sight = self._sights.get(address)
-        if sight is not None:
-            sight.look_soon()
+    def schedule_probe_at(self, address: Address) -> None:
+        """Probe one address within a moment: gRPC was presented an unknown issuer there."""
+        check = self._checks.get(address)
+        if check is not None:
+            check.schedule_probe()
 
-    def standing_of(self, address: Address | None, leaf: x509.Certificate) -> PeerChain | None:
-        """Return what gRPC was shown at an address, to be judged; None if its issuer is not known.
-
-        gRPC tells the leaf alone; the rest of its chain is one that a look has seen.
-        """
-        known = [good for item in list(self._sights.values()) if (good := item.good) is not None]
+    def presented_chain(self, address: Address | None, leaf: x509.Certificate) -> PeerChain | None:
+        """Return the chain of a leaf that gRPC was presented; None if its issuer is not known."""
         here = self._accepted.get(address) if address is not None else None
-        for standing in (here, *known):
-            if standing is not None and standing.leaf == leaf:
-                return standing
-        with self._lock:
-            for standing in known:
-                tail = standing.chain[1:]
-                if tail not in self._tails:
-                    self._tails = [tail, *self._tails][:_MOST_TAILS]
-            tails = list(self._tails)
-        made = [
-            PeerChain((leaf, *tail), Purpose.SERVER, self._server)
-            for tail in tails
-            if tail and tail[0].subject == leaf.issuer
-        ]
-        return next((item for item in made if self.refusal_of(item) is None), None) or next(
-            iter(made), None
-        )
+        checks = list(self._checks.values())
+        verified = [chain for item in checks if (chain := item.verified) is not None]
+        return self._presented.chain_of(leaf, [*([here] if here else []), *verified])
 
-    def refuse(self, address: Address, refusal: Refusal) -> None:
-        """Take an address back: gRPC was shown there what a look would refuse."""
-        sight = self._sights.get(address)
-        if sight is not None:
-            sight.refuse(refusal)
+    def reject(self, address: Address, refusal: Refusal) -> None:
+        """Reject an address: gRPC was presented a chain there that a probe would refuse."""
+        check = self._checks.get(address)
+        if check is not None:
+            check.reject(refusal)
 
-    def tick(self) -> None:
-        """Hold what was seen against what is in force now, and begin the looks that are due."""
+    def recheck(self) -> None:
+        """Check the verified chains by what is in force now, and begin the probes that are due."""
         with self._lock:
-            sights = list(self._sights.values())
-        for sight in sights:
-            sight.tick()
-        self._note()
+            checks = list(self._checks.values())
+        for check in checks:
+            check.recheck()
+        self._update_accepted()
         with self._lock:
-            due = self._again_at is not None and time.monotonic() >= self._again_at
-            if self._closed is None and self._accepted and due:
-                self._begun()
+            is_due = self._again_at is not None and self._monotonic() >= self._again_at
+            if self._closed is None and self._accepted and is_due:
+                self._begin_round()
 
-    def close(self, words: str) -> None:
-        """Look no more, and let nothing through: nobody would notice what changes.
+    def close(self, reason: str) -> None:
+        """Probe no more, and let nothing through: nobody would notice a change.
 
         Args:
-            words: why, for calls that come yet.
+            reason: why, for later calls.
         """
         with self._lock:
-            self._closed = server_unverified(str(self._server), _UNSPECIFIED, words)
+            self._closed = server_unverified(str(self.server), _UNSPECIFIED, reason)
             self._accepted = {}
             self._again_at = None
-            self._not_before = time.monotonic() + _LONGEST_UNRESOLVED_SECONDS
-            sights = list(self._sights.values())
-        for sight in sights:
-            sight.close(words)
+            self._not_before = self._monotonic() + _LONGEST_UNRESOLVED_SECONDS
+            checks = list(self._checks.values())
+        for check in checks:
+            check.close(reason)
 
-    def _may_be_asked(self) -> bool:
-        if not self._sights:
-            return time.monotonic() >= self._not_before
-        return any(item.may_be_asked for item in self._sights.values() if item.good is None)
+    def _may_begin_round(self) -> bool:
+        if not self._checks:
+            return self._monotonic() >= self._not_before
+        return any(item.may_probe for item in self._checks.values() if item.verified is None)
 
-    def _begun(self) -> Future[None] | None:
-        """Return the round that is on its way, one begun now if there is none."""
+    def _begin_round(self) -> Future[None] | None:
+        """Return the round that runs, begun now if none does; None if none can be begun."""
         if self._round is not None:
             return self._round
         done: Future[None] = Future()
         self._again_at = None
         try:
             threading.Thread(
-                target=self._run, args=(done,), name="handfast-looks", daemon=True
+                target=self._run, args=(done,), name="handfast-probes", daemon=True
             ).start()
         except RuntimeError as error:
-            # The process is out of threads: a call that waits is told so, and asks again.
-            self._not_resolved(quote_untrusted(error))
+            # The process is out of threads: a call that waits reports it, and may ask again.
+            self._note_unresolved(quote_untrusted(error))
             return None
-        self._round, self._settled = done, False
+        self._round, self._is_settled = done, False
         return done
 
     def _run(self, done: Future[None]) -> None:
         try:
             self._resolve()
-            self._look_at_all(done)
+            self._probe_all(done)
         except Exception:
-            # Whatever goes wrong in a round is a round that accepts nobody.
-            log.exception("looking at %s failed", self._server)
+            # Any error in a round is a round that accepts no address.
+            log.exception("probing %s failed", self.server)
         finally:
             with self._lock:
-                self._round, self._settled = None, True
-                self._plan()
-            self._note()
-            self._changed()
+                self._round, self._is_settled = None, True
+                self._plan_next_round()
+            self._update_accepted()
+            self._context.on_change()
             # Calls wait for this, some of them without a deadline.
             if not done.done():
                 done.set_result(None)
 
     def _resolve(self) -> None:
-        """Find the addresses; where that fails, keep those that are known, as gRPC does."""
+        """Resolve the target; if that fails, keep the known addresses, as gRPC does."""
         try:
             addresses = self._target.addresses()
         except (OSError, UnicodeError) as error:
             with self._lock:
-                self._not_resolved(quote_untrusted(error))
+                self._note_unresolved(quote_untrusted(error))
             return
         with self._lock:
             if self._closed is not None:
                 return
             self._unresolved, self._unresolved_times = None, 0
-            before = self._sights
-            self._sights = {item: before.get(item) or self._sight(item) for item in addresses}
-            gone = [item for address, item in before.items() if address not in self._sights]
-        for sight in gone:
-            sight.close("its name does not stand for this address any more")
-        self._note()
+            before = self._checks
+            self._checks = {item: before.get(item) or self._new_check(item) for item in addresses}
+            gone = [item for address, item in before.items() if address not in self._checks]
+        for check in gone:
+            check.close("its name does not stand for this address any more")
+        self._update_accepted()
 
-    def _not_resolved(self, words: str) -> None:
+    def _note_unresolved(self, reason: str) -> None:
         times = self._unresolved_times = min(self._unresolved_times + 1, _MOST_DOUBLINGS)
-        pause = min(_LONGEST_UNRESOLVED_SECONDS, _UNRESOLVED_SECONDS * 2**times)
-        self._not_before = time.monotonic() + pause * _some()
+        delay = min(_LONGEST_UNRESOLVED_SECONDS, _UNRESOLVED_SECONDS * 2**times)
+        self._not_before = self._monotonic() + delay * _random_share()
         self._unresolved = server_unverified(
-            str(self._server), _UNSPECIFIED, f"{self._target.text} was not resolved: {words}"
+            str(self.server), _UNSPECIFIED, f"{self._target.text} was not resolved: {reason}"
         )
 
-    def _sight(self, address: Address) -> ServerCheck:
-        return ServerCheck(
-            self._server,
-            words_of_address(address),
-            lambda: self._look(address),
-            self._verifier,
-            self._clock,
-            changed=self._sight_changed,
-            looked=self._looked,
-        )
+    def _new_check(self, address: Address) -> ServerCheck:
+        context = replace(self._context, on_change=self._check_changed)
+        return ServerCheck(context, format_address(address), lambda: self._probe(address))
 
-    def _look_at_all(self, done: Future[None]) -> None:
-        """Look at each address that is not accepted, a few at a time and none waited for long."""
+    def _probe_all(self, done: Future[None]) -> None:
+        """Probe each address that is not accepted, a few at a time, and wait for none for long."""
         with self._lock:
-            sights = [item for item in self._sights.values() if item.good is None]
-        looks: set[Future[None]] = set()
-        for first in range(0, len(sights), _AT_ONCE):
-            for sight in sights[first : first + _AT_ONCE]:
-                looking = sight.demand()
-                if looking is not None:
-                    looks.add(looking)
-            looks = self._waited(looks, done, _STEP_SECONDS)
+            checks = [item for item in self._checks.values() if item.verified is None]
+        probes: set[Future[None]] = set()
+        for first in range(0, len(checks), _AT_ONCE):
+            for check in checks[first : first + _AT_ONCE]:
+                probing = check.request_probe()
+                if probing is not None:
+                    probes.add(probing)
+            probes = self._wait(probes, done, _STEP_SECONDS)
         with self._lock:
-            self._settled = True
-        self._note()
-        self._changed()
-        while looks and not self._accepted and self._closed is None:
-            looks = self._waited(looks, done, _STEP_SECONDS)
+            self._is_settled = True
+        self._update_accepted()
+        self._context.on_change()
+        while probes and not self._accepted and self._closed is None:
+            probes = self._wait(probes, done, _STEP_SECONDS)
 
-    def _waited(
-        self, looks: set[Future[None]], done: Future[None], seconds: float
+    def _wait(
+        self, probes: set[Future[None]], done: Future[None], seconds: float
     ) -> set[Future[None]]:
-        """Wait for looks, and let calls go as soon as one was good; return those not ended."""
-        end = time.monotonic() + seconds
-        while looks:
-            left = end - time.monotonic()
+        """Wait for probes, and end the round for calls at the first success; return the rest."""
+        end = self._monotonic() + seconds
+        while probes:
+            left = end - self._monotonic()
             if left <= 0:
                 break
-            looks = wait_for(looks, left, FIRST_COMPLETED).not_done
-            self._note()
+            probes = wait_for(probes, left, FIRST_COMPLETED).not_done
+            self._update_accepted()
             if self._accepted and not done.done():
-                # Its neighbours mostly answer within the same milliseconds: one connection less.
-                looks = wait_for(looks, min(_TOGETHER_SECONDS, max(0.0, left))).not_done
-                self._note()
-                self._changed()
+                # Others mostly answer within the same milliseconds: that saves one connection.
+                probes = wait_for(probes, min(_TOGETHER_SECONDS, max(0.0, left))).not_done
+                self._update_accepted()
+                self._context.on_change()
                 done.set_result(None)
-        return looks
+        return probes
 
-    def _sight_changed(self) -> None:
-        self._note()
+    def _check_changed(self) -> None:
+        self._update_accepted()
         with self._lock:
-            settled = self._round is None or self._settled
+            is_settled = self._round is None or self._is_settled
             if self._round is None:
-                self._plan()
-        if settled or not self._accepted:
-            self._changed()
+                self._plan_next_round()
+        if is_settled or not self._accepted:
+            self._context.on_change()
 
-    def _plan(self) -> None:
+    def _plan_next_round(self) -> None:
         """Plan the next round: soon where an address is not accepted, and then less often."""
         if self._closed is not None or self._again_at is not None:
             return
-        if self._unresolved is None and all(item.good for item in self._sights.values()):
-            self._bad_rounds = 0
+        if self._unresolved is None and all(item.verified for item in self._checks.values()):
+            self._failed_rounds = 0
             return
-        self._bad_rounds = min(self._bad_rounds + 1, _MOST_DOUBLINGS)
-        pause = min(_LONGEST_AGAIN_SECONDS, _AGAIN_SECONDS * 2 ** (self._bad_rounds - 1))
-        self._again_at = time.monotonic() + pause * _some()
+        self._failed_rounds = min(self._failed_rounds + 1, _MOST_DOUBLINGS)
+        delay = min(_LONGEST_AGAIN_SECONDS, _AGAIN_SECONDS * 2 ** (self._failed_rounds - 1))
+        self._again_at = self._monotonic() + delay * _random_share()
 
-    def _note(self) -> None:
-        """Take down which addresses are accepted now."""
+    def _update_accepted(self) -> None:
         with self._lock:
-            if self._closed is None:
-                accepted = _accepted(self._sights.items())
-                if accepted != self._accepted:
-                    self._accepted = accepted
+            if self._closed is not None:
+                return
+            accepted = {
+                address: chain
+                for address, item in self._checks.items()
+                if (chain := item.verified) is not None
+            }
+            if accepted != self._accepted:
+                self._accepted = accepted
 
 
-def _accepted(sights: Iterable[tuple[Address, ServerCheck]]) -> dict[Address, PeerChain]:
-    return {address: good for address, item in sights if (good := item.good) is not None}
-
-
-def _is_refused(refusal: Refusal) -> bool:
+def _is_rejection(refusal: Refusal) -> bool:
     return refusal.reason == ErrorReason.SERVER_CERTIFICATE_REJECTED
 
 
-def _some() -> float:
+def _random_share() -> float:
     return random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret

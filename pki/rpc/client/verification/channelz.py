@@ -1,8 +1,8 @@
-"""The connections that a channel of gRPC's has, and the certificate that each was shown.
+"""The connections of a gRPC channel, and the certificate that each was presented.
 
-gRPC tells it through channelz, its introspection (https://grpc.io/docs/guides/channelz/): the
-package ``grpcio-channelz`` reads it from the same functions. Where a later gRPC has none, or says
-something else, nothing is known: the channel's own looks stay.
+gRPC reports them through channelz (https://grpc.io/docs/guides/channelz/); the package
+``grpcio-channelz`` reads it through the same functions. If a later gRPC does not have them, or
+answers differently, nothing is known here, and probes alone verify the server.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 OPTIONS = (("grpc.enable_channelz", 1), ("grpc.max_channel_trace_event_memory_per_node", 0))
-"""A channel's options: it can be asked, and keeps no history, which would make answers dear."""
+"""A channel's options: channelz is on, without a history, which would make answers expensive."""
 
 _MOST_PAGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcConnection:
-    """One connection of a channel.
+    """One connection of a gRPC channel.
 
     Args:
         number: gRPC's number for it, never used again.
-        address: where it leads, as gRPC writes it, e.g. ``ipv4:10.0.0.1:443``.
+        address: its address, as gRPC writes it, e.g. ``ipv4:10.0.0.1:443``.
         leaf: the server's certificate, PEM; empty while it is not known.
     """
 
@@ -37,23 +37,23 @@ class GrpcConnection:
 
 
 class Names:
-    """Gives channels targets by which they are found, the same place under a name of its own."""
+    """Makes unique targets, by which a channel is found among all channels of the process."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._newest = 0
 
     def newest(self) -> int:
-        """Return the number of a channel that was there already; later ones have higher numbers."""
+        """Return a channel's number; channels that are made later have higher numbers."""
         return self._newest
 
-    def found(self, number: int) -> None:
-        """Note the number of a channel that was found."""
-        # No lock, which a fork might leave held: a number that is lost costs a longer search.
+    def note_number(self, number: int) -> None:
+        """Record the number of a channel."""
+        # Without a lock, which a fork might leave held: a lost number costs a longer search.
         self._newest = max(self._newest, number)
 
     def of(self, target: str) -> str:
-        """Return a target that stands for the same: gRPC goes nowhere else for a fragment."""
+        """Return a unique target for the same place: gRPC ignores the fragment."""
         return f"{target}#handfast-{next(self._numbers)}"
 
 
@@ -61,10 +61,10 @@ NAMES = Names()
 
 
 class GrpcConnections:
-    """The connections of one channel of gRPC's.
+    """The connections of one gRPC channel.
 
     Args:
-        target: its target, one of :class:`Names`; made before the channel is.
+        target: its target, made by :class:`Names`. Make this object before the channel.
     """
 
     def __init__(self, target: str) -> None:
@@ -74,7 +74,7 @@ class GrpcConnections:
         self._leaves: dict[int, bytes] = {}
 
     def now(self) -> list[GrpcConnection] | None:
-        """Return those that there are; None if gRPC can't be asked, or has no such channel."""
+        """Return the present connections; None if gRPC can't tell, or has no such channel."""
         try:
             return list(self._read())
         except (LookupError, TypeError, ValueError, AttributeError, ImportError, RuntimeError):
@@ -82,11 +82,11 @@ class GrpcConnections:
 
     def _read(self) -> Iterator[GrpcConnection]:
         if self._channel is None:
-            self._channel = self._found()
-        channel = _answer("channelz_get_channel", self._channel)["channel"]
+            self._channel = self._find_channel()
+        channel = _query("channelz_get_channel", self._channel)["channel"]
         leaves = {}
         for item in channel.get("subchannelRef", ()):
-            subchannel = _answer("channelz_get_subchannel", int(item["subchannelId"]))["subchannel"]
+            subchannel = _query("channelz_get_subchannel", int(item["subchannelId"]))["subchannel"]
             for socket in subchannel.get("socketRef", ()):
                 number = int(socket["socketId"])
                 leaf = self._leaves.get(number) or _leaf_of(number)
@@ -94,15 +94,15 @@ class GrpcConnections:
                 yield GrpcConnection(number, subchannel["data"]["target"], leaf)
         self._leaves = leaves
 
-    def _found(self) -> int:
+    def _find_channel(self) -> int:
         start = self._after + 1
         for _ in range(_MOST_PAGES):
-            page = _answer("channelz_get_top_channels", start)
+            page = _query("channelz_get_top_channels", start)
             numbers = []
             for item in page.get("channel", ()):
                 numbers.append(int(item["ref"]["channelId"]))
                 if item["data"]["target"] == self._target:
-                    NAMES.found(numbers[-1])
+                    NAMES.note_number(numbers[-1])
                     return numbers[-1]
             if page.get("end") or not numbers:
                 break
@@ -111,11 +111,11 @@ class GrpcConnections:
 
 
 def _leaf_of(number: int) -> bytes:
-    socket = _answer("channelz_get_socket", number)["socket"]
-    found = socket.get("security", {}).get("tls", {}).get("remoteCertificate", "")
-    return base64.b64decode(found)
+    socket = _query("channelz_get_socket", number)["socket"]
+    encoded = socket.get("security", {}).get("tls", {}).get("remoteCertificate", "")
+    return base64.b64decode(encoded)
 
 
-def _answer(name: str, number: int) -> Any:
+def _query(name: str, number: int) -> Any:
     ask: Callable[[int], str] = getattr(importlib.import_module("grpc._cython.cygrpc"), name)
     return json.loads(ask(number))

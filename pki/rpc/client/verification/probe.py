@@ -1,10 +1,10 @@
-"""A handshake of our own with a server, to see the certificate that gRPC doesn't show.
+"""A handshake of our own with a server, to get the certificate chain that gRPC does not expose.
 
-gRPC for Python checks a server's chain and one DNS name, and shows no call what it saw. So the
-channel connects beside it, as gRPC would: the same address, name indication, protocol and client
-certificate. A chain that leads to none of the roots ends the handshake before we show who we are,
-as it does in gRPC. All else is judged by the caller; the handshake proves that the server holds the
-key of the leaf that it shows.
+gRPC for Python verifies a server's chain and one DNS name, and gives a call no access to the chain.
+So the channel makes a handshake beside gRPC, in the same way: the same address, server name,
+protocol and client certificate. A chain that leads to none of the roots ends the handshake before
+we present our certificate, as in gRPC. The caller verifies the rest; the handshake proves that the
+server holds the key of its leaf.
 """
 
 from __future__ import annotations
@@ -17,32 +17,38 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.errors import VerificationError, quote_untrusted
-from pki.tls.connection import Limit, TlsConnection, TooLongError, connected, words_of
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
 from pki.tls.target import Target
 from pki.x509 import Credential
-from pki.x509.path import refusal_of_openssl
+from pki.x509.path import openssl_error
 from pki.x509.readers import MAX_CHAIN_LENGTH
 
-# Times are judged by our own clock, afterwards. OpenSSL's codes, include/openssl/x509_vfy.h.
-_JUDGED_LATER = {9, 10}
-_MOST_BYTES = 256 * 1024  # a handshake of a chain of the longest that is taken needs a part of it
+# Times are checked afterwards, by our own clock. OpenSSL's codes, include/openssl/x509_vfy.h.
+_CHECKED_LATER = {9, 10}
+_MOST_BYTES = 256 * 1024  # more than a handshake with the longest chain needs
 
 
 class ProbeError(Exception):
-    """No chain was seen.
+    """No handshake was possible.
 
     Args:
-        verdict: the handshake result name of gRFC A118.
-        words: what happened.
+        result: the handshake result name of gRFC A118.
+        message: what happened.
     """
 
-    def __init__(self, verdict: str, words: str) -> None:
-        super().__init__(words)
-        self.verdict = verdict
-        self.words = words
+    def __init__(self, result: str, message: str) -> None:
+        super().__init__(message)
+        self.result = result
+        self.message = message
 
 
-def look(
+def probe_server(
     target: Target,
     server_name: str,
     credential: Credential,
@@ -51,36 +57,36 @@ def look(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[x509.Certificate, ...]:
-    """Shake hands with a server, and give the chain that it showed: the leaf first.
+    """Make a handshake with a server; return the chain that it presented: the leaf first.
 
     Args:
-        target: where it is; the first address that takes the connection counts.
-        server_name: for the name indication.
-        credential: what we show.
-        roots: those that its chain must lead to one of, or it is shown nothing.
+        target: where the server is; the first address that accepts the connection is used.
+        server_name: the name for server name indication.
+        credential: our credential.
+        roots: the roots for the server's chain; without a path to one of them we present nothing.
         seconds: how long all of it may take.
-        clock: gives seconds that only grow.
+        clock: returns seconds that only grow.
 
     Raises:
-        ProbeError: if no handshake came about.
-        VerificationError: if its chain leads to none of the roots.
+        ProbeError: if no handshake was possible.
+        VerificationError: if the chain leads to none of the roots.
     """
-    limit = Limit(seconds, clock)
+    deadline = Deadline(seconds, clock)
     try:
-        with connected(target, limit) as plain:
-            return _shake_hands(plain, credential, roots, server_name, limit)
+        with connect(target, deadline) as plain:
+            return _shake_hands(plain, credential, roots, server_name, deadline)
     except TimeoutError:
         raise ProbeError("HANDSHAKE_TIMEOUT", f"no answer within {seconds:g} s") from None
-    except TooLongError as error:
+    except TooManyBytesError as error:
         raise ProbeError("CERTIFICATE_MALFORMED", f"in its handshake {error}") from None
     except OSError as error:
-        raise ProbeError("PEER_CONNECTION_CLOSED", _words(error)) from error
+        raise ProbeError("PEER_CONNECTION_CLOSED", _message_of(error)) from error
     except SSL.Error as error:
-        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {words_of(error)}") from error
+        raise ProbeError("HANDSHAKE_FAILURE", f"TLS failed: {ssl_error_message(error)}") from error
 
 
-class _FirstWord:
-    """OpenSSL's word on the chain in the handshake: whether we show who we are."""
+class _VerifyCallback:
+    """OpenSSL's callback for the server's chain: whether we present our certificate."""
 
     def __init__(self) -> None:
         self.refusal: VerificationError | None = None
@@ -88,13 +94,13 @@ class _FirstWord:
     def __call__(
         self, _connection: SSL.Connection, _cert: crypto.X509, code: int, depth: int, good: int
     ) -> bool:
-        if not good and code not in _JUDGED_LATER and self.refusal is None:
-            self.refusal = refusal_of_openssl(code, depth, f"OpenSSL error {code}")
+        if not good and code not in _CHECKED_LATER and self.refusal is None:
+            self.refusal = openssl_error(code, depth, f"OpenSSL error {code}")
         return self.refusal is None
 
 
 def _context(
-    credential: Credential, roots: Sequence[x509.Certificate], first_word: _FirstWord
+    credential: Credential, roots: Sequence[x509.Certificate], callback: _VerifyCallback
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -102,7 +108,7 @@ def _context(
     assert store is not None
     for root in roots:
         store.add_cert(crypto.X509.from_cryptography(root))
-    context.set_verify(SSL.VERIFY_PEER, first_word)
+    context.set_verify(SSL.VERIFY_PEER, callback)
     context.set_alpn_protos([b"h2"])
     context.use_certificate(credential.leaf)
     for issuer in credential.chain[1:]:
@@ -116,32 +122,32 @@ def _shake_hands(
     credential: Credential,
     roots: Sequence[x509.Certificate],
     server_name: str,
-    limit: Limit,
+    deadline: Deadline,
 ) -> tuple[x509.Certificate, ...]:
-    first_word = _FirstWord()
+    callback = _VerifyCallback()
     with TlsConnection(
-        plain, _context(credential, roots, first_word), most_bytes=_MOST_BYTES
-    ) as talk:
-        talk.tls.set_tlsext_host_name(server_name.encode())
-        talk.tls.set_connect_state()
+        plain, _context(credential, roots, callback), max_bytes=_MOST_BYTES
+    ) as connection:
+        connection.tls.set_tlsext_host_name(server_name.encode())
+        connection.tls.set_connect_state()
         try:
-            talk.shake_hands(limit)
+            connection.shake_hands(deadline)
         except SSL.Error:
-            if first_word.refusal is not None:
-                raise first_word.refusal from None
+            if callback.refusal is not None:
+                raise callback.refusal from None
             raise
-        return _chain(talk.tls)
+        return _chain(connection.tls)
 
 
 def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
-    found = connection.get_peer_cert_chain() or []
-    if not 1 <= len(found) <= MAX_CHAIN_LENGTH:
-        raise ProbeError("CERTIFICATE_MALFORMED", f"the server showed {len(found)} certificates")
+    chain = connection.get_peer_cert_chain() or []
+    if not 1 <= len(chain) <= MAX_CHAIN_LENGTH:
+        raise ProbeError("CERTIFICATE_MALFORMED", f"the server showed {len(chain)} certificates")
     try:
-        return tuple(item.to_cryptography() for item in found)
+        return tuple(item.to_cryptography() for item in chain)
     except ValueError as error:
         raise ProbeError("CERTIFICATE_MALFORMED", quote_untrusted(error)) from None
 
 
-def _words(error: OSError) -> str:
+def _message_of(error: OSError) -> str:
     return error.strerror or quote_untrusted(error)

@@ -1,15 +1,15 @@
-"""What a channel has seen of its server at one address: by looks of its own, beside gRPC's.
+"""Verifies the server at one address, with probes of our own beside gRPC.
 
 The rules:
 
-1. Before an address is used the server must have been seen and accepted there: chain, profile,
+1. Before an address is used, a probe must have verified the server there: chain, profile,
    revocation and the exact SPIFFE ID.
-2. What was seen stands while trust, lists and time let it, and is held against each change at once.
-   When it falls, new calls wait for another look.
-3. The channel looks again, with jitter and off the calls' path: well before the leaf seen ends,
-   when the connection is seen to be made anew, and when our own credential has changed.
-4. A look that finds a wrong server, or none four times in a row, takes the address back. A call may
-   ask for another look then, less and less often.
+2. The verified chain is checked again at each change of trust, lists or time. When it is refused,
+   new calls wait for another probe.
+3. Further probes run in the background, with jitter: well before the verified leaf ends, when gRPC
+   has connected again, and when our own credential has changed.
+4. A probe that finds a wrong server rejects the address; so do four probes in a row that find none.
+   A call may request another probe then, less and less often.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -30,241 +31,246 @@ from pki.clock import Clock
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.probe import ProbeError
-from pki.x509 import ChainVerifier, Fault, Purpose
+from pki.x509 import ChainVerifier, Purpose
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
 _JITTER_SECONDS = 0.5
-_APART_SECONDS = 1.0  # between two looks that no call waits for
-_TRIES = 4
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
-_EARLIEST, _LATEST = 0.5, 0.8  # of what is left of the leaf's life
+_APART_SECONDS = 1.0  # between two probes that no call waits for
+_MOST_FAILURES = 4
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 5.0
+_EARLIEST, _LATEST = 0.5, 0.8  # of the rest of the leaf's life
 _UNSPECIFIED = "UNSPECIFIED"
 _SOONEST = timedelta(seconds=1)
 
 
-class ServerCheck:
-    """The server of one channel at one address, as seen.
+@dataclass(frozen=True, slots=True)
+class CheckContext:
+    """What every check of one server needs.
 
     Args:
-        server: who it must be.
-        where: the address, for the log.
-        look: shakes hands with it, and gives its chain.
-        verifier: gives the verifier of the trust in force.
-        clock: gives the time.
-        changed: called, from any thread, when more is known of it, or less.
-        looked: told the result name (gRFC A118) of each look.
+        server: the SPIFFE ID that the server must have.
+        verifier: returns the verifier of the trust in force.
+        clock: returns the time.
+        on_change: called, from any thread, when the result of a check has changed.
+        on_result: called with the result name (gRFC A118) of each probe.
+        monotonic: returns seconds that only grow.
+    """
+
+    server: SpiffeId
+    verifier: Callable[[], ChainVerifier]
+    clock: Clock
+    on_change: Callable[[], None]
+    on_result: Callable[[str], None] = lambda _: None
+    monotonic: Callable[[], float] = time.monotonic
+
+    def check_chain(self, chain: PeerChain) -> Refusal | None:
+        """Check a chain that was presented earlier by the trust and time of now."""
+        error = chain.error(self.verifier(), self.clock())
+        return None if error is None else _refusal(self.server, error, chain.leaf)
+
+
+class ServerCheck:
+    """The check of one channel's server at one address.
+
+    Args:
+        context: who the server must be, and by what it is verified.
+        address: the address, for the log.
+        probe: makes a handshake with the server, and returns its chain.
     """
 
     def __init__(
         self,
-        server: SpiffeId,
-        where: str,
-        look: Callable[[], tuple[x509.Certificate, ...]],
-        verifier: Callable[[], ChainVerifier],
-        clock: Clock,
-        *,
-        changed: Callable[[], None],
-        looked: Callable[[str], None] = lambda _: None,
+        context: CheckContext,
+        address: str,
+        probe: Callable[[], tuple[x509.Certificate, ...]],
     ) -> None:
-        self._server = server
-        self._where = where
-        self._look = look
-        self._verifier = verifier
-        self._clock = clock
-        self._changed = changed
-        self._looked = looked
+        self._context = context
+        self._address = address
+        self._probe = probe
+        self._monotonic = context.monotonic
         self._lock = threading.Lock()
-        self._good: PeerChain | None = None
-        self._lost: Refusal | None = None
-        self._looking: Future[None] | None = None
-        self._closed = False
+        self._verified: PeerChain | None = None
+        self._failure: Refusal | None = None
+        self._probing: Future[None] | None = None
+        self._is_closed = False
         self._failures = 0
-        self._told = ""
+        self._last_logged = ""
         self._due: float | None = None
         self._due_before_end: datetime | None = None
-        self._not_before = 0.0  # after a look that failed
-        self._apart_until = 0.0  # after one that did not
+        self._not_before = 0.0  # after a probe that failed
+        self._apart_until = 0.0  # after a probe that succeeded
 
     @property
-    def good(self) -> PeerChain | None:
-        """The chain that was seen and stands; None where calls must wait for a look."""
-        return self._good
+    def verified(self) -> PeerChain | None:
+        """The chain that a probe verified; None where calls must wait for a probe."""
+        return self._verified
 
     @property
-    def lost(self) -> Refusal | None:
-        """Why nothing may go to it, after a look that failed; None before one, and while good."""
-        return self._lost
+    def failure(self) -> Refusal | None:
+        """Why no call may go to the address; None before the first probe, and while verified."""
+        return self._failure
 
     @property
-    def may_be_asked(self) -> bool:
-        """Whether a look may be asked for: not if one failed a moment ago."""
-        failed_just_now = self._lost is not None and time.monotonic() < self._not_before
-        return not self._closed and (self._looking is not None or not failed_just_now)
+    def may_probe(self) -> bool:
+        """Whether a probe may be requested: not if one failed a moment ago."""
+        failed_just_now = self._failure is not None and self._monotonic() < self._not_before
+        return not self._is_closed and (self._probing is not None or not failed_just_now)
 
-    def demand(self) -> Future[None] | None:
-        """Have a look on its way, for a call that waits; None if one failed a moment ago."""
+    def request_probe(self) -> Future[None] | None:
+        """Begin a probe for a call that waits, if none runs; None if one failed a moment ago."""
         with self._lock:
-            return self._begun() if self.may_be_asked else None
+            return self._begin_probe() if self.may_probe else None
 
-    def close(self, words: str) -> None:
-        """Look no more, and let nothing through: nobody would notice what changes.
+    def close(self, reason: str) -> None:
+        """Probe no more, and let nothing through: nobody would notice a change.
 
         Args:
-            words: why, for calls that come yet.
+            reason: why, for later calls.
         """
         with self._lock:
-            self._closed = True
-            self._good, self._due, self._due_before_end = None, None, None
-            self._lost = server_unverified(str(self._server), _UNSPECIFIED, words)
+            self._is_closed = True
+            self._verified, self._due, self._due_before_end = None, None, None
+            self._failure = server_unverified(str(self._context.server), _UNSPECIFIED, reason)
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Take the address back: gRPC itself was shown there what a look would refuse."""
+    def reject(self, refusal: Refusal) -> None:
+        """Reject the address: gRPC was presented a chain there that a probe would refuse."""
         with self._lock:
-            if not self._closed:
-                self._refuse(refusal)
-        self._changed()
+            if not self._is_closed:
+                self._note_failure(refusal)
+        self._context.on_change()
 
-    def pause(self) -> float:
-        """Return the seconds until the next look may be asked for."""
-        if self._closed:
-            return _LONGEST_PAUSE_SECONDS
-        return max(0.0, self._not_before - time.monotonic())
+    def retry_delay(self) -> float:
+        """Return the seconds until the next probe may be requested."""
+        if self._is_closed:
+            return _LONGEST_DELAY_SECONDS
+        return max(0.0, self._not_before - self._monotonic())
 
-    def look_soon(self) -> None:
-        """Look again within a moment: the connection was made anew, or our credential changed."""
+    def schedule_probe(self) -> None:
+        """Probe again within a moment: gRPC has connected again, or our credential changed."""
         with self._lock:
-            # A server that was never seen is looked at when the first call asks.
-            if self._good is not None and self._due is None:
-                self._due = max(time.monotonic(), self._apart_until) + _jitter()
+            # A server that was never verified is probed when the first call asks for it.
+            if self._verified is not None and self._due is None:
+                self._due = max(self._monotonic(), self._apart_until) + _jitter()
 
-    def tick(self) -> None:
-        """Hold what was seen against what is in force now, and begin a look that is due."""
-        good = self._good
-        verifier, now = self._verifier(), self._clock()
-        fallen = good is not None and good.error(verifier, now) is not None
+    def recheck(self) -> None:
+        """Check the verified chain by what is in force now, and begin a probe that is due."""
+        verified = self._verified
+        verifier, now = self._context.verifier(), self._context.clock()
+        is_invalid = verified is not None and verified.error(verifier, now) is not None
         with self._lock:
-            if fallen and self._good is good:
-                self._good, self._due = None, time.monotonic() + _jitter()
+            if is_invalid and self._verified is verified:
+                self._verified, self._due = None, self._monotonic() + _jitter()
             elif self._is_due():
-                self._begun()
+                self._begin_probe()
 
     def _is_due(self) -> bool:
-        if self._due is not None and time.monotonic() >= self._due:
+        if self._due is not None and self._monotonic() >= self._due:
             return True
         before_end = self._due_before_end
-        return before_end is not None and self._clock() >= before_end
+        return before_end is not None and self._context.clock() >= before_end
 
-    def _begun(self) -> Future[None]:
-        """Return the look that is on its way, one begun now if there is none."""
+    def _begin_probe(self) -> Future[None]:
+        """Return the probe that runs, begun now if none does."""
         self._due = self._due_before_end = None
-        if self._looking is None:
-            looking: Future[None] = Future()
-            # A thread of its own: a server that doesn't answer keeps nobody else waiting, and the
+        if self._probing is None:
+            probing: Future[None] = Future()
+            # In a thread of its own: a server that doesn't answer holds up nobody else, and the
             # process may end meanwhile.
             thread = threading.Thread(
-                target=self._run, args=(looking,), name="handfast-look", daemon=True
+                target=self._run, args=(probing,), name="handfast-probe", daemon=True
             )
             try:
                 thread.start()
             except RuntimeError as error:
-                # The process is out of threads: a look that failed, and is tried again.
-                words = f"no thread could be begun for it: {error}"
-                self._refuse(server_unverified(str(self._server), _UNSPECIFIED, words))
-                looking.set_result(None)
-                return looking
-            self._looking = looking
-        return self._looking
+                # The process is out of threads. The probe has failed, and is tried again.
+                reason = f"no thread could be started for it: {error}"
+                self._note_failure(
+                    server_unverified(str(self._context.server), _UNSPECIFIED, reason)
+                )
+                probing.set_result(None)
+                return probing
+            self._probing = probing
+        return self._probing
 
     def _run(self, done: Future[None]) -> None:
-        verdict, seen, refusal = self._seen()
+        result, chain, refusal = self._verify()
         try:
             with self._lock:
-                self._looking = None
-                if self._closed:
+                self._probing = None
+                if self._is_closed:
                     pass
                 elif refusal is not None:
-                    self._refuse(refusal)
-                elif seen is not None:
-                    self._accept(seen)
-            self._looked(verdict)
-            self._changed()
+                    self._note_failure(refusal)
+                elif chain is not None:
+                    self._note_success(chain)
+            self._context.on_result(result)
+            self._context.on_change()
         finally:
             # Calls wait for this, some of them without a deadline.
             done.set_result(None)
 
-    def _seen(self) -> tuple[str, PeerChain | None, Refusal | None]:
-        """Look; give the result name of gRFC A118, and what was seen or why it is refused."""
-        seen: PeerChain | None = None
+    def _verify(self) -> tuple[str, PeerChain | None, Refusal | None]:
+        """Probe the server; return the result name of gRFC A118, and its chain or the refusal."""
+        chain: PeerChain | None = None
+        server = self._context.server
         try:
-            seen = PeerChain(self._look(), Purpose.SERVER, self._server)
-            error = seen.error(self._verifier(), self._clock())
-        except VerificationError as refused:
-            error = refused
-        except ProbeError as unseen:
-            self._tell(logging.WARNING, f"no look at {self._server} at {self._where}: {unseen}")
-            refusal = server_unverified(str(self._server), unseen.verdict, unseen.words)
-            return unseen.verdict, None, refusal
+            chain = PeerChain(self._probe(), Purpose.SERVER, server)
+            error = chain.error(self._context.verifier(), self._context.clock())
+        except VerificationError as verification_error:
+            error = verification_error
+        except ProbeError as probe_error:
+            self._log_once(
+                logging.WARNING,
+                f"could not verify the certificate of {server} at {self._address}: {probe_error}",
+            )
+            refusal = server_unverified(str(server), probe_error.result, probe_error.message)
+            return probe_error.result, None, refusal
         except Exception:
-            # Whatever goes wrong in a look is a look that failed.
-            log.exception("looking at %s failed", self._server)
-            refusal = server_unverified(str(self._server), _UNSPECIFIED, "the look itself failed")
+            # Any error in a probe is a probe that failed.
+            log.exception("probing %s failed", server)
+            refusal = server_unverified(str(server), _UNSPECIFIED, "the probe itself failed")
             return _UNSPECIFIED, None, refusal
         if error is None:
-            self._told = ""
-            return "SUCCESS", seen, None
-        self._tell(logging.ERROR, f"{self._server} at {self._where} is refused: {error}")
-        leaf = seen.leaf if seen else None
-        return Fault(error.fault).verdict, None, _refusal(self._server, error, leaf)
+            self._last_logged = ""
+            return "SUCCESS", chain, None
+        self._log_once(logging.ERROR, f"{server} at {self._address} is refused: {error}")
+        leaf = chain.leaf if chain else None
+        return error.fault.verdict, None, _refusal(server, error, leaf)
 
-    def _tell(self, level: int, words: str) -> None:
-        """Log what is wrong, once for as long as it stays so."""
-        if words != self._told:
-            self._told = words
-            log.log(level, "%s", words)
+    def _log_once(self, level: int, message: str) -> None:
+        """Log a lasting problem once."""
+        if message != self._last_logged:
+            self._last_logged = message
+            log.log(level, "%s", message)
 
-    def _accept(self, seen: PeerChain) -> None:
-        if self._good is None or self._good.chain != seen.chain:
-            self._good = seen
-        self._lost, self._failures = None, 0
-        self._apart_until = time.monotonic() + _APART_SECONDS
-        now = self._clock()
-        left = seen.leaf.not_valid_after_utc - now
+    def _note_success(self, chain: PeerChain) -> None:
+        if self._verified is None or self._verified.chain != chain.chain:
+            self._verified = chain
+        self._failure, self._failures = None, 0
+        self._apart_until = self._monotonic() + _APART_SECONDS
+        now = self._context.clock()
+        rest = chain.leaf.not_valid_after_utc - now
         share = random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - spreads load
-        self._due_before_end = now + max(_SOONEST, left * share)
+        self._due_before_end = now + max(_SOONEST, rest * share)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _note_failure(self, refusal: Refusal) -> None:
         self._failures += 1
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
-        self._not_before = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311
-        is_unseen = refusal.reason == ErrorReason.SERVER_UNVERIFIED
-        if self._good is not None and is_unseen and self._failures < _TRIES:
-            # It stands still, and may only be busy: look again before anybody is turned away.
+        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(self._failures, 10))
+        self._not_before = self._monotonic() + delay * random.uniform(0.5, 1)  # noqa: S311
+        is_unverified = refusal.reason == ErrorReason.SERVER_UNVERIFIED
+        if self._verified is not None and is_unverified and self._failures < _MOST_FAILURES:
+            # The verified chain still holds, and the server may only be busy: probe again first.
             self._due = self._not_before
             return
-        self._good, self._lost = None, refusal
-
-
-def refusal_of(
-    standing: PeerChain, server: SpiffeId, verifier: ChainVerifier, now: datetime
-) -> Refusal | None:
-    """Judge a chain that was seen earlier, by the trust and time of now.
-
-    Args:
-        standing: what was seen.
-        server: who it must be.
-        verifier: the verifier of the trust in force.
-        now: the time.
-    """
-    error = standing.error(verifier, now)
-    return None if error is None else _refusal(server, error, standing.leaf)
+        self._verified, self._failure = None, refusal
 
 
 def _refusal(server: SpiffeId, error: VerificationError, leaf: x509.Certificate | None) -> Refusal:
     serial = leaf.serial_number if leaf is not None else None
-    return server_refusal(str(server), Fault(error.fault), serial)
+    return server_refusal(str(server), error.fault, serial)
 
 
 def _jitter() -> float:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from pki.access.refusal import CREDENTIAL_ENDED, Refusal, server_refusal
-from pki.rpc.client.rotation import Connection, Rotation, RotationInputs
+from pki.rpc.client.connection import Connection, RotationInputs
+from pki.rpc.client.rotation import Rotation
 from pki.tls.target import Address
 from pki.x509 import Fault, Purpose
 from pki.x509.peer_chain import PeerChain
@@ -34,6 +35,7 @@ class Connections:
     good: PeerChain | None = None
     lost: Refusal | None = None
     fallen: list[PeerChain] = field(default_factory=list)
+    seconds: float = 100.0
 
     def make(self, addresses: Collection[Address] = ()) -> Connection[int]:
         self.made += 1
@@ -46,13 +48,14 @@ class Connections:
             clock=lambda: NOW,
             is_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
+            monotonic=lambda: self.seconds,
         )
 
     def swapped(self, _: Connection[int]) -> None:
         self.swaps += 1
 
     def rotation(self, drain: timedelta | None = None) -> Rotation[int]:
-        return Rotation(self.make, [HERE], drain=drain, swapped=self.swapped)
+        return Rotation(self.make, [HERE], drain=drain, switched=self.swapped)
 
     def refusal_of(self, standing: PeerChain) -> Refusal | None:
         if standing in self.fallen:
@@ -61,13 +64,13 @@ class Connections:
 
     def tick(self, rotation: Rotation[int], now: datetime = NOW) -> None:
         accepted = {HERE: self.good} if self.good is not None else {}
-        rotation.tick(
+        rotation.advance(
             RotationInputs(self.shown, self.ends, accepted, self.lost, self.refusal_of, now)
         )
 
 
 def entered(rotation: Rotation[int]) -> Connection[int]:
-    found = rotation.enter()
+    found = rotation.acquire()
     assert found is not None
     return found
 
@@ -97,10 +100,10 @@ def test_new_calls_go_over_once_the_new_connection_is_ready() -> None:
     assert entered(rotation).channel == 2
     assert them.swaps == 1
     assert them.closed == []
-    held.leave()
+    held.release()
     them.tick(rotation)
     assert them.closed == [], "the second call on the old one still runs"
-    held.leave()
+    held.release()
     them.tick(rotation)
     assert them.closed == [1]
 
@@ -163,7 +166,7 @@ def test_a_closed_channel_closes_all_and_begins_nothing_new() -> None:
     them.tick(rotation)
     assert them.made == 2
     assert rotation.is_closed
-    assert rotation.enter() is None
+    assert rotation.acquire() is None
 
 
 def test_a_call_never_gets_a_connection_that_was_closed_under_it() -> None:
@@ -172,7 +175,7 @@ def test_a_call_never_gets_a_connection_that_was_closed_under_it() -> None:
     first = rotation.current
     them.shown = "second"
     them.tick(rotation)
-    assert not first.enter()
+    assert not first.acquire()
     assert entered(rotation).channel == 2
 
 
@@ -182,7 +185,7 @@ def test_calls_that_run_at_the_end_of_our_leaf_read_that_it_ended() -> None:
     held = entered(rotation)
     them.tick(rotation, NOW + HOUR)
     assert (them.closed, held.refusal) == ([1], CREDENTIAL_ENDED)
-    assert rotation.enter() is None
+    assert rotation.acquire() is None
     assert them.made == 1, "with a leaf that has ended no connection can be made"
 
 
@@ -220,25 +223,23 @@ def test_a_server_that_shows_another_leaf_gets_another_connection(leaves: list[P
     them.tick(rotation)
     assert entered(rotation).channel == 2
     assert them.closed == []
-    held.leave()
+    held.release()
     them.tick(rotation)
     assert them.closed == [1]
 
 
 def test_a_connection_whose_server_lost_our_trust_takes_no_call_and_ends_soon(
-    leaves: list[PeerChain], monkeypatch: pytest.MonkeyPatch
+    leaves: list[PeerChain],
 ) -> None:
-    moment = [100.0]
-    monkeypatch.setattr("pki.rpc.client.rotation.time.monotonic", lambda: moment[0])
     them = Connections(good=leaves[0])
     rotation = them.rotation()
     them.tick(rotation)
     held = entered(rotation)
     them.good, them.fallen = None, [leaves[0]]
     them.tick(rotation)
-    assert rotation.enter() is None or rotation.current.channel == 2
+    assert rotation.acquire() is None or rotation.current.channel == 2
     assert them.closed == [], "short calls may end well"
-    moment[0] += 0.5
+    them.seconds += 0.5
     them.tick(rotation)
     assert them.closed == [1]
     assert held.refusal is not None
@@ -253,7 +254,7 @@ def test_a_server_that_is_lost_ends_all_at_once_and_comes_back(leaves: list[Peer
     them.good, them.lost = None, server_refusal(SERVER, Fault.NAME_MISMATCH, 1)
     them.tick(rotation)
     assert (them.closed, held.refusal) == ([1], them.lost)
-    assert rotation.enter() is None
+    assert rotation.acquire() is None
     them.good, them.lost = leaves[0], None
     them.tick(rotation)
     assert entered(rotation).channel == 2
@@ -295,12 +296,12 @@ def test_a_connection_made_anew_is_told_once_each_time(states: str, told: int) -
     found = []
     for state in states.split():
         them.ready = {1} if state == "R" else set()
-        found.append(made.was_made_anew(calling=state == "c"))
+        found.append(made.note_reconnect(calling=state == "c"))
     assert sum(found) == told
 
 
 def test_a_connection_dropped_right_after_its_first_call_is_told_at_the_next() -> None:
     made = Connections().make()
-    assert made.enter()
-    made.leave()
-    assert made.was_made_anew(calling=True)
+    assert made.acquire()
+    made.release()
+    assert made.note_reconnect(calling=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pki.access.refusal import Refusal, server_refusal
-from pki.rpc.client.rotation import Connection, Rotation, RotationInputs
+from pki.rpc.client.connection import Connection, RotationInputs
+from pki.rpc.client.rotation import Rotation
 from pki.tls.target import Address
 from pki.x509 import Fault, Purpose
 from pki.x509.peer_chain import PeerChain
@@ -50,7 +51,7 @@ class Channels:
         settled: bool = True,
         lost: Refusal | None = None,
     ) -> None:
-        rotation.tick(
+        rotation.advance(
             RotationInputs(
                 self, ENDPOINTS, accepted, lost, lambda _: None, NOW, self.refused.get, settled
             )
@@ -71,9 +72,9 @@ def test_a_name_gets_its_first_connection_with_the_addresses_that_were_accepted(
 ) -> None:
     them = Channels()
     rotation = Rotation(them.make)
-    assert not rotation.current.seen, "no call may go to it"
+    assert not rotation.current.verified, "no call may go to it"
     them.tick(rotation, {B: seen[B]})
-    assert rotation.current.seen == {B: seen[B]}
+    assert rotation.current.verified == {B: seen[B]}
     assert them.went_to == [frozenset(), {B}]
 
 
@@ -84,7 +85,7 @@ def test_addresses_that_stand_in_the_target_are_gone_to_once_all_are_accepted(
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)
     assert rotation.current.channel == 1
-    assert rotation.current.seen == seen
+    assert rotation.current.verified == seen
 
 
 def test_another_address_is_waited_for_while_looks_are_on_their_way(
@@ -97,7 +98,7 @@ def test_another_address_is_waited_for_while_looks_are_on_their_way(
     assert them.went_to == [frozenset(), {A}]
     them.tick(rotation, seen)
     assert them.went_to[2:] == [{A, B}]
-    assert rotation.current.seen == seen
+    assert rotation.current.verified == seen
 
 
 def test_an_address_that_is_gone_is_left_at_once_and_streams_go_on(
@@ -106,12 +107,12 @@ def test_an_address_that_is_gone_is_left_at_once_and_streams_go_on(
     them = Channels()
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)
-    held = rotation.enter()
+    held = rotation.acquire()
     assert held is not None
     them.tick(rotation, {A: seen[A]}, settled=False)
-    assert rotation.current.seen == {A: seen[A]}
+    assert rotation.current.verified == {A: seen[A]}
     assert them.closed == []
-    held.leave()
+    held.release()
     them.tick(rotation, {A: seen[A]})
     assert them.closed == [1]
 
@@ -122,12 +123,12 @@ def test_an_address_at_which_another_is_found_ends_the_connection_with_what_runs
     them = Channels()
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)
-    held = rotation.enter()
+    held = rotation.acquire()
     assert held is not None
     them.refused[B] = REFUSED
     them.tick(rotation, {A: seen[A]})
     assert (them.closed, held.refusal) == ([1], REFUSED)
-    assert rotation.current.seen == {A: seen[A]}
+    assert rotation.current.verified == {A: seen[A]}
 
 
 def test_a_connection_that_grpc_was_shown_another_server_on_takes_no_call_from_then_on(
@@ -136,16 +137,16 @@ def test_a_connection_that_grpc_was_shown_another_server_on_takes_no_call_from_t
     them = Channels()
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)
-    rotation.current.condemn(REFUSED)
-    assert rotation.enter() is None, "before anybody has ended it"
+    rotation.current.reject(REFUSED)
+    assert rotation.acquire() is None, "before anybody has ended it"
     them.tick(rotation, seen)
     assert them.closed == [1]
-    assert rotation.enter() is rotation.current
+    assert rotation.acquire() is rotation.current
 
 
 def test_a_channel_that_is_being_closed_takes_no_call(seen: dict[Address, PeerChain]) -> None:
     them = Channels()
     rotation = Rotation(them.make, [A, B])
     them.tick(rotation, seen)
-    rotation.take_no_more()
-    assert rotation.enter() is None
+    rotation.stop()
+    assert rotation.acquire() is None

@@ -55,13 +55,13 @@ def test_what_is_malformed_says_nothing(text: Any) -> None:
 
 def test_a_call_has_the_shorter_of_two_times() -> None:
     config = MethodConfig(timeout=2)
-    assert (config.least(None), config.least(1), config.least(3)) == (2, 1, 2)
-    assert MethodConfig().least(None) is None
+    assert (config.shorter(None), config.shorter(1), config.shorter(3)) == (2, 1, 2)
+    assert MethodConfig().shorter(None) is None
 
 
 def test_pauses_grow_to_their_most_and_attempts_are_five_as_in_grpc() -> None:
     retry = config_of({"name": [{}], "retryPolicy": POLICY}).of_method("/a/b")
-    pauses = list(retry.pauses())
+    pauses = list(retry.retry_delays())
     assert len(pauses) == 4
     for pause, about in zip(pauses, [0.1, 0.2, 0.25, 0.25], strict=True):
         assert 0.8 * about <= pause <= 1.2 * about
@@ -69,6 +69,8 @@ def test_pauses_grow_to_their_most_and_attempts_are_five_as_in_grpc() -> None:
 
 def test_nothing_is_tried_again_that_grpc_would_not() -> None:
     other = {**POLICY, "retryableStatusCodes": ["ABORTED"]}
-    assert not list(config_of({"name": [{}], "retryPolicy": other}).of_method("/a/b").pauses())
+    assert not list(
+        config_of({"name": [{}], "retryPolicy": other}).of_method("/a/b").retry_delays()
+    )
     off = config_of({"name": [{}], "retryPolicy": POLICY}, enable_retries=0)
-    assert not list(off.of_method("/a/b").pauses())
+    assert not list(off.of_method("/a/b").retry_delays())

@@ -28,9 +28,9 @@ class Counting(CallAuthorizer):
 
     asked = 0
 
-    def judge_again(self, known: CachedPeer, method: str) -> CallVerdict:
+    def reauthorize(self, known: CachedPeer, method: str) -> CallVerdict:
         self.asked += 1
-        return super().judge_again(known, method)
+        return super().reauthorize(known, method)
 
 
 @dataclass
@@ -57,17 +57,17 @@ class Table:
             "x509_pem_cert": [to_pem([leaf])],  # type: ignore[list-item]
             "x509_pem_cert_chain": [to_pem([leaf, H.issuing])],  # type: ignore[list-item]
         }
-        assert self.judge.judge(chain, GET).refusal is None
+        assert self.judge.authorize(chain, GET).refusal is None
 
         def note_end(refusal: Refusal) -> None:
             self.ended.append(f"{name} {refusal.name}")
 
-        return self.streams.add(ServerStream(self.judge.known_of(chain), GET, end or note_end))
+        return self.streams.add(ServerStream(self.judge.cached_peer(chain), GET, end or note_end))
 
     def sweep(self) -> int:
         """Sweep; return how many streams were judged."""
         before = self.judge.asked
-        self.streams.sweep()
+        self.streams.recheck()
         return self.judge.asked - before
 
     def _note(self, judgement: CallVerdict) -> None:
@@ -104,7 +104,7 @@ def test_a_stream_that_begins_while_the_policy_changes_is_judged_by_the_new_one(
     # It was let in by the old policy, and is put into the table after the sweep for the new one.
     newer = read_policy(BODY.replace("Orders", "Other").encode())
     chain = {"x509_pem_cert": [to_pem([late])], "x509_pem_cert_chain": [to_pem([late, H.issuing])]}
-    known = table.judge.known_of(chain)
+    known = table.judge.cached_peer(chain)
     table.policy = newer
     table.sweep()
     table.streams.add(ServerStream(known, GET, lambda refusal: table.ended.append(refusal.name)))
@@ -143,7 +143,7 @@ def test_who_is_refused_is_ended_again_with_a_pause_until_taken_off() -> None:
         table.seconds += seconds
         table.sweep()
     assert table.ended == ["0 CERTIFICATE_REVOKED"] * 2
-    table.streams.discard(0)
+    table.streams.remove(0)
     table.seconds += 1
     table.sweep()
     assert len(table.ended) == 2
@@ -171,7 +171,7 @@ def test_telling_that_fails_ends_nothing() -> None:
     def fail(_: CallVerdict) -> None:
         raise RuntimeError("a log failed")
 
-    streams._note = fail
+    streams._record = fail
     table.policy = None
     table.sweep()
     flush()
@@ -184,6 +184,6 @@ def test_streams_that_have_ended_leave_no_times_behind() -> None:
         number = table.add("short", table.leaves[0])
         if number % 100 == 0:
             table.sweep()
-        table.streams.discard(number)
+        table.streams.remove(number)
     table.sweep()
     assert len(table.streams._due) <= 1024 + 2 * 3

@@ -1,6 +1,6 @@
 """The first ledger.
 
-A migration is history: it spells its tables out and never imports them.
+A migration never changes, so it defines its tables itself and imports none.
 """
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "authority",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -84,5 +84,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: a ledger that forgets is no ledger."""
+    """Refuse: the ledger never loses what it recorded."""
     raise RuntimeError("the first ledger has nothing before it")

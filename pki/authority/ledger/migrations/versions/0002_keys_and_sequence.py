@@ -1,7 +1,7 @@
-"""Keys that belong to one workload, and what tells an older copy of the ledger from the newest.
+"""Assign each key to one workload, and number the commits, so that an older copy is recognized.
 
-Certificates of two workloads under one key may be there already: the first keeps the key, and an
-event tells a person of the others. Nothing that was issued is changed.
+The ledger may already hold certificates of two workloads for one key. Then the first workload keeps
+the key, and an event reports the others. No issued certificate is changed.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables, and fill in the keys of all certificates."""
+    """Create the tables, and insert the keys of all certificates."""
     keys = op.create_table(
         "keys",
         sa.Column("fingerprint", sa.Text, primary_key=True),
@@ -70,10 +70,10 @@ def _fill(keys: sa.Table) -> None:
     ).all()
     owners: dict[str, str] = {}
     compromised: dict[str, int] = {}
-    found: dict[str, str] = {}
+    secret_of_key: dict[str, str] = {}
     for row in rows:
         secret = _secret(row.certificate)
-        found[row.key_fingerprint] = secret
+        secret_of_key[row.key_fingerprint] = secret
         owner = owners.setdefault(secret, row.spiffe_id)
         if row.reason == "keyCompromise":
             compromised.setdefault(secret, row.revoked_at)
@@ -84,14 +84,14 @@ def _fill(keys: sa.Table) -> None:
             )
             _warn(connection, events, row.issued_at, detail)
     for row in rows:
-        secret = found[row.key_fingerprint]
+        secret = secret_of_key[row.key_fingerprint]
         if secret in compromised and row.revoked_at is None:
             detail = (
                 f"certificate {row.serial} of {row.spiffe_id} is good, and another one of its key "
                 "was revoked for key-compromise: revoke it too"
             )
             _warn(connection, events, compromised[secret], detail)
-    if found:
+    if secret_of_key:
         op.bulk_insert(
             keys,
             [
@@ -101,7 +101,7 @@ def _fill(keys: sa.Table) -> None:
                     "spiffe_id": owners[secret],
                     "compromised_at": compromised.get(secret),
                 }
-                for fingerprint, secret in found.items()
+                for fingerprint, secret in secret_of_key.items()
             ],
         )
 
@@ -113,14 +113,14 @@ def _warn(connection: sa.Connection, events: sa.TableClause, at: int, detail: st
 def _secret(der: bytes) -> str:
     key = x509.load_der_x509_certificate(der).public_key()
     if isinstance(key, rsa.RSAPublicKey):
-        words = f"rsa:{key.public_numbers().n:x}"
+        text = f"rsa:{key.public_numbers().n:x}"
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        words = f"{key.curve.name}:{key.public_numbers().x:x}"
+        text = f"{key.curve.name}:{key.public_numbers().x:x}"
     else:
         raise TypeError(f"a leaf with a key of kind {type(key).__name__}")
-    return hashlib.sha256(words.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def downgrade() -> None:
-    """Refuse: the ledger would forget whose a key is."""
+    """Refuse: the ledger would lose the owners of keys."""
     raise RuntimeError("a ledger never goes back to an older schema")

@@ -1,0 +1,92 @@
+"""The revocation lists in the ledger: one for each issuer, and the root's that are signed ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from pki.authority.ledger import tables
+from pki.authority.ledger.records import CrlRecord
+from pki.authority.ledger.recovery import RecoveryRecords
+from pki.errors import LedgerError
+from pki.x509 import Crl
+
+_REMEDY = "Sign a new list; for the root's, bring its key back first"
+
+
+class CrlRecords:
+    """The part of a transaction that reads and writes revocation lists."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(self, issuer_id: int, crl: Crl) -> None:
+        """Make a list its issuer's current one.
+
+        Raises:
+            LedgerError: if its number is not higher than that of the current list and of every list
+                that an older ledger may have lost.
+        """
+        current = self.current(issuer_id)
+        if current is not None and crl.number <= current.number:
+            raise LedgerError(
+                f"list number {crl.number} does not follow {current.number}", remedy=_REMEDY
+            )
+        if crl.number <= RecoveryRecords(self._connection).crl_floor(issuer_id):
+            raise LedgerError(
+                f"list number {crl.number} may have been published before the ledger was lost",
+                remedy=_REMEDY,
+            )
+        self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))
+        self._connection.execute(
+            insert(tables.crls).values(
+                issuer_id=issuer_id,
+                number=crl.number,
+                list=crl.der,
+                next_update=int(crl.next_update.timestamp()),
+            )
+        )
+
+    def current(self, issuer_id: int) -> CrlRecord | None:
+        """Return an issuer's current list; None if it has none yet."""
+        row = self._connection.execute(
+            select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
+        ).one_or_none()
+        if row is None:
+            return None
+        next_update = datetime.fromtimestamp(row.next_update, tz=UTC)
+        return CrlRecord(row.issuer_id, row.number, row.list, next_update)
+
+    def put_presigned(self, presigned: Iterable[tuple[Sequence[int], Crl]]) -> None:
+        """Replace the root's lists that are signed ahead.
+
+        Args:
+            presigned: each list with the ids of the issuing CAs that it revokes.
+        """
+        self._connection.execute(delete(tables.distrust_crls))
+        for issuer_ids, crl in presigned:
+            self._connection.execute(
+                insert(tables.distrust_crls).values(
+                    members=_members(issuer_ids), number=crl.number, list=crl.der
+                )
+            )
+
+    def presigned(self, issuer_ids: Sequence[int]) -> bytes | None:
+        """Return the root's list, signed ahead, that revokes exactly these issuing CAs (DER)."""
+        der: bytes | None = self._connection.scalar(
+            select(tables.distrust_crls.c.list).where(
+                tables.distrust_crls.c.members == _members(issuer_ids)
+            )
+        )
+        return der
+
+    def highest_presigned_number(self) -> int:
+        """Return the highest number among the lists that are signed ahead; 0 if there are none."""
+        numbers = self._connection.scalars(select(tables.distrust_crls.c.number)).all()
+        return max(numbers, default=0)
+
+
+def _members(issuer_ids: Sequence[int]) -> str:
+    return ",".join(str(item) for item in sorted(issuer_ids))

@@ -1,0 +1,31 @@
+"""Collect the certificates that are revoked together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pki.authority.ledger import CertificateRecord, Transaction
+
+
+def with_renewals(
+    certificates: Sequence[CertificateRecord], transaction: Transaction, *, same_keys: bool
+) -> list[CertificateRecord]:
+    """Return certificates with all their renewals.
+
+    Args:
+        certificates: the certificates to begin with.
+        transaction: of the ledger.
+        same_keys: include every other certificate of the same keys.
+    """
+    collected: dict[int, CertificateRecord] = {}
+    waiting = list(certificates)
+    while waiting:
+        item = waiting.pop(0)
+        if item.id in collected:
+            continue
+        collected[item.id] = item
+        renewal = transaction.renewal_of(item.id)
+        waiting += [renewal] if renewal is not None else []
+        if same_keys:
+            waiting += transaction.certificates_of_keys([item.key_fingerprint])
+    return list(collected.values())

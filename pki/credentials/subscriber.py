@@ -1,0 +1,33 @@
+"""What follows a workload's credential: servers, ports and channels subscribe to its provider."""
+
+from __future__ import annotations
+
+from pki.credentials.snapshot import Snapshot
+
+
+class Subscriber:
+    """Something that has to follow what is in force; override what it needs.
+
+    All methods are called by the provider's threads, :meth:`on_close` by the thread that closes it.
+    None of them may block.
+    """
+
+    def on_change(self, snapshot: Snapshot) -> None:
+        """Take note of a new snapshot; :meth:`recheck` follows."""
+
+    def recheck(self) -> bool:
+        """Check again what runs: right after each change, and a few times a second.
+
+        Returns:
+            Whether something still runs that must be checked again, also once the provider is
+            closed.
+        """
+        return False
+
+    def wait_applied(self, seconds: float) -> bool:
+        """Wait until the last change is in effect; return whether it is."""
+        del seconds
+        return True
+
+    def on_close(self) -> None:
+        """Let nothing through any more: nobody would notice a revocation from now on."""

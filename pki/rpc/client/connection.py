@@ -1,0 +1,261 @@
+"""One connection of a channel, and what ends it.
+
+The rules:
+
+1. A connection is one channel of gRPC, to the addresses where the server was verified.
+2. A call that acquires a connection holds it: it is not closed between the choice and the call.
+3. A connection ends with its proof, whatever runs on it: when the leaf ends that either side began
+   with; after a short grace period when the server's chain was revoked or lost our trust, so that
+   short calls end well; at once when the server at one of its addresses turns out to be another
+   one, or when no address is verified any more. gRPC does not say which call runs to which address,
+   so all of them end together.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pki.access.refusal import CREDENTIAL_ENDED, Refusal
+from pki.clock import Clock
+from pki.rpc.client.failure_explainer import FailureExplainer
+from pki.rpc.client.verification import channelz
+from pki.tls.target import Address, grpc_name
+from pki.x509.peer_chain import PeerChain
+
+# There is one second in all from a revocation list on disk to the end of a stream.
+_GRACE_SECONDS = 0.4
+
+Inner = TypeVar("Inner")
+
+
+@dataclass(frozen=True, slots=True)
+class RotationInputs:
+    """What a channel's connections are checked against at one moment.
+
+    Args:
+        version: the version of our credential and trust bundle.
+        own_leaf_ends: the end of our own leaf.
+        accepted: the addresses at which the server is verified, with its chain there; empty if it
+            must be verified first.
+        failure: why nothing may go to any address, if every probe failed.
+        check_chain: checks a chain again that was presented earlier.
+        now: the time.
+        refusal_at: returns why a probe refused the server at an address; None if none did.
+        is_settled: whether no further address is likely to be accepted within a moment.
+    """
+
+    version: object
+    own_leaf_ends: datetime
+    accepted: Mapping[Address, PeerChain]
+    failure: Refusal | None
+    check_chain: Callable[[PeerChain], Refusal | None]
+    now: datetime
+    refusal_at: Callable[[Address], Refusal | None] = lambda _: None
+    is_settled: bool = True
+
+
+class Connection(Generic[Inner]):
+    """A connection made with one credential to the accepted addresses, and the calls on it.
+
+    Args:
+        channel: gRPC's own channel.
+        version: the version of our credential and trust bundle that it was made with.
+        own_leaf_ends: the end of our leaf.
+        addresses: the addresses that it goes to.
+        clock: returns the time.
+        is_ready: returns whether it is connected; with True it connects if it is not.
+        close: closes it.
+        explainer: explains why its handshakes fail; None to leave that out.
+        grpc_connections: lists gRPC's own connections and their certificates; None if unknown.
+        monotonic: returns seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        channel: Inner,
+        version: object,
+        own_leaf_ends: datetime,
+        *,
+        addresses: Collection[Address] = (),
+        clock: Clock,
+        is_ready: Callable[[bool], bool],
+        close: Callable[[], None],
+        explainer: FailureExplainer | None = None,
+        grpc_connections: channelz.GrpcConnections | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.channel = channel
+        self.version = version
+        self.explainer = explainer
+        self.grpc_connections = grpc_connections
+        self.is_ready = is_ready
+        self.addresses = frozenset(addresses)
+        self.verified: Mapping[Address, PeerChain] = {}
+        """The chain that a probe verified at each address; empty while no call may use it."""
+        self.presented: Mapping[int, PeerChain] = {}
+        """The chain that gRPC was presented on each of its own connections, as far as known."""
+        self.may_have_reconnected = True
+        self.next_check_at = 0.0
+        self.was_used = False
+        self.refusal: Refusal | None = None
+        """Why it was ended while calls ran on it; None if it was not."""
+        self._own_leaf_ends = own_leaf_ends
+        self._clock = clock
+        self._monotonic = monotonic
+        self._close = close
+        self._running = 0
+        self._is_closed = False
+        self._grace_began: float | None = None
+        self._rejection: Refusal | None = None
+        self._was_ready = False
+        self._was_dropped = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it accepts no more calls."""
+        return self._is_closed or self._grace_began is not None or self._rejection is not None
+
+    def reject(self, refusal: Refusal) -> None:
+        """Accept no more calls, and have the next :meth:`check` end it."""
+        with self._lock:
+            self._rejection = self._rejection or refusal
+
+    def address_named(self, name: str) -> Address | None:
+        """Return the one of its addresses that has a name in gRPC; None if there is none."""
+        if len(self.addresses) == 1:
+            return next(iter(self.addresses))
+        return next((item for item in self.addresses if grpc_name(item) == name), None)
+
+    def acquire(self) -> bool:
+        """Hold it for a call; return False if it accepts no more calls."""
+        with self._lock:
+            if self.is_over:
+                return False
+            self.was_used = True
+            self._running += 1
+            return True
+
+    def release(self) -> None:
+        """Let it go: the call has ended."""
+        with self._lock:
+            self._running -= 1
+            # Whatever the result of the call: if the connection is not ready now, it was dropped.
+            self._was_ready = True
+
+    def adopt(self, inputs: RotationInputs) -> None:
+        """Adopt the verified chains, if it was made before them and goes to no other address."""
+        accepted = inputs.accepted
+        if not self.verified and self.addresses and self.addresses <= accepted.keys():
+            self.verified = {address: accepted[address] for address in self.addresses}
+
+    def matches(self, inputs: RotationInputs) -> bool:
+        """Return whether a connection made now would be the same."""
+        if self.is_over or self.version != inputs.version:
+            return False
+        accepted = inputs.accepted
+        if not accepted:
+            return True
+        if not self.verified or any(
+            address not in accepted or accepted[address].leaf != chain.leaf
+            for address, chain in self.verified.items()
+        ):
+            return False
+        return len(accepted) <= len(self.verified) or not inputs.is_settled
+
+    def note_reconnect(self, *, calling: bool) -> bool:
+        """Return whether gRPC has connected again since the last time that this was called.
+
+        Args:
+            calling: whether a call begins now, which makes gRPC connect if it is not connected.
+        """
+        ready = self.is_ready(False)
+        dropped = self._was_dropped or (self._was_ready and not ready)
+        reconnected = dropped and (ready or calling)
+        self._was_dropped, self._was_ready = dropped and not reconnected, ready
+        self.may_have_reconnected |= dropped
+        return reconnected
+
+    def check(self, inputs: RotationInputs) -> None:
+        """End it if its proof has ended."""
+        if self._is_closed:
+            return
+        # Check the stored chains first, so that a new probe does not cut short the grace period of
+        # running calls.
+        invalid = [
+            refusal
+            for chain in self._chains()
+            if (refusal := inputs.check_chain(chain)) is not None
+        ]
+        refused = [
+            refusal
+            for address in self.verified
+            if (refusal := inputs.refusal_at(address)) is not None
+        ]
+        if self._rejection is not None:
+            self.end(self._rejection)
+        elif invalid:
+            self._end_after_grace(invalid[0])
+        elif refused:
+            self.end(refused[0])
+        elif inputs.failure is not None:
+            self.end(inputs.failure)
+        if self._is_past_its_leaves(inputs.now):
+            self.end(CREDENTIAL_ENDED)
+
+    def end_reason(self) -> Refusal | None:
+        """Return why it was ended while calls ran on it; None if it was not.
+
+        At the end of a leaf the server may be first: a synchronous server cancels calls without a
+        message.
+        """
+        if self.refusal is None and self._is_past_its_leaves(self._clock()):
+            return CREDENTIAL_ENDED
+        return self.refusal
+
+    def close_if_idle(self) -> bool:
+        """Close it if no call runs on it; return whether it is closed."""
+        with self._lock:
+            if self._is_closed:
+                return True
+            if self._running:
+                return False
+            # In one step with the check: a call that chose it a moment ago must not find it closed.
+            self._is_closed = True
+        self._close()
+        return True
+
+    def end(self, refusal: Refusal) -> None:
+        """Close it, whatever runs on it; its calls report the refusal."""
+        self.refusal = self.refusal or refusal
+        self.close()
+
+    def close(self) -> None:
+        """Close it, whatever runs on it."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._close()
+
+    def _chains(self) -> list[PeerChain]:
+        return [*self.verified.values(), *self.presented.values()]
+
+    def _is_past_its_leaves(self, now: datetime) -> bool:
+        return now >= self._own_leaf_ends or any(
+            now > chain.leaf.not_valid_after_utc for chain in self._chains()
+        )
+
+    def _end_after_grace(self, refusal: Refusal) -> None:
+        with self._lock:
+            now = self._monotonic()
+            if self._grace_began is None:
+                self._grace_began = now
+            is_over = not self._running or now >= self._grace_began + _GRACE_SECONDS
+        if is_over:
+            self.end(refusal)

@@ -1,0 +1,113 @@
+"""The ports of one workload's servers: each is given every new certificate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import grpc
+
+from pki.background import defer
+from pki.clock import Clock
+from pki.credentials.periodic import PeriodicTask
+from pki.credentials.provider import RECHECK_SECONDS, CredentialProvider
+from pki.credentials.reload_stats import ReloadResult, ReloadStats
+from pki.credentials.snapshot import Snapshot
+from pki.credentials.subscriber import Subscriber
+from pki.credentials.threads import no_thread_error
+from pki.keys import private_key_to_pem
+from pki.rpc.server.port_certificate import PortCertificate
+from pki.x509.readers import to_pem
+
+log = logging.getLogger("handfast.rpc")
+
+
+class Ports(Subscriber):
+    """Changes the certificates of ports, in a thread of its own: each change needs a handshake.
+
+    Args:
+        provider: provides the credential.
+        clock: returns the time.
+    """
+
+    def __init__(self, provider: CredentialProvider, clock: Clock) -> None:
+        self._provider = provider
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ports: list[PortCertificate] = []
+        self._configured: tuple[int, grpc.ServerCertificateConfiguration] | None = None
+        self._task = PeriodicTask(RECHECK_SECONDS, self._update, "handfast-ports")
+        self._is_started = False
+        self.changes = ReloadStats(clock())
+        """How the changes of certificates went."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why ports still show an older certificate; empty if none does."""
+        with self._lock:
+            ports = list(self._ports)
+        return tuple(port.problem for port in ports if port.problem)
+
+    def new_port(self) -> PortCertificate:
+        """Return a port's certificate, which is changed from now on with each new credential.
+
+        Raises:
+            StateError: if the workload is closed, or the thread can't be started.
+        """
+        with self._lock:
+            self._provider.check_open()
+            if not self._is_started:
+                try:
+                    self._task.start()
+                except RuntimeError as error:
+                    # A thread that could not be started can't be tried again.
+                    self._task = PeriodicTask(RECHECK_SECONDS, self._update, "handfast-ports")
+                    raise no_thread_error(error) from error
+                self._is_started = True
+            port = PortCertificate(self._configuration(self._provider.snapshot))
+            self._ports.append(port)
+        return port
+
+    def on_change(self, snapshot: Snapshot) -> None:
+        """Change the certificates soon."""
+        del snapshot
+        self._task.wake()
+
+    def wait_applied(self, seconds: float) -> bool:
+        """Wait until each port has the certificate in force; return whether that was in time."""
+        return not self._is_started or self._task.wait_done(self._task.wake(), seconds)
+
+    def on_close(self) -> None:
+        """Stop to change certificates, and close the handshakes that are open for that."""
+        self._task.stop(0)
+        with self._lock:
+            ports = list(self._ports)
+        for port in ports:
+            port.close()
+
+    def _update(self) -> None:
+        with self._lock:
+            self._ports = [port for port in self._ports if not port.is_closed]
+            ports = list(self._ports)
+            configuration = self._configuration(self._provider.snapshot)
+        for port in ports:
+            result = None
+            try:
+                port.release()
+                result = port.update(configuration)
+            except Exception as error:
+                result = ReloadResult.REFUSED
+                defer(log.error, "a port could not be given its certificate: %r", error)
+            if result is not None:
+                self.changes.record(result, self._clock())
+
+    def _configuration(self, snapshot: Snapshot) -> grpc.ServerCertificateConfiguration:
+        """Return gRPC's configuration, the same object for the same version."""
+        if self._configured is None or self._configured[0] != snapshot.version:
+            credential = snapshot.credential
+            configuration = grpc.ssl_server_certificate_configuration(
+                [(private_key_to_pem(credential.key), to_pem(credential.chain))],
+                credential.bundle.to_pem(),
+            )
+            self._configured = (snapshot.version, configuration)
+        return self._configured[1]
