@@ -100,14 +100,14 @@ def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:
         StateError: if the directory holds a CA already.
     """
     directory.make()
-    traces = directory.traces()
+    ca_files = directory.ca_files()
     if not os.path.lexists(directory.ledger):
-        if traces:
-            raise lost_ledger_error(directory, traces)
+        if ca_files:
+            raise lost_ledger_error(directory, ca_files)
         return Ledger.create(directory.ledger)
     ledger = Ledger.open(directory.ledger)
     try:
-        _refuse_existing_ca(directory, ledger, traces)
+        _refuse_existing_ca(directory, ledger, ca_files)
     except BaseException:
         ledger.close()
         raise
@@ -115,7 +115,7 @@ def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:
 
 
 def _refuse_existing_ca(
-    directory: AuthorityDirectory, ledger: Ledger, traces: Sequence[str]
+    directory: AuthorityDirectory, ledger: Ledger, ca_files: Sequence[str]
 ) -> None:
     """Refuse a ledger that holds a commit, or that is not the one of the files beside it."""
     with ledger.transaction(accept_older=True) as transaction:
@@ -133,7 +133,7 @@ def _refuse_existing_ca(
         )
     # A bootstrap without a commit leaves the root's key at most. Any other file belongs to a CA
     # with another ledger. The mark is compared when the first transaction begins.
-    foreign = set(traces) - {
+    foreign = set(ca_files) - {
         ROOT_KEY,
         MARK,
         f"{directory.ledger.name}-wal",

@@ -27,7 +27,7 @@ from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 from pki.x509.readers import read_crls
 
-_SIGN_NO_MORE = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
+_NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class AuthorityContext:
         for record in transaction.issuers():
             current = transaction.crls.current(record.id)
             ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
-            if current is not None and not (ended and record.status in _SIGN_NO_MORE):
+            if current is not None and not (ended and record.status in _NO_LONGER_SIGNING):
                 crls.append(Crl.of(read_crls(current.der)[0]))
         return TrustBundle.of_roots([root]), CrlSet.of(crls)
 

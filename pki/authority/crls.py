@@ -86,8 +86,8 @@ def sign_root_crls(
     before = transaction.crls.current(root.record.id)
     floor = transaction.recovery.crl_floor(root.record.id)
     unrecorded = transaction.recovery.unrecorded_of(root.record.id)
-    used = (transaction.crls.highest_presigned_number(), before.number if before else 0, floor)
-    base = max(used) + 1
+    numbers = (transaction.crls.highest_presigned_number(), before.number if before else 0, floor)
+    base = max(numbers) + 1
     now = now.replace(microsecond=0)
 
     def sign(revoked: Iterable[IssuerRecord], number: int) -> Crl:

@@ -54,7 +54,7 @@ class AuthorityDirectory:
         """The CRLs that the CA published last."""
         return self.path / HANDFAST.crls
 
-    def traces(self) -> tuple[str, ...]:
+    def ca_files(self) -> tuple[str, ...]:
         """Return the names of the files here that belong to a CA, without its ledger and locks.
 
         Raises:
@@ -83,13 +83,13 @@ class AuthorityDirectory:
         """
         if os.path.lexists(self.ledger):
             return
-        traces = self.traces()
-        if not traces:
+        ca_files = self.ca_files()
+        if not ca_files:
             raise StateError(
                 f"there is no CA at {quote_untrusted(self.path)}",
                 remedy="Make one with: handfast ca init --trust-domain NAME",
             )
-        raise lost_ledger_error(self, traces)
+        raise lost_ledger_error(self, ca_files)
 
     def make(self) -> None:
         """Make the directory with mode 0700.
@@ -200,10 +200,10 @@ class AuthorityDirectory:
             yield
 
 
-def lost_ledger_error(directory: AuthorityDirectory, traces: Sequence[str]) -> StateError:
+def lost_ledger_error(directory: AuthorityDirectory, ca_files: Sequence[str]) -> StateError:
     """Return the error for a CA's directory without its ledger."""
     return StateError(
-        f"the CA at {quote_untrusted(directory.path)} has lost its ledger: {', '.join(traces)} "
+        f"the CA at {quote_untrusted(directory.path)} has lost its ledger: {', '.join(ca_files)} "
         "are there, and "
         f"{_LEDGER} is not",
         remedy="Bring the ledger back from where it was moved, or from a backup, and then: "

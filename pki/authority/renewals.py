@@ -18,14 +18,14 @@ def with_renewals(
         same_keys: include every other certificate of the same keys.
     """
     collected: dict[int, CertificateRecord] = {}
-    waiting = list(certificates)
-    while waiting:
-        item = waiting.pop(0)
+    pending = list(certificates)
+    while pending:
+        item = pending.pop(0)
         if item.id in collected:
             continue
         collected[item.id] = item
         renewal = transaction.renewal_of(item.id)
-        waiting += [renewal] if renewal is not None else []
+        pending += [renewal] if renewal is not None else []
         if same_keys:
-            waiting += transaction.certificates_of_keys([item.key_fingerprint])
+            pending += transaction.certificates_of_keys([item.key_fingerprint])
     return list(collected.values())

@@ -131,8 +131,8 @@ def _is_due(context: AuthorityContext, current: CrlRecord | None) -> bool:
     # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
     # signed now.
     crl = Crl.of(read_crls(current.der)[0])
-    left = current.next_update - now
-    return crl.this_update > now or left < lifetime / 2 or left > lifetime
+    remaining = current.next_update - now
+    return crl.this_update > now or remaining < lifetime / 2 or remaining > lifetime
 
 
 def _may_be_unrecorded(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:

@@ -223,12 +223,12 @@ class Policy:
         rule = self._served_by.get(service)
         if rule is None:
             return Decision(allowed=False, reason=Reason.SERVICE_NOT_LISTED, roles=roles)
-        held = rule.role in roles
+        has_role = rule.role in roles
         return Decision(
-            allowed=held,
-            reason=Reason.ALLOWED if held else Reason.SERVER_ROLE_MISSING,
+            allowed=has_role,
+            reason=Reason.ALLOWED if has_role else Reason.SERVER_ROLE_MISSING,
             roles=roles,
-            role=rule.role if held else None,
+            role=rule.role if has_role else None,
             rule=self._rule("served_by", rule.line),
             line=rule.line,
         )

@@ -61,7 +61,7 @@ def explain_failed_handshake(
         clocks = next((item for item in report.likely_causes if item.failure == _CLOCK), None)
         if clocks is None or first.failure != _ROOT:
             return f"likely: {first.message}. {remedy}"
-        # For us the two look alike: a server refuses both without a message.
+        # For us the two look alike: a server refuses both without a reason.
         also = clocks.message.rpartition("; ")[2]
         return f"likely: {first.message}; or {also}. {remedy} {FAILURES[_CLOCK].remedy}"
     # Others may accept the server by its SPIFFE ID; our channels pin a DNS name.

@@ -48,7 +48,7 @@ CALLS = (
         "authorization-error",
         "the server could not authorize the call",
         "Something failed in the server while it authorized the call, and so it refused the call.",
-        "The server's log says what failed (logger handfast.rpc). Report it as a fault of handfast.",
+        "The server's log says what failed (logger handfast.access). Report it as a bug in handfast.",
         "AUTHORIZATION_ERROR",
     ),
     Failure(

@@ -56,10 +56,10 @@ def load_credential(
             the key does not belong to the chain.
         InputError: if a file is damaged or holds anything else than it should.
     """
-    used = layout or detect_layout(directory)
+    layout = layout or detect_layout(directory)
     for remaining in reversed(range(_ATTEMPTS)):
         try:
-            return _load(CredentialFiles(directory, used, key_mode, passphrase))
+            return _load(CredentialFiles(directory, layout, key_mode, passphrase))
         except (CredentialError, InputError) as error:
             if not remaining or isinstance(error, PermanentError):
                 raise

@@ -45,10 +45,10 @@ class Deadline:
         Raises:
             TimeoutError: if there are none.
         """
-        left = self._end - self._clock()
-        if left <= 0:
+        seconds = self._end - self._clock()
+        if seconds <= 0:
             raise TimeoutError("timed out")
-        return left
+        return seconds
 
     def shortened_to(self, seconds: float) -> Deadline:
         """Return a deadline after so many seconds, but no later than this one."""

@@ -310,12 +310,12 @@ def _check_expected(names: CertificateNames, expected: ExpectedName | None) -> N
         case None:
             return
         case SpiffeId():
-            held = names.spiffe_id == expected
+            matches = names.spiffe_id == expected
         case DnsName():
-            held = expected in names.dns_names
+            matches = expected in names.dns_names
         case _:
-            held = expected in names.ip_addresses
-    if not held:
+            matches = expected in names.ip_addresses
+    if not matches:
         present = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]
         raise VerificationError(
             f"certificate is for {quote_untrusted(', '.join(present))}, not for {expected}",

@@ -57,6 +57,6 @@ def test_a_server_that_refuses_without_a_word_may_have_another_clock(
         pytest.raises(grpc.RpcError) as caught,
     ):
         get_stock(channel)
-    assert "its bundle may not hold our root" in details_of(caught)
-    assert "a server whose clock is behind takes it not yet" in details_of(caught)
+    assert "its bundle may lack our root" in details_of(caught)
+    assert "a server whose clock is behind does not accept it yet" in details_of(caught)
     assert "Set the clocks of both machines by NTP" in details_of(caught)

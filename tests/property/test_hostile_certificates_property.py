@@ -1,4 +1,4 @@
-"""Whatever bytes stand where a certificate should, nothing but a finding or a typed error comes."""
+"""Any bytes in place of a certificate cause only a finding or a typed error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scene() -> tuple[OwnCredential, OwnCredential, tuple[bytes, ...]]:
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[bytes, ...]:
-    """Return a good chain with bytes of it changed, taken out or put in."""
+    """Return a good chain with some bytes changed, removed or inserted."""
     ders = [bytearray(item) for item in scene()[2][: draw(st.integers(1, 3))]]
     for _ in range(draw(st.integers(1, 4))):
         changed = draw(st.sampled_from(ders))
@@ -84,7 +84,7 @@ def test_doctor_judges_any_server(
     answer = CallResult(status is not None, "UNKNOWN", "", status)
     found = check_observations(examination, Observations(seen, seen, answer, answer), now())
     assert all(item.message for item in found)
-    # A line may fail by what another line has found, and never by nothing.
+    # A check may fail because of another check's finding, but never without a finding.
     bad = [item for item in found if item.status is Status.FAILED]
     assert not bad or any(item.failure is not None for item in bad)
 
@@ -115,7 +115,7 @@ def test_a_leaf_that_openssl_alone_can_not_read_is_malformed() -> None:
     server = scene()[1]
     leaf = server.chain[0].public_bytes(Encoding.DER)
     name = b"\x0c\x14server.seed.internal"
-    # An OCTET STRING for a text: cryptography reads it as one, OpenSSL does not.
+    # An OCTET STRING as a text: cryptography reads it as text, OpenSSL does not.
     chain = (x509.load_der_x509_certificate(leaf.replace(name, b"\x04" + name[1:])),)
     found = examine_caller("the caller", chain, server, now())
     assert "malformed" in [item.failure for item in found], found

@@ -199,7 +199,7 @@ def test_the_list_names_good_paths_that_there_are() -> None:
         ("InvalidRevokedCATest2EE", "depth 1: certificate revoked"),
         ("InvalidRevokedEETest3EE", "leaf: certificate revoked"),
         ("InvalidBadCRLSignatureTest4EE", "CRL signature failure"),
-        ("InvalidWrongCRLTest6EE", "side by side"),
+        ("InvalidWrongCRLTest6EE", "two revocation lists of one issuer"),
         ("InvalidOldCRLnextUpdateTest11EE", "CRL has expired"),
         ("InvalidLongSerialNumberTest18EE", "certificate revoked"),
         ("InvalidcAFalseTest2EE", "invalid CA certificate"),

@@ -107,7 +107,7 @@ class Ledger:
             LedgerError: if the ledger fails; then nothing was recorded.
         """
         try:
-            with self._engine.connect() as connection, connection.begin() as begun:
+            with self._engine.connect() as connection, connection.begin() as sql_transaction:
                 transaction = Transaction(connection)
                 mark_error = None
                 if not accept_older:
@@ -119,7 +119,7 @@ class Ledger:
                 token = transaction.advance() if transaction.changed else None
                 state = transaction.state() if token else None
                 try:
-                    begun.commit()
+                    sql_transaction.commit()
                 except SQLAlchemyError as error:
                     # Roll back what may still be open on this connection, and free the lock.
                     connection.invalidate(error)

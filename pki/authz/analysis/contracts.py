@@ -40,7 +40,7 @@ class Contracts:
         )
 
     @classmethod
-    def joined(cls, parts: Iterable[Contracts]) -> Contracts:
+    def union(cls, parts: Iterable[Contracts]) -> Contracts:
         """Return the union of several contracts."""
         services: dict[str, frozenset[str]] = {}
         for part in parts:

@@ -41,7 +41,7 @@ class Graph:
     edges: tuple[Edge, ...]
 
 
-def graph_of(policy: Policy) -> Graph:
+def build_graph(policy: Policy) -> Graph:
     """Return the graph of a policy, sorted by name."""
     rules = policy.rules
     methods: dict[tuple[str, str], set[str]] = {}
@@ -73,7 +73,7 @@ def _is_audited(policy: Policy, service: str, methods: set[str]) -> bool:
     )
 
 
-def mermaid(graph: Graph) -> str:
+def to_mermaid(graph: Graph) -> str:
     """Return a graph as a Mermaid flowchart.
 
     Every name is in a quoted label, with Mermaid's markup characters escaped. The identifiers of

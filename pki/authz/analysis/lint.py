@@ -241,7 +241,7 @@ def _covering_grants(
         for candidate in ([pattern] if pattern == whole else [pattern, whole])
         for item in by_pattern.get(candidate, [])
     ]
-    others = [
+    covering = [
         item
         for item, candidate in candidates
         if item is not grant
@@ -249,7 +249,7 @@ def _covering_grants(
         and (item.line, candidate) not in removed
         and grant.scopes <= item.scopes
     ]
-    return others[:1]
+    return covering[:1]
 
 
 def _audited_rules(policy: Policy) -> Iterator[LintFinding]:

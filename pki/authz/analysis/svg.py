@@ -41,7 +41,7 @@ class _Box:
         return self.y + self.height // 2
 
 
-def svg(graph: Graph) -> str:
+def to_svg(graph: Graph) -> str:
     """Return a graph as SVG."""
     roles = _column(
         _LEFT, "box", [(name, [name, *_few(held)]) for name, held in _order_by_target(graph)]

@@ -34,7 +34,7 @@ def read_contracts(
         parts.append(read_descriptor_set(data, source=str(path)))
     if protos:
         parts.append(_compiled(protos, includes))
-    return Contracts.joined(parts) if parts else None
+    return Contracts.union(parts) if parts else None
 
 
 def _compiled(protos: Sequence[Path], includes: Sequence[Path]) -> Contracts:

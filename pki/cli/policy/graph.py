@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pki.authz.analysis.graph import graph_of, mermaid
-from pki.authz.analysis.svg import svg
+from pki.authz.analysis.graph import build_graph, to_mermaid
+from pki.authz.analysis.svg import to_svg
 from pki.cli.output import JsonOption, print_error, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
@@ -42,10 +42,10 @@ def graph(
     """Draw who may call whom, as SVG or Mermaid: exit 0 drawn, 3 no policy to draw."""
     with errors_as_could_not_tell():
         policy = read_policy_file(file)
-    drawn = graph_of(policy)
+    drawn = build_graph(policy)
     if form is None:
         form = Format.SVG if out is not None and out.suffix == ".svg" else Format.MERMAID
-    text = svg(drawn) if form is Format.SVG else mermaid(drawn)
+    text = to_svg(drawn) if form is Format.SVG else to_mermaid(drawn)
     if out is None and not as_json:
         sys.stdout.write(text)
         for line in enforcement_warnings(policy):

@@ -552,7 +552,7 @@ def test_a_set_up_that_was_cut_off_is_taken_up(tmp_path: Path, clock: Clock) -> 
     home = tmp_path / "ca"
     home.mkdir()
     Ledger.create(home / "ledger.db").close()
-    with pytest.raises(LedgerError, match="cut off"):
+    with pytest.raises(LedgerError, match="interrupted"):
         Authority.open(home)
     with Authority.create(home, SHOP, clock=clock) as ca:
         assert accepted(ca, ca.issue("orders").credential) == ""

@@ -54,5 +54,6 @@ def test_version_loads_no_module_of_another_command() -> None:
         "pki.cli.output",
         "pki.cli.version",
         "pki.errors",
+        "pki.fault",
         "pki.version",
     }

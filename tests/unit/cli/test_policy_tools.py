@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from pki.authz import read_policy
-from pki.authz.analysis.graph import graph_of, mermaid
+from pki.authz.analysis.graph import build_graph, to_mermaid
 from pki.authz.analysis.replay import read_decision_log
 from pki.cli.app import run
 
@@ -190,7 +190,7 @@ def test_names_can_not_break_out_of_the_picture() -> None:
         policy = read_policy(hostile.encode(), source='"]<b>.toml')
     except Exception:
         policy = read_policy(POLICY.encode(), source='"]<b>.toml')
-    text = mermaid(graph_of(policy))
+    text = to_mermaid(build_graph(policy))
     assert "<script" not in text
     assert '""' not in text
 
