@@ -1,4 +1,4 @@
-"""Every link within the repository's pages leads to a file and a heading that are there."""
+"""Every link and every path in the repository's pages leads to something that is there."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         target = (page.parent / file).resolve() if file else page
         assert target.exists(), link
         assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:pki|tests|services|protos|docs)/[\w./-]+)`", page.read_text())
+    # CHANGELOG tells of old names too.
+    assert (
+        page.name == "CHANGELOG.md" or [name for name in named if not (ROOT / name).exists()] == []
+    )
