@@ -22,15 +22,15 @@ NOBODY = 65534
 MALLORY = 54321
 
 
-def said(capsys: Capture, *arguments: str | Path) -> tuple[int, str, str]:
+def run_command(capsys: Capture, *arguments: str | Path) -> tuple[int, str, str]:
     capsys.readouterr()
     code = run([str(item) for item in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
 
-def json_of(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
-    code, out, _ = said(capsys, *arguments, "--json")
+def run_json(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
+    code, out, _ = run_command(capsys, *arguments, "--json")
     answer: dict[str, Any] = json.loads(out)
     return {**answer, "code": code}
 
@@ -88,7 +88,7 @@ def run_as(
     )
 
 
-def give(user: int, *paths: Path) -> None:
+def chown_all(user: int, *paths: Path) -> None:
     """Give files and folders to a user, with all that they contain."""
     for path in paths:
         for item in (path, *path.rglob("*")):

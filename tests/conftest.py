@@ -29,7 +29,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def open_ground() -> Iterator[Path]:
+def shared_folder() -> Iterator[Path]:
     """Return a folder that every user can reach, unlike pytest's own."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to act as several users")

@@ -25,7 +25,7 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes([tag, 0x80 + len(length)]) + length + content
 
 
-def signed_anew(body: bytes, key: PrivateKey) -> bytes:
+def sign_body(body: bytes, key: PrivateKey) -> bytes:
     """Sign the body of a certificate, request or list with a P-256 key; return the DER."""
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     signature = key.sign(body, ec.ECDSA(hashes.SHA256()))

@@ -162,7 +162,7 @@ def without_extension(kind: type[x509.ExtensionType]) -> list[Extension]:
     return [item for item in GOOD_LEAF if not isinstance(item[0], kind)]
 
 
-def misused_key(
+def sign_unchecked(
     hierarchy: Hierarchy,
     extensions: Sequence[Extension] = GOOD_LEAF,
     *,

@@ -46,22 +46,22 @@ class Server:
         self.leaves = [self._ca.leaf(f"clerk/n{number}") for number in range(streams)]
         self.verifier = ChainVerifier(self._ca.bundle, self._ca.crls())
         policy = read_policy(POLICY)
-        judge = CallAuthorizer(lambda: self.verifier, lambda: policy, lambda: NOW)
+        authorizer = CallAuthorizer(lambda: self.verifier, lambda: policy, lambda: NOW)
         self.ended: dict[int, float] = {}
-        self.noted: list[CallVerdict] = []
-        self.streams = ServerStreams(judge, self.noted.append)
+        self.verdicts: list[CallVerdict] = []
+        self.streams = ServerStreams(authorizer, self.verdicts.append)
         for number, leaf in enumerate(self.leaves):
             chain = [to_pem([leaf]), to_pem([leaf, self._ca.issuing])]
             auth = {"x509_pem_cert": chain[:1], "x509_pem_cert_chain": chain[1:]}
-            assert judge.authorize(auth, METHOD).refusal is None
-            self._add(judge, auth, number)
+            assert authorizer.authorize(auth, METHOD).refusal is None
+            self._add(authorizer, auth, number)
         self.streams.recheck()
 
-    def _add(self, judge: CallAuthorizer, auth: dict[str, list[bytes]], number: int) -> None:
+    def _add(self, authorizer: CallAuthorizer, auth: dict[str, list[bytes]], number: int) -> None:
         def end(_: Refusal) -> None:
             self.ended.setdefault(number, time.monotonic())
 
-        self.streams.add(ServerStream(judge.cached_peer(auth), METHOD, end))
+        self.streams.add(ServerStream(authorizer.cached_peer(auth), METHOD, end))
 
     def revoke(self, leaves: list[x509.Certificate]) -> None:
         """Put a new revocation list in force."""

@@ -21,7 +21,7 @@ import grpc
 
 from pki.files import load_credential
 from tests.interop.shop import Shop, free_port, get_stock
-from tests.interop.test_connections_judged import BAD, revoked_one, serving
+from tests.interop.test_connection_checks import BAD, revoked_one, serving
 
 _ROUND_ROBIN = [("grpc.lb_policy_name", "round_robin")]
 _WATCHED_SECONDS = 4.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pki.rpc.server import dispatcher_aio
-from tests.fault.test_fallen_servers import call_with_path
+from tests.fault.test_failed_servers import call_with_path
 from tests.interop.shop import SECONDS, Shop
 
 

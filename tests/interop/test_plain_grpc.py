@@ -41,7 +41,7 @@ from tests.support import (
     GOOD_LEAF,
     Extension,
     Hierarchy,
-    misused_key,
+    sign_unchecked,
     with_extension,
     without_extension,
 )
@@ -287,7 +287,7 @@ def test_a_leaf_made_by_misusing_the_key_is_refused_by_a_live_server(
     hierarchy = Hierarchy(times=Validity(now - timedelta(days=1), now + timedelta(days=1)))
     key = generate_key()
     times = Validity(now - timedelta(minutes=1), now + timedelta(minutes=30))
-    leaf = misused_key(hierarchy, BAD.get(case, list(GOOD_LEAF)), key=key, times=times)
+    leaf = sign_unchecked(hierarchy, BAD.get(case, list(GOOD_LEAF)), key=key, times=times)
     bundle = hierarchy.bundle.to_pem()
     server = tmp_path / "server"
     server.mkdir()

@@ -13,7 +13,7 @@ import pytest
 
 from pki.tls.proxy import Proxy, proxy_for
 from tests.interop.shop import Shop, free_port, get_stock, reason, revoke
-from tests.interop.test_replicas import calls_that_end_well
+from tests.interop.test_server_addresses import calls_that_end_well
 
 
 @contextmanager

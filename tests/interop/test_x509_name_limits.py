@@ -34,7 +34,7 @@ from tests.support import (
     NO_CA,
     SHOP,
     Hierarchy,
-    misused_key,
+    sign_unchecked,
 )
 
 # grpcio has no injectable clock.
@@ -88,7 +88,7 @@ class AnyNames(LeafProfile):
 def leaf_with(hierarchy: Hierarchy, *names: x509.GeneralName) -> x509.Certificate:
     """Misuse the issuing CA's key for a leaf of these names."""
     alternative = (x509.SubjectAlternativeName(names), False)
-    return misused_key(hierarchy, [NO_CA, LEAF_KEY_USAGE, BOTH_USAGES, alternative], times=TIMES)
+    return sign_unchecked(hierarchy, [NO_CA, LEAF_KEY_USAGE, BOTH_USAGES, alternative], times=TIMES)
 
 
 def openssl_says(hierarchy: Hierarchy, leaf: x509.Certificate) -> str:

@@ -35,7 +35,7 @@ from pki.x509 import (
 from pki.x509.profiles import LeafNames
 from pki.x509.profiles.builder import key_usage
 from pki.x509.readers import to_pem
-from tests.pkimaker import der, raw_extension, signed_anew
+from tests.pkimaker import der, raw_extension, sign_body
 from tests.support import NOW, Hierarchy, request_for, validity
 
 # cryptography warns about long attributes and odd serial numbers before handfast refuses them.
@@ -222,12 +222,12 @@ def changed(data: bytes, how: list[tuple[int, str, int]]) -> bytes:
 def test_no_request_changed_and_signed_anew_gets_round_the_profile(
     how: list[tuple[int, str, int]],
 ) -> None:
-    issued_from(signed_anew(changed(REQUEST.tbs_certrequest_bytes, how), H.key))
+    issued_from(sign_body(changed(REQUEST.tbs_certrequest_bytes, how), H.key))
 
 
 def test_the_request_that_the_others_differ_from_is_issued() -> None:
     assert issued_from(der(REQUEST))
-    assert issued_from(signed_anew(REQUEST.tbs_certrequest_bytes, H.key))
+    assert issued_from(sign_body(REQUEST.tbs_certrequest_bytes, H.key))
 
 
 # Bytes, however changed.
@@ -265,27 +265,27 @@ BODIES: dict[str, tuple[Callable[[bytes], object], bytes, Callable[[bytes], byte
     "leaf": (
         verify_leaf,
         LEAF.tbs_certificate_bytes,
-        lambda body: signed_anew(body, H.issuing_key),
+        lambda body: sign_body(body, H.issuing_key),
     ),
     "issuing CA": (
         verify_below,
         H.issuing.tbs_certificate_bytes,
-        lambda body: signed_anew(body, H.root_key),
+        lambda body: sign_body(body, H.root_key),
     ),
     "root": (
         verify_under,
         H.root.tbs_certificate_bytes,
-        lambda body: signed_anew(body, H.root_key),
+        lambda body: sign_body(body, H.root_key),
     ),
     "list": (
         verify_with_crl,
         REVOKING.crl.tbs_certlist_bytes,
-        lambda body: signed_anew(body, H.issuing_key),
+        lambda body: sign_body(body, H.issuing_key),
     ),
     "credential": (
         hold,
         LEAF.tbs_certificate_bytes,
-        lambda body: signed_anew(body, H.issuing_key),
+        lambda body: sign_body(body, H.issuing_key),
     ),
 }
 

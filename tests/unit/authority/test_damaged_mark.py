@@ -12,15 +12,15 @@ import pytest
 
 from pki.authority.ledger import mark
 from pki.x509 import CrlSet
-from tests.command import Capture, said
+from tests.command import Capture, run_command
 
 
 @pytest.fixture
 def state(tmp_path: Path, capsys: Capture) -> Path:
     folder = tmp_path / "certs"
-    init = said(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
+    init = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
     assert init[0] == 0, init
-    assert said(capsys, "issue", "orders", "--dir", folder)[0] == 0
+    assert run_command(capsys, "issue", "orders", "--dir", folder)[0] == 0
     return folder
 
 
@@ -45,12 +45,12 @@ def test_recovery_goes_on_from_a_mark_that_is_damaged(
 ) -> None:
     data = damage if isinstance(damage, bytes) else mark_of(state, damage)
     (state / "ca" / "ledger.mark").write_bytes(data)
-    code, _, err = said(capsys, "issue", "billing", "--dir", state)
+    code, _, err = run_command(capsys, "issue", "billing", "--dir", state)
     assert code == 1
     assert "ledger.mark" in err
     assert "should not happen" not in err
-    assert said(capsys, "ca", "recover", "--dir", state)[0] == 0
-    assert said(capsys, "issue", "billing", "--dir", state)[0] == 0
+    assert run_command(capsys, "ca", "recover", "--dir", state)[0] == 0
+    assert run_command(capsys, "issue", "billing", "--dir", state)[0] == 0
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def held(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_revocation_is_delivered_though_its_mark_can_not_be_written(
     state: Path, capsys: Capture
 ) -> None:
-    code, out, err = said(capsys, "revoke", state / "orders", "--dir", state)
+    code, out, err = run_command(capsys, "revoke", state / "orders", "--dir", state)
     assert code == 0, err
     assert "Revoked" in out
     crls = CrlSet.read((state / "orders" / "crl.pem").read_bytes())
@@ -76,12 +76,12 @@ def test_a_revocation_is_delivered_though_its_mark_can_not_be_written(
 
 @pytest.mark.usefixtures("held")
 def test_nothing_more_is_signed_while_the_mark_is_behind(state: Path, capsys: Capture) -> None:
-    said(capsys, "issue", "billing", "--dir", state)
-    code, _, err = said(capsys, "issue", "payments", "--dir", state)
+    run_command(capsys, "issue", "billing", "--dir", state)
+    code, _, err = run_command(capsys, "issue", "payments", "--dir", state)
     assert code == 1
     assert "another process" in err
     assert not (state / "payments").exists()
-    assert "payments" not in said(capsys, "list", "--json", "--dir", state)[1]
+    assert "payments" not in run_command(capsys, "list", "--json", "--dir", state)[1]
 
 
 @pytest.mark.parametrize("serial", ["f" * 40, "8" + "0" * 39, "f" * 200])
@@ -89,8 +89,8 @@ def test_a_number_that_no_certificate_bears_is_not_revoked_after_a_recovery(
     state: Path, capsys: Capture, serial: str
 ) -> None:
     (state / "ca" / "ledger.mark").unlink()
-    assert said(capsys, "ca", "recover", "--dir", state)[0] == 0
-    code, _, err = said(capsys, "revoke", serial, "--dir", state)
+    assert run_command(capsys, "ca", "recover", "--dir", state)[0] == 0
+    code, _, err = run_command(capsys, "revoke", serial, "--dir", state)
     assert code == 1
     assert "issued no certificate" in err
-    assert said(capsys, "crl", "--force", "--dir", state)[0] == 0
+    assert run_command(capsys, "crl", "--force", "--dir", state)[0] == 0

@@ -10,19 +10,19 @@ from cryptography.hazmat.primitives import serialization
 
 from pki.files import load_credential
 from pki.keys import PrivateKey
-from tests.command import Capture, json_of, said, write_request
+from tests.command import Capture, run_command, run_json, write_request
 
 
 @pytest.fixture
 def state(tmp_path: Path, capsys: Capture) -> Path:
     """Return a state folder whose CA was put back after a revocation for key-compromise."""
     folder = tmp_path / "certs"
-    init = said(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
+    init = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
     assert init[0] == 0, init
-    assert said(capsys, "issue", "orders", "--dir", folder)[0] == 0
+    assert run_command(capsys, "issue", "orders", "--dir", folder)[0] == 0
     shutil.copytree(folder / "ca", tmp_path / "backup")
-    assert said(capsys, "issue", "billing", "--dir", folder)[0] == 0
-    revoked = said(
+    assert run_command(capsys, "issue", "billing", "--dir", folder)[0] == 0
+    revoked = run_command(
         capsys, "revoke", folder / "orders", "--reason", "key-compromise", "--dir", folder
     )
     assert revoked[0] == 0, revoked
@@ -40,7 +40,7 @@ def key_of(directory: Path) -> PrivateKey:
 def test_a_revoked_line_is_not_renewed_by_a_ca_that_was_put_back(
     state: Path, capsys: Capture
 ) -> None:
-    code, _, err = said(capsys, "renew", state / "orders", "--force", "--dir", state)
+    code, _, err = run_command(capsys, "renew", state / "orders", "--force", "--dir", state)
     assert code == 1
     assert "was revoked" in err
 
@@ -51,7 +51,7 @@ def test_a_directory_elsewhere_tells_what_was_revoked_by_its_own_lists(
     elsewhere = tmp_path / "elsewhere"
     (state / "orders").rename(elsewhere)
     shutil.rmtree(state / "billing")
-    code, _, err = said(capsys, "renew", elsewhere, "--force", "--dir", state)
+    code, _, err = run_command(capsys, "renew", elsewhere, "--force", "--dir", state)
     assert code == 1
     assert "was revoked" in err
 
@@ -60,7 +60,7 @@ def test_a_leaked_key_is_not_certified_by_a_ca_that_was_put_back(
     state: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     request = write_request(tmp_path / "orders.csr", key_of(state / "orders"))
-    code, _, err = said(
+    code, _, err = run_command(
         capsys, "issue", "orders", "--csr", request, "--out", tmp_path / "new", "--dir", state
     )
     assert code == 1
@@ -69,16 +69,18 @@ def test_a_leaked_key_is_not_certified_by_a_ca_that_was_put_back(
 
 def test_what_was_issued_after_the_backup_can_be_revoked(state: Path, capsys: Capture) -> None:
     serial = load_credential(state / "billing").credential.leaf.serial_number
-    assert said(capsys, "crl", "--dir", state)[0] == 0
-    code, out, err = said(capsys, "revoke", f"{serial:x}", "--dir", state)
+    assert run_command(capsys, "crl", "--dir", state)[0] == 0
+    code, out, err = run_command(capsys, "revoke", f"{serial:x}", "--dir", state)
     assert code == 0, err
     assert "does not hold" in out
-    assert said(capsys, "verify", state / "billing", "--as", "server", "--dir", state)[0] == 1
+    assert (
+        run_command(capsys, "verify", state / "billing", "--as", "server", "--dir", state)[0] == 1
+    )
 
 
 def test_recovery_says_that_the_whole_folder_was_put_back(state: Path, capsys: Capture) -> None:
-    told = json_of(capsys, "ca", "recover", "--dir", state)
+    told = run_json(capsys, "ca", "recover", "--dir", state)
     assert told["was_older"] is True
     assert told["lost_commits"] is None
     assert told["unknown_certificates_end_by"] is not None
-    assert json_of(capsys, "ca", "recover", "--dir", state)["was_older"] is False
+    assert run_json(capsys, "ca", "recover", "--dir", state)["was_older"] is False

@@ -148,9 +148,9 @@ def test_every_kind_of_object_is_inspected(ca: Path, capsys: Capture, tmp_path: 
 
 def test_a_certificate_with_hostile_names_is_shown_escaped(tmp_path: Path, capsys: Capture) -> None:
     h = Hierarchy()
-    from tests.support import misused_key, name  # noqa: PLC0415
+    from tests.support import name, sign_unchecked  # noqa: PLC0415
 
-    leaf = misused_key(h, subject=name("or\x1b[31mders\n"))
+    leaf = sign_unchecked(h, subject=name("or\x1b[31mders\n"))
     (tmp_path / "leaf.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
     code, out, _ = said(capsys, "inspect", "leaf.pem")
     assert code == 0

@@ -21,14 +21,14 @@ from tests.command import (
     MALLORY,
     NOBODY,
     Capture,
+    chown_all,
     files_of,
-    give,
-    json_of,
     run_as,
-    said,
+    run_command,
+    run_json,
     write_request,
 )
-from tests.support import Hierarchy, misused_key
+from tests.support import Hierarchy, sign_unchecked
 
 WORKLOADS = ("a", "b", "c", "d")
 
@@ -122,26 +122,26 @@ def test_one_directory_that_cannot_be_written_holds_up_none_behind_it(
 def test_what_was_left_is_reached_once_it_is_mended(ca: Path, capsys: Capture) -> None:
     serial = serial_of("a")
     crls_are_a_folder(Path("certs/b"))
-    code, out, err = said(capsys, "revoke", f"{serial:x}")
+    code, out, err = run_command(capsys, "revoke", f"{serial:x}")
     assert code == 5
     assert "brought to 3 credential directories" in out
     assert "It is revoked, and the new lists did not reach 1 of 4 places" in err
     Path("certs/b/crl.pem").rmdir()
-    assert said(capsys, "crl")[0] == 0
+    assert run_command(capsys, "crl")[0] == 0
     assert serial in revoked_in(Path("certs/b"))
 
 
 def test_a_folder_that_cannot_be_looked_into_is_told(
-    open_ground: Path, monkeypatch: pytest.MonkeyPatch
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(open_ground)
+    monkeypatch.chdir(shared_folder)
     assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
     for name in WORKLOADS:
         assert run(["issue", name]) == 0
-    give(NOBODY, open_ground)
+    chown_all(NOBODY, shared_folder)
     os.chown("certs/b", 0, 0)
     Path("certs/b").chmod(0o700)
-    done = run_as(NOBODY, open_ground, "revoke", "certs/a", "--json")
+    done = run_as(NOBODY, shared_folder, "revoke", "certs/a", "--json")
     assert done.returncode == 5, done.stderr
     found = json.loads(done.stdout)
     assert found["updated"] == ["certs/a", "certs/c", "certs/d"]
@@ -152,7 +152,7 @@ def test_a_directory_of_another_user_s_files_keeps_them(ca: Path, capsys: Captur
     if os.geteuid() != 0:
         pytest.skip("needs root to make another user's file")
     os.chown("certs/b/crl.pem", MALLORY, MALLORY)
-    found = json_of(capsys, "crl", "--force")
+    found = run_json(capsys, "crl", "--force")
     assert found["code"] == 5
     assert "54321" in found["failed"][0]["error"]
 
@@ -170,7 +170,7 @@ def test_a_list_that_cannot_be_published_is_brought_to_the_directories_all_the_s
         real(self, *trust)  # type: ignore[arg-type]
 
     monkeypatch.setattr(AuthorityDirectory, "publish", fail_after_opening)
-    found = json_of(capsys, "revoke", f"{serial:x}")
+    found = run_json(capsys, "revoke", f"{serial:x}")
     assert found["code"] == 5
     assert [item["serial"] for item in found["revoked"]] == [f"{serial:x}"]
     assert found["failed"][0]["directory"] == "certs/ca"
@@ -184,21 +184,21 @@ def test_a_revocation_is_not_held_up_by_a_list_of_the_ca_that_cannot_be_written(
     serial = serial_of("a")
     (ca / "crl.pem").unlink()
     (ca / "crl.pem").mkdir()
-    found = json_of(capsys, "revoke", "certs/a", "--reason", "key-compromise")
+    found = run_json(capsys, "revoke", "certs/a", "--reason", "key-compromise")
     assert found["code"] == 5
     assert [item["directory"] for item in found["failed"]] == ["certs/ca"]
     for name in WORKLOADS:
         assert serial in revoked_in(Path("certs", name))
     (ca / "crl.pem").rmdir()
-    assert said(capsys, "crl")[0] == 0
+    assert run_command(capsys, "crl")[0] == 0
     assert serial in revoked_in(ca)
 
 
 def test_the_directory_of_a_request_gets_lists_and_is_revoked(ca: Path, capsys: Capture) -> None:
     request = write_request(Path("web.csr"), generate_key())
-    issued = json_of(capsys, "issue", "web", "--csr", request)
-    assert "certs/web" in json_of(capsys, "crl", "--force")["updated"]
-    revoked = json_of(capsys, "revoke", "certs/web")
+    issued = run_json(capsys, "issue", "web", "--csr", request)
+    assert "certs/web" in run_json(capsys, "crl", "--force")["updated"]
+    revoked = run_json(capsys, "revoke", "certs/web")
     assert [item["serial"] for item in revoked["revoked"]] == [issued["serial"]]
     assert int(issued["serial"], 16) in revoked_in(Path("certs/web"))
 
@@ -206,9 +206,9 @@ def test_the_directory_of_a_request_gets_lists_and_is_revoked(ca: Path, capsys: 
 def test_a_directory_is_revoked_by_its_certificate_and_not_by_a_number_in_it(
     ca: Path, capsys: Capture
 ) -> None:
-    forged = misused_key(Hierarchy(), serial=serial_of("b"))
+    forged = sign_unchecked(Hierarchy(), serial=serial_of("b"))
     Path("certs/a/chain.pem").write_bytes(to_pem([forged]))
-    code, _, err = said(capsys, "revoke", "certs/a")
+    code, _, err = run_command(capsys, "revoke", "certs/a")
     assert code == 1
     assert "not one that this CA issued" in err
     with Authority.open(ca) as authority:
@@ -216,11 +216,11 @@ def test_a_directory_is_revoked_by_its_certificate_and_not_by_a_number_in_it(
 
 
 def test_what_else_of_the_workload_is_good_is_said(ca: Path, capsys: Capture) -> None:
-    other = json_of(capsys, "issue", "a", "--out", "second")
-    code, out, _ = said(capsys, "revoke", "certs/a")
+    other = run_json(capsys, "issue", "a", "--out", "second")
+    code, out, _ = run_command(capsys, "revoke", "certs/a")
     assert code == 0
     assert f"handfast revoke {other['serial']}" in out
-    assert json_of(capsys, "revoke", "certs/a")["still_valid"] == [
+    assert run_json(capsys, "revoke", "certs/a")["still_valid"] == [
         {"serial": other["serial"], "spiffe_id": "spiffe://shop.internal/a"}
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Capture, json_of, said
+from tests.command import Capture, run_command, run_json
 
 _RUN = "from pki.cli.entry import main; main()"
 
@@ -17,10 +17,10 @@ _RUN = "from pki.cli.entry import main; main()"
 @pytest.fixture
 def state(tmp_path: Path, capsys: Capture) -> Path:
     folder = tmp_path / "certs"
-    init = said(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
+    init = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
     assert init[0] == 0, init
     for name in ("orders", "billing"):
-        assert said(capsys, "issue", name, "--dir", folder)[0] == 0
+        assert run_command(capsys, "issue", name, "--dir", folder)[0] == 0
     return folder
 
 
@@ -77,5 +77,5 @@ def test_output_that_finds_no_room_is_told_and_the_revocation_stands(
     assert done.returncode == 1
     assert done.stderr.count("the output can't be written") == 1
     assert "done all the same" in done.stderr
-    listed = json_of(capsys, "list", "--all", "--dir", state)["certificates"]
+    listed = run_json(capsys, "list", "--all", "--dir", state)["certificates"]
     assert [item["status"] for item in listed if "orders" in item["spiffe_id"]] == ["revoked"]

@@ -16,7 +16,7 @@ from pki.errors import CredentialError, PkiError, printable
 from pki.files import LAYOUTS, load_credential, save_credential
 from pki.keys import generate_key
 from pki.x509.readers import to_pem
-from tests.command import Capture, files_of, said, write_request
+from tests.command import Capture, files_of, run_command, write_request
 
 ORDERS = Path("certs/orders")
 NASTY = "a\x1b[31m\u202e\u2066\x07b\nc;d"
@@ -50,7 +50,7 @@ def test_whatever_keeps_check_from_an_answer_is_no_answer(
         raise cause
 
     monkeypatch.setattr(renewing, "_due_reasons", fail)
-    code, out, err = said(capsys, "renew", orders, "--check")
+    code, out, err = run_command(capsys, "renew", orders, "--check")
     assert (code, out) == (3, "")
     assert "could not tell" in err
     assert err.count("\n") == 1
@@ -73,7 +73,7 @@ def test_a_check_that_could_not_tell_has_its_own_code(
     orders: Path, capsys: Capture, spoil: Callable[[Path], object]
 ) -> None:
     spoil(orders)
-    code, out, err = said(capsys, "renew", orders, "--check")
+    code, out, err = run_command(capsys, "renew", orders, "--check")
     assert (code, out) == (3, "")
     assert err.startswith("handfast: could not tell: ")
 
@@ -105,7 +105,7 @@ def test_a_path_s_letters_paint_no_terminal(capsys: Capture) -> None:
         ["verify", f"{state}/none", "--as", "server", *at],
         ["list", *at],
     ):
-        code, out, err = said(capsys, *arguments)
+        code, out, err = run_command(capsys, *arguments)
         assert code in {0, 1, 3}
         assert is_clean(out), arguments
         assert is_clean(err), arguments
@@ -113,15 +113,15 @@ def test_a_path_s_letters_paint_no_terminal(capsys: Capture) -> None:
 
 
 def test_a_path_in_a_command_to_copy_is_one_word_of_a_shell(orders: Path, capsys: Capture) -> None:
-    _, out, _ = said(capsys, "issue", "web", "--out", "certs/a; true")
+    _, out, _ = run_command(capsys, "issue", "web", "--out", "certs/a; true")
     assert "handfast renew 'certs/a; true'" in out
-    _, out, _ = said(capsys, "issue", "web", "--out", "certs/wäb")
+    _, out, _ = run_command(capsys, "issue", "web", "--out", "certs/wäb")
     assert "certs/wäb" in out
 
 
 def test_a_path_that_is_no_utf_8_is_refused(orders: Path, capsys: Capture) -> None:
     name = os.fsdecode(b"certs/\xff\xfe")
-    code, _, err = said(capsys, "issue", "web", "--out", name)
+    code, _, err = run_command(capsys, "issue", "web", "--out", name)
     assert code == 2
     assert "is not UTF-8" in err
     assert "\\udcff" in err
@@ -143,7 +143,7 @@ def test_an_empty_path_is_not_the_folder_that_one_stands_in(
     state = str(Path("certs").absolute())
     monkeypatch.chdir(orders)
     before = files_of(Path())
-    code, out, err = said(capsys, *arguments, "--dir", state)
+    code, out, err = run_command(capsys, *arguments, "--dir", state)
     assert (code, out) == (2, "")
     assert "can't be empty" in err
     assert files_of(Path()) == before
@@ -157,7 +157,7 @@ def test_an_output_that_is_no_folder_costs_one_line(
     Path("loop").symlink_to("loop")
     Path("nowhere").symlink_to("gone")
     Path("file").write_bytes(b"keep me")
-    code, out, err = said(capsys, "issue", "web", "--out", name)
+    code, out, err = run_command(capsys, "issue", "web", "--out", name)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert Path("file").read_bytes() == b"keep me"
     assert not Path("gone").exists()
@@ -191,12 +191,12 @@ def test_errors_of_requests_chains_and_keys_of_the_ca_name_the_file(
         ["verify", "certs/orders", "--as", "server", "--bundle", "bad.pem"],
         ["verify", "certs/orders/chain.pem", "--as", "server", "--crl", "bad.pem"],
     ):
-        code, _, err = said(capsys, *arguments)
+        code, _, err = run_command(capsys, *arguments)
         assert code in {1, 3}
         assert "bad.pem" in err, arguments
     (key,) = Path("certs/ca").glob("issuing-*.key.pem")
     key.write_bytes(data)
-    code, _, err = said(capsys, "issue", "web")
+    code, _, err = run_command(capsys, "issue", "web")
     assert code == 1
     assert key.name in err
 
@@ -233,7 +233,7 @@ def test_a_passphrase_file_that_is_not_one_is_named(
     monkeypatch.setenv("HANDFAST_CA_PASSPHRASE_FILE", str(secret))
 
     def refused() -> None:
-        code, _, err = said(capsys, "ca", "init", "--trust-domain", "shop.internal")
+        code, _, err = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal")
         assert code == 1
         assert "the-secret" in err
         assert not Path("certs/ca/ledger.db").exists()
@@ -253,7 +253,7 @@ def test_a_passphrase_file_that_is_not_one_is_named(
     secret.mkdir()
     refused()
     monkeypatch.setenv("HANDFAST_CA_PASSPHRASE_FILE", "/dev/zero")
-    assert said(capsys, "ca", "init", "--trust-domain", "shop.internal")[0] == 1
+    assert run_command(capsys, "ca", "init", "--trust-domain", "shop.internal")[0] == 1
 
 
 # A first start
@@ -289,5 +289,5 @@ def test_a_workload_without_a_list_of_each_issuer_does_not_start(orders: Path, l
 def test_a_request_that_does_not_parse_changes_nothing(orders: Path, capsys: Capture) -> None:
     request = write_request(Path("web.csr"), generate_key())
     request.write_bytes(request.read_bytes()[:-60])
-    assert said(capsys, "issue", "web", "--csr", request)[0] == 1
+    assert run_command(capsys, "issue", "web", "--csr", request)[0] == 1
     assert not Path("certs/web").exists()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Capture, json_of, said
+from tests.command import Capture, run_command, run_json
 
 
 @pytest.fixture
 def state(tmp_path: Path, capsys: Capture) -> Path:
     folder = tmp_path / "[red]certs\n\x1b[31m"
-    init = said(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
+    init = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
     assert init[0] == 0, init
     return folder
 
@@ -38,14 +38,14 @@ def test_an_empty_state_folder_is_not_the_folder_that_one_stands_in(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, err = said(capsys, *command, "--dir", "")
+    code, _, err = run_command(capsys, *command, "--dir", "")
     assert code == 2
     assert "can't be empty" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_title_of_a_table_paints_no_terminal(state: Path, capsys: Capture) -> None:
-    code, out, _ = said(capsys, "ca", "status", "--dir", state)
+    code, out, _ = run_command(capsys, "ca", "status", "--dir", state)
     assert code == 0
     assert "[red]" in out
     assert "\\x1b" in out
@@ -56,11 +56,11 @@ def test_a_certificate_that_was_planted_beside_a_key_is_not_revoked_in_its_place
     state: Path, capsys: Capture
 ) -> None:
     for name in ("orders", "billing"):
-        assert said(capsys, "issue", name, "--dir", state)[0] == 0
+        assert run_command(capsys, "issue", name, "--dir", state)[0] == 0
     shutil.copy(state / "billing" / "chain.pem", state / "orders" / "chain.pem")
-    code, _, err = said(capsys, "revoke", state / "orders", "--dir", state)
+    code, _, err = run_command(capsys, "revoke", state / "orders", "--dir", state)
     assert code == 1
     assert "spiffe://shop.internal/orders" in err
     assert "spiffe://shop.internal/billing" in err
-    listed = json_of(capsys, "list", "--all", "--dir", state)["certificates"]
+    listed = run_json(capsys, "list", "--all", "--dir", state)["certificates"]
     assert {item["status"] for item in listed} == {"good"}

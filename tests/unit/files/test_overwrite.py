@@ -13,7 +13,7 @@ from pki.errors import CredentialError, PkiError
 from pki.files import load_credential
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import SERVER
-from tests.command import Capture, files_of, json_of, said, write_request
+from tests.command import Capture, files_of, run_command, run_json, write_request
 
 ORDERS = Path("certs/orders")
 
@@ -21,8 +21,8 @@ ORDERS = Path("certs/orders")
 @pytest.fixture(autouse=True)
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Path:
     monkeypatch.chdir(tmp_path)
-    assert said(capsys, "ca", "init", "--trust-domain", "shop.internal")[0] == 0
-    assert said(capsys, "issue", "orders")[0] == 0
+    assert run_command(capsys, "ca", "init", "--trust-domain", "shop.internal")[0] == 0
+    assert run_command(capsys, "issue", "orders")[0] == 0
     return Path("certs/ca")
 
 
@@ -34,7 +34,7 @@ def issued(ca: Path) -> int:
 def refused(capsys: Capture, ca: Path, *arguments: str | Path) -> str:
     """Check that a command is refused in one line, issues nothing and changes nothing."""
     before, number = files_of(ORDERS), issued(ca)
-    code, out, err = said(capsys, *arguments)
+    code, out, err = run_command(capsys, *arguments)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert files_of(ORDERS) == before
     assert issued(ca) == number
@@ -122,22 +122,22 @@ def test_the_answer_to_a_request_goes_beside_the_key_that_it_was_made_with(
     (folder / "key.pem").write_bytes(private_key_to_pem(key))
     (folder / "key.pem").chmod(0o600)
     request = write_request(Path("own.csr"), key)
-    assert said(capsys, "issue", "own", "--csr", request, "--out", folder)[0] == 0
+    assert run_command(capsys, "issue", "own", "--csr", request, "--out", folder)[0] == 0
     assert load_credential(folder).credential.spiffe_id
 
 
 def test_a_request_s_directory_takes_no_credential_with_a_key(ca: Path, capsys: Capture) -> None:
     request = write_request(Path("web.csr"), generate_key())
-    assert said(capsys, "issue", "web", "--csr", request)[0] == 0
+    assert run_command(capsys, "issue", "web", "--csr", request)[0] == 0
     before, number = files_of(Path("certs/web")), issued(ca)
     for workload in ("web", "payments"):
-        code, _, err = said(capsys, "issue", workload, "--out", "certs/web")
+        code, _, err = run_command(capsys, "issue", workload, "--out", "certs/web")
         assert code == 1
         assert "--csr" in err
     again = write_request(Path("again.csr"), generate_key())
-    assert said(capsys, "issue", "payments", "--csr", again, "--out", "certs/web")[0] == 1
+    assert run_command(capsys, "issue", "payments", "--csr", again, "--out", "certs/web")[0] == 1
     assert (files_of(Path("certs/web")), issued(ca)) == (before, number)
-    assert said(capsys, "issue", "web", "--csr", again)[0] == 0
+    assert run_command(capsys, "issue", "web", "--csr", again)[0] == 0
 
 
 def test_a_request_in_a_layout_of_one_file_is_refused_before_anything_is_done(
@@ -145,7 +145,7 @@ def test_a_request_in_a_layout_of_one_file_is_refused_before_anything_is_done(
 ) -> None:
     request = write_request(Path("web.csr"), generate_key())
     number = issued(ca)
-    code, _, err = said(capsys, "issue", "web", "--csr", request, "--layout", "spiffe-files")
+    code, _, err = run_command(capsys, "issue", "web", "--csr", request, "--layout", "spiffe-files")
     assert code == 1
     assert "another layout" in err
     assert not Path("certs/web").exists()
@@ -153,7 +153,7 @@ def test_a_request_in_a_layout_of_one_file_is_refused_before_anything_is_done(
 
 
 def test_what_the_ca_refuses_leaves_no_folder_behind(ca: Path, capsys: Capture) -> None:
-    code, _, _ = said(capsys, "issue", "a/b/c", "--dns", "payments.shop.internal")
+    code, _, _ = run_command(capsys, "issue", "a/b/c", "--dns", "payments.shop.internal")
     assert code == 1
     assert not Path("certs/a").exists()
 
@@ -164,7 +164,7 @@ def test_a_credential_of_another_tool_is_not_overwritten(ca: Path, capsys: Captu
         other.issue("site").save("named")
     for folder in (Path("site"), Path("named")):
         before = files_of(folder)
-        code, _, err = said(capsys, "issue", "orders", "--out", folder)
+        code, _, err = run_command(capsys, "issue", "orders", "--out", folder)
         assert code == 1
         assert "holds the credential of" in err
         assert files_of(folder) == before
@@ -174,13 +174,15 @@ def test_a_server_s_certificate_gives_way_to_the_next_of_the_same_name(
     ca: Path, capsys: Capture
 ) -> None:
     for _ in range(2):
-        assert said(capsys, "issue", "proxy", "--profile", "server")[0] == 0
-    assert said(capsys, "issue", "other", "--profile", "server", "--out", "certs/proxy")[0] == 1
+        assert run_command(capsys, "issue", "proxy", "--profile", "server")[0] == 0
+    assert (
+        run_command(capsys, "issue", "other", "--profile", "server", "--out", "certs/proxy")[0] == 1
+    )
 
 
 def test_the_folder_of_a_ca_takes_no_credential(ca: Path, capsys: Capture) -> None:
     number, before = issued(ca), {path.name for path in ca.iterdir()}
-    code, _, err = said(capsys, "issue", "web", "--out", ca)
+    code, _, err = run_command(capsys, "issue", "web", "--out", ca)
     assert code == 1
     assert "folder of a CA" in err
     assert {path.name for path in ca.iterdir()} == before
@@ -192,7 +194,7 @@ def test_a_first_credential_that_was_cut_off_is_issued_anew(ca: Path, capsys: Ca
     folder.mkdir()
     (folder / "key.pem.next").write_bytes(private_key_to_pem(generate_key()))
     (folder / "key.pem.next").chmod(0o600)
-    assert said(capsys, "issue", "new")[0] == 0
+    assert run_command(capsys, "issue", "new")[0] == 0
     assert load_credential(folder).credential.spiffe_id
 
 
@@ -202,7 +204,7 @@ def test_a_folder_in_a_file_s_place_is_told_before_the_certificate_is_issued(
 ) -> None:
     Path("certs/new", name).mkdir(parents=True)
     number = issued(ca)
-    assert said(capsys, "issue", "new")[0] == 1
+    assert run_command(capsys, "issue", "new")[0] == 1
     assert issued(ca) == number
     assert [path.name for path in Path("certs/new").iterdir() if path.name[0] != "."] == [name]
 
@@ -233,11 +235,11 @@ def test_a_credential_that_could_not_be_put_in_place_is_told_as_issued(
     before = load_credential(ORDERS).credential
     monkeypatch.setattr(os, "replace", full)
     for arguments in (["issue", "orders"], ["renew", str(ORDERS), "--force"]):
-        code, _, err = said(capsys, *arguments)
+        code, _, err = run_command(capsys, *arguments)
         assert code == 1
         assert "is issued and recorded, but not in place" in err
         assert "Nothing was changed" not in err
         assert load_credential(ORDERS).credential.chain == before.chain
     monkeypatch.setattr(os, "replace", real)
-    renewed = json_of(capsys, "renew", ORDERS, "--force")
+    renewed = run_json(capsys, "renew", ORDERS, "--force")
     assert renewed["renewed"] is True

@@ -23,7 +23,7 @@ from pki.files import (
 from pki.files.layouts import HANDFAST, LAYOUTS
 from pki.files.writer import promote_pending_key
 from pki.keys import generate_key, private_key_to_pem
-from tests.command import MALLORY, NOBODY, Capture, files_of, give, run_as, said
+from tests.command import MALLORY, NOBODY, Capture, chown_all, files_of, run_as, run_command
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make others' files")
 ORDERS = Path("certs/orders")
@@ -80,7 +80,7 @@ def test_a_stranger_s_file_is_not_written_over_nor_taken(
         shutil.copy(orders / "key.pem", path)
     os.chown(path, MALLORY, MALLORY)
     before = files_of(orders)
-    code, out, err = said(capsys, "renew", orders, "--force")
+    code, out, err = run_command(capsys, "renew", orders, "--force")
     assert (code, out) == (1, "")
     assert name in err
     assert "54321" in err
@@ -133,7 +133,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(orders: Path, capsys: C
     with pytest.raises(CredentialError, match="everybody may write"):
         load_credential(orders)
     assert load_credential(orders, key_mode=KeyMode.WARN).warnings
-    code, _, err = said(capsys, "renew", orders, "--force")
+    code, _, err = run_command(capsys, "renew", orders, "--force")
     assert code == 1
     assert "chmod go-w" in err
     orders.chmod(0o1777)
@@ -146,7 +146,7 @@ def test_a_ca_whose_folder_everybody_may_write_to_signs_nothing(
 ) -> None:
     Path(folder).chmod(0o777)
     for arguments in (["issue", "web"], ["renew", str(orders), "--force"], ["crl"], ["list"]):
-        code, out, err = said(capsys, *arguments)
+        code, out, err = run_command(capsys, *arguments)
         assert (code, out) == (1, "")
         assert "everybody may write" in err
 
@@ -156,7 +156,7 @@ def test_a_ca_whose_folder_everybody_may_write_to_signs_nothing(
 def test_a_ca_s_file_of_a_stranger_is_refused(orders: Path, capsys: Capture, pattern: str) -> None:
     (path,) = Path("certs/ca").glob(pattern)
     os.chown(path, MALLORY, MALLORY)
-    code, _, err = said(capsys, "issue", "web")
+    code, _, err = run_command(capsys, "issue", "web")
     assert code == 1
     assert path.name in err
     assert not Path("certs/web").exists()
@@ -164,7 +164,7 @@ def test_a_ca_s_file_of_a_stranger_is_refused(orders: Path, capsys: Capture, pat
 
 def test_a_ledger_that_others_may_write_to_is_refused(orders: Path, capsys: Capture) -> None:
     Path("certs/ca/ledger.db").chmod(0o666)
-    code, _, err = said(capsys, "issue", "web")
+    code, _, err = run_command(capsys, "issue", "web")
     assert code == 1
     assert "ledger.db" in err
 
@@ -232,10 +232,10 @@ def test_another_group_may_not_write(orders: Path) -> None:
 
 @needs_root
 def test_root_s_renewal_leaves_every_file_to_its_owner(orders: Path, capsys: Capture) -> None:
-    give(NOBODY, orders)
+    chown_all(NOBODY, orders)
     (orders / "chain.pem").chmod(0o640)
-    assert said(capsys, "renew", orders, "--force")[0] == 0
-    assert said(capsys, "crl", "--force")[0] == 0
+    assert run_command(capsys, "renew", orders, "--force")[0] == 0
+    assert run_command(capsys, "crl", "--force")[0] == 0
     for path in orders.iterdir():
         assert (path.stat().st_uid, path.stat().st_gid) == (NOBODY, NOBODY), path
     assert mode(orders / "chain.pem") == 0o640
@@ -246,23 +246,23 @@ def test_root_s_renewal_leaves_every_file_to_its_owner(orders: Path, capsys: Cap
 def test_root_issues_into_a_user_s_folder_what_that_user_can_read(orders: Path) -> None:
     folder = Path("theirs")
     folder.mkdir(0o750)
-    give(NOBODY, folder)
+    chown_all(NOBODY, folder)
     assert run(["issue", "web", "--out", str(folder)]) == 0
     assert {path.stat().st_uid for path in folder.iterdir()} == {NOBODY}
 
 
 @needs_root
 def test_another_user_s_renewal_is_refused_before_anything_changes(
-    open_ground: Path, monkeypatch: pytest.MonkeyPatch
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(open_ground)
+    monkeypatch.chdir(shared_folder)
     assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
     assert run(["issue", "orders"]) == 0
-    give(NOBODY, open_ground)
-    give(MALLORY, ORDERS)
+    chown_all(NOBODY, shared_folder)
+    chown_all(MALLORY, ORDERS)
     ORDERS.chmod(0o755)
     before = files_of(ORDERS)
-    done = run_as(NOBODY, open_ground, "renew", "certs/orders", "--force")
+    done = run_as(NOBODY, shared_folder, "renew", "certs/orders", "--force")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
@@ -272,10 +272,10 @@ def test_another_user_s_renewal_is_refused_before_anything_changes(
 
 
 @needs_root
-def test_an_ordinary_user_does_all_of_it_in_a_folder_of_their_own(open_ground: Path) -> None:
-    folder = open_ground / "home"
+def test_an_ordinary_user_does_all_of_it_in_a_folder_of_their_own(shared_folder: Path) -> None:
+    folder = shared_folder / "home"
     folder.mkdir()
-    give(NOBODY, folder)
+    chown_all(NOBODY, folder)
     for words in (
         "ca init --trust-domain shop.internal",
         "issue orders",

@@ -14,7 +14,7 @@ from pki.files import LAYOUTS, load_credential
 from pki.files.writer import save_chain
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import CrlSet
-from tests.command import Capture, files_of, json_of, said, write_request
+from tests.command import Capture, files_of, run_command, run_json, write_request
 
 ORDERS = Path("certs/orders")
 
@@ -68,15 +68,15 @@ def is_whole(folder: Path) -> bool:
 def test_renewal_repairs_what_is_not_the_key(
     ca: Path, capsys: Capture, layout: str, file: str, how: Callable[[bytes], bytes] | None
 ) -> None:
-    assert said(capsys, "issue", "orders", "--layout", layout)[0] == 0
+    assert run_command(capsys, "issue", "orders", "--layout", layout)[0] == 0
     before = load_credential(ORDERS).credential
     spoil(ORDERS / getattr(LAYOUTS[layout], file), how)
-    assert said(capsys, "renew", ORDERS, "--check")[0] == 0
-    found = json_of(capsys, "renew", ORDERS)
+    assert run_command(capsys, "renew", ORDERS, "--check")[0] == 0
+    found = run_json(capsys, "renew", ORDERS)
     assert found["code"] == 0
     assert is_whole(ORDERS)
     assert load_credential(ORDERS).credential.chain == before.chain
-    assert said(capsys, "renew", ORDERS, "--check")[0] == 1
+    assert run_command(capsys, "renew", ORDERS, "--check")[0] == 1
 
 
 @pytest.mark.parametrize("file", ["bundle", "crls", "chain"])
@@ -84,7 +84,7 @@ def test_a_forced_renewal_repairs_and_renews(ca: Path, capsys: Capture, file: st
     run(["issue", "orders"])
     before = load_credential(ORDERS).credential
     spoil(ORDERS / getattr(LAYOUTS["handfast"], file), cut)
-    assert json_of(capsys, "renew", ORDERS, "--force")["renewed"] is True
+    assert run_json(capsys, "renew", ORDERS, "--force")["renewed"] is True
     assert is_whole(ORDERS)
     assert load_credential(ORDERS).credential.leaf != before.leaf
 
@@ -96,10 +96,10 @@ def test_a_chain_that_reads_well_and_is_not_whole_is_repaired(
     run(["issue", "orders"])
     whole = (ORDERS / "chain.pem").read_bytes()
     spoil(ORDERS / "chain.pem", how)
-    code, out, _ = said(capsys, "renew", ORDERS, "--check")
+    code, out, _ = run_command(capsys, "renew", ORDERS, "--check")
     assert code == 0
     assert "the chain is damaged" in out
-    assert json_of(capsys, "renew", ORDERS)["repaired"] == ["chain.pem"]
+    assert run_json(capsys, "renew", ORDERS)["repaired"] == ["chain.pem"]
     assert (ORDERS / "chain.pem").read_bytes() == whole
 
 
@@ -109,7 +109,7 @@ def test_a_combined_file_whose_chain_is_cut_is_repaired(ca: Path, capsys: Captur
     whole = path.read_bytes()
     for length in (len(whole) - 200, whole.find(b"-----BEGIN CERT") + 300):
         path.write_bytes(whole[:length])
-        assert said(capsys, "renew", ORDERS)[0] == 0
+        assert run_command(capsys, "renew", ORDERS)[0] == 0
         assert path.read_bytes() == whole
 
 
@@ -122,7 +122,7 @@ def test_lists_come_into_a_damaged_directory(
     run(["issue", "payments"])
     spoil(ORDERS / getattr(LAYOUTS["handfast"], file), how)
     serial = load_credential(Path("certs/payments")).credential.leaf.serial_number
-    found = json_of(capsys, "revoke", f"{serial:x}")
+    found = run_json(capsys, "revoke", f"{serial:x}")
     assert (found["code"], found["failed"]) == (0, [])
     assert "certs/orders" in found["updated"]
     crls = CrlSet.read((ORDERS / "crl.pem").read_bytes())
@@ -137,7 +137,7 @@ def test_a_damaged_directory_s_certificate_is_revoked(
     run(["issue", "orders"])
     serial = load_credential(ORDERS).credential.leaf.serial_number
     spoil(ORDERS / getattr(LAYOUTS["handfast"], file), how)
-    found = json_of(capsys, "revoke", ORDERS)
+    found = run_json(capsys, "revoke", ORDERS)
     assert [item["serial"] for item in found["revoked"]] == [f"{serial:x}"]
 
 
@@ -157,8 +157,8 @@ def test_a_directory_whose_key_is_damaged_is_revoked_and_gets_lists(
 ) -> None:
     run(["issue", "orders"])
     how(ORDERS / "key.pem")
-    assert "certs/orders" in json_of(capsys, "crl", "--force")["updated"]
-    assert json_of(capsys, "revoke", ORDERS)["code"] == 0
+    assert "certs/orders" in run_json(capsys, "crl", "--force")["updated"]
+    assert run_json(capsys, "revoke", ORDERS)["code"] == 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_key_is_no_thing_to_repair(
     how(ORDERS / "key.pem")
     before = files_of(ORDERS)
     for arguments, expected in ((["--force"], 1), (["--check"], 3)):
-        code, out, err = said(capsys, "renew", ORDERS, *arguments)
+        code, out, err = run_command(capsys, "renew", ORDERS, *arguments)
         assert (code, out) == (expected, "")
         assert "key.pem" in err
     assert files_of(ORDERS) == before
@@ -189,7 +189,7 @@ def test_what_is_damaged_beyond_telling_whose_it_is_is_left_and_told(
     run(["issue", "orders"])
     for name in ("key.pem", "chain.pem", "bundle.pem"):
         (ORDERS / name).write_bytes(b"")
-    found = json_of(capsys, "crl")
+    found = run_json(capsys, "crl")
     assert found["code"] == 5
     assert found["failed"][0]["directory"] == "certs/orders"
     assert "chain.pem" in found["failed"][0]["error"]
@@ -200,29 +200,32 @@ def test_a_pending_key_that_is_damaged_is_replaced(ca: Path, capsys: Capture) ->
     (ORDERS / "key.pem.next").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n")
     (ORDERS / "key.pem.next").chmod(0o600)
     assert load_credential(ORDERS).warnings
-    assert json_of(capsys, "renew", ORDERS, "--force")["renewed"] is True
+    assert run_json(capsys, "renew", ORDERS, "--force")["renewed"] is True
     assert is_whole(ORDERS)
 
 
 def test_a_directory_of_a_request_is_renewed_with_a_new_request(ca: Path, capsys: Capture) -> None:
     first = write_request(Path("first.csr"), generate_key())
-    issued = json_of(capsys, "issue", "web", "--csr", first)
+    issued = run_json(capsys, "issue", "web", "--csr", first)
     folder = Path("certs/web")
     again = write_request(
         Path("again.csr"),
         generate_key(),
         x509.UniformResourceIdentifier("spiffe://shop.internal/web"),
     )
-    code, out, _ = said(capsys, "renew", folder, "--csr", again)
+    code, out, _ = run_command(capsys, "renew", folder, "--csr", again)
     assert code == 0
     assert "not due" in out
-    renewed = json_of(capsys, "renew", folder, "--csr", again, "--force")
+    renewed = run_json(capsys, "renew", folder, "--csr", again, "--force")
     assert renewed["renewed"] is True
     assert renewed["serial"] != issued["serial"]
     assert not (folder / "key.pem").exists()
-    assert said(capsys, "verify", folder / "chain.pem", "--as", "server", "--name", "web")[0] == 0
+    assert (
+        run_command(capsys, "verify", folder / "chain.pem", "--as", "server", "--name", "web")[0]
+        == 0
+    )
     # Its renewals are revoked with it.
-    revoked = json_of(capsys, "revoke", issued["serial"])
+    revoked = run_json(capsys, "revoke", issued["serial"])
     assert [item["serial"] for item in revoked["revoked"]] == [issued["serial"], renewed["serial"]]
 
 
@@ -232,13 +235,13 @@ def test_a_directory_of_a_request_gets_trust_and_lists_without_one(
     first = write_request(Path("first.csr"), generate_key())
     run(["issue", "web", "--csr", str(first)])
     folder = Path("certs/web")
-    assert said(capsys, "renew", folder, "--check")[0] == 1
+    assert run_command(capsys, "renew", folder, "--check")[0] == 1
     for name in ("crl.pem", "bundle.pem"):
         (folder / name).write_bytes(b"")
-    assert said(capsys, "renew", folder, "--check")[0] == 0
-    assert said(capsys, "renew", folder)[0] == 0
+    assert run_command(capsys, "renew", folder, "--check")[0] == 0
+    assert run_command(capsys, "renew", folder)[0] == 0
     assert CrlSet.read((folder / "crl.pem").read_bytes())
-    code, _, err = said(capsys, "renew", folder, "--force")
+    code, _, err = run_command(capsys, "renew", folder, "--force")
     assert code == 1
     assert "--csr FILE" in err
 
@@ -258,7 +261,7 @@ def test_a_request_that_renews_may_ask_for_the_old_names_alone(
     run(["issue", "web", "--csr", str(write_request(Path("first.csr"), generate_key()))])
     before = files_of(Path("certs/web"))
     other = write_request(Path("other.csr"), generate_key(), *names)
-    code, _, err = said(capsys, "renew", "certs/web", "--csr", other, "--force")
+    code, _, err = run_command(capsys, "renew", "certs/web", "--csr", other, "--force")
     assert code == 1
     assert "asks for" in err
     assert files_of(Path("certs/web")) == before
@@ -270,7 +273,7 @@ def test_a_request_for_a_directory_with_a_key_of_its_own_is_refused(
     run(["issue", "orders"])
     before = files_of(ORDERS)
     request = write_request(Path("o.csr"), generate_key())
-    code, _, err = said(capsys, "renew", ORDERS, "--csr", request, "--force")
+    code, _, err = run_command(capsys, "renew", ORDERS, "--csr", request, "--force")
     assert code == 1
     assert "holds its own key" in err
     assert files_of(ORDERS) == before
@@ -281,10 +284,10 @@ def test_the_chain_of_a_request_s_directory_is_repaired(ca: Path, capsys: Captur
     path = Path("certs/web/chain.pem")
     whole = path.read_bytes()
     path.write_bytes(cut(whole))
-    assert said(capsys, "renew", "certs/web")[0] == 0
+    assert run_command(capsys, "renew", "certs/web")[0] == 0
     assert path.read_bytes() == whole
     path.write_bytes(b"")
-    code, _, err = said(capsys, "renew", "certs/web")
+    code, _, err = run_command(capsys, "renew", "certs/web")
     assert code == 1
     assert "chain.pem" in err
 
@@ -292,10 +295,10 @@ def test_the_chain_of_a_request_s_directory_is_repaired(ca: Path, capsys: Captur
 def test_a_revoked_certificate_is_never_not_due(ca: Path, capsys: Capture) -> None:
     run(["issue", "orders"])
     run(["revoke", str(ORDERS)])
-    code, out, _ = said(capsys, "renew", ORDERS, "--check")
+    code, out, _ = run_command(capsys, "renew", ORDERS, "--check")
     assert code == 0
     assert "revoked" in out
-    code, _, err = said(capsys, "renew", ORDERS)
+    code, _, err = run_command(capsys, "renew", ORDERS)
     assert code == 1
     assert "was revoked" in err
 
@@ -308,9 +311,9 @@ def test_a_renewal_that_was_cut_off_is_due(ca: Path, capsys: Capture) -> None:
     (ORDERS / "key.pem.next").write_bytes(private_key_to_pem(key))
     (ORDERS / "key.pem.next").chmod(0o600)
     save_chain(new.chain, ORDERS)
-    code, out, _ = said(capsys, "renew", ORDERS, "--check")
+    code, out, _ = run_command(capsys, "renew", ORDERS, "--check")
     assert code == 0
     assert "cut off" in out
-    assert said(capsys, "renew", ORDERS)[0] == 0
+    assert run_command(capsys, "renew", ORDERS)[0] == 0
     assert not (ORDERS / "key.pem.next").exists()
-    assert said(capsys, "renew", ORDERS, "--check")[0] == 1
+    assert run_command(capsys, "renew", ORDERS, "--check")[0] == 1

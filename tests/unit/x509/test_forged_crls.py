@@ -22,7 +22,7 @@ from pki.x509 import (
 )
 from pki.x509.profiles.builder import authority_key_identifier, key_usage
 from pki.x509.readers import MAX_CRLS_BYTES
-from tests.pkimaker import certificate, crl_in_der, raw_extension, signed_anew, tlv
+from tests.pkimaker import certificate, crl_in_der, raw_extension, sign_body, tlv
 from tests.support import (
     GOOD_LEAF,
     NOW,
@@ -30,8 +30,8 @@ from tests.support import (
     YEAR,
     Extension,
     Hierarchy,
-    misused_key,
     name,
+    sign_unchecked,
 )
 
 H = Hierarchy()
@@ -138,7 +138,7 @@ def test_lists_that_are_too_large_or_never_end_are_refused() -> None:
     assert body.count(end) == 1
     inner = body[2 if body[1] < 0x80 else 3 :].replace(end, b"")
     with pytest.raises(CertificateError, match="no next update"):
-        CrlSet.read(signed_anew(tlv(0x30, inner), H.issuing_key))
+        CrlSet.read(sign_body(tlv(0x30, inner), H.issuing_key))
 
 
 def test_one_serial_number_twice_and_every_reason_revokes() -> None:
@@ -178,12 +178,12 @@ def test_a_list_of_an_issuer_that_is_not_at_hand_is_kept_for_later() -> None:
 def test_an_issuer_is_named_as_its_certificates_name_it() -> None:
     assert IssuerId.of_ca(H.issuing) == IssuerId.of(LEAF)
     assert IssuerId.of_ca(H.root) == IssuerId.of(H.issuing)
-    assert IssuerId.of_ca(misused_key(H)).key_id == b""
+    assert IssuerId.of_ca(sign_unchecked(H)).key_id == b""
 
 
 def test_a_key_that_may_not_sign_anything_signed_no_list() -> None:
     assert signed(NUMBER, ISSUER).is_signed_by(H.issuing)
-    for odd in (misused_key(H), misused_key(H, key=ec.generate_private_key(ec.SECP256K1()))):
+    for odd in (sign_unchecked(H), sign_unchecked(H, key=ec.generate_private_key(ec.SECP256K1()))):
         assert not signed(NUMBER, ISSUER).is_signed_by(odd)
 
 

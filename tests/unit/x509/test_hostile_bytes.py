@@ -27,7 +27,7 @@ from pki.x509.decoding import extensions_of
 from pki.x509.profiles import LeafNames, RootProfile
 from pki.x509.profiles.builder import Validity, key_usage
 from pki.x509.readers import decode_certificate, to_pem
-from tests.pkimaker import CUT_NAMES, X400_NAMES, certificate, der, raw_extension, signed_anew
+from tests.pkimaker import CUT_NAMES, X400_NAMES, certificate, der, raw_extension, sign_body
 from tests.support import (
     GOOD_LEAF,
     NOW,
@@ -35,8 +35,8 @@ from tests.support import (
     YEAR,
     Extension,
     Hierarchy,
-    misused_key,
     name,
+    sign_unchecked,
     validity,
     with_extension,
     without_extension,
@@ -48,7 +48,7 @@ EMPTY = raw_extension(x509.SubjectAlternativeName, b"\x30\x00")
 
 
 def leaf_with(san: x509.ExtensionType) -> x509.Certificate:
-    return misused_key(H, [*without_extension(x509.SubjectAlternativeName), (san, False)])
+    return sign_unchecked(H, [*without_extension(x509.SubjectAlternativeName), (san, False)])
 
 
 def refusal(*chain: x509.Certificate) -> VerificationError:
@@ -110,20 +110,20 @@ def test_a_spiffe_id_beside_another_uri_is_refused_by_every_profile() -> None:
 
 
 def test_a_key_that_openssl_alone_can_read_is_refused() -> None:
-    odd = misused_key(H, key=ec.generate_private_key(ec.SECP256K1()))
+    odd = sign_unchecked(H, key=ec.generate_private_key(ec.SECP256K1()))
     assert refusal(odd, H.issuing).fault is Fault.PROFILE
     with pytest.raises(CertificateError, match="secp256k1"):
         Credential(H.key, (odd,), H.bundle, None)
 
 
 def test_a_key_that_nobody_can_read_is_refused() -> None:
-    body = bytearray(misused_key(H).tbs_certificate_bytes)
+    body = bytearray(sign_unchecked(H).tbs_certificate_bytes)
     point = H.key.public_key().public_bytes(
         serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )
     at = bytes(body).index(point)
     body[at + 1] ^= 0xFF
-    odd = decode_certificate(signed_anew(bytes(body), H.issuing_key), what="certificate")
+    odd = decode_certificate(sign_body(bytes(body), H.issuing_key), what="certificate")
     with pytest.raises(CertificateError, match="key can't be read"):
         WORKLOAD.check(odd)
     with pytest.raises(CertificateError, match="key can't be read"):
@@ -131,13 +131,13 @@ def test_a_key_that_nobody_can_read_is_refused() -> None:
 
 
 def test_a_leaf_that_ends_before_it_begins_is_refused() -> None:
-    body = misused_key(H).tbs_certificate_bytes
+    body = sign_unchecked(H).tbs_certificate_bytes
     begin, end = (
         moment.strftime("%y%m%d%H%M%SZ").encode()
         for moment in (validity().not_before, validity().not_after)
     )
     swapped = body.replace(begin, b"?" * 13).replace(end, begin).replace(b"?" * 13, end)
-    odd = decode_certificate(signed_anew(swapped, H.issuing_key), what="certificate")
+    odd = decode_certificate(sign_body(swapped, H.issuing_key), what="certificate")
     with pytest.raises(CertificateError, match="ends before it begins"):
         WORKLOAD.check(odd)
 
@@ -151,7 +151,7 @@ def test_a_subject_that_is_no_text_is_refused() -> None:
         ]
     )
     with pytest.raises(CertificateError, match="is not text"):
-        WORKLOAD.check(misused_key(H, subject=odd))
+        WORKLOAD.check(sign_unchecked(H, subject=odd))
 
 
 def test_a_credential_is_its_keys_and_never_shown() -> None:
@@ -176,14 +176,14 @@ def in_octets(body: bytes, text: str) -> bytes:
 
 
 def test_a_leaf_that_openssl_cannot_read_is_refused() -> None:
-    data = signed_anew(in_octets(misused_key(H).tbs_certificate_bytes, "orders"), H.issuing_key)
+    data = sign_body(in_octets(sign_unchecked(H).tbs_certificate_bytes, "orders"), H.issuing_key)
     error = refusal(decode_certificate(data, what="certificate"), H.issuing)
     assert "can't be read by OpenSSL" in str(error)
     assert error.fault is Fault.INVALID
 
 
 def test_a_root_that_openssl_cannot_read_is_refused_at_load() -> None:
-    data = signed_anew(in_octets(root().tbs_certificate_bytes, "root"), H.root_key)
+    data = sign_body(in_octets(root().tbs_certificate_bytes, "root"), H.root_key)
     with pytest.raises(CertificateError, match="root can't be read by OpenSSL"):
         TrustBundle.of_roots([decode_certificate(data, what="root")], default=SHOP)
 
@@ -191,9 +191,9 @@ def test_a_root_that_openssl_cannot_read_is_refused_at_load() -> None:
 def test_a_list_that_openssl_cannot_read_is_refused_at_load() -> None:
     issuer = H.issuing.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
     body = H.crl_of(H.issuing, H.issuing_key).crl.tbs_certlist_bytes
-    assert CrlSet.read(signed_anew(body, H.issuing_key))
+    assert CrlSet.read(sign_body(body, H.issuing_key))
     with pytest.raises(CertificateError, match="list can't be read by OpenSSL"):
-        CrlSet.read(signed_anew(in_octets(body, str(issuer)), H.issuing_key))
+        CrlSet.read(sign_body(in_octets(body, str(issuer)), H.issuing_key))
 
 
 # Roots.
@@ -287,5 +287,5 @@ def test_a_leaf_may_hold_other_usages_beside_its_own() -> None:
             ExtendedKeyUsageOID.EMAIL_PROTECTION,
         ]
     )
-    assert WORKLOAD.check(misused_key(H, with_extension((more, False))))
+    assert WORKLOAD.check(sign_unchecked(H, with_extension((more, False))))
     assert len(GOOD_LEAF) == 4

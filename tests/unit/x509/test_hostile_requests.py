@@ -10,7 +10,7 @@ from pki.errors import CertificateError, InputError
 from pki.keys import generate_key
 from pki.x509 import read_request
 from pki.x509.profiles.builder import key_usage
-from tests.pkimaker import CUT_NAMES, X400_NAMES, der, signed_anew, tlv
+from tests.pkimaker import CUT_NAMES, X400_NAMES, der, sign_body, tlv
 from tests.support import Extension, name, request_for
 
 KEY = generate_key()
@@ -32,7 +32,7 @@ def test_a_request_of_another_version_is_refused() -> None:
     assert body[2 if body[1] < 0x80 else 3 :].startswith(b"\x02\x01\x00")
     at = body.index(b"\x02\x01\x00")
     with pytest.raises(CertificateError, match="can't be decoded"):
-        read_request(signed_anew(body[:at] + b"\x02\x01\x07" + body[at + 3 :], KEY))
+        read_request(sign_body(body[:at] + b"\x02\x01\x07" + body[at + 3 :], KEY))
 
 
 def test_extensions_that_hide_behind_the_first_request_for_some_are_refused() -> None:
@@ -48,9 +48,9 @@ def test_extensions_that_hide_behind_the_first_request_for_some_are_refused() ->
     )
     assert seen < hidden  # the order that DER has them in
     head = body[body.index(b"\x02\x01\x00") : body.rindex(b"\xa0", 0, -len(seen))]
-    assert read_request(signed_anew(tlv(0x30, head + tlv(0xA0, seen)), KEY))
+    assert read_request(sign_body(tlv(0x30, head + tlv(0xA0, seen)), KEY))
     with pytest.raises(CertificateError, match="asks for extensions 2 times"):
-        read_request(signed_anew(tlv(0x30, head + tlv(0xA0, seen + hidden)), KEY))
+        read_request(sign_body(tlv(0x30, head + tlv(0xA0, seen + hidden)), KEY))
 
 
 @pytest.mark.parametrize("bit", ["encipher_only", "decipher_only"])
@@ -106,6 +106,6 @@ def test_a_signature_algorithm_that_the_library_does_not_know_is_refused() -> No
 def test_a_subject_that_cannot_be_decoded_is_refused() -> None:
     body = request_for(KEY, subject=name("orders")).tbs_certrequest_bytes
     at = body.index(b"\x0c\x06orders")
-    odd = signed_anew(body[:at] + b"\x0c\x06\xff" + body[at + 3 :], KEY)
+    odd = sign_body(body[:at] + b"\x0c\x06\xff" + body[at + 3 :], KEY)
     with pytest.raises(InputError, match="can't be read"):
         read_request(odd)

@@ -22,8 +22,8 @@ from tests.support import (
     SHOP,
     Extension,
     Hierarchy,
-    misused_key,
     name,
+    sign_unchecked,
     with_extension,
     without_extension,
 )
@@ -50,7 +50,7 @@ def raw_dns(text: str) -> x509.GeneralName:
 
 
 def test_the_good_leaf_that_the_bad_ones_differ_from_passes() -> None:
-    names = WORKLOAD.check(misused_key(H))
+    names = WORKLOAD.check(sign_unchecked(H))
     assert str(names.spiffe_id) == "spiffe://shop.internal/orders"
     assert names.dns_names == (DnsName("orders.shop.internal"),)
 
@@ -117,20 +117,20 @@ BAD: dict[str, tuple[list[Extension], str]] = {
 def test_a_leaf_made_by_misusing_the_key_is_refused(case: str) -> None:
     extensions, words = BAD[case]
     with pytest.raises(CertificateError, match=words):
-        WORKLOAD.check(misused_key(H, extensions))
+        WORKLOAD.check(sign_unchecked(H, extensions))
 
 
 def test_a_bad_cn_is_refused() -> None:
     with pytest.raises(CertificateError, match="unprintable"):
-        WORKLOAD.check(misused_key(H, subject=name("or\nders")))
+        WORKLOAD.check(sign_unchecked(H, subject=name("or\nders")))
     with pytest.raises(CertificateError, match="unprintable"):
-        WORKLOAD.check(misused_key(H, subject=name("\u202eredro")))
+        WORKLOAD.check(sign_unchecked(H, subject=name("\u202eredro")))
 
 
 def test_an_ed25519_leaf_is_refused_at_both_ends() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     with pytest.raises(CertificateError, match="for CAs only"):
-        WORKLOAD.check(misused_key(H, key=key))
+        WORKLOAD.check(sign_unchecked(H, key=key))
     with pytest.raises(KeyRefusedError):
         H.leaf(key=key)
 

@@ -17,7 +17,7 @@ from pkilint.pkix import certificate, crl, extension, name
 from pki.identity import DnsName
 from pki.keys import KeyType, generate_key
 from pki.x509 import CLIENT, SERVER, NameLimits
-from tests.support import SHOP, Hierarchy, misused_key
+from tests.support import SHOP, Hierarchy, sign_unchecked
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "profiles.md"
 TROUBLE = {
@@ -140,5 +140,5 @@ def test_each_explanation_is_needed() -> None:
 
 def test_the_lint_finds_what_is_wrong() -> None:
     h = Hierarchy()
-    bad = misused_key(h, [(x509.BasicConstraints(ca=True, path_length=None), False)])
+    bad = sign_unchecked(h, [(x509.BasicConstraints(ca=True, path_length=None), False)])
     assert list(troubles("workload", bad))

@@ -35,8 +35,8 @@ from tests.support import (
     YEAR,
     Extension,
     Hierarchy,
-    misused_key,
     name,
+    sign_unchecked,
     validity,
     with_extension,
 )
@@ -246,14 +246,14 @@ def test_a_path_longer_than_asked_for_is_refused() -> None:
 def test_a_name_outside_the_issuers_constraints_is_refused(alternative: x509.GeneralName) -> None:
     own = x509.UniformResourceIdentifier("spiffe://shop.internal/orders")
     extensions = with_extension((x509.SubjectAlternativeName([own, alternative]), False))
-    assert "subtree" in refused(Fault.INVALID, misused_key(H, extensions), H.issuing)
+    assert "subtree" in refused(Fault.INVALID, sign_unchecked(H, extensions), H.issuing)
 
 
 def test_another_trust_domains_id_from_our_ca_is_refused() -> None:
     both = TrustBundle.of_roots([H.root, OTHER.root])
     foreign = x509.UniformResourceIdentifier("spiffe://other.test/orders")
     extensions = with_extension((x509.SubjectAlternativeName([foreign]), False))
-    refused(Fault.UNTRUSTED, misused_key(H, extensions), H.issuing, bundle=both)
+    refused(Fault.UNTRUSTED, sign_unchecked(H, extensions), H.issuing, bundle=both)
     verify(OTHER.leaf(), OTHER.issuing, bundle=both)
 
 
@@ -264,7 +264,7 @@ def test_a_permitted_range_and_name_hold() -> None:
 
     def leaf(*others: x509.GeneralName) -> x509.Certificate:
         names = x509.SubjectAlternativeName([own, *others])
-        return misused_key(wide, with_extension((names, False)))
+        return sign_unchecked(wide, with_extension((names, False)))
 
     good = leaf(x509.DNSName("localhost"), x509.IPAddress(ip_address("10.1.2.3")))
     verify(good, wide.issuing, bundle=wide.bundle)
@@ -360,10 +360,10 @@ def test_the_leaves_of_a_revoked_issuing_ca_are_refused() -> None:
 
 
 def test_the_same_serial_number_of_another_issuer_is_not_hit() -> None:
-    twin = misused_key(H, serial=GOOD.serial_number + 1)
+    twin = sign_unchecked(H, serial=GOOD.serial_number + 1)
     other = Hierarchy()
     revoked = other.crl_of(
-        other.issuing, other.issuing_key, [misused_key(other, serial=twin.serial_number)]
+        other.issuing, other.issuing_key, [sign_unchecked(other, serial=twin.serial_number)]
     )
     crls = CrlSet.of([*H.crls().crls.values(), revoked])
     verify(twin, H.issuing, crls=crls, mode=RevocationMode.REQUIRED)

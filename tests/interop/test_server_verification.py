@@ -43,7 +43,7 @@ from tests.interop.shop import (
     soon,
     watch,
 )
-from tests.support import BOTH_USAGES, Extension, Hierarchy, misused_key, with_extension
+from tests.support import BOTH_USAGES, Extension, Hierarchy, sign_unchecked, with_extension
 
 
 class Chatty(SyncInventory):
@@ -115,7 +115,9 @@ def test_a_servers_leaf_made_by_misusing_the_key_is_refused_by_a_live_client(
     hierarchy = Hierarchy(times=Validity(now - timedelta(days=1), now + timedelta(days=1)))
     times = Validity(now - timedelta(minutes=1), now + timedelta(minutes=30))
     key = generate_key()
-    leaf = misused_key(hierarchy, BAD.get(case, with_extension(BOTH_USAGES)), key=key, times=times)
+    leaf = sign_unchecked(
+        hierarchy, BAD.get(case, with_extension(BOTH_USAGES)), key=key, times=times
+    )
     bundle = hierarchy.bundle.to_pem()
     chain = to_pem([leaf, hierarchy.issuing])
     with (
@@ -483,9 +485,9 @@ def test_another_server_that_takes_the_place_is_noticed(shop: Shop, tmp_path: Pa
     times = Validity(now - timedelta(minutes=1), now + timedelta(minutes=30))
     bundle = hierarchy.bundle.to_pem()
     key = private_key_to_pem(hierarchy.key)
-    good = to_pem([misused_key(hierarchy, times=times), hierarchy.issuing])
+    good = to_pem([sign_unchecked(hierarchy, times=times), hierarchy.issuing])
     bad_names = BAD["another SPIFFE ID beside the right DNS name"]
-    bad = to_pem([misused_key(hierarchy, bad_names, times=times), hierarchy.issuing])
+    bad = to_pem([sign_unchecked(hierarchy, bad_names, times=times), hierarchy.issuing])
     port = free_port()
     with (
         pki.Workload.from_pem(

@@ -22,8 +22,8 @@ from pki.x509.readers import to_pem
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.interop.shop import SECONDS, Shop, eventually, free_port, get_stock, reason
-from tests.interop.test_replicas import ROUND_ROBIN, calls_that_end_well, good
-from tests.interop.test_server_look import bare_server
+from tests.interop.test_server_addresses import ROUND_ROBIN, calls_that_end_well, good
+from tests.interop.test_server_verification import bare_server
 
 BAD = 7  # what the bare server answers
 
