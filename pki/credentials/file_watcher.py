@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from watchfiles._rust_notify import RustNotify
-
 from pki.background import defer
 from pki.files.watch_targets import (
     Signature,
@@ -101,6 +99,9 @@ class FileWatcher:
                 self._stop.wait(_TICK_MILLISECONDS / 1000)
 
     def _watch(self) -> None:
+        # Loaded here: watchfiles is slow to load, and what it loads besides is not needed.
+        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415
+
         self._check_all()
         folders = self._folders()
         if not folders:

@@ -33,7 +33,7 @@ def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
         def none(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("pki.credentials.file_watcher.RustNotify", none)
+        monkeypatch.setattr("watchfiles._rust_notify.RustNotify", none)
 
 
 def fresh_copy(shop: Shop, target: Path) -> int:
