@@ -23,7 +23,7 @@ from pki.keys import private_key_to_pem
 from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.channel_sync import SyncChannel
-from pki.rpc.client.failure_explainer import FailureExplainer, diagnose_server
+from pki.rpc.client.failure_explainer import FailureExplainer
 from pki.rpc.client.pin import Pin
 from pki.rpc.client.served_by import ServedByCheck
 from pki.rpc.client.service_config import ServiceConfig
@@ -130,18 +130,19 @@ class ChannelFactory:
         check_channel_options(settings.options)
         pin = Pin.of(settings.peer, self._own_domain)
         policy = settings.policy.policy if settings.policy else None
-        provider, counters, clock, name = (
-            self._provider,
-            self._counters,
-            self._clock,
-            str(pin.spiffe_id),
-        )
+        provider, counters, clock = self._provider, self._counters, self._clock
+        name = str(pin.spiffe_id)
         target = Target.parse(settings.target)
         if first_option(settings.options, "grpc.enable_http_proxy") in {None, 1}:
             target = target.via_proxy(os.environ)
-        explainer = FailureExplainer(
-            lambda: diagnose_server(target, pin.spiffe_id, provider.snapshot.credential, clock)
-        )
+
+        def diagnose() -> str:
+            # Loaded here: most services never need the diagnosis.
+            from pki.diagnosis import explain_failed_handshake  # noqa: PLC0415
+
+            credential = provider.snapshot.credential
+            return explain_failed_handshake(target, pin.spiffe_id, credential, clock)
+
         return ChannelConfig(
             target,
             pin,
@@ -152,7 +153,7 @@ class ChannelFactory:
             on_verification=lambda result: counters.count_verification(name, result),
             on_rotation=lambda: counters.count_rotation(name),
             on_refused_call=lambda refusal: counters.count_refused_call(name, refusal),
-            explainer=explainer if settings.explain else None,
+            explainer=FailureExplainer(diagnose) if settings.explain else None,
         )
 
     def _credentials(self, pin: Pin) -> grpc.ChannelCredentials:

@@ -18,11 +18,6 @@ from concurrent.futures import TimeoutError as WaitTimeoutError
 
 import grpc
 
-from pki.clock import Clock
-from pki.identity import SpiffeId
-from pki.tls.target import Target
-from pki.x509 import Credential
-
 log = logging.getLogger("handfast.rpc")
 
 _APART_SECONDS = 30.0
@@ -112,21 +107,3 @@ class FailureExplainer:
 
 def _patience(remaining: float | None) -> float:
     return _WAIT_SECONDS if remaining is None else max(0.0, min(_WAIT_SECONDS, remaining))
-
-
-def diagnose_server(target: Target, server: SpiffeId, credential: Credential, clock: Clock) -> str:
-    """Find out why handshakes with a server fail, by one of our own.
-
-    Args:
-        target: where the server is.
-        server: the SPIFFE ID that it must have.
-        credential: our credential, and what we trust.
-        clock: returns the time.
-
-    Returns:
-        The cause and the remedy in a sentence; empty if nothing is wrong.
-    """
-    # Loaded here: most services never need the diagnosis.
-    from pki.diagnosis import explain_failed_handshake  # noqa: PLC0415
-
-    return explain_failed_handshake(target, server, credential, clock)
