@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
+from pki.access.refusal import server_unverified
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
 from pki.rpc.client.verification.probe import ProbeError
@@ -249,7 +250,9 @@ def test_a_closed_check_lets_nothing_through_and_probes_no_more() -> None:
     assert bench.check.failure is not None
     assert bench.check.failure.message.endswith("the channel was closed")
     assert bench.check.request_probe() is None
-    bench.check.reject(bench.check.failure)
+    closed = bench.check.failure
+    bench.check.reject(server_unverified(str(ORDERS), "UNSPECIFIED", "another reason"))
+    assert bench.check.failure is closed
     bench.seconds += 3600
     bench.clock.move(minutes=50)
     bench.recheck()
