@@ -71,9 +71,13 @@ class Bench:
 
     def recheck(self) -> None:
         """Recheck, and wait for a probe that this began."""
+        # Held, so that a probe that begins can't end before it is waited for.
+        self.let_go.clear()
         self.check.recheck()
-        if self.check._probing is not None:
-            self.probe()
+        probing = self.check._probing
+        self.let_go.set()
+        if probing is not None:
+            probing.result(10)
 
 
 NO_ANSWER = ProbeError("HANDSHAKE_TIMEOUT", "no answer within 5 s")
