@@ -145,7 +145,7 @@ class CallAuthorizer:
     @property
     def inputs(self) -> AuthorizationInputs:
         """What calls are authorized by at this moment."""
-        return AuthorizationInputs(self._verifier().mark, self._policy(), self._clock())
+        return AuthorizationInputs(self._verifier().token, self._policy(), self._clock())
 
     def evict_idle(self) -> None:
         """Drop the peers that have not called for a while: their chains are parsed again then."""

@@ -152,8 +152,8 @@ def _require_key(contents: PartialCredential) -> None:
         return
     if contents.key is None or contents.leaf is not None:
         for name in (layout.key, layout.next_key):
-            if name in contents.faults:
-                raise contents.faults[name]
+            if name in contents.errors:
+                raise contents.errors[name]
         raise CredentialError(
             f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
             "certificate",
@@ -172,7 +172,7 @@ def _repair(
     layout, directory = contents.layout, contents.directory
     bundle, crls = authority.trust()
     save_trust(bundle, crls, directory, layout=layout, issuers=issuer_certificates(authority))
-    damaged = [name for name in contents.faults if name not in (layout.key, layout.next_key)]
+    damaged = [name for name in contents.errors if name not in (layout.key, layout.next_key)]
     chain = recorded_chain(authority, record)
     if contents.chain != chain:
         if layout.chain is not None:

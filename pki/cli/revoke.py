@@ -9,7 +9,7 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import (
@@ -43,8 +43,8 @@ def revoke(
         distribution = distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
     if not_published is not None:
-        distribution.failed.insert(0, (ca_home(directory), not_published))
-    crl_path = ca_home(directory) / "crl.pem"
+        distribution.failed.insert(0, (ca_directory(directory), not_published))
+    crl_path = ca_directory(directory) / "crl.pem"
     print_result(
         "revoke",
         {

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
 from pki.clock import system_clock
 from pki.errors import (
@@ -67,7 +67,7 @@ def verify(
 ) -> None:
     """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
     try:
-        chain, roots, crls = _load(target, bundle, crl, ca_home(directory))
+        chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
         profile = _profile(chain[0], purpose)
         spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
         expected = _expected(name, spiffe_id) if name else None
@@ -89,12 +89,12 @@ def verify(
             "profile": profile.name,
             "purpose": purpose.value,
             "path": [item.subject.rfc4514_string() for item in verified.path],
-            "good_until": verified.good_until,
+            "valid_until": verified.valid_until,
         },
         [
             f"Accepted as a {purpose.value} ({profile.name} certificate)",
             *(f"  {quote_untrusted(item.subject.rfc4514_string())}" for item in verified.path),
-            f"  good until {verified.good_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
+            f"  good until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
         ],
         as_json=as_json,
     )

@@ -156,7 +156,7 @@ def merge_repeated_causes(findings: Iterable[Finding]) -> list[Finding]:
     return merged
 
 
-def without_known_causes(findings: Iterable[Finding], known: Iterable[Finding]) -> list[Finding]:
+def replace_repeated_causes(findings: Iterable[Finding], known: Iterable[Finding]) -> list[Finding]:
     """Return the other end's findings; a cause that this end has found too becomes a symptom.
 
     Args:

@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 from pki.clock import Clock
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import (
-    TAKES_SERVER,
+    ACCEPTS_SERVER,
     examine_caller,
     examine_departure,
     examine_requested_name,
@@ -79,7 +79,7 @@ class Caller:
     @property
     def outcome(self) -> CallerOutcome:
         """What would happen to the caller at the real server."""
-        ended = [item for item in self.findings if item.check in {_CALLER, TAKES_SERVER}]
+        ended = [item for item in self.findings if item.check in {_CALLER, ACCEPTS_SERVER}]
         if any(item.status is not Status.OK for item in ended):
             return CallerOutcome.LEFT
         if any(item.status is Status.FAILED for item in self.findings):
@@ -116,7 +116,7 @@ class StandIn:
         if credential.certified_key is None:
             raise InputError(
                 "the credential can't be presented: "
-                + "; ".join(item.message for item in credential.faults),
+                + "; ".join(item.message for item in credential.findings),
                 remedy="Give the whole credential of the server",
             )
         self._credential = credential
@@ -252,7 +252,7 @@ def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadlin
     """Complete the handshake, and answer the caller's first call; return how it ended."""
     completed = False
     try:
-        connection.shake_hands(limit)
+        connection.do_handshake(limit)
         completed = True
         answer_first_call(connection, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:

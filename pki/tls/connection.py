@@ -103,7 +103,7 @@ class TlsConnection:
         self._max_bytes = max_bytes
         self._received = 0
 
-    def shake_hands(self, deadline: Deadline) -> None:
+    def do_handshake(self, deadline: Deadline) -> None:
         """Do the handshake until it is complete on this side.
 
         Raises:

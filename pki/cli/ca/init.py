@@ -11,7 +11,7 @@ from pki.authority.bootstrap import AuthorityPlan
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
-    ca_home,
+    ca_directory,
     parse_dns,
     parse_lifetime,
     parse_network,
@@ -50,7 +50,7 @@ def init(
         key_type,
         parse_lifetime(backdate),
     )
-    home = ca_home(directory)
+    home = ca_directory(directory)
     with Authority.create(home, plan, passphrase=ca_passphrase()) as authority:
         root, issuing = authority.issuers()
     root_key = home / "root.key.pem"

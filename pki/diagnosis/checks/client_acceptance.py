@@ -106,7 +106,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
     message = f"it requests a certificate, {what}, {message}"
     if own is not None:
         # It can't be presented for a fault of its own, or because its key is encrypted.
-        whole = all(item.status is not Status.FAILED for item in own.faults)
+        whole = all(item.status is not Status.FAILED for item in own.findings)
         return [
             unknown(ACCEPTS, message)
             if whole

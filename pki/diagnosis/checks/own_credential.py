@@ -38,7 +38,7 @@ class OwnCredential:
     key: PrivateKey | None = None
     roots: tuple[x509.Certificate, ...] = ()
     crls: CrlSet | None = None
-    faults: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         """Show nothing of the key."""
@@ -79,8 +79,8 @@ def examine_own(
     """
     whose = "our certificate"
     if not own.chain:
-        return list(own.faults)
-    findings = list(own.faults)
+        return list(own.findings)
+    findings = list(own.findings)
     if own.key is not None:
         findings.append(ok("our key", "belongs to our certificate"))
     findings += examine_certificate(whose, own.chain[0], purpose, now)

@@ -119,7 +119,7 @@ class Handshake:
     seconds: float = 0.0
 
 
-def shake_hands(
+def make_handshake(
     target: Target,
     server_name: str,
     certified_key: CertifiedKey | None,
@@ -218,7 +218,7 @@ def _run_handshake(
     completed = False
     settings = False
     try:
-        connection.shake_hands(limit)
+        connection.do_handshake(limit)
         completed = True
         seconds = time.monotonic() - begun
         settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS))
