@@ -52,7 +52,7 @@ def crl(
         },
         [
             f"Signed {signed} of {len(crls.crls)} lists"
-            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
+            + (f"; the first becomes stale at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
                 f"Note: list number {item.number} of "
                 f"{quote_untrusted(item.crl.issuer.rfc4514_string())} is valid only from "

@@ -51,7 +51,7 @@ def issue(
     ip: Annotated[list[str] | None, typer.Option(help="An IP address.")] = None,
     csr: Annotated[
         Path | None,
-        typer.Option(help="A certificate request to answer; whoever made it keeps the key."),
+        typer.Option(help="A certificate signing request (CSR); its sender keeps the private key."),
     ] = None,
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of key; not ed25519.")

@@ -136,7 +136,7 @@ def _read_request(target: Path, csr: Path | None, *, holds_key: bool) -> _Reques
     if holds_key:
         raise CredentialError(
             f"{quote_untrusted(target)} holds its own key, and needs no request",
-            remedy="Leave --csr away, or name the directory that the request's answer went to",
+            remedy="Leave out --csr, or name the directory that was made with issue --csr",
         )
     return _Request(data, parse_request(data, csr))
 
@@ -272,7 +272,7 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
             (record.revoked_at is not None, "the certificate was revoked: issue a new one"),
             (now >= due, "the certificate is past half of its life"),
             (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
-            (ahead, "a revocation list is valid only from a time to come"),
+            (ahead, "a revocation list becomes valid only in the future"),
             (contents.chain != chain, "the chain is damaged"),
             (holds_key and contents.leaf_key is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),

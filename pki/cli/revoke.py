@@ -67,9 +67,9 @@ def revoke(
                 else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
             ),
             f"The new list was brought to {len(distribution.updated)} credential directories "
-            "here: servers that use them refuse it within a second",
+            "here: servers that use them refuse the certificate within a second",
             *(
-                f"Note: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
+                f"Note: {item.serial} of {item.spiffe_id} is still valid; to revoke it too: "
                 f"handfast revoke {item.serial}"
                 for item in others
             ),
@@ -77,7 +77,7 @@ def revoke(
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("It is revoked")
+    distribution.exit_if_incomplete("The certificate is revoked")
 
 
 def _open(directory: Path) -> Authority:

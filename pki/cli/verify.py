@@ -46,7 +46,7 @@ _Value = TypeVar("_Value")
 
 def verify(
     target: Annotated[Path, typer.Argument(help="A chain in PEM, or a credential directory.")],
-    purpose: Annotated[Purpose, typer.Option("--as", help="The end at which it is presented.")],
+    purpose: Annotated[Purpose, typer.Option("--as", help="The side that presents the chain.")],
     name: Annotated[
         str | None,
         typer.Option(help="The name that it must hold: payments, a SPIFFE ID, DNS name or IP."),
@@ -94,7 +94,7 @@ def verify(
         [
             f"Accepted as a {purpose.value} ({profile.name} certificate)",
             *(f"  {quote_untrusted(item.subject.rfc4514_string())}" for item in verified.path),
-            f"  good until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
+            f"  valid until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
         ],
         as_json=as_json,
     )

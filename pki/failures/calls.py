@@ -53,9 +53,10 @@ CALLS = (
     ),
     Failure(
         "credential-ended",
-        "a certificate ended during the call",
-        "The call lasted longer than one of the certificates, either side's, that its connection began "
-        "with; or our own certificate has ended and was not renewed.",
+        "a certificate expired during the call",
+        "The call lasted longer than a certificate (the client's or the server's) with which its "
+        "connection began; or the drain time after a rotation was over; or our own certificate has "
+        "expired and was not renewed.",
         "Call again: the call gets a new connection. If it fails again, renew our own certificate: "
         "handfast renew DIR.",
         "CREDENTIAL_ENDED",

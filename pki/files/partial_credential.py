@@ -32,7 +32,7 @@ class PartialCredential:
         layout: the names of its files.
         holds_key: whether it holds a key, readable or not; else the key is with the sender of a
             request (CSR).
-        faults: why a part can't be read, by file name. Missing CRLs are no fault.
+        errors: why a part can't be read, by file name. Missing CRLs are no error.
     """
 
     directory: Path

@@ -14,8 +14,8 @@ The rules, in the order in which they are applied:
 7. A path that was accepted once is accepted again without building it, while its root is trusted
    and its certificates are valid, if OpenSSL accepted the same CRLs for another leaf of the same
    issuers, and the checks of CRLs in rule 5 pass.
-8. If CRLs are withheld (it can't be known any more whether there are newer ones), they accept no
-   certificate.
+8. If CRLs are withheld (nobody can know any more whether there are newer ones), every certificate
+   is refused, unless no CRL is required and there are none.
 
 Nothing here reads a clock: time is an argument.
 """
@@ -102,7 +102,7 @@ class ChainVerifier:
         grace: timedelta = timedelta(0),
         withheld: str = "",
     ) -> None:
-        self.mark = object()
+        self.token = object()
         """Identifies this verifier in caches, which must not keep the verifier itself alive."""
         self.bundle = bundle
         self.crls = crls or CrlSet.none()

@@ -142,7 +142,10 @@ def test_a_good_s_server_is_found_good_but_for_http2(
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
     assert "seed root" in message(found, "requests a certificate")
-    assert message(found, "accepts our certificate") == "it goes on after it received it"
+    assert (
+        message(found, "accepts our certificate")
+        == "the server continues after it received our certificate"
+    )
 
 
 @needs_openssl

@@ -270,7 +270,7 @@ def test_it_ends_after_so_many_callers_and_tells_people_in_words(scene: Scene) -
         call(f"127.0.0.1:{port}", expired(scene), pem([scene.ca.root]))
         told = process.stdout.read()
         assert process.wait(20) == 0
-    assert first.startswith(f"standing in at 127.0.0.1:{port}; nobody is served")
+    assert first.startswith(f"listening at 127.0.0.1:{port} in the server's place")
     assert "'CN=caller.seed.internal' would be refused" in told
     assert "'CN=caller.seed.internal' <- 'CN=seed issuing'" in told
     assert "cause: " in told

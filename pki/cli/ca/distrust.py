@@ -41,4 +41,4 @@ def distrust(
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("It is distrusted")
+    distribution.exit_if_incomplete("The issuing CA is distrusted")

@@ -51,7 +51,7 @@ def recover(
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("The ledger is taken as it is")
+    distribution.exit_if_incomplete("The ledger was accepted")
 
 
 def _describe(recovered: RecoveryResult) -> list[str]:

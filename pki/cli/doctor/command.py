@@ -1,4 +1,4 @@
-"""``handfast doctor``: why mutual TLS fails, seen from a client's end or in a server's place."""
+"""``handfast doctor``: why mutual TLS fails, observed as a client or in a server's place."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Distribution:
         """Print what failed, if anything did, and end the command with the exit code for it.
 
         Args:
-            done: what was done nevertheless, e.g. ``It is revoked``.
+            done: what was done nevertheless, e.g. ``The certificate is revoked``.
         """
         if not self.failed:
             return

@@ -39,7 +39,7 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
             )
         ]
     if not anonymous.requested_issuers:
-        return [ok(_REQUESTS, "it does, and names no CAs (gRPC names none)")]
+        return [ok(_REQUESTS, "the server requests one, and names no CAs (gRPC servers never do)")]
     message = ", ".join(item.text for item in anonymous.requested_issuers[:5])
     if own is None or not own.chain:
         return [ok(_REQUESTS, f"it requests one of {message}")]
@@ -98,12 +98,12 @@ def examine_acceptance(
 def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
     what = "no certificate was given" if own is None else "ours can't be presented"
     if anonymous.end in {HandshakeEnd.ACCEPTED, HandshakeEnd.SILENT}:
-        return [ok("accepts callers without one", f"{what}, and it goes on")]
+        return [ok("accepts callers without one", f"{what}, and the server continues")]
     if not anonymous.certificate_requested:
         return [unknown(ACCEPTS, f"{what}, and the handshake ended: {anonymous.message}")]
-    endings = {116: "and says so", HANDSHAKE_FAILURE: "and ends the handshake"}
-    message = endings.get(anonymous.alert or 0, "and closes the connection without a reason")
-    message = f"it requests a certificate, {what}, {message}"
+    endings = {116: "says so", HANDSHAKE_FAILURE: "ends the handshake"}
+    ending = endings.get(anonymous.alert or 0, "closes the connection without a reason")
+    message = f"the server requests a certificate; {what}; the server {ending}"
     if own is not None:
         # It can't be presented for a fault of its own, or because its key is encrypted.
         whole = all(item.status is not Status.FAILED for item in own.findings)
@@ -117,7 +117,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
             ACCEPTS,
             "no-client-certificate",
             message,
-            remedy="Give one: --credential DIR",
+            remedy="Name your credential directory: --credential DIR",
             verdict=CLOSED,
         )
     ]
@@ -151,8 +151,8 @@ def _accepted(with_certificate: Handshake) -> list[Finding]:
             )
         ]
     if not with_certificate.certificate_requested:
-        return [unknown(ACCEPTS, "it did not request it, and goes on")]
-    return [ok(ACCEPTS, "it goes on after it received it")]
+        return [unknown(ACCEPTS, "the server did not request our certificate, and continues")]
+    return [ok(ACCEPTS, "the server continues after it received our certificate")]
 
 
 def _refused_by_alert(

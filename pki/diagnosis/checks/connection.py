@@ -90,7 +90,7 @@ def _tls(handshake: Handshake) -> Finding:
         return ok(check, _describe_tls(handshake))
     if handshake.end is HandshakeEnd.ALERT:
         if handshake.alert == _PROTOCOL_VERSION:
-            message = "it speaks no version of TLS that this side does"
+            message = "the server supports no TLS version that this side supports"
             return failed(
                 check, "protocol-version", message, verdict="PROTOCOL_VERSION_UNSUPPORTED"
             )

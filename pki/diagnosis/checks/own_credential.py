@@ -31,7 +31,7 @@ class OwnCredential:
         key: the private key; None if it can't be read, or belongs to another certificate.
         roots: the roots to trust.
         crls: the revocation lists; None if there are none.
-        faults: a finding for each part that can't be used.
+        findings: a finding for each part that can't be used.
     """
 
     chain: tuple[x509.Certificate, ...] = ()
@@ -75,7 +75,7 @@ def examine_own(
         own: the credential.
         purpose: the end at which we present it.
         now: the time, aware.
-        known_cas: CAs seen elsewhere, as in the server's chain.
+        known_cas: further CA certificates, such as those in the server's chain.
     """
     whose = "our certificate"
     if not own.chain:

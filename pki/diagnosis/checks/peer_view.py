@@ -21,7 +21,7 @@ from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, Revocation
 
 ACCEPTS_SERVER = "the caller accepts the server's certificate"
 _LEFT = "it left after it received the server's certificate, without a reason"
-_HANDFAST = "as handfast judges"
+_HANDFAST = "handfast's verification"
 _SLUGS = {
     Fault.EXPIRED: "expired",
     Fault.NOT_YET_VALID: "not-yet-valid",
@@ -131,4 +131,4 @@ def _verify_by_handfast(
         if own is None:
             return [warning(check, slug, error.message)]
         return [failed(check, slug, error.message)]
-    return [ok(check, "it accepts it")]
+    return [ok(check, "a handfast server accepts it")]

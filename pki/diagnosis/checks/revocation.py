@@ -22,7 +22,7 @@ def examine_revocation(
     """Look up the certificates of a chain in the CRLs of their issuers.
 
     Args:
-        whose: for the question: ``server certificate`` or ``our certificate``.
+        whose: for the name of the check: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         crls: the available revocation lists.
         now: the time, aware.
