@@ -334,7 +334,7 @@ def test_what_may_not_be_renewed(ca: Authority, clock: Clock, tmp_path: Path) ->
         ca.renew(first.leaf)
     second = ca.issue("orders")
     clock.move(hours=1, seconds=1)
-    with pytest.raises(NotPermittedError, match="ended"):
+    with pytest.raises(NotPermittedError, match="expired"):
         ca.renew(second.leaf)
     third = ca.issue("orders")
     ca.distrust(ca.issuers()[1].key_id)
