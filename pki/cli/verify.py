@@ -101,7 +101,7 @@ def verify(
 
 
 def _load(
-    target: Path, bundle: Path | None, crl: Path | None, home: Path
+    target: Path, bundle: Path | None, crl: Path | None, ca_folder: Path
 ) -> tuple[tuple[x509.Certificate, ...], TrustBundle, CrlSet | None]:
     if target.is_dir():
         credential = load_credential(target).credential
@@ -109,8 +109,8 @@ def _load(
         crls = _read_and_parse(crl, CrlSet.read) if crl else credential.crls
         return credential.chain, roots, crls
     chain = _read_and_parse(target, read_chain)
-    roots = _read_and_parse(bundle or home / "bundle.pem", TrustBundle.read)
-    crls_path = crl or home / "crl.pem"
+    roots = _read_and_parse(bundle or ca_folder / "bundle.pem", TrustBundle.read)
+    crls_path = crl or ca_folder / "crl.pem"
     crls = _read_and_parse(crls_path, CrlSet.read) if crl or crls_path.exists() else None
     return chain, roots, crls
 

@@ -227,11 +227,11 @@ def _examine_anonymous_access(observations: Observations) -> list[Finding]:
         return []
     if result is not None and result.http_status in REFUSED_BY_HTTP:
         message = (
-            "it completes the handshake without one, and answers such a call by HTTP "
+            "the server completes the handshake without one, and answers such a call by HTTP "
             f"{result.http_status}"
         )
         return [ok(check, message)]
-    message = "it accepts callers without a certificate too: TLS does not authenticate them"
+    message = "the server accepts callers without a certificate too: TLS does not authenticate them"
     if result is not None and result.reached:
         message += f" (a gRPC call is answered {result.code})"
     return [warning(check, "no-client-auth", message)]

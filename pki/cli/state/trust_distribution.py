@@ -97,7 +97,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
 
 def _folders(state: Path, result: Distribution) -> Iterator[Path]:
     """Yield the folders in the state folder; one that can't be listed counts as failed."""
-    home = ca_directory(state).absolute()
+    ca_folder = ca_directory(state).absolute()
     visited: set[tuple[int, int]] = set()
 
     def not_listed(error: OSError) -> None:
@@ -111,7 +111,7 @@ def _folders(state: Path, result: Distribution) -> Iterator[Path]:
     # A workload's path may have several segments, and its folder lies as deep.
     for here, names, _ in os.walk(state, onerror=not_listed):
         names.sort()
-        names[:] = [name for name in names if (Path(here) / name).absolute() != home]
+        names[:] = [name for name in names if (Path(here) / name).absolute() != ca_folder]
         for name in names:
             folder = Path(here) / name
             try:

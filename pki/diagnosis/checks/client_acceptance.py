@@ -35,23 +35,23 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
             warning(
                 _REQUESTS,
                 "no-client-auth",
-                "it requests no client certificate: it can't know who calls",
+                "the server requests no client certificate: it can't know who calls",
             )
         ]
     if not anonymous.requested_issuers:
         return [ok(_REQUESTS, "the server requests one, and names no CAs (gRPC servers never do)")]
     message = ", ".join(item.text for item in anonymous.requested_issuers[:5])
     if own is None or not own.chain:
-        return [ok(_REQUESTS, f"it requests one of {message}")]
+        return [ok(_REQUESTS, f"the server requests one of {message}")]
     wanted = {item.der for item in anonymous.requested_issuers}
     issuers = {item.issuer.public_bytes() for item in own.chain}
     if issuers & wanted:
-        return [ok(_REQUESTS, f"it requests one of {message}; ours is among them")]
+        return [ok(_REQUESTS, f"the server requests one of {message}; ours is among them")]
     return [
         failed(
             _REQUESTS,
             "ca-not-requested",
-            f"it requests a certificate of {message}; ours is of "
+            f"the server requests a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",
             verdict="CERTIFICATE_AUTHORITY_INVALID",
         )
@@ -160,15 +160,15 @@ def _refused_by_alert(
 ) -> list[Finding]:
     assert with_certificate.alert is not None
     slug, name = describe_alert(with_certificate.alert)
-    faults = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
-    message = f'it refuses our certificate with the alert "{name}"'
-    if slug in faults or (slug == "client-refused" and faults):
+    failures = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
+    message = f'the server refuses our certificate with the alert "{name}"'
+    if slug in failures or (slug == "client-refused" and failures):
         return [symptom(ACCEPTS, f"{message}; what is wrong with ours is above")]
-    if slug == "unknown-ca" and faults & {"incomplete-chain", "self-signed", "bad-signature"}:
+    if slug == "unknown-ca" and failures & {"incomplete-chain", "self-signed", "bad-signature"}:
         return [symptom(ACCEPTS, f"{message}; the reason is above")]
     if slug == "unknown-ca" and own is not None and is_self_issued(own.chain[0]):
         return [failed(ACCEPTS, "self-signed", f"{message}: ours is self-signed")]
-    if slug == "no-client-certificate" and "unsupported-key" in faults:
+    if slug == "no-client-certificate" and "unsupported-key" in failures:
         return [symptom(ACCEPTS, f"{message}: TLS can't use a certificate with this key")]
     if slug == "no-client-certificate":
         why = (
