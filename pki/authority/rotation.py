@@ -137,7 +137,7 @@ def _use_presigned_crl(transaction: Transaction) -> None:
     presigned = transaction.crls.presigned(distrusted)
     if presigned is None:
         raise StateError(
-            "no root list was signed ahead that revokes exactly these issuing CAs",
+            "no root CRL was signed ahead that revokes exactly these issuing CAs",
             remedy="Bring the root's key back and try again",
         )
     root = next(item for item in issuers if item.kind is IssuerKind.ROOT)
@@ -145,7 +145,7 @@ def _use_presigned_crl(transaction: Transaction) -> None:
     unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
     if not unrecorded <= crl.revoked:
         raise StateError(
-            "the root's list revokes issuing CAs that this ledger has lost, and the list that was "
+            "the root's CRL revokes issuing CAs that this ledger has lost, and the CRL that was "
             "signed ahead does not",
             remedy="Bring the root's key back and try again",
         )

@@ -51,10 +51,10 @@ def crl(
             **distribution.to_json(),
         },
         [
-            f"Signed {signed} of {len(crls.crls)} lists"
+            f"Signed {signed} of {len(crls.crls)} CRLs"
             + (f"; the first becomes stale at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
-                f"Note: list number {item.number} of "
+                f"Note: CRL number {item.number} of "
                 f"{quote_untrusted(item.crl.issuer.rfc4514_string())} is valid only from "
                 f"{item.this_update:%Y-%m-%d %H:%M:%S} UTC: a clock was ahead. Bring the root's "
                 "key back, and run this again"
@@ -62,10 +62,10 @@ def crl(
             ),
             f"They lie in {quote_path(crl_path)}, and in {len(distribution.updated)} credential "
             "directories here",
-            "Next: a timer for this command, well within half of the lists' life",
+            "Next: a timer for this command, well within half of the CRLs' life",
         ],
         as_json=as_json,
     )
     if failed is not None:
         raise failed
-    distribution.exit_if_incomplete("The lists are signed")
+    distribution.exit_if_incomplete("The CRLs are signed")

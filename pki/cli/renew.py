@@ -104,7 +104,7 @@ def renew(
         else:
             raise StateError(
                 f"{quote_untrusted(target)} is due, and its key is elsewhere; its trust bundle "
-                "and lists are up to date",
+                "and CRLs are up to date",
                 remedy="Bring a new request from the holder of the key: handfast renew DIR --csr "
                 "FILE",
             )

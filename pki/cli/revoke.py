@@ -66,7 +66,7 @@ def revoke(
                 if revoked
                 else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
             ),
-            f"The new list was brought to {len(distribution.updated)} credential directories "
+            f"The new CRL was brought to {len(distribution.updated)} credential directories "
             "here: servers that use them refuse the certificate within a second",
             *(
                 f"Note: {item.serial} of {item.spiffe_id} is still valid; to revoke it too: "

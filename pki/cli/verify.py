@@ -60,7 +60,7 @@ def verify(
         typer.Option(help="Revocation lists; by default those beside the chain, or the CA's."),
     ] = None,
     revocation: Annotated[
-        RevocationMode, typer.Option(help="What to do where a list is missing.")
+        RevocationMode, typer.Option(help="What to do where a CRL is missing.")
     ] = RevocationMode.REQUIRED,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
@@ -94,7 +94,7 @@ def verify(
         [
             f"Accepted as a {purpose.value} ({profile.name} certificate)",
             *(f"  {quote_untrusted(item.subject.rfc4514_string())}" for item in verified.path),
-            f"  valid until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
+            f"  valid until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, CRLs included",
         ],
         as_json=as_json,
     )

@@ -86,9 +86,9 @@ def _check_revocation(
         if entry is None:
             continue
         if _is_forged(crl, certificates):
-            report.flag(Level.WARNING, "named by a list that its issuer did not sign")
+            report.flag(Level.WARNING, "named by a CRL that its issuer did not sign")
         else:
-            report.flag(Level.BAD, "revoked by the list beside it")
+            report.flag(Level.BAD, "revoked by the CRL beside it")
 
 
 def _is_forged(crl: x509.CertificateRevocationList, certificates: list[ReportItem]) -> bool:

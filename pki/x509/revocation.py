@@ -230,13 +230,13 @@ class CrlSet:
             old = merged.get(issuer)
             if issuer in known and not item.is_signed_by(known[issuer]):
                 refused.append(
-                    f"revocation list number {item.number} is not signed by the issuer it names"
+                    f"revocation CRL number {item.number} is not signed by the issuer it names"
                 )
             elif old is None or item.number > old.number:
                 merged[issuer] = item
             elif item.number < old.number:
                 refused.append(
-                    f"revocation list number {item.number} is older than {old.number}, "
+                    f"revocation CRL number {item.number} is older than {old.number}, "
                     "which was accepted before"
                 )
             elif item is not old and item.der != old.der:

@@ -122,14 +122,14 @@ def test_a_key_that_others_may_read_stands_out(told: Told, scene: Scene) -> None
 def test_a_leaf_that_the_list_beside_it_revokes_stands_out(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf("caller")
     found = objects(told, scene.caller(made, crls=scene.ca.crls([made.chain[0]])))
-    assert "revoked by the list beside it" in flags(found[1])
+    assert "revoked by the CRL beside it" in flags(found[1])
 
 
 def test_a_forged_list_revokes_nobody(told: Told, scene: Scene) -> None:
     made = scene.ca.leaf("caller")
     forged = Ca().crls([made.chain[0]])
     found = objects(told, scene.caller(made, crls=forged))
-    assert "named by a list that its issuer did not sign" in flags(found[1])
+    assert "named by a CRL that its issuer did not sign" in flags(found[1])
 
 
 def test_a_file_that_is_broken_does_not_hide_the_others(told: Told, scene: Scene) -> None:

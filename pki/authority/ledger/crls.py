@@ -52,7 +52,7 @@ class CrlRecords:
         )
 
     def current(self, issuer_id: int) -> CrlRecord | None:
-        """Return an issuer's current list; None if it has none yet."""
+        """Return an issuer's current CRL; None if it has none yet."""
         row = self._connection.execute(
             select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
         ).one_or_none()
@@ -76,7 +76,7 @@ class CrlRecords:
             )
 
     def presigned(self, issuer_ids: Sequence[int]) -> bytes | None:
-        """Return the root's list, signed ahead, that revokes exactly these issuing CAs (DER)."""
+        """Return the root's CRL, signed ahead, that revokes exactly these issuing CAs (DER)."""
         der: bytes | None = self._connection.scalar(
             select(tables.distrust_crls.c.list).where(
                 tables.distrust_crls.c.members == _members(issuer_ids)
@@ -85,7 +85,7 @@ class CrlRecords:
         return der
 
     def highest_presigned_number(self) -> int:
-        """Return the highest number among the lists that are signed ahead; 0 if there are none."""
+        """Return the highest number among the CRLs that are signed ahead; 0 if there are none."""
         numbers = self._connection.scalars(select(tables.distrust_crls.c.number)).all()
         return max(numbers, default=0)
 

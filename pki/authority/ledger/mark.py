@@ -31,7 +31,7 @@ _MAX_SEQUENCE = 1 << 48
 _WAIT_SECONDS = 5.0
 _REMEDY = (
     "Bring the newest ledger back; if it is lost for good: handfast ca recover, which keeps "
-    "revoked what the published lists revoke"
+    "revoked what the published CRLs revoke"
 )
 
 

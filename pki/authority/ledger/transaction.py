@@ -269,7 +269,7 @@ class Transaction:
         )
 
     def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
-        """Return the revoked certificates that an issuer's list must hold."""
+        """Return the revoked certificates that an issuer's CRL must hold."""
         query = (
             select(tables.certificates)
             .where(tables.certificates.c.issuer_id == issuer_id)

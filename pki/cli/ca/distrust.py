@@ -33,7 +33,7 @@ def distrust(
         },
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
-            f"The root's list was brought to {len(distribution.updated)} credential directories "
+            f"The root's CRL was brought to {len(distribution.updated)} credential directories "
             f"here; bring {quote_path(ca_directory(directory) / 'crl.pem')} to all others",
             "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
             if needs_rotation

@@ -47,7 +47,7 @@ def recover(
         },
         [
             *_describe(recovered),
-            f"The lists were brought to {len(distribution.updated)} credential directories here",
+            f"The CRLs were brought to {len(distribution.updated)} credential directories here",
         ],
         as_json=as_json,
     )
@@ -58,7 +58,7 @@ def _describe(recovered: RecoveryResult) -> list[str]:
     imported = (
         f"Revocations were imported from published lists of {', '.join(recovered.imported_from)}"
         if recovered.imported_from
-        else "No published list revokes more than the ledger"
+        else "No published CRL revokes more than the ledger"
     )
     if not recovered.was_older or recovered.unknown_end_by is None:
         return ["The ledger is the newest one: there was nothing to accept", imported]

@@ -52,7 +52,7 @@ def rotate(
             f"{record.certificate.not_valid_after_utc:%Y-%m-%d}",
             f"Its revocation list was brought to {len(distribution.updated)} credential "
             "directories here",
-            "Next, once every receiver has the lists: handfast ca rotate --activate"
+            "Next, once every receiver has the CRLs: handfast ca rotate --activate"
             if record.status is IssuerStatus.PREPARED
             else "Certificates of the previous one stay valid until they end; renewals come from "
             "the new one",

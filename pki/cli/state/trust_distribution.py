@@ -64,9 +64,9 @@ class Distribution:
             return
         whys = "; ".join(_error_line(path, error) for path, error in self.failed)
         print_error(
-            f"{done}, and the new lists did not reach {len(self.failed)} of "
+            f"{done}, and the new CRLs did not reach {len(self.failed)} of "
             f"{len(self.failed) + len(self.updated)} places: {whys}",
-            "Repair them, then bring the lists there with: handfast crl",
+            "Repair them, then bring the CRLs there with: handfast crl",
         )
         raise typer.Exit(PARTLY)
 

@@ -88,9 +88,9 @@ def credential_row(read: ReadCredential, now: datetime) -> CredentialRow:
     elif ca_problem:
         problem, state = ca_problem, State.BAD
     elif revoked:
-        problem, state = "revoked by its own list", State.BAD
+        problem, state = "revoked by its own CRL", State.BAD
     elif stale:
-        problem, state = f"its lists {crls}", State.BAD
+        problem, state = f"its CRLs {crls}", State.BAD
     elif left < _LATE:
         problem, state = (
             f"renewal is late: it was due {format_relative_briefly(half, now)}",
