@@ -67,6 +67,8 @@ class _Queue:
             if dropped:
                 _run_safely(partial(log.error, _DROPPED, dropped))
             _run_safely(step)
+            # A local variable would keep what the step holds until the next step.
+            del step
 
 
 def _run_safely(step: _Step) -> None:

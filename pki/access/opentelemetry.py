@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -69,7 +69,9 @@ def annotate_stream_end(span: Span | None, refusal: Refusal | None) -> None:
 def _current_span() -> Span | None:
     # An application that has not loaded OpenTelemetry has no span, and need not pay for loading it.
     trace = sys.modules.get("opentelemetry.trace")
-    return None if trace is None else cast("Span", trace.get_current_span())
+    # While another thread loads the module, it is there without its functions.
+    current_span: Callable[[], Span] | None = getattr(trace, "get_current_span", None)
+    return None if current_span is None else current_span()
 
 
 def _of_call(verdict: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:

@@ -25,6 +25,7 @@ from pki.credentials.reload_stats import ReloadResult, ReloadStats
 from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import Source
 from pki.errors import InputError, PkiError, UnreadableError
+from pki.keys import private_key_to_pem
 from pki.x509 import ChainVerifier, Credential, CrlSet, Purpose, RevocationMode
 from pki.x509.peer_chain import PeerChain
 
@@ -77,6 +78,7 @@ class CurrentCredential:
         now = clock()
         self.reloads, self.crl_reloads = ReloadStats(now), ReloadStats(now)
         credential = self._loader.load_initial(now)
+        _check_exportable(credential)
         self._crls_read_at = monotonic()
         self._remembered = self._loader.remembered
         self._snapshot = self._snapshot_of(credential, 1)
@@ -216,6 +218,8 @@ class CurrentCredential:
         )
         if self._closed or (is_same_identity and credential.crls is before.crls):
             return False
+        if not is_same_identity:
+            _check_exportable(credential)
         version = self._snapshot.version + (0 if is_same_identity else 1)
         self._snapshot = self._snapshot_of(credential, version)
         if credential.chain != before.chain:
@@ -264,6 +268,15 @@ class CurrentCredential:
                 self._warnings.clear()
             self._warnings.add(message)
             defer(log.error, "%s", message)
+
+
+def _check_exportable(credential: Credential) -> None:
+    """Check that the private key can be exported: gRPC needs it as PEM.
+
+    Raises:
+        Exception: if it can't be, for example because it never leaves a key management service.
+    """
+    private_key_to_pem(credential.key)
 
 
 def _message_of(error: BaseException) -> str:

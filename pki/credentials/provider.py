@@ -70,7 +70,8 @@ class CredentialProvider:
         self._source = source
         reload_seconds = min(_RELOAD_SECONDS, read_grace.total_seconds() / 3)
         self._lock = threading.RLock()
-        self._started = self._closed = False
+        self._started = self._closed = self._withdrawn = False
+        self._idle_rechecks = 0
         self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._released: set[Subscriber] = set()
         self._published: Snapshot | None = None
@@ -242,8 +243,11 @@ class CredentialProvider:
         for subscriber in self._all_subscribers():
             _run_safely(subscriber.on_close)
         self._policies.withdraw()
+        self._withdrawn = True
         # The recheck ends what runs. Its thread goes on until nothing runs any more.
         self._recheck_task.wait_done(self._recheck_task.wake(), _STOP_SECONDS)
+        for subscriber in self._all_subscribers():
+            _run_safely(subscriber.on_closed)
         end = time.monotonic() + seconds
         self._remember_task.wait_done(remembered, seconds)
         for task in self._tasks():
@@ -285,7 +289,7 @@ class CredentialProvider:
 
     def _reload_now(self, tasks: Sequence[PeriodicTask], seconds: float) -> bool:
         numbers = [(task, task.wake()) for task in tasks]
-        if on_event_loop() or any(task.is_current() for task in self._waiting_tasks()):
+        if on_event_loop() or self._is_own_thread():
             return False
         end = time.monotonic() + seconds
         read = [task.wait_done(number, end - time.monotonic()) for task, number in numbers]
@@ -299,8 +303,12 @@ class CredentialProvider:
         flush(max(0.0, end - time.monotonic()))
         return all(read) and rechecked and all(applied)
 
-    def _waiting_tasks(self) -> list[PeriodicTask]:
-        return [*self._tasks(), self._recheck_task]
+    def _is_own_thread(self) -> bool:
+        """Return whether the caller runs in a thread that this would wait for."""
+        tasks = [*self._tasks(), self._recheck_task]
+        return any(task.is_current() for task in tasks) or any(
+            subscriber.is_current_thread for subscriber in self._all_subscribers()
+        )
 
     def _policies_changed(self) -> None:
         self._current.policies_changed()
@@ -312,6 +320,10 @@ class CredentialProvider:
 
     def _recheck(self) -> None:
         """Check the graces, then everything that runs."""
+        # Read first: what was allowed before the policies were withdrawn must be checked after it.
+        withdrawn = self._withdrawn
+        with self._lock:
+            released = list(self._released)
         _run_safely(self._current.withhold_unreadable_crls)
         _run_safely(self._policies.check_graces)
         subscribers = self._all_subscribers()
@@ -320,15 +332,26 @@ class CredentialProvider:
             self._published = snapshot
             for subscriber in subscribers:
                 _run_safely(lambda subscriber=subscriber: subscriber.on_change(snapshot))  # type: ignore[misc]
-        something_runs = False
         for subscriber in subscribers:
-            runs = _run_safely(subscriber.recheck)
-            something_runs |= runs is not False
-            if runs is False and subscriber in self._released:
+            _run_safely(subscriber.recheck)
+        for subscriber in released:
+            if not subscriber.has_running:
+                _run_safely(subscriber.on_closed)
                 with self._lock:
                     self._released.discard(subscriber)
                     self._subscribers.discard(subscriber)
-        if self._closed and not something_runs:
+        if withdrawn:
+            self._stop_when_idle()
+
+    def _stop_when_idle(self) -> None:
+        """Stop rechecking once nothing has run for two rechecks.
+
+        A call that was authorized just before the policies were withdrawn may add its stream after
+        the first of them.
+        """
+        runs = any(subscriber.has_running for subscriber in self._all_subscribers())
+        self._idle_rechecks = 0 if runs else self._idle_rechecks + 1
+        if self._idle_rechecks > 1:
             self._recheck_task.stop(0)
 
 

@@ -15,13 +15,17 @@ class Subscriber:
     def on_change(self, snapshot: Snapshot) -> None:
         """Take note of a new snapshot; :meth:`recheck` follows."""
 
-    def recheck(self) -> bool:
-        """Check again what runs: right after each change, and a few times a second.
+    def recheck(self) -> None:
+        """Check again what runs: right after each change, and a few times a second."""
 
-        Returns:
-            Whether something still runs that must be checked again, also once the provider is
-            closed.
-        """
+    @property
+    def has_running(self) -> bool:
+        """Whether something runs that must be rechecked, also once the provider is closed."""
+        return False
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs in a thread of the subscriber's own, which can't wait for it."""
         return False
 
     def wait_applied(self, seconds: float) -> bool:
@@ -31,3 +35,6 @@ class Subscriber:
 
     def on_close(self) -> None:
         """Let nothing through any more: nobody would notice a revocation from now on."""
+
+    def on_closed(self) -> None:
+        """Report what is left to report: the provider is closed, and has rechecked everything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +48,7 @@ class WorkloadLifecycle:
         self._provider = CredentialProvider(source, clock, read_grace)
         self.spiffe_id = check_own_credential(self._provider.snapshot.credential, clock())
         self._policy = None if policy is None else self._provider.policy_file(Path(policy))
+        self._health_lock = threading.Lock()
         self._health_reports: list[HealthReport] = []
         self._set_up()
         self._provider.start()
@@ -184,10 +186,11 @@ class WorkloadLifecycle:
         Raises:
             StateError: once the workload is closed.
         """
-        self._check_usable()
         report = HealthReport(servicer, services or ("",), lambda: self._provider.can_serve)
-        report.start()
-        self._health_reports.append(report)
+        with self._health_lock:
+            self._check_usable()
+            report.start()
+            self._health_reports.append(report)
 
     def reload(self, seconds: float = _RELOAD_SECONDS) -> bool:
         """Read the credential and the policies now, instead of soon.
@@ -214,7 +217,9 @@ class WorkloadLifecycle:
         """
         if self._fork_guard.in_same_process:
             self._provider.close()
-            for report in self._health_reports:
+            with self._health_lock:
+                reports = list(self._health_reports)
+            for report in reports:
                 report.close(0 if on_event_loop() else RECHECK_SECONDS)
 
     def __enter__(self) -> Self:

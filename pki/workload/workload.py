@@ -13,6 +13,7 @@ import grpc.aio
 from pki.access.counters import Counters
 from pki.access.decision_log import LogWhen
 from pki.access.snapshot import WorkloadSnapshot
+from pki.errors import StateError
 from pki.identity import SpiffeId
 from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_sync import SyncChannel
@@ -73,12 +74,15 @@ class Workload(WorkloadLifecycle):
             PkiError: if there is no policy, or a bad one, or an interceptor stands before the
                 authorizing one.
         """
-        access = self._access_settings(policy, decision_log, health)
-        return self._servers.aio_server(
-            ServerSettings(
-                access, interceptors, observers, options, maximum_concurrent_rpcs, compression
-            )
+        settings = ServerSettings(
+            lambda: self._access_settings(policy, decision_log, health),
+            interceptors,
+            observers,
+            options,
+            maximum_concurrent_rpcs,
+            compression,
         )
+        return self._servers.aio_server(settings)
 
     def sync_server(
         self,
@@ -97,9 +101,13 @@ class Workload(WorkloadLifecycle):
 
         ``thread_pool`` runs the handlers; None makes one of ten threads.
         """
-        access = self._access_settings(policy, decision_log, health)
         settings = ServerSettings(
-            access, interceptors, observers, options, maximum_concurrent_rpcs, compression
+            lambda: self._access_settings(policy, decision_log, health),
+            interceptors,
+            observers,
+            options,
+            maximum_concurrent_rpcs,
+            compression,
         )
         return self._servers.sync_server(settings, thread_pool)
 
@@ -178,8 +186,15 @@ class Workload(WorkloadLifecycle):
         Raises:
             PkiError: if the peer can't be pinned or verified, or its trust domain is not trusted.
         """
-        used = self._policy_or_own(policy)
-        settings = ChannelSettings(target, peer, used, options, compression, drain, explain)
+        settings = ChannelSettings(
+            target,
+            peer,
+            lambda: self._policy_or_own(policy),
+            options,
+            compression,
+            drain,
+            explain,
+        )
         return self._channels.aio_channel(settings, interceptors)
 
     def sync_channel(
@@ -194,8 +209,15 @@ class Workload(WorkloadLifecycle):
         explain: bool = True,
     ) -> SyncChannel:
         """Make a synchronous channel to one named server; as :meth:`channel`."""
-        used = self._policy_or_own(policy)
-        settings = ChannelSettings(target, peer, used, options, compression, drain, explain)
+        settings = ChannelSettings(
+            target,
+            peer,
+            lambda: self._policy_or_own(policy),
+            options,
+            compression,
+            drain,
+            explain,
+        )
         return self._channels.sync_channel(settings)
 
     def channel_arguments(
@@ -247,11 +269,14 @@ class Workload(WorkloadLifecycle):
     def _access_settings(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
     ) -> AccessSettings:
-        return AccessSettings(
-            self._policy_or_own(policy),
-            parse_setting(LogWhen, decision_log, "decision_log"),
-            parse_setting(HealthAccess, health, "health"),
-        )
+        used = self._policy_or_own(policy)
+        if used is None:
+            raise StateError(
+                "a server needs a policy: without one nobody may call it",
+                remedy="Give policy= to Workload.from_directory or to server()",
+            )
+        access = parse_setting(HealthAccess, health, "health")
+        return AccessSettings(used, parse_setting(LogWhen, decision_log, "decision_log"), access)
 
     def _snapshot(self) -> WorkloadSnapshot | None:
         # After a fork its locks may be held forever.

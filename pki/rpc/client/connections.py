@@ -82,7 +82,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         connection.release()
         return None
 
-    def recheck(self) -> bool:
+    def recheck(self) -> None:
         """Check everything by what is in force now, and advance the connections."""
         self.checks.recheck()
         for connection in self.rotation:
@@ -92,7 +92,6 @@ class ChannelConnections(Subscriber, Generic[Inner]):
             for chain in chains_of(connection):
                 self.checks.check_chain(chain)
         self._changed()
-        return False
 
     def on_close(self) -> None:
         """End what runs, and refuse later calls: the workload was closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,11 +42,14 @@ class ChannelArguments(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
-    """How a channel is made; see ``Workload.channel``."""
+    """How a channel is made; see ``Workload.channel``.
+
+    ``policy`` returns the policy file, or None; it is called when the other settings are in order.
+    """
 
     target: str
     peer: str | SpiffeId
-    policy: PolicyFile | None
+    policy: Callable[[], PolicyFile | None]
     options: ChannelOptions
     compression: grpc.Compression | None
     drain: timedelta | None
@@ -76,12 +80,14 @@ class ChannelFactory:
         self._clock = clock
         self._counters = counters
         self._check_usable = check_usable
+        self._lock = threading.Lock()
         self._channels: weakref.WeakSet[AioChannel | SyncChannel] = weakref.WeakSet()
 
     @property
     def connection_states(self) -> Counter[str]:
         """The number of connections of all channels, by state."""
-        channels = list(self._channels)
+        with self._lock:
+            channels = list(self._channels)
         return Counter(state for item in channels for state in item.connections.states())
 
     def aio_channel(
@@ -123,13 +129,14 @@ class ChannelFactory:
 
     def _follow(self, channel: AioChannel | SyncChannel) -> None:
         self._provider.subscribe(channel.connections)
-        self._channels.add(channel)
+        with self._lock:
+            self._channels.add(channel)
 
     def _config(self, settings: ChannelSettings) -> ChannelConfig:
         self._check_usable()
         check_channel_options(settings.options)
         pin = Pin.of(settings.peer, self._own_domain)
-        policy = settings.policy.policy if settings.policy else None
+        file = settings.policy()
         provider, counters, clock = self._provider, self._counters, self._clock
         name = str(pin.spiffe_id)
         target = Target.parse(settings.target)
@@ -146,7 +153,7 @@ class ChannelFactory:
         return ChannelConfig(
             target,
             pin,
-            ServedByCheck(pin, policy),
+            ServedByCheck(pin, file.policy if file else None),
             snapshot=lambda: provider.snapshot,
             clock=clock,
             drain=settings.drain,

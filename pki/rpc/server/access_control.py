@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.call_verdict import CallVerdict
@@ -45,7 +46,6 @@ class AccessControl(Subscriber):
         self._authorizer = authorizer
         self._decision_log = decision_log
         self._clock = clock
-        self._closing = False
         self.counters = counters if counters is not None else Counters()
         self.streams = ServerStreams(authorizer, self._record)
 
@@ -78,22 +78,20 @@ class AccessControl(Subscriber):
         except Exception as error:
             defer(log.error, "a stream that was ended could not be counted: %r", error)
 
-    def recheck(self) -> bool:
-        """End the streams that may not go on, and forget idle peers; return whether streams run."""
+    def recheck(self) -> None:
+        """End the streams that may not go on, and forget idle peers."""
         self.streams.recheck()
         self._authorizer.evict_idle()
-        something_runs = len(self.streams) > 0
-        # There are no more rechecks after the last stream of a server that was closed.
-        is_last = self._closing and not something_runs
-        defer(self._summarize, is_last)
-        return something_runs
+        defer(self._decision_log.summarize, self._clock())
 
-    def on_close(self) -> None:
-        """Prepare for the last recheck: the policy is withdrawn, so that it ends every stream."""
-        self._closing = True
+    @property
+    def has_running(self) -> bool:
+        """Whether streams run."""
+        return len(self.streams) > 0
 
-    def _summarize(self, at_once: bool) -> None:
-        self._decision_log.summarize(self._clock(), at_once=at_once)
+    def on_closed(self) -> None:
+        """Log how many lines were suppressed so far: there may be no more rechecks."""
+        defer(partial(self._decision_log.summarize, self._clock(), at_once=True))
 
     def _record(self, verdict: CallVerdict) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -18,7 +19,7 @@ from pki.access.refusal import Refusal
 from pki.clock import Clock
 from pki.credentials.policy_file import PolicyFile
 from pki.credentials.provider import CredentialProvider
-from pki.errors import InputError, NotPermittedError, StateError, quote_untrusted
+from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.rpc.options import ChannelOptions, check_server_options
 from pki.rpc.server.access_control import AccessControl
 from pki.rpc.server.dispatcher_aio import UNDECODABLE, make_robust_server
@@ -40,21 +41,25 @@ class AccessSettings:
     """How a server decides on calls.
 
     Args:
-        policy: the policy file; None is refused: without a policy nobody may call the server.
+        policy: the policy file.
         log_when: which decisions are logged.
         health: who may ask for the server's health.
     """
 
-    policy: PolicyFile | None
+    policy: PolicyFile
     log_when: LogWhen
     health: HealthAccess
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings(Generic[_Interceptor]):
-    """How a server is made; see ``Workload.server``."""
+    """How a server is made; see ``Workload.server``.
 
-    access: AccessSettings
+    ``access`` returns how the server decides on calls. It is called only if the user brings no
+    authorizing interceptor, which has settings of its own.
+    """
+
+    access: Callable[[], AccessSettings]
     interceptors: Sequence[_Interceptor]
     observers: Sequence[_Interceptor]
     options: ChannelOptions
@@ -83,6 +88,7 @@ class ServerFactory:
         self._clock = clock
         self._counters = counters
         self._check_usable = check_usable
+        self._lock = threading.Lock()
         self._access_controls: weakref.WeakSet[AccessControl] = weakref.WeakSet()
         self.ports = Ports(provider, clock)
         provider.subscribe(self.ports)
@@ -90,14 +96,16 @@ class ServerFactory:
     @property
     def running_streams(self) -> int:
         """The number of streams that run in all servers."""
-        return sum(len(access.streams) for access in list(self._access_controls))
+        with self._lock:
+            access_controls = list(self._access_controls)
+        return sum(len(access.streams) for access in access_controls)
 
     def aio_server(self, settings: ServerSettings[grpc.aio.ServerInterceptor]) -> AioServer:
         """Make an asyncio server; see ``Workload.server``."""
         self._check_usable()
         check_server_options(settings.options)
         users = auth_interceptor_among(settings.interceptors, AioAuthInterceptor)
-        auth = users or self.aio_interceptor(settings.access)
+        auth = users or self.aio_interceptor(settings.access())
         chain = InterceptorChain.of(auth, settings.observers, settings.interceptors)
 
         def make() -> grpc.aio.Server:
@@ -126,7 +134,7 @@ class ServerFactory:
         self._check_usable()
         check_server_options(settings.options)
         users = auth_interceptor_among(settings.interceptors, SyncAuthInterceptor)
-        auth = users or self.sync_interceptor(settings.access)
+        auth = users or self.sync_interceptor(settings.access())
         chain = InterceptorChain.of(auth, settings.observers, settings.interceptors)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=_SYNC_THREADS),
@@ -155,11 +163,6 @@ class ServerFactory:
 
     def _access_control(self, settings: AccessSettings) -> AccessControl:
         self._check_usable()
-        if settings.policy is None:
-            raise StateError(
-                "a server needs a policy: without one nobody may call it",
-                remedy="Give policy= to Workload.from_directory or to server()",
-            )
         authorizer = CallAuthorizer(
             lambda: self._provider.snapshot.verifier,
             settings.policy.policy,
@@ -169,7 +172,8 @@ class ServerFactory:
         log = DecisionLog(settings.log_when, settings.policy.path.name)
         access = AccessControl(authorizer, log, self._clock, self._counters)
         self._provider.subscribe(access)
-        self._access_controls.add(access)
+        with self._lock:
+            self._access_controls.add(access)
         return access
 
     def _hooks(

@@ -46,6 +46,7 @@ class HealthReport:
         self._services = tuple(services)
         self._can_serve = can_serve
         self._reported: bool | None = None
+        self._closing = False
         self._loop = (
             asyncio.get_running_loop() if inspect.iscoroutinefunction(servicer.set) else None
         )
@@ -56,11 +57,23 @@ class HealthReport:
         self._task.start()
 
     def close(self, seconds: float) -> None:
-        """Report that nothing is served any more, and stop the thread; wait this long."""
-        self._task.wait_done(self._task.wake(), seconds)
-        self._task.stop(seconds)
+        """Report that nothing is served any more, then stop the thread; wait this long.
+
+        On the event loop of an asyncio servicer nobody can wait for the report: then the thread
+        stops by itself once the loop has run it.
+        """
+        self._closing = True
+        if self._task.wait_done(self._task.wake(), seconds):
+            self._task.stop(seconds)
 
     def _update(self) -> None:
+        try:
+            self._report()
+        finally:
+            if self._closing:
+                self._task.stop(0)
+
+    def _report(self) -> None:
         can_serve = self._can_serve()
         if can_serve is self._reported:
             return

@@ -77,6 +77,11 @@ class Ports(Subscriber):
         """Wait until each port has the certificate in force; return whether that was in time."""
         return not self._is_started or self._task.wait_done(self._task.wake(), seconds)
 
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs in the thread that changes certificates."""
+        return self._task.is_current()
+
     def on_close(self) -> None:
         """Stop to change certificates, and close the handshakes that are open for that."""
         self._task.stop(0)
@@ -89,17 +94,26 @@ class Ports(Subscriber):
         with self._lock:
             self._ports = [port for port in self._ports if not port.is_closed]
             ports = list(self._ports)
-            configuration = self._configuration(self._provider.snapshot)
         for port in ports:
-            result = None
-            try:
-                port.release()
-                result = port.update(configuration)
-            except Exception as error:
-                result = ReloadResult.REFUSED
-                defer(log.error, "a port could not be given its certificate: %r", error)
+            self._release(port)
+            result = self._change(port)
             if result is not None:
                 self.changes.record(result, self._clock())
+
+    def _release(self, port: PortCertificate) -> None:
+        try:
+            port.release()
+        except Exception as error:
+            defer(log.error, "a handshake with a port could not be closed: %r", error)
+
+    def _change(self, port: PortCertificate) -> ReloadResult | None:
+        try:
+            with self._lock:
+                configuration = self._configuration(self._provider.snapshot)
+            return port.update(configuration)
+        except Exception as error:
+            defer(log.error, "a port could not be given its certificate: %r", error)
+            return ReloadResult.REFUSED
 
     def _configuration(self, snapshot: Snapshot) -> grpc.ServerCertificateConfiguration:
         """Return gRPC's configuration, the same object for the same version."""
