@@ -97,22 +97,22 @@ def server_refusal(server: str, fault: Fault, serial: int | None = None) -> Refu
     return Refusal(
         ErrorReason.SERVER_CERTIFICATE_REJECTED,
         f"the certificate at the address of {server} {_SERVER_FAULTS[fault]}",
-        (("peer", server), ("verdict", fault.verdict), *number),
+        (("peer", server), ("result", fault.handshake_result), *number),
     )
 
 
-def server_unverified(server: str, verdict: str, message: str) -> Refusal:
+def server_unverified(server: str, result: str, message: str) -> Refusal:
     """Return the refusal for a server whose certificate could not be verified.
 
     Args:
         server: the SPIFFE ID that the server must have.
-        verdict: the result name of gRFC A118.
+        result: the result name of gRFC A118.
         message: what prevented the verification.
     """
     return Refusal(
         ErrorReason.SERVER_UNVERIFIED,
         f"could not verify the certificate of {server}: {message}",
-        (("peer", server), ("verdict", verdict)),
+        (("peer", server), ("result", result)),
     )
 
 

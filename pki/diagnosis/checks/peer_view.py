@@ -103,7 +103,11 @@ def examine_requested_name(server: OwnCredential, requested_name: str) -> list[F
         return []
     return [
         replace(
-            item, check=TAKES_SERVER, message=f"{_LEFT}; {item.message}", likelihood=80, verdict=""
+            item,
+            check=TAKES_SERVER,
+            message=f"{_LEFT}; {item.message}",
+            likelihood=80,
+            handshake_result="",
         )
         for item in examine_names(server.chain[0], name)
         if item.status is Status.FAILED

@@ -276,8 +276,8 @@ def test_what_a_refused_caller_reads_is_recognised(text: str, slug: str) -> None
 
 
 def test_every_fault_of_a_chain_has_a_failure_of_its_result_name() -> None:
-    verdicts = {item.verdict for item in FAILURES.values()}
-    assert {fault.verdict for fault in Fault} <= verdicts
+    results = {item.handshake_result for item in FAILURES.values()}
+    assert {fault.handshake_result for fault in Fault} <= results
 
 
 def test_the_pages_are_those_of_the_table() -> None:

@@ -238,7 +238,7 @@ class ServerCheck:
             return "SUCCESS", chain, None
         self._log_once(logging.ERROR, f"{server} at {self._address} is refused: {error}")
         leaf = chain.leaf if chain else None
-        return error.fault.verdict, None, _refusal(server, error, leaf)
+        return error.fault.handshake_result, None, _refusal(server, error, leaf)
 
     def _log_once(self, level: int, message: str) -> None:
         """Log a lasting problem once."""

@@ -115,11 +115,15 @@ def test_all_calls_that_wait_share_one_probe() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "result"),
     [
-        (lambda: chain_for("payments"), "SERVER_CERTIFICATE_REJECTED", Fault.NAME_MISMATCH.verdict),
+        (
+            lambda: chain_for("payments"),
+            "SERVER_CERTIFICATE_REJECTED",
+            Fault.NAME_MISMATCH.handshake_result,
+        ),
         (
             lambda: VerificationError("no path", fault=Fault.UNTRUSTED),
             "SERVER_CERTIFICATE_REJECTED",
-            Fault.UNTRUSTED.verdict,
+            Fault.UNTRUSTED.handshake_result,
         ),
         (lambda: NO_ANSWER, "SERVER_UNVERIFIED", "HANDSHAKE_TIMEOUT"),
         (lambda: ValueError("anything else"), "SERVER_UNVERIFIED", "UNSPECIFIED"),
@@ -208,7 +212,7 @@ def test_a_revocation_takes_the_verified_chain_without_a_probe_and_a_probe_follo
     bench.recheck()
     assert bench.probes == 2
     assert bench.check.failure is not None
-    assert bench.results[-1] == Fault.REVOKED.verdict
+    assert bench.results[-1] == Fault.REVOKED.handshake_result
 
 
 def test_a_probe_runs_well_before_the_leaf_ends() -> None:
