@@ -264,6 +264,7 @@ def test_every_reason_of_the_runtime_is_recognised() -> None:
         ),
         (refusal.AUTHORIZATION_ERROR.message, "authorization-error"),
         (refusal.POLICY_UNAVAILABLE.message, "policy-unavailable"),
+        (refusal.OWN_POLICY_UNAVAILABLE.message, "policy-unavailable"),
         (refusal.NO_CERTIFICATE.message, "no-client-certificate"),
         (refusal.CREDENTIAL_ENDED.message, "credential-ended"),
         (refusal.OWN_CREDENTIAL_ENDED.message, "credential-ended"),
