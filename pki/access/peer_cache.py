@@ -123,7 +123,7 @@ class CachedPeer:
         last = self.verification
         if (
             last is None
-            or last.trust is not verifier.mark
+            or last.trust is not verifier.token
             or not last.valid_from <= now < last.valid_until
         ):
             last = self.verification = self._verify(verifier, now)
@@ -149,7 +149,7 @@ class CachedPeer:
             principal, decisions = last.principal, last.decisions
         else:
             principal, decisions = _principal_of(names), None
-        return CachedVerification(verifier.mark, names, principal, None, "", *span, decisions)
+        return CachedVerification(verifier.token, names, principal, None, "", *span, decisions)
 
     def _refused(
         self, error: VerificationError, verifier: ChainVerifier, now: datetime
@@ -159,7 +159,7 @@ class CachedPeer:
         # time can't mend is not verified again: a caller could make us verify each second.
         since = now - _REFUSED_FOR
         until = _NEVER if error.fault in _PERMANENT else now + _REFUSED_FOR
-        return CachedVerification(verifier.mark, None, None, refusal, str(error), since, until)
+        return CachedVerification(verifier.token, None, None, refusal, str(error), since, until)
 
 
 def read_peer_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:

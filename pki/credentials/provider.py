@@ -2,13 +2,14 @@
 
 The rules:
 
-1. The credential, the revocation lists and each policy are read by a thread of their own. One that
-   fails, or is slow, holds up none of the others, and none of them runs on an event loop.
+1. The credential, the revocation lists and each policy have one thread each, which reads it. One
+   that fails, or is slow, holds up none of the others, and none of them runs on an event loop.
 2. One more thread rechecks what runs: a few times a second, and right after each change. It reads
    no source and writes to no log, so that it is never late.
 3. What is in force is published as a :class:`Snapshot` that is replaced whole. Servers, ports and
    channels subscribe; the provider knows nothing of them.
-4. After :meth:`CredentialProvider.close` nothing is let through: nobody would notice a revocation.
+4. After :meth:`CredentialProvider.close` every call is refused, because nobody would notice a
+   revocation.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pki.credentials.reload_stats import ReloadStats
 from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import Source
 from pki.credentials.subscriber import Subscriber
-from pki.credentials.threads import in_thread, no_thread_error, on_event_loop
+from pki.credentials.threads import no_thread_error, on_event_loop, run_in_thread
 from pki.errors import InputError, StateError
 from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
 
@@ -56,7 +57,8 @@ class CredentialProvider:
     Args:
         source: the source of the credential.
         clock: returns the time.
-        read_grace: how long what is in force stays so while it can't be read again.
+        read_grace: how long the last good credential, revocation lists and policies stay in force
+            while they can't be read.
 
     Raises:
         PkiError: if the credential can't be used.
@@ -75,11 +77,11 @@ class CredentialProvider:
         self._released: set[Subscriber] = set()
         self._published: Snapshot | None = None
         self._policies = PolicyProvider(clock, read_grace, reload_seconds, self._policies_changed)
-        self._folders = tuple(in_thread(source.folders))
+        self._folders = tuple(run_in_thread(source.folders))
         self._source_paths = WatchedPaths(lambda: self._folders, self._source_changed)
         # Before the source is read: a change from here on is either read or noticed.
         self._source_paths.check()
-        self._current = in_thread(
+        self._current = run_in_thread(
             lambda: CurrentCredential(
                 source,
                 clock,
@@ -93,7 +95,7 @@ class CredentialProvider:
             PeriodicTask(reload_seconds, self._reload_crls, "handfast-crls"),
         ]
         self._remember_task = PeriodicTask(
-            _REMEMBER_SECONDS, self._current.remember_crls, "handfast-remember"
+            _REMEMBER_SECONDS, self._current.store_crls, "handfast-remember"
         )
         self._recheck_task = PeriodicTask(RECHECK_SECONDS, self._recheck, "handfast-recheck")
         self._watcher = FileWatcher(self._watched_paths)
@@ -156,7 +158,7 @@ class CredentialProvider:
 
     @property
     def can_serve(self) -> bool:
-        """Whether a call can succeed now; a credential that ends soon does not count against it."""
+        """Whether a call can succeed now. True also for a credential that expires soon."""
         return not self._closed and not self._current.own_problem() and self._policies.are_in_force
 
     @property
@@ -172,7 +174,7 @@ class CredentialProvider:
         """
         if self._closed:
             raise StateError(
-                "this Workload is closed: it follows no revocation any more",
+                "this Workload is closed, so it no longer learns of revocations",
                 remedy="Make servers and channels inside its with block, or make another Workload",
             )
 
@@ -201,18 +203,18 @@ class CredentialProvider:
         """
         absolute = path.absolute()
         self.check_open()
-        known = self._policies.get(absolute)
-        if known is not None:
-            return known
+        existing = self._policies.get(absolute)
+        if existing is not None:
+            return existing
         try:
             file = self._policies.add(absolute)
         except RuntimeError as error:
             raise no_thread_error(error) from error
         # If the provider was closed meanwhile, the file is withdrawn, and nobody reloads it.
         self.check_open()
-        self._watcher.paths_changed()
+        self._watcher.update_paths()
         # The policy sets the grace for stale revocation lists.
-        self._current.policies_changed()
+        self._current.apply_graces()
         return file
 
     def reload(self, seconds: float) -> bool:
@@ -223,14 +225,15 @@ class CredentialProvider:
                 as long as a source takes.
 
         Returns:
-            Whether everything was read, and is in effect, before this returned.
+            Whether every read ended, and every recheck that follows it, before this returned. True
+            also if the source returned an update that was refused: see :attr:`problems`.
         """
         self.check_open()
         policy_tasks = [item.task for item in self._policies.all()]
         return self._reload_now([*self._reload_tasks, *policy_tasks], seconds)
 
     def close(self) -> None:
-        """Stop, and let nothing through from now on; to close again does nothing."""
+        """Stop reading changes, and refuse every call from now on. Closing again does nothing."""
         with self._lock:
             is_first, self._closed = not self._closed, True
         if not is_first:
@@ -268,7 +271,7 @@ class CredentialProvider:
         folders = tuple(self._source.folders())
         if folders != self._folders:
             self._folders = folders
-            self._watcher.paths_changed()
+            self._watcher.update_paths()
         return None if is_accepted else _RETRY_SECONDS
 
     def _reload_crls(self) -> float | None:
@@ -279,7 +282,10 @@ class CredentialProvider:
             task.wake()
 
     def _source_pushed(self) -> None:
-        """Read what a source says is new; wait for that, unless the caller may not wait."""
+        """Read the source again, because it reported a change.
+
+        Wait until that is done, unless the caller runs on an event loop.
+        """
         if not self._closed:
             self._reload_now(self._reload_tasks, _STOP_SECONDS)
 
@@ -303,7 +309,7 @@ class CredentialProvider:
         return [*self._tasks(), self._recheck_task]
 
     def _policies_changed(self) -> None:
-        self._current.policies_changed()
+        self._current.apply_graces()
 
     def _changed(self) -> None:
         if self._started:
@@ -337,5 +343,5 @@ def _run_safely(step: Callable[[], _Result]) -> _Result | None:
     try:
         return step()
     except Exception as error:
-        defer(log.error, "following a change failed: %r", error)
+        defer(log.error, "a change of credential, CRLs or policy could not be applied: %r", error)
         return None

@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 def no_thread_error(error: RuntimeError) -> StateError:
     """Return the error for a thread that can't be started."""
     return StateError(
-        f"a credential and its policy can't be followed: {error}",
+        f"no thread could be started to follow the credential and the policy: {error}",
         remedy="Allow this process more threads (RLIMIT_NPROC, the cgroup's pids.max)",
     )
 
@@ -29,7 +29,7 @@ def on_event_loop() -> bool:
     return True
 
 
-def in_thread(make: Callable[[], _Result]) -> _Result:
+def run_in_thread(make: Callable[[], _Result]) -> _Result:
     """Run a step in a thread of its own: a source may block, or run an event loop by itself."""
     results: list[_Result] = []
     errors: list[BaseException] = []

@@ -102,7 +102,7 @@ class ChainVerifier:
         grace: timedelta = timedelta(0),
         withheld: str = "",
     ) -> None:
-        self.mark = object()
+        self.token = object()
         """Identifies this verifier in caches, which must not keep the verifier itself alive."""
         self.bundle = bundle
         self.crls = crls or CrlSet.none()

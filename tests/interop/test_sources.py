@@ -190,10 +190,10 @@ class Vault:
     def subscribe(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    def remembered(self) -> CrlSet | None:
+    def load_stored_crls(self) -> CrlSet | None:
         return self.kept
 
-    def remember(self, crls: CrlSet) -> None:
+    def store_crls(self, crls: CrlSet) -> None:
         self.kept = crls
 
 

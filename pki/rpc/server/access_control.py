@@ -55,7 +55,7 @@ class AccessControl(Subscriber):
         self._record(verdict)
         return verdict
 
-    def authorize_again(self, auth: AuthContext, method: str) -> Refusal | None:
+    def reauthorize(self, auth: AuthContext, method: str) -> Refusal | None:
         """Return why a call that was allowed may not go on, logged and counted; None if it may.
 
         For calls whose message arrives after the call was authorized: the caller chooses how long
@@ -89,7 +89,7 @@ class AccessControl(Subscriber):
         return something_runs
 
     def on_close(self) -> None:
-        """Prepare for the last recheck: the policy is withdrawn, so that it ends every stream."""
+        """Prepare for the last recheck: it ends every stream, as the policy is withdrawn."""
         self._closing = True
 
     def _summarize(self, at_once: bool) -> None:
