@@ -21,6 +21,7 @@ log = logging.getLogger("handfast")
 _MOST_WAITING = 4096
 _FLUSH_SECONDS = 1.0
 
+_DROPPED = "%d log messages and counts were dropped: the queue of the background thread was full"
 _Step = Callable[[], object]
 
 
@@ -64,7 +65,7 @@ class _Queue:
                 step, dropped = self._waiting.popleft(), self._dropped
                 self._dropped, self._busy = 0, True
             if dropped:
-                _run_safely(partial(log.error, "%d messages were dropped", dropped))
+                _run_safely(partial(log.error, _DROPPED, dropped))
             _run_safely(step)
 
 

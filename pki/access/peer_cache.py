@@ -139,7 +139,7 @@ class CachedPeer:
                     read_peer_key(self.key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
                 )
                 proof = self.proof = verified.proof
-                span = verified.good_from, verified.good_until
+                span = verified.valid_from, verified.valid_until
             names = proof.names
         except VerificationError as error:
             return self._refused(error, verifier, now)

@@ -83,10 +83,10 @@ def import_crls(
         touched.append(issuer)
     if touched:
         transaction.add_event(
-            "published-list-ahead",
-            "revocation lists were published that the ledger did not know, of "
-            f"{', '.join(item.key_id for item in touched)}: what they revoke was recorded. The "
-            "ledger is an older copy, or one was used beside it",
+            "published-crl-ahead",
+            f"published CRLs of {', '.join(item.key_id for item in touched)} were newer than this "
+            "ledger: what they revoke is recorded now. Either this ledger is an older copy, or "
+            "another copy was used beside it",
             at=now,
         )
     return tuple(touched), tuple(behind)

@@ -54,7 +54,10 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
     with context.ledger.transaction() as transaction:
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
-            note = f"it was issued at {repeated.issued_at} for the same request, and is given again"
+            note = (
+                f"this certificate was issued at {repeated.issued_at} for the same request, and is "
+                "returned again"
+            )
             return _hand_out(
                 context,
                 transaction,
@@ -78,22 +81,26 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
     for uri in requested.uris:
         if uri != str(ordered.spiffe_id):
             raise NotPermittedError(
-                f"request asks for {quote_untrusted(uri)}, and the order is for {order.spiffe_id}"
+                f"the request (CSR) asks for {quote_untrusted(uri)}, and the certificate is for "
+                f"{order.spiffe_id}"
             )
     for name in requested.dns_names:
         if name not in ordered.dns_names:
             raise NotPermittedError(
-                f"request asks for the DNS name {name}, which was not ordered",
-                remedy="Name it on the order too (--dns), if it may have it",
+                f"the request (CSR) asks for the DNS name {name}, which is not among the names "
+                "to certify",
+                remedy="Add it with --dns NAME, if the workload may have it",
             )
     for address in requested.ip_addresses:
         if address not in ordered.ip_addresses:
             raise NotPermittedError(
-                f"request asks for the address {address}, which was not ordered"
+                f"the request (CSR) asks for the address {address}, which is not among the names "
+                "to certify",
+                remedy="Add it with --ip ADDRESS, if the workload may have it",
             )
     if requested.subject not in _permitted_subjects(order.spiffe_id):
         raise NotPermittedError(
-            f"request asks for the subject {quote_untrusted(requested.subject)}",
+            f"the request (CSR) asks for the subject {quote_untrusted(requested.subject)}",
             remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
         )
     return replace(order, public_key=request.public_key)
@@ -168,13 +175,15 @@ def _sign(
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
-        notes.append(f"it ends with its issuing CA, at {leaf.not_valid_after_utc}")
+        notes.append(f"the certificate expires with its issuing CA, at {leaf.not_valid_after_utc}")
     if order.extra_ip:
         notes.append(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
-        notes.append("its path is no DNS name, so gRPC clients can't pin it as a server")
+        notes.append(
+            "the workload's path gives no DNS name, so gRPC clients can't pin it as a server"
+        )
     return leaf, tuple(notes)
 
 
@@ -218,7 +227,7 @@ def _check_renewable(
         raise NotPermittedError(f"certificate {record.serial} was revoked", remedy=remedy)
     if record.not_after < context.now():
         raise NotPermittedError(
-            f"certificate {record.serial} ended at {record.not_after}", remedy=remedy
+            f"certificate {record.serial} expired at {record.not_after}", remedy=remedy
         )
     issuer = next(item for item in transaction.issuers() if item.id == record.issuer_id)
     if issuer.status is IssuerStatus.DISTRUSTED:

@@ -156,7 +156,10 @@ def _revoke_unrecorded(
 
 
 def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
-    """Sign a new CRL for each issuing CA whose CRL is past half of its lifetime.
+    """Sign a new CRL for each issuer whose CRL is due.
+
+    An issuing CA's CRL is due past half of its lifetime, or if it was signed by a clock that was
+    ahead; the root's CRL is due only in the second case.
 
     Args:
         context: the CA.

@@ -17,12 +17,12 @@ from pki.identity import TrustDomain
 class NameTried:
     """A name of the principal, written as in a policy.
 
-    ``counts`` is False if the policy ignores the name: a DNS name or subject of a principal that is
-    not in the policy's own trust domain.
+    ``is_used`` is False if the policy ignores the name: a DNS name or subject of a principal that
+    is not in the policy's own trust domain.
     """
 
     text: str
-    counts: bool
+    is_used: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Explanation:
             "rule": self.decision.rule,
             "line": self.decision.line,
             "scopes": sorted(self.decision.scopes),
-            "names": [{"name": name.text, "counts": name.counts} for name in self.names],
+            "names": [{"name": name.text, "is_used": name.is_used} for name in self.names],
             "matches": [
                 {"role": match.role, "pattern": match.pattern, "line": match.line}
                 for match in self.matches
@@ -142,16 +142,16 @@ def _suggestions(
 
 def _names_of(principal: Principal, own: TrustDomain) -> tuple[NameTried, ...]:
     spiffe_id = principal.spiffe_id
-    counts = spiffe_id is not None and spiffe_id.trust_domain == own
-    names = [NameTried(str(spiffe_id), counts=True)] if spiffe_id is not None else []
-    names += [NameTried(f"dns:{name}", counts) for name in sorted(principal.dns_names)]
+    is_used = spiffe_id is not None and spiffe_id.trust_domain == own
+    names = [NameTried(str(spiffe_id), is_used=True)] if spiffe_id is not None else []
+    names += [NameTried(f"dns:{name}", is_used) for name in sorted(principal.dns_names)]
     if principal.subject is not None and principal.subject.rdns:
-        names.append(NameTried(f"subject:{principal.subject}", counts))
+        names.append(NameTried(f"subject:{principal.subject}", is_used))
     return tuple(names)
 
 
 def _no_match(name: NameTried) -> str:
-    if name.counts:
+    if name.is_used:
         return f"tried {name.text}"
     return f"not tried: {name.text}, because the peer is not of the policy's trust domain"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
@@ -33,7 +33,7 @@ def crl(
         distribution = distribute(authority, directory)
     first = min((item.next_update for item in crls.crls.values()), default=None)
     ahead = [item for item in crls.crls.values() if item.this_update > now]
-    crl_path = ca_home(directory) / "crl.pem"
+    crl_path = ca_directory(directory) / "crl.pem"
     print_result(
         "crl",
         {
@@ -52,7 +52,7 @@ def crl(
         },
         [
             f"Signed {signed} of {len(crls.crls)} lists"
-            + (f"; the first ends at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
+            + (f"; the first becomes stale at {first:%Y-%m-%d %H:%M:%S} UTC" if first else ""),
             *(
                 f"Note: list number {item.number} of "
                 f"{quote_untrusted(item.crl.issuer.rfc4514_string())} is valid only from "

@@ -176,13 +176,13 @@ def _is_server(target: str) -> bool:
 
 
 def _describe_server(target: str, name: str, now: datetime) -> list[ReportItem]:
-    from pki.diagnosis import shake_hands  # noqa: PLC0415 - loads gRPC, which files do not need
+    from pki.diagnosis import make_handshake  # noqa: PLC0415 - loads gRPC, which files do not need
 
     parsed = Target.parse(target)
     host = name or (parsed.hosts[0][0] if parsed.hosts else "")
     # A server name indication is a DNS name, never an address (RFC 6066 section 3).
     server_name = host if any(item.isalpha() for item in host) and ":" not in host else ""
-    handshake = shake_hands(parsed, server_name, None, seconds=_SECONDS)
+    handshake = make_handshake(parsed, server_name, None, seconds=_SECONDS)
     if not handshake.chain:
         raise StateError(
             f"{quote_untrusted(target)} presented no certificate: {handshake.message}",

@@ -10,7 +10,7 @@ import typer
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
-    ca_home,
+    ca_directory,
     parse_dns,
     parse_ip,
     parse_layout,
@@ -51,7 +51,7 @@ def issue(
     ip: Annotated[list[str] | None, typer.Option(help="An IP address.")] = None,
     csr: Annotated[
         Path | None,
-        typer.Option(help="A certificate request to answer; whoever made it keeps the key."),
+        typer.Option(help="A certificate signing request (CSR); its sender keeps the private key."),
     ] = None,
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of key; not ed25519.")
@@ -72,7 +72,7 @@ def issue(
         workload = SpiffeId.parse_name(name, authority.trust_domain)
         folder = out or directory / workload.path
         import_crls(authority, directory)
-        refuse_ca_folder(folder, ca_home(directory))
+        refuse_ca_folder(folder, ca_directory(directory))
         if request is not None:
             # Checked here, and not only after the certificate is issued.
             require_chain_file(file_layout)

@@ -60,6 +60,6 @@ parse_network: Callable[[str], IpNetwork] = _option(ip_network)
 parse_layout: Callable[[str], Layout] = _option(layout_named)
 
 
-def ca_home(state: Path) -> Path:
+def ca_directory(state: Path) -> Path:
     """Return the folder of the CA in a state folder."""
     return state / "ca"

@@ -136,7 +136,7 @@ def _read_request(target: Path, csr: Path | None, *, holds_key: bool) -> _Reques
     if holds_key:
         raise CredentialError(
             f"{quote_untrusted(target)} holds its own key, and needs no request",
-            remedy="Leave --csr away, or name the directory that the request's answer went to",
+            remedy="Leave out --csr, or name the directory that was made with issue --csr",
         )
     return _Request(data, parse_request(data, csr))
 
@@ -152,8 +152,8 @@ def _require_key(contents: PartialCredential) -> None:
         return
     if contents.key is None or contents.leaf is not None:
         for name in (layout.key, layout.next_key):
-            if name in contents.faults:
-                raise contents.faults[name]
+            if name in contents.errors:
+                raise contents.errors[name]
         raise CredentialError(
             f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
             "certificate",
@@ -172,7 +172,7 @@ def _repair(
     layout, directory = contents.layout, contents.directory
     bundle, crls = authority.trust()
     save_trust(bundle, crls, directory, layout=layout, issuers=issuer_certificates(authority))
-    damaged = [name for name in contents.faults if name not in (layout.key, layout.next_key)]
+    damaged = [name for name in contents.errors if name not in (layout.key, layout.next_key)]
     chain = recorded_chain(authority, record)
     if contents.chain != chain:
         if layout.chain is not None:
@@ -272,7 +272,7 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
             (record.revoked_at is not None, "the certificate was revoked: issue a new one"),
             (now >= due, "the certificate is past half of its life"),
             (now < record.issued_at, "the certificate was issued by a clock that was ahead"),
-            (ahead, "a revocation list is valid only from a time to come"),
+            (ahead, "a revocation list becomes valid only in the future"),
             (contents.chain != chain, "the chain is damaged"),
             (holds_key and contents.leaf_key is not contents.key, "a renewal was cut off"),
             (stale, "the revocation lists are not the newest"),

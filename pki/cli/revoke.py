@@ -9,7 +9,7 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import (
@@ -43,8 +43,8 @@ def revoke(
         distribution = distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
     if not_published is not None:
-        distribution.failed.insert(0, (ca_home(directory), not_published))
-    crl_path = ca_home(directory) / "crl.pem"
+        distribution.failed.insert(0, (ca_directory(directory), not_published))
+    crl_path = ca_directory(directory) / "crl.pem"
     print_result(
         "revoke",
         {
@@ -67,9 +67,9 @@ def revoke(
                 else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
             ),
             f"The new list was brought to {len(distribution.updated)} credential directories "
-            "here: servers that use them refuse it within a second",
+            "here: servers that use them refuse the certificate within a second",
             *(
-                f"Note: {item.serial} of {item.spiffe_id} is still good; to revoke it too: "
+                f"Note: {item.serial} of {item.spiffe_id} is still valid; to revoke it too: "
                 f"handfast revoke {item.serial}"
                 for item in others
             ),
@@ -77,7 +77,7 @@ def revoke(
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("It is revoked")
+    distribution.exit_if_incomplete("The certificate is revoked")
 
 
 def _open(directory: Path) -> Authority:

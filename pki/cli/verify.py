@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from cryptography import x509
 
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
 from pki.clock import system_clock
 from pki.errors import (
@@ -46,7 +46,7 @@ _Value = TypeVar("_Value")
 
 def verify(
     target: Annotated[Path, typer.Argument(help="A chain in PEM, or a credential directory.")],
-    purpose: Annotated[Purpose, typer.Option("--as", help="The end at which it is presented.")],
+    purpose: Annotated[Purpose, typer.Option("--as", help="The side that presents the chain.")],
     name: Annotated[
         str | None,
         typer.Option(help="The name that it must hold: payments, a SPIFFE ID, DNS name or IP."),
@@ -67,7 +67,7 @@ def verify(
 ) -> None:
     """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
     try:
-        chain, roots, crls = _load(target, bundle, crl, ca_home(directory))
+        chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
         profile = _profile(chain[0], purpose)
         spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
         expected = _expected(name, spiffe_id) if name else None
@@ -89,19 +89,19 @@ def verify(
             "profile": profile.name,
             "purpose": purpose.value,
             "path": [item.subject.rfc4514_string() for item in verified.path],
-            "good_until": verified.good_until,
+            "valid_until": verified.valid_until,
         },
         [
             f"Accepted as a {purpose.value} ({profile.name} certificate)",
             *(f"  {quote_untrusted(item.subject.rfc4514_string())}" for item in verified.path),
-            f"  good until {verified.good_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
+            f"  valid until {verified.valid_until:%Y-%m-%d %H:%M:%S} UTC, lists included",
         ],
         as_json=as_json,
     )
 
 
 def _load(
-    target: Path, bundle: Path | None, crl: Path | None, home: Path
+    target: Path, bundle: Path | None, crl: Path | None, ca_folder: Path
 ) -> tuple[tuple[x509.Certificate, ...], TrustBundle, CrlSet | None]:
     if target.is_dir():
         credential = load_credential(target).credential
@@ -109,8 +109,8 @@ def _load(
         crls = _read_and_parse(crl, CrlSet.read) if crl else credential.crls
         return credential.chain, roots, crls
     chain = _read_and_parse(target, read_chain)
-    roots = _read_and_parse(bundle or home / "bundle.pem", TrustBundle.read)
-    crls_path = crl or home / "crl.pem"
+    roots = _read_and_parse(bundle or ca_folder / "bundle.pem", TrustBundle.read)
+    crls_path = crl or ca_folder / "crl.pem"
     crls = _read_and_parse(crls_path, CrlSet.read) if crl or crls_path.exists() else None
     return chain, roots, crls
 

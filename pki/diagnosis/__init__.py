@@ -29,13 +29,13 @@ from pki.diagnosis.client_check import (
     observe_server,
 )
 from pki.diagnosis.credential import read_own_credential
-from pki.diagnosis.observe.tls_handshake import Handshake, shake_hands
+from pki.diagnosis.observe.tls_handshake import Handshake, make_handshake
 from pki.diagnosis.report import (
     Finding,
     Report,
     Status,
     replace_guesses,
-    without_known_causes,
+    replace_repeated_causes,
     worst_status,
 )
 from pki.diagnosis.stand_in import Caller, CallerOutcome, StandIn
@@ -58,13 +58,13 @@ __all__ = [
     "examine_our_role",
     "examine_server_role",
     "explain_failed_handshake",
+    "make_handshake",
     "observe_server",
     "parse_expected_name",
     "parse_host",
     "quote_name",
     "read_own_credential",
     "replace_guesses",
-    "shake_hands",
-    "without_known_causes",
+    "replace_repeated_causes",
     "worst_status",
 ]

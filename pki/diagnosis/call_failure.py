@@ -6,7 +6,7 @@ from pki.clock import Clock
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.server_name import EXPECTED_NAME
 from pki.diagnosis.client_check import Observations, ServerExamination, check_observations
-from pki.diagnosis.observe.tls_handshake import shake_hands
+from pki.diagnosis.observe.tls_handshake import make_handshake
 from pki.diagnosis.report import Report
 from pki.failures import FAILURES
 from pki.identity import SpiffeId
@@ -38,7 +38,7 @@ def explain_failed_handshake(
         credential.crls,
     )
     examination = ServerExamination(target, server, own, (), calls=False)
-    handshake = shake_hands(
+    handshake = make_handshake(
         target,
         examination.server_name,
         own.certified_key,

@@ -23,7 +23,12 @@ from pki.diagnosis.checks.server_name import ExpectedName, examine_names, name_t
 from pki.diagnosis.checks.trust_path import Trust
 from pki.diagnosis.observe.grpc_call import CallResult, call
 from pki.diagnosis.observe.http_date import request_http_date
-from pki.diagnosis.observe.tls_handshake import CertifiedKey, Handshake, HandshakeEnd, shake_hands
+from pki.diagnosis.observe.tls_handshake import (
+    CertifiedKey,
+    Handshake,
+    HandshakeEnd,
+    make_handshake,
+)
 from pki.diagnosis.report import (
     Finding,
     Status,
@@ -117,7 +122,7 @@ def observe_server(examination: ServerExamination) -> Observations:
     certified_key = examination.own.certified_key if examination.own is not None else None
 
     def handshake(presented: CertifiedKey | None) -> Handshake:
-        return shake_hands(target, name, presented, seconds=seconds)
+        return make_handshake(target, name, presented, seconds=seconds)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         second = pool.submit(handshake, certified_key) if certified_key is not None else None
@@ -226,11 +231,11 @@ def _examine_anonymous_access(observations: Observations) -> list[Finding]:
         return []
     if result is not None and result.http_status in REFUSED_BY_HTTP:
         message = (
-            "it completes the handshake without one, and answers such a call by HTTP "
+            "the server completes the handshake without one, and answers such a call by HTTP "
             f"{result.http_status}"
         )
         return [ok(check, message)]
-    message = "it accepts callers without a certificate too: TLS does not authenticate them"
+    message = "the server accepts callers without a certificate too: TLS does not authenticate them"
     if result is not None and result.reached:
         message += f" (a gRPC call is answered {result.code})"
     return [warning(check, "no-client-auth", message)]

@@ -15,7 +15,7 @@ class Status(StrEnum):
     """It works now, but not for long, or not with every peer."""
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """It can't be told from here."""
+    """The check can't be made from this side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,16 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst status of all findings; one that can't be told counts as well."""
+        """The worst status of all findings; ``unknown`` is treated like ``ok``."""
         return worst_status(self.findings)
 
     @property
     def handshake_result(self) -> str:
-        """The handshake result name of gRFC A118: that of the first cause, or ``SUCCESS``."""
+        """The handshake result name of gRFC A118.
+
+        That of the first cause; else that of the likeliest cause, or empty; else ``SUCCESS``, or
+        ``UNSPECIFIED`` if a check failed without a cause.
+        """
         for item in self.causes:
             if item.handshake_result:
                 return item.handshake_result
@@ -135,7 +139,7 @@ def replace_guesses(findings: Iterable[Finding], message: str) -> list[Finding]:
 
     Args:
         findings: the findings.
-        message: where the sure cause stands.
+        message: where the reader finds the sure cause.
     """
     replaced: list[Finding] = []
     for item in findings:
@@ -147,7 +151,7 @@ def replace_guesses(findings: Iterable[Finding], message: str) -> list[Finding]:
 
 
 def merge_repeated_causes(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings in which a cause that two checks saw, as of one CRL, is named once."""
+    """Return the findings, with each cause that two checks observed (as in one CRL) named once."""
     merged: list[Finding] = []
     for item in findings:
         is_repeated = any(
@@ -158,14 +162,14 @@ def merge_repeated_causes(findings: Iterable[Finding]) -> list[Finding]:
     return merged
 
 
-def without_known_causes(findings: Iterable[Finding], known: Iterable[Finding]) -> list[Finding]:
+def replace_repeated_causes(findings: Iterable[Finding], own: Iterable[Finding]) -> list[Finding]:
     """Return the other end's findings; a cause that this end has found too becomes a symptom.
 
     Args:
         findings: the other end's findings.
-        known: this end's findings, about the same certificate.
+        own: this end's findings, about the same certificate.
     """
-    causes = {item.failure for item in known if item.is_cause}
+    causes = {item.failure for item in own if item.is_cause}
     return [
         symptom(item.check, f"as above: {item.message}")
         if item.status is Status.FAILED and item.failure in causes
@@ -175,6 +179,6 @@ def without_known_causes(findings: Iterable[Finding], known: Iterable[Finding]) 
 
 
 def worst_status(findings: Iterable[Finding]) -> Status:
-    """Return the worst status of some findings."""
+    """Return ``failed`` or ``warning`` if a finding has it, the worse first; else ``ok``."""
     statuses = {item.status for item in findings}
     return next((item for item in (Status.FAILED, Status.WARNING) if item in statuses), Status.OK)

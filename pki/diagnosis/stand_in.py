@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 from pki.clock import Clock
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import (
-    TAKES_SERVER,
+    ACCEPTS_SERVER,
     examine_caller,
     examine_departure,
     examine_requested_name,
@@ -55,7 +55,7 @@ class CallerOutcome(StrEnum):
     REFUSED = "refused"
     """The server would refuse it."""
     LEFT = "left"
-    """The caller itself did not complete the handshake."""
+    """The caller left by itself: in the handshake, or after it because of the server's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Caller:
     @property
     def outcome(self) -> CallerOutcome:
         """What would happen to the caller at the real server."""
-        ended = [item for item in self.findings if item.check in {_CALLER, TAKES_SERVER}]
+        ended = [item for item in self.findings if item.check in {_CALLER, ACCEPTS_SERVER}]
         if any(item.status is not Status.OK for item in ended):
             return CallerOutcome.LEFT
         if any(item.status is Status.FAILED for item in self.findings):
@@ -94,7 +94,7 @@ class StandIn:
         host: the address to listen on.
         port: the port; 0 takes a free one.
         credential: the server's credential.
-        clock: gives the time.
+        clock: returns the time.
         on_caller: called with each caller, by one thread at a time.
         check_caller: returns further findings on a caller's leaf, e.g. by a policy.
 
@@ -116,8 +116,8 @@ class StandIn:
         if credential.certified_key is None:
             raise InputError(
                 "the credential can't be presented: "
-                + "; ".join(item.message for item in credential.faults),
-                remedy="Give the whole credential of the server",
+                + "; ".join(item.message for item in credential.findings),
+                remedy="Name the server's whole credential directory: --credential DIR",
             )
         self._credential = credential
         self._clock = clock
@@ -132,7 +132,7 @@ class StandIn:
         self.port: int = self._listening.getsockname()[1]
 
     def serve(self, callers: int | None = None) -> None:
-        """Take callers until :meth:`stop`, or until so many have sent data."""
+        """Accept callers until :meth:`stop`, or until ``callers`` of them have sent data."""
         self._remaining = callers
         # A caller that hangs delays no other, and a flood of callers waits in the kernel.
         free = threading.BoundedSemaphore(_AT_ONCE)
@@ -150,7 +150,7 @@ class StandIn:
                 accepted.add_done_callback(lambda _: free.release())
 
     def stop(self) -> None:
-        """Take no more callers."""
+        """Stop accepting callers."""
         self._done.set()
 
     def _handle(self, plain: socket.socket, address: str) -> None:
@@ -252,7 +252,7 @@ def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadlin
     """Complete the handshake, and answer the caller's first call; return how it ended."""
     completed = False
     try:
-        connection.shake_hands(limit)
+        connection.do_handshake(limit)
         completed = True
         answer_first_call(connection, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:

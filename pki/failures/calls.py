@@ -55,8 +55,8 @@ CALLS = (
         "credential-ended",
         "a certificate expired during the call",
         "The call lasted longer than a certificate (the client's or the server's) with which its "
-        "connection began, or than the drain time after a rotation; or our own certificate has expired "
-        "and was not renewed.",
+        "connection began; or the drain time after a rotation was over; or our own certificate has "
+        "expired and was not renewed.",
         "Call again: the call gets a new connection. If it fails again, renew our own certificate: "
         "handfast renew DIR.",
         "CREDENTIAL_ENDED",

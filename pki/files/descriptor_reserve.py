@@ -8,7 +8,7 @@ and sends its content through that pipe. Starting the child (``posix_spawn``) ne
 
 The child is the running interpreter without site packages. It takes some 20 ms for each file, and
 runs only while descriptors are used up. If there is no such interpreter (embedded Python), nothing
-can be read then, and what is in force counts as stale after ``read_grace``.
+can be read then, and what is in force is stale after ``read_grace``.
 """
 
 from __future__ import annotations

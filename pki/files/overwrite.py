@@ -89,7 +89,7 @@ def refuse_overwrite(
     elif _has_only_next_key(contents):
         return
     elif contents.leaf is None:
-        raise _unreadable_error(directory, contents.leaf_fault())
+        raise _unreadable_error(directory, contents.leaf_error())
     elif holds_key and contents.leaf_key is None:
         raise _unreadable_error(directory, _key_fault(contents))
     if contents.leaf is not None and not owner.owns(contents.leaf):
@@ -127,8 +127,8 @@ def _has_only_next_key(contents: PartialCredential) -> bool:
 def _key_fault(contents: PartialCredential) -> PkiError:
     layout = contents.layout
     for name in (layout.key, layout.next_key):
-        if name in contents.faults:
-            return contents.faults[name]
+        if name in contents.errors:
+            return contents.errors[name]
     return CredentialError(
         f"{quote_untrusted(contents.directory / layout.key)} does not belong to the "
         "certificate beside it"

@@ -32,7 +32,7 @@ class PartialCredential:
         layout: the names of its files.
         holds_key: whether it holds a key, readable or not; else the key is with the sender of a
             request (CSR).
-        faults: why a part can't be read, by file name. Missing CRLs are no fault.
+        errors: why a part can't be read, by file name. Missing CRLs are no error.
     """
 
     directory: Path
@@ -44,7 +44,7 @@ class PartialCredential:
     chain: tuple[x509.Certificate, ...] | None = None
     bundle: TrustBundle | None = None
     crls: CrlSet | None = None
-    faults: dict[str, PkiError] = field(default_factory=dict)
+    errors: dict[str, PkiError] = field(default_factory=dict)
 
     @property
     def leaf_key(self) -> PrivateKey | None:
@@ -57,9 +57,9 @@ class PartialCredential:
                 return key
         return None
 
-    def leaf_fault(self) -> PkiError:
+    def leaf_error(self) -> PkiError:
         """Return why the leaf can't be read."""
-        return self.faults[self.layout.chain or self.layout.key]
+        return self.errors[self.layout.chain or self.layout.key]
 
 
 def read_partial_credential(
@@ -83,7 +83,7 @@ def read_partial_credential(
         try:
             return read()
         except PkiError as error:
-            partial.faults.setdefault(name, error)
+            partial.errors.setdefault(name, error)
             return None
 
     if holds_key:

@@ -235,8 +235,8 @@ def _write_if_changed(path: Path, data: bytes) -> None:
 def _keep_newer_crls(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, ...]) -> CrlSet:
     """Return the CRLs to write: for each issuer the newer of the new CRL and the existing one.
 
-    An existing CRL counts only if one of the issuers signed it. Otherwise, a forged CRL with a high
-    number would keep all later CRLs out.
+    An existing CRL is kept only if one of the issuers signed it. Otherwise, a forged CRL with a
+    high number would keep all later CRLs out.
     """
     try:
         data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)

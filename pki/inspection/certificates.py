@@ -167,7 +167,7 @@ def _add_validity(report: ReportItem, certificate: x509.Certificate, now: dateti
     elif now > begin + (end - begin) / 2:
         report.flag(Level.WARNING, "past half of its life")
     else:
-        report.flag(Level.GOOD, f"ends {format_relative(end, now)}")
+        report.flag(Level.GOOD, f"expires {format_relative(end, now)}")
 
 
 def _add_usage(

@@ -103,7 +103,7 @@ class TlsConnection:
         self._max_bytes = max_bytes
         self._received = 0
 
-    def shake_hands(self, deadline: Deadline) -> None:
+    def do_handshake(self, deadline: Deadline) -> None:
         """Do the handshake until it is complete on this side.
 
         Raises:
@@ -166,10 +166,10 @@ class TlsConnection:
         self._plain.settimeout(deadline.remaining())
         data = self._plain.recv(_BLOCK)
         if not data:
-            raise ConnectionResetError("the other side closed the connection without a word")
+            raise ConnectionResetError("the other side closed the connection without a reason")
         self._received += len(data)
         if self._received > self._max_bytes:
-            raise TooManyBytesError(f"it sent more than {self._max_bytes} bytes")
+            raise TooManyBytesError(f"the other side sent more than {self._max_bytes} bytes")
         if len(self.first_bytes) < _BLOCK:
             self.first_bytes += data
         self.tls.bio_write(data)

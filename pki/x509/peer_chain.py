@@ -47,7 +47,7 @@ class PeerChain:
         if (
             last is None
             or last.verifier is not verifier
-            or not last.good_from <= now < last.good_until
+            or not last.valid_from <= now < last.valid_until
         ):
             last = self._last = self._verify(verifier, now)
         return last.error
@@ -63,12 +63,12 @@ class PeerChain:
             )
         except VerificationError as error:
             return _Verification(verifier, error, now - _REFUSED_FOR, now + _REFUSED_FOR)
-        return _Verification(verifier, None, verified.good_from, verified.good_until)
+        return _Verification(verifier, None, verified.valid_from, verified.valid_until)
 
 
 @dataclass(frozen=True, slots=True)
 class _Verification:
     verifier: ChainVerifier
     error: VerificationError | None
-    good_from: datetime
-    good_until: datetime
+    valid_from: datetime
+    valid_until: datetime

@@ -24,7 +24,7 @@ _MAX_SHARED = 256
 
 @dataclass(frozen=True, slots=True)
 class PathLink:
-    """What its issuer's CRL is searched for: one certificate below the root.
+    """One certificate below the root, in the form in which its issuer's CRL is searched for it.
 
     Args:
         serial: the certificate's serial number.
@@ -48,7 +48,7 @@ class PathProof:
         trust_domain: of the leaf's SPIFFE ID, whose roots are trust anchors; None if all roots are.
         lifetime: of the leaf.
         begin: the time from which all certificates of the path are valid.
-        end: the time just before which the first of them ends.
+        end: the time from which the first of them is no longer valid.
     """
 
     links: tuple[PathLink, ...]

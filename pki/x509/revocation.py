@@ -4,10 +4,10 @@ The rules:
 
 1. A CRL belongs to one issuer, identified by its name and key identifier. A certificate is revoked
    by its issuer and serial number.
-2. A CRL has a number. For each issuer, the highest number seen is in force; a lower number is
-   refused, and so is another CRL with the same number. CRLs that are not delivered any more are
-   remembered as far as the limits for reading allow; beyond that, those that ended first are
-   dropped.
+2. A CRL has a number. For each issuer, the CRL with the highest number that was accepted is in
+   force; a lower number is refused, and so is another CRL with the same number. CRLs that are not
+   delivered any more are remembered as far as the limits for reading allow; beyond that, those that
+   ended first are dropped.
 3. A CRL past its ``nextUpdate`` is stale: whether a certificate is revoked is unknown, so it is
    refused, unless the policy sets a grace.
 4. Indirect, partial and delta CRLs are refused: they revoke less than they seem to.
@@ -221,7 +221,7 @@ class CrlSet:
 
         Returns:
             The CRLs in force now, and a message for each CRL that was refused: for a lower number
-            than one seen before, another CRL with the same number, or a wrong signature.
+            than one accepted before, another CRL with the same number, or a wrong signature.
         """
         known = {IssuerId.of_ca(issuer): issuer for issuer in issuers}
         merged = dict(self.crls)
@@ -237,11 +237,12 @@ class CrlSet:
             elif item.number < old.number:
                 refused.append(
                     f"revocation list number {item.number} is older than {old.number}, "
-                    "which was seen before"
+                    "which was accepted before"
                 )
             elif item is not old and item.der != old.der:
                 refused.append(
-                    f"another revocation list has the number {old.number}, which was seen before"
+                    f"another revocation list has the number {old.number}, "
+                    "which was accepted before"
                 )
         _forget_oldest(merged, newer.crls)
         return CrlSet(MappingProxyType(merged)), tuple(refused)

@@ -14,8 +14,8 @@ The rules, in the order in which they are applied:
 7. A path that was accepted once is accepted again without building it, while its root is trusted
    and its certificates are valid, if OpenSSL accepted the same CRLs for another leaf of the same
    issuers, and the checks of CRLs in rule 5 pass.
-8. If CRLs are withheld (it can't be known any more whether there are newer ones), they accept no
-   certificate.
+8. If CRLs are withheld (nobody can know any more whether there are newer ones), every certificate
+   is refused, unless no CRL is required and there are none.
 
 Nothing here reads a clock: time is an argument.
 """
@@ -63,14 +63,14 @@ class RevocationMode(StrEnum):
 class VerifiedChain:
     """A chain that was accepted at some time.
 
-    ``path`` runs from the leaf to the root. The result is valid from ``good_from`` until just
-    before ``good_until``: the time that the certificates and the CRLs used have in common.
+    ``path`` runs from the leaf to the root. The result is valid from ``valid_from`` until just
+    before ``valid_until``: the time that the certificates and the CRLs used have in common.
     """
 
     path: tuple[x509.Certificate, ...]
     names: CertificateNames
-    good_from: datetime
-    good_until: datetime
+    valid_from: datetime
+    valid_until: datetime
     proof: PathProof
 
     @property
@@ -188,10 +188,10 @@ class ChainVerifier:
         if not proof.begin <= at < proof.end or proof.issuers[-1] not in roots:
             return None
         crls_required = self._requires_crls(proof.lifetime)
-        good_from, good_until = self._check_crls(proof.links, at, crls_required=crls_required)
+        valid_from, valid_until = self._check_crls(proof.links, at, crls_required=crls_required)
         if (crls_required, proof.issuers) not in self._accepted:
             return None
-        return max(proof.begin, good_from), min(proof.end, good_until)
+        return max(proof.begin, valid_from), min(proof.end, valid_until)
 
     def _requires_crls(self, lifetime: timedelta) -> bool:
         return self._mode is RevocationMode.REQUIRED or (
@@ -233,8 +233,8 @@ class ChainVerifier:
         Returns:
             From when and until when all CRLs that were used are valid.
         """
-        good_from = datetime.min.replace(tzinfo=UTC)
-        good_until = datetime.max.replace(tzinfo=UTC)
+        valid_from = datetime.min.replace(tzinfo=UTC)
+        valid_until = datetime.max.replace(tzinfo=UTC)
         if self.withheld and (crls_required or self.crls.crls):
             raise VerificationError(self.withheld, fault=Fault.REVOCATION_UNKNOWN)
         for depth, link in enumerate(links):
@@ -266,9 +266,9 @@ class ChainVerifier:
                     if at < crl.this_update
                     else "Bring a fresh list",
                 )
-            good_from = max(good_from, crl.this_update)
-            good_until = min(good_until, end)
-        return good_from, good_until
+            valid_from = max(valid_from, crl.this_update)
+            valid_until = min(valid_until, end)
+        return valid_from, valid_until
 
     def _check_signature(self, crl: Crl, issuer: x509.Certificate) -> None:
         if (crl.issuer, issuer) in self._signed:

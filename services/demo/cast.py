@@ -23,12 +23,12 @@ _THIS_MORNING = timedelta(hours=3)
 
 def make_cast(home: Path) -> pki.Authority:
     """Make the CA and all credential directories; return the CA."""
-    ca_home = home / "ca"
+    ca_directory = home / "ca"
     with pki.Authority.create(
-        ca_home, "shop.internal", clock=lambda: system_clock() - _THIS_MORNING
+        ca_directory, "shop.internal", clock=lambda: system_clock() - _THIS_MORNING
     ) as this_morning:
         this_morning.issue("gateway").save(home / "latecomer")
-    authority = pki.Authority.open(ca_home)
+    authority = pki.Authority.open(ca_directory)
     for name in (*SERVICES, *OTHERS):
         authority.issue(name).save(home / name)
     authority.issue(STRANGER).save(home / "stranger")
@@ -38,7 +38,7 @@ def make_cast(home: Path) -> pki.Authority:
     _make_impostor(home, authority)
     nobody = home / "nobody"
     nobody.mkdir()
-    shutil.copy(ca_home / "bundle.pem", nobody / "bundle.pem")
+    shutil.copy(ca_directory / "bundle.pem", nobody / "bundle.pem")
     return authority
 
 

@@ -575,7 +575,10 @@ def test_bytes_in_plaintext_that_are_no_text_are_counted(scene: Scene, doctor: D
         plain.sendall(b"\xff\x00\x01\x80\x1b")
 
     _, found = doctor.data(scene.socket_server(take), *NAME)
-    assert answer(found, "TLS")["message"] == "it answers in plaintext: 5 bytes that are no text"
+    assert (
+        answer(found, "TLS")["message"]
+        == "the server answers in plaintext: 5 bytes that are no text"
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "left over"])

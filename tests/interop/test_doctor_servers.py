@@ -21,7 +21,7 @@ import pytest
 from OpenSSL import SSL
 
 from pki.cli.app import run
-from pki.diagnosis.observe.tls_handshake import CertifiedKey, Handshake, shake_hands
+from pki.diagnosis.observe.tls_handshake import CertifiedKey, Handshake, make_handshake
 from pki.tls.target import Target
 from tests.interop.seeds import (
     HOUR,
@@ -142,7 +142,10 @@ def test_a_good_s_server_is_found_good_but_for_http2(
     assert code == 1
     assert (found["causes"], found["likely"]) == ([], ["not-http2"]), found
     assert "seed root" in message(found, "requests a certificate")
-    assert message(found, "accepts our certificate") == "it goes on after it received it"
+    assert (
+        message(found, "accepts our certificate")
+        == "the server continues after it received our certificate"
+    )
 
 
 @needs_openssl
@@ -155,9 +158,9 @@ def test_a_server_of_one_connection_at_a_time_is_not_kept_busy_by_the_call(
         # Long enough that a call which does not wait for the handshakes comes first.
         if showing is not None:
             time.sleep(0.7)
-        return shake_hands(target, name, showing, seconds=seconds)
+        return make_handshake(target, name, showing, seconds=seconds)
 
-    monkeypatch.setattr("pki.diagnosis.client_check.shake_hands", later)
+    monkeypatch.setattr("pki.diagnosis.client_check.make_handshake", later)
     with s_server(scene, scene.ca.leaf(), *MUST) as target:
         code, found = examined(capsys, target, "--credential", scene.caller(), *NAME)
     assert (code, found["causes"], found["likely"]) == (1, [], ["not-http2"]), found

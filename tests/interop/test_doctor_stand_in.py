@@ -95,7 +95,7 @@ def call(target: str, made: Made | None, roots: bytes) -> grpc.RpcError:
         return caught.value
 
 
-def shake_hands(context: SSL.Context, target: str) -> None:
+def make_handshake(context: SSL.Context, target: str) -> None:
     """Shake hands as OpenSSL does, to a failure."""
     host, _, port = target.rpartition(":")
     with socket.create_connection((host, int(port))) as plain:
@@ -204,7 +204,7 @@ def test_an_openssl_caller_that_refuses_the_server_says_so_by_its_alert(scene: S
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_verify(SSL.VERIFY_PEER)
     with standing_in(scene) as there:
-        shake_hands(context, there.target)
+        make_handshake(context, there.target)
         line = there.line()
     assert line["outcome"] == "left"
     assert line["causes"] == ["unknown-ca"]
@@ -270,7 +270,7 @@ def test_it_ends_after_so_many_callers_and_tells_people_in_words(scene: Scene) -
         call(f"127.0.0.1:{port}", expired(scene), pem([scene.ca.root]))
         told = process.stdout.read()
         assert process.wait(20) == 0
-    assert first.startswith(f"standing in at 127.0.0.1:{port}; nobody is served")
+    assert first.startswith(f"listening at 127.0.0.1:{port} in the server's place")
     assert "'CN=caller.seed.internal' would be refused" in told
     assert "'CN=caller.seed.internal' <- 'CN=seed issuing'" in told
     assert "cause: " in told
@@ -316,7 +316,7 @@ def test_an_old_version_of_tls_is_told(scene: Scene) -> None:
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_max_proto_version(SSL.TLS1_1_VERSION)
     with standing_in(scene) as there:
-        shake_hands(context, there.target)
+        make_handshake(context, there.target)
         line = there.line()
     assert line["outcome"] == "left"
     assert line["causes"] == ["protocol-version"]

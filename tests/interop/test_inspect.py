@@ -157,7 +157,7 @@ def test_a_chain_in_the_wrong_order_stands_out(told: Told, scene: Scene) -> None
         ({"begin": -2 * HOUR, "end": -HOUR}, "expired"),
         ({"begin": HOUR, "end": 2 * HOUR}, "valid only in"),
         ({"begin": -3 * HOUR}, "past half of its life"),
-        ({"begin": timedelta(0)}, "ends in"),
+        ({"begin": timedelta(0)}, "expires in"),
         ({"names": []}, "no subject alternative name"),
         ({"usage": None}, "no extended key usage"),
         ({"names": [*names_of("a"), *names_of("b")]}, "more than one SPIFFE ID"),

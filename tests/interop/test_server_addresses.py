@@ -80,9 +80,9 @@ def never_http2(shop: Shop, stack: ExitStack) -> str:
         with suppress(OSError):
             while True:
                 accepted, _ = listening.accept()
-                threading.Thread(target=shake_hands, args=(accepted,), daemon=True).start()
+                threading.Thread(target=make_handshake, args=(accepted,), daemon=True).start()
 
-    def shake_hands(accepted: socket.socket) -> None:
+    def make_handshake(accepted: socket.socket) -> None:
         with accepted, suppress(OSError):
             accepted.settimeout(SECONDS)
             with context.wrap_socket(accepted, server_side=True) as talking:

@@ -91,9 +91,9 @@ def test_a_revoked_one_and_one_with_an_old_list_are_bad(scene: Scene, told: Told
     scene.credential("good", scene.ca.leaf("good", begin=-timedelta(minutes=1)))
     found = rows(told, scene.home)
     assert found["revoked"]["problem"] == "revoked by its own list"
-    assert found["stale"]["problem"].startswith("its lists ended 1h")
+    assert found["stale"]["problem"].startswith("its lists became stale 1h")
     assert found["good"]["state"] == "good"
-    assert found["good"]["crls"].startswith("end in 59m")
+    assert found["good"]["crls"].startswith("stale in 59m")
     assert found["good"]["workload"] == "spiffe://seed.internal/good"
 
 
@@ -166,7 +166,7 @@ def test_a_history_tells_what_happened_and_nothing_else(scene: Scene) -> None:
     assert words[1].startswith("a renewed: ")
     assert words[2] == "b appeared"
     assert [item.partition(" expired")[0] for item in words[3:5]] == ["a", "b"]
-    assert words[5] == "a is gone"
+    assert words[5] == "a was removed"
     assert len(words) == 6
 
 
@@ -267,7 +267,7 @@ def test_a_line_comes_at_each_change_and_an_interrupt_ends_it(scene: Scene) -> N
             assert next(lines)["credentials"][0]["state"] == "bad"
             os.replace(folder, scene.home.parent / f"{scene.home.name}-gone")
             events = next(lines)["events"]
-            assert events[-1]["message"] == "is gone"
+            assert events[-1]["message"] == "was removed"
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0

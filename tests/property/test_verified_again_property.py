@@ -159,9 +159,9 @@ def test_what_is_accepted_again_is_accepted_afresh(
     if span is None:
         return
     event("accepted again")
-    good_from, good_until = span
+    valid_from, valid_until = span
     # The last second of a CRL is valid; another verification within that second costs little.
-    assert good_from <= at <= good_until
+    assert valid_from <= at <= valid_until
     one = timedelta(seconds=1)
-    for moment in {at, max(good_from, at - 4 * HOUR), min(good_until - one, at + 4 * HOUR)}:
+    for moment in {at, max(valid_from, at - 4 * HOUR), min(valid_until - one, at + 4 * HOUR)}:
         assert fresh(verifier, chain, moment) is not None, f"accepted again at {moment}"

@@ -13,7 +13,7 @@ from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError
 from pki.x509 import Crl
 
-_REMEDY = "Sign a new list; for the root's, bring its key back first"
+_REMEDY = "Sign a new CRL (handfast crl). For the root's CRL, bring the root's key back first"
 
 
 class CrlRecords:
@@ -32,11 +32,13 @@ class CrlRecords:
         current = self.current(issuer_id)
         if current is not None and crl.number <= current.number:
             raise LedgerError(
-                f"list number {crl.number} does not follow {current.number}", remedy=_REMEDY
+                f"CRL number {crl.number} is not higher than {current.number}, the number of the "
+                "current CRL",
+                remedy=_REMEDY,
             )
         if crl.number <= RecoveryRecords(self._connection).crl_floor(issuer_id):
             raise LedgerError(
-                f"list number {crl.number} may have been published before the ledger was lost",
+                f"CRL number {crl.number} may have been published before the ledger was lost",
                 remedy=_REMEDY,
             )
         self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))

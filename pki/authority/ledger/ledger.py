@@ -144,7 +144,7 @@ class Ledger:
                 return Transaction(connection).holds_commit(token)
         except SQLAlchemyError as error:
             raise CommitInDoubtError(
-                f"ledger did not answer to the commit ({_cause(cause)}), and can't be read now "
+                f"the ledger did not confirm the commit ({_cause(cause)}), and can't be read now "
                 f"({_cause(error)}): whether it was recorded is not known",
                 remedy="Check the disk, and then what was recorded: handfast list --all",
             ) from error

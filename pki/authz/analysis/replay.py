@@ -53,18 +53,18 @@ class RecordedCalls:
 
     Args:
         calls: each kind of call, with how often and when.
-        refused_earlier: how many calls were refused before the policy was applied.
-        suppressed_count: how many calls the rate limit kept out of the log.
-        malformed: the numbers of the first twenty lines that are not of a decision log.
-        malformed_count: how many such lines there are.
+        refused_before_policy: how many calls were refused before the policy was applied.
+        suppressed: how many calls the rate limit kept out of the log.
+        invalid_lines: the numbers of the first twenty lines that are not of a decision log.
+        invalid: how many such lines there are.
         lines: how many lines are of a decision log.
     """
 
     calls: dict[Call, Occurrences] = field(default_factory=dict)
-    refused_earlier: int = 0
-    suppressed_count: int = 0
-    malformed: list[int] = field(default_factory=list)
-    malformed_count: int = 0
+    refused_before_policy: int = 0
+    suppressed: int = 0
+    invalid_lines: list[int] = field(default_factory=list)
+    invalid: int = 0
     lines: int = 0
 
     def add_line(self, number: int, line: str) -> None:
@@ -76,26 +76,26 @@ class RecordedCalls:
         except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict):
-            self._count_malformed(number)
+            self._count_invalid(number)
             return
         suppressed = entry.get("suppressed", 0)
         if isinstance(suppressed, int):
-            self.suppressed_count += suppressed
+            self.suppressed += suppressed
         if "rpc_method" not in entry:
             # A summary of suppressed calls.
             if "suppressed" not in entry:
-                self._count_malformed(number)
+                self._count_invalid(number)
             else:
                 self.lines += 1
             return
         values = [entry.get(key) for key in ("principal", "rpc_method", "reason", "timestamp")]
         if not all(isinstance(item, str) for item in values):
-            self._count_malformed(number)
+            self._count_invalid(number)
             return
         self.lines += 1
         peer, method, reason, timestamp = (str(item) for item in values)
         if reason not in _POLICY_REASONS or not peer:
-            self.refused_earlier += 1
+            self.refused_before_policy += 1
             return
         call = Call(peer, method)
         if call not in self.calls and len(self.calls) >= _MAX_CALLS:
@@ -105,10 +105,10 @@ class RecordedCalls:
             )
         self.calls.setdefault(call, Occurrences()).add(timestamp)
 
-    def _count_malformed(self, number: int) -> None:
-        self.malformed_count += 1
-        if len(self.malformed) < _MAX_NAMED:
-            self.malformed.append(number)
+    def _count_invalid(self, number: int) -> None:
+        self.invalid += 1
+        if len(self.invalid_lines) < _MAX_NAMED:
+            self.invalid_lines.append(number)
 
 
 def read_decision_log(lines: Iterable[str]) -> RecordedCalls:
@@ -147,7 +147,7 @@ def goes_through(decision: Decision) -> bool:
 
 
 def replay(old: Policy, new: Policy, recorded: RecordedCalls) -> tuple[DecisionChange, ...]:
-    """Return the recorded calls that two policies decide differently, newly refused ones first."""
+    """Return the recorded calls that go through under one policy only, newly refused ones first."""
     changes = []
     principals: dict[str, Principal | None] = {}
     for call, times in recorded.calls.items():

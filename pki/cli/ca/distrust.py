@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
@@ -34,11 +34,11 @@ def distrust(
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
             f"The root's list was brought to {len(distribution.updated)} credential directories "
-            f"here; bring {quote_path(ca_home(directory) / 'crl.pem')} to all others",
+            f"here; bring {quote_path(ca_directory(directory) / 'crl.pem')} to all others",
             "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
             if needs_rotation
             else "Next: issue new certificates for all that it signed",
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("It is distrusted")
+    distribution.exit_if_incomplete("The issuing CA is distrusted")

@@ -11,7 +11,7 @@ from pki.authority.bootstrap import AuthorityPlan
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
-    ca_home,
+    ca_directory,
     parse_dns,
     parse_lifetime,
     parse_network,
@@ -50,25 +50,25 @@ def init(
         key_type,
         parse_lifetime(backdate),
     )
-    home = ca_home(directory)
-    with Authority.create(home, plan, passphrase=ca_passphrase()) as authority:
+    ca_folder = ca_directory(directory)
+    with Authority.create(ca_folder, plan, passphrase=ca_passphrase()) as authority:
         root, issuing = authority.issuers()
-    root_key = home / "root.key.pem"
+    root_key = ca_folder / "root.key.pem"
     print_result(
         "ca init",
         {
             "trust_domain": trust_domain,
-            "ca": home,
-            "bundle": home / "bundle.pem",
+            "ca": ca_folder,
+            "bundle": ca_folder / "bundle.pem",
             "root_key": root_key,
             "issuing_ca": issuing.key_id,
             "root_not_after": root.certificate.not_valid_after_utc,
             "issuing_not_after": issuing.certificate.not_valid_after_utc,
         },
         [
-            f"Made a CA for {trust_domain} in {quote_path(home)}",
+            f"Made a CA for {trust_domain} in {quote_path(ca_folder)}",
             f"  root           until {root.certificate.not_valid_after_utc:%Y-%m-%d}, trusted "
-            f"through {quote_path(home / 'bundle.pem')}",
+            f"through {quote_path(ca_folder / 'bundle.pem')}",
             f"  issuing CA     {issuing.key_id}, until "
             f"{issuing.certificate.not_valid_after_utc:%Y-%m-%d}",
             f"Take the root's key away from this machine now: {quote_path(root_key)}",

@@ -9,7 +9,7 @@ import typer
 
 from pki.authority import Authority
 from pki.authority.recovery import RecoveryResult
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
 from pki.cli.state.authority import ca_passphrase, open_authority
 from pki.cli.state.trust_distribution import distribute, read_crls_below
@@ -32,7 +32,7 @@ def recover(
     """Go on with an older ledger when the newest is lost for good; what is revoked stays so."""
     named = [_read_crls(path) for path in crls or ()]
     recovered = Authority.recover(
-        ca_home(directory), [*named, *read_crls_below(directory)], passphrase=ca_passphrase()
+        ca_directory(directory), [*named, *read_crls_below(directory)], passphrase=ca_passphrase()
     )
     with open_authority(directory) as authority:
         distribution = distribute(authority, directory)
@@ -51,7 +51,7 @@ def recover(
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("The ledger is taken as it is")
+    distribution.exit_if_incomplete("The ledger was accepted")
 
 
 def _describe(recovered: RecoveryResult) -> list[str]:

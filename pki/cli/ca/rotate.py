@@ -48,7 +48,7 @@ def rotate(
             **distribution.to_json(),
         },
         [
-            f"Issuing CA {record.key_id} is {record.status.value}, until "
+            f"Issuing CA {record.key_id} is {record.status.value}; it expires on "
             f"{record.certificate.not_valid_after_utc:%Y-%m-%d}",
             f"Its revocation list was brought to {len(distribution.updated)} credential "
             "directories here",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_home
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
 from pki.cli.state.authority import open_authority
 
@@ -52,7 +52,7 @@ def status(
         )
         return
     print_table(
-        f"CA in {quote_path(ca_home(directory))}: {state.sequence} commits",
+        f"CA in {quote_path(ca_directory(directory))}: {state.sequence} commits",
         ("kind", "key id", "status", "until (UTC)"),
         [
             (

@@ -1,4 +1,4 @@
-"""``handfast doctor``: why mutual TLS fails, seen from a client's end or in a server's place."""
+"""``handfast doctor``: why mutual TLS fails, observed as a client or in a server's place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pki.diagnosis import (
     parse_host,
     read_own_credential,
     replace_guesses,
-    without_known_causes,
+    replace_repeated_causes,
 )
 from pki.errors import CouldNotTellError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import read_bounded
@@ -128,7 +128,7 @@ def doctor(
         if any(item.status is Status.FAILED for item in at_server):
             findings = replace_guesses(findings, "the reason is below, by the server's credential")
         ours = [item for item in findings if item.check.startswith("our ")]
-        findings += without_known_causes(at_server, ours)
+        findings += replace_repeated_causes(at_server, ours)
     report = Report(target, tuple(findings))
     if as_json:
         print_result("doctor", report_json(report), [], as_json=True)

@@ -70,7 +70,9 @@ def print_causes(report: Report) -> None:
     if report.likely_causes:
         begin = "What else is wrong" if report.causes else "What is wrong"
         console.print()
-        console.print(f"{begin} can't be seen from this end. Likely, the likeliest first:")
+        console.print(
+            f"{begin} can't be observed from this side. The possible causes, the likeliest first:"
+        )
         for number, item in enumerate(report.likely_causes[:_MOST_LIKELY], start=1):
             _print_cause(f"likely {number}", item)
 

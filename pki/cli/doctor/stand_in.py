@@ -26,7 +26,7 @@ from pki.errors import InputError, StateError, quote_untrusted
 _OUTCOMES = {
     CallerOutcome.ACCEPTED: "would be accepted",
     CallerOutcome.REFUSED: "would be refused",
-    CallerOutcome.LEFT: "left before the handshake was done",
+    CallerOutcome.LEFT: "left by itself",
 }
 
 
@@ -39,7 +39,7 @@ def run_stand_in(
     *,
     as_json: bool,
 ) -> None:
-    """Listen in a server's place until it is interrupted, or has seen enough callers.
+    """Listen in a server's place until an interrupt, or until enough callers have connected.
 
     Args:
         listen: ``[HOST:]PORT``.
@@ -74,7 +74,10 @@ def run_stand_in(
             f"{quote_untrusted(listen)} can't be listened on: {error.strerror}",
             remedy="Stop the real server first, or take another port and send the caller there",
         ) from None
-    message = f"standing in at {host}:{server.port}; nobody is served; Ctrl-C ends it"
+    message = (
+        f"listening at {host}:{server.port} in the server's place; no call is served; "
+        "Ctrl-C ends it"
+    )
     if as_json:
         _print_json({"event": "listening", "host": host, "port": server.port})
     else:

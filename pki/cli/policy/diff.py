@@ -110,14 +110,14 @@ def _lines(changes: tuple[DecisionChange, ...], recorded: RecordedCalls) -> list
     count = sum(times.count for times in recorded.calls.values())
     lines.append(
         f"{count} recorded calls of {len(recorded.calls)} kinds were replayed; "
-        f"{recorded.refused_earlier} were refused before a policy was asked, "
-        f"{recorded.suppressed_count} were "
+        f"{recorded.refused_before_policy} were refused before a policy was asked, "
+        f"{recorded.suppressed} were "
         "left out of the log by its limit"
     )
-    if recorded.malformed_count:
+    if recorded.invalid:
         lines.append(
-            f"{recorded.malformed_count} lines are no lines of a decision log: "
-            f"{', '.join(map(str, recorded.malformed))}"
+            f"{recorded.invalid} lines are no lines of a decision log: "
+            f"{', '.join(map(str, recorded.invalid_lines))}"
         )
     return lines
 
@@ -134,10 +134,10 @@ def _recorded_json(recorded: RecordedCalls) -> dict[str, object]:
     return {
         "replayed": sum(times.count for times in recorded.calls.values()),
         "kinds": len(recorded.calls),
-        "refused_before_policy": recorded.refused_earlier,
-        "suppressed": recorded.suppressed_count,
-        "invalid": recorded.malformed_count,
-        "invalid_lines": recorded.malformed,
+        "refused_before_policy": recorded.refused_before_policy,
+        "suppressed": recorded.suppressed,
+        "invalid": recorded.invalid,
+        "invalid_lines": recorded.invalid_lines,
     }
 
 

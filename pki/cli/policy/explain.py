@@ -57,7 +57,7 @@ def _explain_serving(policy: Policy, principal: Principal, serves: str, *, as_js
     lines = lines or ["no name of this peer is listed under any role"]
     if decision.rule:
         wanted = next(item for item in policy.rules.served_by if item.service == serves)
-        lines.append(f"{decision.rule} wants the role {wanted.role} for {serves}")
+        lines.append(f"{decision.rule} requires the role {wanted.role} for {serves}")
     else:
         lines.append(
             f"no served_by names {quote_untrusted(serves)}: a client refuses every server of it"

@@ -48,10 +48,10 @@ def errors_as_could_not_tell() -> Iterator[None]:
 
 def enforcement_warnings(policy: Policy) -> list[str]:
     """Return a warning if refusals are not enforced everywhere; empty otherwise."""
-    words = policy.enforcement.audited_summary()
-    if not words:
+    not_enforced = policy.enforcement.audited_summary()
+    if not not_enforced:
         return []
-    return [f"NOT ENFORCED for {words}: there, calls that no grant allows go through"]
+    return [f"NOT ENFORCED for {not_enforced}: there, calls that no grant allows go through"]
 
 
 def read_policy_and_peer(path: Path, peer: str) -> tuple[Policy, Principal]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pki.authority import Authority
-from pki.cli.options import ca_home
+from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.passphrase import read_first_line
 from pki.errors import InputError, StateError, quote_untrusted
@@ -24,7 +24,7 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
     """
     if state.is_dir():
         check_directory_access(state)
-    authority = Authority.open(ca_home(state), passphrase=ca_passphrase(), read_only=read_only)
+    authority = Authority.open(ca_directory(state), passphrase=ca_passphrase(), read_only=read_only)
     for warning in authority.migration_warnings():
         print_error(f"note: {warning}")
     return authority

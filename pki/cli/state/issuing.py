@@ -38,15 +38,15 @@ def parse_request(data: bytes, path: Path | None) -> PublicKey:
         return read_request(data).public_key
 
 
-def refuse_ca_folder(folder: Path, home: Path) -> None:
+def refuse_ca_folder(folder: Path, ca_folder: Path) -> None:
     """Refuse to put a credential into a CA's own folder.
 
     Raises:
         StateError: if the folder is a CA's.
     """
     # Not Path.resolve, which raises another error for a loop of links.
-    is_home = os.path.realpath(folder) == os.path.realpath(home)
-    if is_home or (path_exists(folder) and path_exists(folder / "ledger.db")):
+    is_ca_folder = os.path.realpath(folder) == os.path.realpath(ca_folder)
+    if is_ca_folder or (path_exists(folder) and path_exists(folder / "ledger.db")):
         raise StateError(
             f"{quote_untrusted(folder)} is the folder of a CA",
             remedy="Choose another folder with --out",

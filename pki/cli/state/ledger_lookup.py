@@ -52,7 +52,7 @@ def require_record(authority: Authority, contents: PartialCredential) -> Certifi
     if record is not None:
         return record
     if contents.leaf is None:
-        cause = contents.leaf_fault()
+        cause = contents.leaf_error()
         cause.remedy = (
             cause.remedy or "Nothing in the directory identifies it: issue a new one elsewhere"
         )

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from pki.authority import Authority
 from pki.cli.exit_codes import PARTLY
-from pki.cli.options import ca_home
+from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.errors import PkiError, StateError, quote_untrusted
@@ -58,7 +58,7 @@ class Distribution:
         """Print what failed, if anything did, and end the command with the exit code for it.
 
         Args:
-            done: what was done nevertheless, e.g. ``It is revoked``.
+            done: what was done nevertheless, e.g. ``The certificate is revoked``.
         """
         if not self.failed:
             return
@@ -81,7 +81,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
         except PkiError as error:
             # One list that can't be imported does not stop the others.
             if not any(str(error) == str(other) for _, other in result.failed):
-                result.failed.append((ca_home(state), error))
+                result.failed.append((ca_directory(state), error))
     for folder in _folders(state, result):
         try:
             if _update_directory(authority, folder):
@@ -97,7 +97,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
 
 def _folders(state: Path, result: Distribution) -> Iterator[Path]:
     """Yield the folders in the state folder; one that can't be listed counts as failed."""
-    home = ca_home(state).absolute()
+    ca_folder = ca_directory(state).absolute()
     visited: set[tuple[int, int]] = set()
 
     def not_listed(error: OSError) -> None:
@@ -111,7 +111,7 @@ def _folders(state: Path, result: Distribution) -> Iterator[Path]:
     # A workload's path may have several segments, and its folder lies as deep.
     for here, names, _ in os.walk(state, onerror=not_listed):
         names.sort()
-        names[:] = [name for name in names if (Path(here) / name).absolute() != home]
+        names[:] = [name for name in names if (Path(here) / name).absolute() != ca_folder]
         for name in names:
             folder = Path(here) / name
             try:
@@ -204,7 +204,7 @@ def _belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     bundle, _ = authority.trust()
     if contents.bundle is not None:
         return bool(set(contents.bundle.all_roots()) & set(bundle.all_roots()))
-    raise contents.leaf_fault()
+    raise contents.leaf_error()
 
 
 def _error_line(path: Path, error: PkiError) -> str:

@@ -48,10 +48,10 @@ class CredentialRow:
         workload: its SPIFFE ID, or first other name.
         serial: its serial number, lower-case hex.
         state: its state.
-        until: the end of its leaf; None if unknown.
-        left: the part of its lifetime that is left, 0 to 1.
+        not_after: the end of its leaf; None if unknown.
+        life_left: the part of its lifetime that is left, 0 to 1.
         renewal_from: when it should be renewed: at half of its lifetime.
-        renewed_at: when its files changed last.
+        changed_at: when its files changed last.
         crls: until when its revocation lists are valid, as a text.
         problem: what is wrong; empty if nothing is.
     """
@@ -60,10 +60,10 @@ class CredentialRow:
     workload: str = "-"
     serial: str = "-"
     state: State = State.BAD
-    until: datetime | None = None
-    left: float = 0.0
+    not_after: datetime | None = None
+    life_left: float = 0.0
     renewal_from: datetime | None = None
-    renewed_at: datetime | None = None
+    changed_at: datetime | None = None
     crls: str = "-"
     problem: str = ""
 
@@ -72,7 +72,7 @@ def credential_row(read: ReadCredential, now: datetime) -> CredentialRow:
     """Return the row of a credential at a time."""
     credential = read.credential
     if credential is None:
-        return CredentialRow(read.name, renewed_at=read.changed_at, problem=read.problem)
+        return CredentialRow(read.name, changed_at=read.changed_at, problem=read.problem)
     leaf = credential.leaf
     begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     life = max(end - begin, timedelta(seconds=1))
@@ -126,8 +126,8 @@ def _crls(credential: Credential, now: datetime) -> tuple[str, bool]:
         return "none", False
     end = min(item.next_update for item in credential.crls.crls.values())
     if end < now:
-        return f"ended {format_relative_briefly(end, now)}", True
-    return f"end {format_relative_briefly(end, now)}", False
+        return f"became stale {format_relative_briefly(end, now)}", True
+    return f"stale {format_relative_briefly(end, now)}", False
 
 
 def _ca_problem(credential: Credential, now: datetime) -> str:

@@ -123,7 +123,7 @@ def credentials_board(
 ) -> Board:
     """Return the dashboard of some credentials."""
     # The bad ones first, then by their end: where there is little room, the last are left out.
-    rows = sorted(rows, key=lambda item: (item.state is not State.BAD, str(item.until)))
+    rows = sorted(rows, key=lambda item: (item.state is not State.BAD, str(item.not_after)))
     below = [Text(f"{item.at:%H:%M:%S}  {item.name}: {item.message}") for item in reversed(events)]
     return Board(
         f"{folder}  {now:%Y-%m-%d %H:%M:%S} UTC",
@@ -135,18 +135,21 @@ def credentials_board(
 
 def _cells(row: CredentialRow, now: datetime) -> tuple[Text, ...]:
     colour = _COLOURS[row.state]
-    is_known = row.until is not None and row.renewal_from is not None
+    is_known = row.not_after is not None and row.renewal_from is not None
     return (
         Text(row.name),
         Text(row.workload),
         Text(f"{row.serial[:8]}.." if is_known else "-"),
-        Text(_bar(row.left) if is_known else "-", style=colour),
-        Text(_expiry(row, row.until, now) if row.until is not None else row.problem, style=colour),
+        Text(_bar(row.life_left) if is_known else "-", style=colour),
+        Text(
+            _expiry(row, row.not_after, now) if row.not_after is not None else row.problem,
+            style=colour,
+        ),
         Text(
             _renewal(row, row.renewal_from, now) if row.renewal_from is not None else "-",
             style=colour,
         ),
-        Text(format_relative_briefly(row.renewed_at, now) if row.renewed_at else "-"),
+        Text(format_relative_briefly(row.changed_at, now) if row.changed_at else "-"),
         Text(row.crls),
     )
 
@@ -172,10 +175,10 @@ def _row_json(row: CredentialRow) -> dict[str, object]:
         "workload": row.workload,
         "serial": row.serial,
         "state": row.state.value,
-        "not_after": row.until,
-        "life_left": round(row.left, 4),
+        "not_after": row.not_after,
+        "life_left": round(row.life_left, 4),
         "renewal_from": row.renewal_from,
-        "changed_at": row.renewed_at,
+        "changed_at": row.changed_at,
         "crls": row.crls,
         "problem": row.problem,
     }

@@ -47,11 +47,11 @@ class History:
             elif row.problem:
                 message = row.problem
             else:
-                message = "is well again"
+                message = "is valid again"
             self._add(Event(now, row.name, message))
         for name in self._before.keys() - current.keys():
             changed = True
-            self._add(Event(now, name, "is gone"))
+            self._add(Event(now, name, "was removed"))
         self._before = current
         return changed
 

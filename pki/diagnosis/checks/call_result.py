@@ -21,7 +21,7 @@ CALL = "a call by gRPC"
 REFUSED_BY_HTTP = frozenset({400, 495, 496})
 _NOBODY_BEHIND = {502, 503, 504}
 _APART = timedelta(seconds=30)
-# The probe's method exists on no server, so every server refuses it.
+# The test method exists on no server, so every server refuses it.
 _EXPECTED = {"not-granted", "unknown-method"}
 _ANSWERS = {"OK", "UNIMPLEMENTED", "NOT_FOUND", "PERMISSION_DENIED"}
 _PIN = (
@@ -68,7 +68,7 @@ def examine_call(
     if result.reached:
         return _answered(result, findings)
     if result.code == "DEADLINE_EXCEEDED" and silent:
-        message = "HTTP/2 is agreed on, and the server says nothing in it: no settings, no answer"
+        message = "the server agreed on HTTP/2, and then sent nothing: no settings, no response"
         return [failed(CALL, "not-http2", message, likelihood=80)]
     message = f"{result.code}: {result.message}"
     if any(item.status is Status.FAILED for item in findings):
@@ -80,20 +80,20 @@ def examine_call(
 
 def _by_http(status: int) -> Finding:
     if 200 <= status < 300:
-        return unknown(CALL, f"{_WELL} answers it by HTTP {status}: it is no gRPC server")
+        return unknown(CALL, f"{_WELL} answers the call by HTTP {status}: it is not a gRPC server")
     if status in _NOBODY_BEHIND:
         return warning(
             CALL,
             "unreachable",
-            f"{_WELL} answers it by HTTP {status}, as a proxy does that can't reach the server "
-            "behind it",
+            f"{_WELL} answers the call by HTTP {status}, as a proxy does that can't reach the "
+            "server behind it",
             remedy="Start the server behind the proxy, or correct its address in the proxy; the "
             "proxy's log says what failed",
         )
     return warning(
         CALL,
         "unknown-method",
-        f"{_WELL} answers it by HTTP {status}: no gRPC server has the method there",
+        f"{_WELL} answers the call by HTTP {status}: no gRPC server has the method there",
     )
 
 
@@ -120,16 +120,16 @@ def _answered(result: CallResult, findings: list[Finding]) -> list[Finding]:
             for rank, item in enumerate(matches)
         ]
     if result.code in _ANSWERS:
-        # The probe calls a method that hardly any policy grants.
+        # The test call is to a method that hardly any policy grants.
         word = result.code
         if word == "PERMISSION_DENIED":
-            word += ": the connection works; only the probe's own method is refused, as expected"
+            word += ": the connection works; only doctor's own test method is refused, as expected"
         return [ok(CALL, f"is answered ({word})")]
     if result.code == "UNAUTHENTICATED":
         return [unknown(CALL, f"{_WELL} requires more than our certificate ({message})")]
     if result.code == "UNAVAILABLE":
         return [warning(CALL, "unreachable", f"{_WELL} can't serve it now ({message})")]
-    return [unknown(CALL, f"{_WELL} answers it otherwise than gRPC does ({message})")]
+    return [unknown(CALL, f"{_WELL} answers the call otherwise than gRPC does ({message})")]
 
 
 def _handfast_failures(result: CallResult) -> list[Match]:

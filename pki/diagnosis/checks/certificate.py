@@ -1,4 +1,4 @@
-"""What is wrong with a certificate by itself, at the end at which it is presented.
+"""What is wrong with one certificate, presented by a client or by a server.
 
 The checks are those of gRPC, OpenSSL and other implementations, and not only those of handfast's
 profiles: the certificate may come from any CA.
@@ -39,7 +39,7 @@ def examine_certificate(
     """Examine a leaf.
 
     Args:
-        whose: for the questions: ``server certificate`` or ``our certificate``.
+        whose: for the names of the checks: ``server certificate`` or ``our certificate``.
         certificate: the leaf.
         purpose: the end at which it is presented.
         now: the time, aware.
@@ -77,7 +77,7 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
             failed(
                 check,
                 "expired",
-                f"ended {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
+                f"expired {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
                 handshake_result=Fault.EXPIRED.handshake_result,
             )
         ]

@@ -1,7 +1,7 @@
 """What is wrong with a chain as it is presented: its order, its gaps, the root it leads to.
 
-Each is a check of its own, so that one fault does not hide another. Each fault is named once: what
-one check has found, the next does not report again under another name.
+Order, gaps and root are separate checks, so that one fault does not hide another. Each fault is
+reported once: a check does not repeat, under another name, what the check before it has reported.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from pki.x509 import Fault
 from pki.x509.decoding import UNREADABLE
 
 _RENEW_CA = (
-    "Renew that CA's certificate and bring the new one to whoever shows or holds it: chain.pem, "
-    "bundle.pem; with a new key, issue the leaf again too"
+    "Renew that CA's certificate and bring the new one to whoever presents or stores it: "
+    "chain.pem, bundle.pem; with a new key, issue the leaf again too"
 )
 
 
@@ -41,7 +41,7 @@ def examine_chain(
     """Examine a chain as it was presented.
 
     Args:
-        whose: for the questions: ``server certificate`` or ``our certificate``.
+        whose: for the names of the checks: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         trust: what the chain is checked against; None where nothing is at hand.
         now: the time, aware.
@@ -152,7 +152,10 @@ def _authorities(
 def _invalid_time(certificate: x509.Certificate, now: datetime) -> tuple[str, str] | None:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now > end:
-        return "expired", f"ended {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            "expired",
+            f"expired {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
+        )
     if now < begin:
         return (
             "not-yet-valid",

@@ -35,23 +35,23 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
             warning(
                 _REQUESTS,
                 "no-client-auth",
-                "it requests no client certificate: it can't know who calls",
+                "the server requests no client certificate: it can't know who calls",
             )
         ]
     if not anonymous.requested_issuers:
-        return [ok(_REQUESTS, "it does, and names no CAs (gRPC names none)")]
+        return [ok(_REQUESTS, "the server requests one, and names no CAs (gRPC servers never do)")]
     message = ", ".join(item.text for item in anonymous.requested_issuers[:5])
     if own is None or not own.chain:
-        return [ok(_REQUESTS, f"it requests one of {message}")]
+        return [ok(_REQUESTS, f"the server requests one of {message}")]
     wanted = {item.der for item in anonymous.requested_issuers}
     issuers = {item.issuer.public_bytes() for item in own.chain}
     if issuers & wanted:
-        return [ok(_REQUESTS, f"it requests one of {message}; ours is among them")]
+        return [ok(_REQUESTS, f"the server requests one of {message}; ours is among them")]
     return [
         failed(
             _REQUESTS,
             "ca-not-requested",
-            f"it requests a certificate of {message}; ours is of "
+            f"the server requests a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",
             handshake_result="CERTIFICATE_AUTHORITY_INVALID",
         )
@@ -98,15 +98,15 @@ def examine_acceptance(
 def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
     what = "no certificate was given" if own is None else "ours can't be presented"
     if anonymous.end in {HandshakeEnd.ACCEPTED, HandshakeEnd.SILENT}:
-        return [ok("accepts callers without one", f"{what}, and it goes on")]
+        return [ok("accepts callers without one", f"{what}, and the server continues")]
     if not anonymous.certificate_requested:
         return [unknown(ACCEPTS, f"{what}, and the handshake ended: {anonymous.message}")]
-    endings = {116: "and says so", HANDSHAKE_FAILURE: "and ends the handshake"}
-    message = endings.get(anonymous.alert or 0, "and closes the connection without a reason")
-    message = f"it requests a certificate, {what}, {message}"
+    endings = {116: "says so", HANDSHAKE_FAILURE: "ends the handshake"}
+    ending = endings.get(anonymous.alert or 0, "closes the connection without a reason")
+    message = f"the server requests a certificate; {what}; the server {ending}"
     if own is not None:
         # It can't be presented for a fault of its own, or because its key is encrypted.
-        whole = all(item.status is not Status.FAILED for item in own.faults)
+        whole = all(item.status is not Status.FAILED for item in own.findings)
         return [
             unknown(ACCEPTS, message)
             if whole
@@ -117,7 +117,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
             ACCEPTS,
             "no-client-certificate",
             message,
-            remedy="Give one: --credential DIR",
+            remedy="Name your credential directory: --credential DIR",
             handshake_result=CLOSED,
         )
     ]
@@ -155,8 +155,8 @@ def _accepted(with_certificate: Handshake) -> list[Finding]:
             )
         ]
     if not with_certificate.certificate_requested:
-        return [unknown(ACCEPTS, "it did not request it, and goes on")]
-    return [ok(ACCEPTS, "it goes on after it received it")]
+        return [unknown(ACCEPTS, "the server did not request our certificate, and continues")]
+    return [ok(ACCEPTS, "the server continues after it received our certificate")]
 
 
 def _refused_by_alert(
@@ -164,15 +164,15 @@ def _refused_by_alert(
 ) -> list[Finding]:
     assert with_certificate.alert is not None
     slug, name = describe_alert(with_certificate.alert)
-    faults = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
-    message = f'it refuses our certificate with the alert "{name}"'
-    if slug in faults or (slug == "client-refused" and faults):
+    failures = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
+    message = f'the server refuses our certificate with the alert "{name}"'
+    if slug in failures or (slug == "client-refused" and failures):
         return [symptom(ACCEPTS, f"{message}; what is wrong with ours is above")]
-    if slug == "unknown-ca" and faults & {"incomplete-chain", "self-signed", "bad-signature"}:
+    if slug == "unknown-ca" and failures & {"incomplete-chain", "self-signed", "bad-signature"}:
         return [symptom(ACCEPTS, f"{message}; the reason is above")]
     if slug == "unknown-ca" and own is not None and is_self_issued(own.chain[0]):
         return [failed(ACCEPTS, "self-signed", f"{message}: ours is self-signed")]
-    if slug == "no-client-certificate" and "unsupported-key" in faults:
+    if slug == "no-client-certificate" and "unsupported-key" in failures:
         return [symptom(ACCEPTS, f"{message}: TLS can't use a certificate with this key")]
     if slug == "no-client-certificate":
         why = (

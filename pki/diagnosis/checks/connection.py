@@ -81,25 +81,25 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
 def _tls(handshake: Handshake) -> Finding:
     check = TLS
     if handshake.end is HandshakeEnd.NO_TLS:
-        message = f"it answers in plaintext: {_describe_plaintext(handshake.first_bytes)}"
+        message = f"the server answers in plaintext: {_describe_plaintext(handshake.first_bytes)}"
         return failed(
             check, "plaintext-server", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
         )
     if handshake.completed or handshake.chain:
         if handshake.version not in _VERSIONS:
-            message = f"it speaks {handshake.version} at most; gRPC needs TLS 1.2"
+            message = f"the server speaks {handshake.version} at most; gRPC needs TLS 1.2"
             return failed(
                 check, "protocol-version", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
             )
         return ok(check, _describe_tls(handshake))
     if handshake.end is HandshakeEnd.ALERT:
         if handshake.alert == _PROTOCOL_VERSION:
-            message = "it speaks no version of TLS that this side does"
+            message = "the server supports no TLS version that this side supports"
             return failed(
                 check, "protocol-version", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
             )
         if handshake.alert == _NO_PROTOCOL:
-            message = "it speaks TLS, and no HTTP/2 in it (ALPN)"
+            message = "the server speaks TLS, and no HTTP/2 in it (ALPN)"
             return failed(check, "not-http2", message, handshake_result="NO_APPLICATION_PROTOCOL")
         if handshake.alert in _CIPHERS:
             return failed(
@@ -109,12 +109,12 @@ def _tls(handshake: Handshake) -> Finding:
                 handshake_result="CIPHER_SUITE_MISMATCH",
             )
     if handshake.end is HandshakeEnd.TIMED_OUT:
-        message = f"it accepts the connection and does not answer: {handshake.message}"
+        message = f"the server accepts the connection and does not answer: {handshake.message}"
         return failed(check, "handshake-timeout", message, handshake_result="HANDSHAKE_TIMEOUT")
     if handshake.end is HandshakeEnd.CLOSED and not handshake.first_bytes:
         message = (
-            "it closes the connection at the first bytes of TLS: it may speak plaintext, or it "
-            "is a proxy without a server behind it"
+            "the server closes the connection at the first bytes of TLS: it may speak plaintext, "
+            "or it is a proxy without a server behind it"
         )
         return failed(
             check,
@@ -155,7 +155,7 @@ def _parameters(handshake: Handshake) -> list[Finding]:
             failed(
                 "cipher",
                 "cipher-mismatch",
-                f"it takes {handshake.cipher} at best; gRPC offers ECDHE with AES-GCM or "
+                f"the server accepts {handshake.cipher} at best; gRPC offers ECDHE with AES-GCM or "
                 "ChaCha20 alone",
                 handshake_result="CIPHER_SUITE_MISMATCH",
             )
@@ -167,7 +167,7 @@ def _parameters(handshake: Handshake) -> list[Finding]:
             failed(
                 HTTP2,
                 "not-http2",
-                "it agrees on no HTTP/2 (ALPN h2), and gRPC closes such a connection",
+                "the server agrees on no HTTP/2 (ALPN h2), and gRPC closes such a connection",
                 handshake_result="NO_APPLICATION_PROTOCOL",
             )
         )

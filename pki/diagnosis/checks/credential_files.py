@@ -40,7 +40,7 @@ _Value = TypeVar("_Value")
 
 def examine_credential_files(files: CredentialFiles) -> OwnCredential:
     """Return the credential in the files, with a finding for each part that can't be used."""
-    faults: list[Finding] = []
+    findings: list[Finding] = []
 
     def parse(check: str, parser: Callable[[], _Value], default: _Value) -> _Value:
         try:
@@ -49,17 +49,17 @@ def examine_credential_files(files: CredentialFiles) -> OwnCredential:
             message = f"{quote_untrusted(error.filename)} is not there"
         except PkiError as error:
             message = error.message
-        faults.append(failed(check, "incomplete-files", message))
+        findings.append(failed(check, "incomplete-files", message))
         return default
 
     no_certificates: tuple[x509.Certificate, ...] = ()
     chain = parse(_CERTIFICATE, lambda: _parse_chain(files), no_certificates)
-    key = parse(_KEY, lambda: _parse_key(files.key, chain, faults), None)
+    key = parse(_KEY, lambda: _parse_key(files.key, chain, findings), None)
     roots = parse(_BUNDLE, lambda: _parse_roots(files.bundle), no_certificates)
-    faults += _examine_roots(roots)
+    findings += _examine_roots(roots)
     crls = None
     if isinstance(files.crls.error, FileNotFoundError):
-        faults.append(
+        findings.append(
             warning(
                 _CRLS,
                 "no-crl",
@@ -70,7 +70,7 @@ def examine_credential_files(files: CredentialFiles) -> OwnCredential:
         )
     else:
         crls = parse(_CRLS, lambda: CrlSet.read(files.crls.content()), None)
-    return OwnCredential(chain, key, roots, crls, tuple(faults))
+    return OwnCredential(chain, key, roots, crls, tuple(findings))
 
 
 def _parse_chain(files: CredentialFiles) -> tuple[x509.Certificate, ...]:
@@ -88,12 +88,12 @@ def _parse_chain(files: CredentialFiles) -> tuple[x509.Certificate, ...]:
 
 
 def _parse_key(
-    file: CredentialFile, chain: tuple[x509.Certificate, ...], faults: list[Finding]
+    file: CredentialFile, chain: tuple[x509.Certificate, ...], findings: list[Finding]
 ) -> PrivateKey | None:
     blocks = [item for item in _blocks(file) if is_private_key_block(item)]
     path = quote_untrusted(file.path)
     if file.mode & _OTHERS:
-        faults.append(
+        findings.append(
             warning(
                 _KEY,
                 "key-permissions",
@@ -102,10 +102,10 @@ def _parse_key(
             )
         )
     if not blocks:
-        faults.append(failed(_KEY, "incomplete-files", f"{path} holds no private key"))
+        findings.append(failed(_KEY, "incomplete-files", f"{path} holds no private key"))
         return None
     if blocks[0].label == _ENCRYPTED:
-        faults.append(unknown(_KEY, f"{path} is encrypted: it can't be used here"))
+        findings.append(unknown(_KEY, f"{path} is encrypted: it can't be used here"))
         return None
     try:
         public_key = chain[0].public_key() if chain else None
@@ -116,10 +116,14 @@ def _parse_key(
     except KeyRefusedError:
         if public_key is None or isinstance(public_key, PublicKey):
             raise
-        faults.append(symptom(_KEY, "is of a kind that is not supported, as the certificate's is"))
+        findings.append(
+            symptom(_KEY, "is of a kind that is not supported, as the certificate's is")
+        )
         return None
     if public_key is not None and key.public_key() != public_key:
-        faults.append(failed(_KEY, "key-mismatch", f"{path} holds the key of another certificate"))
+        findings.append(
+            failed(_KEY, "key-mismatch", f"{path} holds the key of another certificate")
+        )
         return None
     return key
 

@@ -31,14 +31,14 @@ class OwnCredential:
         key: the private key; None if it can't be read, or belongs to another certificate.
         roots: the roots to trust.
         crls: the revocation lists; None if there are none.
-        faults: a finding for each part that can't be used.
+        findings: a finding for each part that can't be used.
     """
 
     chain: tuple[x509.Certificate, ...] = ()
     key: PrivateKey | None = None
     roots: tuple[x509.Certificate, ...] = ()
     crls: CrlSet | None = None
-    faults: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         """Show nothing of the key."""
@@ -75,12 +75,12 @@ def examine_own(
         own: the credential.
         purpose: the end at which we present it.
         now: the time, aware.
-        known_cas: CAs seen elsewhere, as in the server's chain.
+        known_cas: further CA certificates, such as those in the server's chain.
     """
     whose = "our certificate"
     if not own.chain:
-        return list(own.faults)
-    findings = list(own.faults)
+        return list(own.findings)
+    findings = list(own.findings)
     if own.key is not None:
         findings.append(ok("our key", "belongs to our certificate"))
     findings += examine_certificate(whose, own.chain[0], purpose, now)

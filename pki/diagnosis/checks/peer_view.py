@@ -19,9 +19,9 @@ from pki.diagnosis.report import Finding, Status, failed, ok, warning
 from pki.errors import PkiError, VerificationError
 from pki.x509 import CLIENT, WORKLOAD, ChainVerifier, Fault, Purpose, RevocationMode, TrustBundle
 
-TAKES_SERVER = "the caller accepts the server's certificate"
+ACCEPTS_SERVER = "the caller accepts the server's certificate"
 _LEFT = "it left after it received the server's certificate, without a reason"
-_HANDFAST = "as handfast judges"
+_HANDFAST = "handfast's verification"
 _SLUGS = {
     Fault.EXPIRED: "expired",
     Fault.NOT_YET_VALID: "not-yet-valid",
@@ -81,13 +81,13 @@ def examine_departure(server: OwnCredential, requested_name: str, now: datetime)
             likelihoods.setdefault(item.failure, item.likelihood or 90)
     findings = [
         failed(
-            TAKES_SERVER, slug, f"{_LEFT}; the certificate has this fault", likelihood=likelihood
+            ACCEPTS_SERVER, slug, f"{_LEFT}; the certificate has this fault", likelihood=likelihood
         )
         for slug, likelihood in likelihoods.items()
     ]
     findings += examine_requested_name(server, requested_name)
     why = f"{_LEFT}; its bundle may not hold the root of the server's certificate"
-    return [*findings, failed(TAKES_SERVER, "unknown-ca", why, likelihood=50)]
+    return [*findings, failed(ACCEPTS_SERVER, "unknown-ca", why, likelihood=50)]
 
 
 def examine_requested_name(server: OwnCredential, requested_name: str) -> list[Finding]:
@@ -104,7 +104,7 @@ def examine_requested_name(server: OwnCredential, requested_name: str) -> list[F
     return [
         replace(
             item,
-            check=TAKES_SERVER,
+            check=ACCEPTS_SERVER,
             message=f"{_LEFT}; {item.message}",
             likelihood=80,
             handshake_result="",
@@ -131,4 +131,4 @@ def _verify_by_handfast(
         if own is None:
             return [warning(check, slug, error.message)]
         return [failed(check, slug, error.message)]
-    return [ok(check, "it accepts it")]
+    return [ok(check, "a handfast server accepts it")]

@@ -22,7 +22,7 @@ def examine_revocation(
     """Look up the certificates of a chain in the CRLs of their issuers.
 
     Args:
-        whose: for the question: ``server certificate`` or ``our certificate``.
+        whose: for the name of the check: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         crls: the available revocation lists.
         now: the time, aware.
@@ -46,8 +46,8 @@ def examine_revocation(
         issuer = IssuerId.of(certificate)
         crl = by_issuer.get(issuer) if issuer.key_id else by_name.get(issuer.name)
         findings.append(_look_up(check, certificate, crl, depth, now))
-    faults = [item for item in findings if item.failure]
-    return faults[:1] or findings[:1]
+    failures = [item for item in findings if item.failure]
+    return failures[:1] or findings[:1]
 
 
 def _look_up(

@@ -18,7 +18,7 @@ _ALERTS = {
     116: ("no-client-certificate", "certificate required"),
     120: ("not-http2", "no application protocol"),
 }
-# Alerts that say nothing of a certificate: only their names are told.
+# Alerts that do not concern a certificate: only their names are reported.
 _OTHERS = {
     10: "unexpected message",
     20: "bad record MAC",

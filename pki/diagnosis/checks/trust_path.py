@@ -1,8 +1,9 @@
 """Whether a chain leads to a trusted root, and if not, why.
 
 OpenSSL's store, without its strict flag and without times, finds the path that gRPC would find. Why
-it finds none can't always be told: a chain that ends at an unknown CA either lacks an intermediate
-CA, or leads to another root. The cause is sure only where one of the two is impossible.
+OpenSSL finds none is not always known: a chain that ends at an unknown CA either lacks an
+intermediate CA, or leads to another root. The cause is sure only where one of the two is
+impossible.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def examine_trust(
     """Examine which root a chain leads to.
 
     Args:
-        whose: for the question: ``server certificate`` or ``our certificate``.
+        whose: for the name of the check: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         trust: what the chain is checked against; None where nothing is at hand.
     """

@@ -40,7 +40,7 @@ def request_http_date(target: Target, server_name: str, *, seconds: float) -> da
             if name:
                 connection.tls.set_tlsext_host_name(name)
             connection.tls.set_connect_state()
-            connection.shake_hands(limit)
+            connection.do_handshake(limit)
             connection.write(_REQUEST % (name or b"localhost"), limit)
             while b"\r\n\r\n" not in received and len(received) < _MOST_HEADERS:
                 data = connection.read(limit)

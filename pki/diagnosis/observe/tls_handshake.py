@@ -95,8 +95,8 @@ class Handshake:
         group: the group of the key exchange; empty where OpenSSL can't tell.
         alpn: the protocol agreed on; empty without one.
         chain: the certificates that the server presented, in DER, in its order.
-        asked: whether it asked for our certificate.
-        requested_issuers: the CAs that it asked for; empty where it names none.
+        certificate_requested: whether the server requested our certificate.
+        requested_issuers: the CAs that the server named in its request; empty if it named none.
         http2: whether the server sent HTTP/2 settings.
         first_bytes: the first bytes from the server, as they came over the wire.
         seconds: how long the handshake took.
@@ -119,7 +119,7 @@ class Handshake:
     seconds: float = 0.0
 
 
-def shake_hands(
+def make_handshake(
     target: Target,
     server_name: str,
     certified_key: CertifiedKey | None,
@@ -127,7 +127,7 @@ def shake_hands(
     seconds: float,
     roots: Sequence[x509.Certificate] | None = None,
 ) -> Handshake:
-    """Shake hands with a server; whatever goes wrong is part of the result.
+    """Make a handshake with a server and return what it showed; a failure is part of the result.
 
     Without roots the server is not verified: our certificate is presented to whoever answers.
 
@@ -218,15 +218,15 @@ def _run_handshake(
     completed = False
     settings = False
     try:
-        connection.shake_hands(limit)
+        connection.do_handshake(limit)
         completed = True
         seconds = time.monotonic() - begun
         settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS))
-        end, message = HandshakeEnd.ACCEPTED, "it goes on after the handshake"
+        end, message = HandshakeEnd.ACCEPTED, "the server continues after the handshake"
     except TimeoutError:
         end, message = HandshakeEnd.TIMED_OUT, f"no answer within {limit.seconds:g} s"
         if completed:
-            end, message = HandshakeEnd.SILENT, "it sent nothing after the handshake"
+            end, message = HandshakeEnd.SILENT, "the server sent nothing after the handshake"
     except TooManyBytesError as error:
         end, message = HandshakeEnd.FAILED, quote_untrusted(error)
     except SSL.Error as error:

@@ -205,7 +205,7 @@ def test_a_leaf_never_outlives_its_issuer_and_that_is_said(ca: Authority, clock:
     clock.at = end - timedelta(minutes=10)
     issued = ca.issue("orders")
     assert issued.leaf.not_valid_after_utc == end
-    assert "ends with its issuing CA" in issued.notes[0]
+    assert "expires with its issuing CA" in issued.notes[0]
     clock.at = end
     with pytest.raises(StateError, match="clock"):
         ca.issue("orders")
@@ -310,7 +310,7 @@ def test_a_renewal_by_request_is_checked_before_a_second_renewal_is_recorded(
     first = ca.issue("orders")
     renewed = ca.renew_request(first.leaf, csr(generate_key()))
     assert renewed.key is None
-    with pytest.raises(NotPermittedError, match="which was not ordered"):
+    with pytest.raises(NotPermittedError, match="which is not among the names to certify"):
         ca.renew_request(first.leaf, csr(generate_key(), x509.DNSName("db.shop.test")))
     with pytest.raises(InputError, match="needs a new key"):
         ca.renew_request(first.leaf, csr(first.key))
@@ -334,7 +334,7 @@ def test_what_may_not_be_renewed(ca: Authority, clock: Clock, tmp_path: Path) ->
         ca.renew(first.leaf)
     second = ca.issue("orders")
     clock.move(hours=1, seconds=1)
-    with pytest.raises(NotPermittedError, match="ended"):
+    with pytest.raises(NotPermittedError, match="expired"):
         ca.renew(second.leaf)
     third = ca.issue("orders")
     ca.distrust(ca.issuers()[1].key_id)

@@ -283,7 +283,7 @@ def test_a_whole_folder_that_is_older_takes_in_what_receivers_hold(backup: Backu
         with pytest.raises(NotPermittedError, match="revoked"):
             ca.renew(backup.orders.leaf)
         (event,) = ca.events()
-        assert event[1] == "published-list-ahead"
+        assert event[1] == "published-crl-ahead"
 
 
 def test_a_published_list_that_is_ahead_is_taken_in_at_the_opening(backup: Backup) -> None:

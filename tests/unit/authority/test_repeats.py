@@ -47,7 +47,7 @@ def test_the_same_request_within_ten_minutes_gives_the_same_certificate(
     clock.move(minutes=10)
     again = ca.issue_request("orders", csr(key))
     assert again.leaf == first.leaf
-    assert any("given again" in note for note in again.notes)
+    assert any("returned again" in note for note in again.notes)
     assert len(ca.certificates()) == 1
     clock.move(seconds=1)
     assert ca.issue_request("orders", csr(key)).leaf != first.leaf

@@ -114,9 +114,9 @@ def test_the_same_is_had_for_scripts() -> None:
         "line": 0,
         "scopes": [],
         "names": [
-            {"name": "spiffe://shop.internal/audit", "counts": True},
-            {"name": "dns:audit.shop.internal", "counts": True},
-            {"name": "subject:CN=audit,O=shop.internal", "counts": True},
+            {"name": "spiffe://shop.internal/audit", "is_used": True},
+            {"name": "dns:audit.shop.internal", "is_used": True},
+            {"name": "subject:CN=audit,O=shop.internal", "is_used": True},
         ],
         "matches": [{"role": "reader", "pattern": "spiffe://shop.internal/audit", "line": 4}],
         "grants": [

@@ -137,7 +137,7 @@ def test_after_a_command_with_the_clock_ahead_the_next_ones_put_it_right(
     found = json_of(capsys, "renew", "certs/payments", "--check")
     assert found["code"] == 0
     assert any("clock that was ahead" in item for item in found["reasons"])
-    assert any("time to come" in item for item in found["reasons"])
+    assert any("only in the future" in item for item in found["reasons"])
     assert json_of(capsys, "renew", "certs/payments")["renewed"] is True
     assert said(capsys, "verify", "certs/payments", "--as", "server")[0] == 0
     assert said(capsys, "renew", "certs/payments", "--check")[0] == 1
@@ -199,4 +199,4 @@ def test_a_whole_ca_from_a_backup_takes_in_what_the_directories_below_it_hold(
     assert run(["crl"]) == 0
     assert said(capsys, "verify", "certs/orders", "--as", "server")[0] == 1
     kinds = {item["kind"] for item in json_of(capsys, "ca", "status")["events"]}
-    assert kinds == {"published-list-ahead"}
+    assert kinds == {"published-crl-ahead"}

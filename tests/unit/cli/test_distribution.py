@@ -125,7 +125,7 @@ def test_what_was_left_is_reached_once_it_is_mended(ca: Path, capsys: Capture) -
     code, out, err = run_command(capsys, "revoke", f"{serial:x}")
     assert code == 5
     assert "brought to 3 credential directories" in out
-    assert "It is revoked, and the new lists did not reach 1 of 4 places" in err
+    assert "The certificate is revoked, and the new lists did not reach 1 of 4 places" in err
     Path("certs/b/crl.pem").rmdir()
     assert run_command(capsys, "crl")[0] == 0
     assert serial in revoked_in(Path("certs/b"))

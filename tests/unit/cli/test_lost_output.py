@@ -52,7 +52,7 @@ def test_a_reader_that_has_gone_hides_no_directory_that_a_revocation_did_not_rea
     (state / "billing" / "crl.pem").mkdir()
     done = run_without_a_reader("revoke", state / "orders", "--dir", state, *form)
     assert done.returncode == 5, done.stderr
-    assert "It is revoked" in done.stderr
+    assert "The certificate is revoked" in done.stderr
     assert "billing" in done.stderr
 
 

@@ -130,7 +130,7 @@ def test_a_star_that_would_have_to_be_two_segments_is_told_as_what_missed(told: 
 def test_explain_says_which_server_may_answer(told: Told) -> None:
     code, out, _ = told("explain", "--peer", "orders", "--serves", "shop.v1.Orders")
     assert code == 0
-    assert "served_by at policy.toml:13 wants the role orders" in out
+    assert "served_by at policy.toml:13 requires the role orders" in out
     code, out, _ = told("explain", "--peer", "gateway", "--serves", "shop.v1.Orders")
     assert code == 1
     assert "SERVER_ROLE_MISSING" in out

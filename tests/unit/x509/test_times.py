@@ -79,18 +79,18 @@ def test_a_time_without_a_zone_is_a_mistake_of_the_caller() -> None:
 def test_an_answer_holds_until_just_after_the_last_second_and_no_longer() -> None:
     good = verify(LEAF, H.issuing)
     assert good.leaf is good.path[0]
-    assert good.good_until == LEAF.not_valid_after_utc + SECOND
-    assert verify(LEAF, H.issuing, at=good.good_until - SECOND / 2)
-    assert fault(LEAF, H.issuing, at=good.good_until) == Fault.EXPIRED
+    assert good.valid_until == LEAF.not_valid_after_utc + SECOND
+    assert verify(LEAF, H.issuing, at=good.valid_until - SECOND / 2)
+    assert fault(LEAF, H.issuing, at=good.valid_until) == Fault.EXPIRED
     # Both lists begin with the leaf here.
-    assert good.good_from == LEAF.not_valid_before_utc
+    assert good.valid_from == LEAF.not_valid_before_utc
 
 
 def test_an_answer_ends_with_the_first_of_its_lists() -> None:
     crls = H.crls(until=timedelta(minutes=10))
-    assert verify(LEAF, H.issuing, crls=crls).good_until == NOW + timedelta(minutes=10)
+    assert verify(LEAF, H.issuing, crls=crls).valid_until == NOW + timedelta(minutes=10)
     longer = verify(LEAF, H.issuing, crls=crls, grace=timedelta(minutes=5))
-    assert longer.good_until == NOW + timedelta(minutes=15)
+    assert longer.valid_until == NOW + timedelta(minutes=15)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,9 @@ def test_certificates_and_lists_without_an_end_have_none() -> None:
         grace=HOUR,
         bundle=TrustBundle.of_roots([root], default=SHOP),
     )
-    assert good.good_until == NO_END.replace(microsecond=999999) or good.good_until > NO_END - HOUR
+    assert (
+        good.valid_until == NO_END.replace(microsecond=999999) or good.valid_until > NO_END - HOUR
+    )
 
 
 def test_a_negative_grace_is_none() -> None:

@@ -74,8 +74,8 @@ def test_a_good_chain_is_accepted_for_both_purposes() -> None:
         verified = verify(GOOD, H.issuing, crls=H.crls(), purpose=purpose)
         assert verified.leaf == GOOD
         assert verified.path == (GOOD, H.issuing, H.root)
-        assert verified.good_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
-        assert verified.good_from == GOOD.not_valid_before_utc
+        assert verified.valid_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
+        assert verified.valid_from == GOOD.not_valid_before_utc
 
 
 def test_a_leaf_of_an_unknown_ca_is_refused() -> None:
@@ -391,7 +391,7 @@ def test_a_stale_list_is_refused_unless_a_grace_is_set(mode: RevocationMode) -> 
     later, hour = timedelta(minutes=30), timedelta(hours=1)
     refused(Fault.REVOCATION_UNKNOWN, GOOD, H.issuing, crls=crls, mode=mode, after=later)
     verified = verify(GOOD, H.issuing, crls=crls, mode=mode, after=later, grace=hour)
-    assert verified.good_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
+    assert verified.valid_until == GOOD.not_valid_after_utc + timedelta(seconds=1)
     refused(
         Fault.REVOCATION_UNKNOWN,
         GOOD,

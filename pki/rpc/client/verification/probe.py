@@ -131,7 +131,7 @@ def _shake_hands(
         connection.tls.set_tlsext_host_name(server_name.encode())
         connection.tls.set_connect_state()
         try:
-            connection.shake_hands(deadline)
+            connection.do_handshake(deadline)
         except SSL.Error:
             if callback.refusal is not None:
                 raise callback.refusal from None
