@@ -24,7 +24,7 @@ def pages() -> dict[str, str]:
 
 def _index() -> str:
     rows = [
-        f"| [{item.slug}]({item.slug}.md) | {item.title} | {_code(item.verdict)} |"
+        f"| [{item.slug}]({item.slug}.md) | {item.title} | {_code(item.handshake_result)} |"
         for item in FAILURES.values()
     ]
     lines = [
@@ -47,7 +47,8 @@ def _page(failure: Failure) -> str:
         _NOTE,
         f"# {failure.title[0].upper()}{failure.title[1:]}",
         "",
-        f"`{failure.slug}`" + (f", result name `{failure.verdict}`" if failure.verdict else ""),
+        f"`{failure.slug}`"
+        + (f", result name `{failure.handshake_result}`" if failure.handshake_result else ""),
         "",
         f"**Cause.** {failure.cause}",
         "",

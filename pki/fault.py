@@ -20,12 +20,12 @@ class Fault(StrEnum):
     INVALID = "INVALID"
 
     @property
-    def verdict(self) -> str:
+    def handshake_result(self) -> str:
         """The handshake result name of gRFC A118 for this fault."""
-        return _VERDICTS[self]
+        return _HANDSHAKE_RESULTS[self]
 
 
-_VERDICTS = MappingProxyType(
+_HANDSHAKE_RESULTS = MappingProxyType(
     {
         Fault.EXPIRED: "CERTIFICATE_EXPIRED",
         Fault.NOT_YET_VALID: "CERTIFICATE_NOT_YET_VALID",

@@ -42,8 +42,9 @@ from pki.x509 import ChainVerifier, Fault
 
 _MOST_PEERS = 16384
 _MOST_BYTES = 64 * 1024 * 1024  # of the cached chains: peers choose how long theirs are
-# Few callers are cached for long. Of many, those that call often stay: a caller that renews leaves
-# its old chain behind, and to parse a chain again takes about a millisecond.
+# While few callers are cached, each is kept for long. While many are, only those that call often
+# are kept: a renewed caller leaves its old chain behind, and parsing a chain again takes about a
+# millisecond.
 _FEW_PEERS = 64
 _IDLE_OF_FEW, _IDLE_OF_MANY = timedelta(minutes=10), timedelta(seconds=5)
 
@@ -112,7 +113,7 @@ class CallAuthorizer:
         except InputError as error:
             return _refused(method, client_refusal(Fault.PROFILE), detail=str(error))
         except Exception as error:
-            # Rule 5. The log has the details, and the caller is told nothing of them.
+            # Rule 5. The log has the details; the caller does not learn them.
             defer(log.error, "a call could not be authorized: %r", error)
             return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
 
@@ -148,7 +149,10 @@ class CallAuthorizer:
         return AuthorizationInputs(self._verifier().token, self._policy(), self._clock())
 
     def evict_idle(self) -> None:
-        """Drop the peers that have not called for a while: their chains are parsed again then."""
+        """Drop the peers that have not called for a while.
+
+        When one of them calls again, its chain is parsed again.
+        """
         now = self._clock()
         with self._lock:
             for key, peer in list(self._peers.items()):

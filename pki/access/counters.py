@@ -79,8 +79,8 @@ class Counters:
             peer: the SPIFFE ID that the channel is pinned to.
         """
         with self._lock:
-            known = peer in self._rotations or len(self._rotations) < _MOST_PEERS
-            self._rotations[peer if known else OTHER] += 1
+            has_label = peer in self._rotations or len(self._rotations) < _MOST_PEERS
+            self._rotations[peer if has_label else OTHER] += 1
 
     def count_verification(self, peer: str, result: str) -> None:
         """Count a channel's verification of its server.
@@ -90,8 +90,10 @@ class Counters:
             result: the result name of gRFC A118.
         """
         with self._lock:
-            known = (peer, result) in self._verifications or len(self._verifications) < _MOST_PEERS
-            self._verifications[peer if known else OTHER, result] += 1
+            has_label = (peer, result) in self._verifications or len(
+                self._verifications
+            ) < _MOST_PEERS
+            self._verifications[peer if has_label else OTHER, result] += 1
 
     def count_refused_call(self, peer: str, refusal: Refusal) -> None:
         """Count a call that a channel refused before anything was sent.
@@ -102,8 +104,8 @@ class Counters:
         """
         with self._lock:
             key = (peer, refusal.name)
-            known = key in self._refused_calls or len(self._refused_calls) < _MOST_PEERS
-            self._refused_calls[peer if known else OTHER, refusal.name] += 1
+            has_label = key in self._refused_calls or len(self._refused_calls) < _MOST_PEERS
+            self._refused_calls[peer if has_label else OTHER, refusal.name] += 1
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
         """Return the number of verdicts by method, role that allowed the call, and verdict."""

@@ -91,7 +91,7 @@ class DecisionLog:
             now: the time.
             at_once: do not wait for that second.
         """
-        suppressed = self._limiter.summary(at_once=at_once)
+        suppressed = self._limiter.take_summary(at_once=at_once)
         if suppressed is not None:
             line = {
                 "timestamp": _timestamp(now),

@@ -90,7 +90,7 @@ def _of_call(verdict: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:
 def _of_verdict(verdict: CallVerdict) -> dict[str, str | bool | tuple[str, ...]]:
     refusal, decision = verdict.refusal or verdict.audited, verdict.decision
     attributes: dict[str, str | bool | tuple[str, ...]] = {
-        "handfast.decision": refusal.name if refusal is not None else "ALLOWED",
+        "handfast.verdict": refusal.name if refusal is not None else "ALLOWED",
         "handfast.audited": verdict.audited is not None,
     }
     if decision is not None:
@@ -112,11 +112,11 @@ def _read(leaf: x509.Certificate) -> Mapping[str, str]:
     return {
         "tls.client.subject": leaf.subject.rfc4514_string(),
         "tls.client.issuer": leaf.issuer.rfc4514_string(),
-        "tls.client.not_before": _written(leaf.not_valid_before_utc),
-        "tls.client.not_after": _written(leaf.not_valid_after_utc),
+        "tls.client.not_before": _format_time(leaf.not_valid_before_utc),
+        "tls.client.not_after": _format_time(leaf.not_valid_after_utc),
         "tls.client.hash.sha256": leaf.fingerprint(SHA256()).hex().upper(),
     }
 
 
-def _written(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

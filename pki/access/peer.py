@@ -35,7 +35,7 @@ class Peer:
 
     @property
     def subject(self) -> Subject:
-        """Its distinguished name."""
+        """The distinguished name in its certificate."""
         return self.names.subject
 
     @property

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pki.access.snapshot import WorkloadSnapshot
+from pki.access.workload_metrics import WorkloadMetrics
 from pki.credentials.reload_stats import ReloadStats
 from pki.errors import InputError
 
@@ -51,7 +51,7 @@ _POLICY = ("policy",)
 
 DECISIONS = MetricFamily(
     "handfast_decisions_total",
-    "Calls that were authorized or refused, and streams that were ended later.",
+    "Calls that were allowed or refused, and streams that were ended later.",
     ("side", "method", "role", "verdict"),
 )
 AUDITED = MetricFamily(
@@ -146,7 +146,9 @@ POLICY = MetricFamily(
     "handfast_policy_info", "The policy in force, by its SHA-256; always 1.", ("policy", "digest")
 )
 POLICY_AUDIT = MetricFamily(
-    "handfast_policy_audit", "1 if any of its refusals is not enforced, else 0.", _POLICY
+    "handfast_policy_audit",
+    '1 if the policy only logs some of its refusals (enforce = "audit"), else 0.',
+    _POLICY,
 )
 POLICY_GRACE = MetricFamily(
     "handfast_policy_grace_ends_timestamp_seconds",
@@ -154,7 +156,8 @@ POLICY_GRACE = MetricFamily(
     _POLICY,
 )
 UNREADY = MetricFamily(
-    "handfast_unready_problems", "The number of problems that make the workload unready."
+    "handfast_unready_problems",
+    "The number of problems in Workload.problems; 0 if the workload is ready.",
 )
 CONNECTIONS = MetricFamily(
     "handfast_channel_connections", "Connections of channels, by state.", ("state",)
@@ -223,13 +226,14 @@ class WorkloadCollector(Collector):
     """
 
     def __init__(
-        self, workloads: Sequence[tuple[str, Callable[[], WorkloadSnapshot | None]]]
+        self, workloads: Sequence[tuple[str, Callable[[], WorkloadMetrics | None]]]
     ) -> None:
         self._workloads = tuple(workloads)
         if len({name for name, _ in workloads}) != len(workloads):
             raise InputError(
                 "two workloads to collect metrics of have one SPIFFE ID",
-                remedy="Give one of them, or make servers and channels from one workload",
+                remedy="Pass only one of them to collector(), or make all servers and "
+                "channels from one workload",
             )
 
     def describe(self) -> Iterable[Metric]:
@@ -248,46 +252,47 @@ class WorkloadCollector(Collector):
         return filled.values()
 
 
-def _samples(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
-    yield from _calls(snapshot)
-    yield from _certificates(snapshot)
-    yield from _crls(snapshot)
+def _samples(metrics: WorkloadMetrics) -> Iterator[Sample]:
+    yield from _calls(metrics)
+    yield from _certificates(metrics)
+    yield from _crls(metrics)
     yield from _reloads(
-        (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), snapshot.reloads
+        (CREDENTIAL_RELOADS, CREDENTIAL_SUCCESS, CREDENTIAL_FAILURE), (), metrics.reloads
     )
-    yield from _reloads((CRL_RELOADS, CRL_SUCCESS, CRL_FAILURE), (), snapshot.crl_reloads)
-    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), snapshot.port_changes)
-    yield from _policies(snapshot)
-    yield from _channels(snapshot)
-    yield UNREADY, (), snapshot.problems
+    yield from _reloads((CRL_RELOADS, CRL_SUCCESS, CRL_FAILURE), (), metrics.crl_reloads)
+    yield from _reloads((PORT_CHANGES, PORT_SUCCESS, PORT_FAILURE), (), metrics.port_changes)
+    yield from _policies(metrics)
+    yield from _channels(metrics)
+    yield UNREADY, (), metrics.problems
 
 
-def _calls(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
-    for (method, role, verdict), count in snapshot.counters.decisions().items():
+def _calls(metrics: WorkloadMetrics) -> Iterator[Sample]:
+    for (method, role, verdict), count in metrics.counters.decisions().items():
         yield DECISIONS, ("server", method, role, verdict), count
-    for (method, verdict), count in snapshot.counters.audited().items():
+    for (method, verdict), count in metrics.counters.audited().items():
         yield AUDITED, ("server", method, verdict), count
-    yield STREAMS, (), snapshot.streams
-    for reason, count in snapshot.counters.streams_ended().items():
+    yield STREAMS, (), metrics.streams
+    for reason, count in metrics.counters.streams_ended().items():
         yield STREAMS_ENDED, (reason,), count
 
 
-def _certificates(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
-    for source, leaf in (("in_use", snapshot.credential.leaf), ("on_disk", snapshot.on_disk.leaf)):
+def _certificates(metrics: WorkloadMetrics) -> Iterator[Sample]:
+    for source, leaf in (("in_use", metrics.credential.leaf), ("on_disk", metrics.on_disk.leaf)):
         yield CERTIFICATE, (source, f"{leaf.serial_number:x}"), 1
         yield NOT_BEFORE, (source,), leaf.not_valid_before_utc.timestamp()
         yield NOT_AFTER, (source,), leaf.not_valid_after_utc.timestamp()
-    for domain, roots in snapshot.credential.bundle.roots.items():
+    for domain, roots in metrics.credential.bundle.roots.items():
         for root in roots:
             labels = (str(domain), _fingerprint(root))
             yield ROOT_NOT_AFTER, labels, root.not_valid_after_utc.timestamp()
 
 
-def _crls(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
-    crls = snapshot.credential.crls
+def _crls(metrics: WorkloadMetrics) -> Iterator[Sample]:
+    crls = metrics.credential.crls
     for issuer, item in crls.crls.items() if crls else ():
-        # The list of a withdrawn issuer is remembered, and becomes stale without harm.
-        source = "on_disk" if issuer in snapshot.on_disk.crls else "remembered"
+        # The list of an issuer that is no longer used is remembered, and becomes stale without
+        # harm.
+        source = "on_disk" if issuer in metrics.on_disk.crls else "remembered"
         # Two CAs of other makers may share a name; the key identifier tells them apart.
         labels = (item.crl.issuer.rfc4514_string(), issuer.key_id.hex(), source)
         yield CRL_NUMBER, labels, item.number
@@ -295,9 +300,9 @@ def _crls(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
         yield NEXT_UPDATE, labels, item.next_update.timestamp()
 
 
-def _policies(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
-    for file, reloads in snapshot.policies:
-        label = (_written(file.path),)
+def _policies(metrics: WorkloadMetrics) -> Iterator[Sample]:
+    for file, reloads in metrics.policies:
+        label = (_label_of(file.path),)
         yield from _reloads((POLICY_RELOADS, POLICY_SUCCESS, POLICY_FAILURE), label, reloads)
         policy = file.policy()
         if policy is not None:
@@ -307,14 +312,14 @@ def _policies(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
             yield POLICY_GRACE, label, ends.timestamp()
 
 
-def _channels(snapshot: WorkloadSnapshot) -> Iterator[Sample]:
+def _channels(metrics: WorkloadMetrics) -> Iterator[Sample]:
     for state in _CONNECTION_STATES:
-        yield CONNECTIONS, (state,), snapshot.connections.get(state, 0)
-    for peer, count in snapshot.counters.rotations().items():
+        yield CONNECTIONS, (state,), metrics.connections.get(state, 0)
+    for peer, count in metrics.counters.rotations().items():
         yield ROTATIONS, (peer,), count
-    for (peer, result), count in snapshot.counters.verifications().items():
+    for (peer, result), count in metrics.counters.verifications().items():
         yield VERIFICATIONS, (peer, result), count
-    for (peer, reason), count in snapshot.counters.refused_calls().items():
+    for (peer, reason), count in metrics.counters.refused_calls().items():
         yield REFUSED_CALLS, (peer, reason), count
 
 
@@ -339,6 +344,6 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(SHA256()).hex()[:16]
 
 
-def _written(path: Path) -> str:
+def _label_of(path: Path) -> str:
     # A path may hold bytes that are no UTF-8; the exposition must be.
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -46,7 +46,8 @@ class _Bucket:
         self._tokens = float(burst)
         self._at = now
 
-    def has_token(self, now: float) -> bool:
+    def refill(self, now: float) -> bool:
+        """Add the tokens of the time that has passed; return whether there is one."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
         return self._tokens >= 1
@@ -85,15 +86,17 @@ class RateLimiter:
         with self._lock:
             now = self._clock()
             bucket = self._bucket(principal, kind, now)
-            if bucket.has_token(now) and self._all.has_token(now):
+            if bucket.refill(now) and self._all.refill(now):
                 bucket.take()
                 self._all.take()
                 return self._suppressed.pop(principal, 0)
             self._count(principal, now)
             return None
 
-    def summary(self, *, at_once: bool = False) -> Suppressed | None:
-        """Return the lines that were suppressed and not reported, a second after the first of them.
+    def take_summary(self, *, at_once: bool = False) -> Suppressed | None:
+        """Return the lines that were suppressed, and count from zero again.
+
+        Return None if there are none, and until a second after the first of them.
 
         Args:
             at_once: do not wait for that second.

@@ -1,6 +1,6 @@
 """Refusals: one cause each, with a message for the caller that tells nothing of the policy.
 
-How a refusal becomes a gRPC status stands in :mod:`pki.rpc.status`.
+:mod:`pki.rpc.status` turns a refusal into a gRPC status.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Refusal:
         return ErrorReason.Name(self.reason)
 
     def with_cause(self, cause: str) -> Refusal:
-        """Return the same refusal with a cause that was found; itself if the cause is empty."""
+        """Return the same refusal with its cause added; this one if the cause is empty."""
         if not cause:
             return self
         return Refusal(self.reason, f"{self.message}; {cause}", (*self.metadata, ("cause", cause)))
 
     def for_addresses(self, number: int) -> Refusal:
-        """Return the same refusal for a server of which none of so many addresses is accepted."""
+        """Return the same refusal with the number of the server's addresses; all are refused."""
         message = f"{self.message}; none of the server's {number} addresses is accepted"
         return Refusal(self.reason, message, (*self.metadata, ("addresses", str(number))))
 
@@ -97,22 +97,22 @@ def server_refusal(server: str, fault: Fault, serial: int | None = None) -> Refu
     return Refusal(
         ErrorReason.SERVER_CERTIFICATE_REJECTED,
         f"the certificate at the address of {server} {_SERVER_FAULTS[fault]}",
-        (("peer", server), ("verdict", fault.verdict), *number),
+        (("peer", server), ("result", fault.handshake_result), *number),
     )
 
 
-def server_unverified(server: str, verdict: str, message: str) -> Refusal:
+def server_unverified(server: str, result: str, message: str) -> Refusal:
     """Return the refusal for a server whose certificate could not be verified.
 
     Args:
         server: the SPIFFE ID that the server must have.
-        verdict: the result name of gRFC A118.
+        result: the result name of gRFC A118.
         message: what prevented the verification.
     """
     return Refusal(
         ErrorReason.SERVER_UNVERIFIED,
         f"could not verify the certificate of {server}: {message}",
-        (("peer", server), ("verdict", verdict)),
+        (("peer", server), ("result", result)),
     )
 
 
@@ -138,7 +138,14 @@ def decision_refusal(reason: Reason, *, who: str, what: str) -> Refusal:
 
 
 POLICY_UNAVAILABLE = Refusal(
-    ErrorReason.POLICY_UNAVAILABLE, "this server has no policy to decide by"
+    ErrorReason.POLICY_UNAVAILABLE,
+    "this server has no policy in force: its file was removed or can't be read, or its workload is "
+    "closed",
+)
+OWN_POLICY_UNAVAILABLE = Refusal(
+    ErrorReason.POLICY_UNAVAILABLE,
+    "our own policy is not in force: its file was removed or can't be read, or our workload is "
+    "closed",
 )
 AUTHORIZATION_ERROR = Refusal(
     ErrorReason.AUTHORIZATION_ERROR, "the server failed to authorize this call"
@@ -146,9 +153,10 @@ AUTHORIZATION_ERROR = Refusal(
 NO_CERTIFICATE = Refusal(ErrorReason.CERTIFICATE_INVALID, "no client certificate was presented")
 CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,
-    "the certificate that this call's connection began with has ended; call again",
+    "a certificate that this call's connection began with expired, or the drain time after a "
+    "rotation was over; call again",
 )
 OWN_CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,
-    "our own certificate has ended and no other has come: renew it",
+    "our own certificate has expired and was not renewed: run handfast renew DIR",
 )

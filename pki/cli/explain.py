@@ -109,5 +109,5 @@ def _failure_json(failure: Failure) -> dict[str, object]:
         "title": failure.title,
         "cause": failure.cause,
         "remedy": failure.remedy,
-        "verdict": failure.verdict,
+        "result": failure.handshake_result,
     }

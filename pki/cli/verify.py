@@ -85,7 +85,7 @@ def verify(
         "verify",
         {
             "accepted": True,
-            "verdict": "SUCCESS",
+            "result": "SUCCESS",
             "profile": profile.name,
             "purpose": purpose.value,
             "path": [item.subject.rfc4514_string() for item in verified.path],

@@ -83,7 +83,7 @@ class CurrentCredential:
         self._remembered = self._loader.remembered
         self._snapshot = self._snapshot_of(credential, 1)
         self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
-        self.remember_crls()
+        self.store_crls()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -107,7 +107,9 @@ class CurrentCredential:
         Where the revocation lists are stale or withheld, we would refuse every peer too.
         """
         error = self._own_chain.error(self._snapshot.verifier, self._clock())
-        return f"own certificate would be refused: {error}" if error else ""
+        if error is None:
+            return ""
+        return f"this workload's own certificate would be refused by peers: {error}"
 
     def reload_credential(self) -> bool:
         """Read the whole credential again; return whether all of it was accepted."""
@@ -135,7 +137,7 @@ class CurrentCredential:
             crls = self._source.crls()
             is_new, problem = self._accept_crls(crls)
             if crls is None and self._mode is RevocationMode.REQUIRED:
-                # There were lists at the start: a later revocation would not be seen.
+                # There were lists at the start: a later revocation would not be noticed.
                 problem = (
                     "there are none any more; those that were read before stay in force to their "
                     "end. Bring them back: handfast renew DIR"
@@ -152,11 +154,11 @@ class CurrentCredential:
         self._warn_before_crls_end()
         return self._record("revocation lists", self.crl_reloads, problem, is_new=is_new)
 
-    def remember_crls(self) -> None:
-        """Have the source store the newest revocation lists, so that older ones are refused."""
+    def store_crls(self) -> None:
+        """Store the newest revocation lists in the source, so that older ones are refused."""
         crls = self._snapshot.credential.crls
         if crls is not None and crls is not self._remembered:
-            self._source.remember(crls)
+            self._source.store_crls(crls)
             self._remembered = crls
 
     def withhold_unreadable_crls(self) -> bool:
@@ -179,7 +181,7 @@ class CurrentCredential:
         defer(log.critical, "%s; every peer is refused", self._withheld)
         return True
 
-    def policies_changed(self) -> None:
+    def apply_graces(self) -> None:
         """Apply the graces for stale lists that the policies in force set now."""
         with self._lock:
             self._renew_verifier()
@@ -258,7 +260,8 @@ class CurrentCredential:
         end = end_after_half_life(crls, self._clock()) if crls else None
         if end is not None:
             self._log_once(
-                f"revocation lists are past half of their life and end at {end}: bring fresh ones"
+                f"the revocation lists of {self._name} are past half of their lifetime and become "
+                f"stale at {end}: bring new ones (handfast renew DIR, and handfast crl at the CA)"
             )
 
     def _log_once(self, message: str) -> None:

@@ -77,7 +77,7 @@ class FileWatcher:
         """Start the thread."""
         self._thread.start()
 
-    def paths_changed(self) -> None:
+    def update_paths(self) -> None:
         """Read again which paths to watch."""
         self._paths_changed.set()
 

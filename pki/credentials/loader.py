@@ -80,7 +80,7 @@ class CredentialLoader:
         """
         loaded = self.load()
         check_own_credential(loaded, now)
-        self.remembered = self.source.remembered()
+        self.remembered = self.source.load_stored_crls()
         credential = self._with_newest_crls(loaded, self.remembered)
         if credential.crls is None and self.source.revocation is RevocationMode.REQUIRED:
             raise CredentialError(
@@ -139,7 +139,8 @@ class CredentialLoader:
                     raise CredentialError(
                         f"certificate is for {loaded.spiffe_id}, and this workload is "
                         f"{current.spiffe_id}",
-                        remedy="Start a workload anew for another identity",
+                        remedy="Bring back the credential of this workload, or restart the process "
+                        "to use the other identity",
                     )
             except PkiError as error:
                 kept = replace(current, crls=loaded.crls)
@@ -158,26 +159,26 @@ class CredentialLoader:
         merged, refused = self._merged(replace(current, crls=crls), crls, current.crls)
         return replace(current, crls=merged), "; ".join(refused)
 
-    def _with_newest_crls(self, credential: Credential, known: CrlSet | None) -> Credential:
+    def _with_newest_crls(self, credential: Credential, current: CrlSet | None) -> Credential:
         if credential.crls is None:
             # A source can't make a list that was read before disappear: the list stays in force,
             # and becomes stale at its end.
-            return replace(credential, crls=known)
-        merged, refused = self._merged(credential, credential.crls, known)
+            return replace(credential, crls=current)
+        merged, refused = self._merged(credential, credential.crls, current)
         for line in refused:
             defer(log.error, "%s: %s", self.source.name, line)
         return replace(credential, crls=merged)
 
     def _merged(
-        self, credential: Credential, crls: CrlSet, known: CrlSet | None
+        self, credential: Credential, crls: CrlSet, current: CrlSet | None
     ) -> tuple[CrlSet, tuple[str, ...]]:
-        # Only lists of trusted issuers count: a forged list with a huge number would otherwise keep
-        # the true lists out for good.
+        # Only lists of trusted issuers are accepted: a forged list with a huge number would
+        # otherwise keep the true lists out for good.
         issuers = (*credential.chain[1:], *credential.bundle.all_roots())
-        merged, refused = (known or CrlSet.none()).merge_newer(crls, issuers=issuers)
-        if known is not None and merged.crls == known.crls:
+        merged, refused = (current or CrlSet.none()).merge_newer(crls, issuers=issuers)
+        if current is not None and merged.crls == current.crls:
             # The same object as long as nothing is new: a change is found by comparing identities.
-            return known, refused
+            return current, refused
         return merged, refused
 
 
@@ -198,7 +199,7 @@ def check_own_credential(credential: Credential, now: datetime) -> SpiffeId:
             verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=purpose, at=now)
         except VerificationError as error:
             raise CredentialError(
-                f"own certificate would be refused: {error.message}",
+                f"this workload's own certificate would be refused by peers: {error.message}",
                 remedy=error.remedy or _remedy(error, credential, now),
             ) from error
     spiffe_id = verified.names.spiffe_id
@@ -214,7 +215,7 @@ def _remedy(error: VerificationError, credential: Credential, now: datetime) -> 
         # Another certificate from the same CA would begin no sooner.
         return (
             f"Set the clock of this machine, which says {now:%Y-%m-%d %H:%M:%S} UTC, and that of "
-            f"the CA by NTP: what it issued begins at {begins:%Y-%m-%d %H:%M:%S} UTC"
+            f"the CA by NTP: the chain becomes valid at {begins:%Y-%m-%d %H:%M:%S} UTC"
         )
     if error.fault == Fault.EXPIRED:
         return (

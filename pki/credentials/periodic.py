@@ -36,7 +36,7 @@ class PeriodicTask:
         self._thread.start()
 
     def wake(self) -> int:
-        """Have the function run now; return a number to wait for with :meth:`wait_done`."""
+        """Run the function now, in its thread; return a number for :meth:`wait_done`."""
         with self._changed:
             self._requested += 1
             self._changed.notify_all()

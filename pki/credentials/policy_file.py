@@ -6,8 +6,8 @@ At the start a missing or bad policy is an error. Later, the last good policy st
 - the file is removed: for the ``policy_grace`` that the last good policy sets;
 - the file can't be read, whatever the cause: for ``read_grace``.
 
-After either grace everything is refused. The end of a grace is found by time, not by reading the
-file: a disk that never answers is one of the causes.
+After either grace every call is refused. A clock decides when a grace is over, not a read of the
+file, because a disk that never answers may be the cause.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ class PolicyFile:
         return None if self._removed_at is None else self._removed_at + self._policy.policy_grace
 
     def reload(self, now: datetime) -> bool:
-        """Read the file again; return whether what is in force changed."""
+        """Read the file again; return whether what is in force changed.
+
+        One change is not reported: a file that could not be read for longer than ``read_grace``,
+        and is malformed when it can be read again, brings the last good policy back into force.
+        """
         was_refusing = self.policy() is None
         try:
             data = self._read()
@@ -95,7 +99,8 @@ class PolicyFile:
         try:
             self._policy = read_policy(data, source=self.path.name)
         except Exception as error:
-            # An error in the reader itself counts as a bad file: the last good one stays.
+            # An error in the reader itself is treated like a bad file: the last good policy stays
+            # in force.
             is_ours = isinstance(error, PolicyError)
             problem = error if is_ours else PolicyError(repr(error), source=self.path.name)
             return self._note_bad(problem, digest)
@@ -140,7 +145,7 @@ class PolicyFile:
             )
 
     def withdraw(self) -> None:
-        """Put no policy in force any more, whatever is read: nobody follows the file now."""
+        """Take the policy out of force for good, because no thread reloads it any more."""
         self._withdrawn = True
 
     def _read(self) -> bytes:

@@ -2,13 +2,14 @@
 
 The rules:
 
-1. The credential, the revocation lists and each policy are read by a thread of their own. One that
-   fails, or is slow, holds up none of the others, and none of them runs on an event loop.
+1. The credential, the revocation lists and each policy have one thread each, which reads it. One
+   that fails, or is slow, holds up none of the others, and none of them runs on an event loop.
 2. One more thread rechecks what runs: a few times a second, and right after each change. It reads
    no source and writes to no log, so that it is never late.
 3. What is in force is published as a :class:`Snapshot` that is replaced whole. Servers, ports and
    channels subscribe; the provider knows nothing of them.
-4. After :meth:`CredentialProvider.close` nothing is let through: nobody would notice a revocation.
+4. After :meth:`CredentialProvider.close` every call is refused, because nobody would notice a
+   revocation.
 """
 
 from __future__ import annotations
@@ -17,24 +18,21 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
-from pki.background import defer, flush
+from pki.background import flush
 from pki.clock import Clock
 from pki.credentials.current import CurrentCredential
 from pki.credentials.file_watcher import FileWatcher, WatchedPaths
-from pki.credentials.loader import OnDisk
 from pki.credentials.periodic import PeriodicTask
 from pki.credentials.policy_file import PolicyFile
 from pki.credentials.policy_provider import PolicyProvider, WatchedPolicy
-from pki.credentials.reload_stats import ReloadStats
 from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import Source
 from pki.credentials.subscriber import Subscriber
-from pki.credentials.threads import in_thread, no_thread_error, on_event_loop
+from pki.credentials.threads import no_thread_error, on_event_loop, run_in_thread, run_safely
 from pki.errors import InputError, StateError
 from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
 
@@ -47,8 +45,6 @@ _RELOAD_SECONDS, _RETRY_SECONDS = 5.0, 1.0
 _REMEMBER_SECONDS = 60.0
 _STOP_SECONDS = 2.0
 
-_Result = TypeVar("_Result")
-
 
 class CredentialProvider:
     """The credential and the policies in force, kept fresh.
@@ -56,7 +52,8 @@ class CredentialProvider:
     Args:
         source: the source of the credential.
         clock: returns the time.
-        read_grace: how long what is in force stays so while it can't be read again.
+        read_grace: how long the last good credential, revocation lists and policies stay in force
+            while they can't be read.
 
     Raises:
         PkiError: if the credential can't be used.
@@ -76,11 +73,11 @@ class CredentialProvider:
         self._released: set[Subscriber] = set()
         self._published: Snapshot | None = None
         self._policies = PolicyProvider(clock, read_grace, reload_seconds, self._policies_changed)
-        self._folders = tuple(in_thread(source.folders))
+        self._folders = tuple(run_in_thread(source.folders))
         self._source_paths = WatchedPaths(lambda: self._folders, self._source_changed)
         # Before the source is read: a change from here on is either read or noticed.
         self._source_paths.check()
-        self._current = in_thread(
+        self._current = run_in_thread(
             lambda: CurrentCredential(
                 source,
                 clock,
@@ -94,7 +91,7 @@ class CredentialProvider:
             PeriodicTask(reload_seconds, self._reload_crls, "handfast-crls"),
         ]
         self._remember_task = PeriodicTask(
-            _REMEMBER_SECONDS, self._current.remember_crls, "handfast-remember"
+            _REMEMBER_SECONDS, self._current.store_crls, "handfast-remember"
         )
         self._recheck_task = PeriodicTask(RECHECK_SECONDS, self._recheck, "handfast-recheck")
         self._watcher = FileWatcher(self._watched_paths)
@@ -129,19 +126,9 @@ class CredentialProvider:
         return self._current.snapshot
 
     @property
-    def on_disk(self) -> OnDisk:
-        """What the source returned last, accepted or not."""
-        return self._current.on_disk
-
-    @property
-    def reloads(self) -> ReloadStats:
-        """How the reloads of the credential went."""
-        return self._current.reloads
-
-    @property
-    def crl_reloads(self) -> ReloadStats:
-        """How the reloads of the revocation lists went."""
-        return self._current.crl_reloads
+    def current(self) -> CurrentCredential:
+        """The source's credential: what it returned last, and how its reloads went."""
+        return self._current
 
     @property
     def policies(self) -> Sequence[WatchedPolicy]:
@@ -157,7 +144,7 @@ class CredentialProvider:
 
     @property
     def can_serve(self) -> bool:
-        """Whether a call can succeed now; a credential that ends soon does not count against it."""
+        """Whether a call can succeed now. True also for a credential that expires soon."""
         return not self._closed and not self._current.own_problem() and self._policies.are_in_force
 
     @property
@@ -173,7 +160,7 @@ class CredentialProvider:
         """
         if self._closed:
             raise StateError(
-                "this Workload is closed: it follows no revocation any more",
+                "this Workload is closed, so it no longer learns of revocations",
                 remedy="Make servers and channels inside its with block, or make another Workload",
             )
 
@@ -202,18 +189,18 @@ class CredentialProvider:
         """
         absolute = path.absolute()
         self.check_open()
-        known = self._policies.get(absolute)
-        if known is not None:
-            return known
+        existing = self._policies.get(absolute)
+        if existing is not None:
+            return existing
         try:
             file = self._policies.add(absolute)
         except RuntimeError as error:
             raise no_thread_error(error) from error
         # If the provider was closed meanwhile, the file is withdrawn, and nobody reloads it.
         self.check_open()
-        self._watcher.paths_changed()
+        self._watcher.update_paths()
         # The policy sets the grace for stale revocation lists.
-        self._current.policies_changed()
+        self._current.apply_graces()
         return file
 
     def reload(self, seconds: float) -> bool:
@@ -224,14 +211,15 @@ class CredentialProvider:
                 as long as a source takes.
 
         Returns:
-            Whether everything was read, and is in effect, before this returned.
+            Whether every read ended, and every recheck that follows it, before this returned. True
+            also if the source returned an update that was refused: see :attr:`problems`.
         """
         self.check_open()
         policy_tasks = [item.task for item in self._policies.all()]
         return self._reload_now([*self._reload_tasks, *policy_tasks], seconds)
 
     def close(self) -> None:
-        """Stop, and let nothing through from now on; to close again does nothing."""
+        """Stop reading changes, and refuse every call from now on. Closing again does nothing."""
         with self._lock:
             is_first, self._closed = not self._closed, True
         if not is_first:
@@ -241,13 +229,13 @@ class CredentialProvider:
         remembered = self._remember_task.wake()
         self._current.close()
         for subscriber in self._all_subscribers():
-            _run_safely(subscriber.on_close)
+            run_safely(subscriber.on_close)
         self._policies.withdraw()
         self._withdrawn = True
         # The recheck ends what runs. Its thread goes on until nothing runs any more.
         self._recheck_task.wait_done(self._recheck_task.wake(), _STOP_SECONDS)
         for subscriber in self._all_subscribers():
-            _run_safely(subscriber.on_closed)
+            run_safely(subscriber.on_closed)
         end = time.monotonic() + seconds
         self._remember_task.wait_done(remembered, seconds)
         for task in self._tasks():
@@ -272,7 +260,7 @@ class CredentialProvider:
         folders = tuple(self._source.folders())
         if folders != self._folders:
             self._folders = folders
-            self._watcher.paths_changed()
+            self._watcher.update_paths()
         return None if is_accepted else _RETRY_SECONDS
 
     def _reload_crls(self) -> float | None:
@@ -283,7 +271,10 @@ class CredentialProvider:
             task.wake()
 
     def _source_pushed(self) -> None:
-        """Read what a source says is new; wait for that, unless the caller may not wait."""
+        """Read the source again, because it reported a change.
+
+        Wait until that is done, unless the caller runs on an event loop.
+        """
         if not self._closed:
             self._reload_now(self._reload_tasks, _STOP_SECONDS)
 
@@ -311,7 +302,7 @@ class CredentialProvider:
         )
 
     def _policies_changed(self) -> None:
-        self._current.policies_changed()
+        self._current.apply_graces()
 
     def _changed(self) -> None:
         if self._started:
@@ -324,19 +315,19 @@ class CredentialProvider:
         withdrawn = self._withdrawn
         with self._lock:
             released = list(self._released)
-        _run_safely(self._current.withhold_unreadable_crls)
-        _run_safely(self._policies.check_graces)
+        run_safely(self._current.withhold_unreadable_crls)
+        run_safely(self._policies.check_graces)
         subscribers = self._all_subscribers()
         snapshot = self.snapshot
         if snapshot is not self._published:
             self._published = snapshot
             for subscriber in subscribers:
-                _run_safely(lambda subscriber=subscriber: subscriber.on_change(snapshot))  # type: ignore[misc]
+                run_safely(lambda subscriber=subscriber: subscriber.on_change(snapshot))  # type: ignore[misc]
         for subscriber in subscribers:
-            _run_safely(subscriber.recheck)
+            run_safely(subscriber.recheck)
         for subscriber in released:
             if not subscriber.has_running:
-                _run_safely(subscriber.on_closed)
+                run_safely(subscriber.on_closed)
                 with self._lock:
                     self._released.discard(subscriber)
                     self._subscribers.discard(subscriber)
@@ -353,12 +344,3 @@ class CredentialProvider:
         self._idle_rechecks = 0 if runs else self._idle_rechecks + 1
         if self._idle_rechecks > 1:
             self._recheck_task.stop(0)
-
-
-def _run_safely(step: Callable[[], _Result]) -> _Result | None:
-    """Run one step of many: an error in it must not keep the others from running."""
-    try:
-        return step()
-    except Exception as error:
-        defer(log.error, "following a change failed: %r", error)
-        return None

@@ -43,7 +43,7 @@ _REMEMBERED = ".handfast-crl-seen.pem"
 class Source(Protocol):
     """Where a :class:`~pki.workload.Workload` fetches its credential, now and after each change.
 
-    :meth:`load`, :meth:`crls` and :meth:`remember` are called by a thread each, at the same time,
+    :meth:`load`, :meth:`crls` and :meth:`store_crls` are called by a thread each, at the same time,
     a few times a minute and after each change; never on an event loop. They may block, and raise
     anything: what is in force is kept then, and nothing else is held up.
 
@@ -70,7 +70,8 @@ class Source(Protocol):
     def crls(self) -> CrlSet | None:
         """Fetch the revocation lists alone; None where there are none.
 
-        Called besides :meth:`load`, so that a revocation counts while the rest can't be loaded.
+        Called besides :meth:`load`, so that a revocation takes effect even while the rest can't be
+        loaded.
 
         Raises:
             PkiError: if they can't be fetched or read.
@@ -83,16 +84,16 @@ class Source(Protocol):
         """
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Take the function to call, from any thread, when there is something new to load."""
+        """Register a function; call it, from any thread, when there is something new to load."""
 
-    def remembered(self) -> CrlSet | None:
-        """Return the lists that :meth:`remember` was given last, also before a restart.
+    def load_stored_crls(self) -> CrlSet | None:
+        """Return the lists that :meth:`store_crls` was given last, also before a restart.
 
         Raises:
             PkiError: if they can't be read.
         """
 
-    def remember(self, crls: CrlSet) -> None:
+    def store_crls(self, crls: CrlSet) -> None:
         """Store the newest revocation lists, durably where there is a place for them."""
 
 
@@ -102,7 +103,7 @@ class DirectorySource:
 
     Args:
         directory: where it lies.
-        layout: its layout; None tells it by the file names.
+        layout: its layout; None detects it by the file names.
         key_mode: whether a key file that others may read is refused.
         revocation: what to do where a revocation list is missing.
         passphrase: for an encrypted key.
@@ -120,7 +121,7 @@ class DirectorySource:
 
     @property
     def is_local(self) -> bool:
-        """Whether the source reads files of this machine: it does."""
+        """True: the source reads files of this machine."""
         return True
 
     @property
@@ -153,7 +154,7 @@ class DirectorySource:
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: the directory is watched."""
 
-    def remembered(self) -> CrlSet | None:
+    def load_stored_crls(self) -> CrlSet | None:
         """Read the lists that were stored last."""
         try:
             data, _ = read_bounded(self.directory / _REMEMBERED, max_bytes=MAX_CRLS_BYTES)
@@ -162,7 +163,7 @@ class DirectorySource:
         with error_context(self.directory / _REMEMBERED):
             return CrlSet.read(data)
 
-    def remember(self, crls: CrlSet) -> None:
+    def store_crls(self, crls: CrlSet) -> None:
         """Store the lists beside the credential."""
         try:
             pem = to_pem([item.crl for item in crls.crls.values()])
@@ -175,12 +176,12 @@ class DirectorySource:
 class PemSource:
     """A credential given as PEM, e.g. by a secret store's client.
 
-    :meth:`replace` brings the next one.
+    Call :meth:`replace` to use another credential.
 
     Args:
         key: the private key.
         chain: the leaf, then the issuing CAs, without the root.
-        bundle: the roots to believe.
+        bundle: the roots to trust.
         crls: the revocation lists, one for each issuer; None where there are none.
         revocation: what to do where a revocation list is missing.
         passphrase: for an encrypted key.
@@ -244,14 +245,14 @@ class PemSource:
         return ()
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Take the function that :meth:`replace` calls."""
+        """Register the function that :meth:`replace` calls."""
         self._changed = changed
 
-    def remembered(self) -> CrlSet | None:
+    def load_stored_crls(self) -> CrlSet | None:
         """Return the lists of this process: there is no place to store them for longer."""
         return self._remembered
 
-    def remember(self, crls: CrlSet) -> None:
+    def store_crls(self, crls: CrlSet) -> None:
         """Store the lists in memory."""
         self._remembered = crls
 

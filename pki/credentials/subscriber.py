@@ -6,10 +6,10 @@ from pki.credentials.snapshot import Snapshot
 
 
 class Subscriber:
-    """Something that has to follow what is in force; override what it needs.
+    """The base of what follows a provider's snapshots; a subclass overrides what it needs.
 
-    All methods are called by the provider's threads, :meth:`on_close` by the thread that closes it.
-    None of them may block.
+    All methods are called by the provider's threads; :meth:`on_close` by the thread that closes the
+    provider. None of them may block.
     """
 
     def on_change(self, snapshot: Snapshot) -> None:
@@ -34,7 +34,7 @@ class Subscriber:
         return True
 
     def on_close(self) -> None:
-        """Let nothing through any more: nobody would notice a revocation from now on."""
+        """Refuse every call from now on, because nobody would notice a revocation."""
 
     def on_closed(self) -> None:
         """Report what is left to report: the provider is closed, and has rechecked everything."""

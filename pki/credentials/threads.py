@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from pki.background import defer
 from pki.errors import StateError
+
+log = logging.getLogger("handfast.credentials")
 
 _Result = TypeVar("_Result")
 
@@ -15,7 +19,7 @@ _Result = TypeVar("_Result")
 def no_thread_error(error: RuntimeError) -> StateError:
     """Return the error for a thread that can't be started."""
     return StateError(
-        f"a credential and its policy can't be followed: {error}",
+        f"no thread could be started to follow the credential and the policy: {error}",
         remedy="Allow this process more threads (RLIMIT_NPROC, the cgroup's pids.max)",
     )
 
@@ -29,7 +33,7 @@ def on_event_loop() -> bool:
     return True
 
 
-def in_thread(make: Callable[[], _Result]) -> _Result:
+def run_in_thread(make: Callable[[], _Result]) -> _Result:
     """Run a step in a thread of its own: a source may block, or run an event loop by itself."""
     results: list[_Result] = []
     errors: list[BaseException] = []
@@ -49,3 +53,11 @@ def in_thread(make: Callable[[], _Result]) -> _Result:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def run_safely(step: Callable[[], object]) -> None:
+    """Run one step of many: an error in it must not keep the others from running."""
+    try:
+        step()
+    except Exception as error:
+        defer(log.error, "a change of credential, CRLs or policy could not be applied: %r", error)

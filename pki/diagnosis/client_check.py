@@ -209,7 +209,11 @@ def _decode_chain(
     try:
         chain = tuple(decode_certificate(item, what="the chain") for item in observations.chain)
     except CertificateError as error:
-        return (), [failed(_SERVER, "malformed", error.message, verdict=Fault.PROFILE.verdict)]
+        return (), [
+            failed(
+                _SERVER, "malformed", error.message, handshake_result=Fault.PROFILE.handshake_result
+            )
+        ]
     if not chain:
         return (), [unknown(_SERVER, "the server presented none before the connection ended")]
     return chain, []

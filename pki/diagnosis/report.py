@@ -32,7 +32,7 @@ class Finding:
         remedy: what to do here; empty takes the failure's own remedy.
         likelihood: for a cause that was concluded and not observed: how likely it is, 1 to 100; 0
             for a cause that was observed, which is sure.
-        verdict: the handshake result name of gRFC A118, where there is one.
+        handshake_result: the handshake result name of gRFC A118, where there is one.
     """
 
     check: str
@@ -41,7 +41,7 @@ class Finding:
     failure: str | None = None
     remedy: str = ""
     likelihood: int = 0
-    verdict: str = ""
+    handshake_result: str = ""
 
     @property
     def is_sure(self) -> bool:
@@ -71,10 +71,10 @@ def failed(
     *,
     remedy: str = "",
     likelihood: int = 0,
-    verdict: str = "",
+    handshake_result: str = "",
 ) -> Finding:
     """Return the finding of a check that failed, so that the call fails."""
-    return Finding(check, Status.FAILED, message, failure, remedy, likelihood, verdict)
+    return Finding(check, Status.FAILED, message, failure, remedy, likelihood, handshake_result)
 
 
 def symptom(check: str, message: str) -> Finding:
@@ -118,17 +118,19 @@ class Report:
         return worst_status(self.findings)
 
     @property
-    def verdict(self) -> str:
+    def handshake_result(self) -> str:
         """The handshake result name of gRFC A118.
 
         That of the first cause; else that of the likeliest cause, or empty; else ``SUCCESS``, or
         ``UNSPECIFIED`` if a check failed without a cause.
         """
         for item in self.causes:
-            if item.verdict:
-                return item.verdict
+            if item.handshake_result:
+                return item.handshake_result
         if self.likely_causes:
-            return next((item.verdict for item in self.likely_causes if item.verdict), "")
+            return next(
+                (item.handshake_result for item in self.likely_causes if item.handshake_result), ""
+            )
         return "SUCCESS" if self.status is not Status.FAILED else "UNSPECIFIED"
 
 

@@ -38,9 +38,9 @@ CALLS = (
     ),
     Failure(
         "policy-unavailable",
-        "the server has no policy to decide by",
-        "The policy file was removed, or could not be read for longer than the grace period: the server "
-        "refuses every call.",
+        "there is no policy in force",
+        "The policy file, the server's or the caller's own, was removed, or could not be read for longer "
+        "than the grace period: every call is refused.",
         "Put the policy file back, or make it readable; handfast policy check FILE says whether it is good.",
         "POLICY_UNAVAILABLE",
     ),
@@ -65,7 +65,7 @@ CALLS = (
         "server-certificate-rejected",
         "our own side refuses the server",
         "The channel verified the server's certificate and does not accept it: it is revoked, expired, "
-        "of another workload, or untrusted. The verdict says which.",
+        "of another workload, or untrusted. The result in the error's metadata says which.",
         "Run: handfast doctor TARGET --credential DIR --name PEER.",
         "SERVER_CERTIFICATE_REJECTED",
     ),

@@ -14,7 +14,7 @@ class Failure:
         title: the failure in a few words.
         cause: what happened.
         remedy: what to do.
-        verdict: the handshake result name of gRFC A118, or the ``ErrorReason`` of the runtime;
+        handshake_result: the handshake result name of gRFC A118, or the ``ErrorReason`` of the runtime;
             empty where neither has one.
     """
 
@@ -22,4 +22,4 @@ class Failure:
     title: str
     cause: str
     remedy: str
-    verdict: str = ""
+    handshake_result: str = ""

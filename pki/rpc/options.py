@@ -16,13 +16,13 @@ from pki.errors import InputError, NotPermittedError, quote_untrusted
 ChannelOptions = Sequence[tuple[str, Any]]
 
 _PIN = "would undo the pin on the server", "Name the server with peer= alone"
-_PLACE = "leads to another place than the one that is verified", "Leave it out"
+_PLACE = "could send calls to a server that was not verified", "Leave it out"
 _CHANNELS = MappingProxyType(
     {
         "grpc.ssl_target_name_override": _PIN,
         "grpc.default_authority": _PIN,
         "grpc.ssl_session_cache": (
-            "keeps TLS sessions: after a rotation our old identity would be shown",
+            "keeps TLS sessions: after a rotation our old certificate would still be used",
             "Leave it out",
         ),
         "grpc.use_local_subchannel_pool": (

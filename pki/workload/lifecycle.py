@@ -34,7 +34,8 @@ class WorkloadLifecycle:
         source: the source of the credential.
         policy: the policy file for servers and channels that have none of their own.
         clock: returns the time.
-        read_grace: how long what is in force stays so while it can't be read.
+        read_grace: how long the last good credential, revocation lists and policy stay in force
+            while they can't be read.
 
     Raises:
         PkiError: if the credential or the policy can't be used.
@@ -54,7 +55,7 @@ class WorkloadLifecycle:
         self._provider.start()
 
     def _set_up(self) -> None:
-        """Make what follows the provider, before the provider starts."""
+        """Make the factories of servers and channels, before the provider starts."""
 
     @classmethod
     def from_directory(
@@ -89,7 +90,8 @@ class WorkloadLifecycle:
         folder = Path(directory).absolute()
         source = DirectorySource(
             folder,
-            # Detected once: revocation lists are read by it also while the key is missing.
+            # Detect the layout only once: the revocation lists are read by it even while the key
+            # file is missing.
             layout_named(layout) if layout else detect_layout(folder),
             parse_setting(KeyMode, key_mode, "key_mode"),
             parse_setting(RevocationMode, revocation, "revocation"),
@@ -148,7 +150,7 @@ class WorkloadLifecycle:
         read_grace: timedelta = READ_GRACE,
         clock: Clock = system_clock,
     ) -> Self:
-        """Follow a source of your own; what is accepted of it is decided here.
+        """Follow a source of your own: it only fetches, and the workload decides what to accept.
 
         Args:
             source: fetches the credential.
@@ -175,8 +177,9 @@ class WorkloadLifecycle:
         """Keep the status of a ``grpc.health.v1`` servicer true from now on.
 
         ``SERVING`` while calls can succeed, and ``NOT_SERVING`` within a second once they can't:
-        the own certificate ended or revoked, revocation lists stale or unreadable, no policy in
-        force, the workload closed. :attr:`problems` names these, and others that can wait.
+        the workload's own certificate expired or revoked, revocation lists stale or unreadable, no
+        policy in force, the workload closed. :attr:`problems` names these, and others that can
+        wait.
 
         Args:
             servicer: ``grpc_health.v1.health.HealthServicer()``, or the one of its ``aio`` module;
@@ -196,11 +199,12 @@ class WorkloadLifecycle:
         """Read the credential and the policies now, instead of soon.
 
         Args:
-            seconds: how long to wait until everything was read and is in effect. On an event loop
-                this returns at once: ``await asyncio.to_thread(me.reload)`` waits.
+            seconds: how long to wait until everything was read and the results were applied. On an
+                event loop this returns at once: ``await asyncio.to_thread(me.reload)`` waits.
 
         Returns:
-            Whether everything was read and is in effect.
+            Whether every file was read, and the results applied, in time. True also if what was
+            read was refused: check :attr:`problems`.
 
         Raises:
             StateError: once the workload is closed.
@@ -212,8 +216,8 @@ class WorkloadLifecycle:
         """Stop following changes: from now on its servers and channels refuse every call.
 
         Nothing can be made from it any more: every method that makes something raises
-        ``StateError``. Close the servers and channels before. To close it again does nothing, and
-        neither does this in a forked child.
+        ``StateError``. Close the servers and channels before. Closing again, or closing in a forked
+        child, does nothing.
         """
         if self._fork_guard.in_same_process:
             self._provider.close()
@@ -227,7 +231,7 @@ class WorkloadLifecycle:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the workload."""
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -235,7 +239,7 @@ class WorkloadLifecycle:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the workload."""
         self.close()
 
     def _check_usable(self) -> None:
@@ -248,10 +252,10 @@ class WorkloadLifecycle:
 
 
 def parse_setting(kind: type[_Setting], value: str, name: str) -> _Setting:
-    """Return a setting that is given as one of some words.
+    """Return the member of an enumeration that a setting names.
 
     Raises:
-        InputError: if it is none of them.
+        InputError: if the text is not a member of the enumeration.
     """
     try:
         return kind(value)

@@ -12,7 +12,7 @@ import grpc.aio
 
 from pki.access.counters import Counters
 from pki.access.decision_log import LogWhen
-from pki.access.snapshot import WorkloadSnapshot
+from pki.access.workload_metrics import WorkloadMetrics
 from pki.errors import StateError
 from pki.identity import SpiffeId
 from pki.rpc.client.channel_aio import AioChannel
@@ -62,16 +62,17 @@ class Workload(WorkloadLifecycle):
             interceptors: yours; they run for calls that are allowed. An interceptor made by
                 :meth:`interceptor` may be the first of them; then its own settings apply.
             observers: interceptors that run before authorization, and see refused calls too. For
-                telemetry alone: what an observer answers by itself is answered to anybody.
-            options: of gRPC.
-            maximum_concurrent_rpcs: of gRPC.
-            compression: of gRPC.
+                telemetry only: if an observer answers a call itself, callers that were not
+                authorized get that answer too.
+            options: gRPC channel arguments, passed on to gRPC.
+            maximum_concurrent_rpcs: passed on to gRPC.
+            compression: passed on to gRPC.
             decision_log: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``.
             health: who may ask for the server's health: ``granted``, who has a grant; ``public``,
                 every peer whose certificate is accepted.
 
         Raises:
-            PkiError: if there is no policy, or a bad one, or an interceptor stands before the
+            PkiError: if there is no policy, or a bad one, or an interceptor comes before the
                 authorizing one.
         """
         settings = ServerSettings(
@@ -152,7 +153,7 @@ class Workload(WorkloadLifecycle):
                 port we make a handshake with it, so its number must be known.
 
         Raises:
-            InputError: if the address leaves the number of the port open.
+            InputError: if the address names no fixed port number.
         """
         return self._servers.server_credentials(address)
 
@@ -176,11 +177,11 @@ class Workload(WorkloadLifecycle):
                 ID.
             policy: its ``served_by`` is checked before each call; None uses the workload's. Without
                 any policy only the name is checked.
-            options: of gRPC.
-            compression: of gRPC.
-            interceptors: of gRPC.
-            drain: how long calls may go on with an old connection after a rotation; None: until the
-                leaf ends that it began with.
+            options: gRPC channel arguments, passed on to gRPC.
+            compression: passed on to gRPC.
+            interceptors: passed on to gRPC.
+            drain: how long calls may continue on an old connection after a rotation; None: until a
+                certificate of that connection expires.
             explain: whether a call that fails in the handshake waits a moment to name the cause.
 
         Raises:
@@ -228,7 +229,8 @@ class Workload(WorkloadLifecycle):
         ``grpc.secure_channel(target, **me.channel_arguments("payments"))``. They belong together:
         the pin on the server is an option, and credentials alone would drop it silently. Only
         :meth:`channel` also gives: rotation, the verification of the server (revocation, profile,
-        exact SPIFFE ID), the end of calls with their proof, and ``served_by``.
+        exact SPIFFE ID), the end of calls when the verification of their server no longer holds,
+        and ``served_by``.
 
         Args:
             peer: as :meth:`channel`.
@@ -243,9 +245,9 @@ class Workload(WorkloadLifecycle):
     def problems(self) -> tuple[str, ...]:
         """What makes calls fail, or will if nothing is done; empty if there is nothing.
 
-        The own certificate ended or revoked, revocation lists stale, files that can't be read, a
-        policy that is refused, a port that can't be given its new certificate. After :meth:`close`
-        it says that the workload is closed.
+        The workload's own certificate expired or revoked, revocation lists stale, files that can't
+        be read, a policy that is refused, a port that still presents its older certificate. After
+        :meth:`close` it says that the workload is closed.
         """
         self._fork_guard.check()
         problems = self._provider.problems
@@ -264,7 +266,7 @@ class Workload(WorkloadLifecycle):
         from pki.access.prometheus import WorkloadCollector  # noqa: PLC0415
 
         workloads = (self, *others)
-        return WorkloadCollector([(str(item.spiffe_id), item._snapshot) for item in workloads])
+        return WorkloadCollector([(str(item.spiffe_id), item._metrics) for item in workloads])
 
     def _access_settings(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
@@ -278,16 +280,16 @@ class Workload(WorkloadLifecycle):
         access = parse_setting(HealthAccess, health, "health")
         return AccessSettings(used, parse_setting(LogWhen, decision_log, "decision_log"), access)
 
-    def _snapshot(self) -> WorkloadSnapshot | None:
+    def _metrics(self) -> WorkloadMetrics | None:
         # After a fork its locks may be held forever.
         if not self._fork_guard.in_same_process:
             return None
         provider = self._provider
-        return WorkloadSnapshot(
+        return WorkloadMetrics(
             provider.snapshot.credential,
-            provider.on_disk,
-            provider.reloads,
-            provider.crl_reloads,
+            provider.current.on_disk,
+            provider.current.reloads,
+            provider.current.crl_reloads,
             self._servers.ports.changes,
             tuple((item.file, item.reloads) for item in provider.policies),
             problems=len(self.problems),

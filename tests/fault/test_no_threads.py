@@ -105,6 +105,9 @@ def test_calls_end_with_an_error_of_theirs_while_no_thread_can_be_begun(
         with pytest.raises(grpc.RpcError) as caught:
             get_stock(channel)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        details = caught.value.details() or ""
+        assert "no thread could be started to verify it" in details
+        assert "was not resolved" not in details
         stream: Any = stub.WatchStock(inv.WatchStockRequest())
         with pytest.raises(grpc.RpcError) as caught:
             next(stream)

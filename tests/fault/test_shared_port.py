@@ -140,13 +140,13 @@ def test_a_change_waits_for_a_handshake_to_hold_it_and_not_without_end(
     for _ in range(4):
         assert port.update(second) is ReloadResult.REFUSED
         assert port._fetch() is None
-        assert "can't be given its new certificate" in port.problem
+        assert "still presents its older certificate" in port.problem
         now[0] += 60
     now[0] += 61
     assert port.update(second) is ReloadResult.CHANGED
     assert not port.problem
     flush()
-    assert "without a handshake of our own" in caplog.text
+    assert "without a protecting handshake" in caplog.text
     assert port._fetch() is second
 
 

@@ -179,4 +179,4 @@ def test_a_channel_keeps_its_credential_if_its_peer_is_trusted_no_more(
         with caller.sync_channel(target, peer="spiffe://other.test/server", policy=shop.policy):
             (folder / "bundle.pem").write_bytes(bundle)
             caller.reload()
-            assert eventually(lambda: "channel keeps its credential" in caplog.text)
+            assert eventually(lambda: "keeps its old connection and credential" in caplog.text)

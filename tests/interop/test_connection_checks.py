@@ -209,9 +209,11 @@ def test_a_channel_is_found_among_others_to_the_same_place(shop: Shop) -> None:
             arguments = caller.channel_arguments("server")
             channel = stack.enter_context(grpc.secure_channel(name, **arguments))
             them.append(connections)
-            assert connections.now() == []
+            assert connections.list_connections() == []
             assert get_stock(channel) > 0
-        numbers = [item.number for one in them for item in one.now() or ()]
+        numbers = [item.number for one in them for item in one.list_connections() or ()]
         assert len(set(numbers)) == 3
         leaf = me.credential.leaf
-        assert {item.leaf for one in them for item in one.now() or ()} == {to_pem([leaf])}
+        assert {item.leaf for one in them for item in one.list_connections() or ()} == {
+            to_pem([leaf])
+        }

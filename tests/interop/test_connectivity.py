@@ -50,9 +50,9 @@ def test_a_channel_is_ready_once_it_was_told_to_connect(
 ) -> None:
     with grpc.insecure_channel(address) as channel:
         found = Connectivity(wrap(channel))
-        assert not found.is_ready(False)
-        assert eventually(lambda: found.is_ready(True))
-        assert found.is_ready(False)
+        assert not found.check_ready(False)
+        assert eventually(lambda: found.check_ready(True))
+        assert found.check_ready(False)
         found.close()
 
 
@@ -61,7 +61,7 @@ def test_a_channel_of_this_grpc_can_be_asked_so_nothing_watches_it(address: str)
     with grpc.insecure_channel(address) as channel:
         found = Connectivity(channel)
         assert found._query is not None
-        found.is_ready(True)
+        found.check_ready(True)
         assert not found._watching
 
 
@@ -69,5 +69,5 @@ def test_a_closed_channel_is_not_ready(address: str) -> None:
     channel = grpc.insecure_channel(address)
     found = Connectivity(channel)
     channel.close()
-    assert not found.is_ready(True)
+    assert not found.check_ready(True)
     found.close()

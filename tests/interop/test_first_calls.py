@@ -100,7 +100,7 @@ class Late:
         self.address = f"127.0.0.1:{free_port()}"
 
     def come(self, channel: Any) -> None:
-        assert eventually(lambda: channel.connections.checks.failure is not None, SECONDS)
+        assert eventually(lambda: channel.connections.checks.refusal is not None, SECONDS)
         self._stack.enter_context(self._shop.sync_server(self.me, address=self.address))
 
 

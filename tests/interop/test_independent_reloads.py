@@ -72,12 +72,12 @@ class Failing:
     def subscribe(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    def remembered(self) -> CrlSet | None:
-        self._do("remembered")
+    def load_stored_crls(self) -> CrlSet | None:
+        self._do("load_stored_crls")
         return None
 
-    def remember(self, crls: CrlSet) -> None:
-        self._do("remember")
+    def store_crls(self, crls: CrlSet) -> None:
+        self._do("store_crls")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def source(shop: Shop) -> Iterator[Failing]:
     made.over.set()
 
 
-@pytest.mark.parametrize("step", ["load", "crls", "folders", "remember"])
+@pytest.mark.parametrize("step", ["load", "crls", "folders", "store_crls"])
 @pytest.mark.parametrize("way", BAD)
 def test_a_source_that_goes_bad_holds_up_no_policy_and_no_revocation(
     shop: Shop, source: Failing, step: str, way: str

@@ -327,7 +327,7 @@ def test_an_option_that_would_undo_the_pin_is_refused(caller: pki.Workload, opti
 
 
 def test_a_peer_that_cannot_be_pinned_or_is_not_trusted_is_refused(caller: pki.Workload) -> None:
-    with pytest.raises(InputError, match="derives no DNS name"):
+    with pytest.raises(InputError, match="no DNS name can be derived"):
         caller.sync_channel("127.0.0.1:1", peer="Server_v1")
     with pytest.raises(InputError, match="not in the trust bundle"):
         caller.sync_channel("127.0.0.1:1", peer="spiffe://other.test/server")

@@ -225,7 +225,7 @@ def test_a_stale_list_refuses_everybody_and_says_so_long_before(
     ):
         shop.clock.move(days=4)
         me.reload()
-        assert "past half of their life" in caplog.text
+        assert "past half of their lifetime" in caplog.text
         # Everybody's certificate has ended by then too: judge a twin that lives long enough.
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_EXPIRED"
 

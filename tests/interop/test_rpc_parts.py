@@ -151,7 +151,7 @@ def seen_serial(channel: Any) -> int:
 def test_an_address_whose_port_is_open_is_refused(shop: Shop) -> None:
     with shop.workload("server") as me:
         for address in ("127.0.0.1:0", "127.0.0.1", "[::]:", "host:http", "h:70000"):
-            with pytest.raises(InputError, match="leaves the number of its port open"):
+            with pytest.raises(InputError, match="names no fixed port number"):
                 me.server_credentials(address)
 
 
@@ -233,11 +233,11 @@ def test_a_gate_may_stand_first_among_ones_own_interceptors(shop: Shop) -> None:
 
 def test_an_interceptor_before_the_gate_is_refused(shop: Shop) -> None:
     with shop.workload("server") as me:
-        with pytest.raises(NotPermittedError, match="stands before the authorizing one"):
+        with pytest.raises(NotPermittedError, match="comes before the authorizing one"):
             me.sync_server(interceptors=[Watching(), me.sync_interceptor()])
-        with pytest.raises(NotPermittedError, match="stands before the authorizing one"):
+        with pytest.raises(NotPermittedError, match="comes before the authorizing one"):
             me.server(interceptors=[AioWatching(), me.interceptor()])
-        with pytest.raises(NotPermittedError, match="stands before the authorizing one"):
+        with pytest.raises(NotPermittedError, match="comes before the authorizing one"):
             me.sync_server(interceptors=[me.sync_interceptor(), me.sync_interceptor()])
 
 

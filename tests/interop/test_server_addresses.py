@@ -144,7 +144,7 @@ def test_the_first_of_three_addresses_is_bad_and_no_call_fails(
             assert time.monotonic() - begun < 4, "a look at one that is silent takes five seconds"
             current = channel.connections.rotation.current
             assert current.grpc_connections is not None
-            connected = {item.address for item in current.grpc_connections.now() or ()}
+            connected = {item.address for item in current.grpc_connections.list_connections() or ()}
             assert connected
             assert f"ipv4:{addresses[0]}" not in connected, "gRPC was not told of it"
         assert asyncio.run(play(caller, target)) == 6

@@ -193,7 +193,15 @@ def test_a_role_taken_from_a_server_ends_its_callers_streams_and_refuses_their_c
         caller.sync_channel(address, peer="server") as channel,
     ):
         stream = watch(channel)
+        cancelled = watch(channel)
+        assert cancelled.cancel()
         over = threading.Event()
+
+        def units() -> Iterator[inv.RestockRequest]:
+            over.wait(SECONDS)
+            yield inv.RestockRequest(quantity=4)
+
+        future: Any = inventory_pb2_grpc.InventoryStub(channel).Restock.future(units())
 
         def orders() -> Iterator[pay.SettleRequest]:
             yield pay.SettleRequest(order_id="1")
@@ -206,6 +214,12 @@ def test_a_role_taken_from_a_server_ends_its_callers_streams_and_refuses_their_c
         assert ended(stream) == "SERVER_ROLE_MISSING"
         assert time.monotonic() - begun < 5, "a loaded machine may take longer than one second"
         assert stream.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert not stream.cancelled(), "the channel ended it, not its caller"
+        assert cancelled.cancelled(), "its caller did that, before the policy changed"
+        assert refused(future.result) == "SERVER_ROLE_MISSING"
+        assert reason(future.exception()) == "SERVER_ROLE_MISSING"
+        assert future.traceback() is None
+        assert not future.cancelled()
         assert "may not answer shop.v1.Inventory" in stream.details()
         assert refused(lambda: get_stock(channel)) == "SERVER_ROLE_MISSING"
         assert "calls of '/shop.v1.Inventory/GetStock' are refused" in caplog.text

@@ -190,10 +190,10 @@ class Vault:
     def subscribe(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    def remembered(self) -> CrlSet | None:
+    def load_stored_crls(self) -> CrlSet | None:
         return self.kept
 
-    def remember(self, crls: CrlSet) -> None:
+    def store_crls(self, crls: CrlSet) -> None:
         self.kept = crls
 
 
@@ -317,7 +317,7 @@ def test_a_source_that_answers_nothing_of_use_is_a_problem_that_is_shown(
         source.changed()
         assert any(item.startswith("credential of the vault") for item in me.problems)
         assert any(item.startswith("revocation lists of the vault") for item in me.problems)
-        assert me._provider.reloads.results()[ReloadResult.REFUSED] > 0
+        assert me._provider.current.reloads.results()[ReloadResult.REFUSED] > 0
         source.answer = None
         source.changed()
         assert me.problems == ()

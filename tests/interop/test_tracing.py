@@ -43,7 +43,7 @@ def test_an_allowed_call_tells_who_called_and_what_let_it_through(
         found = spans.one()
     assert found["handfast.peer.spiffe_id"] == "spiffe://shop.internal/caller"
     assert found["handfast.peer.roles"] == ("caller",)
-    assert found["handfast.decision"] == "ALLOWED"
+    assert found["handfast.verdict"] == "ALLOWED"
     assert found["handfast.audited"] is False
     assert found["handfast.rule"] == "grant at policy.toml:6"
     assert found["tls.client.subject"] == "CN=caller,O=shop.internal"
@@ -64,7 +64,7 @@ def test_a_refused_call_tells_who_was_refused_and_why(shop: Shop, spans: Spans, 
     ):
         assert refused(lambda: get_stock(channel)) == "NO_ROLE"
         found = spans.one()
-    assert found["handfast.decision"] == "NO_ROLE"
+    assert found["handfast.verdict"] == "NO_ROLE"
     assert found["handfast.peer.spiffe_id"] == "spiffe://shop.internal/stranger"
     assert found["handfast.peer.roles"] == ()
     assert found["tls.client.subject"] == "CN=stranger,O=shop.internal"
@@ -85,7 +85,7 @@ def test_a_caller_whose_certificate_is_refused_has_no_roles(
         shop.clock.move(hours=2)
         assert refused(lambda: get_stock(channel)) == "CERTIFICATE_EXPIRED"
         found = spans.one()
-    assert found["handfast.decision"] == "CERTIFICATE_EXPIRED"
+    assert found["handfast.verdict"] == "CERTIFICATE_EXPIRED"
     assert found["tls.client.subject"] == "CN=caller,O=shop.internal"
     assert "handfast.peer.roles" not in found
 
@@ -100,7 +100,7 @@ def test_an_unknown_method_is_seen_as_refused(shop: Shop, spans: Spans, kind: st
     ):
         call: Any = channel.unary_unary("/shop.v1.Unknown/Guess")
         assert refused(lambda: call(b"", timeout=SECONDS)) == "NO_ROLE"
-        assert spans.one()["handfast.decision"] == "NO_ROLE"
+        assert spans.one()["handfast.verdict"] == "NO_ROLE"
 
 
 def test_a_call_that_is_only_audited_says_so(shop: Shop, spans: Spans) -> None:
@@ -113,7 +113,7 @@ def test_a_call_that_is_only_audited_says_so(shop: Shop, spans: Spans) -> None:
     ):
         assert get_stock(channel) > 0
         found = spans.one()
-    assert (found["handfast.decision"], found["handfast.audited"]) == ("NO_ROLE", True)
+    assert (found["handfast.verdict"], found["handfast.audited"]) == ("NO_ROLE", True)
     assert found["handfast.rule"].startswith("audit at policy.toml:")
 
 
@@ -136,7 +136,7 @@ def test_streams_of_every_kind_work_under_an_observer(shop: Shop, spans: Spans, 
         assert eventually(lambda: len(spans.of(SERVER)) == 3)
         for span in spans.of(SERVER):
             assert span.attributes
-            assert span.attributes["handfast.decision"] == "ALLOWED"
+            assert span.attributes["handfast.verdict"] == "ALLOWED"
 
 
 def ended_stream(shop: Shop, spans: Spans, kind: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def ended_stream(shop: Shop, spans: Spans, kind: str) -> dict[str, Any]:
 @KINDS
 def test_a_stream_that_is_ended_says_why(shop: Shop, spans: Spans, kind: str) -> None:
     found = ended_stream(shop, spans, kind)
-    assert found["handfast.decision"] == "ALLOWED", "it was, when it began"
+    assert found["handfast.verdict"] == "ALLOWED", "it was, when it began"
     assert found["handfast.stream.ended"] == "NO_ROLE"
 
 
@@ -208,7 +208,7 @@ def test_servers_that_are_instrumented_globally_tell_the_same(
             stranger.sync_channel(target, peer="server") as channel,
         ):
             assert refused(lambda: get_stock(channel)) == "NO_ROLE"
-            assert spans.one()["handfast.decision"] == "NO_ROLE"
+            assert spans.one()["handfast.verdict"] == "NO_ROLE"
     finally:
         all_of_them.uninstrument()
 

@@ -7,11 +7,11 @@ from pki.failures import FAILURES
 
 
 def report_json(report: Report) -> dict[str, object]:
-    """Return a report with its verdict."""
+    """Return a report with its handshake result."""
     return {
         "target": report.target,
         "status": report.status.value,
-        "verdict": report.verdict,
+        "result": report.handshake_result,
         **causes_json(report),
     }
 
@@ -34,6 +34,6 @@ def _finding_json(item: Finding) -> dict[str, object]:
         "failure": item.failure,
         "sure": item.is_sure,
         "likelihood": item.likelihood,
-        "verdict": item.verdict,
+        "result": item.handshake_result,
         "remedy": remedy,
     }

@@ -115,7 +115,7 @@ def _answered(result: CallResult, findings: list[Finding]) -> list[Finding]:
                 why,
                 # A reason that stands for one failure is as sure as an alert.
                 likelihood=0 if item.sure else _FIRST_LIKELY - _NEXT * rank,
-                verdict=item.failure.verdict,
+                handshake_result=item.failure.handshake_result,
             )
             for rank, item in enumerate(matches)
         ]
@@ -152,11 +152,13 @@ def _not_reached(
         if slug == "wrong-name" and _pins_nothing(findings):
             why = "gRPC of C and Python finds no DNS name or address to pin in its certificate"
             return [unknown(CALL, f"{why}; one that checks SPIFFE IDs does not need it")]
-        verdict = matches[0].failure.verdict
+        handshake_result = matches[0].failure.handshake_result
         remedy = _PIN if slug == "wrong-name" else ""
         if matches[0].sure:
-            return [failed(CALL, slug, message, remedy=remedy, verdict=verdict)]
-        return [failed(CALL, slug, message, likelihood=_FIRST_LIKELY, verdict=verdict)]
+            return [failed(CALL, slug, message, remedy=remedy, handshake_result=handshake_result)]
+        return [
+            failed(CALL, slug, message, likelihood=_FIRST_LIKELY, handshake_result=handshake_result)
+        ]
     closed = any(item.failure.slug == "closed-without-reason" for item in matches)
     if closed or not matches:
         # The handshake with OpenSSL succeeded: why only gRPC was refused can't be observed.

@@ -56,7 +56,7 @@ def examine_certificate(
 
 
 def _malformed(whose: str, message: str) -> Finding:
-    return failed(whose, "malformed", message, verdict=Fault.PROFILE.verdict)
+    return failed(whose, "malformed", message, handshake_result=Fault.PROFILE.handshake_result)
 
 
 def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Finding]:
@@ -69,7 +69,7 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
                 "not-yet-valid",
                 f"valid from {begin:%Y-%m-%d %H:%M:%S} UTC, in {format_duration(begin - now)} by "
                 "the clock of this machine: it was made with a later begin, or the clocks differ",
-                verdict=Fault.NOT_YET_VALID.verdict,
+                handshake_result=Fault.NOT_YET_VALID.handshake_result,
             )
         ]
     if end < now:
@@ -78,7 +78,7 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
                 check,
                 "expired",
                 f"expired {format_duration(now - end)} ago, at {end:%Y-%m-%d %H:%M:%S} UTC",
-                verdict=Fault.EXPIRED.verdict,
+                handshake_result=Fault.EXPIRED.handshake_result,
             )
         ]
     left = end - now
@@ -110,7 +110,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
                 check,
                 "ca-as-leaf",
                 "it is a CA certificate in the place of the leaf",
-                verdict=Fault.PROFILE.verdict,
+                handshake_result=Fault.PROFILE.handshake_result,
             )
         ]
     extended = find(certificate, x509.ExtendedKeyUsage)
@@ -123,7 +123,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
                 "wrong-usage",
                 f"its extended key usage is {quote_untrusted(usages)}; a {purpose.value} needs "
                 f"{purpose.value}Auth",
-                verdict=Fault.PROFILE.verdict,
+                handshake_result=Fault.PROFILE.handshake_result,
             )
         ]
     usage = find(certificate, x509.KeyUsage)
@@ -133,7 +133,7 @@ def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[
                 check,
                 "wrong-usage",
                 "its key usage lacks digitalSignature, which every current handshake needs",
-                verdict=Fault.PROFILE.verdict,
+                handshake_result=Fault.PROFILE.handshake_result,
             )
         ]
     if extended is None:
@@ -217,7 +217,7 @@ def _names(whose: str, certificate: x509.Certificate) -> list[Finding]:
                 "two-spiffe-ids",
                 f"it holds {len(names.uris)} URI names, and an X509-SVID exactly one: "
                 + quote_untrusted(", ".join(names.uris)),
-                verdict=Fault.PROFILE.verdict,
+                handshake_result=Fault.PROFILE.handshake_result,
             )
         ]
     all_names = [*names.uris, *map(str, names.dns_names), *map(str, names.ip_addresses)]

@@ -57,7 +57,14 @@ def examine_chain(
     except (*UNREADABLE, crypto.Error) as error:
         # One decoder may refuse what the other accepts.
         message = f"the chain can't be read: {quote_untrusted(error)}"
-        return [failed(f"{whose}: chain", "malformed", message, verdict=Fault.PROFILE.verdict)]
+        return [
+            failed(
+                f"{whose}: chain",
+                "malformed",
+                message,
+                handshake_result=Fault.PROFILE.handshake_result,
+            )
+        ]
 
 
 def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list[Finding]:
@@ -79,7 +86,7 @@ def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list
                 check,
                 "bad-signature",
                 f"{quote_name(path[-1].subject)} is not signed by the key of the issuer beside it",
-                verdict=Fault.INVALID.verdict,
+                handshake_result=Fault.INVALID.handshake_result,
             )
         ]
     if once != [*path, *extra]:
@@ -133,10 +140,12 @@ def _authorities(
         invalid = _invalid_time(item, now)
         if invalid:
             slug, message = invalid
-            verdict = (Fault.EXPIRED if slug == "expired" else Fault.NOT_YET_VALID).verdict
+            handshake_result = (
+                Fault.EXPIRED if slug == "expired" else Fault.NOT_YET_VALID
+            ).handshake_result
             what = f"{quote_name(item.subject)}, which the certificate depends on, {message}"
             remedy = _RENEW_CA if slug == "expired" else ""
-            return [failed(check, slug, what, remedy=remedy, verdict=verdict)]
+            return [failed(check, slug, what, remedy=remedy, handshake_result=handshake_result)]
     return [ok(check, "all are valid now")] if above or anchors else []
 
 

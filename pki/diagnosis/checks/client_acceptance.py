@@ -53,7 +53,7 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
             "ca-not-requested",
             f"the server requests a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",
-            verdict="CERTIFICATE_AUTHORITY_INVALID",
+            handshake_result="CERTIFICATE_AUTHORITY_INVALID",
         )
     ]
 
@@ -118,7 +118,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
             "no-client-certificate",
             message,
             remedy="Name your credential directory: --credential DIR",
-            verdict=CLOSED,
+            handshake_result=CLOSED,
         )
     ]
 
@@ -136,7 +136,11 @@ def _broken_off(with_certificate: Handshake) -> Finding:
     message = f"the handshake with our certificate breaks off: {with_certificate.message}"
     if with_certificate.end is HandshakeEnd.TIMED_OUT:
         return failed(
-            ACCEPTS, "handshake-timeout", message, likelihood=50, verdict="HANDSHAKE_TIMEOUT"
+            ACCEPTS,
+            "handshake-timeout",
+            message,
+            likelihood=50,
+            handshake_result="HANDSHAKE_TIMEOUT",
         )
     return unknown(ACCEPTS, f"{message}; try again")
 
@@ -190,7 +194,9 @@ def _refused_by_alert(
         message += ", but by this clock nothing in our chain has expired"
         mostly = f"{message}: its clock is ahead of ours"
         return [
-            failed(ACCEPTS, "clock-skew", mostly, likelihood=80, verdict="CERTIFICATE_EXPIRED"),
+            failed(
+                ACCEPTS, "clock-skew", mostly, likelihood=80, handshake_result="CERTIFICATE_EXPIRED"
+            ),
             failed(
                 ACCEPTS,
                 "expired",

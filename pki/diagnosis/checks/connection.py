@@ -64,7 +64,9 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
             return failed(check, "no-such-socket", message, remedy=remedy)
         case errno.ECONNREFUSED:
             message = f"nobody listens at {where}: the connection is refused"
-            return failed(check, "not-listening", message, verdict="PEER_CONNECTION_CLOSED")
+            return failed(
+                check, "not-listening", message, handshake_result="PEER_CONNECTION_CLOSED"
+            )
         case errno.ENOENT | errno.ENOTSOCK | errno.ENOTDIR:
             return failed(check, "no-such-socket", f"there is no socket at {where}")
         case errno.EACCES | errno.EPERM:
@@ -73,49 +75,60 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
             message = (
                 f"{where} can't be reached: {handshake.message or 'no answer to the connection'}"
             )
-            return failed(check, "unreachable", message, verdict="PEER_CONNECTION_CLOSED")
+            return failed(check, "unreachable", message, handshake_result="PEER_CONNECTION_CLOSED")
 
 
 def _tls(handshake: Handshake) -> Finding:
     check = TLS
     if handshake.end is HandshakeEnd.NO_TLS:
         message = f"the server answers in plaintext: {_describe_plaintext(handshake.first_bytes)}"
-        return failed(check, "plaintext-server", message, verdict="PROTOCOL_VERSION_UNSUPPORTED")
+        return failed(
+            check, "plaintext-server", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
+        )
     if handshake.completed or handshake.chain:
         if handshake.version not in _VERSIONS:
             message = f"the server speaks {handshake.version} at most; gRPC needs TLS 1.2"
             return failed(
-                check, "protocol-version", message, verdict="PROTOCOL_VERSION_UNSUPPORTED"
+                check, "protocol-version", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
             )
         return ok(check, _describe_tls(handshake))
     if handshake.end is HandshakeEnd.ALERT:
         if handshake.alert == _PROTOCOL_VERSION:
             message = "the server supports no TLS version that this side supports"
             return failed(
-                check, "protocol-version", message, verdict="PROTOCOL_VERSION_UNSUPPORTED"
+                check, "protocol-version", message, handshake_result="PROTOCOL_VERSION_UNSUPPORTED"
             )
         if handshake.alert == _NO_PROTOCOL:
             message = "the server speaks TLS, and no HTTP/2 in it (ALPN)"
-            return failed(check, "not-http2", message, verdict="NO_APPLICATION_PROTOCOL")
+            return failed(check, "not-http2", message, handshake_result="NO_APPLICATION_PROTOCOL")
         if handshake.alert in _CIPHERS:
             return failed(
-                check, "cipher-mismatch", _ALERTS_ON_CIPHERS, verdict="CIPHER_SUITE_MISMATCH"
+                check,
+                "cipher-mismatch",
+                _ALERTS_ON_CIPHERS,
+                handshake_result="CIPHER_SUITE_MISMATCH",
             )
     if handshake.end is HandshakeEnd.TIMED_OUT:
         message = f"the server accepts the connection and does not answer: {handshake.message}"
-        return failed(check, "handshake-timeout", message, verdict="HANDSHAKE_TIMEOUT")
+        return failed(check, "handshake-timeout", message, handshake_result="HANDSHAKE_TIMEOUT")
     if handshake.end is HandshakeEnd.CLOSED and not handshake.first_bytes:
         message = (
             "the server closes the connection at the first bytes of TLS: it may speak plaintext, "
             "or it is a proxy without a server behind it"
         )
         return failed(
-            check, "plaintext-server", message, likelihood=60, verdict="PEER_CONNECTION_CLOSED"
+            check,
+            "plaintext-server",
+            message,
+            likelihood=60,
+            handshake_result="PEER_CONNECTION_CLOSED",
         )
     message = f"the handshake fails: {handshake.message}" + (
         f" (alert {handshake.alert})" if handshake.alert is not None else ""
     )
-    return failed(check, "cipher-mismatch", message, likelihood=50, verdict="HANDSHAKE_FAILURE")
+    return failed(
+        check, "cipher-mismatch", message, likelihood=50, handshake_result="HANDSHAKE_FAILURE"
+    )
 
 
 def _describe_plaintext(data: bytes) -> str:
@@ -144,7 +157,7 @@ def _parameters(handshake: Handshake) -> list[Finding]:
                 "cipher-mismatch",
                 f"the server accepts {handshake.cipher} at best; gRPC offers ECDHE with AES-GCM or "
                 "ChaCha20 alone",
-                verdict="CIPHER_SUITE_MISMATCH",
+                handshake_result="CIPHER_SUITE_MISMATCH",
             )
         )
     if handshake.alpn == "h2":
@@ -155,7 +168,7 @@ def _parameters(handshake: Handshake) -> list[Finding]:
                 HTTP2,
                 "not-http2",
                 "the server agrees on no HTTP/2 (ALPN h2), and gRPC closes such a connection",
-                verdict="NO_APPLICATION_PROTOCOL",
+                handshake_result="NO_APPLICATION_PROTOCOL",
             )
         )
     else:

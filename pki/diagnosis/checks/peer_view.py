@@ -107,7 +107,7 @@ def examine_requested_name(server: OwnCredential, requested_name: str) -> list[F
             check=ACCEPTS_SERVER,
             message=f"{_LEFT}; {item.message}",
             likelihood=80,
-            verdict="",
+            handshake_result="",
         )
         for item in examine_names(server.chain[0], name)
         if item.status is Status.FAILED

@@ -89,7 +89,7 @@ def rank_causes(
     def add(slug: str, why: str, likelihood: int) -> None:
         if slug not in causes or causes[slug].likelihood < likelihood:
             causes[slug] = failed(
-                ACCEPTS, slug, f"{message}; {why}", likelihood=likelihood, verdict=CLOSED
+                ACCEPTS, slug, f"{message}; {why}", likelihood=likelihood, handshake_result=CLOSED
             )
 
     observed = [

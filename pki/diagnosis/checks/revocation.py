@@ -71,7 +71,7 @@ def _look_up(
             check,
             "issuer-revoked" if depth else "revoked",
             f"{what} (serial {certificate.serial_number:x}) is on revocation list {crl.number}",
-            verdict=Fault.REVOKED.verdict,
+            handshake_result=Fault.REVOKED.handshake_result,
         )
     if now > crl.next_update:
         return failed(
@@ -79,7 +79,7 @@ def _look_up(
             "stale-crl",
             f"the list of {quote_name(certificate.issuer)} ended at "
             f"{crl.next_update:%Y-%m-%d %H:%M:%S} UTC: nobody can tell what was revoked since",
-            verdict=Fault.REVOCATION_UNKNOWN.verdict,
+            handshake_result=Fault.REVOCATION_UNKNOWN.handshake_result,
         )
     if now < crl.this_update:
         return failed(
@@ -87,7 +87,7 @@ def _look_up(
             "clock-skew",
             f"the list of {quote_name(certificate.issuer)} begins at "
             f"{crl.this_update:%Y-%m-%d %H:%M:%S} UTC, which is in the future by this clock",
-            verdict=Fault.REVOCATION_UNKNOWN.verdict,
+            handshake_result=Fault.REVOCATION_UNKNOWN.handshake_result,
         )
     return ok(
         check,

@@ -21,7 +21,7 @@ from pki.x509.names import IpAddress
 from pki.x509.profiles.rules import find
 
 EXPECTED_NAME = "server certificate: expected name"
-_VERDICT = Fault.NAME_MISMATCH.verdict
+_MISMATCH_RESULT = Fault.NAME_MISMATCH.handshake_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,11 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
         uris, dns, addresses = _names_in(leaf)
     except (*UNREADABLE, PkiError) as error:
         message = f"its names can't be read: {quote_untrusted(error)}"
-        return [failed(EXPECTED_NAME, "malformed", message, verdict=Fault.PROFILE.verdict)]
+        return [
+            failed(
+                EXPECTED_NAME, "malformed", message, handshake_result=Fault.PROFILE.handshake_result
+            )
+        ]
     if not (uris or dns or addresses):
         return [
             failed(
@@ -81,7 +85,7 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
                 "no-san",
                 "it names nothing but its subject "
                 f"{quote_untrusted(leaf.subject.rfc4514_string())}, and {expected} is expected",
-                verdict=_VERDICT,
+                handshake_result=_MISMATCH_RESULT,
             )
         ]
     all_names = quote_untrusted(", ".join([*uris, *dns, *addresses]))
@@ -116,7 +120,7 @@ def _spiffe(expected: SpiffeId, uris: list[str], dns: list[str], all_names: str)
                 "wrong-trust-domain",
                 f"it is of the trust domain {quote_untrusted(', '.join(sorted(domains)))}, and "
                 f"{expected} is expected",
-                verdict=_VERDICT,
+                handshake_result=_MISMATCH_RESULT,
             )
         return _wrong_name(str(expected), all_names)
     derived = derive_names(expected).dns
@@ -137,7 +141,7 @@ def _wrong_name(expected: str, names: str) -> Finding:
         EXPECTED_NAME,
         "wrong-name",
         f"it is for {names}, and {expected} is expected",
-        verdict=_VERDICT,
+        handshake_result=_MISMATCH_RESULT,
     )
 
 

@@ -32,7 +32,7 @@ _BAD_SIGNATURE = {7}
 _CONSTRAINED = {47, 48, 49, 50, 51, 52, 53}
 _NO_ISSUER = {2, 18, 19, 20, 21, 27}
 _WEAK = {66, 67, 68}
-_UNTRUSTED = Fault.UNTRUSTED.verdict
+_UNTRUSTED = Fault.UNTRUSTED.handshake_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def examine_trust(
                 "bad-signature",
                 f"the certificate at depth {depth} is not signed by the key of its issuer: a root "
                 "or CA of the same name and another key",
-                verdict=Fault.INVALID.verdict,
+                handshake_result=Fault.INVALID.handshake_result,
             )
         ]
     if code in _CONSTRAINED:
@@ -96,7 +96,7 @@ def examine_trust(
                 check,
                 "name-constraint",
                 "one of its names lies outside what its CA may name",
-                verdict=Fault.INVALID.verdict,
+                handshake_result=Fault.INVALID.handshake_result,
             )
         ]
     if code in _WEAK:
@@ -113,7 +113,9 @@ def examine_trust(
             else f"the certificate at depth {depth}"
         )
         message = f"OpenSSL refuses the path at {what}: {quote_untrusted(message)}"
-        return [failed(check, "malformed", message, verdict=Fault.INVALID.verdict)]
+        return [
+            failed(check, "malformed", message, handshake_result=Fault.INVALID.handshake_result)
+        ]
     return _no_issuer(check, chain, trust)
 
 
@@ -126,19 +128,19 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
             f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and another "
             "key: the CA was made again"
         )
-        return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
+        return [failed(check, "unknown-ca", message, handshake_result=_UNTRUSTED)]
     if is_self_issued(top):
         if len(path) == 1:
             message = f"it is self-signed: {quote_name(top.subject)}; {trust.whose} holds {ours}"
-            return [failed(check, "self-signed", message, verdict=_UNTRUSTED)]
+            return [failed(check, "self-signed", message, handshake_result=_UNTRUSTED)]
         message = f"its chain ends in {quote_name(top.subject)}; {trust.whose} holds {ours}"
-        return [failed(check, "unknown-ca", message, verdict=_UNTRUSTED)]
+        return [failed(check, "unknown-ca", message, handshake_result=_UNTRUSTED)]
     if any(has_issued(item, top) for item in trust.known_cas):
         message = (
             f"its issuer {quote_name(top.issuer)}, which leads to a trusted root, was not sent "
             "with it"
         )
-        return [failed(check, "incomplete-chain", message, verdict=_UNTRUSTED)]
+        return [failed(check, "incomplete-chain", message, handshake_result=_UNTRUSTED)]
     message = f"its chain ends at {quote_name(top.issuer)}, and {trust.whose} holds {ours}"
     gap = any(is_ca(item) for item in chain if item not in path)
     if not gap and (_is_full(path, trust.roots) or (trust.is_authoritative and len(path) > 1)):
@@ -146,13 +148,13 @@ def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> l
             f"Bring the root of {quote_name(top.issuer)} to {trust.whose}, or issue the "
             "certificate from a CA that it holds"
         )
-        return [failed(check, "unknown-ca", message, remedy=remedy, verdict=_UNTRUSTED)]
+        return [failed(check, "unknown-ca", message, remedy=remedy, handshake_result=_UNTRUSTED)]
     # No certificate at hand says whether the missing issuer is an intermediate CA or another root.
     # An intermediate CA is likelier where the chain holds none, or none that fits.
     missing, other = (70, 60) if len(path) == 1 else (40, 60)
     return [
-        failed(check, "incomplete-chain", message, likelihood=missing, verdict=_UNTRUSTED),
-        failed(check, "unknown-ca", message, likelihood=other, verdict=_UNTRUSTED),
+        failed(check, "incomplete-chain", message, likelihood=missing, handshake_result=_UNTRUSTED),
+        failed(check, "unknown-ca", message, likelihood=other, handshake_result=_UNTRUSTED),
     ]
 
 

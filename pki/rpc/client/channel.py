@@ -64,7 +64,7 @@ class PinnedChannel(Generic[Inner]):
 
     @property
     def _channel(self) -> Inner:
-        """GRPC's channel for new calls."""
+        """The gRPC channel for new calls."""
         return self.connections.rotation.current.channel
 
     def _callable(self, kind: str, method: str, args: Any, kwargs: Any) -> Any:
@@ -76,14 +76,14 @@ class PinnedChannel(Generic[Inner]):
         # old, and is replaced.
         snapshot = self._config.snapshot()
         channel = self._make(target)
-        is_ready, close = self._controls(channel)
+        check_ready, close = self._controls(channel)
         return Connection(
             channel,
             snapshot.version,
             snapshot.credential.leaf.not_valid_after_utc,
             addresses=addresses,
             clock=self._config.clock,
-            is_ready=is_ready,
+            check_ready=check_ready,
             close=close,
             explainer=self._config.explainer,
             grpc_connections=grpc_connections,

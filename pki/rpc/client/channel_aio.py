@@ -184,7 +184,7 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
     def _controls(
         self, channel: grpc.aio.Channel
     ) -> tuple[Callable[[bool], bool], Callable[[], None]]:
-        def is_ready(connect: bool) -> bool:
+        def check_ready(connect: bool) -> bool:
             # A watch would tell sooner, but gRPC never frees a channel that has one.
             return channel.get_state(connect) is _READY
 
@@ -194,7 +194,7 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
-        return is_ready, close
+        return check_ready, close
 
     def _note_switch(self) -> None:
         pass

@@ -32,7 +32,8 @@ class ChannelConfig:
         served_by: asks the policy before each call.
         snapshot: returns what is in force.
         clock: returns the time.
-        drain: how long calls may run on an old connection; None: until a leaf ends.
+        drain: how long calls may run on an old connection; None: until its own or its server's leaf
+            expires.
         on_verification: called with the result name (gRFC A118) of each verification of the server.
         on_rotation: called when new calls use another connection from now on.
         on_refused_call: called with the refusal of each call that is refused on this side.
@@ -77,6 +78,6 @@ class ChannelConfig:
             *channelz.OPTIONS,
         ]
 
-    def own_leaf_ends(self) -> datetime:
+    def own_leaf_not_after(self) -> datetime:
         """Return the end of our own leaf."""
         return self.snapshot().credential.leaf.not_valid_after_utc

@@ -61,7 +61,7 @@ class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
         self._channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Stop to call a function at changes of the connectivity."""
+        """Stop calling a function at changes of the connectivity."""
         if callback in self._watchers:
             self._watchers.remove(callback)
         self._channel.unsubscribe(callback)
@@ -176,7 +176,7 @@ class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
             connectivity.close()
             channel.close()
 
-        return connectivity.is_ready, close
+        return connectivity.check_ready, close
 
     def _note_switch(self) -> None:
         for callback in self._watchers:

@@ -4,11 +4,11 @@ The rules:
 
 1. A connection is one channel of gRPC, to the addresses where the server was verified.
 2. A call that acquires a connection holds it: it is not closed between the choice and the call.
-3. A connection ends with its proof, whatever runs on it: when the leaf ends that either side began
-   with; after a short grace period when the server's chain was revoked or lost our trust, so that
-   short calls end well; at once when the server at one of its addresses turns out to be another
-   one, or when no address is verified any more. gRPC does not say which call runs to which address,
-   so all of them end together.
+3. A connection ends, even if calls run on it, when it may no longer be trusted: when a leaf with
+   which it began (ours or the server's) expires; after a short grace period when the server's chain
+   was revoked or lost our trust, so that short calls end well; at once when the server at one of
+   its addresses turns out to be another one, or when no address is verified any more. gRPC does not
+   say which call runs to which address, so all of them end together.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class RotationInputs:
 
     Args:
         version: the version of our credential and trust bundle.
-        own_leaf_ends: the end of our own leaf.
+        own_leaf_not_after: the notAfter of our own leaf.
         accepted: the addresses at which the server is verified, with its chain there; empty if it
             must be verified first.
-        failure: why nothing may go to any address, if every probe failed.
+        refusal: why nothing may go to any address, if every probe failed.
         check_chain: checks a chain again that was presented earlier.
         now: the time.
         refusal_at: returns why a probe refused the server at an address; None if none did.
@@ -50,9 +50,9 @@ class RotationInputs:
     """
 
     version: object
-    own_leaf_ends: datetime
+    own_leaf_not_after: datetime
     accepted: Mapping[Address, PeerChain]
-    failure: Refusal | None
+    refusal: Refusal | None
     check_chain: Callable[[PeerChain], Refusal | None]
     now: datetime
     refusal_at: Callable[[Address], Refusal | None] = lambda _: None
@@ -65,10 +65,10 @@ class Connection(Generic[Inner]):
     Args:
         channel: gRPC's own channel.
         version: the version of our credential and trust bundle that it was made with.
-        own_leaf_ends: the end of our leaf.
+        own_leaf_not_after: the notAfter of our own leaf.
         addresses: the addresses that it goes to.
         clock: returns the time.
-        is_ready: returns whether it is connected; with True it connects if it is not.
+        check_ready: returns whether the channel is connected; if called with True, connects it.
         close: closes it.
         explainer: explains why its handshakes fail; None to leave that out.
         grpc_connections: lists gRPC's own connections and their certificates; None if unknown.
@@ -79,11 +79,11 @@ class Connection(Generic[Inner]):
         self,
         channel: Inner,
         version: object,
-        own_leaf_ends: datetime,
+        own_leaf_not_after: datetime,
         *,
         addresses: Collection[Address] = (),
         clock: Clock,
-        is_ready: Callable[[bool], bool],
+        check_ready: Callable[[bool], bool],
         close: Callable[[], None],
         explainer: FailureExplainer | None = None,
         grpc_connections: channelz.GrpcConnections | None = None,
@@ -93,7 +93,7 @@ class Connection(Generic[Inner]):
         self.version = version
         self.explainer = explainer
         self.grpc_connections = grpc_connections
-        self.is_ready = is_ready
+        self.check_ready = check_ready
         self.addresses = frozenset(addresses)
         self.verified: Mapping[Address, PeerChain] = {}
         """The chain that a probe verified at each address; empty while no call may use it."""
@@ -104,7 +104,7 @@ class Connection(Generic[Inner]):
         self.was_used = False
         self.refusal: Refusal | None = None
         """Why it was ended while calls ran on it; None if it was not."""
-        self._own_leaf_ends = own_leaf_ends
+        self._own_leaf_not_after = own_leaf_not_after
         self._clock = clock
         self._monotonic = monotonic
         self._close = close
@@ -122,7 +122,7 @@ class Connection(Generic[Inner]):
         return self._is_closed or self._grace_began is not None or self._rejection is not None
 
     def reject(self, refusal: Refusal) -> None:
-        """Accept no more calls, and have the next :meth:`check` end it."""
+        """Accept no more calls; the next :meth:`check` ends the connection."""
         with self._lock:
             self._rejection = self._rejection or refusal
 
@@ -133,7 +133,7 @@ class Connection(Generic[Inner]):
         return next((item for item in self.addresses if grpc_name(item) == name), None)
 
     def acquire(self) -> bool:
-        """Hold it for a call; return False if it accepts no more calls."""
+        """Hold the connection for a call; return False if it accepts no more calls."""
         with self._lock:
             if self.is_over:
                 return False
@@ -142,14 +142,14 @@ class Connection(Generic[Inner]):
             return True
 
     def release(self) -> None:
-        """Let it go: the call has ended."""
+        """Release the connection after a call has ended."""
         with self._lock:
             self._running -= 1
             # Whatever the result of the call: if the connection is not ready now, it was dropped.
             self._was_ready = True
 
     def adopt(self, inputs: RotationInputs) -> None:
-        """Adopt the verified chains, if it was made before them and goes to no other address."""
+        """Adopt the verified chains, if the connection is older and goes to no other address."""
         accepted = inputs.accepted
         if not self.verified and self.addresses and self.addresses <= accepted.keys():
             self.verified = {address: accepted[address] for address in self.addresses}
@@ -169,12 +169,12 @@ class Connection(Generic[Inner]):
         return len(accepted) <= len(self.verified) or not inputs.is_settled
 
     def note_reconnect(self, *, calling: bool) -> bool:
-        """Return whether gRPC has connected again since the last time that this was called.
+        """Return whether gRPC has connected again since the last call of this method.
 
         Args:
             calling: whether a call begins now, which makes gRPC connect if it is not connected.
         """
-        ready = self.is_ready(False)
+        ready = self.check_ready(False)
         dropped = self._was_dropped or (self._was_ready and not ready)
         reconnected = dropped and (ready or calling)
         self._was_dropped, self._was_ready = dropped and not reconnected, ready
@@ -182,7 +182,7 @@ class Connection(Generic[Inner]):
         return reconnected
 
     def check(self, inputs: RotationInputs) -> None:
-        """End it if its proof has ended."""
+        """End the connection if its verification no longer holds, or a leaf has expired."""
         if self._is_closed:
             return
         # Check the stored chains first, so that a new probe does not cut short the grace period of
@@ -203,8 +203,8 @@ class Connection(Generic[Inner]):
             self._end_after_grace(invalid[0])
         elif refused:
             self.end(refused[0])
-        elif inputs.failure is not None:
-            self.end(inputs.failure)
+        elif inputs.refusal is not None:
+            self.end(inputs.refusal)
         if self._is_past_its_leaves(inputs.now):
             self.end(CREDENTIAL_ENDED)
 
@@ -219,7 +219,7 @@ class Connection(Generic[Inner]):
         return self.refusal
 
     def close_if_idle(self) -> bool:
-        """Close it if no call runs on it; return whether it is closed."""
+        """Close the connection if no call runs on it; return whether it is closed."""
         with self._lock:
             if self._is_closed:
                 return True
@@ -231,12 +231,12 @@ class Connection(Generic[Inner]):
         return True
 
     def end(self, refusal: Refusal) -> None:
-        """Close it, whatever runs on it; its calls report the refusal."""
+        """Close the connection even if calls run on it; those calls report the refusal."""
         self.refusal = self.refusal or refusal
         self.close()
 
     def close(self) -> None:
-        """Close it, whatever runs on it."""
+        """Close the connection even if calls run on it."""
         with self._lock:
             if self._is_closed:
                 return
@@ -247,7 +247,7 @@ class Connection(Generic[Inner]):
         return [*self.verified.values(), *self.presented.values()]
 
     def _is_past_its_leaves(self, now: datetime) -> bool:
-        return now >= self._own_leaf_ends or any(
+        return now >= self._own_leaf_not_after or any(
             now > chain.leaf.not_valid_after_utc for chain in self._chains()
         )
 

@@ -24,16 +24,16 @@ from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.rpc")
 
-# gRPC reports that its one connection was dropped; of several connections it does not.
+# gRPC reports when its only connection was dropped, but not when one of several was.
 _SECONDS_BETWEEN, _SECONDS_BETWEEN_FOR_ONE = 0.2, 2.0
-_SHARE = 20  # all channels of a process together use one part in so many of a processor
+_SHARE = 20  # all channels of a process together use at most one twentieth of a processor
 
 _CHECKED: weakref.WeakSet[Connection[Any]] = weakref.WeakSet()
 
 
 def is_due(connection: Connection[Any]) -> bool:
     """Return whether gRPC may have connected again, or the time of the next check has come."""
-    if connection.grpc_connections is None or not connection.is_ready(False):
+    if connection.grpc_connections is None or not connection.check_ready(False):
         return False
     return connection.may_have_reconnected or time.monotonic() >= connection.next_check_at
 
@@ -42,12 +42,12 @@ def check_connection(connection: Connection[Any], checks: AddressChecks) -> None
     """Check gRPC's own connections of a channel; those that were checked before cost little.
 
     Args:
-        connection: the channel.
+        connection: the connection, one channel of gRPC.
         checks: the checks of its server.
     """
     assert connection.grpc_connections is not None
     began = time.thread_time()
-    present = connection.grpc_connections.now()
+    present = connection.grpc_connections.list_connections()
     if present is not None:
         presented = {}
         for item in present:
@@ -57,7 +57,7 @@ def check_connection(connection: Connection[Any], checks: AddressChecks) -> None
         connection.presented = presented
         connection.may_have_reconnected = not all(item.leaf for item in present)
     _CHECKED.add(connection)
-    # Processor time: on a busy machine a check takes longer, and matters no less.
+    # Measure processor time: on a busy machine a check takes longer, but is needed as often.
     spent = time.thread_time() - began
     has_one = len(connection.addresses) == 1
     between = _SECONDS_BETWEEN_FOR_ONE if has_one else _SECONDS_BETWEEN
@@ -74,10 +74,10 @@ def _check(
     item: GrpcConnection, connection: Connection[Any], checks: AddressChecks
 ) -> PeerChain | None:
     """Return the chain of one connection of gRPC; None while it is not known."""
-    known = connection.presented.get(item.number)
+    checked = connection.presented.get(item.number)
     address = connection.address_named(item.address)
-    if known is not None or not item.leaf:
-        return known
+    if checked is not None or not item.leaf:
+        return checked
     refusal: Refusal | None
     try:
         chain = checks.presented_chain(address, x509.load_pem_x509_certificate(item.leaf))

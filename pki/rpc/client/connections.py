@@ -29,7 +29,7 @@ Inner = TypeVar("Inner")
 
 
 class ChannelConnections(Subscriber, Generic[Inner]):
-    """Everything of a channel that follows changes.
+    """The server checks, connections and streams of one channel, which follow every change.
 
     Args:
         config: where the channel goes, to which server, and with what.
@@ -114,7 +114,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
                     snapshot.version,
                     snapshot.credential.leaf.not_valid_after_utc,
                     self.checks.accepted,
-                    self.checks.failure,
+                    self.checks.refusal,
                     self.checks.check_chain,
                     self._config.clock(),
                     self.checks.refusal_at,
@@ -122,11 +122,15 @@ class ChannelConnections(Subscriber, Generic[Inner]):
                 )
             )
         except PkiError as error:
-            log.warning("channel keeps its credential: %s", error)
+            log.warning(
+                "the channel to %s keeps its old connection and credential: %s",
+                self._config.pin.spiffe_id,
+                error,
+            )
 
     def states(self) -> list[str]:
         """Return the state of each connection, and ``refused`` where no address is accepted."""
-        refused = self.checks.failure is not None and not self.rotation.is_closed
+        refused = self.checks.refusal is not None and not self.rotation.is_closed
         return [*self.rotation.states(), *(["refused"] if refused else [])]
 
     def close(self) -> None:
@@ -164,9 +168,9 @@ class ChannelConnections(Subscriber, Generic[Inner]):
             self._config.on_rotation()
 
     def _no_connection(self) -> Refusal:
-        if self.checks.failure is not None:
-            return self.checks.failure
-        if self._config.clock() >= self._config.own_leaf_ends():
+        if self.checks.refusal is not None:
+            return self.checks.refusal
+        if self._config.clock() >= self._config.own_leaf_not_after():
             return OWN_CREDENTIAL_ENDED
         return self.rotation.current.refusal or server_unverified(
             str(self._config.pin.spiffe_id),

@@ -28,13 +28,13 @@ class Connectivity:
         self._channel = channel
         self._query = _query_of(channel)
         self._watching = self._connecting = False
-        self._seen_ready = False
+        self._was_ready = False
 
-    def is_ready(self, connect: bool) -> bool:
+    def check_ready(self, connect: bool) -> bool:
         """Return whether the channel is connected.
 
         Args:
-            connect: whether to connect if it is not.
+            connect: whether to connect the channel if it is not connected.
         """
         if self._query is not None:
             try:
@@ -45,7 +45,7 @@ class Connectivity:
             self.close()
             self._watching, self._connecting = True, connect
             self._channel.subscribe(self._note, try_to_connect=connect)
-        return self._seen_ready
+        return self._was_ready
 
     def close(self) -> None:
         """Remove the watcher."""
@@ -54,7 +54,7 @@ class Connectivity:
                 self._channel.unsubscribe(self._note)
 
     def _note(self, state: grpc.ChannelConnectivity) -> None:
-        self._seen_ready = state is _READY
+        self._was_ready = state is _READY
 
 
 def _query_of(channel: Any) -> Callable[[bool], int] | None:

@@ -169,7 +169,7 @@ class ChannelFactory:
         if not roots:
             raise InputError(
                 f"trust domain {pin.spiffe_id.trust_domain} is not in the trust bundle",
-                remedy="Add its root, if its servers are to be believed",
+                remedy="Add its root to the trust bundle, if you want to trust its servers",
             )
         return grpc.ssl_channel_credentials(
             # The roots of that trust domain alone: another domain's CA can't name its servers.

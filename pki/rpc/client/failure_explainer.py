@@ -40,7 +40,7 @@ class FailureExplainer:
     """Explains why handshakes fail, with one diagnosis every half a minute at most.
 
     Args:
-        diagnose: returns the cause and the remedy; empty if nothing is wrong that can be seen.
+        diagnose: returns the cause and the remedy; empty if no fault was observed.
     """
 
     def __init__(self, diagnose: Callable[[], str]) -> None:
@@ -50,7 +50,7 @@ class FailureExplainer:
         self._again_at = 0.0
 
     def concerns(self, code: object, details: str | None) -> bool:
-        """Return whether a call failed as calls do in a handshake."""
+        """Return whether the error of a call looks like that of a failed handshake."""
         if code is not grpc.StatusCode.UNAVAILABLE or not details:
             return False
         lower = details.lower()
@@ -100,7 +100,7 @@ class FailureExplainer:
                 log.warning("%s", explanation)
         except Exception:
             # The call has failed already; only its cause is not known.
-            log.exception("finding out why a handshake fails has failed")
+            log.exception("the diagnosis of a failed handshake raised an error")
         finally:
             diagnosis.set_result(explanation)
 

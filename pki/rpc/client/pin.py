@@ -33,14 +33,15 @@ class Pin:
             own: our own trust domain.
 
         Raises:
-            InputError: if it has no derived DNS name to pin it by.
+            InputError: if no DNS name can be derived from the peer, to pin it by.
         """
         if isinstance(peer, str):
             peer = SpiffeId.parse_name(peer, own)
         dns = derive_names(peer).dns
         if dns is None:
             raise InputError(
-                f"{peer} derives no DNS name, and gRPC can pin a server by one alone",
+                f"no DNS name can be derived from {peer}, and gRPC can pin a server only "
+                "by a DNS name",
                 remedy="Name servers with lower-case letters, digits and dashes",
             )
         return cls(peer, dns)

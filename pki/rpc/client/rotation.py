@@ -32,7 +32,8 @@ class Rotation(Generic[Inner]):
     Args:
         make: makes a connection with the credential in force, to some addresses.
         addresses: the addresses that are known before the server was verified.
-        drain: how long calls may run on an old connection; None: until a leaf ends.
+        drain: how long calls may run on an old connection; None: until its own or its server's leaf
+            expires.
         switched: called with the connection that new calls use no more.
     """
 
@@ -55,13 +56,13 @@ class Rotation(Generic[Inner]):
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Connection[Inner]]:
-        """Iterate over the connections that are not closed."""
+        """Iterate over the current connection, which may be closed, the next and the old ones."""
         with self._lock:
             return iter(self._all())
 
     @property
     def is_switching(self) -> bool:
-        """Whether a next connection was made that is to take over: :meth:`advance` it soon."""
+        """Whether a next connection was made but is not used yet: call :meth:`advance` soon."""
         return self._next is not None
 
     @property
@@ -81,7 +82,10 @@ class Rotation(Generic[Inner]):
                 return None
 
     def advance(self, inputs: RotationInputs) -> None:
-        """End what lost its proof, make the next connection, switch over, and close old ones."""
+        """Move to the next connection where one is due, and close old ones.
+
+        Connections whose verification no longer holds are ended first.
+        """
         with self._lock:
             if self._is_closed:
                 return
@@ -91,7 +95,9 @@ class Rotation(Generic[Inner]):
             self._make_next(inputs)
             before = self.current
             has_switched = self._switch_over(inputs.now)
-            self._old = [item for item in self._old if not self._is_drained(*item, inputs.now)]
+            self._old = [
+                item for item in self._old if not self._close_if_drained(*item, inputs.now)
+            ]
         if has_switched:
             self._switched(before)
 
@@ -128,7 +134,7 @@ class Rotation(Generic[Inner]):
     def _make_next(self, inputs: RotationInputs) -> None:
         newest = self._next[0] if self._next else self.current
         # Nothing can be made with a leaf of ours that has ended, or to a server that is refused.
-        if newest.matches(inputs) or inputs.now >= inputs.own_leaf_ends or inputs.failure:
+        if newest.matches(inputs) or inputs.now >= inputs.own_leaf_not_after or inputs.refusal:
             return
         if self._next:
             self._next[0].close()
@@ -143,7 +149,7 @@ class Rotation(Generic[Inner]):
         if (
             self.current.was_used
             and not self.current.is_over
-            and not connection.is_ready(True)
+            and not connection.check_ready(True)
             and now < since + _PATIENCE
         ):
             return False
@@ -151,7 +157,10 @@ class Rotation(Generic[Inner]):
         self.current, self._next = connection, None
         return True
 
-    def _is_drained(self, connection: Connection[Inner], since: datetime, now: datetime) -> bool:
+    def _close_if_drained(
+        self, connection: Connection[Inner], since: datetime, now: datetime
+    ) -> bool:
+        """End a connection at the drain limit, close an idle one; return whether it is closed."""
         if self._drain is not None and now >= since + self._drain:
             connection.end(CREDENTIAL_ENDED)
         return connection.close_if_idle()

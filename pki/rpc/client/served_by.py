@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pki.access.refusal import POLICY_UNAVAILABLE, Refusal, decision_refusal
+from pki.access.refusal import OWN_POLICY_UNAVAILABLE, Refusal, decision_refusal
 from pki.authz import Policy
 from pki.credentials.fork_guard import ForkGuard
 from pki.errors import quote_untrusted
@@ -40,7 +40,7 @@ class ServedByCheck:
             return None
         policy = self._policy()
         if policy is None:
-            return POLICY_UNAVAILABLE
+            return OWN_POLICY_UNAVAILABLE
         if self._refusals_by is not policy:
             self._refusals, self._refusals_by = {}, policy
         text = method.decode() if isinstance(method, bytes) else method

@@ -55,7 +55,7 @@ class AccessControl(Subscriber):
         self._record(verdict)
         return verdict
 
-    def authorize_again(self, auth: AuthContext, method: str) -> Refusal | None:
+    def reauthorize(self, auth: AuthContext, method: str) -> Refusal | None:
         """Return why a call that was allowed may not go on, logged and counted; None if it may.
 
         For calls whose message arrives after the call was authorized: the caller chooses how long

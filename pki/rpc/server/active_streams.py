@@ -5,10 +5,9 @@ The rules:
 1. A stream is authorized again when something has changed: trust, revocation lists, the policy, a
    clock that was set back, or the end of the time for which its last verification holds. Otherwise
    a recheck costs nothing, however many streams run.
-2. A stream that is refused is ended first; that it was ended is logged afterwards. It is ended
-   again and again until it is removed, with a pause between: gRPC loses the status of an asyncio
-   call that is cancelled while it writes its first message, and of one that is aborted twice at
-   the same time.
+2. A refused stream is ended first and logged afterwards. It is ended again and again until it is
+   removed, with a pause between: gRPC loses the status of an asyncio call that is cancelled while
+   it writes its first message, and of one that is aborted twice at the same time.
 3. A stream that can't be ended does not keep others running.
 """
 

@@ -104,8 +104,8 @@ class ServerFactory:
         """Make an asyncio server; see ``Workload.server``."""
         self._check_usable()
         check_server_options(settings.options)
-        users = auth_interceptor_among(settings.interceptors, AioAuthInterceptor)
-        auth = users or self.aio_interceptor(settings.access())
+        users_auth = find_auth_interceptor(settings.interceptors, AioAuthInterceptor)
+        auth = users_auth or self.aio_interceptor(settings.access())
         chain = InterceptorChain.of(auth, settings.observers, settings.interceptors)
 
         def make() -> grpc.aio.Server:
@@ -122,7 +122,7 @@ class ServerFactory:
             return auth.access.authorize(context, UNDECODABLE).refusal
 
         return AioServer(
-            lambda: make_robust_server(make, authorize), self._hooks(auth, users), chain.wrap
+            lambda: make_robust_server(make, authorize), self._hooks(auth, users_auth), chain.wrap
         )
 
     def sync_server(
@@ -133,8 +133,8 @@ class ServerFactory:
         """Make a synchronous server; see ``Workload.sync_server``."""
         self._check_usable()
         check_server_options(settings.options)
-        users = auth_interceptor_among(settings.interceptors, SyncAuthInterceptor)
-        auth = users or self.sync_interceptor(settings.access())
+        users_auth = find_auth_interceptor(settings.interceptors, SyncAuthInterceptor)
+        auth = users_auth or self.sync_interceptor(settings.access())
         chain = InterceptorChain.of(auth, settings.observers, settings.interceptors)
         inner = grpc.server(
             thread_pool or futures.ThreadPoolExecutor(max_workers=_SYNC_THREADS),
@@ -143,7 +143,7 @@ class ServerFactory:
             maximum_concurrent_rpcs=settings.maximum_concurrent_rpcs,
             compression=settings.compression,
         )
-        return SyncServer(inner, self._hooks(auth, users), chain.wrap)
+        return SyncServer(inner, self._hooks(auth, users_auth), chain.wrap)
 
     def aio_interceptor(self, settings: AccessSettings) -> AioAuthInterceptor:
         """Make the authorizing interceptor of an asyncio server."""
@@ -177,11 +177,11 @@ class ServerFactory:
         return access
 
     def _hooks(
-        self, auth: AioAuthInterceptor | SyncAuthInterceptor, users: object | None
+        self, auth: AioAuthInterceptor | SyncAuthInterceptor, users_auth: object | None
     ) -> ServerHooks:
         def on_stop() -> None:
             # An interceptor that the user made may be in another server too.
-            if users is None:
+            if users_auth is None:
                 self._provider.release(auth.access)
 
         return ServerHooks(self.ports.new_port, self._check_usable, on_stop)
@@ -191,8 +191,9 @@ class ServerFactory:
 class InterceptorChain:
     """The order of interceptors in a server.
 
-    gRPC calls each interceptor for each call. Where no interceptor of the user's runs behind access
-    control, access control is none either: it wraps each handler once, when it is registered.
+    gRPC calls each interceptor for each call. If the user has no interceptor that runs after access
+    control, access control is no interceptor either: it wraps each handler once, at registration,
+    which costs less.
 
     Args:
         interceptors: the interceptors that gRPC is given, the outermost first.
@@ -216,7 +217,7 @@ class InterceptorChain:
         return cls([*observers], auth.wrap)
 
 
-def auth_interceptor_among(interceptors: Sequence[object], kind: type[_Auth]) -> _Auth | None:
+def find_auth_interceptor(interceptors: Sequence[object], kind: type[_Auth]) -> _Auth | None:
     """Return the authorizing interceptor that a user put among others; None if there is none.
 
     Raises:
@@ -231,7 +232,7 @@ def auth_interceptor_among(interceptors: Sequence[object], kind: type[_Auth]) ->
         return None
     if len(auth) > 1 or interceptors[0] is not auth[0]:
         raise NotPermittedError(
-            "an interceptor stands before the authorizing one: it would run for callers that were "
+            "an interceptor comes before the authorizing one: it would run for callers that were "
             "not authorized",
             remedy="Put Workload.interceptor() first, once; or leave it out, server() has its own",
         )
@@ -248,7 +249,8 @@ def _port_number(address: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not 0 < number <= 65535:
         raise InputError(
-            f"address {quote_untrusted(address)} leaves the number of its port open",
-            remedy="Choose one, or use Workload.server(): it learns which one it got",
+            f"address {quote_untrusted(address)} names no fixed port number",
+            remedy="Name one, e.g. 0.0.0.0:8443, or use Workload.server(), which finds "
+            "out the number",
         )
     return number

@@ -1,4 +1,4 @@
-"""Handlers behind access control: each is wrapped when it is registered, and asked first.
+"""Handlers behind access control, which runs first: each is wrapped when it is registered.
 
 A wrapped handler is kept by method: to wrap it again for each call costs several percent.
 """
@@ -73,7 +73,7 @@ class WrappedHandlers:
 
 
 def stream_handler(handler: Handler, behavior: Callable[..., Any]) -> Handler:
-    """Return a handler for another behavior, of the same kind on the wire, that reads a stream.
+    """Return a handler that reads a stream and runs another behavior; on the wire it is the same.
 
     gRPC reads and decodes the one request of a unary call before it calls the handler; a
     synchronous server holds a thread for that. A peer that gets through TLS and sends no request

@@ -150,7 +150,10 @@ async def _admit(access: AccessControl, method: str, context: Any) -> AuthContex
 
 async def _abort(context: Any, refusal: Refusal | None) -> None:
     if refusal is None:
-        await context.abort(grpc.StatusCode.INTERNAL, "authorized without a verdict")
+        await context.abort(
+            grpc.StatusCode.INTERNAL,
+            "the verdict holds neither a peer nor a refusal: please report this",
+        )
     else:
         await context.abort(status_code(refusal), refusal.message, trailing_metadata(refusal))
 
@@ -217,7 +220,7 @@ async def _check_late_request(
     """End a call whose request never came, or came when its caller may not go on any more."""
     if request is grpc.aio.EOF:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, missing_request_message(method))
-    refusal = access.authorize_again(auth, method)
+    refusal = access.reauthorize(auth, method)
     if refusal is not None:
         await _abort(context, refusal)
 

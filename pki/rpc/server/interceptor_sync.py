@@ -73,7 +73,8 @@ class _AbortedError(Exception):
 
 def abort(context: Any, refusal: Refusal | None) -> NoReturn:
     """End a call with a refusal."""
-    code, message = grpc.StatusCode.INTERNAL, "authorized without a verdict"
+    code = grpc.StatusCode.INTERNAL
+    message = "the verdict holds neither a peer nor a refusal: please report this"
     if refusal is not None:
         context.set_trailing_metadata(trailing_metadata(refusal))
         code, message = status_code(refusal), refusal.message
@@ -192,7 +193,7 @@ def _first_request_of(access: AccessControl, method: str) -> _ReadRequest:
         authorized_at = monotonic()
         for request in requests:
             if monotonic() - authorized_at > REAUTHORIZE_AFTER_SECONDS:
-                refusal = access.authorize_again(auth, method)
+                refusal = access.reauthorize(auth, method)
                 if refusal is not None:
                     abort(context, refusal)
             return request

@@ -22,6 +22,7 @@ import grpc
 
 from pki.background import defer
 from pki.credentials.reload_stats import ReloadResult
+from pki.errors import quote_untrusted
 from pki.rpc.server.port_sharing import is_own_connection, is_shared
 
 log = logging.getLogger("handfast.rpc")
@@ -52,13 +53,14 @@ class PortCertificate:
         self._present = configuration
         self._next: grpc.ServerCertificateConfiguration | None = None
         self._address: tuple[socket.AddressFamily, str | tuple[str, int]] | None = None
+        self._name = "a port"
         self._shared = False
         self._held: list[tuple[float, socket.socket]] = []
         self._clock = clock
         self._unheld_since: float | None = None
         self._lock = threading.Lock()
         self.problem = ""
-        """Why the port still shows an older certificate; empty if it does not."""
+        """Why the port still presents an older certificate; empty if it does not."""
         self.is_closed = False
         """Whether its server has stopped."""
 
@@ -72,6 +74,7 @@ class PortCertificate:
 
     def bind(self, address: str, number: int) -> None:
         """Record the address and the number of the port, once it is open."""
+        self._name = quote_untrusted(address) if address.startswith("unix") else f"port {number}"
         self._address = _reachable(address, number)
         if self._address is not None and isinstance(self._address[1], tuple):
             self._shared = is_shared(self._address[0], self._address[1])
@@ -82,7 +85,8 @@ class PortCertificate:
         Call this again until it succeeds: a handshake of our own may not be possible now.
 
         Returns:
-            Whether the configuration was changed or could not be; None if it was the same.
+            ``CHANGED``; ``REFUSED`` if no handshake was possible; None if the port has this
+            configuration already.
         """
         with self._lock:
             newest = self._next or self._present
@@ -95,9 +99,19 @@ class PortCertificate:
             # the process.
             self._unheld_since = self._unheld_since or self._clock()
             if self._clock() < self._unheld_since + _UNHELD_SECONDS:
-                self.problem = "a port can't be given its new certificate: no handshake with it"
+                self.problem = (
+                    f"{self._name} still presents its older certificate: a change needs a "
+                    "handshake with the port, and none was possible; the port may have too many "
+                    "connections"
+                )
                 return ReloadResult.REFUSED
-            defer(log.error, "a port's certificate changes without a handshake of our own")
+            defer(
+                log.error,
+                "%s: its certificate is changed without a protecting handshake, because none "
+                "was possible for %g s; see docs/adr/0005",
+                self._name,
+                _UNHELD_SECONDS,
+            )
         self._unheld_since = None
         with self._lock:
             self._next = configuration
@@ -148,7 +162,11 @@ class PortCertificate:
                 return connection
             if connection is not None:
                 connection.close()
-        defer(log.warning, "no handshake with our own port: others that share it got them all")
+        defer(
+            log.warning,
+            "could not make a handshake with our own port: other processes that share it got all "
+            "connections",
+        )
         return None
 
 
@@ -173,7 +191,7 @@ def _begin_handshake(
             raise ConnectionResetError("the port accepts no more connections")
     except OSError as error:
         connection.close()
-        defer(log.info, "no handshake with our own port: %s", error)
+        defer(log.info, "could not make a handshake with our own port: %s", error)
         return None
     return connection
 

@@ -43,7 +43,7 @@ class Ports(Subscriber):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why ports still show an older certificate; empty if none does."""
+        """Why ports still present an older certificate; empty if none does."""
         with self._lock:
             ports = list(self._ports)
         return tuple(port.problem for port in ports if port.problem)
@@ -74,7 +74,7 @@ class Ports(Subscriber):
         self._task.wake()
 
     def wait_applied(self, seconds: float) -> bool:
-        """Wait until each port has the certificate in force; return whether that was in time."""
+        """Wait until each port was updated or refused it; return whether that was in time."""
         return not self._is_started or self._task.wait_done(self._task.wake(), seconds)
 
     @property
@@ -83,7 +83,7 @@ class Ports(Subscriber):
         return self._task.is_current()
 
     def on_close(self) -> None:
-        """Stop to change certificates, and close the handshakes that are open for that."""
+        """Stop changing certificates, and close the handshakes that were opened for changes."""
         self._task.stop(0)
         with self._lock:
             ports = list(self._ports)

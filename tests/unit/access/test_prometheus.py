@@ -16,7 +16,7 @@ from pki.access.call_verdict import CallVerdict
 from pki.access.counters import OTHER, Counters
 from pki.access.prometheus import FAMILIES, WorkloadCollector
 from pki.access.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, decision_refusal
-from pki.access.snapshot import WorkloadSnapshot
+from pki.access.workload_metrics import WorkloadMetrics
 from pki.authz import Decision, Reason
 from pki.credentials.loader import OnDisk
 from pki.credentials.reload_stats import ReloadResult, ReloadStats
@@ -147,17 +147,17 @@ def test_reading_again_tells_its_last_success_from_its_last_failure() -> None:
     assert reloads.results() == {"changed": 1, "unchanged": 1, "refused": 1}
 
 
-def seen(counters: Counters | None = None) -> WorkloadSnapshot:
+def seen(counters: Counters | None = None) -> WorkloadMetrics:
     them = Hierarchy()
     credential = Credential(them.key, (them.leaf(), them.issuing), them.bundle, them.crls())
     on_disk = OnDisk(them.leaf(), frozenset())
     three = (ReloadStats(NOW), ReloadStats(NOW), ReloadStats(NOW))
-    return WorkloadSnapshot(
+    return WorkloadMetrics(
         credential, on_disk, *three, (), 2, 3, {"draining": 4}, counters or Counters()
     )
 
 
-def quote_untrusted(*moments: tuple[str, WorkloadSnapshot | None]) -> str:
+def quote_untrusted(*moments: tuple[str, WorkloadMetrics | None]) -> str:
     registry = CollectorRegistry()
     registry.register(
         WorkloadCollector([(name, lambda moment=moment: moment) for name, moment in moments])  # type: ignore[misc]

@@ -77,7 +77,7 @@ def test_json_has_one_schema_for_every_command(ca: Path, capsys: Capture) -> Non
     assert len(json_of(capsys, "list", "--expiring", "1h")["certificates"]) == 1
     assert len(json_of(capsys, "list", "--issuers")["issuers"]) == 2
     verified = json_of(capsys, "verify", folder, "--as", "client")
-    assert verified["verdict"] == "SUCCESS"
+    assert verified["result"] == "SUCCESS"
     kinds = [item["kind"] for item in json_of(capsys, "inspect", folder)["objects"]]
     assert kinds[:3] == ["private key (not shown)", "certificate", "CA certificate"]
     check = json_of(capsys, "renew", folder, "--check")

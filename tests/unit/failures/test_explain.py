@@ -264,6 +264,7 @@ def test_every_reason_of_the_runtime_is_recognised() -> None:
         ),
         (refusal.AUTHORIZATION_ERROR.message, "authorization-error"),
         (refusal.POLICY_UNAVAILABLE.message, "policy-unavailable"),
+        (refusal.OWN_POLICY_UNAVAILABLE.message, "policy-unavailable"),
         (refusal.NO_CERTIFICATE.message, "no-client-certificate"),
         (refusal.CREDENTIAL_ENDED.message, "credential-ended"),
         (refusal.OWN_CREDENTIAL_ENDED.message, "credential-ended"),
@@ -276,8 +277,8 @@ def test_what_a_refused_caller_reads_is_recognised(text: str, slug: str) -> None
 
 
 def test_every_fault_of_a_chain_has_a_failure_of_its_result_name() -> None:
-    verdicts = {item.verdict for item in FAILURES.values()}
-    assert {fault.verdict for fault in Fault} <= verdicts
+    results = {item.handshake_result for item in FAILURES.values()}
+    assert {fault.handshake_result for fault in Fault} <= results
 
 
 def test_the_pages_are_those_of_the_table() -> None:

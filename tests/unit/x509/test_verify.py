@@ -497,7 +497,7 @@ def test_an_issuing_ca_must_have_just_its_own_limits() -> None:
 
 
 def test_every_fault_has_the_name_that_grfc_a118_gives_it() -> None:
-    assert {fault.verdict for fault in Fault} == {
+    assert {fault.handshake_result for fault in Fault} == {
         "CERTIFICATE_EXPIRED",
         "CERTIFICATE_NOT_YET_VALID",
         "CERTIFICATE_REVOKED",

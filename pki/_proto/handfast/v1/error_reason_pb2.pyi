@@ -46,22 +46,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     peer's certificate was revoked. Metadata: serial.
     """
     POLICY_UNAVAILABLE: _ErrorReason.ValueType  # 9
-    """UNAVAILABLE: there is no policy in force."""
+    """UNAVAILABLE: there is no policy in force, in the server or in the caller."""
     SERVER_ROLE_MISSING: _ErrorReason.ValueType  # 10
     """PERMISSION_DENIED, from the caller's own channel, before a byte is sent: the server does not have
     the role that must answer this service. Metadata: peer, method.
     """
     CREDENTIAL_ENDED: _ErrorReason.ValueType  # 11
-    """UNAVAILABLE: a running call outlived the certificate, of either side, with which its connection
-    began; call again. Or, from the caller's own channel: its own certificate has expired.
+    """UNAVAILABLE: a running call lasted longer than a certificate (either side's) with which its
+    connection began; call again. Or, from the caller's own channel: the drain time after a rotation
+    was over, or its own certificate has expired.
     """
     SERVER_CERTIFICATE_REJECTED: _ErrorReason.ValueType  # 12
     """UNAVAILABLE, from the caller's own channel: the server's certificate is not accepted. Metadata:
-    peer, verdict (the handshake result name of gRFC A118), serial where it is known.
+    peer, result (the handshake result name of gRFC A118), serial where it is known.
     """
     SERVER_UNVERIFIED: _ErrorReason.ValueType  # 13
     """UNAVAILABLE, from the caller's own channel: the server could not be verified, because no
-    handshake with it was possible. Metadata: peer, verdict.
+    handshake with it was possible. Metadata: peer, result.
     """
     AUTHORIZATION_ERROR: _ErrorReason.ValueType  # 14
     """UNAVAILABLE: authorizing the call failed because of an error in the server, whose log says why."""
@@ -95,22 +96,23 @@ REVOCATION_STALE: ErrorReason.ValueType  # 8
 peer's certificate was revoked. Metadata: serial.
 """
 POLICY_UNAVAILABLE: ErrorReason.ValueType  # 9
-"""UNAVAILABLE: there is no policy in force."""
+"""UNAVAILABLE: there is no policy in force, in the server or in the caller."""
 SERVER_ROLE_MISSING: ErrorReason.ValueType  # 10
 """PERMISSION_DENIED, from the caller's own channel, before a byte is sent: the server does not have
 the role that must answer this service. Metadata: peer, method.
 """
 CREDENTIAL_ENDED: ErrorReason.ValueType  # 11
-"""UNAVAILABLE: a running call outlived the certificate, of either side, with which its connection
-began; call again. Or, from the caller's own channel: its own certificate has expired.
+"""UNAVAILABLE: a running call lasted longer than a certificate (either side's) with which its
+connection began; call again. Or, from the caller's own channel: the drain time after a rotation
+was over, or its own certificate has expired.
 """
 SERVER_CERTIFICATE_REJECTED: ErrorReason.ValueType  # 12
 """UNAVAILABLE, from the caller's own channel: the server's certificate is not accepted. Metadata:
-peer, verdict (the handshake result name of gRFC A118), serial where it is known.
+peer, result (the handshake result name of gRFC A118), serial where it is known.
 """
 SERVER_UNVERIFIED: ErrorReason.ValueType  # 13
 """UNAVAILABLE, from the caller's own channel: the server could not be verified, because no
-handshake with it was possible. Metadata: peer, verdict.
+handshake with it was possible. Metadata: peer, result.
 """
 AUTHORIZATION_ERROR: ErrorReason.ValueType  # 14
 """UNAVAILABLE: authorizing the call failed because of an error in the server, whose log says why."""

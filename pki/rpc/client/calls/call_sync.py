@@ -268,8 +268,8 @@ class SyncBoundCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return self._call.debug_error_string()
 
     def cancelled(self) -> bool:
-        """Return whether the caller cancelled the call."""
-        return bool(self._call.cancelled())
+        """Return whether the caller cancelled the call; False if the channel ended it."""
+        return bool(self._call.cancelled()) and self._end_reason() is None
 
     def running(self) -> bool:
         """Return whether the call runs."""
@@ -283,28 +283,46 @@ class SyncBoundCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         """Wait for the response."""
         try:
             return self._call.result(timeout)
+        except grpc.FutureCancelledError:
+            reason = self._end_reason()
+            if reason is None:
+                raise
+            raise to_rpc_error(reason) from None
         except grpc.RpcError as error:
             raise self._translate(error) from None
 
     def exception(self, timeout: float | None = None) -> Any:
         """Wait for the error; return None if there was a response."""
-        error = self._call.exception(timeout)
+        try:
+            error = self._call.exception(timeout)
+        except grpc.FutureCancelledError:
+            reason = self._end_reason()
+            if reason is None:
+                raise
+            return to_rpc_error(reason)
         return self._translate(error) if isinstance(error, grpc.RpcError) else error
 
     def traceback(self, timeout: float | None = None) -> Any:
         """Wait for the error's traceback."""
-        return self._call.traceback(timeout)
+        try:
+            return self._call.traceback(timeout)
+        except grpc.FutureCancelledError:
+            if self._end_reason() is None:
+                raise
+            return None
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """Call a function with this call when the call has ended."""
         self._call.add_done_callback(lambda _: fn(self))
 
+    def _end_reason(self) -> Refusal | None:
+        """Return why the call was ended on this side, other than by its caller."""
+        return None if self._cancelled else self._refused or self._connection.end_reason()
+
     def _refusal(self) -> Refusal | None:
         """Wait for the end; return why the call was ended on this side, if that ended it."""
-        code = self._call.code()
-        if self._cancelled or code is not grpc.StatusCode.CANCELLED:
-            return None
-        return self._refused or self._connection.end_reason()
+        was_cancelled = self._call.code() is grpc.StatusCode.CANCELLED
+        return self._end_reason() if was_cancelled else None
 
     def _translate(self, error: grpc.RpcError) -> grpc.RpcError:
         # gRPC raises the call itself; so do we where there is nothing to translate.

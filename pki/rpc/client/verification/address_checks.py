@@ -67,7 +67,7 @@ class AddressChecks:
         self._closed: Refusal | None = None
         self._unresolved: Refusal | None = None
         self._unresolved_times = 0
-        self._not_before = 0.0  # after a name that was not resolved
+        self._not_before = 0.0  # after a round that knows no address
         self._failed_rounds = 0
         self._again_at: float | None = None
 
@@ -87,7 +87,7 @@ class AddressChecks:
         return self._is_settled
 
     @property
-    def failure(self) -> Refusal | None:
+    def refusal(self) -> Refusal | None:
         """Why no call may go to any address; None while probes run, and while one is accepted."""
         if self._closed is not None:
             return self._closed
@@ -96,20 +96,20 @@ class AddressChecks:
         checks = list(self._checks.values())
         if not checks:
             return self._unresolved
-        failures = [failure for item in checks if (failure := item.failure) is not None]
-        if len(failures) < len(checks):
+        refusals = [refusal for item in checks if (refusal := item.refusal) is not None]
+        if len(refusals) < len(checks):
             return None
-        worst = next((item for item in failures if _is_rejection(item)), failures[0])
-        return worst if len(failures) == 1 else worst.for_addresses(len(failures))
+        worst = next((item for item in refusals if _is_rejection(item)), refusals[0])
+        return worst if len(refusals) == 1 else worst.for_addresses(len(refusals))
 
     def refusal_at(self, address: Address) -> Refusal | None:
         """Return why a probe refused the server at an address; None if none did."""
         check = self._checks.get(address)
-        failure = check.failure if check is not None and check.verified is None else None
-        return failure if failure is not None and _is_rejection(failure) else None
+        refusal = check.refusal if check is not None and check.verified is None else None
+        return refusal if refusal is not None and _is_rejection(refusal) else None
 
     def check_chain(self, chain: PeerChain) -> Refusal | None:
-        """Check a chain that was presented earlier by the trust and time of now."""
+        """Return why a chain that was presented earlier is refused now; None if it is accepted."""
         return self._context.check_chain(chain)
 
     def request_round(self) -> Future[None] | None:
@@ -174,7 +174,7 @@ class AddressChecks:
                 self._begin_round()
 
     def close(self, reason: str) -> None:
-        """Probe no more, and let nothing through: nobody would notice a change.
+        """Stop probing and refuse every call, because nobody would notice a change.
 
         Args:
             reason: why, for later calls.
@@ -205,7 +205,7 @@ class AddressChecks:
             ).start()
         except RuntimeError as error:
             # The process is out of threads: a call that waits reports it, and may ask again.
-            self._note_unresolved(quote_untrusted(error))
+            self._note_no_addresses(f"no thread could be started to verify it: {error}")
             return None
         self._round, self._is_settled = done, False
         return done
@@ -233,7 +233,9 @@ class AddressChecks:
             addresses = self._target.addresses()
         except (OSError, UnicodeError) as error:
             with self._lock:
-                self._note_unresolved(quote_untrusted(error))
+                self._note_no_addresses(
+                    f"{self._target.text} was not resolved: {quote_untrusted(error)}"
+                )
             return
         with self._lock:
             if self._closed is not None:
@@ -246,13 +248,11 @@ class AddressChecks:
             check.close("its name does not stand for this address any more")
         self._update_accepted()
 
-    def _note_unresolved(self, reason: str) -> None:
+    def _note_no_addresses(self, message: str) -> None:
         times = self._unresolved_times = min(self._unresolved_times + 1, _MOST_DOUBLINGS)
         delay = min(_LONGEST_UNRESOLVED_SECONDS, _UNRESOLVED_SECONDS * 2**times)
         self._not_before = self._monotonic() + delay * _random_share()
-        self._unresolved = server_unverified(
-            str(self.server), _UNSPECIFIED, f"{self._target.text} was not resolved: {reason}"
-        )
+        self._unresolved = server_unverified(str(self.server), _UNSPECIFIED, message)
 
     def _new_check(self, address: Address) -> ServerCheck:
         context = replace(self._context, on_change=self._check_changed)
@@ -288,7 +288,8 @@ class AddressChecks:
             probes = wait_for(probes, left, FIRST_COMPLETED).not_done
             self._update_accepted()
             if self._accepted and not done.done():
-                # Others mostly answer within the same milliseconds: that saves one connection.
+                # Most other addresses answer within the same milliseconds. Waiting for them avoids
+                # a second connection.
                 probes = wait_for(probes, min(_TOGETHER_SECONDS, max(0.0, left))).not_done
                 self._update_accepted()
                 self._context.on_change()

@@ -73,7 +73,7 @@ class GrpcConnections:
         self._channel: int | None = None
         self._leaves: dict[int, bytes] = {}
 
-    def now(self) -> list[GrpcConnection] | None:
+    def list_connections(self) -> list[GrpcConnection] | None:
         """Return the present connections; None if gRPC can't tell, or has no such channel."""
         try:
             return list(self._read())

@@ -1,4 +1,4 @@
-"""The chains that gRPC was presented: it reports the leaf, and probes have seen the rest."""
+"""The chains that gRPC was presented: gRPC reports the leaf, and probes received the rest."""
 
 from __future__ import annotations
 

@@ -142,7 +142,10 @@ def _shake_hands(
 def _chain(connection: SSL.Connection) -> tuple[x509.Certificate, ...]:
     chain = connection.get_peer_cert_chain() or []
     if not 1 <= len(chain) <= MAX_CHAIN_LENGTH:
-        raise ProbeError("CERTIFICATE_MALFORMED", f"the server showed {len(chain)} certificates")
+        raise ProbeError(
+            "CERTIFICATE_MALFORMED",
+            f"the server presented {len(chain)} certificates; 1 to {MAX_CHAIN_LENGTH} are allowed",
+        )
     try:
         return tuple(item.to_cryptography() for item in chain)
     except ValueError as error:

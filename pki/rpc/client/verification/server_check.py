@@ -8,8 +8,8 @@ The rules:
    new calls wait for another probe.
 3. Further probes run in the background, with jitter: well before the verified leaf ends, when gRPC
    has connected again, and when our own credential has changed.
-4. A probe that finds a wrong server rejects the address; so do four probes in a row that find none.
-   A call may request another probe then, less and less often.
+4. A probe that reaches a wrong server rejects the address at once. Four probes in a row that make
+   no handshake reject it too. A call may request another probe then, less and less often.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CheckContext:
     monotonic: Callable[[], float] = time.monotonic
 
     def check_chain(self, chain: PeerChain) -> Refusal | None:
-        """Check a chain that was presented earlier by the trust and time of now."""
+        """Return why a chain that was presented earlier is refused now; None if it is accepted."""
         error = chain.error(self.verifier(), self.clock())
         return None if error is None else _refusal(self.server, error, chain.leaf)
 
@@ -109,7 +109,7 @@ class ServerCheck:
         return self._verified
 
     @property
-    def failure(self) -> Refusal | None:
+    def refusal(self) -> Refusal | None:
         """Why no call may go to the address; None before the first probe, and while verified."""
         return self._failure
 
@@ -125,7 +125,7 @@ class ServerCheck:
             return self._begin_probe() if self.may_probe else None
 
     def close(self, reason: str) -> None:
-        """Probe no more, and let nothing through: nobody would notice a change.
+        """Stop probing and refuse every call, because nobody would notice a change.
 
         Args:
             reason: why, for later calls.
@@ -186,7 +186,7 @@ class ServerCheck:
                 thread.start()
             except RuntimeError as error:
                 # The process is out of threads. The probe has failed, and is tried again.
-                reason = f"no thread could be started for it: {error}"
+                reason = f"no thread could be started to verify it: {error}"
                 self._note_failure(
                     server_unverified(str(self._context.server), _UNSPECIFIED, reason)
                 )
@@ -231,14 +231,18 @@ class ServerCheck:
         except Exception:
             # Any error in a probe is a probe that failed.
             log.exception("probing %s failed", server)
-            refusal = server_unverified(str(server), _UNSPECIFIED, "the probe itself failed")
+            refusal = server_unverified(
+                str(server),
+                _UNSPECIFIED,
+                "an unexpected error occurred; the log of this process says which",
+            )
             return _UNSPECIFIED, None, refusal
         if error is None:
             self._last_logged = ""
             return "SUCCESS", chain, None
         self._log_once(logging.ERROR, f"{server} at {self._address} is refused: {error}")
         leaf = chain.leaf if chain else None
-        return error.fault.verdict, None, _refusal(server, error, leaf)
+        return error.fault.handshake_result, None, _refusal(server, error, leaf)
 
     def _log_once(self, level: int, message: str) -> None:
         """Log a lasting problem once."""

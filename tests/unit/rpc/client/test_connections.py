@@ -81,7 +81,7 @@ class Bench:
             self.snapshot.credential.leaf.not_valid_after_utc,
             addresses=addresses,
             clock=self.clock,
-            is_ready=lambda _: number in self.ready,
+            check_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
         )
 

@@ -46,7 +46,7 @@ class Connections:
             self.ends,
             addresses=addresses,
             clock=lambda: NOW,
-            is_ready=lambda _: number in self.ready,
+            check_ready=lambda _: number in self.ready,
             close=lambda: self.closed.append(number),
             monotonic=lambda: self.seconds,
         )

@@ -39,7 +39,7 @@ class Channels:
             ENDPOINTS,
             addresses=addresses,
             clock=lambda: NOW,
-            is_ready=lambda _: True,
+            check_ready=lambda _: True,
             close=lambda: self.closed.append(number),
         )
 

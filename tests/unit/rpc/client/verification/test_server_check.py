@@ -85,7 +85,7 @@ NO_ANSWER = ProbeError("HANDSHAKE_TIMEOUT", "no answer within 5 s")
 
 def test_a_server_that_was_never_probed_is_neither_verified_nor_refused() -> None:
     bench = Bench()
-    assert (bench.check.verified, bench.check.failure) == (None, None)
+    assert (bench.check.verified, bench.check.refusal) == (None, None)
     bench.recheck()
     bench.check.schedule_probe()
     bench.seconds += 3600
@@ -98,7 +98,7 @@ def test_a_probe_that_finds_the_server_verifies_it() -> None:
     bench.probe()
     assert bench.check.verified is not None
     assert bench.check.verified.chain == bench.answer
-    assert (bench.check.failure, bench.results, bench.changes) == (None, ["SUCCESS"], 1)
+    assert (bench.check.refusal, bench.results, bench.changes) == (None, ["SUCCESS"], 1)
 
 
 def test_all_calls_that_wait_share_one_probe() -> None:
@@ -115,11 +115,15 @@ def test_all_calls_that_wait_share_one_probe() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "result"),
     [
-        (lambda: chain_for("payments"), "SERVER_CERTIFICATE_REJECTED", Fault.NAME_MISMATCH.verdict),
+        (
+            lambda: chain_for("payments"),
+            "SERVER_CERTIFICATE_REJECTED",
+            Fault.NAME_MISMATCH.handshake_result,
+        ),
         (
             lambda: VerificationError("no path", fault=Fault.UNTRUSTED),
             "SERVER_CERTIFICATE_REJECTED",
-            Fault.UNTRUSTED.verdict,
+            Fault.UNTRUSTED.handshake_result,
         ),
         (lambda: NO_ANSWER, "SERVER_UNVERIFIED", "HANDSHAKE_TIMEOUT"),
         (lambda: ValueError("anything else"), "SERVER_UNVERIFIED", "UNSPECIFIED"),
@@ -131,8 +135,8 @@ def test_what_a_probe_finds_wrong_is_the_failure_and_its_result(
     bench = Bench(answer=answer())
     bench.probe()
     assert bench.check.verified is None
-    assert bench.check.failure is not None
-    assert bench.check.failure.name == reason
+    assert bench.check.refusal is not None
+    assert bench.check.refusal.name == reason
     assert bench.results == [result]
 
 
@@ -160,13 +164,13 @@ def test_a_verified_server_that_does_not_answer_is_refused_at_the_fourth_time() 
         bench.seconds += 10
         bench.recheck()
         assert bench.check.verified is not None, "it may only be busy"
-        assert bench.check.failure is None
+        assert bench.check.refusal is None
     bench.seconds += 10
     bench.recheck()
     assert bench.probes == 5
     assert bench.check.verified is None
-    assert bench.check.failure is not None
-    assert bench.check.failure.name == "SERVER_UNVERIFIED"
+    assert bench.check.refusal is not None
+    assert bench.check.refusal.name == "SERVER_UNVERIFIED"
 
 
 def test_a_success_in_between_begins_the_count_anew() -> None:
@@ -191,8 +195,8 @@ def test_another_server_at_the_address_is_refused_at_once() -> None:
     bench.seconds += 10
     bench.recheck()
     assert bench.check.verified is None
-    assert bench.check.failure is not None
-    assert bench.check.failure.name == "SERVER_CERTIFICATE_REJECTED"
+    assert bench.check.refusal is not None
+    assert bench.check.refusal.name == "SERVER_CERTIFICATE_REJECTED"
 
 
 def test_a_revocation_takes_the_verified_chain_without_a_probe_and_a_probe_follows() -> None:
@@ -207,8 +211,8 @@ def test_a_revocation_takes_the_verified_chain_without_a_probe_and_a_probe_follo
     bench.seconds += 10
     bench.recheck()
     assert bench.probes == 2
-    assert bench.check.failure is not None
-    assert bench.results[-1] == Fault.REVOKED.verdict
+    assert bench.check.refusal is not None
+    assert bench.results[-1] == Fault.REVOKED.handshake_result
 
 
 def test_a_probe_runs_well_before_the_leaf_ends() -> None:
@@ -239,10 +243,10 @@ def test_what_grpc_was_presented_rejects_the_address_as_a_probe_would() -> None:
     bench.probe()
     other = Bench(answer=chain_for("payments"))
     other.probe()
-    refusal = other.check.failure
+    refusal = other.check.refusal
     assert refusal is not None
     bench.check.reject(refusal)
-    assert (bench.check.verified, bench.check.failure) == (None, refusal)
+    assert (bench.check.verified, bench.check.refusal) == (None, refusal)
     assert bench.changes == 2
 
 
@@ -251,12 +255,12 @@ def test_a_closed_check_lets_nothing_through_and_probes_no_more() -> None:
     bench.probe()
     bench.check.close("the channel was closed")
     assert bench.check.verified is None
-    assert bench.check.failure is not None
-    assert bench.check.failure.message.endswith("the channel was closed")
+    assert bench.check.refusal is not None
+    assert bench.check.refusal.message.endswith("the channel was closed")
     assert bench.check.request_probe() is None
-    closed = bench.check.failure
+    closed = bench.check.refusal
     bench.check.reject(server_unverified(str(ORDERS), "UNSPECIFIED", "another reason"))
-    assert bench.check.failure is closed
+    assert bench.check.refusal is closed
     bench.seconds += 3600
     bench.clock.move(minutes=50)
     bench.recheck()
@@ -272,8 +276,8 @@ def test_a_probe_that_ends_after_the_close_changes_nothing() -> None:
     bench.let_go.set()
     probing.result(10)
     assert bench.check.verified is None
-    assert bench.check.failure is not None
-    assert bench.check.failure.message.endswith("the channel was closed")
+    assert bench.check.refusal is not None
+    assert bench.check.refusal.message.endswith("the channel was closed")
 
 
 def test_a_process_without_a_thread_to_spare_counts_it_as_a_failure(
@@ -285,8 +289,8 @@ def test_a_process_without_a_thread_to_spare_counts_it_as_a_failure(
     bench = Bench()
     monkeypatch.setattr(threading.Thread, "start", none_left)
     bench.probe()
-    assert bench.check.failure is not None
-    assert "can't start new thread" in bench.check.failure.message
+    assert bench.check.refusal is not None
+    assert "can't start new thread" in bench.check.refusal.message
     monkeypatch.undo()
     bench.seconds += 10
     bench.probe()

@@ -13,7 +13,7 @@ from pki.x509 import Credential
 
 
 @dataclass(frozen=True, slots=True)
-class WorkloadSnapshot:
+class WorkloadMetrics:
     """The state of a workload at one moment.
 
     Args:
