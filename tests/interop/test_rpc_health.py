@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 )
 
 import pki
-from pki.errors import InputError
+from pki.errors import InputError, StateError
 from tests.interop.shop import (
     POLICY,
     SECONDS,
@@ -294,3 +294,33 @@ def test_health_of_an_asyncio_server_is_kept_too(shop: Shop) -> None:
             assert told.told == [SERVING, NOT_SERVING]
 
     asyncio.run(play())
+
+
+async def reported(servicer: aio_health.HealthServicer, wanted: int) -> None:
+    request = health_pb2.HealthCheckRequest()
+    async with asyncio.timeout(SECONDS):
+        while (await servicer.Check(request, None)).status != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def test_a_workload_that_is_closed_on_its_own_event_loop_is_reported_there(shop: Shop) -> None:
+    async def play() -> None:
+        servicer = aio_health.HealthServicer()
+        me = shop.workload("server")
+        me.report_health(servicer)
+        await reported(servicer, health_pb2.HealthCheckResponse.SERVING)
+        me.close()
+        await reported(servicer, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    asyncio.run(play())
+    assert eventually(
+        lambda: not any(item.name == "handfast-health" for item in threading.enumerate())
+    )
+
+
+def test_a_closed_workload_reports_no_health(shop: Shop) -> None:
+    me = shop.workload("server")
+    me.close()
+    with pytest.raises(StateError, match="is closed"):
+        me.report_health(health.HealthServicer())
+    assert not any(item.name == "handfast-health" for item in threading.enumerate())

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -247,3 +248,62 @@ def test_a_gate_for_the_other_kind_of_server_is_refused(shop: Shop) -> None:
             me.sync_server(interceptors=[me.interceptor()])  # type: ignore[list-item]
         with pytest.raises(InputError, match="other kind"):
             me.server(interceptors=[me.sync_interceptor()])  # type: ignore[list-item]
+
+
+def test_settings_that_an_interceptor_of_ones_own_replaces_are_not_read(
+    shop: Shop, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.toml"
+    with shop.workload("server") as me:
+        me.sync_server(
+            interceptors=[me.sync_interceptor()],
+            policy=missing,
+            decision_log="nonsense",
+            health="nonsense",
+        )
+        asyncio.run(_aio_server(me, missing))
+        assert [item.file.path for item in me._provider.policies] == [shop.policy]
+
+
+async def _aio_server(me: pki.Workload, policy: Path) -> None:
+    me.server(
+        interceptors=[me.interceptor()], policy=policy, decision_log="nonsense", health="nonsense"
+    )
+
+
+def test_a_channel_that_is_refused_leaves_no_policy_behind(shop: Shop, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(shop.policy.read_text())
+    with shop.workload("caller") as me:
+        before = len(me._provider.policies)
+        with pytest.raises(InputError):
+            me.sync_channel("127.0.0.1:1", peer="Not A Name", policy=other)
+        with pytest.raises(NotPermittedError):
+            me.sync_channel(
+                "127.0.0.1:1",
+                peer="server",
+                policy=other,
+                options=[("grpc.ssl_target_name_override", "x")],
+            )
+        assert len(me._provider.policies) == before
+
+
+def test_metrics_can_be_collected_while_servers_are_made(shop: Shop) -> None:
+    with shop.workload("server") as me:
+        collector = me.collector()
+        made = [me.sync_interceptor() for _ in range(100)]
+        over = threading.Event()
+
+        def make() -> None:
+            while not over.is_set():
+                made.append(me.sync_interceptor())
+                del made[0]
+
+        maker = threading.Thread(target=make)
+        maker.start()
+        try:
+            for _ in range(50):
+                assert list(collector.collect())
+        finally:
+            over.set()
+            maker.join()
