@@ -11,6 +11,7 @@ import sys
 
 def main() -> None:
     """Run the command, with one line on stderr for anything that goes wrong."""
+    has_output = _open_closed_streams()
     try:
         from pki.cli.app import run  # noqa: PLC0415 - loaded within the try
 
@@ -27,4 +28,25 @@ def main() -> None:
         sys.stderr.write(f"handfast: the output can't be written: {error}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = code or 1
+    if not has_output:
+        sys.stderr.write("handfast: the output can't be written: standard output is closed\n")
+        code = code or 1
     sys.exit(code)
+
+
+def _open_closed_streams() -> bool:
+    """Open the null device in place of closed standard streams; return whether output was open.
+
+    The next file that is opened would get the number of a closed stream, and whatever is written to
+    that stream would go into the file.
+    """
+    has_output = sys.stdout is not None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    return has_output

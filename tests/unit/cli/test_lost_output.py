@@ -79,3 +79,22 @@ def test_output_that_finds_no_room_is_told_and_the_revocation_stands(
     assert "done all the same" in done.stderr
     listed = run_json(capsys, "list", "--all", "--dir", state)["certificates"]
     assert [item["status"] for item in listed if "orders" in item["spiffe_id"]] == ["revoked"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing_of_what_is_done_and_are_told(
+    state: Path, closed: str
+) -> None:
+    command = [sys.executable, "-c", _RUN, "issue", "late", "--dir", str(state)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == (1 if ">&-" in closed.replace("2>&-", "") else 0), done.stderr
+    assert (state / "late" / "chain.pem").exists()
+    assert "Traceback" not in done.stderr
+    if closed == ">&-":
+        assert "standard output is closed" in done.stderr
