@@ -127,7 +127,7 @@ class StateError(PkiError):
 
 
 class UnreadableError(StateError):
-    """A file can't be opened or read at the moment, e.g. for want of a descriptor or permission."""
+    """A file can't be opened or read now, e.g. no descriptor is left or permission is missing."""
 
 
 class LedgerError(StateError):

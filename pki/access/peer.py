@@ -51,7 +51,7 @@ def peer() -> Peer:
     """Return the peer of the call that is being handled.
 
     Raises:
-        StateError: outside a handler of a server made by ``Workload``.
+        StateError: outside a handler behind the access control of a ``Workload``.
     """
     try:
         return CURRENT_PEER.get()

@@ -136,7 +136,7 @@ class Authority(AuthorityReader):
             name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
             dns: further DNS names besides the derived one.
             ip: addresses.
-            lifetime: in whole seconds; cut to 24 hours.
+            lifetime: whole seconds; what is above 24 hours is cut, and ``notes`` says so.
             key_type: any but Ed25519.
             profile: the kind of leaf.
 
@@ -231,6 +231,9 @@ class Authority(AuthorityReader):
         self, serial: int | str, *, reason: str = "unspecified"
     ) -> tuple[CertificateRecord, ...]:
         """Revoke a certificate with all its renewals, and publish the CRLs.
+
+        The CRLs are written into the CA's own directory alone: credential directories get them from
+        ``handfast crl`` or ``handfast renew``.
 
         Args:
             serial: the serial number, as a number or in hex.

@@ -54,7 +54,7 @@ def issue(
         typer.Option(help="A certificate signing request (CSR); its sender keeps the private key."),
     ] = None,
     key_type: Annotated[
-        KeyType, typer.Option(help="The kind of key; not ed25519.")
+        KeyType, typer.Option(help="The kind of key; ed25519 is for CAs only.")
     ] = KeyType.ECDSA_P256,
     profile: Annotated[str, typer.Option(help="workload, server or client.")] = "workload",
     directory: DirOption = DEFAULT_DIR,

@@ -60,7 +60,8 @@ def verify(
         typer.Option(help="Revocation lists; by default those beside the chain, or the CA's."),
     ] = None,
     revocation: Annotated[
-        RevocationMode, typer.Option(help="What to do where a CRL is missing.")
+        RevocationMode,
+        typer.Option(help="If a CRL is missing: refuse; accept; accept leaves of at most 24 h."),
     ] = RevocationMode.REQUIRED,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,

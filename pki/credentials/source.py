@@ -43,13 +43,14 @@ _REMEMBERED = ".handfast-crl-seen.pem"
 class Source(Protocol):
     """Where a :class:`~pki.workload.Workload` fetches its credential, now and after each change.
 
-    :meth:`load`, :meth:`crls` and :meth:`store_crls` are called by a thread each, at the same time,
-    a few times a minute and after each change; never on an event loop. They may block, and raise
+    :meth:`load` and :meth:`crls` are called about every five seconds, sooner after a failure, and
+    after each change; :meth:`store_crls` once newer lists are in force. Each has a thread of its
+    own, so they may run at the same time, and never on an event loop. They may block, and raise
     anything: what is in force is kept then, and nothing else is held up.
 
-    A source that reads files of this machine has an attribute ``is_local`` that is True: what it
-    can't read any more stays in force for ``read_grace``. Every other source counts as remote, and
-    may be cut off for longer: its revocation lists stay in force to their own end.
+    A source that reads files of this machine has an attribute ``is_local`` that is True: its
+    revocation lists stay in force for ``read_grace`` while they can't be read. Every other source
+    counts as remote, and may be cut off for longer: its lists stay in force until they expire.
     """
 
     @property

@@ -34,8 +34,8 @@ class WorkloadLifecycle:
         source: the source of the credential.
         policy: the policy file for servers and channels that have none of their own.
         clock: returns the time.
-        read_grace: how long the last good credential, revocation lists and policy stay in force
-            while they can't be read.
+        read_grace: how long the last good revocation lists and policy stay in force while they
+            can't be read.
 
     Raises:
         PkiError: if the credential or the policy can't be used.
@@ -78,10 +78,13 @@ class WorkloadLifecycle:
             policy: the policy file for servers and channels made from this workload.
             layout: the name of the layout; None detects it by the file names.
             key_mode: ``strict`` refuses a key file that others may read, ``warn`` accepts it.
-            revocation: ``required``, ``when-present`` or ``short-lived``.
+            revocation: ``required`` needs a revocation list of every issuer; ``when-present``
+            accepts certificates of an issuer without one; ``short-lived`` does so for leaves of
+            at most 24 hours.
             passphrase: for an encrypted key.
-            read_grace: how long credential, revocation lists and policy stay in force while they
-                can't be read, e.g. because no descriptor is left; then every call is refused.
+            read_grace: how long revocation lists and policy stay in force while they can't be read,
+                e.g. because no descriptor is left; then every call is refused. A key or chain that
+                can't be read stays in force until the certificate expires.
             clock: returns the time.
 
         Raises:
@@ -196,11 +199,11 @@ class WorkloadLifecycle:
             self._health_reports.append(report)
 
     def reload(self, seconds: float = _RELOAD_SECONDS) -> bool:
-        """Read the credential and the policies now, instead of soon.
+        """Read the credential and the policies now, instead of at the next check.
 
         Args:
             seconds: how long to wait until everything was read and the results were applied. On an
-                event loop this returns at once: ``await asyncio.to_thread(me.reload)`` waits.
+                event loop this returns False at once: ``await asyncio.to_thread(me.reload)`` waits.
 
         Returns:
             Whether every file was read, and the results applied, in time. True also if what was

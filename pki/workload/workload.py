@@ -68,8 +68,8 @@ class Workload(WorkloadLifecycle):
             maximum_concurrent_rpcs: passed on to gRPC.
             compression: passed on to gRPC.
             decision_log: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``.
-            health: who may ask for the server's health: ``granted``, who has a grant; ``public``,
-                every peer whose certificate is accepted.
+            health: who may ask for the server's health: ``granted``: peers with a grant for it;
+                ``public``: every peer whose certificate is accepted.
 
         Raises:
             PkiError: if there is no policy, or a bad one, or an interceptor comes before the

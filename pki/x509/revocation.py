@@ -5,9 +5,9 @@ The rules:
 1. A CRL belongs to one issuer, identified by its name and key identifier. A certificate is revoked
    by its issuer and serial number.
 2. A CRL has a number. For each issuer, the CRL with the highest number that was accepted is in
-   force; a lower number is refused, and so is another CRL with the same number. CRLs that are not
-   delivered any more are remembered as far as the limits for reading allow; beyond that, those that
-   ended first are dropped.
+   force; a lower number is refused, and so is another CRL with the same number. CRLs that
+   the source does not deliver any more are kept; if they are too many to be read back from disk,
+   those with the earliest ``nextUpdate`` are dropped.
 3. A CRL past its ``nextUpdate`` is stale: whether a certificate is revoked is unknown, so it is
    refused, unless the policy sets a grace.
 4. Indirect, partial and delta CRLs are refused: they revoke less than they seem to.
@@ -230,13 +230,13 @@ class CrlSet:
             old = merged.get(issuer)
             if issuer in known and not item.is_signed_by(known[issuer]):
                 refused.append(
-                    f"revocation CRL number {item.number} is not signed by the issuer it names"
+                    f"revocation list {item.number} is not signed by the issuer it names"
                 )
             elif old is None or item.number > old.number:
                 merged[issuer] = item
             elif item.number < old.number:
                 refused.append(
-                    f"revocation CRL number {item.number} is older than {old.number}, "
+                    f"revocation list {item.number} is older than list {old.number}, "
                     "which was accepted before"
                 )
             elif item is not old and item.der != old.der:

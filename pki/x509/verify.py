@@ -1,19 +1,20 @@
 """Verify certificate chains of peers and files.
 
-The rules, in the order in which they are applied:
+The rules; 1 to 6 in the order in which they are applied:
 
 1. The chain is bounded: at most 8 certificates, and 3 CAs between leaf and root.
 2. The leaf passes the check of its profile, for the given purpose.
 3. Only the roots of the trust domain in the leaf's URI are trust anchors; for a leaf without a URI,
    all roots are.
 4. OpenSSL builds and verifies the path (X509_STRICT, no partial chain) at the given time, with the
-   CRL of every issuer on it. A path that OpenSSL refuses is refused.
+   CRL of every issuer on it; without CRLs where none is required, or while one is in its grace. A
+   path that OpenSSL refuses is refused.
 5. Each CA and the root on that path pass the check of their profiles. In addition to OpenSSL, each
    CRL is checked here: its issuer's signature, the serial numbers in it, and its time.
 6. The leaf holds the expected name, if there is one, under its own type.
-7. A path that was accepted once is accepted again without building it, while its root is trusted
-   and its certificates are valid, if OpenSSL accepted the same CRLs for another leaf of the same
-   issuers, and the checks of CRLs in rule 5 pass.
+7. A path that was accepted once need not be built again (``verify_again``) if all this holds: its
+   root is trusted, its certificates are valid, this verifier has already built a path through the
+   same issuers, and the checks of CRLs in rule 5 pass.
 8. If CRLs are withheld (nobody can know any more whether there are newer ones), every certificate
    is refused, unless no CRL is required and there are none.
 

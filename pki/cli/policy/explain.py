@@ -23,7 +23,7 @@ def explain_call(
         str | None, typer.Option(help="The method's path: /package.Service/Method.")
     ] = None,
     serves: Annotated[
-        str | None, typer.Option(help="Or a service that the peer answers: package.Service.")
+        str | None, typer.Option(help="Instead of --method: a service that the peer answers.")
     ] = None,
     policy: PolicyOption = DEFAULT_POLICY,
     as_json: JsonOption = False,

@@ -38,7 +38,7 @@ def lint_policy(
     ] = FailOn.WARNING,
     as_json: JsonOption = False,
 ) -> None:
-    """Find rules without effect or with a misleading one: exit 0 none, 1 findings, 3 no answer."""
+    """Find rules without effect, or that mislead: exit 0 none, 1 findings, 3 no answer."""
     with errors_as_could_not_tell():
         policy = read_policy_file(file)
         contracts = read_contracts(proto or [], include or [], descriptor_set or [])
