@@ -109,7 +109,7 @@ def test_a_higher_number_takes_the_place_of_a_lower_one_and_never_back() -> None
     assert not refused
     assert merged.crls == newer.crls
     again, refused = merged.merge_newer(older)
-    assert "older than 2" in refused[0]
+    assert "older than list 2" in refused[0]
     assert again.crl_for(leaf) is newer.crl_for(leaf)
 
 
