@@ -58,11 +58,16 @@ class Written:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(record.getMessage()) for record in self.caplog.records]
+        return [json.loads(record.getMessage()) for record in self.records]
 
     @property
     def levels(self) -> list[str]:
-        return [record.levelname for record in self.caplog.records]
+        return [record.levelname for record in self.records]
+
+    @property
+    def records(self) -> list[logging.LogRecord]:
+        # The background thread may log what an earlier test left to it.
+        return [item for item in self.caplog.records if item.name == "handfast.decisions"]
 
 
 @pytest.fixture
@@ -222,7 +227,7 @@ def test_a_long_method_path_is_cut_and_shown_to_be(written: Written) -> None:
 
 def test_a_name_with_a_newline_or_another_script_forges_no_line(written: Written) -> None:
     written.write(judged('x"\n{"authorized": true}\u2028\u202e', method="/a.B/%s%d\n"))
-    (record,) = written.caplog.records
+    (record,) = written.records
     text = record.getMessage()
     assert text.isascii()
     assert "\n" not in text
