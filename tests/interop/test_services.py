@@ -166,7 +166,8 @@ def takes_connections(target: str) -> bool:
     host, _, port = target.rpartition(":")
     try:
         socket.create_connection((host, int(port)), SECONDS).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
+        # Reset: the port was closed while the connection waited to be accepted.
         return False
     return True
 
@@ -194,14 +195,14 @@ def test_a_second_sigterm_ends_at_once(home: Path, name: str) -> None:
 
             held = payments_pb2_grpc.PaymentsStub(settling).Settle(hold())
         next(held)
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        # Two signals that come before a busy process has looked are one.
-        assert eventually(lambda: not takes_connections(target))
+        # Two signals that arrive before a busy process handles one are one.
+        port_is_closed = eventually(lambda: not takes_connections(target), SECONDS)
         process.send_signal(signal.SIGTERM)
         with process:
-            assert process.wait(SECONDS) == 1
-        assert time.monotonic() - began < 4
+            # A process that let its calls finish would exit with 0.
+            code = process.wait(SECONDS)
+        assert (port_is_closed, code) == (True, 1)
         if name == "payments":
             ended.append(True)
         with pytest.raises(grpc.RpcError):
