@@ -60,7 +60,7 @@ class Fleet:
         await self._start(f"caller-{name}", "services.demo.caller", self._home / name, extra)
 
     async def ask(self, name: str, **order: Any) -> dict[str, str]:
-        """Give a caller an order, and return its answer."""
+        """Send an order to a caller, and return its reply."""
         process = self._processes[f"caller-{name}"]
         assert process.stdin is not None
         assert process.stdout is not None

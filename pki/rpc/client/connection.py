@@ -121,6 +121,10 @@ class Connection(Generic[Inner]):
         """Whether it accepts no more calls."""
         return self._is_closed or self._grace_began is not None or self._rejection is not None
 
+    def chains(self) -> list[PeerChain]:
+        """Return the chains to check at each change: of probes, and those gRPC was presented."""
+        return [*self.verified.values(), *self.presented.values()]
+
     def reject(self, refusal: Refusal) -> None:
         """Accept no more calls; the next :meth:`check` ends the connection."""
         with self._lock:
@@ -188,9 +192,7 @@ class Connection(Generic[Inner]):
         # Check the stored chains first, so that a new probe does not cut short the grace period of
         # running calls.
         invalid = [
-            refusal
-            for chain in self._chains()
-            if (refusal := inputs.check_chain(chain)) is not None
+            refusal for chain in self.chains() if (refusal := inputs.check_chain(chain)) is not None
         ]
         refused = [
             refusal
@@ -243,12 +245,9 @@ class Connection(Generic[Inner]):
             self._is_closed = True
         self._close()
 
-    def _chains(self) -> list[PeerChain]:
-        return [*self.verified.values(), *self.presented.values()]
-
     def _is_past_its_leaves(self, now: datetime) -> bool:
         return now >= self._own_leaf_not_after or any(
-            now > chain.leaf.not_valid_after_utc for chain in self._chains()
+            now > chain.leaf.not_valid_after_utc for chain in self.chains()
         )
 
     def _end_after_grace(self, refusal: Refusal) -> None:

@@ -65,11 +65,6 @@ def check_connection(connection: Connection[Any], checks: AddressChecks) -> None
     connection.next_check_at = time.monotonic() + pause
 
 
-def chains_of(connection: Connection[Any]) -> list[PeerChain]:
-    """Return the chains to check at each change: those of probes, and those gRPC was presented."""
-    return [*connection.verified.values(), *connection.presented.values()]
-
-
 def _check(
     item: GrpcConnection, connection: Connection[Any], checks: AddressChecks
 ) -> PeerChain | None:

@@ -14,7 +14,7 @@ from pki.errors import PkiError
 from pki.rpc.client.active_streams import ClientStreams
 from pki.rpc.client.channel_config import ChannelConfig
 from pki.rpc.client.connection import Connection, RotationInputs
-from pki.rpc.client.connection_check import chains_of, check_connection, is_due
+from pki.rpc.client.connection_check import check_connection, is_due
 from pki.rpc.client.rotation import Rotation
 from pki.rpc.client.verification.address_checks import AddressChecks
 from pki.rpc.client.verification.probe import probe_server
@@ -89,7 +89,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
             if is_due(connection):
                 check_connection(connection, self.checks)
             # The results are stored with the chains: advance() is on the path of calls.
-            for chain in chains_of(connection):
+            for chain in connection.chains():
                 self.checks.check_chain(chain)
         self._changed()
 
