@@ -198,7 +198,6 @@ class CredentialProvider:
             raise no_thread_error(error) from error
         # If the provider was closed meanwhile, the file is withdrawn, and nobody reloads it.
         self.check_open()
-        self._watcher.update_paths()
         # The policy sets the grace for stale revocation lists.
         self._current.apply_graces()
         return file
@@ -257,10 +256,7 @@ class CredentialProvider:
 
     def _reload_credential(self) -> float | None:
         is_accepted = self._current.reload_credential()
-        folders = tuple(self._source.folders())
-        if folders != self._folders:
-            self._folders = folders
-            self._watcher.update_paths()
+        self._folders = tuple(self._source.folders())
         return None if is_accepted else _RETRY_SECONDS
 
     def _reload_crls(self) -> float | None:
