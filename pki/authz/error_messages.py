@@ -9,7 +9,7 @@ from pki.authz.tables import SchemaFault
 from pki.authz.toml_lines import LineMap, Location
 from pki.errors import PolicyError, quote_untrusted
 
-_REMEDY = "See docs/policy.md for what is allowed there"
+_REMEDY = "For what is allowed there: handfast docs policy"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 

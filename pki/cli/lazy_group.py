@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from pki.extras import extra_of, missing_extra
+
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
@@ -29,9 +31,19 @@ class LazyCommand:
     epilog: str | None = None
 
     def load(self, name: str) -> TyperCommand | TyperGroup:
-        """Load the module, and return the command under a name."""
+        """Load the module, and return the command under a name.
+
+        Raises:
+            MissingExtraError: if the command needs an extra that is not installed.
+        """
         module, _, attribute = self.target.partition(":")
-        app = target = getattr(import_module(module), attribute)
+        try:
+            app = target = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            extra = extra_of(error)
+            if extra is None:
+                raise
+            raise missing_extra(f"handfast {name}", [extra]) from None
         if not isinstance(target, typer.Typer):
             app = typer.Typer(add_completion=False)
             app.command(name, epilog=self.epilog)(target)

@@ -28,7 +28,7 @@ SCHEMA = 1
 _lost_output: set[bool] = set()
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, for scripts (docs/cli.md).")
+    bool, typer.Option("--json", help="Print one JSON object, for scripts.")
 ]
 
 

@@ -52,7 +52,7 @@ class PolicyFile:
             data = self._read()
         except FileNotFoundError:
             raise PolicyError(
-                "is not there", source=str(path), remedy="Write one; see docs/policy.md"
+                "is not there", source=str(path), remedy="Write one; see: handfast docs policy"
             ) from None
         self._policy = read_policy(data, source=path.name)
         self._failed_digest = ""

@@ -36,7 +36,7 @@ from pki.identity import SpiffeId, derive_names
 MAX_BYTES = 4 * 1024 * 1024
 
 
-_REMEDY = "See docs/policy-tools.md for what is allowed there"
+_REMEDY = "For what is allowed there: handfast docs policy-tools"
 _EXPECT = Table(
     "an expectation",
     {"peer": string(), "allowed": boolean},
