@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The compiler of the stubs has an environment of its own, because it needs an older protobuf.
+PROTOS_VENV ?= .venv-protos
+PROTOS_READY := $(PROTOS_VENV)/.ready
+LOWEST_VENV ?= .venv-lowest
+LOWEST_READY := $(LOWEST_VENV)/.ready
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
@@ -24,6 +29,18 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
+$(PROTOS_READY): protos/requirements.txt
+	@$(PYTHON) -m venv $(PROTOS_VENV)
+	@$(PROTOS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r protos/requirements.txt
+	@touch $@
+
+# The lowest declared versions, and the pytest of the lock file: the interop tests run on them too.
+$(LOWEST_READY): $(READY) tests/lowest-requirements.txt
+	@$(PYTHON) -m venv $(LOWEST_VENV)
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/lowest-requirements.txt
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 setup: $(READY) ## make the virtual environment
 
 demo: $(READY) ## run the shop: five services, and what they may and may not do
@@ -34,19 +51,22 @@ test: $(READY) ## run the tests, counting branches across all processes
 	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 
 # A test run leaves a file for each process; the first lint after it makes one of them.
-lint: $(READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
+test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
+	@$(LOWEST_VENV)/bin/python -m pytest tests/interop $(PYTEST_ARGS)
+
+lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python protos/generate.py --check
+	@$(PROTOS_VENV)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/make_failures.py --check
 	@ls build/coverage/data* >/dev/null 2>&1 || { echo "No coverage was counted yet: run make test first" >&2; exit 1; }
 	@if ls build/coverage/data.* >/dev/null 2>&1; then $(BIN)/python -m coverage combine --quiet; fi
 	@$(BIN)/python -m coverage report --fail-under=95
 
-protos: $(READY) ## make the checked-in stubs anew from protos/
-	@$(BIN)/python protos/generate.py
+protos: $(PROTOS_READY) ## make the checked-in stubs anew from protos/
+	@$(PROTOS_VENV)/bin/python protos/generate.py
 
 bench: $(READY) ## run the benchmarks
 	@if ls tests/bench/test_*.py >/dev/null 2>&1; then $(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,ops,rounds; else echo "There are no benchmarks yet: they belong in tests/bench/"; fi
@@ -58,7 +78,7 @@ bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARG
 	@$(BIN)/python -m tests.bench.start_up $(BENCH_ARGS)
 
 lock: $(READY) ## write requirements.txt for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt
 
 test-pythons: ## run the tests on each declared Python that is here
 	@tests/on_each_python.sh

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _lost_output: set[bool] = set()
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, for scripts.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 
 def print_result(

@@ -34,7 +34,9 @@ def diff(
     new: Annotated[Path, typer.Argument(help="The policy that may follow it.")],
     calls: Annotated[
         Path | None,
-        typer.Option(help="Recorded decisions (see: handfast docs decision-log); - reads standard input."),
+        typer.Option(
+            help="Recorded decisions (see: handfast docs decision-log); - reads standard input."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
