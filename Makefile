@@ -14,7 +14,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean lock test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages,
 	@ls build/coverage/data* >/dev/null 2>&1 || { echo "No coverage was counted yet: run make test first" >&2; exit 1; }
 	@if ls build/coverage/data.* >/dev/null 2>&1; then $(BIN)/python -m coverage combine --quiet; fi
 	@$(BIN)/python -m coverage report --fail-under=95
+
+docs: $(READY) ## make the documentation as a site, in build/site
+	@$(BIN)/python -m mkdocs build --quiet
 
 protos: $(PROTOS_READY) ## make the checked-in stubs anew from protos/
 	@$(PROTOS_VENV)/bin/python protos/generate.py
