@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, revocation, rotation
+from pki.authority import ephemeral, issuance, recovery, revocation
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.ledger import CertificateRecord, IssuerRecord
-from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
+from pki.authority.issuer_operations import IssuerOperations
+from pki.authority.ledger import CertificateRecord
+from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
-from pki.authority.reader import AuthorityReader
 from pki.authority.recovery import RecoveryResult
 from pki.clock import Clock, system_clock
 from pki.identity import DnsName, SpiffeId, TrustDomain
@@ -29,8 +29,10 @@ from pki.x509 import (
 )
 
 
-class Authority(AuthorityReader):
+class Authority(IssuerOperations):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
+
+    _remove_folder: Callable[[], None] | None = None
 
     @classmethod
     def create(
@@ -62,6 +64,45 @@ class Authority(AuthorityReader):
             authority.close()
             raise
         return authority
+
+    @classmethod
+    def ephemeral(
+        cls,
+        trust_domain: TrustDomain | str,
+        *,
+        permit_dns: Sequence[str] = ("localhost",),
+        clock: Clock = system_clock,
+    ) -> Authority:
+        """Make a throw-away CA for tests: a whole one, which is gone when it is closed.
+
+        Its files lie in memory where the system has a file system in memory, else in a temporary
+        folder; only the present user can read them.
+
+        Args:
+            trust_domain: the trust domain, e.g. ``shop.internal``.
+            permit_dns: further DNS names that certificates may hold.
+            clock: returns the time.
+
+        Raises:
+            InputError: if one of the names is not valid.
+        """
+        plan = AuthorityPlan(
+            TrustDomain.parse(str(trust_domain)), tuple(DnsName(name) for name in permit_dns)
+        )
+        folder = ephemeral.make_folder()
+        try:
+            authority = cls.create(folder.path / "ca", plan, clock=clock)
+        except BaseException:
+            folder.remove()
+            raise
+        authority._remove_folder = folder.remove
+        return authority
+
+    def close(self) -> None:
+        """Close the ledger; remove a throw-away CA."""
+        super().close()
+        if self._remove_folder is not None:
+            self._remove_folder()
 
     @classmethod
     def open(
@@ -283,51 +324,6 @@ class Authority(AuthorityReader):
         signed = revocation.refresh_crls(self._context, force=force)
         self._context.publish()
         return signed
-
-    def prepare_issuer(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
-    ) -> IssuerRecord:
-        """Make the next issuing CA and publish its CRL; it signs no leaf yet.
-
-        Raises:
-            StateError: if the root's key is not there.
-        """
-        record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
-        self._context.publish()
-        return record
-
-    def activate_issuer(self) -> IssuerRecord:
-        """Make the prepared issuing CA the one that signs leaves.
-
-        Raises:
-            StateError: if none is prepared.
-        """
-        return rotation.activate_issuer(self._context)
-
-    def rotate(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
-    ) -> IssuerRecord:
-        """Make a new issuing CA and activate it at once.
-
-        Raises:
-            StateError: if the root's key is not there.
-        """
-        self.prepare_issuer(key_type=key_type, lifetime=lifetime)
-        return self.activate_issuer()
-
-    def distrust(self, key_id: str) -> IssuerRecord:
-        """Distrust an issuing CA with all certificates that it signed, and publish the root's CRL.
-
-        Args:
-            key_id: the issuing CA's key id, or a prefix of it that fits no other.
-
-        Raises:
-            InputError: if the key id names none.
-            StateError: if the root's key is not there, and no CRL was signed ahead for this case.
-        """
-        record = rotation.distrust_issuer(self._context, key_id)
-        self._context.publish()
-        return record
 
     def _order(
         self,
