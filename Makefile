@@ -14,7 +14,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-lowest test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -80,8 +80,12 @@ bench-rpc: $(READY) ## measure the runtime beside bare gRPC, and hold it to its 
 bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARGS="--runs 5")
 	@$(BIN)/python -m tests.bench.start_up $(BENCH_ARGS)
 
-lock: $(READY) ## write requirements.txt for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+lock: $(READY) ## write the lock files for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
+	@$(LOCK) $(LOCK_ARGS) pyproject.toml --all-extras --group dev -o requirements.txt
+	@$(LOCK) $(LOCK_ARGS) protos/requirements.in -o protos/requirements.txt
+	@$(LOCK) pyproject.toml --all-extras --group interop --resolution lowest-direct -o tests/lowest-requirements.txt
 
 test-pythons: ## run the tests on each declared Python that is here
 	@tests/on_each_python.sh
