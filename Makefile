@@ -8,13 +8,15 @@ PROTOS_VENV ?= .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 LOWEST_VENV ?= .venv-lowest
 LOWEST_READY := $(LOWEST_VENV)/.ready
+CORE_VENV ?= .venv-core
+CORE_READY := $(CORE_VENV)/.ready
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-lowest test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-core test-lowest test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -41,6 +43,12 @@ $(LOWEST_READY): $(READY) tests/lowest-requirements.txt
 	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The wheel with what it needs and nothing else, as in the image of a service.
+$(CORE_READY): $(READY) tests/core-requirements.txt
+	@$(PYTHON) -m venv $(CORE_VENV)
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/core-requirements.txt
+	@touch $@
+
 setup: $(READY) ## make the virtual environment
 
 demo: $(READY) ## run the shop: five services, and what they may and may not do
@@ -53,6 +61,14 @@ test: $(READY) ## run the tests, counting branches across all processes
 # A test run leaves a file for each process; the first lint after it makes one of them.
 test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
 	@$(LOWEST_VENV)/bin/python -m pytest tests/interop $(PYTEST_ARGS)
+
+test-core: $(CORE_READY) ## run a server and a client where the wheel is installed without any extra
+	@rm -rf build/core && mkdir -p build/core
+	@$(BIN)/python -m hatchling build -t wheel -d build/core >build/core/build.log 2>&1 || { cat build/core/build.log >&2; exit 1; }
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall build/core/*.whl
+	@$(BIN)/handfast ca init --trust-domain shop.internal --dir build/core/certs >/dev/null
+	@for name in orders payments; do $(BIN)/handfast issue $$name --dir build/core/certs >/dev/null || exit 1; done
+	@cd build/core && ../../$(CORE_VENV)/bin/python -W error ../../tests/core_install.py certs
 
 lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
 	@$(BIN)/python -m ruff check .
@@ -85,6 +101,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 lock: $(READY) ## write the lock files for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	@$(LOCK) $(LOCK_ARGS) pyproject.toml --all-extras --group dev -o requirements.txt
 	@$(LOCK) $(LOCK_ARGS) protos/requirements.in -o protos/requirements.txt
+	@$(LOCK) $(LOCK_ARGS) pyproject.toml tests/core-requirements.in -o tests/core-requirements.txt
 	@$(LOCK) pyproject.toml --all-extras --group interop --resolution lowest-direct -o tests/lowest-requirements.txt
 
 test-pythons: ## run the tests on each declared Python that is here

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import ephemeral, issuance, recovery, revocation
+from pki.authority import issuance, recovery, revocation
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
@@ -18,6 +18,7 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import RecoveryResult
 from pki.clock import Clock, system_clock
+from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, SpiffeId, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import (
@@ -89,7 +90,7 @@ class Authority(IssuerOperations):
         plan = AuthorityPlan(
             TrustDomain.parse(str(trust_domain)), tuple(DnsName(name) for name in permit_dns)
         )
-        folder = ephemeral.make_folder()
+        folder = EphemeralFolder.make()
         try:
             authority = cls.create(folder.path / "ca", plan, clock=clock)
         except BaseException:

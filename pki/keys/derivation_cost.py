@@ -6,6 +6,7 @@ hundred bytes can ask for hours, during which not even an interrupt is handled (
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import cryptography
@@ -30,6 +31,22 @@ _REMEDY = "Encrypt it again with an ordinary tool: openssl pkcs8 -topk8"
 _Part = TypeVar("_Part")
 
 
+def require_decryption() -> None:
+    """Require a cryptography that can tell what the decryption of a key costs.
+
+    Raises:
+        KeyRefusedError: if it is older than version 47.
+    """
+    try:
+        import_module("pki.keys.pkcs8")
+    except ImportError:
+        raise KeyRefusedError(
+            "an encrypted key needs cryptography 47 or newer, and this is "
+            f"{cryptography.__version__}",
+            remedy="Install it: pip install 'cryptography>=47'",
+        ) from None
+
+
 def check_derivation_cost(der: bytes) -> None:
     """Check the cost of decrypting an encrypted key (RFC 5958 section 3, RFC 8018, RFC 7914).
 
@@ -40,14 +57,9 @@ def check_derivation_cost(der: bytes) -> None:
         KeyRefusedError: if the cost exceeds the limits above or can't be read, or this is an older
             cryptography than version 47.
     """
-    try:
-        from pki.keys import pkcs8  # noqa: PLC0415 - older versions of cryptography can't load it
-    except ImportError:
-        raise KeyRefusedError(
-            "an encrypted key needs cryptography 47 or newer, and this is "
-            f"{cryptography.__version__}",
-            remedy="Install it: pip install 'cryptography>=47'",
-        ) from None
+    require_decryption()
+    from pki.keys import pkcs8  # noqa: PLC0415 - older versions of cryptography can't load it
+
     try:
         algorithm = pkcs8.read_encryption(der)
         if algorithm.oid != _PBES2:

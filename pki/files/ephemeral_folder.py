@@ -1,4 +1,4 @@
-"""The folder of a throw-away CA."""
+"""A folder for what must not last: the files of a throw-away CA."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it is the user's alone
 
@@ -18,21 +19,24 @@ class EphemeralFolder:
 
     path: Path
 
+    @classmethod
+    def make(cls) -> Self:
+        """Make a folder, in memory where that is possible.
+
+        Raises:
+            OSError: if none can be made.
+        """
+        try:
+            made = tempfile.mkdtemp(prefix="handfast-", dir=_IN_MEMORY)
+        except OSError:
+            made = tempfile.mkdtemp(prefix="handfast-")
+        folder = cls(Path(made))
+        weakref.finalize(folder, _remove_in, os.getpid(), folder.path)
+        return folder
+
     def remove(self) -> None:
         """Remove it with all that it holds; what can't be removed is left."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def make_folder() -> EphemeralFolder:
-    """Make a private folder, in memory where that is possible."""
-    try:
-        made = tempfile.mkdtemp(prefix="handfast-", dir=_IN_MEMORY)
-    except OSError:
-        made = tempfile.mkdtemp(prefix="handfast-")
-    folder = EphemeralFolder(Path(made))
-    owner = os.getpid()
-    weakref.finalize(folder, _remove_in, owner, folder.path)
-    return folder
 
 
 def _remove_in(process: int, path: Path) -> None:
