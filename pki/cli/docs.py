@@ -62,15 +62,11 @@ def _pages() -> dict[str, Path]:
             remedy="Install handfast from its wheel, or read docs/ in its source",
         )
     pages = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
+        path.relative_to(folder).with_suffix("").as_posix().removesuffix("/README"): path
         for path in sorted(folder.rglob("*.md"))
     }
     # The reasons for the code's design are for those who change it.
-    return {
-        name: path
-        for name, path in pages.items()
-        if not name.endswith("README") and not name.startswith("adr/")
-    }
+    return {name: path for name, path in pages.items() if name.partition("/")[0] != "adr"}
 
 
 def _failure_names(pages: dict[str, Path]) -> list[str]:
