@@ -57,7 +57,8 @@ CONNECTION = (
     Failure(
         "not-http2",
         "TLS without HTTP/2",
-        "TLS works, but the two sides did not agree on HTTP/2 by ALPN. gRPC needs HTTP/2.",
+        "The two sides did not agree on HTTP/2, which gRPC needs: mostly TLS works, and one side does not offer it "
+        "by ALPN; or what came to a port without TLS is HTTP/1.1 or another protocol.",
         "Have the server, or the proxy in front of it, offer h2 by ALPN (nginx: http2 on).",
         "NO_APPLICATION_PROTOCOL",
     ),
