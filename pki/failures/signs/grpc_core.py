@@ -8,7 +8,7 @@ from pki.failures.signs.parties import GRPC_CLIENT, GRPC_STDERR
 _FAILED = "ssl_transport_security.cc:…] Handshake failed with error SSL_ERROR_SSL: error:…:SSL routines:OPENSSL_internal"
 # gRPC says of a credential that it can't use only which part it refused, and often not even that.
 _KEY = "key-mismatch key-format wrong-password not-pem"
-_CREDENTIAL = f"{_KEY} no-trust-anchors"
+_CREDENTIAL = f"{_KEY} no-trust-anchors file-missing"
 
 CORE: tuple[Sign, ...] = (
     *signs(
@@ -79,10 +79,10 @@ CORE: tuple[Sign, ...] = (
         ("Invalid verification certs", "no-trust-anchors not-pem"),
         (
             "Handshaker factory creation failed with TSI_INVALID_ARGUMENT",
-            f"{_CREDENTIAL} file-missing",
+            _CREDENTIAL,
         ),
-        ("Update handshaker factory failed", f"{_CREDENTIAL} file-missing"),
-        ("Unable to create secure server with credentials", f"{_CREDENTIAL} file-missing"),
+        ("Update handshaker factory failed", _CREDENTIAL),
+        ("Unable to create secure server with credentials", _CREDENTIAL),
         ("pem_key_cert_pair->private_key != nullptr", "no-private-key"),
         ("pem_key_cert_pair->cert_chain != nullptr", "no-private-key"),
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pki.failures.sign import Sign, signs
 from pki.failures.signs.parties import ANY, HANDFAST
 
+__all__ = ["HANDFAST", "OURS"]
+
 OURS: tuple[Sign, ...] = (
     # Policies refuse connections too, and write a text of their own.
     Sign(ANY, "Connection refused", ("not-listening",), unless=("connection refused by",)),

@@ -1,4 +1,4 @@
-"""What ``explain`` answers to error texts that people reported in public, against the right answer."""
+"""What ``explain`` answers to error texts of public reports, against the right answer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import pytest
 
 from pki.failures import FAILURES, recognise
 
-REPORTS: list[dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("public_reports.toml").read_text(encoding="utf-8")
-)["report"]
+
+def table(name: str) -> list[dict[str, Any]]:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    reports: list[dict[str, Any]] = tomllib.loads(text)["report"]
+    return reports
 
 
-@pytest.mark.parametrize("report", REPORTS, ids=lambda report: report["source"][19:])
-def test_a_text_of_a_public_report_gets_the_right_answer(report: dict[str, Any]) -> None:
+PUBLIC = table("public_reports.toml")
+RECORDED = table("recorded_texts.toml")
+
+
+@pytest.mark.parametrize("report", [*PUBLIC, *RECORDED], ids=lambda report: report["source"])
+def test_a_text_that_people_saw_gets_the_right_answer(report: dict[str, Any]) -> None:
     matches = recognise(report["text"])
     slugs = [match.failure.slug for match in matches]
     assert slugs, "not recognised"
@@ -26,9 +32,10 @@ def test_a_text_of_a_public_report_gets_the_right_answer(report: dict[str, Any])
     assert all(match.sure for match in matches) == report["sure"], slugs
 
 
-def test_the_table_names_each_source_and_only_failures_that_there_are() -> None:
-    assert len({report["source"] for report in REPORTS}) >= 50
-    for report in REPORTS:
+def test_the_tables_name_their_sources_and_only_failures_that_there_are() -> None:
+    assert len({report["source"] for report in PUBLIC}) >= 50
+    for report in PUBLIC:
         assert report["source"].startswith("https://")
+    for report in [*PUBLIC, *RECORDED]:
         assert {*report["right"], *report.get("never", ())} <= set(FAILURES), report
         assert not report["sure"] or len(report["right"]) == 1, report
