@@ -28,11 +28,7 @@ _ROWS = (
     (21, "decryption_failed", "broken-message"),
     (22, "record_overflow", "broken-message plaintext-server"),
     (30, "decompression_failure", "broken-message"),
-    (
-        40,
-        "handshake_failure",
-        "cipher-mismatch no-client-certificate unsupported-key protocol-version no-server-certificate",
-    ),
+    (40, "handshake_failure", "cipher-mismatch no-client-certificate"),
     (41, "no_certificate", "no-client-certificate"),
     (
         42,

@@ -82,7 +82,7 @@ CONNECTION = (
         "no cipher suite or signature algorithm in common",
         "The handshake ended because the sides share no cipher suite, curve or signature algorithm; "
         "gRPC offers only ECDHE with AES-GCM or ChaCha20. A key of a kind that the other side does not "
-        "know looks the same, and in TLS 1.2 so does a client without a certificate.",
+        "know looks the same, so does a server without a certificate, and in TLS 1.2 a client without one.",
         "Let the server accept TLS 1.3, or ECDHE with AES-GCM, and use an ECDSA P-256 key.",
         "CIPHER_SUITE_MISMATCH",
     ),
