@@ -2,7 +2,8 @@
 
 An alert is coarse. OpenSSL maps many results of a verification to one alert (``unknown_ca`` also
 for a missing revocation list and for a CA of too short a path length), and Java answers
-``certificate_unknown`` to nearly all. So each alert names everything that it may stand for.
+``certificate_unknown`` to nearly all, and Go before 1.21 ``bad_certificate``. So each alert names
+everything that it may stand for.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _ROWS = (
     (
         42,
         "bad_certificate",
-        "client-refused no-client-certificate wrong-name not-yet-valid weak-key weak-signature malformed clock-skew",
+        "client-refused no-client-certificate unknown-ca expired wrong-usage wrong-name incomplete-chain not-yet-valid self-signed weak-key weak-signature malformed clock-skew",
     ),
     (43, "unsupported_certificate", "wrong-usage unsupported-key"),
     (44, "certificate_revoked", "revoked issuer-revoked"),
@@ -41,7 +42,7 @@ _ROWS = (
     (
         46,
         "certificate_unknown",
-        "client-refused unknown-ca wrong-name expired name-constraint malformed",
+        "client-refused unknown-ca wrong-name expired incomplete-chain self-signed wrong-usage name-constraint malformed",
     ),
     (47, "illegal_parameter", "broken-message cipher-mismatch"),
     (

@@ -29,7 +29,7 @@ FILES = (
         "not-pem",
         "the file holds no PEM of the kind that is read",
         "Where a PEM block is expected there is none, or it is damaged: the file is empty, holds DER, base64 of PEM, "
-        "UTF-16, a path instead of a content, or another kind of block (key and certificate exchanged); or its "
+        "UTF-16, a path or a text (str) instead of the file's bytes, or another kind of block (key and certificate exchanged); or its "
         "BEGIN and END lines are joined, indented or cut.",
         "Run handfast inspect FILE: it says what the file holds, and what to do.",
     ),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pki.failures.alerts import ALERTS
 from pki.failures.sign import Sign
-from pki.failures.signs.parties import DOTNET, GNUTLS, GO, JAVA, OPENSSL, RUST, SCHANNEL
+from pki.failures.signs.parties import DOTNET, ERLANG, GNUTLS, GO, JAVA, OPENSSL, RUST, SCHANNEL
 
 # OpenSSL and BoringSSL write most alerts as "alert" and the name with spaces, these otherwise.
 _OPENSSL = {
@@ -82,6 +82,8 @@ _GNUTLS = {
     116: "Certificate is required",
     120: "No supported application protocol",
 }
+# ssl_alert.erl, which spells it so.
+_ERLANG = {112: "unrecognised name"}
 # Names of .NET's TlsAlertMessage that differ from rustls's; it writes the rest as numbers.
 _DOTNET = {
     30: "DecompressionFail",
@@ -107,6 +109,8 @@ def _texts() -> Iterator[Sign]:
             (DOTNET, f"TLS alert: '{_DOTNET.get(number, rust)}'"),
             (SCHANNEL, f"TLS protocol defined fatal alert code is {number}"),
             (SCHANNEL, f"TLS protocol defined fatal error code is {number}"),
+            (ERLANG, f"ALERT: Fatal - {_ERLANG.get(number, words)}"),
+            (ERLANG, f"tls_alert,{{{_ERLANG.get(number, words).replace(' ', '_')}"),
             (GNUTLS, f"alert [{number}]: {_GNUTLS.get(number, words)}"),
         ]
         if number in _DOTNET_NUMBERS:

@@ -56,6 +56,10 @@ _SYSTEM = (
         ("PermissionError", "file-unreadable socket-permission"),
         ("ModuleNotFoundError", "module-missing"),
         ("[SSL] PEM lib", _READABLE),
+        # grpcio, given a text or a path instead of the file's bytes.
+        ("expected certificate to be bytes", "not-pem"),
+        ("Argument 'private_key' has incorrect type (expected bytes", "not-pem"),
+        ("Argument 'certificate_chain' has incorrect type (expected bytes", "not-pem"),
         ("NO_CERTIFICATE_OR_CRL_FOUND", "not-pem"),
         ("Could not deserialize key data", _READABLE),
         ("Password was not given but private key is encrypted", "wrong-password"),
@@ -74,6 +78,13 @@ _SYSTEM = (
         ("Unable to load PFX certificate", "old-encryption wrong-password"),
         ("Unable to load BIO", "not-pem"),
         ("ERR_OSSL_UNSUPPORTED", "old-encryption key-format not-pem"),
+        # @grpc/grpc-js
+        ("Private key must be given with accompanying certificate chain", "no-private-key"),
+        ("Certificate chain must be given with accompanying private key", "no-private-key"),
+        ("Root certificate must be null or a Buffer", "not-pem"),
+        ("rootCerts must be null or a Buffer", "not-pem"),
+        ("Private key must be null or a Buffer", "not-pem"),
+        ("Certificate chain must be null or a Buffer", "not-pem"),
     ),
 )
 

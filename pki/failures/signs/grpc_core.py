@@ -83,6 +83,10 @@ CORE: tuple[Sign, ...] = (
         ),
         ("Update handshaker factory failed", _CREDENTIAL),
         ("Unable to create secure server with credentials", _CREDENTIAL),
+        (
+            "grpc_tls_certificate_distributor.cc:…] Check failed: private_key != nullptr",
+            "no-private-key",
+        ),
         ("pem_key_cert_pair->private_key != nullptr", "no-private-key"),
         ("pem_key_cert_pair->cert_chain != nullptr", "no-private-key"),
     ),

@@ -9,6 +9,11 @@ LANGUAGES: tuple[Sign, ...] = (
     *signs(
         GO,
         ("x509: certificate signed by unknown authority", "unknown-ca incomplete-chain"),
+        # A CA of the issuer's name was there, and its key did not fit.
+        (
+            "x509: certificate signed by unknown authority (possibly because of",
+            "bad-signature unknown-ca",
+        ),
         ("x509: certificate has expired or is not yet valid: current time … is after", "expired"),
         (
             "x509: certificate has expired or is not yet valid: current time … is before",

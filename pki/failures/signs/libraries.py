@@ -40,6 +40,8 @@ LIBRARIES: tuple[Sign, ...] = (
         ("SysCallError(-1, 'Unexpected EOF')", "closed-without-reason"),
         ("tls_handle_alpn:no application protocol", "not-http2"),
         ("NO_APPLICATION_PROTOCOL", "not-http2"),
+        # librdkafka, after OpenSSL's "certificate verify failed".
+        ("broker certificate could not be verified", "unknown-ca incomplete-chain"),
         ("unsafe legacy renegotiation disabled", "legacy-renegotiation"),
         ("UNSAFE_LEGACY_RENEGOTIATION_DISABLED", "legacy-renegotiation"),
         ("dh key too small", "cipher-mismatch weak-key"),

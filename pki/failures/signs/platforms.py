@@ -31,6 +31,7 @@ PLATFORMS: tuple[Sign, ...] = (
         ("BundleNotFoundException", "wrong-trust-domain file-missing"),
         ("No bundle for trust domain in Workload API response", "wrong-trust-domain"),
         ("unexpected trust domain", "wrong-trust-domain"),
+        ("agent is not attested or no longer valid", "expired no-identity"),
         ("x509svid: could not get X509 bundle", "wrong-trust-domain"),
         ("leaf certificate SPIFFE ID must have a non-root path", "malformed"),
         ("leaf certificate must not have CA flag set to true", "ca-as-leaf"),
