@@ -22,7 +22,10 @@ _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,64})-----")
 _END_OF_LINE = re.compile(r"\r\n|\n")
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/=]{1,76}")
 _LOOK = "handfast inspect FILE says what it is"
-# What stands there instead of PEM, by its first bytes.
+_HEADERS = (
+    "It is a key encrypted in OpenSSL's old way; write it anew: "
+    "openssl pkcs8 -topk8 -in KEY -out NEW"
+)  # What stands there instead of PEM, by its first bytes.
 _INSTEAD = (
     (b"\xef\xbb\xbf", "begins with a byte order mark", "Save it without one, as ASCII"),
     (b"\xff\xfe", "is text in UTF-16", "Convert it: iconv -f UTF-16 -t ASCII"),
@@ -80,7 +83,10 @@ def read_blocks(data: bytes, *, what: str, max_bytes: int) -> tuple[PemBlock, ..
         elif _BASE64_LINE.fullmatch(line):
             body.append(line)
         else:
-            raise InputError(f"{what} holds a broken PEM block at line {number}")
+            raise InputError(
+                f"{what} holds a broken PEM block at line {number}",
+                remedy=_HEADERS if line.startswith(("Proc-Type:", "DEK-Info:")) else "",
+            )
     if label is not None:
         raise InputError(f"{what} ends inside a {label} block: it is cut off")
     return tuple(blocks)

@@ -72,7 +72,9 @@ def _read_text(text: str | None) -> tuple[str, bool]:
     data = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
     if not data.strip():
         raise InputError("there is no text on standard input", remedy="Give it as an argument")
-    text = data.decode("utf-8", "replace")
+    # Windows writes logs in UTF-16.
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in data[:8]
+    text = data.decode("utf-16" if wide else "utf-8", "replace")
     return text, len(text) > MAX_TEXT or len(data) > 4 * MAX_TEXT
 
 

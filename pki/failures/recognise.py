@@ -11,6 +11,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ from pki.failures.table import FAILURES
 MAX_TEXT = 64 * 1024
 # It says that something failed, and not what: any other sign says more.
 _WITHOUT_CAUSE = "closed-without-reason"
+# Colours of a terminal, and what JSON and Go's %q write for the ends of lines and quotes.
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_WRITTEN_SPACE = re.compile(r"\\+[nrt]")
+_WRITTEN_QUOTE = re.compile(r"\\+([\"'])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ def recognise(text: str) -> tuple[Match, ...]:
     Args:
         text: the text; only its first 64 Ki characters are read.
     """
-    folded = " ".join(text[:MAX_TEXT].lower().split())
+    folded = _fold(text[:MAX_TEXT])
     clear = _standing_alone(folded, (sign for sign in SIGNS if not sign.vague))
     present = clear or _standing_alone(folded, (sign for sign in SIGNS if sign.vague))
     named = [sign for sign in present if sign.slugs[0] != _WITHOUT_CAUSE] or present
@@ -56,6 +61,12 @@ def recognise(text: str) -> tuple[Match, ...]:
     slugs = dict.fromkeys(slug for sign in narrow for slug in sign.slugs)
     sure = len(slugs) == 1 and narrow[0].is_sure
     return tuple(Match(FAILURES[slug], signs[slug], sure) for slug in slugs)
+
+
+def _fold(text: str) -> str:
+    """Return a text in lower case, with one space between words, as if a person had typed it."""
+    text = _WRITTEN_SPACE.sub(" ", _COLOUR.sub("", text))
+    return " ".join(_WRITTEN_QUOTE.sub(r"\1", text).lower().split())
 
 
 def _standing_alone(text: str, signs: Iterable[Sign]) -> list[Sign]:

@@ -331,6 +331,14 @@ def test_the_command_reads_standard_input(told: Told, monkeypatch: pytest.Monkey
     assert json.loads(out)["matches"][0]["failure"] == "expired"
 
 
+def test_the_command_reads_a_log_of_windows(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Piped(io.StringIO):
+        buffer = io.BytesIO("certificate has expired".encode("utf-16"))
+
+    monkeypatch.setattr(sys, "stdin", Piped())
+    assert json.loads(told("-", "--json")[1])["matches"][0]["failure"] == "expired"
+
+
 @pytest.mark.parametrize("filler", ["x\n", "ü\n"])
 def test_a_log_that_is_longer_than_what_is_read_is_told_as_such(
     told: Told, monkeypatch: pytest.MonkeyPatch, filler: str

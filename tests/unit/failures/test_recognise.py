@@ -49,6 +49,25 @@ def test_an_underscore_parts_words_as_in_the_codes_of_openssl() -> None:
     assert slugs("[SSL: TLSV1_ALERT_PROTOCOL_VERSION]") == ["protocol-version"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[31mcertificate has expired\x1b[0m",
+        r'{"error": "handshake:\ncertificate has expired\n"}',
+        r'msg="desc = \"certificate has expired\""',
+        r"\\tcertificate has expired",
+        "CERTIFICATE\n\tHAS   EXPIRED",
+    ],
+)
+def test_colours_and_what_json_escapes_hide_no_word(text: str) -> None:
+    assert slugs(text) == ["expired"]
+
+
+def test_a_quote_that_json_escapes_is_a_quote() -> None:
+    text = r"desc = \"unexpected ID \\\"spiffe://shop.internal/audit\\\"\""
+    assert slugs(text) == ["wrong-name"]
+
+
 # No distance
 
 
