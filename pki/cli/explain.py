@@ -21,7 +21,7 @@ _CUT = (
 _MOST_IN_FULL = 4
 _TRY = "Try: handfast doctor TARGET --credential DIR, which tests the connection itself"
 _TRY_FILES = "Try: handfast inspect FILE (or DIR), which says what the files hold"
-_OF_FILES = frozenset(failure.slug for failure in FILES)
+_OF_FILES = {failure.slug for failure in FILES} | {"key-mismatch", "key-permissions"}
 
 
 def explain(

@@ -24,7 +24,14 @@ DATABASES: tuple[Sign, ...] = (
         ("The server does not support SSL", "plaintext-server"),
         ("SSL SYSCALL error: EOF detected", "closed-without-reason"),
         ("SSL SYSCALL error: Connection reset by peer", "closed-without-reason"),
-        ("pg_hba.conf rejects connection for host … no encryption", "plaintext-client"),
+        (
+            "pg_hba.conf entry for host …, user …, database …, no encryption",
+            "plaintext-client access-denied",
+        ),
+        (
+            "pg_hba.conf entry for host …, user …, database …, SSL off",
+            "plaintext-client access-denied",
+        ),
         (
             "This may indicate that the server does not support any SSL protocol version",
             "protocol-version plaintext-server",

@@ -48,7 +48,13 @@ WINDOWS: tuple[Sign, ...] = (
             "The certificate chain was issued by an authority that is not trusted",
             "unknown-ca self-signed",
         ),
-        ("The target principal name is incorrect", "wrong-name"),
+    ),
+    # Kerberos says it of a service's account.
+    Sign(
+        SCHANNEL,
+        "The target principal name is incorrect",
+        ("wrong-name",),
+        unless=("the target principal name is incorrect. cannot generate sspi context",),
     ),
     *signs(
         SCHANNEL,

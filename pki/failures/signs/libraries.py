@@ -9,18 +9,16 @@ from pki.failures.signs.parties import GNUTLS, OPENSSL
 _NO_DETAIL = "unknown-ca incomplete-chain expired wrong-name"
 
 LIBRARIES: tuple[Sign, ...] = (
-    # Go's net/http says it of addresses: unsupported protocol scheme "".
-    Sign(
-        OPENSSL,
-        "unsupported protocol",
-        ("protocol-version",),
-        unless=("unsupported protocol scheme",),
-    ),
     *signs(
         OPENSSL,
         ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "no-client-certificate"),
         ("peer did not return a certificate", "no-client-certificate"),
-        ("UNSUPPORTED_PROTOCOL", "protocol-version"),
+        # Alone, these words are said of addresses too: Go's and axios' "unsupported protocol".
+        ("SSL routines:…:unsupported protocol", "protocol-version"),
+        ("unsupported protocol (_ssl.c", "protocol-version"),
+        ("[SSL: UNSUPPORTED_PROTOCOL]", "protocol-version"),
+        ("OPENSSL_internal:UNSUPPORTED_PROTOCOL", "protocol-version"),
+        ("ERR_SSL_UNSUPPORTED_PROTOCOL", "protocol-version"),
         ("no protocols available", "protocol-version"),
         ("no shared cipher", "cipher-mismatch"),
         ("NO_SHARED_CIPHER", "cipher-mismatch"),

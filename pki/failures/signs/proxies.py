@@ -45,9 +45,6 @@ PROXIES: tuple[Sign, ...] = (
     *signs(
         ENVOY,
         ("verify cert failed: verify SAN list", "wrong-name"),
-        ("fail_verify_san", "wrong-name"),
-        ("fail_verify_no_cert", "no-client-certificate"),
-        ("fail_verify_error", "unknown-ca incomplete-chain expired"),
         ("delayed connect error: 111", "not-listening"),
         ("transport failure reason: delayed connect error: Connection refused", "not-listening"),
         (
@@ -66,6 +63,15 @@ PROXIES: tuple[Sign, ...] = (
         ("Secret is not supplied by SDS", "secret-missing"),
         ("Unexpected SDS secret", "secret-missing"),
         ("TLS_error:…:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER", "plaintext-server"),
+    ),
+    # Counters: of a list of statistics, those that are 0 say nothing.
+    *(
+        Sign(ENVOY, name, tuple(slugs.split()), unless=(f"{name}: 0",))
+        for name, slugs in (
+            ("fail_verify_san", "wrong-name"),
+            ("fail_verify_no_cert", "no-client-certificate"),
+            ("fail_verify_error", "unknown-ca incomplete-chain expired"),
+        )
     ),
     *signs(
         HAPROXY,
@@ -106,6 +112,6 @@ PROXIES: tuple[Sign, ...] = (
         ("Couldn't connect to server", "not-listening"),
         ("Could not connect to server", "not-listening"),
         ("unsuitable as client certificate", "wrong-usage"),
-        ("Received HTTP/0.9 when not allowed", "plaintext-client"),
+        ("Received HTTP/0.9 when not allowed", "plaintext-client not-http2"),
     ),
 )

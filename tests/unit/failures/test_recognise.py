@@ -68,6 +68,30 @@ def test_a_quote_that_json_escapes_is_a_quote() -> None:
     assert slugs(text) == ["wrong-name"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AxiosError: Unsupported protocol localhost:",
+        'Get "localhost:8080": unsupported protocol scheme "localhost"',
+        "org.springframework.security.access.AccessDeniedException: Access is denied",
+        "AccessDeniedException: User: arn:aws:iam::1:user/a is not authorized",
+        'WARNING: password file "/var/lib/.pgpass" has group or world access',
+        "The target principal name is incorrect. Cannot generate SSPI context.",
+        "cluster.orders.ssl.fail_verify_san: 0",
+        "invalid CA certificate bundle in the settings",
+        "the request was out of memory",
+        "certificate rejected by the user",
+    ],
+)
+def test_words_that_others_use_for_something_else_are_not_recognised(text: str) -> None:
+    assert slugs(text) == []
+
+
+def test_a_counter_that_counted_something_is_recognised() -> None:
+    text = "ssl.fail_verify_error: 0\nssl.fail_verify_san: 12\nssl.fail_verify_no_cert: 0"
+    assert slugs(text) == ["wrong-name"]
+
+
 # No distance
 
 
