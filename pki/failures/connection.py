@@ -57,7 +57,8 @@ CONNECTION = (
     Failure(
         "not-http2",
         "TLS without HTTP/2",
-        "TLS works, but the two sides did not agree on HTTP/2 by ALPN. gRPC needs HTTP/2.",
+        "The two sides did not agree on HTTP/2, which gRPC needs: mostly TLS works, and one side does not offer it "
+        "by ALPN; or what came to a port without TLS is HTTP/1.1 or another protocol.",
         "Have the server, or the proxy in front of it, offer h2 by ALPN (nginx: http2 on).",
         "NO_APPLICATION_PROTOCOL",
     ),
@@ -81,7 +82,7 @@ CONNECTION = (
         "no cipher suite or signature algorithm in common",
         "The handshake ended because the sides share no cipher suite, curve or signature algorithm; "
         "gRPC offers only ECDHE with AES-GCM or ChaCha20. A key of a kind that the other side does not "
-        "know looks the same, and in TLS 1.2 so does a client without a certificate.",
+        "know looks the same, so does a server without a certificate, and in TLS 1.2 a client without one.",
         "Let the server accept TLS 1.3, or ECDHE with AES-GCM, and use an ECDSA P-256 key.",
         "CIPHER_SUITE_MISMATCH",
     ),
