@@ -115,7 +115,7 @@ CONNECTION = (
         "unrecognized-name",
         "the server has no certificate for the name",
         "The client asked for a name (SNI), or for none, and the server or proxy there has no certificate for "
-        "it. Some say so by an alert (unrecognized name), Go by \"internal error\"; others answer with "
+        'it. Some say so by an alert (unrecognized name), Go by "internal error"; others answer with '
         "another certificate.",
         "Ask for a name that the server has: handfast doctor TARGET --sni NAME tries one; a gRPC client asks "
         "for the target's host, or grpc.ssl_target_name_override. Else give the server a certificate for it.",
@@ -123,7 +123,7 @@ CONNECTION = (
     Failure(
         "internal-error",
         "the other side failed by a fault of its own",
-        "It ended the handshake with the alert \"internal error\": its certificate or key can't be used, a "
+        'It ended the handshake with the alert "internal error": its certificate or key can\'t be used, a '
         "callback of its own failed, or it is out of memory.",
         "Read the other side's log from that moment.",
         "HANDSHAKE_FAILURE",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from pki.diagnosis.checks.issuer_path import is_self_issued, path_from_leaf, quote_name
+from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, path_from_leaf, quote_name
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.report import Finding, Status, failed, symptom
 

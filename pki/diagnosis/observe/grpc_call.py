@@ -80,7 +80,7 @@ def call(
     *,
     seconds: float,
 ) -> CallResult:
-    """Call a server by gRPC.
+    """Call a server by gRPC, through the proxy that gRPC takes by the environment.
 
     Args:
         target: the target, as gRPC names it.
@@ -92,7 +92,6 @@ def call(
     options: list[tuple[str, Any]] = [
         # A pool of its own: a connection that another channel made would prove nothing.
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
     ]
     if server_name:
