@@ -20,7 +20,7 @@ from pki.diagnosis.checks.client_acceptance import (
 from pki.diagnosis.checks.connection import LISTENS, TLS, examine_connection
 from pki.diagnosis.checks.key_proof import examine_key_proof, move_leaf_to_front
 from pki.diagnosis.checks.own_credential import OwnCredential, adjust_to_acceptance, examine_own
-from pki.diagnosis.checks.proxy import PROXY, examine_proxy
+from pki.diagnosis.checks.proxy import examine_proxy
 from pki.diagnosis.checks.refusal_causes import ACCEPTS, rank_causes
 from pki.diagnosis.checks.server_name import examine_names
 from pki.diagnosis.observe.tls_handshake import (
@@ -60,13 +60,17 @@ def check_observations(
     way = examine_proxy(
         examination.target, examination.proxy, observations.anonymous, observations.direct
     )
+    if any(_fails(item) for item in way):
+        # Whatever came, came from the proxy.
+        findings = [*adjust_to_acceptance(ours, accepted=False), *way]
+        return [*findings, *_examine_call(examination, observations, findings)]
     theirs = way + examine_connection(
         examination.target,
         observations.anonymous,
         examination.server_name,
         examination.starttls,
     )
-    if any(item.check in {PROXY, LISTENS, TLS} and _fails(item) for item in theirs):
+    if any(item.check in {LISTENS, TLS} and _fails(item) for item in theirs):
         findings = [*adjust_to_acceptance(ours, accepted=False), *theirs]
         return [*findings, *_examine_call(examination, observations, findings)]
     theirs += unreadable

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, quote_name
+from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, path_from_leaf, quote_name
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.refusal_causes import (
     ACCEPTS,
@@ -27,10 +27,11 @@ from pki.failures import FAILURES
 from pki.x509 import canonical_name
 
 _REQUESTS = "requests a certificate"
-_NOT_REQUESTED = "ca-not-requested"
+_NOT_REQUESTED, _STRICT = "ca-not-requested", "strict-verifiers"
 # How likely the first cause of an alert is, and by how much each further one is less likely.
 _FIRST_LIKELY, _NEXT, _LEAST = 60, 10, 5
 _PROBABLY = 80
+_NO_PATH = ("unknown-ca", "incomplete-chain", "self-signed")
 _READ_ITS_LOG = (
     "Read the server's log of this moment, or take its place: handfast doctor --stand-in PORT "
     "--credential DIR"
@@ -121,7 +122,7 @@ def examine_acceptance(
     if with_certificate.end in {HandshakeEnd.ACCEPTED, HandshakeEnd.SILENT}:
         return _accepted(with_certificate)
     if with_certificate.end is HandshakeEnd.ALERT and with_certificate.alert is not None:
-        return _refused_by_alert(with_certificate.alert, own, ours, request)
+        return _refused_by_alert(with_certificate.alert, anonymous, own, ours, request)
     if with_certificate.end is HandshakeEnd.FAILED:
         return [_failed_here(with_certificate)]
     if with_certificate.end is not HandshakeEnd.CLOSED:
@@ -213,6 +214,7 @@ def _accepted(with_certificate: Handshake) -> list[Finding]:
 
 def _refused_by_alert(
     number: int,
+    anonymous: Handshake,
     own: OwnCredential | None,
     ours: Sequence[Finding],
     request: Sequence[Finding],
@@ -232,6 +234,9 @@ def _refused_by_alert(
         slug: max(_FIRST_LIKELY - _NEXT * rank, _LEAST)
         for rank, slug in enumerate(alert.on_certificate)
     }
+    if _names_our_root(anonymous, own):
+        # The server has our root, so the path is likely found, and something else is missing.
+        likelihoods |= {slug: _LEAST for slug in _NO_PATH if slug in likelihoods}
     likelihoods |= _weigh_by_ours(number, alert.on_certificate, own, ours)
     ranked = sorted(likelihoods.items(), key=lambda item: -item[1])
     return [
@@ -245,6 +250,14 @@ def _refused_by_alert(
         )
         for slug, likelihood in ranked
     ]
+
+
+def _names_our_root(anonymous: Handshake, own: OwnCredential | None) -> bool:
+    """Return whether the server's request names the CA in which our chain ends."""
+    if own is None or not own.chain:
+        return False
+    top = path_from_leaf(own.chain)[-1]
+    return canonical_name(top.issuer) in {item.name for item in anonymous.requested_issuers}
 
 
 def _weigh_by_ours(
@@ -261,6 +274,8 @@ def _weigh_by_ours(
     if number == CERTIFICATE_REQUIRED:
         # TLS sends no certificate whose key has no signature algorithm of the server.
         likelihoods["unsupported-key"] = _PROBABLY
+    if {_STRICT, "unknown-ca"} & {*slugs} and any(item.failure == _STRICT for item in ours):
+        likelihoods[_STRICT] = _PROBABLY
     if "unsupported-key" in slugs and any(item.failure == "unsupported-key" for item in ours):
         likelihoods["unsupported-key"] = _PROBABLY
     return likelihoods

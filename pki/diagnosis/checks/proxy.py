@@ -50,6 +50,6 @@ def examine_proxy(
         message += (
             "; without the proxy the server answers"
             if answers
-            else "; nor does a server with TLS answer there without the proxy"
+            else f"; nor is it reached without the proxy: {direct.message}"
         )
     return [failed(PROXY, "proxy-refused", message, handshake_result="PEER_CONNECTION_CLOSED")]

@@ -4,7 +4,7 @@ The numbers: https://www.iana.org/assignments/tls-parameters (RFC 8446 section 6
 7.2, RFC 6066 section 9). No alert about a certificate stands for one failure alone: libraries have
 one alert for many errors. OpenSSL's table is ``x509table`` in ``ssl/statem/statem_lib.c``; Go sends
 "unknown CA", "certificate expired", and "bad certificate" for all the rest (``crypto/tls``); Java
-sends "certificate unknown" for any failed path.
+sends "certificate unknown" for any failed path. Until 1.20, Go sent "bad certificate" alone.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
             "bad certificate",
             "it refuses the certificate, and does not say why",
             "client-refused no-client-certificate",
-            "client-refused clock-skew wrong-usage name-constraint weak-key weak-signature "
-            "distrusted wrong-name bad-crl malformed no-client-certificate",
+            "client-refused unknown-ca clock-skew wrong-usage name-constraint weak-key "
+            "weak-signature distrusted wrong-name bad-crl malformed no-client-certificate",
         ),
         43: _alert(
             "unsupported certificate",

@@ -107,13 +107,17 @@ def examine_ca_usages(
         if extended is None or _USAGES[purpose] in extended.value:
             continue
         usages = set(extended.value)
+        # A CA for neither end is one fault, at whichever end its leaves are presented.
+        for_none = not usages & set(_USAGES.values())
+        refused = "at both ends" if for_none else f"as a {purpose.value}'s"
+        missing = "serverAuth and clientAuth" if for_none else f"{purpose.value}Auth too"
         message = (
             f"{quote_name(item.subject)} above it is a CA for {_list_usages(usages)} alone, so "
-            f"what it issues is refused as a {purpose.value}'s"
+            f"what it issues is refused {refused}"
         )
         remedy = (
-            f"Make that CA again without extended key usage, or with {purpose.value}Auth too, and "
-            "issue the leaf again"
+            f"Make that CA again without extended key usage, or with {missing}, and issue the leaf "
+            "again"
         )
         if ends_in_root and number == len(path) - 1:
             message += ": by OpenSSL and Go; gRPC does not read a root's usage"
