@@ -13,6 +13,7 @@ from pki.diagnosis.checks.call_result import CALL, REFUSED_BY_HTTP, examine_call
 from pki.diagnosis.checks.certificates.certificate import examine_certificate
 from pki.diagnosis.checks.certificates.chain import examine_chain
 from pki.diagnosis.checks.client_acceptance import (
+    REQUESTS,
     adjust_request,
     examine_acceptance,
     examine_request,
@@ -38,6 +39,7 @@ from pki.diagnosis.report import (
 )
 from pki.diagnosis.server_observations import Observations, ServerExamination
 from pki.errors import CertificateError
+from pki.tls.starttls import StartTls
 from pki.x509 import Fault, Purpose
 
 _SERVER = "server certificate"
@@ -113,10 +115,22 @@ def check_observations(
         ]
     )
     findings += _examine_anonymous_access(observations)
+    if examination.starttls is not None:
+        findings = [_as_before_login(item, examination.starttls) for item in findings]
     findings += examine_clocks(observations.call, now)
     if call_findings is None:
         call_findings = _examine_call(examination, observations, findings)
     return [*findings, *call_findings]
+
+
+def _as_before_login(item: Finding, starttls: StartTls) -> Finding:
+    """Return a finding on callers without a certificate as open: a login follows after TLS."""
+    if item.failure != "no-client-auth" or item.check == REQUESTS:
+        return item
+    return unknown(
+        item.check,
+        f"TLS is completed without one too; {starttls.label} may still require one at its login",
+    )
 
 
 def _fails(item: Finding) -> bool:

@@ -37,6 +37,14 @@ class StartTls(StrEnum):
     MYSQL = "mysql"
     POSTGRES = "postgres"
 
+    @property
+    def label(self) -> str:
+        """The protocol's name as people write it."""
+        return _LABELS.get(self, self.upper())
+
+
+_LABELS = {StartTls.MYSQL: "MySQL", StartTls.POSTGRES: "PostgreSQL"}
+
 
 class StartTlsRefusedError(OSError):
     """The server does not begin TLS, or does not speak the protocol."""
@@ -151,7 +159,7 @@ class _Dialogue:
             more = self._plain.recv(count - len(data))
             if not more:
                 raise StartTlsRefusedError(
-                    f"the server closes the connection instead of speaking {self._protocol}"
+                    f"the server closes the connection instead of speaking {self._protocol.label}"
                     + (f"; it said {_quote(data)}" if data else "")
                 )
             data += more
@@ -195,7 +203,8 @@ class _Dialogue:
 
     def another_protocol(self, answer: bytes) -> StartTlsRefusedError:
         return StartTlsRefusedError(
-            f"the server does not begin TLS as {self._protocol}: it answers {_quote(answer)}"
+            f"the server does not begin TLS as {self._protocol.label} does: it answers "
+            f"{_quote(answer)}"
         )
 
 

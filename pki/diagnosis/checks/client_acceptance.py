@@ -26,7 +26,7 @@ from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown, 
 from pki.failures import FAILURES
 from pki.x509 import canonical_name
 
-_REQUESTS = "requests a certificate"
+REQUESTS = "requests a certificate"
 _NOT_REQUESTED, _STRICT = "ca-not-requested", "strict-verifiers"
 # How likely the first cause of an alert is, and by how much each further one is less likely.
 _FIRST_LIKELY, _NEXT, _LEAST = 60, 10, 5
@@ -43,26 +43,26 @@ _SEEN_AS = {48: ("bad-signature",), CERTIFICATE_REQUIRED: ("unsupported-key",)}
 def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
     """Examine the request for a certificate in the anonymous handshake, and the CAs it names."""
     if not (anonymous.completed or anonymous.chain):
-        return [unknown(_REQUESTS, "the handshake did not get that far")]
+        return [unknown(REQUESTS, "the handshake did not get that far")]
     if not anonymous.certificate_requested:
         return [
             warning(
-                _REQUESTS,
+                REQUESTS,
                 "no-client-auth",
                 "the server requests no client certificate: it can't know who calls",
             )
         ]
     if not anonymous.requested_issuers:
-        return [ok(_REQUESTS, "the server requests one, and names no CAs (gRPC servers never do)")]
+        return [ok(REQUESTS, "the server requests one, and names no CAs (gRPC servers never do)")]
     message = ", ".join(item.text for item in anonymous.requested_issuers[:5])
     if own is None or not own.chain:
-        return [ok(_REQUESTS, f"the server requests one of {message}")]
+        return [ok(REQUESTS, f"the server requests one of {message}")]
     wanted = {item.name for item in anonymous.requested_issuers}
     if wanted & {canonical_name(item.issuer) for item in own.chain}:
-        return [ok(_REQUESTS, f"the server requests one of {message}; ours is among them")]
+        return [ok(REQUESTS, f"the server requests one of {message}; ours is among them")]
     return [
         failed(
-            _REQUESTS,
+            REQUESTS,
             _NOT_REQUESTED,
             f"the server requests a certificate of {message}; ours is of "
             f"{quote_name(own.chain[-1].issuer)}",

@@ -39,7 +39,7 @@ def examine_connection(
     listening = _listening(target, handshake)
     if listening.failure is not None:
         return [listening]
-    tls = _tls(target, handshake, server_name)
+    tls = _tls(target, handshake, server_name, starttls)
     if any(item.failure is not None for item in tls):
         return [listening, *tls]
     return [listening, *tls, *(_parameters(handshake) if starttls is None else ())]
@@ -91,7 +91,9 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
             return failed(check, "unreachable", message, handshake_result="PEER_CONNECTION_CLOSED")
 
 
-def _tls(target: Target, handshake: Handshake, server_name: str) -> list[Finding]:
+def _tls(
+    target: Target, handshake: Handshake, server_name: str, starttls: StartTls | None
+) -> list[Finding]:
     check = TLS
     if handshake.end is HandshakeEnd.NO_STARTTLS:
         return [failed(check, "starttls-refused", handshake.message)]
@@ -113,6 +115,8 @@ def _tls(target: Target, handshake: Handshake, server_name: str) -> list[Finding
         return _by_alert(handshake.alert, server_name)
     if handshake.end is HandshakeEnd.TIMED_OUT:
         message = f"the server accepts the connection and does not answer: {handshake.message}"
+        if starttls is not None and not handshake.first_bytes:
+            message += f"; it may not speak {starttls.label}"
         return [failed(check, "handshake-timeout", message, handshake_result="HANDSHAKE_TIMEOUT")]
     if handshake.end is HandshakeEnd.CLOSED and not handshake.first_bytes:
         return _closed_at_once(target)
@@ -131,7 +135,7 @@ def _plaintext(data: bytes) -> Finding:
     return failed(
         TLS,
         "starttls-required",
-        f"the server speaks {protocol.upper()}, and TLS only after a request in it",
+        f"the server speaks {protocol.label}, and TLS only after a request in it",
         remedy=f"Test it with --starttls {protocol}; a gRPC client needs another port",
         handshake_result="PROTOCOL_VERSION_UNSUPPORTED",
     )
@@ -159,7 +163,7 @@ def _by_alert(number: int, server_name: str) -> list[Finding]:
 def _closed_at_once(target: Target) -> list[Finding]:
     message = (
         "the server closes the connection at the first bytes of TLS: it may speak plaintext, "
-        "or it is a proxy without a server behind it"
+        "or it is a proxy without a server behind it, or PostgreSQL (--starttls postgres)"
     )
     findings = [
         failed(

@@ -4,7 +4,8 @@ The numbers: https://www.iana.org/assignments/tls-parameters (RFC 8446 section 6
 7.2, RFC 6066 section 9). No alert about a certificate stands for one failure alone: libraries have
 one alert for many errors. OpenSSL's table is ``x509table`` in ``ssl/statem/statem_lib.c``; Go sends
 "unknown CA", "certificate expired", and "bad certificate" for all the rest (``crypto/tls``); Java
-sends "certificate unknown" for any failed path. Until 1.20, Go sent "bad certificate" alone.
+sends "certificate unknown" for any failed path, GnuTLS's server "access denied". Until 1.19, Go
+sent "bad certificate" alone.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
         ),
         49: _alert(
             "access denied",
-            "the certificate is good, and its holder may not connect",
+            "its holder may not connect; GnuTLS says so of any certificate that it does not accept",
             "client-refused",
+            "client-refused unknown-ca clock-skew wrong-usage revoked malformed",
         ),
         50: _alert(
             "decode error",

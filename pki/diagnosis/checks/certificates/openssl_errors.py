@@ -41,7 +41,7 @@ _CODES = {
     "revoked issuer-revoked": (23,),
     "bad-ocsp-response": (73, 74, 75, 95, 96, 97, 98, 99, 100),
     # Form: what RFC 5280 demands, and OpenSSL checks only strictly.
-    "strict-verifiers": (83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93),
+    "strict-verifiers": (83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 103),
     "malformed": (13, 14, 34, 38, 40, 41, 42, 43, 45, 46, 56, 72),
     # The verifier's own rules, and its own trouble.
     "client-refused": (50, 65, 71),
