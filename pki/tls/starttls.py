@@ -156,7 +156,10 @@ class _Dialogue:
         data = b""
         while len(data) < count:
             self._plain.settimeout(self._remaining())
-            more = self._plain.recv(count - len(data))
+            try:
+                more = self._plain.recv(count - len(data))
+            except ConnectionError:
+                more = b""
             if not more:
                 raise StartTlsRefusedError(
                     f"the server closes the connection instead of speaking {self._protocol.label}"

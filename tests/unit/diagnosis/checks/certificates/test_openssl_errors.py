@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
 
 from pki.diagnosis.checks.certificates.openssl_errors import FAILURES_BY_CODE, failures_of
 from pki.failures import FAILURES
@@ -13,7 +13,7 @@ _UNKNOWN = "unknown certificate verification error"
 
 def reason(code: int) -> str:
     """Return the text that OpenSSL writes after "certificate verify failed:"."""
-    text: bytes = SSL._ffi.string(SSL._lib.X509_verify_cert_error_string(code))
+    text: bytes = ffi.string(lib.X509_verify_cert_error_string(code))
     return text.decode()
 
 
