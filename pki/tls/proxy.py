@@ -42,7 +42,7 @@ class Proxy:
     port: int
     server: str
     authorization: str = field(default="", repr=False)
-    variable: str = ""
+    variable: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Return where the proxy is, without user and password."""
