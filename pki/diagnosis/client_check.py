@@ -5,6 +5,7 @@ They run in the order in which a connection comes about, and stop where the rest
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
@@ -21,7 +22,7 @@ from pki.diagnosis.checks.client_acceptance import (
 from pki.diagnosis.checks.connection import LISTENS, TLS, examine_connection
 from pki.diagnosis.checks.key_proof import examine_key_proof, move_leaf_to_front
 from pki.diagnosis.checks.own_credential import OwnCredential, adjust_to_acceptance, examine_own
-from pki.diagnosis.checks.proxy import examine_proxy
+from pki.diagnosis.checks.proxy import PROXY, examine_proxy
 from pki.diagnosis.checks.refusal_causes import ACCEPTS, rank_causes
 from pki.diagnosis.checks.server_name import examine_names
 from pki.diagnosis.observe.tls_handshake import (
@@ -217,10 +218,14 @@ def _speaks_no_http2(observations: Observations) -> bool:
 def _examine_call(
     examination: ServerExamination, observations: Observations, findings: list[Finding]
 ) -> list[Finding]:
-    if observations.call is None:
+    result = observations.call
+    if result is None:
         return []
+    if any(item.check in {LISTENS, PROXY} and _fails(item) for item in findings):
+        # Where nobody was reached, nobody answered, whatever gRPC's text looks like.
+        result = replace(result, reached=False)
     return examine_call(
-        observations.call,
+        result,
         findings,
         has_trust=examination.trust is not None,
         with_certificate=observations.with_certificate is not None,

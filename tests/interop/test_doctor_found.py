@@ -169,6 +169,13 @@ def test_a_reason_that_stands_for_several_failures_is_never_sure(
     assert not any(item.is_sure for item in found)
 
 
+def test_a_name_without_an_address_was_not_answered_by_anybody(doctor: Doctor) -> None:
+    code, found = doctor.data("no-such-host.invalid:443", *NAME)
+    assert (code, found["causes"]) == (1, ["no-such-host"]), found
+    call = answer(found, "a call by gRPC")
+    assert (call["status"], call["failure"]) == ("failed", None), call
+
+
 def test_words_of_another_server_are_no_cause() -> None:
     for message in ("certificate has expired", "Socket closed", "token missing"):
         answer = CallResult(True, "UNAUTHENTICATED", message)

@@ -25,7 +25,12 @@ from pki.x509.readers import to_pem
 
 METHOD = "/handfast.doctor.v1.Doctor/Examine"
 # gRPC's text for a failed connection begins with one of these; a server's own text may be anything.
-_NO_CONNECTION = ("failed to connect to all addresses", "dns resolution failed")
+_NO_CONNECTION = (
+    "failed to connect to all addresses",
+    "dns resolution failed",
+    "errors resolving",
+    "http proxy returned",
+)
 _LOST = re.compile(r"socket closed|connection reset|recvmsg|endpoint closing|handshaker|goaway")
 _WHERE = re.compile(
     r"^failed to connect to all addresses; last error: \w+: (?:(?:ipv[46]|unix|dns):\S+: )?"
