@@ -219,6 +219,9 @@ def _examine_call(
     examination: ServerExamination, observations: Observations, findings: list[Finding]
 ) -> list[Finding]:
     result = observations.call
+    if result is None and examination.asks_another_name and examination.starttls is None:
+        message = "not made: gRPC asks for the name that it expects, and for no other (--sni)"
+        return [unknown(CALL, message)]
     if result is None:
         return []
     if any(item.check in {LISTENS, PROXY} and _fails(item) for item in findings):

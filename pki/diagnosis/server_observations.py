@@ -56,6 +56,16 @@ class ServerExamination:
         return self.sni.name if self.sni is not None else sni_name(self.expected)
 
     @property
+    def makes_calls(self) -> bool:
+        """Whether gRPC calls are made: not in other protocols, nor for a name of its own."""
+        return self.calls and self.starttls is None and not self.asks_another_name
+
+    @property
+    def asks_another_name(self) -> bool:
+        """Whether another name is asked for than is expected, which gRPC can't do."""
+        return self.sni is not None and self.sni.name != sni_name(self.expected)
+
+    @property
     def trust(self) -> Trust | None:
         """What the server's chain is checked against; None where no roots are at hand."""
         if self.own is not None and not self.roots:
@@ -126,7 +136,7 @@ def observe_server(examination: ServerExamination) -> Observations:
         if target.proxy is not None and observations.anonymous.error is not None:
             direct = make_handshake(replace(target, proxy=None), name, None, seconds=seconds)
             observations = replace(observations, direct=direct)
-        if not examination.calls or examination.starttls is not None:
+        if not examination.makes_calls:
             return observations
         if not any(item.http2 for item in observations.handshakes):
             # The call can only confirm that there is no HTTP/2; a distant server gets more time.
@@ -139,8 +149,7 @@ def observe_server(examination: ServerExamination) -> Observations:
             chain = observations.decode_chain()
         except CertificateError:
             chain = ()
-        # gRPC has one name for both: the one that it asks for, and the one that it checks.
-        pin = name if examination.sni else name_to_pin(_leaf_of(chain), examination.expected)
+        pin = name_to_pin(_leaf_of(chain), examination.expected)
         trust = examination.trust
         # Without roots at hand, the call is to show what comes after the server's verification.
         roots = trust.roots if trust else chain[-1:]

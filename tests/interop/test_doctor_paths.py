@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from tests.interop.forged_keys import sign_with_another_key
 from tests.interop.seeds import (
@@ -311,6 +311,28 @@ def test_a_server_without_the_roots_list_is_not_said_to_lack_our_ca(
     # The server names our root in its request, so it has it.
     assert found["likely"][0] == "no-crl", found
     assert "unknown-ca" in found["likely"]
+
+
+def test_with_the_servers_lists_at_hand_the_missing_one_is_the_likeliest_cause(
+    scene: Scene, doctor: Doctor
+) -> None:
+    lists = crl(scene.ca.issuing, scene.ca.key, [], HOUR)
+
+    def setting(context: SSL.Context) -> None:
+        store = context.get_cert_store()
+        assert store is not None
+        store.add_crl(lists)
+        flags = crypto.X509StoreFlags
+        store.set_flags(flags.CRL_CHECK | flags.CRL_CHECK_ALL)
+
+    arguments = (scene.openssl_server(setting=setting), "--credential", scene.caller(), *NAME)
+    _, found = doctor.data(*arguments)
+    assert (found["causes"], found["likely"][0]) == ([], "unknown-ca"), found
+    assert "less likely: path-length" not in doctor.text(*arguments)
+    assert "less likely: invalid-ca" in doctor.text(*arguments)
+    server = scene.credential("server", scene.ca.leaf(), crls=pem([lists]))
+    _, found = doctor.data(*arguments, "--server-credential", server)
+    assert (found["causes"], found["likely"][0]) == ([], "no-crl"), found
 
 
 def test_one_fault_of_a_ca_is_one_cause_at_both_ends(scene: Scene, doctor: Doctor) -> None:

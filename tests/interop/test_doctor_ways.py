@@ -117,6 +117,8 @@ def test_the_name_to_ask_for_is_an_option_of_its_own(scene: Scene, doctor: Docto
     # OpenSSL 3 answers as one that has no certificate does: by "handshake failure".
     assert "unrecognized-name" in [*found["causes"], *found["likely"]], found
     assert "'other.seed.internal'" in alerts(found)
+    # gRPC asks for what it expects, so a call with another name would say nothing.
+    assert "--sni" in answer(found, "a call by gRPC")["message"]
     _, found = doctor.data(*arguments, "--sni", "server.seed.internal")
     assert answer(found, "accepts our certificate")["status"] == "ok", found
 
@@ -133,6 +135,12 @@ def test_a_name_that_tls_can_not_ask_for_is_could_not_tell(
     err = capsys.readouterr().err
     assert "could not tell" in err
     assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("option", ["--sni=a.internal", "--starttls=smtp"])
+def test_a_stand_in_asks_no_server(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--stand-in", "0", option]) == 2
+    assert "need a target" in " ".join(capsys.readouterr().err.split())
 
 
 # Without roots

@@ -79,6 +79,8 @@ def doctor(
     if (target is None) == (stand_in is None):
         raise typer.BadParameter("name either a target or --stand-in")
     _check_usage(policy, expect_role, method)
+    if stand_in is not None and (sni is not None or starttls is not None):
+        raise typer.BadParameter("--sni and --starttls ask a server: they need a target")
     questions = Questions(
         name=name,
         bundle=bundle,

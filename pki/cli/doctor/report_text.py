@@ -85,6 +85,9 @@ def print_causes(report: Report) -> None:
         )
         for number, item in enumerate(report.likely_causes[:_MOST_LIKELY], start=1):
             _print_cause(f"likely {number}", item)
+        others = [item.failure or "" for item in report.likely_causes[_MOST_LIKELY:]]
+        if others:
+            console.print(f"less likely: {', '.join(others)}", highlight=False, soft_wrap=True)
 
 
 def _print_cause(label: str, item: Finding) -> None:

@@ -198,8 +198,12 @@ def _broken_off(with_certificate: Handshake) -> Finding:
 
 
 def _accepted(with_certificate: Handshake) -> list[Finding]:
-    if with_certificate.end is HandshakeEnd.SILENT and with_certificate.version != "TLSv1.2":
-        # In TLS 1.2 the server is the last to speak, after it has verified our certificate.
+    if not with_certificate.certificate_requested:
+        return [unknown(ACCEPTS, "the server did not request our certificate, and continues")]
+    if with_certificate.end is HandshakeEnd.SILENT and with_certificate.version == "TLSv1.2":
+        message = "the server completed the handshake, in TLS 1.2 after it has verified ours"
+        return [ok(ACCEPTS, message)]
+    if with_certificate.end is HandshakeEnd.SILENT:
         return [
             unknown(
                 ACCEPTS,
@@ -207,8 +211,6 @@ def _accepted(with_certificate: Handshake) -> list[Finding]:
                 "refuse",
             )
         ]
-    if not with_certificate.certificate_requested:
-        return [unknown(ACCEPTS, "the server did not request our certificate, and continues")]
     return [ok(ACCEPTS, "the server continues after it received our certificate")]
 
 
