@@ -87,7 +87,13 @@ def _check_signature(certificate: x509.Certificate, issuer: x509.Certificate) ->
             key.verify(signature, signed, used)
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey() as key, None:
             key.verify(signature, signed)
-        case rsa.RSAPublicKey() | ec.EllipticCurvePublicKey(), _:
+        case (
+            rsa.RSAPublicKey()
+            | ec.EllipticCurvePublicKey()
+            | ed25519.Ed25519PublicKey()
+            | ed448.Ed448PublicKey(),
+            _,
+        ):
             # A signature of one kind of key was never made by a key of another kind.
             raise InvalidSignature
         case _:
