@@ -183,6 +183,37 @@ def test_a_server_that_could_not_be_verified_is_not_called_well(
     assert "the server was not verified" in told
 
 
+# What strict verifiers refuse
+
+
+def loose_ca(ca: Ca) -> Ca:
+    """Make the root as old tools do: without key usage and key identifier."""
+    builder = ca.root
+    now_from, now_to = builder.not_valid_before_utc, builder.not_valid_after_utc
+    ca.root = (
+        x509.CertificateBuilder()
+        .subject_name(builder.subject)
+        .issuer_name(builder.subject)
+        .public_key(ca.root_key.public_key())
+        .serial_number(7)
+        .not_valid_before(now_from)
+        .not_valid_after(now_to)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(ca.root_key, hashes.SHA256())
+    )
+    return ca
+
+
+def test_what_python_refuses_and_grpc_accepts_is_a_warning(scene: Scene, doctor: Doctor) -> None:
+    loose_ca(scene.ca)
+    code, found = doctor.data(scene.grpc_server(), "--credential", scene.caller(), *NAME)
+    assert (code, found["causes"], found["likely"]) == (4, [], []), found
+    warned = answer(found, "server certificate: strict verifiers")
+    assert warned["failure"] == "strict-verifiers"
+    assert "Python 3.13" in warned["message"]
+    assert answer(found, "a call by gRPC")["status"] == "ok"
+
+
 # What other libraries write
 
 

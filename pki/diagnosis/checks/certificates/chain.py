@@ -63,14 +63,17 @@ def examine_chain(
     roots = trust.roots if trust else ()
     try:
         built = build_path(chain, roots)
-        timed = build_path(chain, roots, at=now)
+        whole = built.code == 0
+        if not whole and (partial := build_path(chain, roots, partial=True)).code == 0:
+            built = partial
+        timed = build_path(chain, roots, at=now, partial=not whole)
         path = timed.certificates or built.certificates or tuple(path_from_leaf(chain))
         return [
             *_order(whose, chain, good=built.code == 0),
-            *examine_trust(whose, chain, trust, built),
+            *examine_trust(whose, chain, trust, built, is_whole=whole),
             *_authorities(whose, chain, path, timed if built.certificates else None, now),
-            *examine_ca_usages(whose, path, purpose, ends_in_root=built.code == 0),
-            *examine_strictness(whose, chain, path, roots if built.code == 0 else ()),
+            *examine_ca_usages(whose, path, purpose, ends_in_root=whole),
+            *examine_strictness(whose, chain, path, roots if whole else ()),
             *examine_revocation(whose, path, trust.crls if trust else (), now),
         ]
     except (*UNREADABLE, crypto.Error) as error:

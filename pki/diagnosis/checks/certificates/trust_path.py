@@ -23,7 +23,7 @@ from pki.diagnosis.checks.certificates.issuer_path import (
 )
 from pki.diagnosis.checks.certificates.openssl_errors import failures_of
 from pki.diagnosis.checks.certificates.verifier_path import BuiltPath
-from pki.diagnosis.report import Finding, failed, ok, unknown
+from pki.diagnosis.report import Finding, failed, ok, unknown, warning
 from pki.errors import quote_untrusted
 from pki.x509 import Crl, Fault
 from pki.x509.profiles.rules import find
@@ -60,7 +60,12 @@ class Trust:
 
 
 def examine_trust(
-    whose: str, chain: Sequence[x509.Certificate], trust: Trust | None, built: BuiltPath
+    whose: str,
+    chain: Sequence[x509.Certificate],
+    trust: Trust | None,
+    built: BuiltPath,
+    *,
+    is_whole: bool,
 ) -> list[Finding]:
     """Examine which root a chain leads to.
 
@@ -69,6 +74,7 @@ def examine_trust(
         chain: the certificates, in the order in which they were presented.
         trust: what the chain is checked against; None where nothing is at hand.
         built: the path from the chain to a root, without times.
+        is_whole: whether the path ends at a root, and not at another certificate of the bundle.
     """
     check = f"{whose}: trust"
     if trust is None or not trust.roots:
@@ -79,8 +85,10 @@ def examine_trust(
                 "Name them: --bundle FILE, or --credential DIR",
             )
         ]
-    if built.code == 0:
+    if built.code == 0 and is_whole:
         return [ok(check, f"leads to a root of {trust.whose}")]
+    if built.code == 0:
+        return [_without_root(check, built.certificates[-1], trust)]
     if issuer_key_differs(chain):
         # The chain check has reported this: no root would make the chain valid.
         return [unknown(check, "it leads to no root as long as its signature is wrong")]
@@ -96,11 +104,25 @@ def examine_trust(
     return [failed(check, slug, message, handshake_result=Fault.INVALID.handshake_result)]
 
 
+def _without_root(check: str, top: x509.Certificate, trust: Trust) -> Finding:
+    """Return that a path ends at a certificate of the bundle that is no root."""
+    message = (
+        f"leads to {quote_name(top.subject)} of {trust.whose}, which is no root: gRPC, Go and "
+        "Python 3.13 accept that, OpenSSL by default and handfast do not"
+    )
+    remedy = f"Put the root {quote_name(top.issuer)} into {trust.whose} in its place"
+    if is_self_issued(top) or not is_ca(top):
+        remedy = f"Put the root of the CA {quote_name(top.issuer)} into {trust.whose} in its place"
+    return warning(check, "unknown-ca", message, remedy=remedy)
+
+
 def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> list[Finding]:
     path = path_from_leaf(chain)
     top = path[-1]
     ours = ", ".join(quote_name(root.subject) for root in trust.roots[:3])
-    if any(same_name(root.subject, top.issuer) for root in trust.roots):
+    if any(
+        same_name(root.subject, top.issuer) and not has_issued(root, top) for root in trust.roots
+    ):
         message = (
             f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and another "
             "key: the CA was made again"

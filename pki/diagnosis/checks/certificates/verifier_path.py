@@ -42,6 +42,7 @@ def build_path(
     *,
     at: datetime | None = None,
     strict: bool = False,
+    partial: bool = False,
 ) -> BuiltPath:
     """Build and verify the path from a leaf to a root.
 
@@ -50,6 +51,8 @@ def build_path(
         roots: the trusted roots.
         at: the time, aware; None checks no times.
         strict: whether to check what Python 3.13 and later check too (``X509_STRICT``).
+        partial: whether a path may end at any certificate of the roots, as gRPC, Go and Python 3.13
+            let it, and not only at a self-signed one.
     """
     store = crypto.X509Store()
     for root in roots:
@@ -57,6 +60,8 @@ def build_path(
     flags = _NO_TIMES if at is None else 0
     if strict:
         flags |= crypto.X509StoreFlags.X509_STRICT
+    if partial:
+        flags |= crypto.X509StoreFlags.PARTIAL_CHAIN
     store.set_flags(flags)
     if at is not None:
         store.set_time(at.astimezone(UTC))
@@ -67,4 +72,7 @@ def build_path(
         code, depth, message = error.errors[0], error.errors[1], error.errors[2]
         refused = error.certificate.to_cryptography()
         return BuiltPath((), int(code), int(depth), str(message), refused)
-    return BuiltPath(tuple(item.to_cryptography() for item in path))
+    certificates = [item.to_cryptography() for item in path]
+    # OpenSSL lists what was sent above a trusted certificate too.
+    end = next((number for number, item in enumerate(certificates) if item in roots), None)
+    return BuiltPath(tuple(certificates if end is None else certificates[: end + 1]))

@@ -100,3 +100,22 @@ def test_a_leaf_that_signed_another_is_told_by_its_name() -> None:
     found = examined([leaf, *middle.chain], ca.root)
     assert found["it: trust"].failure == "invalid-ca"
     assert "middle.seed.internal" in found["it: trust"].message
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+@pytest.mark.parametrize("trusted", ["issuing", "leaf"])
+def test_a_bundle_without_the_root_is_a_warning_because_grpc_accepts_it(
+    sent: int, trusted: str
+) -> None:
+    ca = Ca()
+    chain = ca.leaf().chain
+    found = examined(chain[:sent], ca.issuing if trusted == "issuing" else chain[0])
+    trust = found["it: trust"]
+    assert (trust.status, trust.failure) == (Status.WARNING, "unknown-ca")
+    assert ("'CN=seed root'" if trusted == "issuing" else "'CN=seed issuing'") in trust.remedy
+    assert not [item for item in found.values() if item.status is Status.FAILED], found
+
+
+def test_a_bundle_without_the_root_does_not_accept_another_cas_leaf() -> None:
+    found = examined(Ca("other").leaf().chain, Ca().issuing)
+    assert found["it: trust"].status is Status.FAILED
