@@ -72,7 +72,7 @@ def examine_chain(
             *_order(whose, chain, good=built.code == 0),
             *examine_trust(whose, chain, trust, built, is_whole=whole),
             *_authorities(whose, chain, path, timed if built.certificates else None, now),
-            *examine_ca_usages(whose, path, purpose, ends_in_root=whole),
+            *examine_ca_usages(whose, path, purpose, roots),
             *examine_strictness(whose, chain, path, roots if whole else ()),
             *examine_revocation(whose, path, trust.crls if trust else (), now),
         ]

@@ -2,7 +2,7 @@
 
 A CA with an extended key usage can only issue for that usage: RFC 5280 defines it for leaves, and
 every verifier applies it along the path. gRPC and OpenSSL take anyExtendedKeyUsage for none, and Go
-takes it for all; of a root's usage gRPC reads nothing. Each was seen by running it.
+takes it for all; gRPC does not read the usage of what is in its bundle. Each was seen by running it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def examine_usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -
 
 
 def examine_ca_usages(
-    whose: str, path: Sequence[x509.Certificate], purpose: Purpose, *, ends_in_root: bool
+    whose: str,
+    path: Sequence[x509.Certificate],
+    purpose: Purpose,
+    roots: Sequence[x509.Certificate],
 ) -> list[Finding]:
     """Examine whether each CA above a leaf may issue for the end at which the leaf is presented.
 
@@ -99,10 +102,12 @@ def examine_ca_usages(
         whose: for the name of the check: ``server certificate`` or ``our certificate``.
         path: the certificates, from the leaf upward.
         purpose: the end at which the leaf is presented.
-        ends_in_root: whether the last certificate is a trusted root.
+        roots: what the verifier trusts; from the first of them upward, gRPC reads no usage.
     """
     check = f"{whose}: usage of its CAs"
-    for number, item in enumerate(path[1:], start=1):
+    is_trusted = path[0] in roots
+    for item in path[1:]:
+        is_trusted = is_trusted or item in roots
         extended = find(item, x509.ExtendedKeyUsage)
         if extended is None or _USAGES[purpose] in extended.value:
             continue
@@ -119,8 +124,8 @@ def examine_ca_usages(
             f"Make that CA again without extended key usage, or with {missing}, and issue the leaf "
             "again"
         )
-        if ends_in_root and number == len(path) - 1:
-            message += ": by OpenSSL and Go; gRPC does not read a root's usage"
+        if is_trusted:
+            message += ": by OpenSSL and Go; gRPC does not read the usage of what it trusts"
             return [warning(check, "wrong-usage", message, remedy=remedy)]
         if _ANY in usages:
             message += _ANY_IS_REFUSED

@@ -72,7 +72,9 @@ def build_path(
         code, depth, message = error.errors[0], error.errors[1], error.errors[2]
         refused = error.certificate.to_cryptography()
         return BuiltPath((), int(code), int(depth), str(message), refused)
-    certificates = [item.to_cryptography() for item in path]
-    # OpenSSL lists what was sent above a trusted certificate too.
-    end = next((number for number, item in enumerate(certificates) if item in roots), None)
-    return BuiltPath(tuple(certificates if end is None else certificates[: end + 1]))
+    certificates = tuple(item.to_cryptography() for item in path)
+    if partial:
+        # OpenSSL lists what was sent above a trusted certificate too.
+        end = next((number for number, item in enumerate(certificates) if item in roots), 0)
+        certificates = certificates[: end + 1]
+    return BuiltPath(certificates)

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.diagnosis.checks.certificates.chain import examine_chain
 from pki.diagnosis.checks.certificates.issuer_path import has_issued, path_from_leaf
@@ -119,3 +120,15 @@ def test_a_bundle_without_the_root_is_a_warning_because_grpc_accepts_it(
 def test_a_bundle_without_the_root_does_not_accept_another_cas_leaf() -> None:
     found = examined(Ca("other").leaf().chain, Ca().issuing)
     assert found["it: trust"].status is Status.FAILED
+
+
+def test_the_usage_of_a_ca_in_the_bundle_is_a_warning_because_grpc_does_not_read_it() -> None:
+    ca = Ca()
+    usage = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+    ca.issuing = sign(
+        named("seed issuing"), ca.key.public_key(), ca.root, ca.root_key, [*CA, usage]
+    )
+    chain = ca.leaf().chain
+    check = "it: usage of its CAs"
+    assert examined(chain, ca.root)[check].status is Status.FAILED
+    assert examined(chain, ca.root, ca.issuing)[check].status is Status.WARNING
