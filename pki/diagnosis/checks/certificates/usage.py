@@ -2,7 +2,7 @@
 
 A CA with an extended key usage can only issue for that usage: RFC 5280 defines it for leaves, and
 every verifier applies it along the path. gRPC and OpenSSL take anyExtendedKeyUsage for none, and Go
-takes it for all; gRPC does not read the usage of what is in its bundle. Each was seen by running it.
+takes it for all; gRPC does not read the usage of what is in its bundle. Each was seen by running.
 """
 
 from __future__ import annotations
