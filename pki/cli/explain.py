@@ -10,13 +10,18 @@ import typer
 from pki.cli.output import JsonOption, print_result
 from pki.errors import InputError
 from pki.failures import FAILURES, Failure, Match, recognise
+from pki.failures.files import FILES
 from pki.failures.recognise import MAX_TEXT
 
 _CUT = (
     f"Only the first {MAX_TEXT} characters were read: give the lines about the failure alone, "
     "e.g. tail -n 200 LOG | handfast explain -"
 )
+# Of many causes, these are shown in full, and the rest by name.
+_MOST_IN_FULL = 4
 _TRY = "Try: handfast doctor TARGET --credential DIR, which tests the connection itself"
+_TRY_FILES = "Try: handfast inspect FILE (or DIR), which says what the files hold"
+_OF_FILES = frozenset(failure.slug for failure in FILES)
 
 
 def explain(
@@ -67,14 +72,19 @@ def _read_text(text: str | None) -> tuple[str, bool]:
     data = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
     if not data.strip():
         raise InputError("there is no text on standard input", remedy="Give it as an argument")
-    text = data.decode("utf-8", "replace")
+    # Windows writes logs in UTF-16.
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in data[:8]
+    text = data.decode("utf-16" if wide else "utf-8", "replace")
     return text, len(text) > MAX_TEXT or len(data) > 4 * MAX_TEXT
 
 
 def _match_lines(matches: tuple[Match, ...]) -> list[str]:
     lines: list[str] = []
-    for item in matches:
+    for item in matches[:_MOST_IN_FULL]:
         lines += ["", *_failure_lines(item.failure), f"  Said by: {item.sign.party}"]
+    rest = [f"  {item.failure.slug:<24}{item.failure.title}" for item in matches[_MOST_IN_FULL:]]
+    if rest:
+        lines += ["", "Or, less likely (handfast explain NAME says more):", *rest]
     if len(matches) > 1:
         lines.insert(0, "These fit, the likeliest first:")
     elif matches[0].sure:
@@ -82,7 +92,9 @@ def _match_lines(matches: tuple[Match, ...]) -> list[str]:
     else:
         lines.insert(0, "This fits, and so may others:")
     if not matches[0].sure:
-        lines += ["", f"The text alone can't tell which. {_TRY}"]
+        of_files = all(item.failure.slug in _OF_FILES for item in matches[:_MOST_IN_FULL])
+        hint = _TRY_FILES if of_files else _TRY
+        lines += ["", f"The text alone can't tell which. {hint}"]
     return lines
 
 

@@ -34,7 +34,10 @@ _NAMES = frozenset(
     for name in (layout.key, layout.chain, layout.bundle, layout.crls)
     if name
 )
-_ENDINGS = {".pem", ".crt", ".cer", ".der", ".key", ".crl", ".csr", ".p12", ".pfx", ".p7b", ".0"}
+_ENDINGS = {
+    *{".pem", ".crt", ".cer", ".der", ".key", ".crl", ".csr", ".0"},
+    *{".p12", ".pfx", ".p7b", ".jks", ".keystore", ".truststore"},
+}
 _COLOURS = {
     Level.GOOD: "green",
     Level.NOTE: "cyan",

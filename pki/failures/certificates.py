@@ -215,15 +215,6 @@ CERTIFICATES = (
         "CERTIFICATE_VERIFICATION_FAILED",
     ),
     Failure(
-        "invalid-ca",
-        "a CA certificate in the chain may not sign",
-        "A certificate above the leaf is no CA's: it lacks basicConstraints CA:TRUE, or its key usage lacks "
-        "keyCertSign. Mostly a leaf was used as a CA.",
-        "Issue the certificate from a CA (handfast inspect FILE shows who may sign), or make that CA again "
-        "with CA:TRUE and keyCertSign.",
-        "CERTIFICATE_VERIFICATION_FAILED",
-    ),
-    Failure(
         "distrusted",
         "the root is not trusted for this use",
         "The verifier has the root, but its store marks the root as distrusted, or as trusted for another use "
@@ -238,23 +229,6 @@ CERTIFICATES = (
         "issuer may not sign lists, it covers only a part, or it can't be decoded.",
         "Bring a full list that the CA signed with its current key: handfast crl, then handfast renew "
         "DIR; openssl crl -in FILE -noout -text shows what the list holds.",
-        "CERTIFICATE_VERIFICATION_FAILED",
-    ),
-    Failure(
-        "bad-ocsp-response",
-        "the OCSP response is missing or not good",
-        "The verifier asks by OCSP whether the certificate was revoked, and got no response, an old one, or one "
-        "that it can't verify. handfast issues no certificates that name an OCSP server.",
-        "Renew the stapled response at the server, or have the verifier use revocation lists.",
-        "CERTIFICATE_VERIFICATION_FAILED",
-    ),
-    Failure(
-        "strict-verifiers",
-        "strict verifiers refuse the certificate",
-        "gRPC accepts it, and verifiers that follow RFC 5280 to the letter do not: Python 3.13 and later and "
-        "handfast demand key identifiers, and key usage in every CA; Go reads no negative serial number, and "
-        "compares the names of issuer and subject byte by byte.",
-        "Issue the certificate again from a CA that follows RFC 5280; handfast ca init makes one.",
         "CERTIFICATE_VERIFICATION_FAILED",
     ),
 )

@@ -57,7 +57,8 @@ CONNECTION = (
     Failure(
         "not-http2",
         "TLS without HTTP/2",
-        "TLS works, but the two sides did not agree on HTTP/2 by ALPN. gRPC needs HTTP/2.",
+        "The two sides did not agree on HTTP/2, which gRPC needs: mostly TLS works, and one side does not offer it "
+        "by ALPN; or what came to a port without TLS is HTTP/1.1 or another protocol.",
         "Have the server, or the proxy in front of it, offer h2 by ALPN (nginx: http2 on).",
         "NO_APPLICATION_PROTOCOL",
     ),
@@ -81,7 +82,7 @@ CONNECTION = (
         "no cipher suite or signature algorithm in common",
         "The handshake ended because the sides share no cipher suite, curve or signature algorithm; "
         "gRPC offers only ECDHE with AES-GCM or ChaCha20. A key of a kind that the other side does not "
-        "know looks the same, and in TLS 1.2 so does a client without a certificate.",
+        "know looks the same, so does a server without a certificate, and in TLS 1.2 a client without one.",
         "Let the server accept TLS 1.3, or ECDHE with AES-GCM, and use an ECDSA P-256 key.",
         "CIPHER_SUITE_MISMATCH",
     ),
@@ -110,31 +111,6 @@ CONNECTION = (
         "contract, is another service, or is no gRPC server. A handfast server answers "
         "PERMISSION_DENIED instead to a peer without a grant.",
         "Compare the path with the server's .proto files.",
-    ),
-    Failure(
-        "unrecognized-name",
-        "the server has no certificate for the name",
-        "The client asked for a name (SNI), or for none, and the server or proxy there has no certificate for "
-        'it. Some say so by an alert (unrecognized name), Go by "internal error"; others answer with '
-        "another certificate.",
-        "Ask for a name that the server has: handfast doctor TARGET --sni NAME tries one; a gRPC client asks "
-        "for the target's host, or grpc.ssl_target_name_override. Else give the server a certificate for it.",
-    ),
-    Failure(
-        "internal-error",
-        "the other side failed by a fault of its own",
-        'It ended the handshake with the alert "internal error": its certificate or key can\'t be used, a '
-        "callback of its own failed, or it is out of memory.",
-        "Read the other side's log from that moment.",
-        "HANDSHAKE_FAILURE",
-    ),
-    Failure(
-        "protocol-error",
-        "one side does not understand the other's handshake",
-        "A message of TLS was unexpected, malformed or changed on the way: another protocol or a second layer "
-        "of TLS at the port, a proxy that changes bytes, or a fault of a TLS library.",
-        "Try the server's address without the proxies between; then update the older TLS library.",
-        "HANDSHAKE_FAILURE",
     ),
     Failure(
         "no-renegotiation",

@@ -39,7 +39,8 @@ ENDPOINTS = (
     Failure(
         "key-mismatch",
         "the key does not belong to the certificate",
-        "The key and the chain were not made together: one of the files was replaced, the other was not.",
+        "The key and the first certificate of the chain were not made together: one of the files was replaced, the "
+        "other was not; or the chain begins with the CA instead of the leaf.",
         "Restore the key and the chain that were made together. Let one tool write both, and rename them "
         "into place.",
     ),

@@ -1,11 +1,18 @@
 """Recognises a failure in an error text from the log of any program.
 
-The text is untrusted: only its first part is read, and each sign is found by plain search, so the
-time grows only with the length of the text.
+The rules:
+
+1. The text is untrusted: only its first part is read, and a sign spans no more than one value
+   between its words, so the time grows only with the length of the text.
+2. A sign within a longer one counts only where it also stands alone.
+3. A sign that may mean all that a narrower one means, and more, adds nothing to it.
+4. What points elsewhere stays beside a sure sign. A failure is sure only if nothing else is left.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pki.failures.failure import Failure
@@ -14,6 +21,12 @@ from pki.failures.signs import SIGNS
 from pki.failures.table import FAILURES
 
 MAX_TEXT = 64 * 1024
+# It says that something failed, and not what: any other sign says more.
+_WITHOUT_CAUSE = "closed-without-reason"
+# Colours of a terminal, and what JSON and Go's %q write for the ends of lines and quotes.
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_WRITTEN_SPACE = re.compile(r"\\+[nrt]")
+_WRITTEN_QUOTE = re.compile(r"\\+([\"'])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class Match:
     Args:
         failure: the failure.
         sign: the sign by which it was recognised.
-        sure: whether the sign stands for no other failure.
+        sure: whether the text stands for no other failure.
     """
 
     failure: Failure
@@ -34,44 +47,43 @@ class Match:
 def recognise(text: str) -> tuple[Match, ...]:
     """Return the failures that an error text stands for, the likeliest first; empty if none is known.
 
-    Of several signs in the text, one whose text is part of another sign is left out, a sure one comes
-    before the others, and a vague one counts only if there is no other.
-
     Args:
         text: the text; only its first 64 Ki characters are read.
     """
-    folded = " ".join(text[:MAX_TEXT].lower().split())
-    present = [sign for sign in SIGNS if _is_in(sign, folded)]
-    clear = [sign for sign in present if not sign.vague] or present
-    specific = [sign for sign in clear if not any(_is_part_of(sign, other) for other in clear)]
+    folded = _fold(text[:MAX_TEXT])
+    clear = _standing_alone(folded, (sign for sign in SIGNS if not sign.vague))
+    present = clear or _standing_alone(folded, (sign for sign in SIGNS if sign.vague))
+    named = [sign for sign in present if sign.slugs[0] != _WITHOUT_CAUSE] or present
+    narrow = [sign for sign in named if not any(_is_narrower(other, sign) for other in named)]
     # A longer sign is more specific.
-    specific.sort(key=lambda sign: (not sign.is_sure, -len("".join(sign.pieces))))
-    matches: dict[str, Match] = {}
-    for sign in specific:
-        for slug in sign.slugs:
-            matches.setdefault(slug, Match(FAILURES[slug], sign, sign.is_sure))
-    sure = [item for item in matches.values() if item.sure]
-    return tuple(sure or matches.values())
+    narrow.sort(key=lambda sign: (not sign.is_sure, -len("".join(sign.pieces))))
+    signs = {slug: sign for sign in reversed(narrow) for slug in reversed(sign.slugs)}
+    slugs = dict.fromkeys(slug for sign in narrow for slug in sign.slugs)
+    sure = len(slugs) == 1 and narrow[0].is_sure
+    return tuple(Match(FAILURES[slug], signs[slug], sure) for slug in slugs)
 
 
-def _is_in(sign: Sign, text: str) -> bool:
-    for longer in sign.unless:
-        text = text.replace(longer, " ")
-    at = 0
-    for piece in sign.pieces:
-        at = text.find(piece, at)
-        if at < 0:
-            return False
-        at += len(piece)
-    return True
+def _fold(text: str) -> str:
+    """Return a text in lower case, with one space between words, as if a person had typed it."""
+    text = _WRITTEN_SPACE.sub(" ", _COLOUR.sub("", text))
+    return " ".join(_WRITTEN_QUOTE.sub(r"\1", text).lower().split())
 
 
-def _is_part_of(sign: Sign, other: Sign) -> bool:
-    """Return whether the text of a sign is part of another sign's text."""
-    if sign is other:
-        return False
-    mine, theirs = sign.pieces, other.pieces
-    if mine == theirs:
-        return False
-    whole = " ".join(theirs)
-    return all(piece in whole for piece in mine)
+def _standing_alone(text: str, signs: Iterable[Sign]) -> list[Sign]:
+    """Return the signs in a text that stand at least once outside every longer sign."""
+    places = [(begin, -end, sign) for sign in signs for begin, end in sign.find(text)]
+    places.sort(key=lambda place: place[:2])
+    alone: dict[Sign, None] = {}
+    widest = (0, 0)
+    for begin, negative_end, sign in places:
+        end = -negative_end
+        if end > widest[1]:
+            widest = (begin, end)
+        if (begin, end) == widest:
+            alone[sign] = None
+    return list(alone)
+
+
+def _is_narrower(sign: Sign, other: Sign) -> bool:
+    """Return whether a sign means only a part of what another may mean."""
+    return set(sign.slugs) < set(other.slugs)

@@ -10,7 +10,12 @@ from pki.failures.certificates import CERTIFICATES
 from pki.failures.connection import CONNECTION
 from pki.failures.endpoints import ENDPOINTS
 from pki.failures.failure import Failure
+from pki.failures.files import FILES
+from pki.failures.handshake import HANDSHAKE
 
 FAILURES: Mapping[str, Failure] = MappingProxyType(
-    {item.slug: item for item in (*CONNECTION, *CERTIFICATES, *ENDPOINTS, *CALLS)}
+    {
+        item.slug: item
+        for item in (*FILES, *CONNECTION, *HANDSHAKE, *CERTIFICATES, *ENDPOINTS, *CALLS)
+    }
 )

@@ -43,7 +43,8 @@ LAYOUTS = MappingProxyType(
             Layout("kubernetes", "tls.key", "tls.crt", "ca.crt", "ca.crl"),
             Layout("spiffe-helper", "svid_key.pem", "svid.pem", "svid_bundle.pem", "crl.pem"),
             Layout("spire", "svid.0.key", "svid.0.pem", "bundle.0.pem", "crl.pem"),
-            Layout("certbot", "privkey.pem", _CERTBOT_CHAIN, "chain.pem", "crl.pem"),
+            # Certbot's own chain.pem holds intermediates, which are never taken for roots.
+            Layout("certbot", "privkey.pem", _CERTBOT_CHAIN, "roots.pem", "crl.pem"),
             Layout(
                 "spiffe-files",
                 "credential-bundle.private-key.pem",
@@ -97,7 +98,7 @@ def find_layout(directory: Path) -> tuple[Layout, bool] | None:
     if with_key is not None:
         return with_key, True
     if path_exists(directory / _CERTBOT_CHAIN):
-        # Checked first, because its trust bundle is named like another layout's chain.
+        # Checked first, because certbot's intermediates are named like another layout's chain.
         return LAYOUTS["certbot"], False
     chain_only = _only_layout_in(
         directory, lambda layout: (layout.chain,) if layout.chain is not None else ()

@@ -189,6 +189,11 @@ def _add_usage(
             report.row("must not name", format_list(_subtrees(value.excluded_subtrees)))
         elif isinstance(value, x509.UnrecognizedExtension) and item.critical:
             report.flag(Level.BAD, f"unknown critical extension {item.oid.dotted_string}")
+    if is_ca and uses:
+        report.row("issues for", format_list(uses))
+        report.flag(
+            Level.NOTE, f"limits what it issues to {format_list(uses)} (extended key usage)"
+        )
     if not is_ca:
         report.row("for", format_list(uses) if uses else "anything (no extended key usage)")
         fits = [

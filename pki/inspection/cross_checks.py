@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki.inspection.certificates import fingerprint
+from pki.inspection.formatting import quote_if_unsafe
 from pki.inspection.report_item import Level, ReportItem
 from pki.x509.decoding import UNREADABLE
 
@@ -31,6 +32,7 @@ def cross_check(files: Sequence[Sequence[ReportItem]]) -> None:
     _check_keys(keys, certificates)
     for items in files:
         _check_order(_certificates(items))
+        _check_roots(_certificates(items))
     for report in certificates:
         _check_revocation(report, crls, certificates)
 
@@ -69,6 +71,23 @@ def _check_order(certificates: list[ReportItem]) -> None:
     issuers = [item.facts["subject"] for item in certificates]
     if leaf.facts["issuer"] in issuers[2:] and leaf.facts["issuer"] != issuers[1]:
         leaf.flag(Level.WARNING, "not followed by its issuer: the chain is out of order")
+
+
+def _check_roots(certificates: list[ReportItem]) -> None:
+    """Flag a file of CAs without a root: as a trust bundle it makes verifiers refuse everybody."""
+    if not certificates or not all(item.facts["ca"] for item in certificates):
+        return
+    if any(item.facts["self_signed"] for item in certificates):
+        return
+    subjects = {item.facts["subject"] for item in certificates}
+    above = next(
+        (item for item in certificates if item.facts["issuer"] not in subjects), certificates[0]
+    )
+    root = quote_if_unsafe(above.facts["issuer"], allow_letters=True)
+    certificates[0].flag(
+        Level.WARNING,
+        f"holds no root, only CAs below one: for a trust bundle, put the root {root} there",
+    )
 
 
 def _check_revocation(

@@ -53,6 +53,8 @@ class OpeningResult(StrEnum):
     """Damaged, or the password does not open it."""
     TOO_LONG = "too long"
     """Opening it needs more time or memory than is allowed."""
+    TOO_MANY = "too many"
+    """It was not opened, because so many others of the same file were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,3 +60,8 @@ class ReportItem:
     def flag(self, level: Level, message: str) -> None:
         """Add a flag."""
         self.flags.append(Flag(level, message))
+
+    def advise(self, remedy: str) -> None:
+        """Say what to do with the object, for people and for scripts."""
+        self.facts["remedy"] = remedy
+        self.row("what to do", remedy)

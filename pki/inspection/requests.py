@@ -34,6 +34,7 @@ def describe_request(request: x509.CertificateSigningRequest, der: bytes) -> Rep
     if names:
         report.row("names", format_list(uris + dns))
     _add_public_key(report, request)
+    report.flag(Level.NOTE, "a request, and no certificate: a CA must sign it first")
     try:
         signed = request.is_signature_valid
     except (*UNREADABLE, UnsupportedAlgorithm):

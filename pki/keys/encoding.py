@@ -64,13 +64,28 @@ def read_private_key(data: bytes, passphrase: bytes | None = None) -> PrivateKey
     """
     blocks = read_blocks(data, what="private key", max_bytes=MAX_KEY_BYTES)
     if len(blocks) != 1 or blocks[0].label not in _LABELS:
+        labels = [block.label for block in blocks]
         raise KeyRefusedError(
             f"private key file holds {len(blocks)} PEM blocks "
-            f"({quote_untrusted(', '.join(block.label for block in blocks))}); "
-            "exactly one private key is expected",
-            remedy="Give one PEM block PRIVATE KEY",
+            f"({quote_untrusted(', '.join(labels))}); exactly one private key is expected",
+            remedy=_remedy_for(labels),
         )
     return decode_private_key(blocks[0], passphrase)
+
+
+def _remedy_for(labels: list[str]) -> str:
+    """Return what to do with a file that holds blocks of these labels instead of one key."""
+    if any(label.endswith("CERTIFICATE") for label in labels):
+        return "Give the key alone here, and the certificates as the chain; they may be exchanged"
+    if "OPENSSH PRIVATE KEY" in labels:
+        return "Convert a copy to PKCS#8: cp KEY COPY && ssh-keygen -p -m PKCS8 -N '' -f COPY"
+    if "EC PARAMETERS" in labels:
+        return "Remove the block EC PARAMETERS: openssl ecparam -genkey -noout writes none"
+    if labels and all(label.endswith("PUBLIC KEY") for label in labels):
+        return "Give the private key, not its public half"
+    if any(label.endswith("REQUEST") for label in labels):
+        return "Give the private key with which the request was made"
+    return "Give one PEM block PRIVATE KEY"
 
 
 def decode_private_key(block: PemBlock, passphrase: bytes | None = None) -> PrivateKey:

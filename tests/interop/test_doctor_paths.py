@@ -156,7 +156,7 @@ def test_a_name_in_other_bytes_is_the_same_name_and_go_is_warned_of(
     assert answer(found, "requests a certificate")["status"] == "ok", found
     assert answer(found, "accepts our certificate")["status"] == "ok"
     warned = answer(found, "server certificate: Go")
-    assert (warned["status"], warned["failure"]) == ("warning", "strict-verifiers")
+    assert (warned["status"], warned["failure"]) == ("warning", "strict-verifier")
 
 
 def test_a_server_that_names_other_cas_and_accepts_ours_leaves_no_cause(
@@ -309,7 +309,7 @@ def test_with_the_servers_lists_at_hand_the_missing_one_is_the_likeliest_cause(
     _, found = doctor.data(*arguments)
     assert (found["causes"], found["likely"][0]) == ([], "unknown-ca"), found
     assert "less likely: path-length" not in doctor.text(*arguments)
-    assert "less likely: invalid-ca" in doctor.text(*arguments)
+    assert "less likely: issuer-not-ca" in doctor.text(*arguments)
     server = scene.credential("server", scene.ca.leaf(), crls=pem([lists]))
     _, found = doctor.data(*arguments, "--server-credential", server)
     assert (found["causes"], found["likely"][0]) == ([], "no-crl"), found

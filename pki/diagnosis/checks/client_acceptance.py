@@ -27,7 +27,7 @@ from pki.failures import FAILURES
 from pki.x509 import canonical_name
 
 REQUESTS = "requests a certificate"
-_NOT_REQUESTED, _STRICT = "ca-not-requested", "strict-verifiers"
+_NOT_REQUESTED, _STRICT = "ca-not-requested", "strict-verifier"
 # How likely the first cause of an alert is, and by how much each further one is less likely.
 _FIRST_LIKELY, _NEXT, _LEAST = 60, 10, 5
 _PROBABLY = 80

@@ -145,7 +145,7 @@ def _by_alert(number: int, server_name: str) -> list[Finding]:
     """Return what the server's alert says: a failure, or several that it may stand for."""
     alert = describe_alert(number)
     message = f'the server ends the handshake with the alert "{alert.name}": {alert.meaning}'
-    if "unrecognized-name" in alert.at_start:
+    if "no-server-certificate" in alert.at_start:
         asked = quote_untrusted(server_name) if server_name else "no name"
         message += f" (we asked for {asked})"
     return [

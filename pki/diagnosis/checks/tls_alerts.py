@@ -4,8 +4,8 @@ The numbers: https://www.iana.org/assignments/tls-parameters (RFC 8446 section 6
 7.2, RFC 6066 section 9). No alert about a certificate stands for one failure alone: libraries have
 one alert for many errors. OpenSSL's table is ``x509table`` in ``ssl/statem/statem_lib.c``; Go sends
 "unknown CA", "certificate expired", and "bad certificate" for all the rest (``crypto/tls``); Java
-sends "certificate unknown" for any failed path, GnuTLS's server "access denied". Until 1.19, Go
-sent "bad certificate" alone.
+sends "certificate unknown" for any failed path, GnuTLS's server "access denied". Before 1.21,
+Go sent "bad certificate" alone.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
         10: _alert(
             "unexpected message",
             "it received a message of TLS that it does not expect at this point",
-            "protocol-error not-http2",
+            "broken-message not-http2",
         ),
         20: _alert(
             "bad record MAC",
             "it can't verify what it received: something between the two changed the bytes",
-            "protocol-error",
+            "broken-message",
         ),
-        21: _alert("decryption failed", "it can't decrypt what it received", "protocol-error"),
+        21: _alert("decryption failed", "it can't decrypt what it received", "broken-message"),
         22: _alert(
-            "record overflow", "it received a longer record than TLS allows", "protocol-error"
+            "record overflow", "it received a longer record than TLS allows", "broken-message"
         ),
         30: _alert(
-            "decompression failure", "it can't decompress what it received", "protocol-error"
+            "decompression failure", "it can't decompress what it received", "broken-message"
         ),
         HANDSHAKE_FAILURE: _alert(
             "handshake failure",
             "no cipher suite, curve or signature algorithm in common, or it accepts no such "
             "certificate",
-            "cipher-mismatch unrecognized-name protocol-version",
+            "cipher-mismatch no-server-certificate protocol-version",
             "cipher-mismatch unsupported-key unknown-ca client-refused no-client-certificate",
         ),
         41: _alert("no certificate", "it received no certificate (SSL 3)", "no-client-certificate"),
@@ -100,32 +100,32 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
             "certificate unknown",
             "it refuses the certificate, and does not say why",
             "client-refused",
-            "unknown-ca client-refused clock-skew name-constraint strict-verifiers wrong-usage "
-            "no-crl revoked bad-ocsp-response invalid-ca malformed",
+            "unknown-ca client-refused clock-skew name-constraint strict-verifier wrong-usage "
+            "no-crl revoked ocsp-failed issuer-not-ca malformed",
         ),
         47: _alert(
             "illegal parameter",
             "a value in the handshake is out of range or does not fit the others",
-            "protocol-error cipher-mismatch",
+            "broken-message cipher-mismatch",
         ),
         48: _alert(
             "unknown CA",
             "it finds no path from the certificate to a root that it trusts, or not all that it "
             "needs to verify the path",
             "unknown-ca",
-            "unknown-ca incomplete-chain no-crl chain-too-long path-length invalid-ca self-signed",
+            "unknown-ca incomplete-chain no-crl chain-too-long path-length issuer-not-ca self-signed",
         ),
         49: _alert(
             "access denied",
-            "its holder may not connect; GnuTLS says so of any certificate that it does not accept",
-            "client-refused",
-            "client-refused unknown-ca clock-skew wrong-usage revoked malformed",
+            "its holder may not connect; GnuTLS says so of any certificate that it refuses",
+            "access-denied",
+            "access-denied client-refused unknown-ca clock-skew wrong-usage revoked malformed",
         ),
         50: _alert(
             "decode error",
             "it can't decode a message of the handshake, or the certificate in it",
-            "protocol-error",
-            "malformed protocol-error",
+            "broken-message",
+            "malformed broken-message",
         ),
         51: _alert(
             "decrypt error",
@@ -152,7 +152,7 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
             "internal error",
             "it failed by a fault of its own; a Go server also says so when it has no certificate "
             "for the name that was asked for",
-            "unrecognized-name internal-error",
+            "no-server-certificate internal-error",
             "internal-error client-refused",
         ),
         86: _alert(
@@ -171,12 +171,12 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
         109: _alert(
             "missing extension",
             "the handshake lacks something that it needs, such as the server's name",
-            "unrecognized-name protocol-error",
+            "no-server-certificate broken-message",
         ),
         110: _alert(
             "unsupported extension",
             "it was sent an extension that it never asked for",
-            "protocol-error",
+            "broken-message",
         ),
         111: _alert(
             "certificate unobtainable",
@@ -186,13 +186,13 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
         112: _alert(
             "unrecognized name",
             "it has no certificate for the name that was asked for",
-            "unrecognized-name",
+            "no-server-certificate",
             is_sure=True,
         ),
         113: _alert(
             "bad certificate status response",
             "the OCSP response that came with the certificate is invalid, or says nothing good",
-            "bad-ocsp-response",
+            "ocsp-failed",
             is_sure=True,
         ),
         114: _alert(
@@ -222,7 +222,7 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
         121: _alert(
             "ECH required",
             "it demands an encrypted client hello, which gRPC does not send",
-            "protocol-error",
+            "broken-message",
         ),
     }
 )
@@ -233,16 +233,17 @@ def describe_alert(number: int) -> Alert:
     return ALERTS.get(number) or Alert(
         f"number {number}",
         "no standard names this alert",
-        ("protocol-error",),
-        ("client-refused", "protocol-error"),
+        ("broken-message",),
+        ("client-refused", "broken-message"),
     )
 
 
 # What each failure would mean at the side that refused the certificate.
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        "access-denied": "a rule of its own may refuse the name in the certificate: read its log",
         "bad-crl": "it may have a revocation list that it can't use",
-        "bad-ocsp-response": "it may demand an OCSP response, and got none that is good",
+        "ocsp-failed": "it may demand an OCSP response, and got none that is good",
         "bad-signature": "its CA may have the same name and another key",
         "chain-too-long": "it may allow fewer CAs between leaf and root (verify depth)",
         "cipher-mismatch": "the two may share no cipher suite, curve or signature algorithm",
@@ -252,7 +253,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "expired": "a root in its own bundle may have expired",
         "incomplete-chain": "it may lack a CA between leaf and root that was not sent",
         "internal-error": "it may have failed by a fault of its own: read its log",
-        "invalid-ca": "a CA in the path may not be allowed to sign",
+        "issuer-not-ca": "a CA in the path may not be allowed to sign",
         "issuer-revoked": "the CA may be on a revocation list that only it has",
         "key-mismatch": "the key that signed the handshake may not be the certificate's",
         "malformed": "the certificate may break a rule that it checks",
@@ -261,11 +262,11 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "no-crl": "it may demand a revocation list for each CA, and lack one (OpenSSL's "
         "CRL_CHECK_ALL; HAProxy's crl-file)",
         "path-length": "a CA in the path may have more CAs below it than it is allowed",
-        "protocol-error": "one of the two may break TLS, or something between changes the bytes",
+        "broken-message": "one of the two may break TLS, or something between changes the bytes",
         "revoked": "the certificate may be on a revocation list that only it has",
         "self-signed": "it may take the certificate for self-signed",
         "stale-crl": "a revocation list that it uses may be past its end",
-        "strict-verifiers": "it may verify more strictly than gRPC does",
+        "strict-verifier": "it may verify more strictly than gRPC does",
         "unknown-ca": "its bundle may lack the root of the certificate, or hold an older one",
         "unsupported-key": "it may not support the kind of the key",
         "weak-key": "it may demand a stronger key",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pki.failures.sign import Sign, signs
+from pki.failures.signs.parties import GRPC_CLIENT, GRPC_STDERR
 
-GRPC_CLIENT = "grpcio client"
-GRPC_STDERR = "gRPC's stderr (a server's, or a client's)"
+_FAILED = "ssl_transport_security.cc:…] Handshake failed with error SSL_ERROR_SSL: error:…:SSL routines:OPENSSL_internal"
+# gRPC says of a credential that it can't use only which part it refused, and often not even that.
+_KEY = "key-mismatch key-format wrong-password not-pem"
+_CREDENTIAL = f"{_KEY} no-trust-anchors file-missing"
 
 CORE: tuple[Sign, ...] = (
     *signs(
@@ -16,7 +19,10 @@ CORE: tuple[Sign, ...] = (
         ("DNS resolution failed for", "no-such-host"),
         ("Domain name not found", "no-such-host"),
         ("connect: No such file or directory (2)", "no-such-socket"),
+        ("unix:…: No such file or directory", "no-such-socket"),
+        ("remote host: No such file or directory", "no-such-socket"),
         ("connect: Permission denied (13)", "socket-permission"),
+        ("remote host: Permission denied", "socket-permission"),
         ("connect: Network is unreachable", "unreachable"),
         ("connect: No route to host", "unreachable"),
         (
@@ -32,7 +38,7 @@ CORE: tuple[Sign, ...] = (
         ("Received http2 header with status: 404", "unknown-method"),
         ("tcp handshaker shutdown", "handshake-timeout"),
         ("Trying to connect an http1.x server", "plaintext-server not-http2"),
-        ("Peer name…is not in peer certificate", "wrong-name"),
+        ("Peer name … is not in peer certificate", "wrong-name"),
         (
             "timed out before receiving SETTINGS frame",
             "handshake-timeout plaintext-client not-http2",
@@ -40,6 +46,9 @@ CORE: tuple[Sign, ...] = (
         ("Received http2 header with status: 502", "proxy-failed"),
         ("Received http2 header with status: 503", "proxy-failed"),
         ("Received http2 header with status: 504", "proxy-failed"),
+        ("Failed to create security handshaker", _CREDENTIAL),
+        ("Failed to bind to address", f"bind-failed {_CREDENTIAL}"),
+        ("Failed to add secure listening port", f"bind-failed {_CREDENTIAL}"),
     ),
     *signs(
         GRPC_CLIENT, ("Deadline Exceeded", "deadline unreachable handshake-timeout"), vague=True
@@ -48,33 +57,37 @@ CORE: tuple[Sign, ...] = (
     *signs(GRPC_STDERR, ("No match found for server name:", "wrong-name"), vague=True),
     *signs(
         GRPC_STDERR,
+        (f"{_FAILED}:PEER_DID_NOT_RETURN_A_CERTIFICATE", "no-client-certificate"),
+        (f"{_FAILED}:CERTIFICATE_VERIFY_FAILED: certificate has expired", "expired"),
+        (f"{_FAILED}:CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", "not-yet-valid"),
         (
-            "ssl_transport_security…Handshake failed…PEER_DID_NOT_RETURN_A_CERTIFICATE",
-            "no-client-certificate",
-        ),
-        (
-            "ssl_transport_security…Handshake failed…CERTIFICATE_VERIFY_FAILED: certificate has expired",
-            "expired",
-        ),
-        (
-            "ssl_transport_security…Handshake failed…CERTIFICATE_VERIFY_FAILED: certificate is not yet valid",
-            "not-yet-valid",
-        ),
-        (
-            "ssl_transport_security…Handshake failed…CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
+            f"{_FAILED}:CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
             "unknown-ca incomplete-chain",
         ),
-        ("ssl_transport_security…Handshake failed…HTTP_REQUEST", "plaintext-client"),
+        (f"{_FAILED}:HTTP_REQUEST", "plaintext-client"),
         # Servers write it about a client without TLS, and clients about a server without TLS.
+        (f"{_FAILED}:WRONG_VERSION_NUMBER", "plaintext-client plaintext-server"),
+        (f"{_FAILED}:NO_COMMON_SIGNATURE_ALGORITHMS", "unsupported-key"),
+        (f"{_FAILED}:NO_SHARED_CIPHER", "cipher-mismatch"),
+        (f"{_FAILED}:UNSUPPORTED_PROTOCOL", "protocol-version"),
+        ("Invalid private key", _KEY),
+        ("Could not deserialize private key", _KEY),
+        ("Invalid cert chain file", "not-pem file-missing"),
+        ("Could not load any root certificate", "no-trust-anchors not-pem"),
+        ("Cannot load server root certificates", "no-trust-anchors not-pem"),
+        ("Could not get default pem root certs", "no-trust-anchors"),
+        ("Invalid verification certs", "no-trust-anchors not-pem"),
         (
-            "ssl_transport_security…Handshake failed…WRONG_VERSION_NUMBER",
-            "plaintext-client plaintext-server",
+            "Handshaker factory creation failed with TSI_INVALID_ARGUMENT",
+            _CREDENTIAL,
         ),
+        ("Update handshaker factory failed", _CREDENTIAL),
+        ("Unable to create secure server with credentials", _CREDENTIAL),
         (
-            "ssl_transport_security…Handshake failed…NO_COMMON_SIGNATURE_ALGORITHMS",
-            "unsupported-key",
+            "grpc_tls_certificate_distributor.cc:…] Check failed: private_key != nullptr",
+            "no-private-key",
         ),
-        ("ssl_transport_security…Handshake failed…NO_SHARED_CIPHER", "cipher-mismatch"),
-        ("ssl_transport_security…Handshake failed…UNSUPPORTED_PROTOCOL", "protocol-version"),
+        ("pem_key_cert_pair->private_key != nullptr", "no-private-key"),
+        ("pem_key_cert_pair->cert_chain != nullptr", "no-private-key"),
     ),
 )

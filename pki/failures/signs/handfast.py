@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pki.failures.sign import Sign, signs
+from pki.failures.signs.parties import ANY, HANDFAST
 
-HANDFAST = "handfast"
+__all__ = ["HANDFAST", "OURS"]
 
 OURS: tuple[Sign, ...] = (
     # Policies refuse connections too, and write a text of their own.
-    Sign(
-        "any program", "Connection refused", ("not-listening",), unless=("connection refused by",)
-    ),
+    Sign(ANY, "Connection refused", ("not-listening",), unless=("connection refused by",)),
     *signs(
-        "any program",
+        ANY,
         ("Name or service not known", "no-such-host"),
         ("Temporary failure in name resolution", "no-such-host"),
         ("No route to host", "unreachable"),
@@ -49,16 +48,16 @@ OURS: tuple[Sign, ...] = (
         ("a certificate that this call's connection began with expired", "credential-ended"),
         ("our own certificate has expired and was not renewed", "credential-ended"),
         ("SERVER_CERTIFICATE_REJECTED", "server-certificate-rejected"),
-        ("the certificate at the address of…was revoked", "revoked"),
-        ("the certificate at the address of…has expired", "expired"),
-        ("the certificate at the address of…names another workload", "wrong-name"),
+        ("the certificate at the address of … was revoked", "revoked"),
+        ("the certificate at the address of … has expired", "expired"),
+        ("the certificate at the address of … names another workload", "wrong-name"),
         (
-            "the certificate at the address of…comes from a CA that is not in our trust bundle",
+            "the certificate at the address of … comes from a CA that is not in our trust bundle",
             "unknown-ca",
         ),
-        ("the certificate at the address of…comes from a CA that was revoked", "issuer-revoked"),
+        ("the certificate at the address of … comes from a CA that was revoked", "issuer-revoked"),
         (
-            "the certificate at the address of…may have been revoked: our revocation lists are missing or old",
+            "the certificate at the address of … may have been revoked: our revocation lists are missing or old",
             "stale-crl no-crl",
         ),
         ("SERVER_UNVERIFIED", "server-unverified"),

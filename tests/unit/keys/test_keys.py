@@ -129,3 +129,34 @@ def test_untrusted_text_is_shown_escaped_and_bounded() -> None:
 def test_an_error_says_what_to_do_next() -> None:
     assert str(PkiError("it broke", remedy="Mend it")) == "it broke. Mend it"
     assert str(PkiError("it broke")) == "it broke"
+
+
+OPENSSL_OLD = (
+    b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n"
+    b"-----END EC PRIVATE KEY-----\n"
+)
+
+
+def block(label: str) -> bytes:
+    return f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "remedy"),
+    [
+        (block("EC PARAMETERS") + PEM, "ecparam -genkey -noout"),
+        (block("OPENSSH PRIVATE KEY"), "ssh-keygen -p -m PKCS8"),
+        (block("CERTIFICATE"), "may be exchanged"),
+        (PEM + block("CERTIFICATE"), "the key alone"),
+        (block("PUBLIC KEY"), "not its public half"),
+        (block("CERTIFICATE REQUEST"), "with which the request was made"),
+        (PEM + PEM, "one PEM block"),
+        (b"\n", "one PEM block"),
+        (OPENSSL_OLD, "openssl pkcs8 -topk8"),
+        (b"  " + PEM, "Remove the spaces"),
+    ],
+)
+def test_a_file_that_is_no_single_key_says_what_to_do(data: bytes, remedy: str) -> None:
+    with pytest.raises(PkiError) as caught:
+        read_private_key(data)
+    assert remedy in caught.value.remedy

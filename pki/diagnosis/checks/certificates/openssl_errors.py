@@ -28,7 +28,7 @@ _CODES = {
     "expired": (EXPIRED,),
     # What a certificate may be used for, and which CA may sign.
     "wrong-usage": (26, 39),
-    "invalid-ca": (32, 37, 79, 82),
+    "issuer-not-ca": (32, 37, 79, 82),
     "path-length": (25, 80, 81),
     "chain-too-long": (22, 55),
     "name-constraint": (47, 48, 49, 51, 52, 53),
@@ -39,9 +39,9 @@ _CODES = {
     "clock-skew": (11,),
     "bad-crl": (5, 8, 15, 16, 35, 36, 44, 54),
     "revoked issuer-revoked": (23,),
-    "bad-ocsp-response": (73, 74, 75, 95, 96, 97, 98, 99, 100),
+    "ocsp-failed": (73, 74, 75, 95, 96, 97, 98, 99, 100),
     # Form: what RFC 5280 demands, and OpenSSL checks only strictly.
-    "strict-verifiers": (83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 103),
+    "strict-verifier": (83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 103),
     "malformed": (13, 14, 34, 38, 40, 41, 42, 43, 45, 46, 56, 72),
     # The verifier's own rules, and its own trouble.
     "client-refused": (50, 65, 71),

@@ -17,7 +17,7 @@ from pki.diagnosis.checks.certificates.verifier_path import build_path
 from pki.diagnosis.report import Finding, warning
 from pki.errors import quote_untrusted
 
-_SLUG = "strict-verifiers"
+_SLUG = "strict-verifier"
 _PYTHON = "Python 3.13 and later, and handfast, refuse"
 _AGAIN = "Make that certificate again, by a CA that follows RFC 5280 (handfast ca init)"
 _SAME_BYTES = (

@@ -33,7 +33,7 @@ _MESSAGES = {
     "bad-signature": "is not signed by the key of its issuer: a root or CA of the same name and "
     "another key",
     "name-constraint": "holds a name that lies outside what its CA may name",
-    "invalid-ca": "may not sign certificates, and stands above the leaf",
+    "issuer-not-ca": "may not sign certificates, and stands above the leaf",
     "path-length": "may not have so many CAs below it",
 }
 _UNTRUSTED = Fault.UNTRUSTED.handshake_result

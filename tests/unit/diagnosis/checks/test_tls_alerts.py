@@ -126,13 +126,13 @@ def test_a_fault_that_was_observed_in_our_certificate_is_the_cause_of_the_alert(
 @pytest.mark.parametrize(
     ("number", "slugs"),
     [
-        (40, ["cipher-mismatch", "unrecognized-name", "protocol-version"]),
+        (40, ["cipher-mismatch", "no-server-certificate", "protocol-version"]),
         (70, ["protocol-version"]),
         # A Go server whose GetCertificate returns an error; nil without an error sends 112.
-        (80, ["unrecognized-name", "internal-error"]),
-        (112, ["unrecognized-name"]),
+        (80, ["no-server-certificate", "internal-error"]),
+        (112, ["no-server-certificate"]),
         (120, ["not-http2"]),
-        (10, ["protocol-error", "not-http2"]),
+        (10, ["broken-message", "not-http2"]),
         (115, ["unknown-psk"]),
     ],
 )

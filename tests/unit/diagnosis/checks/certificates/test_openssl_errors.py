@@ -35,7 +35,7 @@ def test_every_answer_is_a_failure_with_a_page() -> None:
         ("certificate has expired", "expired"),
         ("unable to get certificate CRL", "no-crl"),
         ("CRL has expired", "stale-crl"),
-        ("invalid CA certificate", "invalid-ca"),
+        ("invalid CA certificate", "issuer-not-ca"),
         ("path length constraint exceeded", "path-length"),
         ("unsuitable certificate purpose", "wrong-usage"),
         ("permitted subtree violation", "name-constraint"),
@@ -44,9 +44,9 @@ def test_every_answer_is_a_failure_with_a_page() -> None:
         ("certificate not trusted", "distrusted"),
         ("CRL signature failure", "bad-crl"),
         ("hostname mismatch", "wrong-name"),
-        ("Missing Authority Key Identifier", "strict-verifiers"),
-        ("CA cert does not include key usage extension", "strict-verifiers"),
-        ("no OCSP response available for certificate", "bad-ocsp-response"),
+        ("Missing Authority Key Identifier", "strict-verifier"),
+        ("CA cert does not include key usage extension", "strict-verifier"),
+        ("no OCSP response available for certificate", "ocsp-failed"),
     ],
 )
 def test_a_reason_is_answered_by_what_it_says(text: str, slug: str) -> None:
