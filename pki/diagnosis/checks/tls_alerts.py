@@ -113,7 +113,8 @@ ALERTS: Mapping[int, Alert] = MappingProxyType(
             "it finds no path from the certificate to a root that it trusts, or not all that it "
             "needs to verify the path",
             "unknown-ca",
-            "unknown-ca incomplete-chain no-crl chain-too-long path-length issuer-not-ca self-signed",
+            "unknown-ca incomplete-chain no-crl chain-too-long path-length issuer-not-ca "
+            "self-signed",
         ),
         49: _alert(
             "access denied",
