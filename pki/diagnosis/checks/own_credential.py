@@ -8,9 +8,9 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.diagnosis.checks.certificate import examine_certificate
-from pki.diagnosis.checks.chain import examine_chain
-from pki.diagnosis.checks.trust_path import Trust
+from pki.diagnosis.checks.certificates.certificate import examine_certificate
+from pki.diagnosis.checks.certificates.chain import examine_chain
+from pki.diagnosis.checks.certificates.trust_path import Trust
 from pki.diagnosis.observe.tls_handshake import CertifiedKey
 from pki.diagnosis.report import Finding, Status, ok, unknown, warning
 from pki.errors import PkiError
@@ -84,7 +84,7 @@ def examine_own(
     if own.key is not None:
         findings.append(ok("our key", "belongs to our certificate"))
     findings += examine_certificate(whose, own.chain[0], purpose, now)
-    chain = examine_chain(whose, own.chain, replace(own.trust(), known_cas=known_cas), now)
+    chain = examine_chain(whose, own.chain, replace(own.trust(), known_cas=known_cas), purpose, now)
     return [*findings, *(_as_another_verifies(item) for item in chain)]
 
 
