@@ -23,8 +23,8 @@ from pki.files import (
     read_bounded,
     write_durably,
 )
-from pki.files.atomic import PRIVATE
 from pki.files.credential_files import error_context
+from pki.files.open_folder import PRIVATE
 from pki.keys import read_private_key
 from pki.x509 import (
     Credential,
