@@ -8,15 +8,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, revocation, rotation
+from pki.authority import issuance, recovery, rotation
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger import IssuerRecord
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
-from pki.authority.reader import AuthorityReader
 from pki.authority.recovery import RecoveryResult
+from pki.authority.revoking import RevokingAuthority
 from pki.clock import Clock, system_clock
 from pki.identity import DnsName, SpiffeId, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
@@ -29,7 +29,7 @@ from pki.x509 import (
 )
 
 
-class Authority(AuthorityReader):
+class Authority(RevokingAuthority):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
 
     @classmethod
@@ -126,7 +126,7 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         key_type: KeyType = KeyType.ECDSA_P256,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
@@ -136,13 +136,14 @@ class Authority(AuthorityReader):
             name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
             dns: further DNS names besides the derived one.
             ip: addresses.
-            lifetime: whole seconds; what is above 24 hours is cut, and ``notes`` says so.
+            lifetime: whole seconds, at most 24 hours. None is one hour, or less if the issuing CA
+                ends sooner, and ``notes`` says so.
             key_type: any but Ed25519.
             profile: the kind of leaf.
 
         Raises:
             NotPermittedError: if the CA's rules forbid one of the names.
-            InputError: if a name or the lifetime is not valid.
+            InputError: if a name is not valid, or no leaf can have that lifetime.
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
@@ -158,7 +159,7 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
         """Issue a certificate for a request (CSR), whose sender keeps the private key.
@@ -227,63 +228,6 @@ class Authority(AuthorityReader):
             self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
         )
 
-    def revoke(
-        self, serial: int | str, *, reason: str = "unspecified"
-    ) -> tuple[CertificateRecord, ...]:
-        """Revoke a certificate with all its renewals, and publish the CRLs.
-
-        The CRLs are written into the CA's own directory alone: credential directories get them from
-        ``handfast crl`` or ``handfast renew``.
-
-        Args:
-            serial: the serial number, as a number or in hex.
-            reason: one of RFC 5280's reasons, e.g. ``key-compromise``.
-
-        Returns:
-            All certificates that are revoked now, those included that were revoked before.
-
-        Raises:
-            InputError: if there is no such certificate or reason.
-        """
-        text = f"{serial:x}" if isinstance(serial, int) else revocation.parse_serial(serial)
-        revoked = revocation.revoke(self._context, text, revocation.parse_reason(reason))
-        self._context.publish()
-        return revoked
-
-    def import_crls(self, crls: CrlSet) -> bool:
-        """Import this CA's CRLs, as receivers hold them, into the ledger, and publish the result.
-
-        A CRL that is newer than the ledger proves that the whole directory, the ledger's mark
-        included, is an older copy. What that CRL revokes is revoked here too, and later CRLs have
-        higher numbers.
-
-        Returns:
-            Whether a CRL held something new.
-
-        Raises:
-            StateError: if a new CRL must be signed, and the key for it is not there.
-        """
-        is_new = recovery.import_held_crls(self._context, crls)
-        if is_new:
-            self._context.publish()
-        return is_new
-
-    def refresh_crls(self, *, force: bool = False) -> int:
-        """Sign a new CRL for each issuing CA whose CRL is past half of its lifetime, and publish.
-
-        Args:
-            force: sign all of them.
-
-        Returns:
-            How many were signed.
-
-        Raises:
-            StateError: if the key for one of them is not there.
-        """
-        signed = revocation.refresh_crls(self._context, force=force)
-        self._context.publish()
-        return signed
-
     def prepare_issuer(
         self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
     ) -> IssuerRecord:
@@ -336,8 +280,16 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName],
         ip: Sequence[IpAddress],
-        lifetime: timedelta,
+        lifetime: timedelta | None,
         profile: LeafProfile,
     ) -> LeafOrder:
         spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
-        return LeafOrder(spiffe_id, profile, public_key, lifetime, tuple(dns), tuple(ip))
+        return LeafOrder(
+            spiffe_id,
+            profile,
+            public_key,
+            lifetime if lifetime is not None else DEFAULT_LEAF,
+            tuple(dns),
+            tuple(ip),
+            is_exact=lifetime is not None,
+        )

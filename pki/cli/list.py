@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -14,7 +15,10 @@ from pki.cli.state.authority import open_authority
 
 def list_certificates(
     expiring: Annotated[
-        str | None, typer.Option(help="Only those that end within this time: 24h.")
+        timedelta | None,
+        typer.Option(
+            parser=parse_lifetime, metavar="TIME", help="Only those that end within this time: 24h."
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that have expired.")
@@ -24,14 +28,13 @@ def list_certificates(
     as_json: JsonOption = False,
 ) -> None:
     """List the certificates that the CA issued."""
-    within = parse_lifetime(expiring) if expiring else None
     with open_authority(directory, read_only=True) as authority:
         if issuers:
             _list_issuers(authority, as_json=as_json)
             return
         now = authority.now()
         records = authority.certificates(
-            ends_before=now + within if within is not None else None, with_ended=everything
+            ends_before=now + expiring if expiring is not None else None, with_ended=everything
         )
     rows = [
         {
