@@ -2,7 +2,8 @@
 
 The system's watches are fast but not reliable: a watch belongs to an inode, not to a path, and the
 system may have no watch left. So each path is also compared with its last state four times a
-second, which needs no descriptor.
+second, which needs no descriptor. A watched folder may hold other files, such as a log that each
+reload writes to: only names on the watched paths cause a comparison before its time.
 
 ``watchfiles.watch`` logs each change before it reports it. In the watching thread that would run
 the user's log handlers: one that blocks would hold up the watch, and one that writes to a file in a
@@ -13,7 +14,9 @@ which logs nothing.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,7 @@ from pki.background import defer
 from pki.files.watch_targets import (
     Signature,
     path_signature,
+    path_steps,
     real_paths,
     watch_directories,
     watch_directories_of_entries,
@@ -48,6 +52,8 @@ class WatchedPaths:
     last_state: dict[Path, Signature] | None = field(default=None, init=False)
     folders: frozenset[str] = field(default=frozenset(), init=False)
     files: frozenset[str] = field(default=frozenset(), init=False)
+    steps: frozenset[str] = field(default=frozenset(), init=False)
+    whole_folders: frozenset[str] = field(default=frozenset(), init=False)
 
     def check(self) -> bool:
         """Compare the paths with their last state; return whether one of them changed."""
@@ -57,7 +63,17 @@ class WatchedPaths:
             return False
         self.folders = frozenset().union(*map(_folders_of, now))
         self.files = frozenset().union(*map(real_paths, now))
+        self.steps = frozenset().union(*map(path_steps, now))
+        self.whole_folders = frozenset(os.path.realpath(path) for path in now if path.is_dir())
         return before is not None
+
+    def concerns(self, changed: str) -> bool:
+        """Return whether a change of this name can be one of the watched paths."""
+        return (
+            changed in self.steps
+            or changed in self.files
+            or os.path.dirname(changed) in self.whole_folders
+        )
 
 
 class FileWatcher:
@@ -110,11 +126,16 @@ class FileWatcher:
         inodes = _inodes(folders)
         # Without polling, and without the folders below these.
         with RustNotify(folders, False, False, 0, False, False) as watching:
+            next_check = 0.0
             while not self._stop.is_set():
                 changes = watching.watch(
                     _SETTLE_MILLISECONDS, _SETTLE_MILLISECONDS, _TICK_MILLISECONDS, self._stop
                 )
-                self._check_all(() if isinstance(changes, str) else (path for _, path in changes))
+                changed = [] if isinstance(changes, str) else [path for _, path in changes]
+                if not self._must_check(changed) and time.monotonic() < next_check:
+                    continue
+                self._check_all(changed)
+                next_check = time.monotonic() + _TICK_MILLISECONDS / 1000
                 # Watch again where a path leads to another inode now.
                 folders_now = self._folders()
                 if (
@@ -123,6 +144,13 @@ class FileWatcher:
                     or _inodes(folders_now) != inodes
                 ):
                     return
+
+    def _must_check(self, changed: Sequence[str]) -> bool:
+        """Return whether to compare at once; other names in a folder, say of a log, may change."""
+        watched = self._watched()
+        return self._paths_changed.is_set() or any(
+            item.concerns(path) for item in watched for path in changed
+        )
 
     def _check_all(self, changed: Iterable[str] = ()) -> None:
         touched = set(changed)

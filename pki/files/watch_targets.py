@@ -24,7 +24,20 @@ def watch_directories(path: Path) -> frozenset[str]:
     Args:
         path: absolute. For a folder, the last one is itself; for a file, the folder that holds it.
     """
+    return _walk(path)[0]
+
+
+def path_steps(path: Path) -> frozenset[str]:
+    """Return the names whose change can make a path lead elsewhere: each link on it, and its end.
+
+    They are absolute, below the folders that :func:`watch_directories` returns.
+    """
+    return _walk(path)[1]
+
+
+def _walk(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     folders: set[str] = set()
+    steps: set[str] = set()
     pending = list(reversed(path.parts[1:]))
     here, links = path.parts[0] if path.parts else os.sep, 0
     while pending:
@@ -39,10 +52,11 @@ def watch_directories(path: Path) -> frozenset[str]:
         if links > _MOST_LINKS:
             break
         folders.add(os.path.dirname(step))
+        steps.add(step)
         here = os.sep if os.path.isabs(target) else os.path.dirname(step)
         pending.extend(part for part in reversed(Path(target).parts) if part != os.sep)
     folders.add(here if os.path.isdir(here) else os.path.dirname(here))
-    return frozenset(folders)
+    return frozenset(folders), frozenset({*steps, here})
 
 
 def watch_directories_of_entries(folder: Path) -> frozenset[str]:

@@ -65,7 +65,7 @@ def writer_lock(
             check_folder_status(directory, folder.status())
             with locked(directory):
                 try:
-                    names = (layout.bundle, layout.crls) if trust_only else _names(layout)
+                    names = (layout.bundle, layout.crls) if trust_only else layout.file_names()
                     check_replaceable(folder, names, key=layout.key)
                     yield
                 finally:
@@ -212,11 +212,6 @@ def promote_pending_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
                 f"{quote_untrusted(pending)} can't be renamed: {error.strerror}"
             ) from error
         return True
-
-
-def _names(layout: Layout) -> tuple[str, ...]:
-    names = (layout.key, layout.next_key, layout.chain, layout.bundle, layout.crls)
-    return tuple(name for name in names if name is not None)
 
 
 def _write(directory: Path, name: str, data: bytes, widest: int) -> None:
