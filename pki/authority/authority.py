@@ -71,6 +71,7 @@ class Authority(RevokingAuthority):
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
+        passphrase_remedy: str = "",
     ) -> Authority:
         """Open a CA, and publish its bundle and CRLs again in case a crash prevented that.
 
@@ -79,12 +80,16 @@ class Authority(RevokingAuthority):
             passphrase: of the CA's keys.
             clock: returns the time.
             read_only: publish nothing.
+            passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
 
         Raises:
             StateError: if the directory holds no CA.
             OlderLedgerError: if its ledger is an older copy.
         """
-        authority = cls(open_context(Path(path), passphrase=passphrase, clock=clock))
+        context = open_context(
+            Path(path), passphrase=passphrase, clock=clock, passphrase_remedy=passphrase_remedy
+        )
+        authority = cls(context)
         if not read_only:
             try:
                 authority._context.publish()
@@ -101,6 +106,7 @@ class Authority(RevokingAuthority):
         *,
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
+        passphrase_remedy: str = "",
     ) -> RecoveryResult:
         """Continue with an older copy of the ledger, because the newest one is lost for good.
 
@@ -109,12 +115,19 @@ class Authority(RevokingAuthority):
             crls: every CRL that receivers hold; those in the CA's directory are read anyway.
             passphrase: of the CA's keys.
             clock: returns the time.
+            passphrase_remedy: as :meth:`open`.
 
         Raises:
             StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
                 key that must sign is not there.
         """
-        context = open_context(Path(path), passphrase=passphrase, clock=clock, accept_older=True)
+        context = open_context(
+            Path(path),
+            passphrase=passphrase,
+            clock=clock,
+            accept_older=True,
+            passphrase_remedy=passphrase_remedy,
+        )
         try:
             return recovery.recover(context, crls)
         finally:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pki.authority.ledger.ledger import MARK
-from pki.errors import PkiError, StateError, quote_untrusted
+from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
 from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 from pki.files.atomic import make_folder, read_with_status
@@ -32,9 +32,15 @@ _LEDGER = "ledger.db"
 
 @dataclass(frozen=True, slots=True)
 class AuthorityDirectory:
-    """The files of a CA."""
+    """The files of a CA.
+
+    Args:
+        path: the directory.
+        passphrase_remedy: what to do if the passphrase of a key is missing or wrong.
+    """
 
     path: Path
+    passphrase_remedy: str = "Give passphrase= to pki.Authority.open"  # noqa: S105 - no secret
 
     @property
     def ledger(self) -> Path:
@@ -171,8 +177,13 @@ class AuthorityDirectory:
                 f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
                 remedy=f"chmod 600 {quote_untrusted(path)}, and find out who read it meanwhile",
             )
-        with error_context(path):
-            return read_private_key(data, passphrase)
+        try:
+            with error_context(path):
+                return read_private_key(data, passphrase)
+        except KeyRefusedError as error:
+            if "passphrase" in error.message:
+                error.remedy = self.passphrase_remedy
+            raise
 
     def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:
         """Write the trust bundle and the CRLs, readable by everybody."""
