@@ -163,6 +163,14 @@ class OpenFolder:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that is empty.
+
+        Raises:
+            OSError: if it is not empty, or no folder.
+        """
+        os.rmdir(name, dir_fd=self.descriptor)
+
     def sync(self) -> None:
         """Make renames and removals durable."""
         os.fsync(self.descriptor)

@@ -20,6 +20,7 @@ import os
 import stat
 
 ROOT = 0
+_ANYBODY = -1
 _MOST_LINKS = 40  # the limit of Linux
 # A folder on the way may forbid that it is listed; macOS has no such flag.
 _ON_THE_WAY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,9 +30,10 @@ class UnsafePathError(OSError):
     """A path that root does not follow."""
 
     def __init__(self, name: str, user: int, other: int) -> None:
+        who = "everybody" if user == _ANYBODY else f"user {user}"
         super().__init__(
             errno.EPERM,
-            f"its part {name!r} is a link that user {user} can change, and it leads to what "
+            f"its part {name!r} is a link that {who} can change, and it leads to what "
             f"belongs to user {other}, so root does not follow it",
         )
 
@@ -104,7 +106,7 @@ class _Walk:
         if self._user is not None:
             self._check(link)
         elif link.st_uid != ROOT or not _keeps_links_of_root(folder):
-            self._user = folder.st_uid if link.st_uid == ROOT else link.st_uid
+            self._user = link.st_uid or folder.st_uid or _ANYBODY
             self._name = name
         target = os.readlink(name, dir_fd=self._here)
         if target.startswith("/"):

@@ -265,7 +265,8 @@ def _keep_newer_crls(
 
 def _remove_if_empty(folder: Path) -> bool:
     try:
-        folder.rmdir()
-    except OSError:
+        with opened_folder(folder.parent) as parent:
+            parent.remove_folder(folder.name)
+    except (OSError, StateError):
         return False
     return True

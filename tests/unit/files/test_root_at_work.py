@@ -14,7 +14,7 @@ import pytest
 from pki.authority import Authority
 from pki.cli.app import run
 from pki.errors import StateError
-from pki.files import access, load_credential, save_credential, writer_lock
+from pki.files import access, load_credential, save_credential, writer, writer_lock
 from pki.files.open_folder import opened_folder
 from tests.command import MALLORY, NOBODY, Capture, chown_all, files_of, run_as, run_command
 
@@ -284,3 +284,13 @@ def test_a_thread_keeps_the_folder_that_it_has_open(tmp_path: Path) -> None:
             assert second is first
     with opened_folder(tmp_path / "a") as third:
         assert third.status().st_ino == (tmp_path / "a").stat().st_ino
+
+
+def test_an_empty_folder_of_root_is_not_removed_through_a_user_s_link(home: Path) -> None:
+    Path("certs/empty").mkdir()
+    (home / "way").symlink_to(Path("certs").absolute())
+    os.chown(home / "way", MALLORY, MALLORY, follow_symlinks=False)
+    assert not writer._remove_if_empty(home / "way" / "empty")
+    assert Path("certs/empty").is_dir()
+    (home / "own").mkdir()
+    assert writer._remove_if_empty(home / "own")
