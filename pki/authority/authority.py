@@ -8,15 +8,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, revocation
+from pki.authority import issuance, recovery, rotation
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.issuer_operations import IssuerOperations
-from pki.authority.ledger import CertificateRecord
-from pki.authority.lifetimes import DEFAULT_LEAF
+from pki.authority.ledger import IssuerRecord
+from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import RecoveryResult
+from pki.authority.revoking import RevokingAuthority
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, SpiffeId, TrustDomain
@@ -30,7 +30,7 @@ from pki.x509 import (
 )
 
 
-class Authority(IssuerOperations):
+class Authority(RevokingAuthority):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
 
     _remove_folder: Callable[[], None] | None = None
@@ -113,6 +113,7 @@ class Authority(IssuerOperations):
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
+        passphrase_remedy: str = "",
     ) -> Authority:
         """Open a CA, and publish its bundle and CRLs again in case a crash prevented that.
 
@@ -121,12 +122,16 @@ class Authority(IssuerOperations):
             passphrase: of the CA's keys.
             clock: returns the time.
             read_only: publish nothing.
+            passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
 
         Raises:
             StateError: if the directory holds no CA.
             OlderLedgerError: if its ledger is an older copy.
         """
-        authority = cls(open_context(Path(path), passphrase=passphrase, clock=clock))
+        context = open_context(
+            Path(path), passphrase=passphrase, clock=clock, passphrase_remedy=passphrase_remedy
+        )
+        authority = cls(context)
         if not read_only:
             try:
                 authority._context.publish()
@@ -143,6 +148,7 @@ class Authority(IssuerOperations):
         *,
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
+        passphrase_remedy: str = "",
     ) -> RecoveryResult:
         """Continue with an older copy of the ledger, because the newest one is lost for good.
 
@@ -151,12 +157,19 @@ class Authority(IssuerOperations):
             crls: every CRL that receivers hold; those in the CA's directory are read anyway.
             passphrase: of the CA's keys.
             clock: returns the time.
+            passphrase_remedy: as :meth:`open`.
 
         Raises:
             StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
                 key that must sign is not there.
         """
-        context = open_context(Path(path), passphrase=passphrase, clock=clock, accept_older=True)
+        context = open_context(
+            Path(path),
+            passphrase=passphrase,
+            clock=clock,
+            accept_older=True,
+            passphrase_remedy=passphrase_remedy,
+        )
         try:
             return recovery.recover(context, crls)
         finally:
@@ -168,7 +181,7 @@ class Authority(IssuerOperations):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         key_type: KeyType = KeyType.ECDSA_P256,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
@@ -178,13 +191,14 @@ class Authority(IssuerOperations):
             name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
             dns: further DNS names besides the derived one.
             ip: addresses.
-            lifetime: whole seconds; what is above 24 hours is cut, and ``notes`` says so.
+            lifetime: whole seconds, at most 24 hours. None is one hour, or less if the issuing CA
+                ends sooner, and ``notes`` says so.
             key_type: any but Ed25519.
             profile: the kind of leaf.
 
         Raises:
             NotPermittedError: if the CA's rules forbid one of the names.
-            InputError: if a name or the lifetime is not valid.
+            InputError: if a name is not valid, or no leaf can have that lifetime.
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
@@ -200,7 +214,7 @@ class Authority(IssuerOperations):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
         """Issue a certificate for a request (CSR), whose sender keeps the private key.
@@ -269,62 +283,50 @@ class Authority(IssuerOperations):
             self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
         )
 
-    def revoke(
-        self, serial: int | str, *, reason: str = "unspecified"
-    ) -> tuple[CertificateRecord, ...]:
-        """Revoke a certificate with all its renewals, and publish the CRLs.
+    def prepare_issuer(
+        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+    ) -> IssuerRecord:
+        """Make the next issuing CA and publish its CRL; it signs no leaf yet.
 
-        The CRLs are written into the CA's own directory alone: credential directories get them from
-        ``handfast crl`` or ``handfast renew``.
+        Raises:
+            StateError: if the root's key is not there.
+        """
+        record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
+        self._context.publish()
+        return record
+
+    def activate_issuer(self) -> IssuerRecord:
+        """Make the prepared issuing CA the one that signs leaves.
+
+        Raises:
+            StateError: if none is prepared.
+        """
+        return rotation.activate_issuer(self._context)
+
+    def rotate(
+        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+    ) -> IssuerRecord:
+        """Make a new issuing CA and activate it at once.
+
+        Raises:
+            StateError: if the root's key is not there.
+        """
+        self.prepare_issuer(key_type=key_type, lifetime=lifetime)
+        return self.activate_issuer()
+
+    def distrust(self, key_id: str) -> IssuerRecord:
+        """Distrust an issuing CA with all certificates that it signed, and publish the root's CRL.
 
         Args:
-            serial: the serial number, as a number or in hex.
-            reason: one of RFC 5280's reasons, e.g. ``key-compromise``.
-
-        Returns:
-            All certificates that are revoked now, those included that were revoked before.
+            key_id: the issuing CA's key id, or a prefix of it that fits no other.
 
         Raises:
-            InputError: if there is no such certificate or reason.
+            InputError: if the key id names none.
+            StateError: if the root's key is not there, and no CRL was signed ahead for this case.
         """
-        text = f"{serial:x}" if isinstance(serial, int) else revocation.parse_serial(serial)
-        revoked = revocation.revoke(self._context, text, revocation.parse_reason(reason))
+        record = rotation.distrust_issuer(self._context, key_id)
         self._context.publish()
-        return revoked
-
-    def import_crls(self, crls: CrlSet) -> bool:
-        """Import this CA's CRLs, as receivers hold them, into the ledger, and publish the result.
-
-        A CRL that is newer than the ledger proves that the whole directory, the ledger's mark
-        included, is an older copy. What that CRL revokes is revoked here too, and later CRLs have
-        higher numbers.
-
-        Returns:
-            Whether a CRL held something new.
-
-        Raises:
-            StateError: if a new CRL must be signed, and the key for it is not there.
-        """
-        is_new = recovery.import_held_crls(self._context, crls)
-        if is_new:
-            self._context.publish()
-        return is_new
-
-    def refresh_crls(self, *, force: bool = False) -> int:
-        """Sign a new CRL for each issuing CA whose CRL is past half of its lifetime, and publish.
-
-        Args:
-            force: sign all of them.
-
-        Returns:
-            How many were signed.
-
-        Raises:
-            StateError: if the key for one of them is not there.
-        """
-        signed = revocation.refresh_crls(self._context, force=force)
-        self._context.publish()
-        return signed
+        return record
 
     def _order(
         self,
@@ -333,8 +335,16 @@ class Authority(IssuerOperations):
         *,
         dns: Sequence[DnsName],
         ip: Sequence[IpAddress],
-        lifetime: timedelta,
+        lifetime: timedelta | None,
         profile: LeafProfile,
     ) -> LeafOrder:
         spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
-        return LeafOrder(spiffe_id, profile, public_key, lifetime, tuple(dns), tuple(ip))
+        return LeafOrder(
+            spiffe_id,
+            profile,
+            public_key,
+            lifetime if lifetime is not None else DEFAULT_LEAF,
+            tuple(dns),
+            tuple(ip),
+            is_exact=lifetime is not None,
+        )

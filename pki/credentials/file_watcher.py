@@ -73,14 +73,14 @@ class FileWatcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for item in self._watched():
-                self._check(item)
+            self._check_all()
             self._stop.wait(_TICK_SECONDS)
 
-    def _check(self, item: WatchedPaths) -> None:
-        try:
-            if item.check():
-                item.changed()
-        except BaseException as error:
-            # One faulty source must not keep the others from being watched.
-            defer(log.error, "watched paths could not be checked: %r", error)
+    def _check_all(self) -> None:
+        for item in self._watched():
+            try:
+                if item.check():
+                    item.changed()
+            except BaseException as error:
+                # One faulty source must not keep the others from being watched.
+                defer(log.error, "watched paths could not be checked: %r", error)
