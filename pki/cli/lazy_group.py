@@ -15,8 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from pki.extras import extra_of, missing_extra
-
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
@@ -44,6 +42,8 @@ class LazyCommand:
         try:
             app = target = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
+            from pki.extras import extra_of, missing_extra  # noqa: PLC0415 - after a failure
+
             extra = extra_of(error)
             if extra is None:
                 raise
