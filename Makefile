@@ -12,6 +12,8 @@ CORE_VENV ?= .venv-core
 CORE_READY := $(CORE_VENV)/.ready
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?=
+# Tests run side by side in this many processes; 0 runs them in one, for a debugger.
+WORKERS ?= 2
 LOCK_ARGS ?=
 BENCH_ARGS ?=
 
@@ -56,11 +58,11 @@ demo: $(READY) ## run the shop: five services, and what they may and may not do
 
 test: $(READY) ## run the tests, counting branches across all processes
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # A test run leaves a file for each process; the first lint after it makes one of them.
 test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
-	@$(LOWEST_VENV)/bin/python -m pytest tests/interop $(PYTEST_ARGS)
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) tests/interop $(PYTEST_ARGS)
 
 test-core: $(CORE_READY) ## run a server and a client where the wheel is installed without any extra
 	@rm -rf build/core && mkdir -p build/core
