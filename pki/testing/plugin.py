@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     import grpc
 
     import pki
+    from pki.identity import TrustDomain
 
 _TRUST_DOMAIN = "test.internal"
-# Without a policy of the test's own, nobody needs a role: every caller with a certificate may call.
-_ALLOW_ALL = 'trust_domain = "{domain}"\nenforce = "audit"\n[roles]\n'
 
 
 class StartServer(Protocol):
@@ -39,32 +38,32 @@ class OpenChannel(Protocol):
 
 @pytest.fixture
 def handfast_policy() -> str | Path | None:
-    """Return the policy: the path of a file, or its text. Define your own to test with it.
-
-    This one is None: every caller with a certificate of the throw-away CA may call everything.
-    """
+    """Return the policy: the path of a file, or its text. Servers need it: define your own."""
     return None
 
 
 @pytest.fixture
-def handfast_policy_file(handfast_policy: str | Path | None, tmp_path: Path) -> Path:
-    """Return the path of the file that holds the policy."""
-    if isinstance(handfast_policy, Path):
+def handfast_policy_file(handfast_policy: str | Path | None, tmp_path: Path) -> Path | None:
+    """Return the path of the file that holds the policy; None if there is no policy."""
+    if handfast_policy is None or isinstance(handfast_policy, Path):
         return handfast_policy
     file = tmp_path / "handfast" / "policy.toml"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(handfast_policy or _ALLOW_ALL.format(domain=_TRUST_DOMAIN), encoding="utf-8")
+    file.write_text(handfast_policy, encoding="utf-8")
     return file
 
 
 @pytest.fixture
-def handfast_ca(handfast_policy_file: Path) -> Iterator[pki.Authority]:
-    """Return a throw-away CA for the trust domain of the policy."""
+def handfast_ca(handfast_policy_file: Path | None) -> Iterator[pki.Authority]:
+    """Return a throw-away CA: for the trust domain of the policy, else for ``test.internal``."""
     from pki import Authority  # noqa: PLC0415 - loaded by tests that use it
     from pki.authz import read_policy  # noqa: PLC0415
 
-    policy = read_policy(handfast_policy_file.read_bytes(), source=str(handfast_policy_file))
-    with Authority.ephemeral(policy.trust_domain) as ca:
+    domain: TrustDomain | str = _TRUST_DOMAIN
+    if handfast_policy_file is not None:
+        data = handfast_policy_file.read_bytes()
+        domain = read_policy(data, source=str(handfast_policy_file)).trust_domain
+    with Authority.ephemeral(domain) as ca:
         yield ca
 
 
@@ -83,7 +82,7 @@ def handfast_directory(handfast_ca: pki.Authority, tmp_path: Path) -> Callable[[
 
 @pytest.fixture
 def handfast_workload(
-    handfast_directory: Callable[[str], Path], handfast_policy_file: Path
+    handfast_directory: Callable[[str], Path], handfast_policy_file: Path | None
 ) -> Iterator[Callable[..., pki.Workload]]:
     """Return a function that returns the workload of a name, for a server or channel of any kind.
 
@@ -102,11 +101,18 @@ def handfast_workload(
 
 
 @pytest.fixture
-def handfast_server(handfast_workload: Callable[..., pki.Workload]) -> Iterator[StartServer]:
+def handfast_server(
+    handfast_workload: Callable[..., pki.Workload], handfast_policy_file: Path | None
+) -> Iterator[StartServer]:
     """Return a function that starts a synchronous server, and returns its address."""
     with ExitStack() as servers:
 
         def start(name: str, add: Callable[[grpc.Server], object], **arguments: Any) -> str:
+            if handfast_policy_file is None and "policy" not in arguments:
+                raise pytest.UsageError(
+                    "a server needs a policy: define a fixture handfast_policy that returns the "
+                    "policy's path or its text"
+                )
             server = handfast_workload(name).sync_server(**arguments)
             add(server)
             port = server.add_secure_port("127.0.0.1:0")
