@@ -33,7 +33,7 @@ OPENSSL = {
     46: (32, 34, 35, 36, 37, 39, 41, 42, 43, 44, 47, 48, 51, 52, 53, 54, 73, 76, 78, 85, 92),
 }
 # What real servers sent, each seen by running it: Go 1.19.8 (crypto/tls), HAProxy 2.6.12, OpenSSL
-# 3.0.19 (s_server), GnuTLS 3.7.9 (gnutls-serv), PostgreSQL 15.18 and MariaDB 10.11.19.
+# 3.0.19 (s_server), GnuTLS 3.7.9 (gnutls-serv), Java 17.0.15, PostgreSQL 15.18, MariaDB 10.11.19.
 SEEN = [
     ("Go, VerifyPeerCertificate returns an error", 42, "client-refused"),
     ("Go, its ClientCAs lack our root", 42, "unknown-ca"),
@@ -54,6 +54,10 @@ SEEN = [
     ("GnuTLS, another CA", 49, "unknown-ca"),
     ("GnuTLS, by its clock the certificate has expired", 49, "clock-skew"),
     ("GnuTLS, no certificate", 116, "no-client-certificate"),
+    ("Java, another CA", 46, "unknown-ca"),
+    ("Java, by its clock the certificate has expired", 46, "clock-skew"),
+    ("Java, a leaf for serverAuth alone", 46, "wrong-usage"),
+    ("Java, no certificate", 42, "no-client-certificate"),
     ("PostgreSQL, another CA", 48, "unknown-ca"),
     ("MariaDB, another CA", 48, "unknown-ca"),
 ]
@@ -126,6 +130,7 @@ def test_a_fault_that_was_observed_in_our_certificate_is_the_cause_of_the_alert(
 @pytest.mark.parametrize(
     ("number", "slugs"),
     [
+        # A Java server without a certificate too.
         (40, ["cipher-mismatch", "no-server-certificate", "protocol-version"]),
         (70, ["protocol-version"]),
         # A Go server whose GetCertificate returns an error; nil without an error sends 112.
