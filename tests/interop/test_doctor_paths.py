@@ -128,6 +128,17 @@ def test_a_bundle_of_the_issuing_ca_alone_is_accepted_by_grpc_and_warned_of(
     assert answer(found, "server certificate: trust")["failure"] == "unknown-ca"
 
 
+def test_a_leaf_sent_alone_is_no_cause_once_the_server_has_accepted_it(
+    scene: Scene, doctor: Doctor
+) -> None:
+    made = scene.ca.leaf("caller")
+    alone = scene.caller(Made(made.key, made.chain[:1]))
+    target = scene.grpc_server(roots=[scene.ca.root, scene.ca.issuing])
+    code, found = doctor.data(target, "--credential", alone, *NAME)
+    assert (code, found["causes"], found["likely"]) == (4, [], []), found
+    assert answer(found, "our certificate: trust")["failure"] == "incomplete-chain"
+
+
 # Names that are written in two ways
 
 

@@ -178,7 +178,12 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
 def _failed_here(with_certificate: Handshake) -> Finding:
     """Return why TLS failed at our own end, only in the handshake with our certificate."""
     message = f"TLS fails at our end: {with_certificate.message}"
-    if any(sign in with_certificate.message for sign in ("signature", "can't be presented")):
+    reason = with_certificate.message
+    if "too small" in reason:
+        return failed(ACCEPTS, "weak-key", message)
+    if "md too weak" in reason:
+        return failed(ACCEPTS, "weak-signature", message)
+    if "signature" in reason or "can't be presented" in reason:
         return failed(ACCEPTS, "unsupported-key", message)
     return unknown(ACCEPTS, message)
 
