@@ -112,7 +112,7 @@ def check_observations(
         [
             *adjust_to_acceptance(ours, accepted=accepted),
             *theirs,
-            *adjust_request(request, acceptance),
+            *adjust_request(request, acceptance or call_findings or []),
             *acceptance,
         ]
     )

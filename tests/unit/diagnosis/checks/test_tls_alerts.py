@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pki.diagnosis.checks.certificates.openssl_errors import FAILURES_BY_CODE
-from pki.diagnosis.checks.client_acceptance import examine_acceptance
+from pki.diagnosis.checks.client_acceptance import adjust_request, examine_acceptance
 from pki.diagnosis.checks.connection import examine_connection
 from pki.diagnosis.checks.tls_alerts import ALERTS, REASONS, describe_alert
 from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
-from pki.diagnosis.report import Finding, failed
+from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.failures import FAILURES
 from pki.tls.target import Target
 from tests.unit.diagnosis.handshakes import NOW, own_credential
@@ -158,3 +158,29 @@ def test_no_alert_at_the_start_is_taken_for_another() -> None:
 def test_the_name_that_was_asked_for_is_said_where_the_server_has_no_certificate() -> None:
     for number in (80, 112):
         assert "'payments.shop.internal'" in started_with(number)[0].message
+
+
+def test_an_alert_that_never_asks_for_a_certificate_is_not_surely_about_a_missing_one() -> None:
+    for number, is_sure in ((116, True), (42, True), (40, True), (80, False), (112, False)):
+        anonymous = Handshake(HandshakeEnd.ALERT, "", alert=number, certificate_requested=True)
+        (finding,) = examine_acceptance(
+            anonymous, None, own=None, ours=[], request=[], server_chain=(), now=NOW
+        )
+        assert finding.failure == "no-client-certificate"
+        assert finding.is_sure is is_sure, number
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "status", "is_sure"),
+    [
+        (ok("accepts our certificate", "so it is"), Status.WARNING, True),
+        (unknown("accepts our certificate", "nobody knows"), Status.FAILED, False),
+        (symptom("accepts our certificate", "no"), Status.FAILED, True),
+    ],
+)
+def test_that_other_cas_are_named_is_the_cause_only_where_the_server_refused_us(
+    acceptance: Finding, status: Status, is_sure: bool
+) -> None:
+    request = failed("requests a certificate", "ca-not-requested", "of another CA")
+    (adjusted,) = adjust_request([request], [acceptance])
+    assert (adjusted.status, adjusted.is_sure) == (status, is_sure)
