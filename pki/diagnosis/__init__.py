@@ -12,7 +12,7 @@ This module is the front door: what other packages use is imported from here.
 """
 
 from pki.diagnosis.call_failure import explain_failed_handshake
-from pki.diagnosis.checks.issuer_path import quote_name
+from pki.diagnosis.checks.certificates.issuer_path import quote_name
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller
 from pki.diagnosis.checks.policy import examine_our_role, examine_server_role
@@ -22,26 +22,24 @@ from pki.diagnosis.checks.server_name import (
     parse_expected_name,
     parse_host,
 )
-from pki.diagnosis.client_check import (
-    Observations,
-    ServerExamination,
-    check_observations,
-    observe_server,
-)
+from pki.diagnosis.client_check import SERVER_TRUST, check_observations
 from pki.diagnosis.credential import read_own_credential
 from pki.diagnosis.observe.tls_handshake import Handshake, make_handshake
 from pki.diagnosis.report import (
     Finding,
     Report,
     Status,
+    raise_likely_causes,
     replace_guesses,
     replace_repeated_causes,
     worst_status,
 )
+from pki.diagnosis.server_observations import Observations, ServerExamination, observe_server
 from pki.diagnosis.stand_in import Caller, CallerOutcome, StandIn
 
 __all__ = [
     "EXPECTED_NAME",
+    "SERVER_TRUST",
     "Caller",
     "CallerOutcome",
     "ExpectedName",
@@ -63,6 +61,7 @@ __all__ = [
     "parse_expected_name",
     "parse_host",
     "quote_name",
+    "raise_likely_causes",
     "read_own_credential",
     "replace_guesses",
     "replace_repeated_causes",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pki.clock import Clock
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.server_name import EXPECTED_NAME
-from pki.diagnosis.client_check import Observations, ServerExamination, check_observations
+from pki.diagnosis.client_check import check_observations
 from pki.diagnosis.observe.tls_handshake import make_handshake
 from pki.diagnosis.report import Report
+from pki.diagnosis.server_observations import Observations, ServerExamination
 from pki.failures import FAILURES
 from pki.identity import SpiffeId
+from pki.tls.proxy import NO_PROXY, ProxyChoice
 from pki.tls.target import Target
 from pki.x509 import Credential
 
@@ -37,7 +39,8 @@ def explain_failed_handshake(
         credential.bundle.roots_of(server.trust_domain),
         credential.crls,
     )
-    examination = ServerExamination(target, server, own, (), calls=False)
+    proxy = ProxyChoice(target.proxy, target.proxy.variable) if target.proxy else NO_PROXY
+    examination = ServerExamination(target, server, own, (), calls=False, proxy=proxy)
     handshake = make_handshake(
         target,
         examination.server_name,

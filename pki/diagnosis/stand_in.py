@@ -19,18 +19,20 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
-from pki.diagnosis.checks.own_credential import OwnCredential
+from pki.diagnosis.checks.key_proof import examine_key_proof, move_leaf_to_front
+from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
 from pki.diagnosis.checks.peer_view import (
     ACCEPTS_SERVER,
     examine_caller,
     examine_departure,
     examine_requested_name,
 )
-from pki.diagnosis.checks.tls_alerts import describe_alert
+from pki.diagnosis.checks.tls_alerts import REASONS, describe_alert
 from pki.diagnosis.observe.http2_reply import answer_first_call
-from pki.diagnosis.report import Finding, Status, failed, ok, unknown
+from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.errors import CertificateError, InputError, quote_untrusted
 from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
+from pki.x509 import Purpose
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
 
 _MOST_BYTES = 512 * 1024
@@ -40,8 +42,15 @@ _POLL_SECONDS = 0.2
 _CALLER = "the caller"
 _WHOSE = f"{_CALLER}'s certificate"
 _LATE_SECONDS = 3.0
+# How likely the first cause of an alert is, and by how much each further one is less likely.
+_FIRST_LIKELY, _NEXT, _LEAST = 60, 10, 5
 # The alerts by which this end refuses a handshake, RFC 8446 section 6.
-_OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
+_OWN_ALERTS = {
+    40: "cipher-mismatch",
+    70: "protocol-version",
+    71: "cipher-mismatch",
+    120: "not-http2",
+}
 
 _LEFT_EARLY = ok(_CALLER, "completes the handshake, and leaves without a call, as a probe does")
 
@@ -174,31 +183,44 @@ class StandIn:
         alerts = _Alerts()
         with TlsConnection(plain, self._context(alerts), max_bytes=_MOST_BYTES) as connection:
             connection.tls.set_accept_state()
-            ending = _finish_handshake(connection, alerts, limit)
+            endings = _finish_handshake(connection, alerts, limit, self._own_faults())
             name = (connection.tls.get_servername() or b"").decode("ascii", "backslashreplace")
             ders = _presented_chain(connection.tls)
             sent_data = bool(connection.first_bytes)
-        chain, findings = self._check_chain(ders, ending)
-        if ending.status is Status.UNKNOWN and sent_data:
+        chain, findings = self._check_chain(ders, endings)
+        if endings[0].status is Status.UNKNOWN and sent_data:
             findings += examine_departure(self._credential, name, self._clock())
-        if ending is _LEFT_EARLY:
+        if endings[0] is _LEFT_EARLY:
             findings += examine_requested_name(self._credential, name)
         return Caller(address, name, chain, tuple(findings), sent_data)
 
+    def _own_faults(self) -> set[str]:
+        """Return the faults of the server's own certificate, which a caller may refuse it for."""
+        ours = examine_own(self._credential, Purpose.SERVER, self._clock())
+        return {item.failure for item in ours if item.is_cause and item.failure is not None}
+
     def _check_chain(
-        self, ders: list[bytes], ending: Finding
+        self, ders: list[bytes], endings: list[Finding]
     ) -> tuple[tuple[x509.Certificate, ...], list[Finding]]:
         if not ders:
-            if ending.status is not Status.OK:
-                return (), [ending]
+            if endings[0].status is not Status.OK:
+                return (), endings
             message = "it presents no certificate, and a server with mutual TLS refuses it"
-            return (), [failed(_WHOSE, "no-client-certificate", message), ending]
+            return (), [failed(_WHOSE, "no-client-certificate", message), *endings]
         try:
             chain = tuple(decode_certificate(item, what="the chain") for item in ders)
         except CertificateError as error:
             return (), [failed(_WHOSE, "malformed", error.message)]
+        proof = [] if endings[0].status is Status.OK else _examine_proof(chain, endings[0])
+        if any(item.failure == "chain-order" for item in proof):
+            # What else is wrong, the certificate that was meant shows.
+            chain = move_leaf_to_front(chain)
         findings = examine_caller(_WHOSE, chain, self._credential, self._clock())
-        return chain, [*findings, *self._check_caller(chain[0]), ending]
+        if proof:
+            replaced = {item.check for item in proof}
+            findings = [item for item in findings if item.check not in replaced or item.failure]
+            endings = [*proof, symptom(_CALLER, endings[0].message)]
+        return chain, [*findings, *self._check_caller(chain[0]), *endings]
 
     def _context(self, alerts: _Alerts) -> SSL.Context:
         certified_key = self._credential.certified_key
@@ -218,6 +240,10 @@ class StandIn:
             context.add_extra_chain_cert(issuer)
         context.use_privatekey(certified_key.key)
         return context
+
+
+def _examine_proof(chain: tuple[x509.Certificate, ...], ending: Finding) -> list[Finding]:
+    return examine_key_proof(_WHOSE, chain, ending.message)
 
 
 def _presented_chain(tls: SSL.Connection) -> list[bytes]:
@@ -248,7 +274,9 @@ class _Alerts:
             self.own_alert = code & 0xFF
 
 
-def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadline) -> Finding:
+def _finish_handshake(
+    connection: TlsConnection, alerts: _Alerts, limit: Deadline, own_faults: set[str]
+) -> list[Finding]:
     """Complete the handshake, and answer the caller's first call; return how it ended."""
     completed = False
     try:
@@ -256,26 +284,48 @@ def _finish_handshake(connection: TlsConnection, alerts: _Alerts, limit: Deadlin
         completed = True
         answer_first_call(connection, limit.shortened_to(_LATE_SECONDS))
     except SSL.Error as error:
-        return _describe_failure(connection, alerts, error)
+        if alerts.alert is not None:
+            return _describe_refusal(alerts.alert, own_faults)
+        return [_describe_failure(connection, alerts, error)]
     except TimeoutError:
         if not completed:
-            return failed(_CALLER, "handshake-timeout", "it connected, and sent nothing")
+            return [failed(_CALLER, "handshake-timeout", "it connected, and sent nothing")]
     except TooManyBytesError as error:
-        return failed(_CALLER, "malformed", quote_untrusted(error))
+        return [failed(_CALLER, "malformed", quote_untrusted(error))]
     except OSError:
         if completed:
-            return _LEFT_EARLY
-        return unknown(_CALLER, "it closed the connection without a reason")
-    return ok(_CALLER, "completes the handshake: it accepts the server's certificate")
+            return [_LEFT_EARLY]
+        return [unknown(_CALLER, "it closed the connection without a reason")]
+    return [ok(_CALLER, "completes the handshake: it accepts the server's certificate")]
+
+
+def _describe_refusal(number: int, own_faults: set[str]) -> list[Finding]:
+    """Rank what a caller's alert may stand for, unless the server's certificate has the fault."""
+    alert = describe_alert(number)
+    message = f'it refuses the server\'s certificate with the alert "{alert.name}"'
+    seen = [slug for slug in alert.on_certificate if slug in own_faults]
+    if seen:
+        why = f"{message}; the server's certificate has this fault"
+        return [failed(_CALLER, slug, why) for slug in seen]
+    if alert.is_sure:
+        return [failed(_CALLER, alert.at_start[0], f"{message}: {alert.meaning}")]
+    return [
+        failed(
+            _CALLER,
+            slug,
+            f"{message}: {REASONS.get(slug, alert.meaning)}",
+            likelihood=max(_FIRST_LIKELY - _NEXT * rank, _LEAST),
+        )
+        for rank, slug in enumerate(alert.on_certificate)
+    ]
 
 
 def _describe_failure(connection: TlsConnection, alerts: _Alerts, error: SSL.Error) -> Finding:
-    if alerts.alert is not None:
-        slug, name = describe_alert(alerts.alert)
-        message = f'it refuses the server\'s certificate with the alert "{name}"'
-        return failed(_CALLER, slug, message)
     if connection.first_bytes and connection.first_bytes[0] not in range(20, 25):
         begin = quote_untrusted(connection.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
-    slug = _OWN_ALERTS.get(alerts.own_alert or 0, "cipher-mismatch")
-    return failed(_CALLER, slug, f"TLS fails: {ssl_error_message(error)}")
+    message = f"TLS fails: {ssl_error_message(error)}"
+    slug = _OWN_ALERTS.get(alerts.own_alert or 0)
+    if slug is None:
+        return failed(_CALLER, "broken-message", message, likelihood=_FIRST_LIKELY)
+    return failed(_CALLER, slug, message)

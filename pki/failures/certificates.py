@@ -214,4 +214,21 @@ CERTIFICATES = (
         "Use a chain, a key and a bundle of the same CA.",
         "CERTIFICATE_VERIFICATION_FAILED",
     ),
+    Failure(
+        "distrusted",
+        "the root is not trusted for this use",
+        "The verifier has the root, but its store marks the root as distrusted, or as trusted for another use "
+        "only (a BEGIN TRUSTED CERTIFICATE, or a setting of the system's store).",
+        "Bring the root as a plain certificate to the verifier's bundle, or change the mark in its store.",
+        "CERTIFICATE_AUTHORITY_INVALID",
+    ),
+    Failure(
+        "bad-crl",
+        "a revocation list can't be used",
+        "The verifier has a list of the certificate's issuer and can't use it: its signature does not fit, its "
+        "issuer may not sign lists, it covers only a part, or it can't be decoded.",
+        "Bring a full list that the CA signed with its current key: handfast crl, then handfast renew "
+        "DIR; openssl crl -in FILE -noout -text shows what the list holds.",
+        "CERTIFICATE_VERIFICATION_FAILED",
+    ),
 )

@@ -112,4 +112,47 @@ CONNECTION = (
         "PERMISSION_DENIED instead to a peer without a grant.",
         "Compare the path with the server's .proto files.",
     ),
+    Failure(
+        "no-renegotiation",
+        "one side does not renegotiate",
+        "The server asks for the client's certificate only after the handshake (IIS, or Apache with "
+        "SSLVerifyClient in a location), and the other side does not renegotiate: gRPC and HTTP/2 "
+        "never do (RFC 9113 section 9.2.1).",
+        "Have the server ask for the certificate in the first handshake, for the whole port.",
+        "HANDSHAKE_FAILURE",
+    ),
+    Failure(
+        "unknown-psk",
+        "the server expects a shared key, not certificates",
+        "It authenticates by a key that both sides share beforehand (PSK), and knows none of this client's.",
+        "Use a port of the server that authenticates by certificates, or configure one.",
+        "HANDSHAKE_FAILURE",
+    ),
+    Failure(
+        "proxy-refused",
+        "the HTTP proxy makes no connection to the server",
+        "An environment variable sends gRPC to a proxy (grpc_proxy, https_proxy or http_proxy, the first that is "
+        "set), and the proxy can't be reached, refuses CONNECT, or is no HTTP proxy.",
+        "Reach the server directly: add its host to no_proxy (or no_grpc_proxy), or set the channel "
+        "option grpc.enable_http_proxy to 0. Else have the proxy permit CONNECT to the server's port.",
+        "PEER_CONNECTION_CLOSED",
+    ),
+    Failure(
+        "starttls-required",
+        "the server begins TLS only after a request in its own protocol",
+        "The port speaks SMTP, IMAP, POP3, MySQL or PostgreSQL in plaintext at first, and TLS begins when the "
+        "client asks for it (STARTTLS).",
+        "Test it with handfast doctor TARGET --starttls PROTOCOL (smtp, imap, pop3, mysql, postgres). A gRPC "
+        "client needs another port.",
+        "PROTOCOL_VERSION_UNSUPPORTED",
+    ),
+    Failure(
+        "starttls-refused",
+        "the server does not begin TLS",
+        "The client asked for TLS in the server's own protocol, and the server declined: TLS is switched off "
+        "there, or the port speaks another protocol.",
+        "Switch on TLS at the server (PostgreSQL: ssl = on; MySQL: ssl_cert and ssl_key; an SMTP "
+        "server: STARTTLS), or name the right port and protocol.",
+        "PROTOCOL_VERSION_UNSUPPORTED",
+    ),
 )

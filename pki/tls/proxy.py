@@ -1,9 +1,9 @@
 """Find the HTTP proxy through which gRPC reaches a server, by gRPC's own rules.
 
 gRPC for Python follows ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, the first that is set,
-and the exceptions of ``no_grpc_proxy`` or ``no_proxy``
-(https://github.com/grpc/grpc/blob/master/doc/environment_variables.md). It asks the proxy for a
-tunnel, and TLS goes through that to the server itself.
+be it to nothing, and the exceptions of ``no_grpc_proxy`` or ``no_proxy``
+(``src/core/handshaker/http_connect/http_proxy_mapper.cc``; seen with grpcio 1.85.1). It asks the
+proxy for a tunnel, and TLS goes through that to the server itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from pki.errors import quote_untrusted
@@ -23,7 +23,7 @@ log = logging.getLogger("handfast.tls")
 _VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 _MAX_BYTES = 8192
-_DEFAULT_PORT = 80
+_DEFAULT_PORT = 443  # as gRPC resolves the proxy's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,20 @@ class Proxy:
         host: the proxy's name or address.
         port: the proxy's port.
         server: host and port of the server, as sent to the proxy.
-        authorization: the value of ``Proxy-Authorization``; empty for none.
+        authorization: the value of ``Proxy-Authorization``; empty for none. It holds a password.
+        variable: the environment variable that names the proxy.
     """
 
     host: str
     port: int
     server: str
-    authorization: str = ""
+    authorization: str = field(default="", repr=False)
+    variable: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """Return where the proxy is, without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return quote_untrusted(f"http://{host}:{self.port}")
 
     def options(self) -> list[tuple[str, str]]:
         """Return the channel options with which gRPC asks for the same tunnel."""
@@ -77,6 +84,26 @@ class Proxy:
             raise OSError(f"the proxy refused CONNECT: {quote_untrusted(status.decode('latin-1'))}")
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyChoice:
+    """Which proxy gRPC uses for a server, and why.
+
+    Args:
+        proxy: the proxy; None if gRPC connects directly.
+        variable: the environment variable that counts; empty if none is set.
+        exception: the variable that excepts the server from the proxy; empty if none does.
+        is_unusable: whether the variable names no proxy that gRPC can use.
+    """
+
+    proxy: Proxy | None
+    variable: str = ""
+    exception: str = ""
+    is_unusable: bool = False
+
+
+NO_PROXY = ProxyChoice(None)
+
+
 def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for a server; None if gRPC connects to it directly.
 
@@ -85,9 +112,32 @@ def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | N
         port: its port.
         environment: the variables of the process.
     """
-    variable = next((name for name in _VARIABLES if environment.get(name)), None)
-    if variable is None or _is_excepted(host, environment):
-        return None
+    choice = choose_proxy(host, port, environment)
+    if choice.is_unusable:
+        # Ignored, as gRPC does. The value is not logged, because it may hold a password.
+        log.warning(
+            "%s names no proxy that gRPC can use, so connections are direct: write "
+            "http://host:port",
+            choice.variable,
+        )
+    return choice.proxy
+
+
+def choose_proxy(host: str, port: int, environment: Mapping[str, str]) -> ProxyChoice:
+    """Return which proxy gRPC uses for a server, and why.
+
+    Args:
+        host: the server's name or address.
+        port: its port.
+        environment: the variables of the process.
+    """
+    variable = _first_set(_VARIABLES, environment)
+    if not environment.get(variable):
+        # Set to nothing, a variable turns off the proxy that a later one names.
+        return NO_PROXY
+    exception = _first_set(_EXCEPTIONS, environment)
+    if _is_excepted(host, environment.get(exception, "")):
+        return ProxyChoice(None, variable, exception)
     try:
         url = urlsplit(environment[variable])
         name, number = url.hostname, url.port or _DEFAULT_PORT
@@ -95,26 +145,25 @@ def proxy_for(host: str, port: int, environment: Mapping[str, str]) -> Proxy | N
     except ValueError:
         usable = False
     if not usable or name is None:
-        # Ignored, as gRPC does. The value is not logged, because it may hold a password.
-        log.warning(
-            "%s names no proxy that gRPC can use, so connections are direct: write "
-            "http://host:port",
-            variable,
-        )
-        return None
+        return ProxyChoice(None, variable, is_unusable=True)
     authorization = ""
     if url.username is not None:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Proxy(name, number, server, authorization)
+    return ProxyChoice(Proxy(name, number, server, authorization, variable), variable)
 
 
-def _is_excepted(host: str, environment: Mapping[str, str]) -> bool:
-    variable = next((name for name in _EXCEPTIONS if environment.get(name)), None)
-    entries = environment[variable].split(",") if variable is not None else []
-    for entry in filter(None, map(str.strip, entries)):
-        if host.lower().endswith(entry.lower()):
+def _first_set(names: tuple[str, ...], environment: Mapping[str, str]) -> str:
+    return next((name for name in names if name in environment), "")
+
+
+def _is_excepted(host: str, exceptions: str) -> bool:
+    name = host.lower()
+    for entry in filter(None, map(str.strip, exceptions.lower().split(","))):
+        # A domain excepts itself and the hosts in it, with or without a dot in front.
+        domain = entry.removeprefix(".")
+        if domain and (name == domain or name.endswith(f".{domain}")):
             return True
         try:
             if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):

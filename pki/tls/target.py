@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pki.errors import InputError, quote_untrusted
-from pki.tls.proxy import Proxy, proxy_for
+from pki.tls.proxy import NO_PROXY, Proxy, ProxyChoice, choose_proxy, proxy_for
 
 _DEFAULT_PORT = 443
 _REMEDY = "Name it host:port, dns:///host:port, ipv4:, ipv6:, unix: or unix-abstract:"
@@ -91,6 +91,12 @@ class Target:
         if self.path is not None or len(self.hosts) != 1:
             return self
         return replace(self, proxy=proxy_for(*self.hosts[0], environment))
+
+    def proxy_choice(self, environment: Mapping[str, str]) -> ProxyChoice:
+        """Return which proxy gRPC would use for the target, and why."""
+        if self.path is not None or len(self.hosts) != 1:
+            return NO_PROXY
+        return choose_proxy(*self.hosts[0], environment)
 
     @property
     def _hosts_to_connect(self) -> tuple[tuple[str, int], ...]:

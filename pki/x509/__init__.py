@@ -3,7 +3,7 @@
 from pki.fault import Fault
 from pki.x509.bundle import TrustBundle
 from pki.x509.credential import Credential
-from pki.x509.names import CertificateNames, IpAddress, read_names
+from pki.x509.names import CertificateNames, IpAddress, canonical_name, decode_name, read_names
 from pki.x509.profiles import CLIENT, SERVER, WORKLOAD, LeafProfile, NameLimits, Purpose
 from pki.x509.readers import read_certificate, read_chain
 from pki.x509.request import Request, read_request
@@ -29,6 +29,8 @@ __all__ = [
     "RevocationMode",
     "TrustBundle",
     "VerifiedChain",
+    "canonical_name",
+    "decode_name",
     "read_certificate",
     "read_chain",
     "read_names",

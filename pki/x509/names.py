@@ -19,6 +19,8 @@ from pki.x509.decoding import UNREADABLE, extensions_of
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _SPIFFE_SCHEME = "spiffe:"
+# The identifier of ECDSA with SHA-256, in DER.
+_ANY_ALGORITHM = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,51 @@ class CertificateNames:
         if len(self.uris) == 1 and self.uris[0].startswith(_SPIFFE_SCHEME):
             return SpiffeId.parse(self.uris[0])
         return None
+
+
+def canonical_name(name: x509.Name) -> bytes:
+    """Return a distinguished name in a form that is equal for equal names.
+
+    RFC 5280 section 7.1: the type of a string does not count, nor do the case of ASCII letters and
+    the number of spaces. OpenSSL and BoringSSL compare so too; Go compares bytes.
+    """
+    return repr(
+        [
+            sorted((item.oid.dotted_string, _canonical_value(item)) for item in rdn)
+            for rdn in name.rdns
+        ]
+    ).encode()
+
+
+def decode_name(der: bytes) -> x509.Name:
+    """Decode a distinguished name that comes alone, as in a TLS server's request for a certificate.
+
+    The library decodes names only within larger objects, so the name is put into the smallest one:
+    a revocation list without a signature, which is then read and verified by nobody.
+
+    Raises:
+        ValueError: if the bytes are no name.
+    """
+    listed = _der(0x30, _ANY_ALGORITHM + der + _der(0x17, b"700101000000Z"))
+    whole = _der(0x30, listed + _ANY_ALGORITHM + _der(0x03, b"\0"))
+    return x509.load_der_x509_crl(whole).issuer
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    """Encode a value of ASN.1 with its tag and length."""
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    encoded = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(encoded))) + encoded + content
+
+
+def _canonical_value(attribute: x509.NameAttribute[str | bytes]) -> bytes:
+    value = attribute.value
+    if isinstance(value, bytes):
+        return value
+    # Of bytes, the two methods know only ASCII, as in OpenSSL.
+    return b" ".join(value.encode().split()).lower()
 
 
 def read_names(certificate: x509.Certificate | x509.CertificateSigningRequest) -> CertificateNames:

@@ -28,6 +28,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 from pki.errors import CertificateError
 from pki.keys import PrivateKey
 from pki.x509.decoding import UNREADABLE, check_openssl_reads, extensions_of, public_key_of
+from pki.x509.names import canonical_name
 from pki.x509.profiles import rules
 from pki.x509.profiles.builder import authority_key_identifier, signature_hash
 from pki.x509.readers import MAX_CRLS, MAX_CRLS_BYTES, read_crls
@@ -40,7 +41,7 @@ MAX_NUMBER_BITS = 159  # RFC 5280 §5.2.3: 20 octets
 
 @dataclass(frozen=True, slots=True)
 class IssuerId:
-    """Identifies an issuer: its name in DER and the identifier of its key."""
+    """Identifies an issuer: its name, in canonical form, and the identifier of its key."""
 
     name: bytes
     key_id: bytes
@@ -54,13 +55,13 @@ class IssuerId:
         """
         extension = rules.find(signed, x509.AuthorityKeyIdentifier)
         key_id = extension.value.key_identifier if extension else None
-        return cls(signed.issuer.public_bytes(), key_id or b"")
+        return cls(canonical_name(signed.issuer), key_id or b"")
 
     @classmethod
     def of_ca(cls, issuer: x509.Certificate) -> IssuerId:
         """Return a CA's own id, as in the certificates and CRLs that it issues."""
         extension = rules.find(issuer, x509.SubjectKeyIdentifier)
-        return cls(issuer.subject.public_bytes(), extension.value.digest if extension else b"")
+        return cls(canonical_name(issuer.subject), extension.value.digest if extension else b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,9 @@ def test_an_openssl_caller_that_refuses_the_server_says_so_by_its_alert(scene: S
         make_handshake(context, there.target)
         line = there.line()
     assert line["outcome"] == "left"
-    assert line["causes"] == ["unknown-ca"]
+    # OpenSSL has this alert for other faults too.
+    assert not line["causes"], line
+    assert line["likely"][0] == "unknown-ca", line
     assert "it refuses the server's certificate with the alert" in json.dumps(line)
 
 

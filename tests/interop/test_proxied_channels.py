@@ -64,12 +64,6 @@ def http_proxy(
             end.close()
 
 
-@pytest.fixture(autouse=True)
-def no_proxy_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_looks_and_calls_go_through_the_proxy_that_grpc_would_take(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +129,7 @@ def test_a_proxy_that_refuses_is_named(shop: Shop, monkeypatch: pytest.MonkeyPat
         ({}, None),
         ({"http_proxy": ""}, None),
         ({"http_proxy": "http://p:1"}, Proxy("p", 1, "a.b:443")),
-        ({"http_proxy": "http://p:1", "https_proxy": "http://q"}, Proxy("q", 80, "a.b:443")),
+        ({"http_proxy": "http://p:1", "https_proxy": "http://q"}, Proxy("q", 443, "a.b:443")),
         ({"https_proxy": "http://q:2", "grpc_proxy": "http://r:3"}, Proxy("r", 3, "a.b:443")),
         ({"http_proxy": "http://p:1", "no_proxy": "x, B "}, None),
         (

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller, examine_departure
-from pki.diagnosis.client_check import Observations, ServerExamination, check_observations
+from pki.diagnosis.client_check import check_observations
 from pki.diagnosis.observe.grpc_call import CallResult
 from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
 from pki.diagnosis.report import Status
+from pki.diagnosis.server_observations import Observations, ServerExamination
 from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.inspection import describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pki.cli.output import console_for
-from pki.diagnosis import Finding, Report, Status
+from pki.diagnosis import SERVER_TRUST, Finding, Report, Status
 from pki.errors import quote_untrusted
 from pki.failures import FAILURES
 
@@ -16,6 +16,7 @@ _MARKS = {
     Status.UNKNOWN: ("?", "dim"),
 }
 _SUMMARIES = {Status.OK: "All well", Status.WARNING: "It works, with warnings"}
+_UNVERIFIED = {Status.OK: "Nothing is wrong so far", Status.WARNING: "There are warnings"}
 _MOST_LIKELY = 5
 
 
@@ -34,8 +35,17 @@ def print_report(report: Report) -> None:
             highlight=False,
         )
     else:
-        summary = _SUMMARIES.get(report.status, "It fails")
-        console.print(f"\n{summary}: {quote_untrusted(report.target)}", highlight=False)
+        console.print(f"\n{_summarise(report)}: {quote_untrusted(report.target)}", highlight=False)
+
+
+def _summarise(report: Report) -> str:
+    summary = _SUMMARIES.get(report.status, "It fails")
+    unverified = any(
+        item.check == SERVER_TRUST and item.status is Status.UNKNOWN for item in report.findings
+    )
+    if unverified and report.status is not Status.FAILED:
+        return f"{_UNVERIFIED[report.status]}, and the server was not verified (--bundle FILE)"
+    return summary
 
 
 def print_findings(findings: tuple[Finding, ...]) -> None:
@@ -75,6 +85,9 @@ def print_causes(report: Report) -> None:
         )
         for number, item in enumerate(report.likely_causes[:_MOST_LIKELY], start=1):
             _print_cause(f"likely {number}", item)
+        others = [item.failure or "" for item in report.likely_causes[_MOST_LIKELY:]]
+        if others:
+            console.print(f"less likely: {', '.join(others)}", highlight=False, soft_wrap=True)
 
 
 def _print_cause(label: str, item: Finding) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cryptography import x509
@@ -39,7 +40,7 @@ def run_stand_in(
     *,
     as_json: bool,
 ) -> None:
-    """Listen in a server's place until an interrupt, or until enough callers have connected.
+    """Listen in a server's place until SIGINT or SIGTERM, or until enough callers have connected.
 
     Args:
         listen: ``[HOST:]PORT``.
@@ -78,6 +79,8 @@ def run_stand_in(
         f"listening at {host}:{server.port} in the server's place; no call is served; "
         "Ctrl-C ends it"
     )
+    # A background job of a shell ignores SIGINT, so SIGTERM ends it in good order too.
+    ended_before = signal.signal(signal.SIGTERM, lambda *_: server.stop())
     if as_json:
         _print_json({"event": "listening", "host": host, "port": server.port})
     else:
@@ -87,6 +90,8 @@ def run_stand_in(
         server.serve(callers)
     except KeyboardInterrupt:
         server.stop()
+    finally:
+        signal.signal(signal.SIGTERM, ended_before)
 
 
 def _parse_listen(listen: str) -> tuple[str, int]:

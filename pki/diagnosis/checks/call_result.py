@@ -59,7 +59,7 @@ def examine_call(
     Args:
         result: the result.
         findings: the findings of the checks before.
-        has_trust: whether the call was made with roots of ours.
+        has_trust: whether the call was made with roots of ours, not with the server's own chain.
         with_certificate: whether the call presented our certificate.
         silent: whether the handshakes agreed on HTTP/2, and the server then sent none.
     """
@@ -73,7 +73,7 @@ def examine_call(
     message = f"{result.code}: {result.message}"
     if any(item.status is Status.FAILED for item in findings):
         return [symptom(CALL, f"fails, as the other checks explain: {message}")]
-    if not has_trust:
+    if not has_trust and "CERTIFICATE_VERIFY_FAILED" in result.details:
         return [unknown(CALL, f"fails without our roots: {message}", "Name them: --bundle FILE")]
     return _not_reached(result, findings, with_certificate=with_certificate)
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from pki.diagnosis.checks.issuer_path import is_self_issued, quote_name
+from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, quote_name
+from pki.diagnosis.checks.key_proof import LEAF_FIRST, move_leaf_to_front
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.observe.credential_files import (
     MAX_KEY_AND_CHAIN_BYTES,
@@ -30,7 +31,7 @@ from pki.x509.readers import (
     read_certificates,
 )
 
-_CERTIFICATE, _KEY = "our certificate", "our key"
+_CERTIFICATE, _CHAIN, _KEY = "our certificate", "our certificate: chain", "our key"
 _BUNDLE, _CRLS = "our bundle", "our revocation lists"
 _OTHERS = 0o077
 _ENCRYPTED = "ENCRYPTED PRIVATE KEY"
@@ -55,6 +56,9 @@ def examine_credential_files(files: CredentialFiles) -> OwnCredential:
     no_certificates: tuple[x509.Certificate, ...] = ()
     chain = parse(_CERTIFICATE, lambda: _parse_chain(files), no_certificates)
     key = parse(_KEY, lambda: _parse_key(files.key, chain, findings), None)
+    if any(item.failure == "chain-order" for item in findings):
+        # What else is wrong, the certificate that was meant shows.
+        chain = move_leaf_to_front(chain)
     roots = parse(_BUNDLE, lambda: _parse_roots(files.bundle), no_certificates)
     findings += _examine_roots(roots)
     crls = None
@@ -120,12 +124,17 @@ def _parse_key(
             symptom(_KEY, "is of a kind that is not supported, as the certificate's is")
         )
         return None
-    if public_key is not None and key.public_key() != public_key:
-        findings.append(
-            failed(_KEY, "key-mismatch", f"{path} holds the key of another certificate")
+    if public_key is None or key.public_key() == public_key:
+        return key
+    if move_leaf_to_front(chain)[0].public_key() == key.public_key():
+        message = (
+            f"the leaf does not come first, but {quote_name(chain[0].subject)}, a CA: the key "
+            "belongs to the leaf, so no program can use the two together"
         )
+        findings.append(failed(_CHAIN, "chain-order", message, remedy=LEAF_FIRST))
         return None
-    return key
+    findings.append(failed(_KEY, "key-mismatch", f"{path} holds the key of another certificate"))
+    return None
 
 
 def _parse_roots(file: CredentialFile) -> tuple[x509.Certificate, ...]:

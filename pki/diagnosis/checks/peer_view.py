@@ -11,8 +11,8 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.diagnosis.checks.certificate import examine_certificate
-from pki.diagnosis.checks.chain import examine_chain
+from pki.diagnosis.checks.certificates.certificate import examine_certificate
+from pki.diagnosis.checks.certificates.chain import examine_chain
 from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
 from pki.diagnosis.checks.server_name import examine_names, parse_host
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
@@ -52,7 +52,7 @@ def examine_caller(
     trust = replace(server.trust(), whose="the server's bundle", is_authoritative=True)
     findings = [
         *examine_certificate(whose, chain[0], Purpose.CLIENT, now),
-        *examine_chain(whose, chain, trust, now),
+        *examine_chain(whose, chain, trust, Purpose.CLIENT, now),
     ]
     findings = [_as_a_grpc_server(item) for item in findings]
     if any(item.status is Status.FAILED for item in findings):

@@ -12,7 +12,12 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from pki.diagnosis.checks.issuer_path import is_self_issued, path_from_leaf, quote_name
+from pki.diagnosis.checks.certificates.issuer_path import (
+    is_self_issued,
+    path_from_leaf,
+    quote_name,
+    same_name,
+)
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.report import Finding, Status, failed, symptom
 
@@ -36,6 +41,11 @@ _WEIGHTS = {
     "bad-signature": 85,
     "unknown-ca": 75,
     "malformed": 70,
+    "issuer-not-ca": 85,
+    "path-length": 85,
+    "chain-too-long": 80,
+    "distrusted": 75,
+    "strict-verifier": 30,
     "chain-order": 20,
     "revoked": 60,
     "issuer-revoked": 60,
@@ -149,7 +159,7 @@ def _other_root(
     path = path_from_leaf(own.chain)
     theirs = path_from_leaf(server_chain)[-1].issuer
     ours = path[-1].issuer
-    if theirs == ours:
+    if same_name(theirs, ours):
         return []
     # A leaf sent alone may lead to the same root by an intermediate CA that was not sent.
     likelihood = 55 if lacks_issuer(own) else 70
@@ -167,4 +177,4 @@ def lacks_issuer(own: OwnCredential) -> bool:
     path = path_from_leaf(own.chain)
     if len(path) > 1 or is_self_issued(path[0]):
         return False
-    return all(root.subject != path[0].issuer for root in own.roots)
+    return not any(same_name(root.subject, path[0].issuer) for root in own.roots)

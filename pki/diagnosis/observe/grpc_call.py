@@ -25,7 +25,12 @@ from pki.x509.readers import to_pem
 
 METHOD = "/handfast.doctor.v1.Doctor/Examine"
 # gRPC's text for a failed connection begins with one of these; a server's own text may be anything.
-_NO_CONNECTION = ("failed to connect to all addresses", "dns resolution failed")
+_NO_CONNECTION = (
+    "failed to connect to all addresses",
+    "dns resolution failed",
+    "errors resolving",
+    "http proxy returned",
+)
 _LOST = re.compile(r"socket closed|connection reset|recvmsg|endpoint closing|handshaker|goaway")
 _WHERE = re.compile(
     r"^failed to connect to all addresses; last error: \w+: (?:(?:ipv[46]|unix|dns):\S+: )?"
@@ -80,7 +85,7 @@ def call(
     *,
     seconds: float,
 ) -> CallResult:
-    """Call a server by gRPC.
+    """Call a server by gRPC, through the proxy that gRPC takes by the environment.
 
     Args:
         target: the target, as gRPC names it.
@@ -92,7 +97,6 @@ def call(
     options: list[tuple[str, Any]] = [
         # A pool of its own: a connection that another channel made would prove nothing.
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
     ]
     if server_name:

@@ -3,7 +3,7 @@
 In TLS 1.3 a server refuses a client's certificate late: the client completes the handshake before
 the server has verified the certificate. So an HTTP/2 preface is sent after the handshake, and its
 answer is awaited: HTTP/2 settings or a session ticket mean that the server went on; an alert or a
-bare end of file mean that it did not.
+bare end of file mean that it did not. A server of another protocol is sent what it answers.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ from pki.tls.connection import (
     connect,
     ssl_error_message,
 )
+from pki.tls.starttls import PROBES, StartTls, StartTlsRefusedError, request_tls
 from pki.tls.target import Target
+from pki.x509 import canonical_name, decode_name
+from pki.x509.decoding import UNREADABLE
 
 _MOST_BYTES = 512 * 1024
 _ANSWER_SECONDS = 1.0
 # How long to wait for HTTP/2 settings from a server that went on with TLS.
 _SETTINGS_SECONDS = 0.4
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_GRPC_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 # First the suites that gRPC offers, then all of OpenSSL's: a weak one is to be observed and named.
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ALL:@SECLEVEL=0"
+_ALL_CIPHERS = _GRPC_CIPHERS + b":ALL:@SECLEVEL=0"
 _SETTINGS = 4  # the type of an HTTP/2 frame, RFC 9113 section 6.5
 _MOST_ISSUERS = 100
 # Times are checked later, from the chain. OpenSSL's codes, include/openssl/x509_vfy.h.
@@ -53,6 +57,8 @@ class HandshakeEnd(StrEnum):
     """The server sent an alert."""
     TIMED_OUT = "timed out"
     NOT_CONNECTED = "not connected"
+    NO_STARTTLS = "no STARTTLS"
+    """The server did not begin TLS when it was asked to in its own protocol."""
     NO_TLS = "no TLS"
     """The server's first bytes are none of TLS."""
     FAILED = "failed"
@@ -72,11 +78,11 @@ class RequestedIssuer:
     """A CA that a server names when it requests a certificate.
 
     Args:
-        der: its distinguished name in DER.
+        name: its distinguished name, in the canonical form of ``pki.x509``.
         text: the same, escaped, for people.
     """
 
-    der: bytes
+    name: bytes
     text: str
 
 
@@ -118,6 +124,13 @@ class Handshake:
     first_bytes: bytes = b""
     seconds: float = 0.0
 
+    @property
+    def agrees_with_grpc(self) -> bool:
+        """Whether the cipher suite is one that gRPC offers; in TLS 1.3 each is."""
+        return self.version != "TLSv1.2" or (
+            self.cipher.startswith("ECDHE-") and ("GCM" in self.cipher or "CHACHA" in self.cipher)
+        )
+
 
 def make_handshake(
     target: Target,
@@ -126,6 +139,8 @@ def make_handshake(
     *,
     seconds: float,
     roots: Sequence[x509.Certificate] | None = None,
+    starttls: StartTls | None = None,
+    only_grpc_ciphers: bool = False,
 ) -> Handshake:
     """Make a handshake with a server and return what it showed; a failure is part of the result.
 
@@ -137,6 +152,8 @@ def make_handshake(
         certified_key: the certificate to present if the server requests one.
         seconds: how long all of it may take.
         roots: the server's chain must lead to one of them, or our certificate is not presented.
+        starttls: the protocol in which to ask for TLS first; None begins with TLS, for HTTP/2.
+        only_grpc_ciphers: whether to offer the cipher suites of gRPC alone, and not OpenSSL's too.
     """
     limit = Deadline(seconds)
     try:
@@ -150,7 +167,17 @@ def make_handshake(
         return Handshake(end, error.strerror or quote_untrusted(error), error=error)
     events = _HandshakeEvents()
     try:
-        context = _context(certified_key, events, roots)
+        if starttls is not None:
+            request_tls(starttls, plain, limit.remaining)
+        ciphers = _GRPC_CIPHERS if only_grpc_ciphers else _ALL_CIPHERS
+        context = _context(certified_key, events, roots, ciphers, alpn=starttls is None)
+    except StartTlsRefusedError as error:
+        plain.close()
+        return Handshake(HandshakeEnd.NO_STARTTLS, str(error))
+    except OSError as error:
+        plain.close()
+        end = HandshakeEnd.TIMED_OUT if isinstance(error, TimeoutError) else HandshakeEnd.CLOSED
+        return Handshake(end, error.strerror or quote_untrusted(error))
     except (SSL.Error, crypto.Error, ValueError) as error:
         plain.close()
         message = (
@@ -161,7 +188,8 @@ def make_handshake(
         if server_name:
             connection.tls.set_tlsext_host_name(server_name.encode())
         connection.tls.set_connect_state()
-        return _run_handshake(connection, events, limit)
+        probe = _PREFACE if starttls is None else PROBES[starttls]
+        return _run_handshake(connection, events, limit, probe)
 
 
 class _HandshakeEvents:
@@ -189,12 +217,16 @@ def _context(
     certified_key: CertifiedKey | None,
     events: _HandshakeEvents,
     roots: Sequence[x509.Certificate] | None,
+    ciphers: bytes,
+    *,
+    alpn: bool,
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(_CIPHERS)
+    context.set_cipher_list(ciphers)
     context.set_info_callback(events)
-    context.set_alpn_protos([b"h2"])
+    if alpn:
+        context.set_alpn_protos([b"h2"])
     if roots is not None:
         store = context.get_cert_store()
         assert store is not None
@@ -212,7 +244,7 @@ def _context(
 
 
 def _run_handshake(
-    connection: TlsConnection, events: _HandshakeEvents, limit: Deadline
+    connection: TlsConnection, events: _HandshakeEvents, limit: Deadline, probe: bytes
 ) -> Handshake:
     begun = time.monotonic()
     completed = False
@@ -221,7 +253,7 @@ def _run_handshake(
         connection.do_handshake(limit)
         completed = True
         seconds = time.monotonic() - begun
-        settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS))
+        settings = _await_answer(connection, events, limit.shortened_to(_ANSWER_SECONDS), probe)
         end, message = HandshakeEnd.ACCEPTED, "the server continues after the handshake"
     except TimeoutError:
         end, message = HandshakeEnd.TIMED_OUT, f"no answer within {limit.seconds:g} s"
@@ -253,11 +285,20 @@ def _run_handshake(
     return _with_parameters(handshake, connection.tls)
 
 
-def _await_answer(connection: TlsConnection, events: _HandshakeEvents, limit: Deadline) -> bool:
-    """Wait until the server goes on; return whether it sent HTTP/2 settings."""
+def _await_answer(
+    connection: TlsConnection, events: _HandshakeEvents, limit: Deadline, probe: bytes
+) -> bool:
+    """Wait until the server goes on; return whether it sent HTTP/2 settings.
+
+    Args:
+        connection: the connection, after the handshake.
+        events: what OpenSSL reported.
+        limit: how long to wait.
+        probe: what to send; HTTP/2's preface is only sent where HTTP/2 was agreed on.
+    """
     is_http2 = connection.tls.get_alpn_proto_negotiated() == b"h2"
-    if is_http2:
-        connection.write(_PREFACE, limit)
+    if probe and (is_http2 or probe != _PREFACE):
+        connection.write(probe, limit)
     while True:
         try:
             data = connection.read(limit.shortened_to(_SETTINGS_SECONDS))
@@ -284,17 +325,18 @@ def _with_parameters(handshake: Handshake, tls: SSL.Connection) -> Handshake:
             for item in tls.get_peer_cert_chain() or ()
         ),
         requested_issuers=tuple(
-            RequestedIssuer(name.der(), _quote_name(name))
+            _requested_issuer(name.der())
             for name in (tls.get_client_ca_list() or ())[:_MOST_ISSUERS]
         ),
     )
 
 
-def _quote_name(name: crypto.X509Name) -> str:
-    parts = reversed(name.get_components())
-    return quote_untrusted(
-        ",".join(f"{key.decode()}={value.decode('utf-8', 'replace')}" for key, value in parts)
-    )
+def _requested_issuer(der: bytes) -> RequestedIssuer:
+    try:
+        name = decode_name(der)
+    except UNREADABLE:
+        return RequestedIssuer(der, f"a name that can't be read ({len(der)} bytes)")
+    return RequestedIssuer(canonical_name(name), quote_untrusted(name.rfc4514_string()))
 
 
 def _is_tls(data: bytes) -> bool:

@@ -11,19 +11,14 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from pki.diagnosis.checks.certificates.usage import examine_usage
 from pki.diagnosis.checks.durations import format_duration
 from pki.diagnosis.report import Finding, failed, ok, warning
 from pki.errors import CertificateError, quote_untrusted
 from pki.x509 import Fault, Purpose, read_names
 from pki.x509.decoding import UNREADABLE
-from pki.x509.profiles.rules import find
 
-_USAGES = {
-    Purpose.SERVER: ExtendedKeyUsageOID.SERVER_AUTH,
-    Purpose.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH,
-}
 _LEAST_RSA_BITS = 2048
 _LEAST_CURVE_BITS = 256
 # The curves that BoringSSL verifies by default, kVerifySignatureAlgorithms in ssl/extensions.cc. It
@@ -47,7 +42,7 @@ def examine_certificate(
     try:
         return [
             *_times(whose, certificate, now),
-            *_usage(whose, certificate, purpose),
+            *examine_usage(whose, certificate, purpose),
             *_key(whose, certificate, purpose),
             *_names(whose, certificate),
         ]
@@ -93,65 +88,6 @@ def _times(whose: str, certificate: x509.Certificate, now: datetime) -> list[Fin
             )
         ]
     return [ok(check, message)]
-
-
-def _usage(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:
-    check = f"{whose}: usage"
-    basic = find(certificate, x509.BasicConstraints)
-    if basic is not None and basic.value.ca:
-        if not _is_svid(certificate):
-            message = (
-                "it is a CA certificate: gRPC and OpenSSL accept it as a leaf, handfast does not"
-            )
-            return [warning(check, "ca-as-leaf", message)]
-        # X509-SVID section 4.1: a leaf must not be a CA.
-        return [
-            failed(
-                check,
-                "ca-as-leaf",
-                "it is a CA certificate in the place of the leaf",
-                handshake_result=Fault.PROFILE.handshake_result,
-            )
-        ]
-    extended = find(certificate, x509.ExtendedKeyUsage)
-    wanted = {_USAGES[purpose], ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-    if extended is not None and not wanted & set(extended.value):
-        usages = ", ".join(item._name for item in extended.value)
-        return [
-            failed(
-                check,
-                "wrong-usage",
-                f"its extended key usage is {quote_untrusted(usages)}; a {purpose.value} needs "
-                f"{purpose.value}Auth",
-                handshake_result=Fault.PROFILE.handshake_result,
-            )
-        ]
-    usage = find(certificate, x509.KeyUsage)
-    if usage is not None and not usage.value.digital_signature:
-        return [
-            failed(
-                check,
-                "wrong-usage",
-                "its key usage lacks digitalSignature, which every current handshake needs",
-                handshake_result=Fault.PROFILE.handshake_result,
-            )
-        ]
-    if extended is None:
-        return [
-            warning(
-                check,
-                "wrong-usage",
-                "it has no extended key usage: gRPC accepts it, handfast and others do not",
-                remedy=f"Issue it with {purpose.value}Auth",
-            )
-        ]
-    return [ok(check, f"made for a {purpose.value}")]
-
-
-def _is_svid(certificate: x509.Certificate) -> bool:
-    names = find(certificate, x509.SubjectAlternativeName)
-    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
-    return any(item.lower().startswith("spiffe:") for item in uris)
 
 
 def _key(whose: str, certificate: x509.Certificate, purpose: Purpose) -> list[Finding]:

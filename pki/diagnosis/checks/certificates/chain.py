@@ -2,6 +2,8 @@
 
 Order, gaps and root are separate checks, so that one fault does not hide another. Each fault is
 reported once: a check does not repeat, under another name, what the check before it has reported.
+The CAs that count are those of the path that verifiers build. Where there are no roots to build
+one, they are those that were sent.
 """
 
 from __future__ import annotations
@@ -12,9 +14,7 @@ from datetime import datetime
 from cryptography import x509
 from OpenSSL import crypto
 
-from pki.diagnosis.checks.durations import format_duration
-from pki.diagnosis.checks.issuer_path import (
-    has_issued,
+from pki.diagnosis.checks.certificates.issuer_path import (
     is_ca,
     is_self_issued,
     issuer_key_differs,
@@ -22,11 +22,16 @@ from pki.diagnosis.checks.issuer_path import (
     quote_name,
     without_duplicates,
 )
-from pki.diagnosis.checks.revocation import examine_revocation
-from pki.diagnosis.checks.trust_path import Trust, examine_trust
-from pki.diagnosis.report import Finding, Status, failed, ok, warning
+from pki.diagnosis.checks.certificates.openssl_errors import EXPIRED, NOT_YET_VALID
+from pki.diagnosis.checks.certificates.revocation import examine_revocation
+from pki.diagnosis.checks.certificates.strictness import examine_strictness
+from pki.diagnosis.checks.certificates.trust_path import Trust, examine_trust
+from pki.diagnosis.checks.certificates.usage import examine_ca_usages
+from pki.diagnosis.checks.certificates.verifier_path import BuiltPath, build_path
+from pki.diagnosis.checks.durations import format_duration
+from pki.diagnosis.report import Finding, failed, ok, warning
 from pki.errors import quote_untrusted
-from pki.x509 import Fault
+from pki.x509 import Fault, Purpose
 from pki.x509.decoding import UNREADABLE
 
 _RENEW_CA = (
@@ -34,9 +39,17 @@ _RENEW_CA = (
     "chain.pem, bundle.pem; with a new key, issue the leaf again too"
 )
 
+_LEAVE_OUT = (
+    "Send the chain without it, and bring the root in its place to whoever has only the older one"
+)
+
 
 def examine_chain(
-    whose: str, chain: Sequence[x509.Certificate], trust: Trust | None, now: datetime
+    whose: str,
+    chain: Sequence[x509.Certificate],
+    trust: Trust | None,
+    purpose: Purpose,
+    now: datetime,
 ) -> list[Finding]:
     """Examine a chain as it was presented.
 
@@ -44,15 +57,24 @@ def examine_chain(
         whose: for the names of the checks: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         trust: what the chain is checked against; None where nothing is at hand.
+        purpose: the end at which the chain is presented.
         now: the time, aware.
     """
+    roots = trust.roots if trust else ()
     try:
-        leads = examine_trust(whose, chain, trust)
+        built = build_path(chain, roots)
+        whole = built.code == 0
+        if not whole and (partial := build_path(chain, roots, partial=True)).code == 0:
+            built = partial
+        timed = build_path(chain, roots, at=now, partial=not whole)
+        path = timed.certificates or built.certificates or tuple(path_from_leaf(chain))
         return [
-            *_order(whose, chain, good=any(item.status is Status.OK for item in leads)),
-            *leads,
-            *_authorities(whose, chain, trust.roots if trust else (), now),
-            *examine_revocation(whose, chain, trust.crls if trust else (), now),
+            *_order(whose, chain, good=built.code == 0),
+            *examine_trust(whose, chain, trust, built, is_whole=whole),
+            *_authorities(whose, chain, path, timed if built.certificates else None, now),
+            *examine_ca_usages(whose, path, purpose, roots),
+            *examine_strictness(whose, chain, path, roots if whole else ()),
+            *examine_revocation(whose, path, trust.crls if trust else (), now),
         ]
     except (*UNREADABLE, crypto.Error) as error:
         # One decoder may refuse what the other accepts.
@@ -125,20 +147,27 @@ def _order(whose: str, chain: Sequence[x509.Certificate], *, good: bool) -> list
 def _authorities(
     whose: str,
     chain: Sequence[x509.Certificate],
-    roots: Sequence[x509.Certificate],
+    path: Sequence[x509.Certificate],
+    timed: BuiltPath | None,
     now: datetime,
 ) -> list[Finding]:
-    """Examine the times of the CAs above a leaf: an expired CA ends all that it signed."""
+    """Examine the times of the CAs above a leaf: an expired CA ends all that it signed.
+
+    Args:
+        whose: for the name of the check.
+        chain: the certificates, as they were presented.
+        path: the certificates that count, from the leaf upward.
+        timed: what OpenSSL says of the times; None if there is no path to a root.
+        now: the time, aware.
+    """
     check = f"{whose}: times of its CAs"
-    above = path_from_leaf(chain)[1:]
-    top = above[-1] if above else chain[0]
-    anchors = [root for root in roots if root == top or has_issued(root, top)]
-    # Of several roots with the same key, the verifier takes one that is valid.
-    if anchors and all(_invalid_time(root, now) for root in anchors):
-        above = [*(item for item in above if item not in anchors), anchors[0]]
+    above = list(path[1:])
+    if timed is not None and timed.code in {NOT_YET_VALID, EXPIRED} and timed.refused is not None:
+        # Where several paths are possible, this is the one that a verifier takes now.
+        above = [timed.refused, *above]
     for item in above:
         invalid = _invalid_time(item, now)
-        if invalid:
+        if invalid and item != chain[0]:
             slug, message = invalid
             handshake_result = (
                 Fault.EXPIRED if slug == "expired" else Fault.NOT_YET_VALID
@@ -146,7 +175,16 @@ def _authorities(
             what = f"{quote_name(item.subject)}, which the certificate depends on, {message}"
             remedy = _RENEW_CA if slug == "expired" else ""
             return [failed(check, slug, what, remedy=remedy, handshake_result=handshake_result)]
-    return [ok(check, "all are valid now")] if above or anchors else []
+    for item in path_from_leaf(chain)[1:]:
+        invalid = _invalid_time(item, now)
+        if invalid and item not in path:
+            slug, message = invalid
+            what = (
+                f"{quote_name(item.subject)} of {quote_name(item.issuer)} was sent too, and "
+                f"{message}: whoever has {quote_name(path[-1].subject)} as a root does not need it"
+            )
+            return [warning(check, slug, what, remedy=_LEAVE_OUT)]
+    return [ok(check, "all are valid now")] if above else []
 
 
 def _invalid_time(certificate: x509.Certificate, now: datetime) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.diagnosis.checks.issuer_path import is_self_issued, path_from_leaf, quote_name
+from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, quote_name
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
 from pki.x509 import Crl, Fault
 from pki.x509.revocation import IssuerId
@@ -15,15 +15,15 @@ from pki.x509.revocation import IssuerId
 
 def examine_revocation(
     whose: str,
-    chain: Sequence[x509.Certificate],
+    path: Sequence[x509.Certificate],
     crls: Sequence[Crl],
     now: datetime,
 ) -> list[Finding]:
-    """Look up the certificates of a chain in the CRLs of their issuers.
+    """Look up the certificates of a path in the CRLs of their issuers.
 
     Args:
         whose: for the name of the check: ``server certificate`` or ``our certificate``.
-        chain: the certificates, in the order in which they were presented.
+        path: the certificates, from the leaf upward.
         crls: the available revocation lists.
         now: the time, aware.
     """
@@ -40,7 +40,7 @@ def examine_revocation(
     # A certificate without the key identifier of its issuer is matched by the issuer's name alone.
     by_name = {item.issuer.name: item for item in crls}
     findings: list[Finding] = []
-    for depth, certificate in enumerate(path_from_leaf(chain)):
+    for depth, certificate in enumerate(path):
         if is_self_issued(certificate):
             break
         issuer = IssuerId.of(certificate)

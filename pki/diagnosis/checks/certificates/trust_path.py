@@ -1,7 +1,6 @@
 """Whether a chain leads to a trusted root, and if not, why.
 
-OpenSSL's store, without its strict flag and without times, finds the path that gRPC would find. Why
-OpenSSL finds none is not always known: a chain that ends at an unknown CA either lacks an
+Why OpenSSL finds no path is not always known: a chain that ends at an unknown CA either lacks an
 intermediate CA, or leads to another root. The cause is sure only where one of the two is
 impossible.
 """
@@ -12,26 +11,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from OpenSSL import crypto
 
-from pki.diagnosis.checks.issuer_path import (
+from pki.diagnosis.checks.certificates.issuer_path import (
     has_issued,
     is_ca,
     is_self_issued,
     issuer_key_differs,
     path_from_leaf,
     quote_name,
+    same_name,
 )
-from pki.diagnosis.report import Finding, failed, ok, unknown
+from pki.diagnosis.checks.certificates.openssl_errors import failures_of
+from pki.diagnosis.checks.certificates.verifier_path import BuiltPath
+from pki.diagnosis.report import Finding, failed, ok, unknown, warning
 from pki.errors import quote_untrusted
 from pki.x509 import Crl, Fault
 from pki.x509.profiles.rules import find
 
-_NO_TIMES = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, include/openssl/x509_vfy.h.in
-_BAD_SIGNATURE = {7}
-_CONSTRAINED = {47, 48, 49, 50, 51, 52, 53}
 _NO_ISSUER = {2, 18, 19, 20, 21, 27}
-_WEAK = {66, 67, 68}
+# Name constraints of a kind that OpenSSL does not know, or that are malformed.
+_NOT_EVALUATED = {49, 51, 52, 53}
+_MESSAGES = {
+    "bad-signature": "is not signed by the key of its issuer: a root or CA of the same name and "
+    "another key",
+    "name-constraint": "holds a name that lies outside what its CA may name",
+    "issuer-not-ca": "may not sign certificates, and stands above the leaf",
+    "path-length": "may not have so many CAs below it",
+}
 _UNTRUSTED = Fault.UNTRUSTED.handshake_result
 
 
@@ -56,7 +62,12 @@ class Trust:
 
 
 def examine_trust(
-    whose: str, chain: Sequence[x509.Certificate], trust: Trust | None
+    whose: str,
+    chain: Sequence[x509.Certificate],
+    trust: Trust | None,
+    built: BuiltPath,
+    *,
+    is_whole: bool,
 ) -> list[Finding]:
     """Examine which root a chain leads to.
 
@@ -64,6 +75,8 @@ def examine_trust(
         whose: for the name of the check: ``server certificate`` or ``our certificate``.
         chain: the certificates, in the order in which they were presented.
         trust: what the chain is checked against; None where nothing is at hand.
+        built: the path from the chain to a root, without times.
+        is_whole: whether the path ends at a root, and not at another certificate of the bundle.
     """
     check = f"{whose}: trust"
     if trust is None or not trust.roots:
@@ -74,56 +87,44 @@ def examine_trust(
                 "Name them: --bundle FILE, or --credential DIR",
             )
         ]
-    code, depth, message = _verify_by_openssl(chain, trust.roots)
-    if code == 0:
+    if built.code == 0 and is_whole:
         return [ok(check, f"leads to a root of {trust.whose}")]
+    if built.code == 0:
+        return [_without_root(check, built.certificates[-1], trust)]
     if issuer_key_differs(chain):
         # The chain check has reported this: no root would make the chain valid.
         return [unknown(check, "it leads to no root as long as its signature is wrong")]
-    if code in _BAD_SIGNATURE:
-        return [
-            failed(
-                check,
-                "bad-signature",
-                f"the certificate at depth {depth} is not signed by the key of its issuer: a root "
-                "or CA of the same name and another key",
-                handshake_result=Fault.INVALID.handshake_result,
-            )
-        ]
-    if code in _CONSTRAINED:
-        return [
-            failed(
-                check,
-                "name-constraint",
-                "one of its names lies outside what its CA may name",
-                handshake_result=Fault.INVALID.handshake_result,
-            )
-        ]
-    if code in _WEAK:
-        return [
-            failed(
-                check, "weak-signature", f"OpenSSL finds it too weak: {quote_untrusted(message)}"
-            )
-        ]
-    if code not in _NO_ISSUER:
-        at = path_from_leaf(chain)
-        what = (
-            quote_name(at[depth].subject)
-            if depth < len(at)
-            else f"the certificate at depth {depth}"
-        )
-        message = f"OpenSSL refuses the path at {what}: {quote_untrusted(message)}"
-        return [
-            failed(check, "malformed", message, handshake_result=Fault.INVALID.handshake_result)
-        ]
-    return _no_issuer(check, chain, trust)
+    if built.code in _NO_ISSUER:
+        return _no_issuer(check, chain, trust)
+    what = f"the certificate at depth {built.depth}"
+    if built.refused is not None:
+        what = quote_name(built.refused.subject)
+    slug = failures_of(built.code)[0]
+    means = "is refused" if built.code in _NOT_EVALUATED else _MESSAGES.get(slug, "is refused")
+    # OpenSSL's own text goes with every answer: it says what to look up.
+    message = f"{what} {means} (OpenSSL: {quote_untrusted(built.message)})"
+    return [failed(check, slug, message, handshake_result=Fault.INVALID.handshake_result)]
+
+
+def _without_root(check: str, top: x509.Certificate, trust: Trust) -> Finding:
+    """Return that a path ends at a certificate of the bundle that is no root."""
+    message = (
+        f"leads to {quote_name(top.subject)} of {trust.whose}, which is no root: gRPC, Go and "
+        "Python 3.13 accept that, OpenSSL by default and handfast do not"
+    )
+    remedy = f"Put the root {quote_name(top.issuer)} into {trust.whose} in its place"
+    if is_self_issued(top) or not is_ca(top):
+        remedy = f"Put the root of the CA {quote_name(top.issuer)} into {trust.whose} in its place"
+    return warning(check, "unknown-ca", message, remedy=remedy)
 
 
 def _no_issuer(check: str, chain: Sequence[x509.Certificate], trust: Trust) -> list[Finding]:
     path = path_from_leaf(chain)
     top = path[-1]
     ours = ", ".join(quote_name(root.subject) for root in trust.roots[:3])
-    if any(root.subject == top.issuer for root in trust.roots):
+    if any(
+        same_name(root.subject, top.issuer) and not has_issued(root, top) for root in trust.roots
+    ):
         message = (
             f"its root {quote_name(top.issuer)} has the name of one in {trust.whose}, and another "
             "key: the CA was made again"
@@ -170,19 +171,3 @@ def _is_full(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
         if most is None or most > between:
             return False
     return True
-
-
-def _verify_by_openssl(
-    chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
-) -> tuple[int, int, str]:
-    """Return OpenSSL's error code, depth and message; code 0 if there is a path."""
-    store = crypto.X509Store()
-    for root in roots:
-        store.add_cert(crypto.X509.from_cryptography(root))
-    store.set_flags(_NO_TIMES)
-    leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
-    try:
-        crypto.X509StoreContext(store, leaf, others).verify_certificate()
-    except crypto.X509StoreContextError as error:
-        return int(error.errors[0]), int(error.errors[1]), str(error.errors[2])
-    return 0, 0, ""

@@ -1,0 +1,1 @@
+"""Checks of a certificate and of the chain that it comes with."""
