@@ -13,6 +13,7 @@ This module is the front door: what other packages use is imported from here.
 
 from pki.diagnosis.call_failure import explain_failed_handshake
 from pki.diagnosis.checks.certificates.issuer_path import quote_name
+from pki.diagnosis.checks.other_end import weigh_by_other_end
 from pki.diagnosis.checks.own_credential import OwnCredential
 from pki.diagnosis.checks.peer_view import examine_caller
 from pki.diagnosis.checks.policy import examine_our_role, examine_server_role
@@ -29,7 +30,6 @@ from pki.diagnosis.report import (
     Finding,
     Report,
     Status,
-    raise_likely_causes,
     replace_guesses,
     replace_repeated_causes,
     worst_status,
@@ -61,9 +61,9 @@ __all__ = [
     "parse_expected_name",
     "parse_host",
     "quote_name",
-    "raise_likely_causes",
     "read_own_credential",
     "replace_guesses",
     "replace_repeated_causes",
+    "weigh_by_other_end",
     "worst_status",
 ]

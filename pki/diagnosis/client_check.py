@@ -72,6 +72,7 @@ def check_observations(
         observations.anonymous,
         examination.server_name,
         examination.starttls,
+        observations.narrowed,
     )
     if any(item.check in {LISTENS, TLS} and _fails(item) for item in theirs):
         findings = [*adjust_to_acceptance(ours, accepted=False), *theirs]
@@ -111,7 +112,7 @@ def check_observations(
         [
             *adjust_to_acceptance(ours, accepted=accepted),
             *theirs,
-            *adjust_request(request, acceptance),
+            *adjust_request(request, acceptance or call_findings or []),
             *acceptance,
         ]
     )

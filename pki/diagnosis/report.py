@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-
-_SHOWN_BY_OTHER_END = 90
 
 
 class Status(StrEnum):
@@ -150,22 +148,6 @@ def replace_guesses(findings: Iterable[Finding], message: str) -> list[Finding]:
         elif all(other.check != item.check for other in replaced):
             replaced.append(symptom(item.check, f"no: {message}"))
     return replaced
-
-
-def raise_likely_causes(findings: Iterable[Finding], observed: Iterable[Finding]) -> list[Finding]:
-    """Return the findings, with each likely cause first of which the other end shows a sign.
-
-    Args:
-        findings: the findings.
-        observed: what was observed at the other end; a warning there may be the cause here.
-    """
-    signs = {item.failure for item in observed if item.status is Status.WARNING}
-    return [
-        replace(item, likelihood=max(item.likelihood, _SHOWN_BY_OTHER_END))
-        if not item.is_sure and item.failure in signs
-        else item
-        for item in findings
-    ]
 
 
 def merge_repeated_causes(findings: Iterable[Finding]) -> list[Finding]:

@@ -82,6 +82,8 @@ class Observations:
         with_certificate: the handshake with our certificate; None if we have none to present.
         call: the call with our certificate, or without one if we have none; None if none was made.
         anonymous_call: the call without our certificate, where we have one; None if none was made.
+        narrowed: the handshake with gRPC's cipher suites alone, where the server prefers another;
+            None if none was made.
         direct: the handshake without the proxy, where the proxy made no connection; None if none
             was made.
     """
@@ -90,6 +92,7 @@ class Observations:
     with_certificate: Handshake | None
     call: CallResult | None
     anonymous_call: CallResult | None = None
+    narrowed: Handshake | None = None
     direct: Handshake | None = None
 
     @property
@@ -138,6 +141,10 @@ def observe_server(examination: ServerExamination) -> Observations:
             observations = replace(observations, direct=direct)
         if not examination.makes_calls:
             return observations
+        if not observations.anonymous.agrees_with_grpc:
+            # That the server prefers a suite of OpenSSL's does not mean that it has none of gRPC's.
+            narrowed = make_handshake(target, name, None, seconds=seconds, only_grpc_ciphers=True)
+            observations = replace(observations, narrowed=narrowed)
         if not any(item.http2 for item in observations.handshakes):
             # The call can only confirm that there is no HTTP/2; a distant server gets more time.
             shortest = min(

@@ -45,7 +45,12 @@ _LATE_SECONDS = 3.0
 # How likely the first cause of an alert is, and by how much each further one is less likely.
 _FIRST_LIKELY, _NEXT, _LEAST = 60, 10, 5
 # The alerts by which this end refuses a handshake, RFC 8446 section 6.
-_OWN_ALERTS = {70: "protocol-version", 120: "not-http2"}
+_OWN_ALERTS = {
+    40: "cipher-mismatch",
+    70: "protocol-version",
+    71: "cipher-mismatch",
+    120: "not-http2",
+}
 
 _LEFT_EARLY = ok(_CALLER, "completes the handshake, and leaves without a call, as a probe does")
 
@@ -319,5 +324,8 @@ def _describe_failure(connection: TlsConnection, alerts: _Alerts, error: SSL.Err
     if connection.first_bytes and connection.first_bytes[0] not in range(20, 25):
         begin = quote_untrusted(connection.first_bytes[:24].decode("latin-1"))
         return failed(_CALLER, "plaintext-client", f"it speaks plaintext: {begin}")
-    slug = _OWN_ALERTS.get(alerts.own_alert or 0, "cipher-mismatch")
-    return failed(_CALLER, slug, f"TLS fails: {ssl_error_message(error)}")
+    message = f"TLS fails: {ssl_error_message(error)}"
+    slug = _OWN_ALERTS.get(alerts.own_alert or 0)
+    if slug is None:
+        return failed(_CALLER, "broken-message", message, likelihood=_FIRST_LIKELY)
+    return failed(_CALLER, slug, message)

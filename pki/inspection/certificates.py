@@ -21,6 +21,7 @@ from pki.inspection.formatting import (
     without_decoder_details,
 )
 from pki.inspection.report_item import Level, ReportItem
+from pki.inspection.strictness import strict_faults
 from pki.x509 import CLIENT, SERVER, WORKLOAD, LeafProfile, read_names
 from pki.x509.decoding import UNREADABLE
 
@@ -57,6 +58,7 @@ def describe_certificate(certificate: x509.Certificate, now: datetime) -> Report
     _add_usage(report, certificate, extensions, is_ca=is_ca)
     _add_issuer(report, certificate)
     _add_key(report, certificate)
+    _add_strictness(report, certificate, extensions, is_ca=is_ca)
     _add_details(report, certificate, extensions)
     if extensions is None:
         report.flag(Level.BAD, "its extensions can't be read")
@@ -263,6 +265,23 @@ def _add_key(report: ReportItem, certificate: x509.Certificate) -> None:
         report.flag(Level.BAD, f"RSA key of {key.key_size} bits")
     if key is None:
         report.flag(Level.BAD, "its key can't be read")
+
+
+def _add_strictness(
+    report: ReportItem, certificate: x509.Certificate, extensions: object, *, is_ca: bool
+) -> None:
+    if not isinstance(extensions, list):
+        return
+    is_root = bool(report.facts["self_signed"])
+    faults = _try(
+        lambda: list(strict_faults(certificate, extensions, is_ca=is_ca, is_root=is_root)), []
+    )
+    report.facts["strict_faults"] = faults
+    if isinstance(faults, list) and faults:
+        report.flag(
+            Level.WARNING,
+            f"strict verifiers (Python 3.13 and later) refuse it: {', '.join(faults)}",
+        )
 
 
 def _add_details(report: ReportItem, certificate: x509.Certificate, extensions: object) -> None:

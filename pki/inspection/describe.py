@@ -179,7 +179,7 @@ class _Describer:
         reports = [describe_certificate(item, self._now) for item in certificates]
         if reports:
             reports[0].flag(Level.NOTE, "in PKCS#7, which most TLS libraries do not read")
-            reports[0].advise("take them out: openssl pkcs7 -print_certs -in FILE")
+            reports[0].advise("take them out: openssl pkcs7 -print_certs -in FILE (-inform DER)")
         return reports
 
     def _describe_ssh(self, data: bytes) -> ReportItem | None:

@@ -60,12 +60,12 @@ class KeyReader:
         if form in ("PKCS#1", "SEC1"):
             if block.encrypted:
                 report.flag(Level.WARNING, "encrypted in the old way of OpenSSL, which few read")
-            report.flag(Level.NOTE, f"in the form {form}, which Java and Netty refuse")
+            report.flag(Level.NOTE, f"in the form {form}, which Java reads only with BouncyCastle")
             report.advise(f"Where PKCS#8 is wanted: {_TO_PKCS8}")
         elif block.encrypted:
             report.advise(
-                f"Give its password with --password-file, or decrypt it: {_TO_PKCS8}. gRPC, Go "
-                "and Envoy read no encrypted key"
+                f"Give its password with --password-file, or decrypt it: {_TO_PKCS8}. gRPC and "
+                "Go read no encrypted key"
             )
         return report
 

@@ -183,14 +183,29 @@ def test_words_of_another_server_are_no_cause() -> None:
         assert found.failure is None, message
 
 
-def test_a_cipher_that_grpc_does_not_have_is_the_likely_cause(scene: Scene, doctor: Doctor) -> None:
+def test_a_server_that_only_prefers_an_old_cipher_is_well(scene: Scene, doctor: Doctor) -> None:
+    def setting(context: SSL.Context) -> None:
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_cipher_list(b"AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0")
+
+    made = scene.ca.leaf(key=rsa.generate_private_key(65537, 2048))
+    target = scene.openssl_server(made, setting=setting)
+    _, found = doctor.data(target, "--credential", scene.caller(), *NAME)
+    assert not found["causes"], found
+    agreed = answer(found, "cipher")
+    assert agreed["status"] == "ok"
+    assert "prefers AES128-SHA" in agreed["message"]
+
+
+def test_a_cipher_that_grpc_does_not_have_is_the_cause(scene: Scene, doctor: Doctor) -> None:
     def setting(context: SSL.Context) -> None:
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(b"ECDHE-ECDSA-AES256-SHA384:@SECLEVEL=0")
 
     target = scene.openssl_server(setting=setting)
     code, found = doctor.data(target, "--credential", scene.caller(), *NAME)
-    assert (code, found["causes"], found["likely"]) == (1, [], ["cipher-mismatch"]), found
+    assert (code, found["causes"], found["likely"]) == (1, ["cipher-mismatch"], []), found
 
 
 @needs_nginx

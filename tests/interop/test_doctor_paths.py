@@ -128,6 +128,17 @@ def test_a_bundle_of_the_issuing_ca_alone_is_accepted_by_grpc_and_warned_of(
     assert answer(found, "server certificate: trust")["failure"] == "unknown-ca"
 
 
+def test_a_leaf_sent_alone_is_no_cause_once_the_server_has_accepted_it(
+    scene: Scene, doctor: Doctor
+) -> None:
+    made = scene.ca.leaf("caller")
+    alone = scene.caller(Made(made.key, made.chain[:1]))
+    target = scene.grpc_server(roots=[scene.ca.root, scene.ca.issuing])
+    code, found = doctor.data(target, "--credential", alone, *NAME)
+    assert (code, found["causes"], found["likely"]) == (4, [], []), found
+    assert answer(found, "our certificate: trust")["failure"] == "incomplete-chain"
+
+
 # Names that are written in two ways
 
 
@@ -313,6 +324,8 @@ def test_with_the_servers_lists_at_hand_the_missing_one_is_the_likeliest_cause(
     server = scene.credential("server", scene.ca.leaf(), crls=pem([lists]))
     _, found = doctor.data(*arguments, "--server-credential", server)
     assert (found["causes"], found["likely"][0]) == ([], "no-crl"), found
+    # The server's bundle holds our root, so that is not the cause.
+    assert not {"unknown-ca", "incomplete-chain"} & {*found["likely"]}, found
 
 
 def test_one_fault_of_a_ca_is_one_cause_at_both_ends(scene: Scene, doctor: Doctor) -> None:

@@ -31,10 +31,10 @@ from pki.diagnosis import (
     observe_server,
     parse_expected_name,
     parse_host,
-    raise_likely_causes,
     read_own_credential,
     replace_guesses,
     replace_repeated_causes,
+    weigh_by_other_end,
 )
 from pki.errors import CouldNotTellError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import read_bounded
@@ -112,7 +112,7 @@ def examine(target: str, credential: Path | None, questions: Questions, *, as_js
         at_server = examine_caller("our certificate, at the server", own.chain, server, now)
         if any(item.status is Status.FAILED for item in at_server):
             findings = replace_guesses(findings, "the reason is below, by the server's credential")
-        findings = raise_likely_causes(findings, at_server)
+        findings = weigh_by_other_end(findings, at_server)
         ours = [item for item in findings if item.check.startswith("our ")]
         findings += replace_repeated_causes(at_server, ours)
     report = Report(target, tuple(findings))

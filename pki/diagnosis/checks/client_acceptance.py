@@ -8,6 +8,7 @@ the causes are ranked, unless a fault of ours is one of them: that is then the c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
@@ -72,28 +73,33 @@ def examine_request(anonymous: Handshake, own: OwnCredential | None) -> list[Fin
 
 
 def adjust_request(request: Sequence[Finding], acceptance: Sequence[Finding]) -> list[Finding]:
-    """Return the findings on the request; once the server has accepted us, its names of CAs do not.
+    """Return the findings on the request, by what the server then did with our certificate.
 
-    The names tell a client what to present; what is accepted, the server's bundle decides.
+    The CAs in a request tell a client what to present. What is accepted, the server's bundle
+    decides: that other CAs are named is the cause only where the server refused us.
 
     Args:
         request: the findings on the request.
         acceptance: the findings on whether the server accepts our certificate.
     """
-    accepted = bool(acceptance) and all(item.status is Status.OK for item in acceptance)
-    if not accepted:
+    if any(item.status is Status.FAILED for item in acceptance):
         return list(request)
+    accepted = bool(acceptance) and all(item.status is Status.OK for item in acceptance)
     return [
-        warning(
-            item.check,
-            _NOT_REQUESTED,
-            f"{item.message}; it accepts ours all the same, but Go "
-            "and Java send no certificate to a server that names other CAs",
-        )
-        if item.failure == _NOT_REQUESTED
-        else item
+        item if item.failure != _NOT_REQUESTED else _not_refused(item, accepted=accepted)
         for item in request
     ]
+
+
+def _not_refused(item: Finding, *, accepted: bool) -> Finding:
+    """Return the finding that other CAs are named, where the server did not refuse us for it."""
+    if not accepted:
+        return replace(item, likelihood=_FIRST_LIKELY)
+    message = (
+        f"{item.message}; it accepts ours all the same, but Go and Java send no certificate to a "
+        "server that names other CAs"
+    )
+    return warning(item.check, _NOT_REQUESTED, message)
 
 
 def examine_acceptance(
@@ -149,12 +155,15 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
         )
         remedy = "Examine it with a certificate: --credential DIR"
         return [warning("accepts callers without one", "no-client-auth", message, remedy=remedy)]
-    if not anonymous.certificate_requested:
+    ended = anonymous.end in {HandshakeEnd.CLOSED, HandshakeEnd.ALERT}
+    if not (anonymous.certificate_requested and ended):
         return [unknown(ACCEPTS, f"{what}, and the handshake ended: {anonymous.message}")]
-    ending = "closes the connection without a reason"
+    ending, is_sure = "closes the connection without a reason", True
     if anonymous.alert is not None:
         alert = describe_alert(anonymous.alert)
         ending = f'answers with the alert "{alert.name}"'
+        # Another alert may come for another reason, though a certificate was requested.
+        is_sure = "no-client-certificate" in {*alert.at_start, *alert.on_certificate}
     message = f"the server requests a certificate; {what}; the server {ending}"
     if own is not None:
         # It can't be presented for a fault of its own, or because its key is encrypted.
@@ -170,6 +179,7 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
             "no-client-certificate",
             message,
             remedy="Name your credential directory: --credential DIR",
+            likelihood=0 if is_sure else _FIRST_LIKELY,
             handshake_result=CLOSED,
         )
     ]
@@ -178,7 +188,12 @@ def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> lis
 def _failed_here(with_certificate: Handshake) -> Finding:
     """Return why TLS failed at our own end, only in the handshake with our certificate."""
     message = f"TLS fails at our end: {with_certificate.message}"
-    if any(sign in with_certificate.message for sign in ("signature", "can't be presented")):
+    reason = with_certificate.message
+    if "too small" in reason:
+        return failed(ACCEPTS, "weak-key", message)
+    if "md too weak" in reason:
+        return failed(ACCEPTS, "weak-signature", message)
+    if "signature" in reason or "can't be presented" in reason:
         return failed(ACCEPTS, "unsupported-key", message)
     return unknown(ACCEPTS, message)
 

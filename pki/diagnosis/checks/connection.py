@@ -26,7 +26,11 @@ _FRAME_TYPE, _SETTINGS, _GOAWAY = 3, 4, 7
 
 
 def examine_connection(
-    target: Target, handshake: Handshake, server_name: str, starttls: StartTls | None
+    target: Target,
+    handshake: Handshake,
+    server_name: str,
+    starttls: StartTls | None,
+    narrowed: Handshake | None = None,
 ) -> list[Finding]:
     """Examine what a handshake showed of the connection, down to HTTP/2.
 
@@ -35,6 +39,7 @@ def examine_connection(
         handshake: the anonymous handshake.
         server_name: the name that was asked for; empty if none was.
         starttls: the protocol in which TLS was asked for; None for gRPC.
+        narrowed: the handshake with gRPC's cipher suites alone; None if none was made.
     """
     listening = _listening(target, handshake)
     if listening.failure is not None:
@@ -42,7 +47,7 @@ def examine_connection(
     tls = _tls(target, handshake, server_name, starttls)
     if any(item.failure is not None for item in tls):
         return [listening, *tls]
-    return [listening, *tls, *(_parameters(handshake) if starttls is None else ())]
+    return [listening, *tls, *(_parameters(handshake, narrowed) if starttls is None else ())]
 
 
 def _listening(target: Target, handshake: Handshake) -> Finding:
@@ -182,10 +187,17 @@ def _closed_at_once(target: Target) -> list[Finding]:
 
 
 def _failed_here(handshake: Handshake) -> Finding:
+    """Return why TLS failed at our own end, by OpenSSL's reason; it is likely, not sure."""
+    reason = handshake.message
+    slug = "broken-message"
+    if any(word in reason for word in ("cipher", "key share", "dh key", "group")):
+        slug = "cipher-mismatch"
+    elif "protocol" in reason or "version" in reason:
+        slug = "protocol-version"
     return failed(
         TLS,
-        "cipher-mismatch",
-        f"the handshake fails: {handshake.message}",
+        slug,
+        f"the handshake fails at our end: {reason}",
         likelihood=50,
         handshake_result="HANDSHAKE_FAILURE",
     )
@@ -209,18 +221,8 @@ def _describe_tls(handshake: Handshake) -> str:
     return f"{handshake.version}, {handshake.cipher}, key exchange {handshake.group} ({kind})"
 
 
-def _parameters(handshake: Handshake) -> list[Finding]:
-    findings = []
-    if handshake.version == "TLSv1.2" and not handshake.cipher.startswith("ECDHE-"):
-        findings.append(
-            failed(
-                "cipher",
-                "cipher-mismatch",
-                f"the server accepts {handshake.cipher} at best; gRPC offers ECDHE with AES-GCM or "
-                "ChaCha20 alone",
-                handshake_result="CIPHER_SUITE_MISMATCH",
-            )
-        )
+def _parameters(handshake: Handshake, narrowed: Handshake | None) -> list[Finding]:
+    findings = [] if handshake.agrees_with_grpc else [_cipher(handshake, narrowed)]
     if handshake.alpn == "h2":
         findings.append(ok(HTTP2, "agreed on by ALPN"))
     elif handshake.completed:
@@ -235,3 +237,20 @@ def _parameters(handshake: Handshake) -> list[Finding]:
     else:
         findings.append(unknown(HTTP2, "the handshake did not get that far"))
     return findings
+
+
+def _cipher(handshake: Handshake, narrowed: Handshake | None) -> Finding:
+    """Return whether a server that prefers a suite unknown to gRPC has one of gRPC's too."""
+    if narrowed is not None and narrowed.cipher:
+        message = (
+            f"the server prefers {handshake.cipher}, and agrees with gRPC on {narrowed.cipher}"
+        )
+        return ok("cipher", message)
+    return failed(
+        "cipher",
+        "cipher-mismatch",
+        f"the server accepts {handshake.cipher} at best; gRPC offers ECDHE with AES-GCM or "
+        "ChaCha20 alone",
+        likelihood=_FIRST_LIKELY if narrowed is None else 0,
+        handshake_result="CIPHER_SUITE_MISMATCH",
+    )

@@ -20,6 +20,8 @@ from pki.x509 import CrlSet, Purpose, read_names
 
 # Faults that depend on the verifier's bundle, and how likely another verifier shares our view.
 _DEPENDS_ON_BUNDLE = {"unknown-ca": 75, "self-signed": 90}
+# A fault of what we send that a verifier makes up for, if its bundle holds the CA between.
+_MADE_UP_FOR = "incomplete-chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,10 @@ def adjust_to_acceptance(ours: Sequence[Finding], *, accepted: bool) -> list[Fin
     """
     findings: list[Finding] = []
     for item in ours:
-        if item.is_sure:
+        if item.is_cause and item.failure == _MADE_UP_FOR and accepted:
+            message = f"{item.message}; this server has it, others may not"
+            findings.append(warning(item.check, _MADE_UP_FOR, message))
+        elif item.is_sure:
             findings.append(item)
         elif any(other.check == item.check for other in findings):
             # One finding for a check; likely causes are ranked where the server refuses.

@@ -35,8 +35,9 @@ _ANSWER_SECONDS = 1.0
 # How long to wait for HTTP/2 settings from a server that went on with TLS.
 _SETTINGS_SECONDS = 0.4
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_GRPC_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 # First the suites that gRPC offers, then all of OpenSSL's: a weak one is to be observed and named.
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ALL:@SECLEVEL=0"
+_ALL_CIPHERS = _GRPC_CIPHERS + b":ALL:@SECLEVEL=0"
 _SETTINGS = 4  # the type of an HTTP/2 frame, RFC 9113 section 6.5
 _MOST_ISSUERS = 100
 # Times are checked later, from the chain. OpenSSL's codes, include/openssl/x509_vfy.h.
@@ -123,6 +124,13 @@ class Handshake:
     first_bytes: bytes = b""
     seconds: float = 0.0
 
+    @property
+    def agrees_with_grpc(self) -> bool:
+        """Whether the cipher suite is one that gRPC offers; in TLS 1.3 each is."""
+        return self.version != "TLSv1.2" or (
+            self.cipher.startswith("ECDHE-") and ("GCM" in self.cipher or "CHACHA" in self.cipher)
+        )
+
 
 def make_handshake(
     target: Target,
@@ -132,6 +140,7 @@ def make_handshake(
     seconds: float,
     roots: Sequence[x509.Certificate] | None = None,
     starttls: StartTls | None = None,
+    only_grpc_ciphers: bool = False,
 ) -> Handshake:
     """Make a handshake with a server and return what it showed; a failure is part of the result.
 
@@ -144,6 +153,7 @@ def make_handshake(
         seconds: how long all of it may take.
         roots: the server's chain must lead to one of them, or our certificate is not presented.
         starttls: the protocol in which to ask for TLS first; None begins with TLS, for HTTP/2.
+        only_grpc_ciphers: whether to offer the cipher suites of gRPC alone, and not OpenSSL's too.
     """
     limit = Deadline(seconds)
     try:
@@ -159,7 +169,8 @@ def make_handshake(
     try:
         if starttls is not None:
             request_tls(starttls, plain, limit.remaining)
-        context = _context(certified_key, events, roots, alpn=starttls is None)
+        ciphers = _GRPC_CIPHERS if only_grpc_ciphers else _ALL_CIPHERS
+        context = _context(certified_key, events, roots, ciphers, alpn=starttls is None)
     except StartTlsRefusedError as error:
         plain.close()
         return Handshake(HandshakeEnd.NO_STARTTLS, str(error))
@@ -206,12 +217,13 @@ def _context(
     certified_key: CertifiedKey | None,
     events: _HandshakeEvents,
     roots: Sequence[x509.Certificate] | None,
+    ciphers: bytes,
     *,
     alpn: bool,
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(_CIPHERS)
+    context.set_cipher_list(ciphers)
     context.set_info_callback(events)
     if alpn:
         context.set_alpn_protos([b"h2"])

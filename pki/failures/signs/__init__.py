@@ -8,6 +8,7 @@ stand for several causes names all of them, the likeliest first.
 
 from pki.failures.sign import Sign
 from pki.failures.signs.alerts import ALERT_SIGNS
+from pki.failures.signs.browsers import BROWSERS
 from pki.failures.signs.credential_files import CREDENTIAL_FILES
 from pki.failures.signs.databases import DATABASES
 from pki.failures.signs.dotnet import WINDOWS
@@ -17,6 +18,7 @@ from pki.failures.signs.languages import LANGUAGES
 from pki.failures.signs.libraries import LIBRARIES
 from pki.failures.signs.platforms import PLATFORMS
 from pki.failures.signs.proxies import PROXIES
+from pki.failures.signs.rust import RUSTLS
 from pki.failures.signs.verify_reasons import NODE_NAMES, REASONS, SHORT_REASONS
 
 SIGNS: tuple[Sign, ...] = (
@@ -26,9 +28,11 @@ SIGNS: tuple[Sign, ...] = (
     *SHORT_REASONS,
     *ALERT_SIGNS,
     *LANGUAGES,
+    *RUSTLS,
     *NODE_NAMES,
     *WINDOWS,
     *PROXIES,
+    *BROWSERS,
     *DATABASES,
     *PLATFORMS,
     *CREDENTIAL_FILES,

@@ -106,6 +106,7 @@ def _texts() -> Iterator[Sign]:
             (GO, f"remote error: tls: {_GO.get(number, words)}"),
             (JAVA, f"Received fatal alert: {alert.name}"),
             (RUST, f"received fatal alert: {rust}"),
+            (RUST, f"AlertReceived({rust})"),
             (DOTNET, f"TLS alert: '{_DOTNET.get(number, rust)}'"),
             (SCHANNEL, f"TLS protocol defined fatal alert code is {number}"),
             (SCHANNEL, f"TLS protocol defined fatal error code is {number}"),

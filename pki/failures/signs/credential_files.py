@@ -207,7 +207,6 @@ _RUST = signs(
     ("failed to parse private key as RSA, ECDSA, or EdDSA", "key-format"),
     ("keys may not be consistent", "key-mismatch"),
     ("InconsistentKeys(KeyMismatch)", "key-mismatch"),
-    ("InvalidCertificate(UnsupportedCertVersion)", "malformed"),
     ("UnsupportedCertVersion", "malformed"),
     ("no suitable certificate found", "no-server-certificate no-client-certificate"),
 )

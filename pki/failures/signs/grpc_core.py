@@ -37,6 +37,8 @@ CORE: tuple[Sign, ...] = (
         ("Method not found!", "unknown-method"),
         ("Received http2 header with status: 404", "unknown-method"),
         ("tcp handshaker shutdown", "handshake-timeout"),
+        # A proxy that the environment names: grpc_proxy, https_proxy or http_proxy.
+        ("HTTP proxy returned response code", "proxy-refused"),
         ("Trying to connect an http1.x server", "plaintext-server not-http2"),
         ("Peer name … is not in peer certificate", "wrong-name"),
         (

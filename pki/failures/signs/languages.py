@@ -1,9 +1,9 @@
-"""What the TLS libraries of Go, Java, Rust, Node.js and .NET write."""
+"""What the TLS libraries of Go, Java and Node.js write."""
 
 from __future__ import annotations
 
 from pki.failures.sign import Sign, signs
-from pki.failures.signs.parties import GO, JAVA, NODE, RUST
+from pki.failures.signs.parties import GO, JAVA, NODE
 
 LANGUAGES: tuple[Sign, ...] = (
     *signs(
@@ -164,47 +164,17 @@ LANGUAGES: tuple[Sign, ...] = (
         ("Unsupported or unrecognized SSL message", "plaintext-server plaintext-client"),
         ("not an SSL/TLS record", "plaintext-client plaintext-server"),
         ("Remote host terminated the handshake", "closed-without-reason"),
+        ("Channel closed while performing protocol negotiation", "closed-without-reason"),
+        ("handshake timed out after", "handshake-timeout"),
+        # Apache's client, and OkHttp.
+        ("Certificate for … doesn't match any of the subject alternative names", "wrong-name"),
+        ("SSLPeerUnverifiedException: Hostname … not verified", "wrong-name"),
         ("Remote host closed connection during handshake", "closed-without-reason"),
-    ),
-    *signs(
-        RUST,
-        ("certificate expired: verification time", "expired"),
-        ("certificate not valid yet: verification time", "not-yet-valid"),
-        ("certificate not valid for name", "wrong-name"),
-        ("CaUsedAsEndEntity", "ca-as-leaf"),
-        ("NoCipherSuitesInCommon", "cipher-mismatch"),
-        ("peer doesn't support any known protocol", "not-http2"),
-        ("tls handshake eof", "closed-without-reason"),
     ),
     *signs(
         NODE,
         ("ECONNREFUSED", "not-listening"),
         ("ENOTFOUND", "no-such-host"),
         ("ECONNRESET", "closed-without-reason"),
-    ),
-    *signs(
-        RUST,
-        ("invalid peer certificate: UnknownIssuer", "unknown-ca incomplete-chain"),
-        ("invalid peer certificate: Expired", "expired"),
-        ("invalid peer certificate: NotValidYet", "not-yet-valid"),
-        ("invalid peer certificate: NotValidForName", "wrong-name"),
-        ("invalid peer certificate: Revoked", "revoked"),
-        ("invalid peer certificate: InvalidPurpose", "wrong-usage"),
-        ("invalid peer certificate: BadSignature", "bad-signature"),
-        ("invalid peer certificate: BadEncoding", "malformed"),
-        ("invalid peer certificate: UnhandledCriticalExtension", "malformed"),
-        ("invalid peer certificate: NameConstraintViolation", "name-constraint"),
-        ("invalid peer certificate: UnknownRevocationStatus", "no-crl"),
-        ("invalid peer certificate: ExpiredRevocationList", "stale-crl"),
-        ("PathLenConstraintViolated", "path-length"),
-        ("EndEntityUsedAsCa", "issuer-not-ca"),
-        ("peer sent no certificates", "no-client-certificate"),
-        ("peer is incompatible: NoCertificateRequestSignatureSchemesInCommon", "unsupported-key"),
-        ("peer is incompatible: ServerDoesNotSupportTls12Or13", "protocol-version"),
-        ("peer is incompatible: SupportedVersionsExtensionRequired", "protocol-version"),
-        (
-            "received corrupt message of type InvalidContentType",
-            "plaintext-server plaintext-client",
-        ),
     ),
 )

@@ -35,6 +35,8 @@ LIBRARIES: tuple[Sign, ...] = (
         ("unexpected eof while reading", "closed-without-reason"),
         ("UNEXPECTED_EOF_WHILE_READING", "closed-without-reason"),
         ("EOF occurred in violation of protocol", "closed-without-reason"),
+        ("TLS/SSL connection has been closed (EOF)", "closed-without-reason"),
+        ("SSL handshake is taking longer than", "handshake-timeout"),
         ("SysCallError(-1, 'Unexpected EOF')", "closed-without-reason"),
         ("tls_handle_alpn:no application protocol", "not-http2"),
         ("NO_APPLICATION_PROTOCOL", "not-http2"),

@@ -14,6 +14,9 @@ PLATFORMS: tuple[Sign, ...] = (
         ("references non-existent config key", "secret-missing"),
         ("couldn't find key … in Secret", "secret-missing"),
         ("does not contain a valid TLS certificate", "not-pem secret-missing"),
+        # ingress-nginx
+        ("local SSL certificate … was not found", "secret-missing"),
+        ("no object matching key … in local store", "secret-missing"),
     ),
     *signs(
         SPIRE,

@@ -29,6 +29,8 @@ from pki.x509 import Crl, Fault
 from pki.x509.profiles.rules import find
 
 _NO_ISSUER = {2, 18, 19, 20, 21, 27}
+# Name constraints of a kind that OpenSSL does not know, or that are malformed.
+_NOT_EVALUATED = {49, 51, 52, 53}
 _MESSAGES = {
     "bad-signature": "is not signed by the key of its issuer: a root or CA of the same name and "
     "another key",
@@ -98,9 +100,9 @@ def examine_trust(
     if built.refused is not None:
         what = quote_name(built.refused.subject)
     slug = failures_of(built.code)[0]
+    means = "is refused" if built.code in _NOT_EVALUATED else _MESSAGES.get(slug, "is refused")
     # OpenSSL's own text goes with every answer: it says what to look up.
-    said = f"OpenSSL: {quote_untrusted(built.message)}"
-    message = f"{what} {_MESSAGES.get(slug, 'is refused')} ({said})"
+    message = f"{what} {means} (OpenSSL: {quote_untrusted(built.message)})"
     return [failed(check, slug, message, handshake_result=Fault.INVALID.handshake_result)]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pki.diagnosis.checks.certificates.openssl_errors import FAILURES_BY_CODE
-from pki.diagnosis.checks.client_acceptance import examine_acceptance
+from pki.diagnosis.checks.client_acceptance import adjust_request, examine_acceptance
 from pki.diagnosis.checks.connection import examine_connection
 from pki.diagnosis.checks.tls_alerts import ALERTS, REASONS, describe_alert
 from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
-from pki.diagnosis.report import Finding, failed
+from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.failures import FAILURES
 from pki.tls.target import Target
 from tests.unit.diagnosis.handshakes import NOW, own_credential
@@ -33,7 +33,7 @@ OPENSSL = {
     46: (32, 34, 35, 36, 37, 39, 41, 42, 43, 44, 47, 48, 51, 52, 53, 54, 73, 76, 78, 85, 92),
 }
 # What real servers sent, each seen by running it: Go 1.19.8 (crypto/tls), HAProxy 2.6.12, OpenSSL
-# 3.0.19 (s_server), GnuTLS 3.7.9 (gnutls-serv), PostgreSQL 15.18 and MariaDB 10.11.19.
+# 3.0.19 (s_server), GnuTLS 3.7.9 (gnutls-serv), Java 17.0.15, PostgreSQL 15.18, MariaDB 10.11.19.
 SEEN = [
     ("Go, VerifyPeerCertificate returns an error", 42, "client-refused"),
     ("Go, its ClientCAs lack our root", 42, "unknown-ca"),
@@ -54,6 +54,10 @@ SEEN = [
     ("GnuTLS, another CA", 49, "unknown-ca"),
     ("GnuTLS, by its clock the certificate has expired", 49, "clock-skew"),
     ("GnuTLS, no certificate", 116, "no-client-certificate"),
+    ("Java, another CA", 46, "unknown-ca"),
+    ("Java, by its clock the certificate has expired", 46, "clock-skew"),
+    ("Java, a leaf for serverAuth alone", 46, "wrong-usage"),
+    ("Java, no certificate", 42, "no-client-certificate"),
     ("PostgreSQL, another CA", 48, "unknown-ca"),
     ("MariaDB, another CA", 48, "unknown-ca"),
 ]
@@ -126,6 +130,7 @@ def test_a_fault_that_was_observed_in_our_certificate_is_the_cause_of_the_alert(
 @pytest.mark.parametrize(
     ("number", "slugs"),
     [
+        # A Java server without a certificate too.
         (40, ["cipher-mismatch", "no-server-certificate", "protocol-version"]),
         (70, ["protocol-version"]),
         # A Go server whose GetCertificate returns an error; nil without an error sends 112.
@@ -153,3 +158,29 @@ def test_no_alert_at_the_start_is_taken_for_another() -> None:
 def test_the_name_that_was_asked_for_is_said_where_the_server_has_no_certificate() -> None:
     for number in (80, 112):
         assert "'payments.shop.internal'" in started_with(number)[0].message
+
+
+def test_an_alert_that_never_asks_for_a_certificate_is_not_surely_about_a_missing_one() -> None:
+    for number, is_sure in ((116, True), (42, True), (40, True), (80, False), (112, False)):
+        anonymous = Handshake(HandshakeEnd.ALERT, "", alert=number, certificate_requested=True)
+        (finding,) = examine_acceptance(
+            anonymous, None, own=None, ours=[], request=[], server_chain=(), now=NOW
+        )
+        assert finding.failure == "no-client-certificate"
+        assert finding.is_sure is is_sure, number
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "status", "is_sure"),
+    [
+        (ok("accepts our certificate", "so it is"), Status.WARNING, True),
+        (unknown("accepts our certificate", "nobody knows"), Status.FAILED, False),
+        (symptom("accepts our certificate", "no"), Status.FAILED, True),
+    ],
+)
+def test_that_other_cas_are_named_is_the_cause_only_where_the_server_refused_us(
+    acceptance: Finding, status: Status, is_sure: bool
+) -> None:
+    request = failed("requests a certificate", "ca-not-requested", "of another CA")
+    (adjusted,) = adjust_request([request], [acceptance])
+    assert (adjusted.status, adjusted.is_sure) == (status, is_sure)
