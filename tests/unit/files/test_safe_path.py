@@ -25,7 +25,7 @@ def opened(path: Path | str, start: int | None = None) -> bytes:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Make a folder of root with a file, and one of a user with a file."""
-    for name, user in (("root", os.geteuid()), ("user", MALLORY), ("third", NOBODY)):
+    for name, user in (("owned", os.geteuid()), ("user", MALLORY), ("third", NOBODY)):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "file").write_bytes(name.encode())
@@ -43,14 +43,17 @@ def link(path: Path, target: Path | str, user: int) -> Path:
 
 def test_a_plain_path_is_opened_from_anywhere(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    folder = os.open("root", os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open("owned", os.O_RDONLY | os.O_DIRECTORY)
     try:
         assert (
-            opened(tree / "root/file") == opened("root/file") == opened("./root//file") == b"root"
+            opened(tree / "owned/file")
+            == opened("owned/file")
+            == opened("./owned//file")
+            == b"owned"
         )
-        assert opened("root/../user/file") == b"user"
-        assert opened("file", folder) == opened("../root/file", folder) == b"root"
-        assert opened(tree / "root/file", folder) == b"root"
+        assert opened("owned/../user/file") == b"user"
+        assert opened("file", folder) == opened("../owned/file", folder) == b"owned"
+        assert opened(tree / "owned/file", folder) == b"owned"
     finally:
         os.close(folder)
     descriptor = open_path(".", os.O_RDONLY | os.O_DIRECTORY)
@@ -60,7 +63,7 @@ def test_a_plain_path_is_opened_from_anywhere(tree: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("root/none", errno.ENOENT), ("none/file", errno.ENOENT), ("root/file/x", errno.ENOTDIR)],
+    [("owned/none", errno.ENOENT), ("none/file", errno.ENOENT), ("owned/file/x", errno.ENOTDIR)],
 )
 def test_what_is_not_there_is_reported_as_the_system_does(tree: Path, name: str, code: int) -> None:
     with pytest.raises(OSError, match=os.strerror(code)) as caught:
@@ -76,30 +79,30 @@ def test_a_circle_of_links_ends(tree: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("target", ["user", "root", "third"])
+@pytest.mark.parametrize("target", ["user", "owned", "third"])
 def test_root_s_links_are_followed_everywhere(tree: Path, target: str) -> None:
-    link(tree / "root" / "link", f"../{target}/file", 0)
-    link(tree / "root" / "absolute", tree / target, 0)
-    assert opened(tree / "root" / "link") == target.encode()
-    assert opened(tree / "root" / "absolute" / "file") == target.encode()
+    link(tree / "owned" / "link", f"../{target}/file", 0)
+    link(tree / "owned" / "absolute", tree / target, 0)
+    assert opened(tree / "owned" / "link") == target.encode()
+    assert opened(tree / "owned" / "absolute" / "file") == target.encode()
 
 
 Attack = Callable[[Path], Path]
 ATTACKS: dict[str, Attack] = {
-    "a link to root's file": lambda tree: link(tree / "user/x", "../root/file", MALLORY),
+    "a link to root's file": lambda tree: link(tree / "user/x", "../owned/file", MALLORY),
     "a link to a third user's file": lambda tree: link(tree / "user/x", "../third/file", MALLORY),
-    "an absolute link": lambda tree: link(tree / "user/x", tree / "root/file", MALLORY),
+    "an absolute link": lambda tree: link(tree / "user/x", tree / "owned/file", MALLORY),
     "an absolute link to one's own": lambda tree: link(
         tree / "user/x", tree / "user/file", MALLORY
     ),
-    "a linked folder": lambda tree: link(tree / "user/x", "../root", MALLORY) / "file",
+    "a linked folder": lambda tree: link(tree / "user/x", "../owned", MALLORY) / "file",
     "a link to a link of root": lambda tree: link(
         tree / "user/x",
-        os.path.relpath(link(tree / "root/y", "file", 0), tree / "user"),
+        os.path.relpath(link(tree / "owned/y", "file", 0), tree / "user"),
         MALLORY,
     ),
     # A user can move root's link, which is relative, into a folder of their own.
-    "root's link in a user's folder": lambda tree: link(tree / "user/x", "../root/file", 0),
+    "root's link in a user's folder": lambda tree: link(tree / "user/x", "../owned/file", 0),
 }
 
 
@@ -115,12 +118,12 @@ def test_a_user_s_link_in_a_folder_of_all_is_that_user_s(tree: Path) -> None:
     shared = tree / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    link(shared / "x", "../root/file", MALLORY)
+    link(shared / "x", "../owned/file", MALLORY)
     with pytest.raises(UnsafePathError):
         open_path(shared / "x", os.O_RDONLY)
     # Sticky: nobody else can have put root's link there.
-    link(shared / "of-root", "../root/file", 0)
-    assert opened(shared / "of-root") == b"root"
+    link(shared / "of-root", "../owned/file", 0)
+    assert opened(shared / "of-root") == b"owned"
     shared.chmod(0o777)
     with pytest.raises(UnsafePathError):
         open_path(shared / "of-root", os.O_RDONLY)
