@@ -87,6 +87,7 @@ class FileWatcher:
         self._watched = watched
         self._stop = threading.Event()
         self._paths_changed = threading.Event()
+        self._failure = ""
         self._thread = threading.Thread(target=self._run, name="handfast-watch", daemon=True)
 
     def start(self) -> None:
@@ -110,9 +111,15 @@ class FileWatcher:
                 self._watch()
             except BaseException as error:
                 # A folder is gone, or the system has no watch left: compare states only.
-                defer(log.debug, "no watch: %s", error)
+                self._log_once(error)
                 self._check_safely()
                 self._stop.wait(_TICK_MILLISECONDS / 1000)
+
+    def _log_once(self, error: BaseException) -> None:
+        """Log why there is no watch; not again at each comparison until a watch has begun."""
+        if self._failure != str(error):
+            self._failure = str(error)
+            defer(log.debug, "no watch: %s", error)
 
     def _watch(self) -> None:
         # Loaded here: watchfiles is slow to load, and what it loads besides is not needed.
@@ -126,7 +133,7 @@ class FileWatcher:
         inodes = _inodes(folders)
         # Without polling, and without the folders below these.
         with RustNotify(folders, False, False, 0, False, False) as watching:
-            next_check = 0.0
+            self._failure, next_check = "", 0.0
             while not self._stop.is_set():
                 changes = watching.watch(
                     _SETTLE_MILLISECONDS, _SETTLE_MILLISECONDS, _TICK_MILLISECONDS, self._stop

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import pki
+from pki.background import flush
 from pki.credentials.file_watcher import FileWatcher, WatchedPaths
 from pki.files import LoadedCredential, load_credential
 from tests.interop.shop import Shop, eventually
@@ -157,6 +158,22 @@ def test_a_watched_file_is_noticed_while_others_change_all_the_time(
             aside.write_text(str(round_))
             aside.replace(policy)
             write_until(lambda: watched.changed > changed, home / "service.log")  # noqa: B023
+
+
+def test_a_missing_watch_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", none)
+    (tmp_path / "policy.toml").write_text("x")
+    with caplog.at_level(logging.DEBUG, "handfast.credentials"):
+        with watching(tmp_path / "policy.toml") as watched:
+            assert eventually(lambda: watched.compared > 6)
+        flush(5.0)
+    lines = [item for item in caplog.records if item.name == "handfast.credentials"]
+    assert len([item for item in lines if "no watch" in item.getMessage()]) == 1
 
 
 def test_a_workload_is_still_made_of_every_file_that_matters(shop: Shop) -> None:
