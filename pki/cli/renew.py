@@ -27,6 +27,7 @@ from pki.cli.state.trust_distribution import (
     belongs_to,
     credential_folders,
     error_line,
+    import_crls,
 )
 from pki.errors import CouldNotTellError, PkiError, StateError, quote_untrusted
 from pki.files import find_layout, read_partial_credential
@@ -76,6 +77,7 @@ def renew(
         return
     find_credential(target)
     with open_authority(directory) as authority:
+        import_crls(authority, directory)
         facts, lines = renewal.run(authority, target)
     print_result("renew", facts, lines, as_json=as_json)
 
@@ -88,6 +90,7 @@ def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     results: list[dict[str, object]] = []
     lines: list[str] = []
     with open_authority(renewal.state) as authority:
+        import_crls(authority, renewal.state)
         ca_folder = ca_directory(renewal.state)
         for path in (folder, *credential_folders(folder, ca_folder, failed)):
             try:

@@ -69,12 +69,9 @@ def revoke(
         [
             *(f"Revoked {item.serial} of {item.spiffe_id}" for item in revoked),
             *(
-                []
-                if revoked
-                else [
-                    f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
-                    for serial in found.serials
-                ]
+                f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
+                for serial in found.serials
+                if serial not in {item.serial for item in revoked}
             ),
             f"The new CRL was brought to {len(distribution.updated)} credential directories "
             "here: servers that use them refuse the certificate within a second",

@@ -4,9 +4,9 @@ Root often works in a folder of another user, who can swap each part of a path b
 So root opens a path part by part, each by the descriptor of the folder before it. The rules:
 
 1. A link that only root can have put there is followed.
-2. A link that another user can have put there is followed only as far as that user could have
-   opened what it leads to with a file of their own: each folder, link and file after it must belong
-   to the user of that link. So it leads to no file of root and to none of a third user.
+2. A link that another user can have put there is followed only if each folder, link and file after
+   it belongs to that user. So it leads to no file of root, and to none of a third user. An absolute
+   target is never followed, because it begins at ``/``, which belongs to root.
 3. A file with several names (hard links) is not opened in a folder of another user, unless it
    belongs to that user: it may be a second name for a file of root.
 
@@ -67,7 +67,6 @@ class _Walk:
 
     def __init__(self, here: int, path: str) -> None:
         self._here = here
-        self._path = path
         self._pending = _parts(path)
         self._links = 0
         # Whose link was followed, and by which name; None as long as only root led the way.

@@ -68,6 +68,16 @@ def test_a_list_of_80_columns_has_a_line_for_each_certificate(capsys: Capture) -
     assert all(item["status"] == "revoked" for item in run_json(capsys, "list")["certificates"])
 
 
+@pytest.mark.parametrize("command", ["list --issuers", "ca status"])
+def test_the_ca_s_tables_fit_80_columns_too(command: str) -> None:
+    shown = in_terminal(80, *command.split())
+    rows = [line for line in shown.splitlines() if line.startswith("│")]
+    assert max(map(len, shown.splitlines())) <= 80
+    # A row that is broken over several lines begins with an empty cell.
+    assert all(line.split("│")[1].strip() for line in rows)
+    assert len(rows) == (2 if command == "list --issuers" else 4)
+
+
 def test_a_wide_terminal_and_a_pipe_get_whole_numbers(capsys: Capture) -> None:
     serials = [item["serial"] for item in run_json(capsys, "list")["certificates"]]
     for shown in (in_terminal(160, "list"), run_command(capsys, "list")[1]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pki.cli.app import run
-from tests.interop.shop import Shop, ended, get_stock, soon, watch
+from tests.interop.shop import Shop, ended, eventually, get_stock, soon, watch
 
 
 @pytest.mark.parametrize("kind", ["aio", "sync"])
@@ -34,6 +34,8 @@ def test_a_stream_from_before_the_last_renewal_ends_with_the_revocation(
         assert get_stock(channel) > 0
         named = str(caller_folder) if target == "directory" else "caller"
         assert run(["revoke", named, "--reason", reason, "--dir", str(state)]) == 0
+        # Without this, a stream that goes on would be waited for without end.
+        assert eventually(lambda: not stream.is_active())
         assert ended(stream) == words
         assert soon(channel, "CERTIFICATE_REVOKED")
         assert get_stock(other) > 0

@@ -64,12 +64,17 @@ def status(
             for item in issuers
         ],
     )
+    # As in the table above, and short enough for a terminal of 80 columns.
+    names = {
+        item.certificate.subject.rfc4514_string(): f"{item.kind.value} {item.key_id}"
+        for item in issuers
+    }
     print_table(
         "Revocation lists",
-        ("issuer", "number", "entries", "until (UTC)", "valid now"),
+        ("issuer", "number", "entries", "until (UTC)", "valid"),
         [
             (
-                str(row["issuer"]),
+                names.get(str(row["issuer"]), str(row["issuer"])),
                 str(row["number"]),
                 str(row["entries"]),
                 f"{row['next_update']:%Y-%m-%d %H:%M:%S}",

@@ -19,7 +19,7 @@ from pki.cli.options import dir_option
 from pki.cli.output import quote_path
 from pki.cli.state.issuing import parse_request, read_request_file, report_issued, save_issued
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
-from pki.cli.state.trust_distribution import import_crls, issuer_certificates
+from pki.cli.state.trust_distribution import import_crls_of, issuer_certificates
 from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Layout,
@@ -57,6 +57,8 @@ class Renewal:
     def run(self, authority: Authority, target: Path) -> tuple[dict[str, object], list[str]]:
         """Renew the certificate of a directory if it is due, and repair what else is there.
 
+        The caller has imported the CRLs in the state folder.
+
         Returns:
             What was done: the facts for scripts, and the lines for people.
 
@@ -73,7 +75,7 @@ class Renewal:
             if holds_key:
                 require_key(contents)
             # The directory may be outside the state folder, and its own CRLs may be newer.
-            import_crls(authority, self.state, contents.crls)
+            import_crls_of(authority, contents)
             authority.refresh_crls()
             record = require_record(authority, contents)
             repaired = _repair(authority, contents, record)

@@ -7,7 +7,7 @@ updated and what failed, and has an exit code of its own for a failure.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,9 +169,22 @@ def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None
     Raises:
         PkiError: if one is newer than the ledger and can't be imported.
     """
+    _import_new(authority, (*more, *read_crls_below(state)))
+
+
+def import_crls_of(authority: Authority, contents: PartialCredential) -> None:
+    """Import the CRLs of one credential directory into the ledger; as :func:`import_crls`.
+
+    Raises:
+        PkiError: if one is newer than the ledger and can't be imported.
+    """
+    _import_new(authority, (contents.crls,))
+
+
+def _import_new(authority: Authority, held: Iterable[CrlSet | None]) -> None:
     _, own = authority.trust()
     known = {item.der for item in own.crls.values()}
-    for crls in (*more, *read_crls_below(state)):
+    for crls in held:
         if crls is not None and not {item.der for item in crls.crls.values()} <= known:
             authority.import_crls(crls)
 

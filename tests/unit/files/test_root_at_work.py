@@ -86,6 +86,30 @@ def test_a_folder_that_root_makes_below_a_user_s_is_that_user_s(home: Path) -> N
     assert owners(home / "deep/web") == {(MALLORY, MALLORY)}
 
 
+@pytest.mark.parametrize("is_member", [True, False])
+def test_another_user_gives_new_files_the_folder_s_group_if_they_are_in_it(
+    ca: Path, is_member: bool
+) -> None:
+    credential = load_credential(ORDERS).credential
+    folder = ca / "theirs"
+    folder.mkdir()
+    os.chown(folder, SERVICE, GROUP)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([GROUP] if is_member else [])
+            os.setgid(SERVICE)
+            os.setuid(SERVICE)
+            save_credential(credential, folder)
+            save_credential(credential, folder)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert owners(folder, *FILES) == {(SERVICE, GROUP if is_member else SERVICE)}
+
+
 def test_a_stranger_s_key_is_not_taken_where_others_may_put_files(capsys: Capture) -> None:
     ORDERS.chmod(0o1777)
     os.chown(ORDERS / "key.pem", MALLORY, MALLORY)

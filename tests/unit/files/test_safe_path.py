@@ -95,7 +95,7 @@ ATTACKS: dict[str, Attack] = {
     "an absolute link to one's own": lambda tree: link(
         tree / "user/x", tree / "user/file", MALLORY
     ),
-    "a linked folder": lambda tree: link(tree / "user/x", "../root", MALLORY) / "file",
+    "a linked folder": lambda tree: link(tree / "user/x", "../owned", MALLORY) / "file",
     "a link to a link of root": lambda tree: link(
         tree / "user/x",
         os.path.relpath(link(tree / "owned/y", "file", 0), tree / "user"),
