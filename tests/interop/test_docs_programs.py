@@ -145,7 +145,8 @@ def test_the_quick_start_is_as_it_is_printed(home: tuple[Path, int]) -> None:
     with started(folder, "server.py", port):
         done = run(folder, sys.executable, "client.py")
     assert done.returncode == 0, done.stderr
-    assert done.stdout in (ROOT / "docs" / "quickstart.md").read_text()
+    for page in ("README.md", "docs/quickstart.md"):
+        assert f"$ python client.py\n{done.stdout}" in (ROOT / page).read_text()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
