@@ -141,7 +141,14 @@ def examine_acceptance(
     if any(item.failure == _NOT_REQUESTED for item in request):
         message = "the server closed the connection after it received our certificate"
         return [symptom(ACCEPTS, f"{message}, and had requested one of another CA")]
-    return rank_causes(own, ours, server_chain, now)
+    ranked = rank_causes(own, ours, server_chain, now)
+    if not _names_our_root(anonymous, own):
+        return ranked
+    # Node.js, for one, names its CAs, and closes the connection without an alert.
+    return [
+        replace(item, likelihood=_LEAST) if item.failure in _NO_PATH and not item.is_sure else item
+        for item in ranked
+    ]
 
 
 def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:

@@ -8,10 +8,11 @@ from pki.diagnosis.checks.certificates.openssl_errors import FAILURES_BY_CODE
 from pki.diagnosis.checks.client_acceptance import adjust_request, examine_acceptance
 from pki.diagnosis.checks.connection import examine_connection
 from pki.diagnosis.checks.tls_alerts import ALERTS, REASONS, describe_alert
-from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
+from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd, RequestedIssuer
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.failures import FAILURES
 from pki.tls.target import Target
+from pki.x509 import canonical_name
 from tests.unit.diagnosis.handshakes import NOW, own_credential
 
 # TLS Alerts of https://www.iana.org/assignments/tls-parameters, and those of RFC 5246 before it.
@@ -184,3 +185,20 @@ def test_that_other_cas_are_named_is_the_cause_only_where_the_server_refused_us(
     request = failed("requests a certificate", "ca-not-requested", "of another CA")
     (adjusted,) = adjust_request([request], [acceptance])
     assert (adjusted.status, adjusted.is_sure) == (status, is_sure)
+
+
+def test_a_server_that_names_our_root_and_closes_is_hardly_without_it() -> None:
+    own = own_credential()
+    root = RequestedIssuer(canonical_name(own.roots[0].subject), "root")
+    for issuers, first in (((), "unknown-ca"), ((root,), "clock-skew")):
+        anonymous = Handshake(
+            HandshakeEnd.CLOSED,
+            "",
+            completed=True,
+            certificate_requested=True,
+            requested_issuers=issuers,
+        )
+        findings = examine_acceptance(
+            anonymous, anonymous, own=own, ours=[], request=[], server_chain=(), now=NOW
+        )
+        assert max(findings, key=lambda item: item.likelihood).failure == first
