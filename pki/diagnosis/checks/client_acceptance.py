@@ -14,7 +14,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, path_from_leaf, quote_name
-from pki.diagnosis.checks.own_credential import OwnCredential
+from pki.diagnosis.checks.own_credential import NOT_PRESENTED, OwnCredential
 from pki.diagnosis.checks.refusal_causes import (
     ACCEPTS,
     CLOSED,
@@ -246,7 +246,11 @@ def _refused_by_alert(
     """Rank what the alert may stand for, unless one of it was observed in our certificate."""
     alert = describe_alert(number)
     message = f'the server refuses our certificate with the alert "{alert.name}"'
-    observed = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
+    observed = {
+        item.failure
+        for item in ours
+        if item.status is Status.FAILED and item.is_sure and item.failure not in NOT_PRESENTED
+    }
     if observed & {*alert.on_certificate, *_SEEN_AS.get(number, ())} or (
         "client-refused" in alert.on_certificate and observed
     ):
@@ -300,6 +304,8 @@ def _weigh_by_ours(
         likelihoods["unsupported-key"] = _PROBABLY
     if {_STRICT, "unknown-ca"} & {*slugs} and any(item.failure == _STRICT for item in ours):
         likelihoods[_STRICT] = _PROBABLY
-    if "unsupported-key" in slugs and any(item.failure == "unsupported-key" for item in ours):
-        likelihoods["unsupported-key"] = _PROBABLY
+    for slug in ("unsupported-key", "stale-crl"):
+        # The server may have the same list as we.
+        if slug in slugs and any(item.failure == slug for item in ours):
+            likelihoods[slug] = _PROBABLY
     return likelihoods

@@ -118,11 +118,23 @@ def test_the_fault_of_a_real_server_is_among_the_likely_causes_of_its_alert(
     assert slug in [item.failure for item in refused_with(number)], server
 
 
-@pytest.mark.parametrize("number", [42, 43, 44, 45, 46, 48, 51, 116])
+@pytest.mark.parametrize(
+    ("number", "slug"),
+    [
+        (42, "wrong-usage"),
+        (43, "wrong-usage"),
+        (44, "revoked"),
+        (45, "expired"),
+        (46, "name-constraint"),
+        (48, "incomplete-chain"),
+        (48, "bad-signature"),
+        (51, "bad-signature"),
+        (116, "unsupported-key"),
+    ],
+)
 def test_a_fault_that_was_observed_in_our_certificate_is_the_cause_of_the_alert(
-    number: int,
+    number: int, slug: str
 ) -> None:
-    slug = describe_alert(number).on_certificate[0]
     (finding,) = refused_with(number, [failed("our certificate: times", slug, "so it is")])
     assert finding.failure is None
     assert "above" in finding.message
@@ -202,3 +214,12 @@ def test_a_server_that_names_our_root_and_closes_is_hardly_without_it() -> None:
             anonymous, anonymous, own=own, ours=[], request=[], server_chain=(), now=NOW
         )
         assert max(findings, key=lambda item: item.likelihood).failure == first
+
+
+def test_a_stale_list_of_ours_is_not_what_a_server_refuses_our_certificate_for() -> None:
+    ours = [failed("our certificate: revocation", "stale-crl", "the list has ended")]
+    findings = refused_with(42, ours)
+    assert all(item.failure and item.likelihood for item in findings)
+    # It may have the same list, where the alert can mean one.
+    first = max(refused_with(45, ours), key=lambda item: item.likelihood)
+    assert first.failure == "stale-crl"
