@@ -295,7 +295,7 @@ def _weigh_by_ours(
     likelihoods: dict[str, int] = {}
     if own is not None and own.chain and "self-signed" in slugs:
         if is_self_issued(own.chain[0]):
-            likelihoods["self-signed"] = _PROBABLY
+            likelihoods |= {"self-signed": _PROBABLY, "incomplete-chain": _LEAST}
         elif lacks_issuer(own):
             # The leaf is sent alone, and no root at hand has issued it.
             likelihoods["incomplete-chain"] = _PROBABLY
