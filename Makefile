@@ -3,13 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The compiler of the stubs has an environment of its own, because it needs an older protobuf.
+PROTOS_VENV ?= .venv-protos
+PROTOS_READY := $(PROTOS_VENV)/.ready
+LOWEST_VENV ?= .venv-lowest
+LOWEST_READY := $(LOWEST_VENV)/.ready
+CORE_VENV ?= .venv-core
+CORE_READY := $(CORE_VENV)/.ready
 DEMO_DIR ?= build/demo
 PYTEST_ARGS ?=
+# Tests run side by side in this many processes; 0 runs them in one, for a debugger.
+WORKERS ?= 2
 LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean lock test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-core test-lowest test-pythons
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -24,6 +33,24 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
+$(PROTOS_READY): protos/requirements.txt
+	@$(PYTHON) -m venv $(PROTOS_VENV)
+	@$(PROTOS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r protos/requirements.txt
+	@touch $@
+
+# The lowest declared versions, and the pytest of the lock file: the interop tests run on them too.
+$(LOWEST_READY): $(READY) tests/lowest-requirements.txt
+	@$(PYTHON) -m venv $(LOWEST_VENV)
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/lowest-requirements.txt
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The wheel with what it needs and nothing else, as in the image of a service.
+$(CORE_READY): $(READY) tests/core-requirements.txt
+	@$(PYTHON) -m venv $(CORE_VENV)
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/core-requirements.txt
+	@touch $@
+
 setup: $(READY) ## make the virtual environment
 
 demo: $(READY) ## run the shop: five services, and what they may and may not do
@@ -31,22 +58,36 @@ demo: $(READY) ## run the shop: five services, and what they may and may not do
 
 test: $(READY) ## run the tests, counting branches across all processes
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # A test run leaves a file for each process; the first lint after it makes one of them.
-lint: $(READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
+test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) tests/interop $(PYTEST_ARGS)
+
+test-core: $(CORE_READY) ## run a server and a client where the wheel is installed without any extra
+	@rm -rf build/core && mkdir -p build/core
+	@$(BIN)/python -m hatchling build -t wheel -d build/core >build/core/build.log 2>&1 || { cat build/core/build.log >&2; exit 1; }
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall build/core/*.whl
+	@$(BIN)/handfast ca init --trust-domain shop.internal --dir build/core/certs >/dev/null
+	@for name in orders payments; do $(BIN)/handfast issue $$name --dir build/core/certs >/dev/null || exit 1; done
+	@cd build/core && ../../$(CORE_VENV)/bin/python -W error ../../tests/core_install.py certs
+
+lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages, and the coverage of the last test run
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python protos/generate.py --check
+	@$(PROTOS_VENV)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/make_failures.py --check
 	@ls build/coverage/data* >/dev/null 2>&1 || { echo "No coverage was counted yet: run make test first" >&2; exit 1; }
 	@if ls build/coverage/data.* >/dev/null 2>&1; then $(BIN)/python -m coverage combine --quiet; fi
 	@$(BIN)/python -m coverage report --fail-under=95
 
-protos: $(READY) ## make the checked-in stubs anew from protos/
-	@$(BIN)/python protos/generate.py
+docs: $(READY) ## make the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+protos: $(PROTOS_READY) ## make the checked-in stubs anew from protos/
+	@$(PROTOS_VENV)/bin/python protos/generate.py
 
 bench: $(READY) ## run the benchmarks
 	@if ls tests/bench/test_*.py >/dev/null 2>&1; then $(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,ops,rounds; else echo "There are no benchmarks yet: they belong in tests/bench/"; fi
@@ -57,8 +98,13 @@ bench-rpc: $(READY) ## measure the runtime beside bare gRPC, and hold it to its 
 bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARGS="--runs 5")
 	@$(BIN)/python -m tests.bench.start_up $(BENCH_ARGS)
 
-lock: $(READY) ## write requirements.txt for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.txt
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+lock: $(READY) ## write the lock files for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
+	@$(LOCK) $(LOCK_ARGS) pyproject.toml --all-extras --group dev -o requirements.txt
+	@$(LOCK) $(LOCK_ARGS) protos/requirements.in -o protos/requirements.txt
+	@$(LOCK) $(LOCK_ARGS) pyproject.toml tests/core-requirements.in -o tests/core-requirements.txt
+	@$(LOCK) pyproject.toml --all-extras --group interop --resolution lowest-direct -o tests/lowest-requirements.txt
 
 test-pythons: ## run the tests on each declared Python that is here
 	@tests/on_each_python.sh

@@ -46,7 +46,24 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name's module when it is first asked for."""
+    """Load a public name's module when it is first asked for.
+
+    Raises:
+        MissingExtraError: if its module needs an extra that is not installed.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from pki.extras import extra_of, missing_extra  # noqa: PLC0415 - loaded after a failure
+
+        extra = extra_of(error)
+        if extra is None:
+            raise
+        raise missing_extra(f"pki.{name}", [extra]) from None
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted(__all__)

@@ -144,3 +144,7 @@ class CommitInDoubtError(LedgerError):
 
 class CredentialError(StateError):
     """A credential on disk is missing, damaged, mismatched or badly protected."""
+
+
+class MissingExtraError(PkiError, ImportError):
+    """Something needs libraries that an extra of handfast installs, e.g. ``handfast[ca]``."""

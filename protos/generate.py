@@ -45,6 +45,8 @@ HOMES = (
     Home("handfast", "pki/_proto", has_services=False),
     Home("shop", "services/_proto", has_services=True),
 )
+# Each folder of the examples holds one contract, with its stubs beside it as a user has them.
+EXAMPLES = "docs/examples"
 
 
 def generate(target: Path, homes: Sequence[Home] = HOMES) -> None:
@@ -63,6 +65,13 @@ def generate(target: Path, homes: Sequence[Home] = HOMES) -> None:
         if protoc.main([*arguments, *sources]):
             sys.exit(f"protoc failed on protos/{home.contracts}")
         _move_imports(out, home)
+    for contract in sorted((ROOT / EXAMPLES).glob("*/*.proto")):
+        folder = contract.parent
+        out = target / folder.relative_to(ROOT)
+        out.mkdir(parents=True)
+        outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
+        if protoc.main(["protoc", f"-I{folder}", f"-I{include}", *outputs, str(contract)]):
+            sys.exit(f"protoc failed on {contract.relative_to(ROOT)}")
 
 
 def _move_imports(out: Path, home: Home) -> None:
@@ -78,10 +87,13 @@ def _move_imports(out: Path, home: Home) -> None:
 
 def stubs(root: Path) -> dict[str, str]:
     """Return the stubs below a root: the text of each file by its path."""
+    paths = [
+        *(path for home in HOMES for path in (root / home.folder).rglob("*.py*")),
+        *(root / EXAMPLES).glob("*/*_pb2*.py"),
+    ]
     return {
         path.relative_to(root).as_posix(): path.read_text()
-        for home in HOMES
-        for path in sorted((root / home.folder).rglob("*.py*"))
+        for path in sorted(paths)
         if path.suffix in {".py", ".pyi"}
     }
 

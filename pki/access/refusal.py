@@ -126,11 +126,13 @@ def decision_refusal(reason: Reason, *, who: str, what: str) -> Refusal:
         ),
         Reason.SERVICE_NOT_LISTED: (
             ErrorReason.SERVER_ROLE_MISSING,
-            f"the policy names no role that may answer {what}",
+            f"the policy of this caller has no [[served_by]] for {what}: add one, with a role that "
+            f"{who} has, as for every service that a channel calls, health checks included",
         ),
         Reason.SERVER_ROLE_MISSING: (
             ErrorReason.SERVER_ROLE_MISSING,
-            f"{who} may not answer {what}",
+            f"{who} may not answer {what}: by [[served_by]] in the policy of this caller, its "
+            "servers have another role",
         ),
     }
     kind, message = refusals[reason]

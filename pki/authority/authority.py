@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, revocation, rotation
+from pki.authority import issuance, recovery, rotation
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger import IssuerRecord
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
-from pki.authority.reader import AuthorityReader
 from pki.authority.recovery import RecoveryResult
+from pki.authority.revoking import RevokingAuthority
 from pki.clock import Clock, system_clock
+from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, SpiffeId, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import (
@@ -29,8 +30,10 @@ from pki.x509 import (
 )
 
 
-class Authority(AuthorityReader):
+class Authority(RevokingAuthority):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
+
+    _remove_folder: Callable[[], None] | None = None
 
     @classmethod
     def create(
@@ -64,6 +67,45 @@ class Authority(AuthorityReader):
         return authority
 
     @classmethod
+    def ephemeral(
+        cls,
+        trust_domain: TrustDomain | str,
+        *,
+        permit_dns: Sequence[str] = ("localhost",),
+        clock: Clock = system_clock,
+    ) -> Authority:
+        """Make a throw-away CA for tests: a whole one, which is gone when it is closed.
+
+        Its files lie in memory where the system has a file system in memory, else in a temporary
+        folder; only the present user can read them.
+
+        Args:
+            trust_domain: the trust domain, e.g. ``shop.internal``.
+            permit_dns: further DNS names that certificates may hold.
+            clock: returns the time.
+
+        Raises:
+            InputError: if one of the names is not valid.
+        """
+        plan = AuthorityPlan(
+            TrustDomain.parse(str(trust_domain)), tuple(DnsName(name) for name in permit_dns)
+        )
+        folder = EphemeralFolder.make()
+        try:
+            authority = cls.create(folder.path / "ca", plan, clock=clock)
+        except BaseException:
+            folder.remove()
+            raise
+        authority._remove_folder = folder.remove
+        return authority
+
+    def close(self) -> None:
+        """Close the ledger; remove a throw-away CA."""
+        super().close()
+        if self._remove_folder is not None:
+            self._remove_folder()
+
+    @classmethod
     def open(
         cls,
         path: str | Path,
@@ -71,6 +113,7 @@ class Authority(AuthorityReader):
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
+        passphrase_remedy: str = "",
     ) -> Authority:
         """Open a CA, and publish its bundle and CRLs again in case a crash prevented that.
 
@@ -79,12 +122,16 @@ class Authority(AuthorityReader):
             passphrase: of the CA's keys.
             clock: returns the time.
             read_only: publish nothing.
+            passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
 
         Raises:
             StateError: if the directory holds no CA.
             OlderLedgerError: if its ledger is an older copy.
         """
-        authority = cls(open_context(Path(path), passphrase=passphrase, clock=clock))
+        context = open_context(
+            Path(path), passphrase=passphrase, clock=clock, passphrase_remedy=passphrase_remedy
+        )
+        authority = cls(context)
         if not read_only:
             try:
                 authority._context.publish()
@@ -101,6 +148,7 @@ class Authority(AuthorityReader):
         *,
         passphrase: bytes | None = None,
         clock: Clock = system_clock,
+        passphrase_remedy: str = "",
     ) -> RecoveryResult:
         """Continue with an older copy of the ledger, because the newest one is lost for good.
 
@@ -109,12 +157,19 @@ class Authority(AuthorityReader):
             crls: every CRL that receivers hold; those in the CA's directory are read anyway.
             passphrase: of the CA's keys.
             clock: returns the time.
+            passphrase_remedy: as :meth:`open`.
 
         Raises:
             StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
                 key that must sign is not there.
         """
-        context = open_context(Path(path), passphrase=passphrase, clock=clock, accept_older=True)
+        context = open_context(
+            Path(path),
+            passphrase=passphrase,
+            clock=clock,
+            accept_older=True,
+            passphrase_remedy=passphrase_remedy,
+        )
         try:
             return recovery.recover(context, crls)
         finally:
@@ -126,7 +181,7 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         key_type: KeyType = KeyType.ECDSA_P256,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
@@ -136,13 +191,14 @@ class Authority(AuthorityReader):
             name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
             dns: further DNS names besides the derived one.
             ip: addresses.
-            lifetime: whole seconds; what is above 24 hours is cut, and ``notes`` says so.
+            lifetime: whole seconds, at most 24 hours. None is one hour, or less if the issuing CA
+                ends sooner, and ``notes`` says so.
             key_type: any but Ed25519.
             profile: the kind of leaf.
 
         Raises:
             NotPermittedError: if the CA's rules forbid one of the names.
-            InputError: if a name or the lifetime is not valid.
+            InputError: if a name is not valid, or no leaf can have that lifetime.
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
@@ -158,7 +214,7 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName] = (),
         ip: Sequence[IpAddress] = (),
-        lifetime: timedelta = DEFAULT_LEAF,
+        lifetime: timedelta | None = None,
         profile: LeafProfile = WORKLOAD,
     ) -> Issued:
         """Issue a certificate for a request (CSR), whose sender keeps the private key.
@@ -227,63 +283,6 @@ class Authority(AuthorityReader):
             self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
         )
 
-    def revoke(
-        self, serial: int | str, *, reason: str = "unspecified"
-    ) -> tuple[CertificateRecord, ...]:
-        """Revoke a certificate with all its renewals, and publish the CRLs.
-
-        The CRLs are written into the CA's own directory alone: credential directories get them from
-        ``handfast crl`` or ``handfast renew``.
-
-        Args:
-            serial: the serial number, as a number or in hex.
-            reason: one of RFC 5280's reasons, e.g. ``key-compromise``.
-
-        Returns:
-            All certificates that are revoked now, those included that were revoked before.
-
-        Raises:
-            InputError: if there is no such certificate or reason.
-        """
-        text = f"{serial:x}" if isinstance(serial, int) else revocation.parse_serial(serial)
-        revoked = revocation.revoke(self._context, text, revocation.parse_reason(reason))
-        self._context.publish()
-        return revoked
-
-    def import_crls(self, crls: CrlSet) -> bool:
-        """Import this CA's CRLs, as receivers hold them, into the ledger, and publish the result.
-
-        A CRL that is newer than the ledger proves that the whole directory, the ledger's mark
-        included, is an older copy. What that CRL revokes is revoked here too, and later CRLs have
-        higher numbers.
-
-        Returns:
-            Whether a CRL held something new.
-
-        Raises:
-            StateError: if a new CRL must be signed, and the key for it is not there.
-        """
-        is_new = recovery.import_held_crls(self._context, crls)
-        if is_new:
-            self._context.publish()
-        return is_new
-
-    def refresh_crls(self, *, force: bool = False) -> int:
-        """Sign a new CRL for each issuing CA whose CRL is past half of its lifetime, and publish.
-
-        Args:
-            force: sign all of them.
-
-        Returns:
-            How many were signed.
-
-        Raises:
-            StateError: if the key for one of them is not there.
-        """
-        signed = revocation.refresh_crls(self._context, force=force)
-        self._context.publish()
-        return signed
-
     def prepare_issuer(
         self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
     ) -> IssuerRecord:
@@ -336,8 +335,16 @@ class Authority(AuthorityReader):
         *,
         dns: Sequence[DnsName],
         ip: Sequence[IpAddress],
-        lifetime: timedelta,
+        lifetime: timedelta | None,
         profile: LeafProfile,
     ) -> LeafOrder:
         spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
-        return LeafOrder(spiffe_id, profile, public_key, lifetime, tuple(dns), tuple(ip))
+        return LeafOrder(
+            spiffe_id,
+            profile,
+            public_key,
+            lifetime if lifetime is not None else DEFAULT_LEAF,
+            tuple(dns),
+            tuple(ip),
+            is_exact=lifetime is not None,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -197,7 +197,12 @@ def root_record(transaction: Transaction) -> IssuerRecord:
 
 
 def open_context(
-    path: Path, *, passphrase: bytes | None, clock: Clock, accept_older: bool = False
+    path: Path,
+    *,
+    passphrase: bytes | None,
+    clock: Clock,
+    accept_older: bool = False,
+    passphrase_remedy: str = "",
 ) -> AuthorityContext:
     """Open the CA in a directory.
 
@@ -206,12 +211,15 @@ def open_context(
         passphrase: of the CA's keys.
         clock: returns the time.
         accept_older: open an older copy of the ledger too.
+        passphrase_remedy: what to do if the passphrase is missing or wrong.
 
     Raises:
         StateError: if the directory holds no CA.
         OlderLedgerError: if its ledger is an older copy, and ``accept_older`` is not set.
     """
     directory = AuthorityDirectory(path)
+    if passphrase_remedy:
+        directory = replace(directory, passphrase_remedy=passphrase_remedy)
     directory.check()
     directory.refuse_lost_ledger()
     ledger = Ledger.open(directory.ledger)

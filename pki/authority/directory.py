@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pki.authority.ledger.ledger import MARK
-from pki.errors import PkiError, StateError, quote_untrusted
+from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
 from pki.files.access import check_directory_access, distrust_reason, trusted_owners
-from pki.files.atomic import PRIVATE, make_folder, read_with_status
+from pki.files.atomic import make_folder, read_with_status
 from pki.files.credential_files import error_context
+from pki.files.open_folder import PRIVATE, opened_folder
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import CrlSet, TrustBundle
@@ -31,9 +32,15 @@ _LEDGER = "ledger.db"
 
 @dataclass(frozen=True, slots=True)
 class AuthorityDirectory:
-    """The files of a CA."""
+    """The files of a CA.
+
+    Args:
+        path: the directory.
+        passphrase_remedy: what to do if the passphrase of a key is missing or wrong.
+    """
 
     path: Path
+    passphrase_remedy: str = "Give passphrase= to pki.Authority.open"  # noqa: S105 - no secret
 
     @property
     def ledger(self) -> Path:
@@ -97,9 +104,11 @@ class AuthorityDirectory:
         Raises:
             StateError: if it can't be made.
         """
-        make_folder(self.path.parent)
+        # Not given to the owner of the folder above: the CA's folders belong to who makes the CA.
+        make_folder(self.path.parent, give=False)
         try:
-            self.path.mkdir(mode=0o700, exist_ok=True)
+            with opened_folder(self.path.parent) as parent, suppress(FileExistsError):
+                parent.make_folder(self.path.name, mode=0o700, give=False)
         except OSError as error:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
@@ -168,8 +177,13 @@ class AuthorityDirectory:
                 f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
                 remedy=f"chmod 600 {quote_untrusted(path)}, and find out who read it meanwhile",
             )
-        with error_context(path):
-            return read_private_key(data, passphrase)
+        try:
+            with error_context(path):
+                return read_private_key(data, passphrase)
+        except KeyRefusedError as error:
+            if "passphrase" in error.message:
+                error.remedy = self.passphrase_remedy
+            raise
 
     def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:
         """Write the trust bundle and the CRLs, readable by everybody."""

@@ -24,7 +24,7 @@ from cryptography import x509
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
-from pki.authority.lifetimes import leaf_lifetime
+from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
 from pki.errors import InputError, NotPermittedError, quote_untrusted
@@ -49,8 +49,7 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         NotPermittedError: if the CA's rules forbid it, or the certificate that was issued for the
             same order was revoked meanwhile.
     """
-    lifetime, cut = leaf_lifetime(order.lifetime)
-    order = replace(order, lifetime=lifetime)
+    check_leaf_lifetime(order.lifetime)
     with context.ledger.transaction() as transaction:
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
@@ -64,10 +63,10 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
                 order.spiffe_id,
                 repeated.certificate,
                 key=key,
-                notes=(cut, note),
+                notes=(note,),
             )
         leaf, notes = _sign(context, order, transaction)
-        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes))
+        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -138,15 +137,12 @@ def renew(
     with context.ledger.transaction() as transaction:
         record = _renewable_record(context, old, transaction)
         if request is not None:
-            old_order, _ = _renewal_order(record, public_key, None)
-            order_for_request(old_order, request)
+            order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
-            order, cut = _renewal_order(record, public_key, lifetime)
+            order = _renewal_order(record, public_key, lifetime)
             leaf, notes = _sign(context, order, transaction)
-            return _hand_out(
-                context, transaction, order.spiffe_id, leaf, key=key, notes=(cut, *notes)
-            )
+            return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
             _check_renewable(context, renewal, transaction)
             spiffe_id = SpiffeId.parse(renewal.spiffe_id)
@@ -175,7 +171,15 @@ def _sign(
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
-        notes.append(f"the certificate expires with its issuing CA, at {leaf.not_valid_after_utc}")
+        end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+        if order.is_exact:
+            # The exception undoes the record: the certificate is never handed out.
+            raise InputError(
+                f"lifetime {duration_text(order.lifetime)} is longer than that of the issuing CA, "
+                f"which expires at {end}",
+                remedy="Make a new issuing CA first (handfast ca rotate), or ask for less",
+            )
+        notes.append(f"the certificate expires with its issuing CA, at {end}")
     if order.extra_ip:
         notes.append(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
@@ -202,9 +206,7 @@ def _hand_out(
         for item in transaction.issuers()
         if item.certificate.subject == leaf.issuer
     )
-    return Issued(
-        spiffe_id, (leaf, issuer), bundle, crls, key, tuple(note for note in notes if note)
-    )
+    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes)
 
 
 def _renewable_record(
@@ -239,23 +241,24 @@ def _check_renewable(
 
 def _renewal_order(
     record: CertificateRecord, public_key: PublicKey, lifetime: timedelta | None
-) -> tuple[LeafOrder, str]:
+) -> LeafOrder:
     if record.key_fingerprint == public_key_fingerprint(public_key):
         raise InputError("renewal needs a new key", remedy="Make one; the old one may have leaked")
     names = read_names(record.certificate)
     spiffe_id = SpiffeId.parse(record.spiffe_id)
     derived = derive_names(spiffe_id).dns
-    lifetime, cut = leaf_lifetime(lifetime or record.not_after - record.issued_at)
-    order = LeafOrder(
+    if lifetime is not None:
+        check_leaf_lifetime(lifetime)
+    return LeafOrder(
         spiffe_id,
         LEAF_PROFILES[record.profile],
         public_key,
-        lifetime,
+        lifetime if lifetime is not None else record.not_after - record.issued_at,
         tuple(name for name in names.dns_names if name != derived),
         names.ip_addresses,
         record.id,
+        is_exact=lifetime is not None,
     )
-    return order, cut
 
 
 def _permitted_subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:

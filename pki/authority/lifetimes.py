@@ -18,14 +18,11 @@ _JITTER = 0.1
 _JITTER_STEPS = 1024
 
 
-def leaf_lifetime(requested: timedelta) -> tuple[timedelta, str]:
-    """Check a leaf's lifetime, and cut it to the longest that is allowed.
-
-    Returns:
-        The lifetime, and a note for the user if it was cut, else the empty string.
+def check_leaf_lifetime(requested: timedelta) -> None:
+    """Check the lifetime that is requested for a leaf.
 
     Raises:
-        InputError: if it is not a positive number of whole seconds.
+        InputError: if it is not a positive number of whole seconds, or longer than any leaf lives.
     """
     if requested <= timedelta(0) or requested.microseconds:
         raise InputError(
@@ -33,8 +30,20 @@ def leaf_lifetime(requested: timedelta) -> tuple[timedelta, str]:
             remedy="Write one such as 1h",
         )
     if requested > MAX_LEAF:
-        return MAX_LEAF, f"lifetime cut from {requested} to {MAX_LEAF}: no leaf lives longer"
-    return requested, ""
+        raise InputError(
+            f"lifetime {duration_text(requested)} is longer than {duration_text(MAX_LEAF)}, the "
+            "longest of a leaf",
+            remedy=f"Ask for {duration_text(MAX_LEAF)} or less; a timer for handfast renew keeps "
+            "the certificate fresh",
+        )
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration in its largest whole unit up to hours: ``48h``, ``90m``, ``5s``."""
+    for unit, letter in ((timedelta(hours=1), "h"), (timedelta(minutes=1), "m")):
+        if not duration % unit:
+            return f"{duration // unit}{letter}"
+    return f"{duration.total_seconds():g}s"
 
 
 def is_renewal_due(issued_at: datetime, not_after: datetime, serial: int, *, now: datetime) -> bool:

@@ -20,6 +20,8 @@ class LeafOrder:
         profile: the kind of leaf.
         public_key: the leaf's key; whoever orders has proved possession of the private key.
         lifetime: from now on.
+        is_exact: whether exactly this lifetime was requested; otherwise the leaf may end sooner,
+            with its issuing CA.
         extra_dns: further DNS names besides the derived one.
         extra_ip: addresses.
         renewed_from: the ledger's id of the certificate that this one renews.
@@ -32,6 +34,7 @@ class LeafOrder:
     extra_dns: tuple[DnsName, ...] = ()
     extra_ip: tuple[IpAddress, ...] = ()
     renewed_from: int | None = None
+    is_exact: bool = False
 
     def names(self) -> LeafNames:
         """Return the names for the leaf: the derived and the further ones, each once."""

@@ -8,7 +8,11 @@ from pki.authority.ledger import CertificateRecord, Transaction
 
 
 def with_renewals(
-    certificates: Sequence[CertificateRecord], transaction: Transaction, *, same_keys: bool
+    certificates: Sequence[CertificateRecord],
+    transaction: Transaction,
+    *,
+    same_keys: bool,
+    whole_line: bool = False,
 ) -> list[CertificateRecord]:
     """Return certificates with all their renewals.
 
@@ -16,6 +20,7 @@ def with_renewals(
         certificates: the certificates to begin with.
         transaction: of the ledger.
         same_keys: include every other certificate of the same keys.
+        whole_line: include the certificates from which these were renewed.
     """
     collected: dict[int, CertificateRecord] = {}
     pending = list(certificates)
@@ -26,6 +31,9 @@ def with_renewals(
         collected[item.id] = item
         renewal = transaction.renewal_of(item.id)
         pending += [renewal] if renewal is not None else []
+        if whole_line and item.renewed_from is not None:
+            earlier = transaction.certificate_by_id(item.renewed_from)
+            pending += [earlier] if earlier is not None else []
         if same_keys:
             pending += transaction.certificates_of_keys([item.key_fingerprint])
     return list(collected.values())

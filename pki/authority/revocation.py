@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from string import hexdigits
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from pki.authority.ledger import (
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
 from pki.errors import InputError, StateError, quote_untrusted
+from pki.identity import SpiffeId
 from pki.x509 import Crl
 from pki.x509.readers import read_crls
 from pki.x509.revocation import RevokedEntry
@@ -58,55 +60,93 @@ def parse_serial(text: str) -> str:
 
 
 def revoke(
-    context: AuthorityContext, serial: str, reason: x509.ReasonFlags
+    context: AuthorityContext,
+    serials: Sequence[str],
+    reason: x509.ReasonFlags,
+    *,
+    whole_line: bool = False,
 ) -> tuple[CertificateRecord, ...]:
-    """Revoke a certificate with all its renewals, and sign the CRLs in the same commit.
+    """Revoke certificates with all their renewals, and sign the CRLs in the same commit.
 
-    The reason ``key-compromise`` revokes every other certificate of the key too, and the key is
-    never certified again.
+    The reason ``key-compromise`` revokes every other certificate of their keys too, and the keys
+    are never certified again.
 
     Args:
         context: the CA.
-        serial: the serial number in lower-case hex.
+        serials: the serial numbers in lower-case hex.
         reason: one of RFC 5280's reasons.
+        whole_line: revoke also the certificates from which these were renewed.
 
     Returns:
-        All certificates that are revoked now, those included that were revoked before. Empty if an
-        older ledger was accepted within the last day and does not hold the certificate: then the
-        serial number alone is put on the CRLs.
+        All certificates that are revoked now, oldest first, those included that were revoked
+        before. If an older
+        ledger was accepted within the last day and does not hold a certificate, its serial number
+        alone is put on the CRLs, and it is not among the results.
 
     Raises:
-        InputError: if the CA issued no such certificate.
+        InputError: if the CA did not issue one of them; then none is revoked.
     """
     with context.ledger.transaction() as transaction:
-        first = transaction.certificate_by_serial(serial)
-        if first is None and _may_be_unrecorded(context, transaction, serial):
-            _revoke_unrecorded(context, transaction, serial, reason)
-            return ()
-        if first is None:
+        known: list[CertificateRecord] = []
+        for serial in serials:
+            record = transaction.certificate_by_serial(serial)
+            if record is not None:
+                known.append(record)
+            elif _may_be_unrecorded(context, transaction, serial):
+                _revoke_unrecorded(context, transaction, serial, reason)
+            else:
+                raise InputError(
+                    "this CA issued no certificate with the serial number "
+                    f"{quote_untrusted(serial)}",
+                    remedy="See them with: handfast list",
+                )
+        return _revoke_known(context, transaction, known, reason, whole_line=whole_line)
+
+
+def revoke_workload(
+    context: AuthorityContext, spiffe_id: SpiffeId, reason: x509.ReasonFlags
+) -> tuple[CertificateRecord, ...]:
+    """Revoke every certificate of a workload that has not ended; as :func:`revoke`.
+
+    Raises:
+        InputError: if it has none.
+    """
+    with context.ledger.transaction() as transaction:
+        live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
+        if not live:
             raise InputError(
-                f"this CA issued no certificate with the serial number {quote_untrusted(serial)}",
-                remedy="See them with: handfast list",
+                f"{spiffe_id} has no certificate that is still valid",
+                remedy="See them with: handfast list --all",
             )
-        revoked = with_renewals(
-            [first], transaction, same_keys=reason is x509.ReasonFlags.key_compromise
+        return _revoke_known(context, transaction, live, reason, whole_line=False)
+
+
+def _revoke_known(
+    context: AuthorityContext,
+    transaction: Transaction,
+    certificates: Sequence[CertificateRecord],
+    reason: x509.ReasonFlags,
+    *,
+    whole_line: bool,
+) -> tuple[CertificateRecord, ...]:
+    is_compromise = reason is x509.ReasonFlags.key_compromise
+    revoked = with_renewals(
+        certificates, transaction, same_keys=is_compromise, whole_line=whole_line
+    )
+    if is_compromise:
+        transaction.keys.mark_compromised(
+            (item.key_fingerprint for item in revoked), at=context.now()
         )
-        if reason is x509.ReasonFlags.key_compromise:
-            transaction.keys.mark_compromised(
-                (item.key_fingerprint for item in revoked), at=context.now()
-            )
-        transaction.mark_revoked(
-            (item.id for item in revoked), at=context.now(), reason=reason.value
-        )
-        touched = {item.issuer_id for item in revoked}
-        for issuer in transaction.issuers():
-            if issuer.id in touched:
-                context.refresh_crl(issuer, transaction)
-        return tuple(
-            record
-            for item in revoked
-            if (record := transaction.certificate_by_serial(item.serial)) is not None
-        )
+    transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
+    touched = {item.issuer_id for item in revoked}
+    for issuer in transaction.issuers():
+        if issuer.id in touched:
+            context.refresh_crl(issuer, transaction)
+    return tuple(
+        record
+        for item in sorted(revoked, key=lambda item: item.id)
+        if (record := transaction.certificate_by_serial(item.serial)) is not None
+    )
 
 
 def _refresh_future_root_crl(context: AuthorityContext, transaction: Transaction) -> int:

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from pydantic import BaseModel, ValidationError
-
-from pki.authz.schema import (
-    EnforcementModel,
-    GrantModel,
-    PolicyModel,
-    SchemaValueError,
-    ServedByModel,
-)
+from pki.authz.tables import SchemaFault
 from pki.authz.toml_lines import LineMap, Location
 from pki.errors import PolicyError, quote_untrusted
 
-_REMEDY = "See docs/policy.md for what is allowed there"
+_REMEDY = "For what is allowed there: handfast docs policy"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_TABLES: Mapping[str, type[BaseModel]] = {
-    "grant": GrantModel,
-    "served_by": ServedByModel,
-    "enforcement": EnforcementModel,
-}
-_EXPECTED_TYPES = {
-    "string_type": "a string",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-}
-_TYPE_NAMES = {
-    str: "a string",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a float",
-    list: "a list",
-    dict: "a table",
-}
 
 
 def syntax_error(message: str, text: str, lines: LineMap, source: str) -> PolicyError:
@@ -71,41 +43,24 @@ def syntax_error(message: str, text: str, lines: LineMap, source: str) -> Policy
     )
 
 
-def schema_error(error: ValidationError, lines: LineMap, source: str) -> PolicyError:
-    """Return the first error in the file, of all that the schema found."""
-    findings = error.errors(include_url=False)
-    first = min(findings, key=lambda item: lines.of(_location(item)))
-    location = _location(first)
-    message, remedy = _message_and_remedy(first, location)
+def schema_error(
+    faults: Iterable[SchemaFault], lines: LineMap, source: str, *, remedy: str = _REMEDY
+) -> PolicyError:
+    """Return the first error in the file, of all that the schema found.
+
+    Args:
+        faults: what the schema found, at least one.
+        lines: the lines of the file's values.
+        source: the file's name.
+        remedy: what to do about a fault that has no remedy of its own.
+    """
+    first = min(faults, key=lambda fault: lines.of(fault.location))
     return PolicyError(
-        f"{_where(location)}{message}", source=source, line=lines.of(location), remedy=remedy
+        f"{_where(first.location)}{first.message}",
+        source=source,
+        line=lines.of(first.location),
+        remedy=first.remedy or remedy,
     )
-
-
-def _location(finding: Mapping[str, Any]) -> Location:
-    # pydantic adds this mark if the key of a table is wrong, not its value.
-    return tuple(part for part in finding["loc"] if part != "[key]")
-
-
-def _message_and_remedy(finding: Mapping[str, Any], location: Location) -> tuple[str, str]:
-    kind = finding["type"]
-    cause = finding.get("ctx", {}).get("error")
-    if isinstance(cause, SchemaValueError):
-        return f": {cause.error.message}", cause.error.remedy or _REMEDY
-    if kind == "extra_forbidden":
-        table = _TABLES[str(location[0])] if len(location) > 1 else PolicyModel
-        return " is no key that a policy has", f"The keys here are {', '.join(table.model_fields)}"
-    if kind == "missing":
-        return " is missing", "Add it"
-    if kind == "too_short":
-        return " is empty, and needs at least 1 element", "Add one, or remove it"
-    expected, actual = (
-        _EXPECTED_TYPES[kind],
-        _TYPE_NAMES.get(type(finding["input"]), "a date or time"),
-    )
-    if len(location) == 1 and location[0] in _TABLES:
-        return f" should be a list of tables, and is {actual}", f"Write [[{location[0]}]]"
-    return f" should be {expected}, and is {actual}", _REMEDY
 
 
 def _where(location: Location) -> str:

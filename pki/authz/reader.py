@@ -8,10 +8,11 @@ first in the file is raised.
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from typing import cast
 
 from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce, EnforcementRule, EnforceSetting
+from pki.authz.error_messages import schema_error, syntax_error
 from pki.authz.patterns import (
     MethodPattern,
     format_method,
@@ -19,12 +20,10 @@ from pki.authz.patterns import (
     parse_name_pattern,
 )
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
+from pki.authz.schema import POLICY, PolicyTable
 from pki.authz.toml_lines import LineMap, Location, map_lines
 from pki.errors import PolicyError, quote_untrusted
 from pki.identity import TrustDomain
-
-if TYPE_CHECKING:
-    from pki.authz.schema import PolicyModel
 
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 
@@ -41,7 +40,7 @@ def read_policy(data: bytes, *, source: str = "policy.toml") -> Policy:
     """
     text = _text(data, source)
     lines = map_lines(text)
-    rules = _rules(_model(_document(text, lines, source), lines, source), lines)
+    rules = _rules(_checked(_document(text, lines, source), lines, source), lines)
     _check_references(rules, lines, source)
     return Policy(rules, source=source, data=data)
 
@@ -88,60 +87,51 @@ def _document(text: str, lines: LineMap, source: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # Loaded here, as below.
-        from pki.authz.error_messages import syntax_error  # noqa: PLC0415
-
         raise syntax_error(str(error), text, lines, source) from None
 
 
-def _model(document: dict[str, object], lines: LineMap, source: str) -> PolicyModel:
-    # Loaded here: a process that reads no policy does not pay for pydantic, which is slow to load.
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from pki.authz.error_messages import schema_error  # noqa: PLC0415
-    from pki.authz.schema import PolicyModel  # noqa: PLC0415
-
-    try:
-        return PolicyModel.model_validate(document)
-    except ValidationError as error:
-        raise schema_error(error, lines, source) from None
+def _checked(document: dict[str, object], lines: LineMap, source: str) -> PolicyTable:
+    faults = POLICY.faults(document)
+    if faults:
+        raise schema_error(faults, lines, source)
+    return cast("PolicyTable", document)
 
 
-def _rules(model: PolicyModel, lines: LineMap) -> PolicyRules:
+def _rules(table: PolicyTable, lines: LineMap) -> PolicyRules:
     roles = tuple(
         RoleRule(role, parse_name_pattern(name), name, lines.of(("roles", role, index)))
-        for role, names in model.roles.items()
+        for role, names in table["roles"].items()
         for index, name in enumerate(names)
     )
     grants = tuple(
         Grant(
-            item.role,
-            tuple(parse_method_pattern(method) for method in item.methods),
-            frozenset(item.scopes),
+            item["role"],
+            tuple(parse_method_pattern(method) for method in item["methods"]),
+            frozenset(item.get("scopes", ())),
             lines.of(("grant", index)),
         )
-        for index, item in enumerate(model.grant)
+        for index, item in enumerate(table.get("grant", ()))
     )
     served_by = tuple(
-        ServedBy(item.service, item.role, lines.of(("served_by", index)))
-        for index, item in enumerate(model.served_by)
+        ServedBy(item["service"], item["role"], lines.of(("served_by", index)))
+        for index, item in enumerate(table.get("served_by", ()))
     )
     enforcement = tuple(
         EnforcementRule(
-            tuple(parse_method_pattern(method) for method in item.methods),
-            Enforce(item.enforce),
+            tuple(parse_method_pattern(method) for method in item["methods"]),
+            Enforce(item["enforce"]),
             lines.of(("enforcement", index)),
         )
-        for index, item in enumerate(model.enforcement)
+        for index, item in enumerate(table.get("enforcement", ()))
     )
     return PolicyRules(
-        TrustDomain(model.trust_domain),
+        TrustDomain(table["trust_domain"]),
         roles,
         grants,
         served_by,
-        parse_duration(model.policy_grace),
-        parse_duration(model.revocation_grace),
-        EnforceSetting(Enforce(model.enforce), lines.of(("enforce",))),
+        parse_duration(table.get("policy_grace", "0s")),
+        parse_duration(table.get("revocation_grace", "0s")),
+        EnforceSetting(Enforce(table.get("enforce", Enforce.DENY)), lines.of(("enforce",))),
         enforcement,
     )
 

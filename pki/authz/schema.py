@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import NotRequired, TypedDict
 
 from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_service
+from pki.authz.tables import Table, list_of, mapping_of, string, tables_of
 from pki.errors import InputError, quote_untrusted
 from pki.identity import TrustDomain
 
@@ -64,68 +62,62 @@ def parse_enforce(text: str) -> Enforce:
         ) from None
 
 
-class SchemaValueError(ValueError):
-    """Carries an InputError through pydantic, which handles only a ValueError."""
-
-    def __init__(self, error: InputError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-def _checked_by(parse: Callable[[str], object]) -> AfterValidator:
-    def check(text: str) -> str:
-        try:
-            parse(text)
-        except InputError as error:
-            raise SchemaValueError(error) from None
-        return text
-
-    return AfterValidator(check)
-
-
-Role = Annotated[str, _checked_by(parse_role)]
-NameText = Annotated[str, _checked_by(parse_name_pattern)]
-MethodText = Annotated[str, _checked_by(parse_method_pattern)]
-ServiceText = Annotated[str, _checked_by(parse_service)]
-Scope = Annotated[str, _checked_by(parse_scope)]
-Duration = Annotated[str, _checked_by(parse_duration)]
-EnforceText = Annotated[str, _checked_by(parse_enforce)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class GrantModel(_Strict):
+class GrantTable(TypedDict):
     """``[[grant]]``: the methods that callers with a role may call."""
 
-    role: Role
-    methods: Annotated[list[MethodText], Field(min_length=1)]
-    scopes: list[Scope] = []
+    role: str
+    methods: list[str]
+    scopes: NotRequired[list[str]]
 
 
-class ServedByModel(_Strict):
+class ServedByTable(TypedDict):
     """``[[served_by]]``: the role that servers of a service must have."""
 
-    service: ServiceText
-    role: Role
+    service: str
+    role: str
 
 
-class EnforcementModel(_Strict):
+class EnforcementTable(TypedDict):
     """``[[enforcement]]``: whether refusals of some methods are enforced or only logged."""
 
-    methods: Annotated[list[MethodText], Field(min_length=1)]
-    enforce: EnforceText
+    methods: list[str]
+    enforce: str
 
 
-class PolicyModel(_Strict):
+class PolicyTable(TypedDict):
     """The whole file."""
 
-    trust_domain: Annotated[str, _checked_by(TrustDomain.parse)]
-    roles: dict[Role, Annotated[list[NameText], Field(min_length=1)]]
-    grant: list[GrantModel] = []
-    served_by: list[ServedByModel] = []
-    policy_grace: Duration = "0s"
-    revocation_grace: Duration = "0s"
-    enforce: EnforceText = Enforce.DENY.value
-    enforcement: list[EnforcementModel] = []
+    trust_domain: str
+    roles: dict[str, list[str]]
+    grant: NotRequired[list[GrantTable]]
+    served_by: NotRequired[list[ServedByTable]]
+    policy_grace: NotRequired[str]
+    revocation_grace: NotRequired[str]
+    enforce: NotRequired[str]
+    enforcement: NotRequired[list[EnforcementTable]]
+
+
+_METHODS = list_of(string(parse_method_pattern))
+
+GRANT = Table(
+    "a policy",
+    {"role": string(parse_role), "methods": _METHODS},
+    {"scopes": list_of(string(parse_scope), may_be_empty=True)},
+)
+SERVED_BY = Table("a policy", {"service": string(parse_service), "role": string(parse_role)}, {})
+ENFORCEMENT = Table("a policy", {"methods": _METHODS, "enforce": string(parse_enforce)}, {})
+POLICY = Table(
+    "a policy",
+    {
+        "trust_domain": string(TrustDomain.parse),
+        "roles": mapping_of(parse_role, list_of(string(parse_name_pattern))),
+    },
+    {
+        "grant": tables_of(GRANT, may_be_empty=True),
+        "served_by": tables_of(SERVED_BY, may_be_empty=True),
+        "policy_grace": string(parse_duration),
+        "revocation_grace": string(parse_duration),
+        "enforce": string(parse_enforce),
+        "enforcement": tables_of(ENFORCEMENT, may_be_empty=True),
+    },
+)

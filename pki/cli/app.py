@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
 from pki.cli.exit_codes import COULD_NOT_TELL, FAILED, WRONG_USAGE
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.output import print_error, take_lost_output
-from pki.errors import CouldNotTellError, PkiError, quote_untrusted
+from pki.errors import CouldNotTellError, MissingExtraError, PkiError, quote_untrusted
+from pki.version import __version__
 
 # typer bundles click under a private name, and exports only this subclass of the error.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
@@ -50,6 +51,7 @@ class _Commands(LazyGroup):
             "pki.cli.verify:verify",
             "Example: handfast verify certs/payments --as server --name payments",
         ),
+        "docs": LazyCommand("pki.cli.docs:docs", "Example: handfast docs policy"),
         "version": LazyCommand("pki.cli.version:version"),
         "ca": LazyCommand("pki.cli.ca:app"),
         "policy": LazyCommand("pki.cli.policy:app"),
@@ -66,9 +68,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"handfast {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def _handfast() -> None:
-    """Make this a group: it has no options of its own."""
+def _handfast(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Make this a group, with the options that need no command."""
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -93,6 +108,8 @@ def _run(arguments: list[str] | None) -> int:
         return WRONG_USAGE
     except PkiError as error:
         print_error(error.message, error.remedy)
+        if isinstance(error, MissingExtraError):
+            return COULD_NOT_TELL
     except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted")
     except BrokenPipeError:

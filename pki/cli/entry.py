@@ -13,9 +13,7 @@ def main() -> None:
     """Run the command, with one line on stderr for anything that goes wrong."""
     has_output = _open_closed_streams()
     try:
-        from pki.cli.app import run  # noqa: PLC0415 - loaded within the try
-
-        code = run()
+        code = _run()
     except KeyboardInterrupt:
         sys.stderr.write("handfast: interrupted\n")
         code = 1
@@ -32,6 +30,16 @@ def main() -> None:
         sys.stderr.write("handfast: the output can't be written: standard output is closed\n")
         code = code or 1
     sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        from pki.cli.app import run  # noqa: PLC0415 - loaded within the try of main
+    except ModuleNotFoundError as error:
+        from pki.cli.core_only import run_without_app  # noqa: PLC0415 - loaded after a failure
+
+        return run_without_app(sys.argv[1:], error)
+    return run()
 
 
 def _open_closed_streams() -> bool:

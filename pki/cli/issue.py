@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,26 +12,28 @@ from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
     ca_directory,
+    choose,
+    complete,
     parse_dns,
+    parse_each,
     parse_ip,
-    parse_layout,
     parse_lifetime,
     parse_path,
 )
-from pki.cli.output import JsonOption
+from pki.cli.output import JsonOption, print_result
 from pki.cli.state.authority import open_authority
 from pki.cli.state.issuing import (
     parse_request,
-    print_issued,
     read_request_file,
     refuse_ca_folder,
+    report_issued,
     save_issued,
 )
 from pki.cli.state.trust_distribution import import_crls
-from pki.files import writer_lock
+from pki.files import LAYOUTS, writer_lock
 from pki.files.overwrite import CredentialOwner, refuse_overwrite
 from pki.files.writer import require_chain_file
-from pki.identity import SpiffeId
+from pki.identity import DnsName, SpiffeId
 from pki.keys import KeyType
 from pki.x509.profiles import LEAF_PROFILES
 
@@ -44,11 +47,27 @@ def issue(
         ),
     ] = None,
     layout: Annotated[
-        str, typer.Option(help="handfast, kubernetes, spiffe-helper, spire, certbot, spiffe-files.")
+        str,
+        typer.Option(
+            parser=choose(LAYOUTS, "layout"),
+            metavar="LAYOUT",
+            autocompletion=complete(LAYOUTS),
+            help=", ".join(LAYOUTS),
+        ),
     ] = "handfast",
-    ttl: Annotated[str, typer.Option(help="Lifetime: 30m, 1h; at most 24h.")] = "1h",
-    dns: Annotated[list[str] | None, typer.Option(help="A further DNS name.")] = None,
-    ip: Annotated[list[str] | None, typer.Option(help="An IP address.")] = None,
+    ttl: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_lifetime,
+            metavar="TIME",
+            help="Lifetime: 30m, 12h; 1h by default, 24h at most.",
+        ),
+    ] = None,
+    dns: Annotated[
+        list[DnsName] | None,
+        typer.Option(parser=parse_dns, metavar="NAME", help="A further DNS name."),
+    ] = None,
+    ip: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="An IP address.")] = None,
     csr: Annotated[
         Path | None,
         typer.Option(help="A certificate signing request (CSR); its sender keeps the private key."),
@@ -56,17 +75,21 @@ def issue(
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of key; ed25519 is for CAs only.")
     ] = KeyType.ECDSA_P256,
-    profile: Annotated[str, typer.Option(help="workload, server or client.")] = "workload",
+    profile: Annotated[
+        str,
+        typer.Option(
+            parser=choose(LEAF_PROFILES, "profile"),
+            metavar="PROFILE",
+            autocompletion=complete(LEAF_PROFILES),
+            help=", ".join(LEAF_PROFILES),
+        ),
+    ] = "workload",
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Issue a certificate to a workload, and write it with its key, trust bundle and CRLs."""
-    file_layout = parse_layout(layout)
-    if profile not in LEAF_PROFILES:
-        raise typer.BadParameter(f"profile is one of {', '.join(LEAF_PROFILES)}")
-    names = tuple(parse_dns(item) for item in dns or ())
-    addresses = tuple(parse_ip(item) for item in ip or ())
-    lifetime = parse_lifetime(ttl)
+    addresses = parse_each(parse_ip, ip, option="--ip")
+    file_layout = LAYOUTS[layout]
     request = read_request_file(csr) if csr is not None else None
     with open_authority(directory) as authority:
         workload = SpiffeId.parse_name(name, authority.trust_domain)
@@ -87,9 +110,9 @@ def issue(
             if request is None:
                 issued = authority.issue(
                     name,
-                    dns=names,
+                    dns=tuple(dns or ()),
                     ip=addresses,
-                    lifetime=lifetime,
+                    lifetime=ttl,
                     key_type=key_type,
                     profile=LEAF_PROFILES[profile],
                 )
@@ -97,10 +120,11 @@ def issue(
                 issued = authority.issue_request(
                     name,
                     request,
-                    dns=names,
+                    dns=tuple(dns or ()),
                     ip=addresses,
-                    lifetime=lifetime,
+                    lifetime=ttl,
                     profile=LEAF_PROFILES[profile],
                 )
             save_issued(issued, folder, file_layout)
-    print_issued("issue", issued, folder, file_layout, as_json=as_json)
+    facts, lines = report_issued("issue", issued, folder, file_layout, directory)
+    print_result("issue", facts, lines, as_json=as_json)

@@ -28,10 +28,26 @@ class LazyCommand:
     target: str
     epilog: str | None = None
 
-    def load(self, name: str) -> TyperCommand | TyperGroup:
-        """Load the module, and return the command under a name."""
+    def load(self, name: str, path: str) -> TyperCommand | TyperGroup:
+        """Load the module, and return the command under a name.
+
+        Args:
+            name: of the command.
+            path: its name with those of the groups that it is in, for an error.
+
+        Raises:
+            MissingExtraError: if the command needs an extra that is not installed.
+        """
         module, _, attribute = self.target.partition(":")
-        app = target = getattr(import_module(module), attribute)
+        try:
+            app = target = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            from pki.extras import extra_of, missing_extra  # noqa: PLC0415 - after a failure
+
+            extra = extra_of(error)
+            if extra is None:
+                raise
+            raise missing_extra(f"handfast {path}", [extra]) from None
         if not isinstance(target, typer.Typer):
             app = typer.Typer(add_completion=False)
             app.command(name, epilog=self.epilog)(target)
@@ -58,7 +74,15 @@ class LazyGroup(TyperGroup):
         """Return a command, loaded; None if there is none of that name."""
         lazy = self._not_loaded.pop(cmd_name, None)
         if lazy is not None:
-            self.commands[cmd_name] = lazy.load(cmd_name)
+            self.commands[cmd_name] = lazy.load(cmd_name, _path(ctx, cmd_name))
         command = self.commands.get(cmd_name)
         assert command is None or isinstance(command, TyperCommand | TyperGroup)
         return command
+
+
+def _path(ctx: Any, name: str) -> str:
+    names = [name]
+    while ctx.parent is not None:
+        names.insert(0, ctx.info_name)
+        ctx = ctx.parent
+    return " ".join(names)

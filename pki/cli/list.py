@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from pki.authority import Authority
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
-from pki.cli.output import JsonOption, print_result, print_table
+from pki.cli.output import JsonOption, print_result, print_table, table_fits
 from pki.cli.state.authority import open_authority
+
+_SHORTEST = 12
 
 
 def list_certificates(
     expiring: Annotated[
-        str | None, typer.Option(help="Only those that end within this time: 24h.")
+        timedelta | None,
+        typer.Option(
+            parser=parse_lifetime, metavar="TIME", help="Only those that end within this time: 24h."
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that have expired.")
@@ -24,14 +31,13 @@ def list_certificates(
     as_json: JsonOption = False,
 ) -> None:
     """List the certificates that the CA issued."""
-    within = parse_lifetime(expiring) if expiring else None
     with open_authority(directory, read_only=True) as authority:
         if issuers:
             _list_issuers(authority, as_json=as_json)
             return
-        now = authority.now()
+        now, trust_domain = authority.now(), authority.trust_domain.name
         records = authority.certificates(
-            ends_before=now + within if within is not None else None, with_ended=everything
+            ends_before=now + expiring if expiring is not None else None, with_ended=everything
         )
     rows = [
         {
@@ -50,20 +56,38 @@ def list_certificates(
     if as_json:
         print_result("list", {"certificates": rows}, [], as_json=True)
         return
-    print_table(
-        f"{len(rows)} certificates",
-        ("workload", "serial", "profile", "until (UTC)", "status"),
-        [
-            (
-                str(row["spiffe_id"]),
-                str(row["serial"]),
-                str(row["profile"]),
-                f"{row['not_after']:%Y-%m-%d %H:%M:%S}",
-                str(row["status"]),
-            )
-            for row in rows
-        ],
-    )
+    cells = [
+        (
+            str(row["spiffe_id"]),
+            str(row["serial"]),
+            str(row["profile"]),
+            f"{row['not_after']:%Y-%m-%d %H:%M:%S}",
+            str(row["status"]),
+        )
+        for row in rows
+    ]
+    headings = ("workload", "serial", "profile", "until (UTC)", "status")
+    title = f"{len(rows)} certificates"
+    if not table_fits(headings, cells):
+        # What the commands take as well: a path in this trust domain, and a beginning that no
+        # other serial number here has.
+        serials = shorten([row[1] for row in cells])
+        domain = f"spiffe://{trust_domain}/"
+        cells = [
+            (row[0].removeprefix(domain), serial, *row[2:])
+            for row, serial in zip(cells, serials, strict=True)
+        ]
+        headings = ("workload", "serial begins", *headings[2:])
+        title = f"{title} of {trust_domain}"
+    print_table(title, headings, cells)
+
+
+def shorten(serials: Sequence[str]) -> list[str]:
+    """Return the beginnings of serial numbers, just so long that each means one of them."""
+    length = _SHORTEST
+    while len({item[:length] for item in serials}) < len(set(serials)):
+        length += 1
+    return [item[:length] for item in serials]
 
 
 def _list_issuers(authority: Authority, *, as_json: bool) -> None:

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _lost_output: set[bool] = set()
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, for scripts (docs/cli.md).")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 
 def print_result(
@@ -62,6 +60,13 @@ def json_line(command: str, data: Mapping[str, object]) -> str:
     """
     document = {"schema": SCHEMA, "command": command, **data}
     return json.dumps(document, default=_json_value, ensure_ascii=True) + "\n"
+
+
+def table_fits(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a table can be drawn without breaking a cell over several lines."""
+    widths = (max(map(len, column)) for column in zip(headings, *rows, strict=True))
+    # Each cell has a space on both sides and a line on its right; one more line begins the row.
+    return sum(width + 3 for width in widths) + 1 <= console_for(sys.stdout).width
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

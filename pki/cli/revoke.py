@@ -1,7 +1,8 @@
-"""``handfast revoke``: revokes a certificate and all that was renewed from it."""
+"""``handfast revoke``: revokes for good, and brings the CRLs to all credentials here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,37 +10,43 @@ import typer
 
 from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, complete, dir_option
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
-from pki.cli.state.ledger_lookup import (
-    find_record,
-    find_record_of_key,
-    other_valid_certificates,
-    renewal_line,
-    require_record,
-    was_issued_here,
-)
+from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
+from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import distribute
-from pki.errors import CredentialError, LedgerError, PkiError, StateError, quote_untrusted
-from pki.files import detect_layout, find_layout, read_partial_credential
+from pki.errors import LedgerError, PkiError, StateError, quote_untrusted
+
+_MOST_SHOWN = 5
 
 
 def revoke(
-    target: Annotated[str, typer.Argument(help="A serial number in hex, or a directory.")],
-    reason: Annotated[str, typer.Option(help=", ".join(REASONS))] = "unspecified",
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A directory, a workload (orders, spiffe://...), or a serial number's beginning."
+        ),
+    ],
+    reason: Annotated[
+        str,
+        typer.Option(
+            parser=choose(REASONS, "reason to revoke"),
+            metavar="REASON",
+            autocompletion=complete(REASONS),
+            help=", ".join(REASONS),
+        ),
+    ] = "unspecified",
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a certificate and all that was renewed from it; this can't be undone."""
-    if reason not in REASONS:
-        raise typer.BadParameter(f"reason is one of {', '.join(REASONS)}")
+    """Revoke a directory's certificates, all of a workload, or one by number; can't be undone."""
     if not target:
         # As a path it would mean the current folder.
-        raise typer.BadParameter("a serial number or a directory can't be empty")
+        raise typer.BadParameter("a directory, workload or serial number can't be empty")
     with _open(directory) as authority:
-        serial = _find_serial(authority, target)
-        revoked, not_published = _revoke(authority, serial, reason)
+        found = find_target(authority, target)
+        revoked, not_published = _revoke(authority, found, reason)
         distribution = distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
     if not_published is not None:
@@ -64,15 +71,14 @@ def revoke(
             *(
                 []
                 if revoked
-                else [f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"]
+                else [
+                    f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
+                    for serial in found.serials
+                ]
             ),
             f"The new CRL was brought to {len(distribution.updated)} credential directories "
             "here: servers that use them refuse the certificate within a second",
-            *(
-                f"Note: {item.serial} of {item.spiffe_id} is still valid; to revoke it too: "
-                f"handfast revoke {item.serial}"
-                for item in others
-            ),
+            *_still_valid_lines(others, reason, directory),
             f"Next: bring {quote_path(crl_path)} to every receiver elsewhere",
         ],
         as_json=as_json,
@@ -95,48 +101,42 @@ def _open(directory: Path) -> Authority:
         return open_authority(directory, read_only=True)
 
 
-def _find_serial(authority: Authority, target: str) -> str:
-    """Return the serial number that is meant: the target itself, or the one in a directory.
-
-    Raises:
-        PkiError: if a directory holds no certificate of this CA.
-    """
-    path = Path(target)
-    if not path.is_dir():
-        return target
-    layout_and_key = find_layout(path)
-    layout, holds_key = (
-        layout_and_key if layout_and_key is not None else (detect_layout(path), True)
-    )
-    contents = read_partial_credential(path, layout, holds_key=holds_key)
-    record, of_key = find_record(authority, contents), find_record_of_key(authority, contents)
-    if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
-        # Anybody who can write here could have another workload revoked, and keep this one valid.
-        raise CredentialError(
-            f"{quote_untrusted(path)} holds the certificate {record.serial} of {record.spiffe_id} "
-            f"and the key of {of_key.serial} of {of_key.spiffe_id}: it is not clear which is meant",
-            remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
-            "numbers",
-        )
-    if contents.leaf is not None and was_issued_here(authority, contents.leaf):
-        # An older ledger may lack the certificate, but its serial number can still be revoked.
-        return f"{contents.leaf.serial_number:x}"
-    return require_record(authority, contents).serial
-
-
 def _revoke(
-    authority: Authority, serial: str, reason: str
+    authority: Authority, target: RevocationTarget, reason: str
 ) -> tuple[tuple[CertificateRecord, ...], PkiError | None]:
-    """Revoke a certificate; return what was revoked, and the error if the CRL can't be published.
+    """Revoke; return what was revoked, and the error if the CRL can't be published.
 
     Raises:
         PkiError: if nothing was revoked.
     """
+    named = target.serials
+    if target.workload is not None:
+        named = tuple(item.serial for item in authority.certificates_of(target.workload))
     try:
-        return authority.revoke(serial, reason=reason), None
+        if target.workload is not None:
+            return authority.revoke_workload(str(target.workload), reason=reason), None
+        revoked = authority.revoke_all(named, reason=reason, whole_line=target.whole_line)
     except PkiError as error:
         # The revocation may be recorded, and only its CRL not written: then go on with the rest.
-        revoked = renewal_line(authority, serial)
-        if not revoked or revoked[0].revoked_at is None:
+        line = [item for item in renewal_line(authority, named) if item.revoked_at is not None]
+        if not named or not set(named) <= {item.serial for item in line}:
             raise
-        return revoked, error
+        return tuple(line), error
+    return revoked, None
+
+
+def _still_valid_lines(others: Sequence[CertificateRecord], reason: str, state: Path) -> list[str]:
+    """Say what else of the same workloads is still valid, and how to revoke it."""
+    lines = []
+    for workload in dict.fromkeys(item.spiffe_id for item in others):
+        serials = [item.serial for item in others if item.spiffe_id == workload]
+        shown = ", ".join(serials[:_MOST_SHOWN])
+        more = f" and {len(serials) - _MOST_SHOWN} more" if len(serials) > _MOST_SHOWN else ""
+        subject = "certificate" if len(serials) == 1 else f"{len(serials)} certificates"
+        verb = "is" if len(serials) == 1 else "are"
+        option = f" --reason {reason}" if reason != "unspecified" else ""
+        lines.append(
+            f"STILL VALID {verb} the {subject} {shown}{more} of {workload}; to revoke all of this "
+            f"workload: handfast revoke {workload}{option}{dir_option(state)}"
+        )
+    return lines

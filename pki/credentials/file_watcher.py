@@ -1,13 +1,9 @@
 """Watches paths, and calls a function when one of them leads to something new.
 
-The system's watches are fast but not reliable: a watch belongs to an inode, not to a path, and the
-system may have no watch left. So each path is also compared with its last state four times a
-second, which needs no descriptor.
-
-``watchfiles.watch`` logs each change before it reports it. In the watching thread that would run
-the user's log handlers: one that blocks would hold up the watch, and one that writes to a file in a
-watched folder would cause the next change. So the class below ``watchfiles.watch`` is used here,
-which logs nothing.
+Each path is compared with its last state four times a second. The operating system's own watches
+are not used: a watch belongs to an inode and not to a path, a machine may have none left, network
+file systems report nothing to it, and it reports every file of a folder, log files included. A
+comparison costs a ``stat`` for each file, and needs no descriptor.
 """
 
 from __future__ import annotations
@@ -19,19 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pki.background import defer
-from pki.files.watch_targets import (
-    Signature,
-    path_signature,
-    real_paths,
-    watch_directories,
-    watch_directories_of_entries,
-)
+from pki.files.path_signature import Signature, path_signature
 
 log = logging.getLogger("handfast.credentials")
 
-_TICK_MILLISECONDS = 250
-_SETTLE_MILLISECONDS = 50
-_MOST_FOLDERS = 256
+_TICK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -45,19 +33,20 @@ class WatchedPaths:
 
     paths: Callable[[], Iterable[Path]]
     changed: Callable[[], None]
-    last_state: dict[Path, Signature] | None = field(default=None, init=False)
-    folders: frozenset[str] = field(default=frozenset(), init=False)
-    files: frozenset[str] = field(default=frozenset(), init=False)
+    _last_state: dict[Path, Signature] | None = field(default=None, init=False)
+    _check_again: bool = field(default=False, init=False)
 
     def check(self) -> bool:
-        """Compare the paths with their last state; return whether one of them changed."""
+        """Compare the paths with their last state; return whether one of them may have changed.
+
+        The check after a change returns True once more: two writes within one tick of the file
+        system's clock can leave the same state, and the second may come after the first was read.
+        """
         now = {path: path_signature(path) for path in self.paths()}
-        before, self.last_state = self.last_state, now
-        if now == before:
-            return False
-        self.folders = frozenset().union(*map(_folders_of, now))
-        self.files = frozenset().union(*map(real_paths, now))
-        return before is not None
+        before, self._last_state = self._last_state, now
+        is_changed = before is not None and now != before
+        is_repeated, self._check_again = self._check_again, is_changed
+        return is_changed or is_repeated
 
 
 class FileWatcher:
@@ -70,16 +59,11 @@ class FileWatcher:
     def __init__(self, watched: Callable[[], Sequence[WatchedPaths]]) -> None:
         self._watched = watched
         self._stop = threading.Event()
-        self._paths_changed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="handfast-watch", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
-
-    def update_paths(self) -> None:
-        """Read again which paths to watch."""
-        self._paths_changed.set()
 
     def stop(self, seconds: float) -> None:
         """Stop the thread, and wait for it this long."""
@@ -89,71 +73,14 @@ class FileWatcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._paths_changed.clear()
-            try:
-                self._watch()
-            except BaseException as error:
-                # A folder is gone, or the system has no watch left: compare states only.
-                defer(log.debug, "no watch: %s", error)
-                self._check_safely()
-                self._stop.wait(_TICK_MILLISECONDS / 1000)
-
-    def _watch(self) -> None:
-        # Loaded here: watchfiles is slow to load, and what it loads besides is not needed.
-        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415
-
-        self._check_all()
-        folders = self._folders()
-        if not folders:
-            self._stop.wait(_TICK_MILLISECONDS / 1000)
-            return
-        inodes = _inodes(folders)
-        # Without polling, and without the folders below these.
-        with RustNotify(folders, False, False, 0, False, False) as watching:
-            while not self._stop.is_set():
-                changes = watching.watch(
-                    _SETTLE_MILLISECONDS, _SETTLE_MILLISECONDS, _TICK_MILLISECONDS, self._stop
-                )
-                self._check_all(() if isinstance(changes, str) else (path for _, path in changes))
-                # Watch again where a path leads to another inode now.
-                folders_now = self._folders()
-                if (
-                    self._paths_changed.is_set()
-                    or folders_now != folders
-                    or _inodes(folders_now) != inodes
-                ):
-                    return
-
-    def _check_all(self, changed: Iterable[str] = ()) -> None:
-        touched = set(changed)
-        for item in self._watched():
-            # Two writes within one tick of the file system's clock leave the same signature.
-            if item.check() or touched & item.files:
-                item.changed()
-
-    def _check_safely(self) -> None:
-        try:
             self._check_all()
-        except BaseException as error:
-            defer(log.error, "watched paths could not be checked: %r", error)
+            self._stop.wait(_TICK_SECONDS)
 
-    def _folders(self) -> list[str]:
-        folders = frozenset().union(*(item.folders for item in self._watched()))
-        return sorted(folders)[:_MOST_FOLDERS]
-
-
-def _folders_of(path: Path) -> frozenset[str]:
-    folders = watch_directories_of_entries(path) if path.is_dir() else watch_directories(path)
-    return frozenset(folder for folder in folders if Path(folder).is_dir())
-
-
-def _inodes(folders: Iterable[str]) -> list[Signature]:
-    return [_inode(Path(folder)) for folder in folders]
-
-
-def _inode(folder: Path) -> Signature:
-    try:
-        status = folder.stat()
-    except OSError:
-        return ()
-    return status.st_dev, status.st_ino
+    def _check_all(self) -> None:
+        for item in self._watched():
+            try:
+                if item.check():
+                    item.changed()
+            except BaseException as error:
+                # One faulty source must not keep the others from being watched.
+                defer(log.error, "watched paths could not be checked: %r", error)

@@ -55,5 +55,5 @@ class ForkGuard:
             raise StateError(
                 f"this {self._what} was made before a fork, and its threads stayed in the parent",
                 remedy="Make the Workload, its servers and its channels after the fork; see "
-                "docs/fork.md",
+                "handfast docs fork",
             )

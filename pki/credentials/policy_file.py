@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pki.authz import MAX_POLICY_BYTES, Policy, read_policy
 from pki.background import defer
 from pki.errors import PkiError, PolicyError, UnreadableError, quote_untrusted
 from pki.files import read_bounded
+from pki.identity import TrustDomain
 
 log = logging.getLogger("handfast.credentials")
 
@@ -33,10 +34,11 @@ class PolicyFile:
     Args:
         path: the file.
         read_grace: how long the policy stays in force while the file can't be read.
+        trust_domains: for whose workloads it may be written; None accepts every trust domain.
         monotonic: returns seconds that only grow.
 
     Raises:
-        PolicyError: if it is missing or bad.
+        PolicyError: if it is missing or bad, or written for another trust domain.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class PolicyFile:
         path: Path,
         read_grace: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        trust_domains: Collection[TrustDomain] | None = None,
     ) -> None:
         self.path = path
         self._read_grace = read_grace.total_seconds()
@@ -52,9 +56,10 @@ class PolicyFile:
             data = self._read()
         except FileNotFoundError:
             raise PolicyError(
-                "is not there", source=str(path), remedy="Write one; see docs/policy.md"
+                "is not there", source=str(path), remedy="Write one; see: handfast docs policy"
             ) from None
         self._policy = read_policy(data, source=path.name)
+        self.check_trust_domain(trust_domains)
         self._failed_digest = ""
         self._removed_at: datetime | None = None
         self._grace_is_over = self._unreadable_too_long = False
@@ -62,6 +67,23 @@ class PolicyFile:
         self._withdrawn = False
         self.problem = ""
         self._warn_if_not_enforced()
+
+    def check_trust_domain(self, permitted: Collection[TrustDomain] | None) -> None:
+        """Check for whose workloads the policy is written: by another, nobody would have a role.
+
+        Raises:
+            PolicyError: if it is for another trust domain than the permitted ones.
+        """
+        own = self._policy.trust_domain
+        if permitted is None or own in permitted:
+            return
+        whose = " or ".join(str(item) for item in permitted)
+        raise PolicyError(
+            f"it is written for the trust domain {own}, and used by a workload of {whose}: "
+            "it would refuse every call",
+            source=str(self.path),
+            remedy=f'Use the policy of {whose}, or correct trust_domain = "{own.name}" in this one',
+        )
 
     def policy(self) -> Policy | None:
         """Return the policy in force; None if everything is refused."""
@@ -97,7 +119,7 @@ class PolicyFile:
         if digest == self._failed_digest:
             return False
         try:
-            self._policy = read_policy(data, source=self.path.name)
+            self._policy = self._read_successor(data)
         except Exception as error:
             # An error in the reader itself is treated like a bad file: the last good policy stays
             # in force.
@@ -108,6 +130,22 @@ class PolicyFile:
         defer(log.info, "policy %s reloaded", quote_untrusted(self.path))
         self._warn_if_not_enforced()
         return True
+
+    def _read_successor(self, data: bytes) -> Policy:
+        """Read a new policy for the trust domain of the one in force.
+
+        Raises:
+            PolicyError: if it is bad, or for another trust domain.
+        """
+        policy = read_policy(data, source=self.path.name)
+        if policy.trust_domain != self._policy.trust_domain:
+            raise PolicyError(
+                f"it is written for the trust domain {policy.trust_domain}, and the one in force "
+                f"for {self._policy.trust_domain}",
+                source=self.path.name,
+                remedy="Restart, if the workload itself changes its trust domain",
+            )
+        return policy
 
     def check_graces(self, now: datetime) -> bool:
         """End a grace that is over; return whether what is in force changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from pki.credentials.file_watcher import WatchedPaths
 from pki.credentials.periodic import PeriodicTask
 from pki.credentials.policy_file import PolicyFile
 from pki.credentials.reload_stats import ReloadResult, ReloadStats
+from pki.identity import TrustDomain
 
 _RETRY_SECONDS = 1.0
 
@@ -70,19 +71,19 @@ class PolicyProvider:
             for item in self._policies.values():
                 item.task.start()
 
-    def add(self, path: Path) -> PolicyFile:
+    def add(self, path: Path, trust_domains: Collection[TrustDomain] | None = None) -> PolicyFile:
         """Add a file at an absolute path, and reload it from now on.
 
         If another thread added it first, that one is returned.
 
         Raises:
-            PolicyError: if it is missing or bad.
+            PolicyError: if it is missing or bad, or written for another trust domain.
             RuntimeError: if no thread can be started.
         """
         watched = WatchedPaths(lambda: (path,), lambda: self._wake(path))
         # Before the file is read: a change from here on is either read or noticed.
         watched.check()
-        file = PolicyFile(path, self._read_grace)
+        file = PolicyFile(path, self._read_grace, trust_domains=trust_domains)
         reloads = ReloadStats(self._clock())
         task = PeriodicTask(self._seconds, lambda: self._reload(file, reloads), "handfast-policy")
         policy = WatchedPolicy(file, reloads, task, watched)

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from pki.credentials.subscriber import Subscriber
 from pki.credentials.threads import no_thread_error, on_event_loop, run_in_thread, run_safely
 from pki.errors import InputError, StateError
 from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
+from pki.identity import TrustDomain
 
 log = logging.getLogger("handfast.credentials")
 
@@ -180,25 +181,27 @@ class CredentialProvider:
         with self._lock:
             self._released.add(subscriber)
 
-    def policy_file(self, path: Path) -> PolicyFile:
+    def policy_file(
+        self, path: Path, trust_domains: Collection[TrustDomain] | None = None
+    ) -> PolicyFile:
         """Return a policy file that is reloaded from now on.
 
         Raises:
-            PolicyError: if it is missing or bad.
+            PolicyError: if it is missing or bad, or written for another trust domain.
             StateError: if the thread that reloads it can't be started.
         """
         absolute = path.absolute()
         self.check_open()
         existing = self._policies.get(absolute)
         if existing is not None:
+            existing.check_trust_domain(trust_domains)
             return existing
         try:
-            file = self._policies.add(absolute)
+            file = self._policies.add(absolute, trust_domains)
         except RuntimeError as error:
             raise no_thread_error(error) from error
         # If the provider was closed meanwhile, the file is withdrawn, and nobody reloads it.
         self.check_open()
-        self._watcher.update_paths()
         # The policy sets the grace for stale revocation lists.
         self._current.apply_graces()
         return file
@@ -257,10 +260,7 @@ class CredentialProvider:
 
     def _reload_credential(self) -> float | None:
         is_accepted = self._current.reload_credential()
-        folders = tuple(self._source.folders())
-        if folders != self._folders:
-            self._folders = folders
-            self._watcher.update_paths()
+        self._folders = tuple(self._source.folders())
         return None if is_accepted else _RETRY_SECONDS
 
     def _reload_crls(self) -> float | None:

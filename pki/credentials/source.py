@@ -15,6 +15,7 @@ from typing import Protocol
 from pki.background import defer
 from pki.errors import StateError, UnreadableError, quote_untrusted
 from pki.files import (
+    LAYOUTS,
     KeyMode,
     Layout,
     detect_layout,
@@ -23,8 +24,8 @@ from pki.files import (
     read_bounded,
     write_durably,
 )
-from pki.files.atomic import PRIVATE
 from pki.files.credential_files import error_context
+from pki.files.open_folder import PRIVATE
 from pki.keys import read_private_key
 from pki.x509 import (
     Credential,
@@ -79,7 +80,9 @@ class Source(Protocol):
         """
 
     def folders(self) -> Iterable[Path]:
-        """Return the folders to watch: a change in them means to load again.
+        """Return the files and folders to watch: a change of them means to load again.
+
+        In a folder, every file counts.
 
         A source that calls what :meth:`subscribe` was given returns none.
         """
@@ -149,8 +152,10 @@ class DirectorySource:
         return load_crls(self.directory, self.layout or detect_layout(self.directory))
 
     def folders(self) -> Iterable[Path]:
-        """Return the directory."""
-        return (self.directory,)
+        """Return the files of the directory: others in it, such as a log, are of no concern."""
+        layouts = LAYOUTS.values() if self.layout is None else (self.layout,)
+        names = dict.fromkeys(name for layout in layouts for name in layout.file_names())
+        return tuple(self.directory / name for name in names)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: the directory is watched."""

@@ -1,8 +1,10 @@
 """Check who may change a file: the trusted owners, and the modes that let others write.
 
 A file is trusted only if nobody can change it but root, this process's user and, if that is root,
-the owner of the folder. Volumes of Kubernetes secrets pass: their files belong to root, their group
-may read them, and their folder is sticky. Links are followed, and their targets are checked.
+the owner of the folder. In a folder that only root can change, root also trusts the owner of the
+key: root gave the key to the service that uses it. Volumes of Kubernetes secrets pass: their files
+belong to root, their group may read them, and their folder is sticky. Where files are only read,
+links are followed and their targets are checked; a link is never replaced.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import stat
 from pathlib import Path
 
 from pki.errors import CredentialError, StateError, quote_untrusted
-
-_ROOT = 0
+from pki.files.open_folder import OpenFolder
+from pki.files.safe_path import ROOT as _ROOT
+from pki.files.safe_path import only_root_can_change
 
 
 def trusted_owners(folder: os.stat_result) -> frozenset[int]:
@@ -60,79 +63,91 @@ def check_directory_access(folder: Path) -> os.stat_result:
         raise StateError(f"{quote_untrusted(folder)} can't be checked: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode):
         raise StateError(f"{quote_untrusted(folder)} is no folder")
+    check_folder_status(folder, status)
+    return status
+
+
+def check_folder_status(folder: Path, status: os.stat_result) -> None:
+    """Check by a folder's status that no untrusted user can put files into it.
+
+    Raises:
+        StateError: if one can.
+    """
     reason = distrust_reason(status, trusted_owners(status))
     if reason:
         raise StateError(
             f"folder {quote_untrusted(folder)} {reason}",
             remedy="Let only its user write to it (chown, chmod go-w), and check the files in it",
         )
-    return status
 
 
-def check_replaceable(folder: Path, names: tuple[str, ...]) -> None:
+def owners_in(folder: OpenFolder, key: str) -> frozenset[int]:
+    """Return the users whose files in a credential directory are trusted by whoever writes there.
+
+    Args:
+        folder: the directory.
+        key: the name of its key file.
+    """
+    status = folder.status()
+    owners = trusted_owners(status)
+    key_status = folder.status_of(key)
+    if os.geteuid() == _ROOT and key_status is not None and only_root_can_change(status):
+        owners |= {key_status.st_uid}
+    return owners
+
+
+def check_replaceable(folder: OpenFolder, names: tuple[str, ...], *, key: str) -> None:
     """Check that files of a folder can be replaced, and keep their owner and group.
 
     Args:
-        folder: the folder; it exists.
+        folder: the folder.
         names: of the files; they need not exist.
+        key: the name of the key file.
 
     Raises:
         StateError: if one can't be replaced; nothing was changed.
     """
-    owners = trusted_owners(check_directory_access(folder))
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+    if not folder.is_writable():
         raise StateError(
-            f"{quote_untrusted(folder)} can't be written to",
+            f"{quote_untrusted(folder.path)} can't be written to",
             remedy="Run this as the user that it belongs to, or make it writable for this user",
         )
+    owners = owners_in(folder, key)
     for name in names:
-        _check_file_replaceable(folder / name, owners)
+        _check_file_replaceable(folder, name, owners)
+    folder.check_can_give(frozenset(folder.owner_for(name) for name in names))
 
 
-def owner_to_keep(path: Path) -> tuple[int, int] | None:
-    """Return the user and group for a file that is replaced or new; None for the process's own.
-
-    A file that exists keeps its own. A new file gets this process's, or, if root writes it, those
-    of the folder.
-    """
-    try:
-        status = path.stat()
-    except OSError:
-        if os.geteuid() != _ROOT:
-            return None
-        status = path.parent.stat()
-    if status.st_uid in trusted_owners(path.parent.stat()):
-        return status.st_uid, status.st_gid
-    return None
-
-
-def mode_to_keep(path: Path, widest: int) -> int:
+def mode_to_keep(folder: OpenFolder, name: str, widest: int) -> int:
     """Return the mode for a file that is replaced: never wider than it is, nor than ``widest``."""
-    try:
-        return (stat.S_IMODE(path.stat().st_mode) & widest) | (stat.S_IRUSR | stat.S_IWUSR)
-    except OSError:
+    status = folder.status_of(name)
+    if status is None:
         return widest
+    return (stat.S_IMODE(status.st_mode) & widest) | (stat.S_IRUSR | stat.S_IWUSR)
 
 
-def _check_file_replaceable(path: Path, owners: frozenset[int]) -> None:
+def _check_file_replaceable(folder: OpenFolder, name: str, owners: frozenset[int]) -> None:
+    path = folder.path / name
     try:
-        status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            status = path.stat()
-    except FileNotFoundError:
-        return
+        status = folder.status_of(name)
     except OSError as error:
         raise StateError(f"{quote_untrusted(path)} can't be checked: {error.strerror}") from error
+    if status is None:
+        return
     if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
         raise StateError(
-            f"{quote_untrusted(path)} is no regular file, and is not replaced",
+            f"{quote_untrusted(path)} is {kind}, and is not replaced",
             remedy="Move it away, or choose another folder",
         )
     me = os.geteuid()
     if status.st_uid not in owners or me not in (_ROOT, status.st_uid):
         raise CredentialError(
             f"{quote_untrusted(path)} belongs to user {status.st_uid}, and this is user {me}",
-            remedy="Run this as that user or as root; move the file away if it should not be there",
+            remedy="Give it to the owner of its folder (chown), or move it away if it should not "
+            "be there"
+            if me == _ROOT
+            else "Run this as that user or as root; move the file away if it should not be there",
         )
     if me != _ROOT and status.st_gid not in (os.getegid(), *os.getgroups()):
         raise StateError(

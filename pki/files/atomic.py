@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from pki.errors import StateError, UnreadableError, quote_untrusted
 from pki.files.descriptor_reserve import DESCRIPTOR_RESERVE
+from pki.files.open_folder import OpenFolder, opened_folder
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a directory"),
@@ -26,70 +27,51 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (lambda _: True, "something else"),
 )
-PRIVATE = 0o600
-PUBLIC = 0o644
 _NO_DESCRIPTOR_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def write_durably(
-    path: Path,
-    data: bytes,
-    *,
-    mode: int,
-    owner: tuple[int, int] | None = None,
-    replace: bool = True,
+    path: Path, data: bytes, *, mode: int, like: str | None = None, replace: bool = True
 ) -> None:
     """Write a file so that, even after a crash, it is either whole on disk or not there.
+
+    A file that is replaced keeps its owner and group; a new one gets those of its folder, as far as
+    this process may give them.
 
     Args:
         path: the file. An existing regular file is replaced; anything else is refused, and a link
             is not followed.
         data: the whole content.
         mode: the permission bits, whatever the umask is.
-        owner: the file's user and group; None takes those of the process.
+        like: the name of another file in the folder that is renamed over later: its owner is kept.
         replace: whether an existing file may be replaced.
 
     Raises:
         StateError: if it can't be written, or the path is no regular file.
     """
     refuse_irregular(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        # 0600 from the start, so that nobody can read the content who may not read the result.
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE
-        )
+    failure = f"{quote_untrusted(path)} can't be written"
+    with _file_errors(path), opened_folder(path.parent, failure=failure) as folder:
+        folder.write(path.name, data, mode=mode, like=like, replace=replace)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                # Before the mode, because a change of owner may clear some of its bits.
-                if owner is not None and owner != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), *owner)
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(temporary, path)
-            else:
-                # A hard link, because a rename would replace a file made in the meantime.
-                os.link(temporary, path)
-                temporary.unlink()
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            folder.sync()
+        except OSError as error:
+            raise StateError(
+                f"{quote_untrusted(path)} is written, but may be lost if the machine stops now: "
+                f"{error.strerror or error}",
+                remedy="Check the disk and try again",
+            ) from error
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         # Says nothing about other files, which the caller may have changed already.
         raise StateError(
             f"{quote_untrusted(path)} can't be written: {error.strerror or error}",
             remedy="It is unchanged; check the folder and try again",
-        ) from error
-    try:
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StateError(
-            f"{quote_untrusted(path)} is written, but may be lost if the machine stops now: "
-            f"{error.strerror or error}",
-            remedy="Check the disk and try again",
         ) from error
 
 
@@ -124,27 +106,24 @@ def refuse_irregular(path: Path) -> None:
 
 def rename_durably(source: Path, target: Path) -> None:
     """Rename a file within its folder, durably."""
-    os.replace(source, target)
-    sync_folder(target.parent)
+    with opened_folder(source.parent) as folder:
+        folder.rename(source.name, target.name)
+        folder.sync()
 
 
 def remove_durably(path: Path) -> None:
     """Remove a file if it exists, durably."""
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with opened_folder(path.parent) as folder:
+        folder.remove(path.name)
+        folder.sync()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, give: bool = True) -> None:
     """Make a folder and its parents, with mode 0755 at most, whatever the umask is.
+
+    Args:
+        folder: the folder.
+        give: whether root, in a folder of another user, gives what it makes to that user.
 
     Raises:
         StateError: if it can't be made, or the path is something else.
@@ -152,8 +131,16 @@ def make_folder(folder: Path) -> None:
     try:
         # mkdir's parents=True would make the parents with mode 0777 less the umask.
         for missing in reversed([folder, *folder.parents]):
-            if not missing.is_dir():
-                missing.mkdir(mode=0o755, exist_ok=True)
+            if missing.is_dir():
+                continue
+            failure = f"{quote_untrusted(folder)} can't be made"
+            with (
+                opened_folder(missing.parent, failure=failure) as parent,
+                suppress(FileExistsError),
+            ):
+                parent.make_folder(missing.name, give=give)
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     except OSError as error:
         raise StateError(f"{quote_untrusted(folder)} can't be made: {error.strerror}") from error
 
@@ -205,6 +192,26 @@ def read_with_status(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_resu
         raise UnreadableError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from error
 
 
+def read_file_in(folder: OpenFolder, name: str, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Read a whole regular file of an open folder; as :func:`read_with_status` does.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        UnreadableError: if it can't be opened or read at the moment.
+        StateError: if it is no regular file, or too large.
+    """
+    path = folder.path / name
+    try:
+        with os.fdopen(folder.open_file(name), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StateError(f"{quote_untrusted(path)} is no regular file")
+            return _read_open(file, path, max_bytes)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"{quote_untrusted(path)} can't be read: {error.strerror}") from error
+
+
 def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
     try:
         file = open_regular(path)
@@ -214,15 +221,19 @@ def _read_regular(path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
         # Clients may use up all descriptors of a server; its files must be readable all the same.
         return DESCRIPTOR_RESERVE.read(path, max_bytes)
     with file:
-        status = os.fstat(file.fileno())
-        if status.st_size > max_bytes:
-            raise StateError(
-                f"{quote_untrusted(path)} has {status.st_size} bytes; {max_bytes} is the most"
-            )
-        data: bytes | None = file.read(max_bytes + 1)
-        if data is None:
-            # Some files of the kernel claim to be regular, and may have no data yet.
-            raise BlockingIOError(errno.EAGAIN, "it holds nothing now, and may later")
+        return _read_open(file, path, max_bytes)
+
+
+def _read_open(file: BinaryIO, path: Path, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    status = os.fstat(file.fileno())
+    if status.st_size > max_bytes:
+        raise StateError(
+            f"{quote_untrusted(path)} has {status.st_size} bytes; {max_bytes} is the most"
+        )
+    data: bytes | None = file.read(max_bytes + 1)
+    if data is None:
+        # Some files of the kernel claim to be regular, and may have no data yet.
+        raise BlockingIOError(errno.EAGAIN, "it holds nothing now, and may later")
     if len(data) > max_bytes:
         # It grew since its status was read, or its file system reports no size.
         raise StateError(f"{quote_untrusted(path)} has more than {max_bytes} bytes, the most")

@@ -19,9 +19,15 @@ from pki.errors import (
     StateError,
     quote_untrusted,
 )
-from pki.files.access import distrust_reason, is_writable_by_all, trusted_owners
-from pki.files.atomic import read_with_status
+from pki.files.access import (
+    distrust_reason,
+    is_writable_by_all,
+    owners_in,
+    trusted_owners,
+)
+from pki.files.atomic import read_file_in, read_with_status
 from pki.files.layouts import Layout
+from pki.files.open_folder import OpenFolder
 from pki.identity import TrustDomain
 from pki.keys import PrivateKey, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES, decode_private_key, is_private_key_block
@@ -62,15 +68,23 @@ class CredentialFiles:
         layout: the names of its files.
         key_mode: what to do about keys that others may read, and files that others may change.
         passphrase: for an encrypted key.
+        folder: the directory, if the files are read for a writer, which has it open.
     """
 
     def __init__(
-        self, directory: Path, layout: Layout, key_mode: KeyMode, passphrase: bytes | None = None
+        self,
+        directory: Path,
+        layout: Layout,
+        key_mode: KeyMode,
+        passphrase: bytes | None = None,
+        *,
+        folder: OpenFolder | None = None,
     ) -> None:
         self.directory = directory
         self.layout = layout
         self._key_mode = key_mode
         self._passphrase = passphrase
+        self._folder = folder
         self._owners: frozenset[int] | None = None
         self.warnings: list[str] = []
 
@@ -81,7 +95,7 @@ class CredentialFiles:
             CredentialError: if another user can, or the directory can't be checked.
         """
         try:
-            status = self.directory.stat()
+            status = self._folder.status() if self._folder else self.directory.stat()
         except FileNotFoundError:
             # Reported by the first file that is missing.
             return
@@ -163,7 +177,7 @@ class CredentialFiles:
         """
         path = self.directory / self.layout.crls
         try:
-            data, status = read_with_status(path, max_bytes=MAX_CRLS_BYTES)
+            data, status = self._read_file(self.layout.crls, MAX_CRLS_BYTES)
         except FileNotFoundError:
             return None
         self._check_access(path, status, self._trusted_owners())
@@ -173,7 +187,7 @@ class CredentialFiles:
     def _key(self, name: str) -> PrivateKey:
         path = self.directory / name
         try:
-            data, status = read_with_status(path, max_bytes=MAX_KEY_BYTES + MAX_CHAIN_BYTES)
+            data, status = self._read_file(name, MAX_KEY_BYTES + MAX_CHAIN_BYTES)
         except FileNotFoundError:
             if name != self.layout.key:
                 raise
@@ -199,16 +213,25 @@ class CredentialFiles:
     def _read(self, name: str, max_bytes: int) -> bytes:
         path = self.directory / name
         try:
-            data, status = read_with_status(path, max_bytes=max_bytes)
+            data, status = self._read_file(name, max_bytes)
         except FileNotFoundError:
             raise CredentialError(f"{quote_untrusted(path)} is not there") from None
         self._check_access(path, status, self._trusted_owners())
         return data
 
+    def _read_file(self, name: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
+        if self._folder is not None:
+            return read_file_in(self._folder, name, max_bytes=max_bytes)
+        return read_with_status(self.directory / name, max_bytes=max_bytes)
+
     def _trusted_owners(self) -> frozenset[int]:
         if self._owners is None:
             try:
-                self._owners = trusted_owners(self.directory.stat())
+                self._owners = (
+                    owners_in(self._folder, self.layout.key)
+                    if self._folder
+                    else trusted_owners(self.directory.stat())
+                )
             except OSError as error:
                 raise CredentialError(
                     f"{quote_untrusted(self.directory)} can't be checked: {error.strerror}"

@@ -31,6 +31,11 @@ class Layout:
         """The key of the next chain, while a renewal is in progress."""
         return f"{self.key}.next"
 
+    def file_names(self) -> tuple[str, ...]:
+        """Return the names of all files that a directory in this layout may hold."""
+        names = (self.key, self.next_key, self.chain, self.bundle, self.crls)
+        return tuple(name for name in names if name is not None)
+
 
 _CERTBOT_CHAIN = "fullchain.pem"
 HANDFAST = Layout("handfast", "key.pem", "chain.pem", "bundle.pem", "crl.pem")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
 from pki.files.access import trusted_owners
-from pki.files.atomic import PRIVATE
+from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 
 LOCK_NAME = ".handfast.lock"
 _PAUSE_SECONDS = 0.02
@@ -57,31 +57,30 @@ def locked(
         StateError: if the lock file belongs to another user or is no regular file, or another
             writer does not finish.
     """
-    try:
-        status = folder.stat()
-    except OSError as error:
-        raise StateError(f"{quote_untrusted(folder)} can't be checked: {error.strerror}") from error
-    key = (status.st_dev, status.st_ino, name)
-    if key in _held.folders:
-        yield
-        return
-    descriptor = _acquire(folder / name, status, wait_seconds, sleep)
-    _held.folders.add(key)
-    try:
-        yield
-    finally:
-        _held.folders.discard(key)
-        os.close(descriptor)
+    with opened_folder(folder) as opened:
+        status = opened.status()
+        key = (status.st_dev, status.st_ino, name)
+        if key in _held.folders:
+            yield
+            return
+        descriptor = _acquire(opened, name, wait_seconds, sleep)
+        _held.folders.add(key)
+        try:
+            yield
+        finally:
+            _held.folders.discard(key)
+            os.close(descriptor)
 
 
 def _acquire(
-    path: Path, folder: os.stat_result, wait_seconds: float, sleep: Callable[[float], None]
+    folder: OpenFolder, name: str, wait_seconds: float, sleep: Callable[[float], None]
 ) -> int:
+    path = folder.path / name
     for remaining in reversed(range(max(1, int(wait_seconds / _PAUSE_SECONDS)))):
-        descriptor = _open(path, folder)
+        descriptor = _open(folder, name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still_there(descriptor, path):
+            if _is_still_there(descriptor, folder, name):
                 return descriptor
         except BlockingIOError:
             if remaining:
@@ -96,19 +95,21 @@ def _acquire(
             raise
         os.close(descriptor)
     raise StateError(
-        f"another process has been writing in {quote_untrusted(path.parent)} for "
+        f"another process has been writing in {quote_untrusted(folder.path)} for "
         f"{wait_seconds:g} seconds",
         remedy="Find out what holds it (fuser, lsof) and try again",
     )
 
 
-def _open(path: Path, folder: os.stat_result) -> int:
+def _open(folder: OpenFolder, name: str) -> int:
+    path = folder.path / name
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         try:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, PRIVATE)
+            new = flags | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(name, new, PRIVATE, dir_fd=folder.descriptor)
         except FileExistsError:
-            descriptor = os.open(path, flags)
+            descriptor = os.open(name, flags, dir_fd=folder.descriptor)
     except OSError as error:
         # A symbolic link is not followed, and is reported as "too many levels".
         raise StateError(
@@ -116,7 +117,13 @@ def _open(path: Path, folder: os.stat_result) -> int:
             remedy="Run this as the owner of the folder; if it is a link, move it away",
         ) from error
     try:
-        _check(descriptor, path, folder)
+        _check(descriptor, path, folder.status())
+    except OSError as error:
+        os.close(descriptor)
+        raise StateError(
+            f"{quote_untrusted(path)} can't be given to the owner of its folder: {error.strerror}",
+            remedy="Run this as that user; root needs CAP_CHOWN",
+        ) from error
     except BaseException:
         os.close(descriptor)
         raise
@@ -125,9 +132,10 @@ def _open(path: Path, folder: os.stat_result) -> int:
 
 def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+    # Not empty: it is no lock, and its owner and mode are not changed below.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size:
         raise StateError(
-            f"{quote_untrusted(path)} is no regular file of its own", remedy="Move it away"
+            f"{quote_untrusted(path)} is no empty regular file of its own", remedy="Move it away"
         )
     if status.st_uid not in trusted_owners(folder):
         raise StateError(
@@ -141,11 +149,10 @@ def _check(descriptor: int, path: Path, folder: os.stat_result) -> None:
         os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
-def _is_still_there(descriptor: int, path: Path) -> bool:
-    """Return whether the locked file is still the one at the path, which the next writer opens."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
+def _is_still_there(descriptor: int, folder: OpenFolder, name: str) -> bool:
+    """Return whether the locked file is still the one in the folder, for the next writer."""
+    status = folder.status_of(name)
+    if status is None:
         return False
     own = os.fstat(descriptor)
     return (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)

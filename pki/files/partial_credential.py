@@ -16,6 +16,7 @@ from cryptography import x509
 from pki.errors import PkiError
 from pki.files.credential_files import CredentialFiles, KeyMode
 from pki.files.layouts import Layout
+from pki.files.open_folder import opened_folder
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509 import CrlSet, TrustBundle, read_names
 from pki.x509.decoding import public_key_of
@@ -75,9 +76,15 @@ def read_partial_credential(
     Raises:
         CredentialError: if another user can change the directory, or it can't be checked.
     """
-    files = CredentialFiles(directory, layout, KeyMode.STRICT)
-    files.check_directory()
-    partial = PartialCredential(directory, layout, holds_key)
+    with opened_folder(directory) as folder:
+        files = CredentialFiles(directory, layout, KeyMode.STRICT, folder=folder)
+        files.check_directory()
+        return _read_parts(files, holds_key=holds_key)
+
+
+def _read_parts(files: CredentialFiles, *, holds_key: bool) -> PartialCredential:
+    layout = files.layout
+    partial = PartialCredential(files.directory, layout, holds_key)
 
     def read_part(name: str, read: Callable[[], _Part]) -> _Part | None:
         try:

@@ -6,13 +6,14 @@ place of the old one. Between the last two steps the chain belongs to ``key.pem.
 handfast reads too. The next write repairs what a crash there leaves.
 
 Every writer holds the directory's lock, checks all files before it writes the first, and keeps
-their owners and groups. Whoever writes what depends on an earlier read holds the lock for both
-(:func:`writer_lock`).
+their owners and groups; the new key has those of the key that it replaces. Whoever writes what
+depends on an earlier read holds the lock for both (:func:`writer_lock`), and reads and writes in
+the same open folder (:mod:`pki.files.open_folder`).
 """
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +21,10 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.errors import CredentialError, InputError, PkiError, StateError, quote_untrusted
-from pki.files.access import check_directory_access, check_replaceable, mode_to_keep, owner_to_keep
+from pki.files.access import check_folder_status, check_replaceable, mode_to_keep
 from pki.files.atomic import (
-    PRIVATE,
-    PUBLIC,
     make_folder,
-    read_bounded,
+    read_file_in,
     remove_durably,
     rename_durably,
     write_durably,
@@ -33,6 +32,7 @@ from pki.files.atomic import (
 from pki.files.credential_files import CredentialFiles, KeyMode
 from pki.files.layouts import HANDFAST, Layout
 from pki.files.lock import LOCK_NAME, locked
+from pki.files.open_folder import PRIVATE, PUBLIC, opened_folder
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint
 from pki.x509 import Credential, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
@@ -58,22 +58,23 @@ def writer_lock(
             of the files can't be replaced; nothing was changed.
     """
     is_new = not directory.is_dir()
-    made = [folder for folder in (directory, *directory.parents) if not folder.is_dir()]
+    made = [path for path in (directory, *directory.parents) if not path.is_dir()]
     make_folder(directory)
     try:
-        check_directory_access(directory)
-        with locked(directory):
-            try:
-                names = (layout.bundle, layout.crls) if trust_only else _names(layout)
-                check_replaceable(directory, names)
-                yield
-            finally:
-                if is_new and os.listdir(directory) == [LOCK_NAME]:
-                    # A process that waits for this lock notices that the file is gone.
-                    (directory / LOCK_NAME).unlink()
+        with opened_folder(directory) as folder:
+            check_folder_status(directory, folder.status())
+            with locked(directory):
+                try:
+                    names = (layout.bundle, layout.crls) if trust_only else layout.file_names()
+                    check_replaceable(folder, names, key=layout.key)
+                    yield
+                finally:
+                    if is_new and folder.names() == [LOCK_NAME]:
+                        # A process that waits for this lock notices that the file is gone.
+                        folder.remove(LOCK_NAME)
     finally:
-        for folder in made:
-            if not _remove_if_empty(folder):
+        for path in made:
+            if not _remove_if_empty(path):
                 break
 
 
@@ -89,11 +90,11 @@ def save_credential(credential: Credential, directory: Path, *, layout: Layout =
         )
         key_pem = private_key_to_pem(credential.key)
         if layout.chain is None:
-            _write(directory / layout.key, key_pem + to_pem(credential.chain), PRIVATE)
+            _write(directory, layout.key, key_pem + to_pem(credential.chain), PRIVATE)
             remove_durably(directory / layout.next_key)
             return
-        _write(directory / layout.next_key, key_pem, PRIVATE)
-        _write(directory / layout.chain, to_pem(credential.chain), PUBLIC)
+        _write_next_key(directory, layout, key_pem)
+        _write(directory, layout.chain, to_pem(credential.chain), PUBLIC)
         promote_pending_key(directory, layout=layout)
 
 
@@ -108,7 +109,7 @@ def save_chain(
     """
     name = require_chain_file(layout)
     with writer_lock(directory, layout=layout):
-        _write(directory / name, to_pem(chain), PUBLIC)
+        _write(directory, name, to_pem(chain), PUBLIC)
 
 
 def require_chain_file(layout: Layout) -> str:
@@ -146,12 +147,12 @@ def save_trust(
         StateError: if a file can't be written.
     """
     with writer_lock(directory, layout=layout, trust_only=True):
-        _write_if_changed(directory / layout.bundle, bundle.to_pem())
+        _write_if_changed(directory, layout.bundle, bundle.to_pem())
         if crls is not None:
             signers = (*issuers, *bundle.all_roots())
-            kept = _keep_newer_crls(crls, directory / layout.crls, signers)
+            kept = _keep_newer_crls(crls, directory, layout, signers)
             pem = to_pem([item.crl for item in kept.crls.values()])
-            _write_if_changed(directory / layout.crls, pem)
+            _write_if_changed(directory, layout.crls, pem)
 
 
 def ensure_pending_key(
@@ -170,14 +171,15 @@ def ensure_pending_key(
     Raises:
         CredentialError: if other users own the pending key or may read it.
     """
-    with writer_lock(directory, layout=layout):
+    with writer_lock(directory, layout=layout), opened_folder(directory) as folder:
         try:
-            pending = CredentialFiles(directory, layout, KeyMode.STRICT).next_key()
+            files = CredentialFiles(directory, layout, KeyMode.STRICT, folder=folder)
+            pending = files.next_key()
         except InputError:
             # Unusable. If a certificate was issued for it, the CA refuses the second renewal.
             pending = None
         if pending is None:
-            _write(directory / layout.next_key, private_key_to_pem(new_key), PRIVATE)
+            _write_next_key(directory, layout, private_key_to_pem(new_key))
         return pending or new_key
 
 
@@ -193,8 +195,8 @@ def promote_pending_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
     pending = directory / layout.next_key
     if layout.chain is None or not pending.exists():
         return False
-    with writer_lock(directory, layout=layout):
-        files = CredentialFiles(directory, layout, KeyMode.STRICT)
+    with writer_lock(directory, layout=layout), opened_folder(directory) as folder:
+        files = CredentialFiles(directory, layout, KeyMode.STRICT, folder=folder)
         try:
             key = files.next_key()
             of_leaf = public_key_fingerprint(public_key_of(files.leaf()))
@@ -212,34 +214,42 @@ def promote_pending_key(directory: Path, *, layout: Layout = HANDFAST) -> bool:
         return True
 
 
-def _names(layout: Layout) -> tuple[str, ...]:
-    names = (layout.key, layout.next_key, layout.chain, layout.bundle, layout.crls)
-    return tuple(name for name in names if name is not None)
+def _write(directory: Path, name: str, data: bytes, widest: int) -> None:
+    with opened_folder(directory) as folder:
+        mode = mode_to_keep(folder, name, widest)
+        write_durably(directory / name, data, mode=mode)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    write_durably(path, data, mode=mode_to_keep(path, mode), owner=owner_to_keep(path))
+def _write_next_key(directory: Path, layout: Layout, data: bytes) -> None:
+    """Write the key that is renamed over the current one, with the owner and mode of that one."""
+    with opened_folder(directory) as folder:
+        mode = mode_to_keep(folder, layout.key, PRIVATE)
+        write_durably(directory / layout.next_key, data, mode=mode, like=layout.key)
 
 
-def _write_if_changed(path: Path, data: bytes) -> None:
+def _write_if_changed(directory: Path, name: str, data: bytes) -> None:
     """Write a file unless it holds the data already, so that no watcher is woken needlessly."""
     try:
-        existing, mode = read_bounded(path, max_bytes=len(data) + 1)
-        if existing == data and not mode & ~PUBLIC:
+        with opened_folder(directory) as folder:
+            existing, status = read_file_in(folder, name, max_bytes=len(data) + 1)
+        if existing == data and not stat.S_IMODE(status.st_mode) & ~PUBLIC:
             return
     except (FileNotFoundError, StateError):
         pass
-    _write(path, data, PUBLIC)
+    _write(directory, name, data, PUBLIC)
 
 
-def _keep_newer_crls(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, ...]) -> CrlSet:
+def _keep_newer_crls(
+    crls: CrlSet, directory: Path, layout: Layout, issuers: tuple[x509.Certificate, ...]
+) -> CrlSet:
     """Return the CRLs to write: for each issuer the newer of the new CRL and the existing one.
 
     An existing CRL is kept only if one of the issuers signed it. Otherwise, a forged CRL with a
     high number would keep all later CRLs out.
     """
     try:
-        data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
+        with opened_folder(directory) as folder:
+            data, _ = read_file_in(folder, layout.crls, max_bytes=MAX_CRLS_BYTES)
         existing = CrlSet.read(data)
     except (PkiError, FileNotFoundError):
         return crls
@@ -255,7 +265,8 @@ def _keep_newer_crls(crls: CrlSet, path: Path, issuers: tuple[x509.Certificate, 
 
 def _remove_if_empty(folder: Path) -> bool:
     try:
-        folder.rmdir()
-    except OSError:
+        with opened_folder(folder.parent) as parent:
+            parent.remove_folder(folder.name)
+    except (OSError, StateError):
         return False
     return True

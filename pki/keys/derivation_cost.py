@@ -6,12 +6,16 @@ hundred bytes can ask for hours, during which not even an interrupt is handled (
 
 from __future__ import annotations
 
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
 
+import cryptography
 from cryptography import x509
-from cryptography.hazmat import asn1
 
 from pki.errors import KeyRefusedError
+
+if TYPE_CHECKING:
+    from pki.keys.pkcs8 import Algorithm, Scrypt
 
 # OWASP recommends 600,000 rounds of PBKDF2; a million take about half a second.
 MAX_ITERATIONS = 5_000_000
@@ -27,51 +31,20 @@ _REMEDY = "Encrypt it again with an ordinary tool: openssl pkcs8 -topk8"
 _Part = TypeVar("_Part")
 
 
-@asn1.sequence
-class _Algorithm:
-    oid: x509.ObjectIdentifier
-    parameters: asn1.TLV  # present for all algorithms here
+def require_decryption() -> None:
+    """Require a cryptography that can tell what the decryption of a key costs.
 
-
-@asn1.sequence
-class _EncryptedPrivateKeyInfo:
-    algorithm: _Algorithm
-    data: bytes
-
-
-@asn1.sequence
-class _Pbes2:
-    derivation: _Algorithm
-    encryption: _Algorithm
-
-
-@asn1.sequence
-class _Prf:
-    oid: x509.ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
-class _Pbkdf2:
-    salt: bytes
-    iterations: int
-    key_length: int | None
-    prf: _Prf | None
-
-
-@asn1.sequence
-class _Scrypt:
-    salt: bytes
-    cost: int
-    block_size: int
-    lanes: int
-    key_length: int | None
-
-
-@asn1.sequence
-class _Pbes1:
-    salt: bytes
-    iterations: int
+    Raises:
+        KeyRefusedError: if it is older than version 47.
+    """
+    try:
+        import_module("pki.keys.pkcs8")
+    except ImportError:
+        raise KeyRefusedError(
+            "an encrypted key needs cryptography 47 or newer, and this is "
+            f"{cryptography.__version__}",
+            remedy="Install it: pip install 'cryptography>=47'",
+        ) from None
 
 
 def check_derivation_cost(der: bytes) -> None:
@@ -81,18 +54,22 @@ def check_derivation_cost(der: bytes) -> None:
         der: an ``EncryptedPrivateKeyInfo``.
 
     Raises:
-        KeyRefusedError: if the cost exceeds the limits above, or can't be read.
+        KeyRefusedError: if the cost exceeds the limits above or can't be read, or this is an older
+            cryptography than version 47.
     """
+    require_decryption()
+    from pki.keys import pkcs8  # noqa: PLC0415 - older versions of cryptography can't load it
+
     try:
-        algorithm = asn1.decode_der(_EncryptedPrivateKeyInfo, der).algorithm
+        algorithm = pkcs8.read_encryption(der)
         if algorithm.oid != _PBES2:
-            _check_iterations(_parse(algorithm, _Pbes1).iterations)
+            _check_iterations(_parse(algorithm, pkcs8.Pbes1).iterations)
             return
-        derivation = _parse(algorithm, _Pbes2).derivation
+        derivation = _parse(algorithm, pkcs8.Pbes2).derivation
         if derivation.oid == _SCRYPT:
-            _check_scrypt(_parse(derivation, _Scrypt))
+            _check_scrypt(_parse(derivation, pkcs8.Scrypt))
         elif derivation.oid == _PBKDF2:
-            _check_iterations(_parse(derivation, _Pbkdf2).iterations)
+            _check_iterations(_parse(derivation, pkcs8.Pbkdf2).iterations)
         else:
             raise KeyRefusedError(
                 f"encrypted key derives its secret by {derivation.oid.dotted_string}, which is "
@@ -103,7 +80,7 @@ def check_derivation_cost(der: bytes) -> None:
         raise KeyRefusedError("private key can't be decoded: it is damaged") from error
 
 
-def _parse(algorithm: _Algorithm, kind: type[_Part]) -> _Part:
+def _parse(algorithm: Algorithm, kind: type[_Part]) -> _Part:
     parameters: _Part = algorithm.parameters.parse(kind)
     return parameters
 
@@ -116,7 +93,7 @@ def _check_iterations(iterations: int) -> None:
         )
 
 
-def _check_scrypt(parameters: _Scrypt) -> None:
+def _check_scrypt(parameters: Scrypt) -> None:
     size = 128 * parameters.cost * parameters.block_size
     if size > MAX_SCRYPT_BYTES or parameters.lanes > MAX_SCRYPT_LANES:
         raise KeyRefusedError(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from pki.errors import KeyRefusedError, quote_untrusted
-from pki.keys.derivation_cost import check_derivation_cost
+from pki.keys.derivation_cost import check_derivation_cost, require_decryption
 from pki.keys.kinds import MAX_RSA_BITS, PrivateKey, PublicKey
 from pki.pem import PemBlock, read_blocks
 
@@ -28,7 +28,8 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
             AES-256); None leaves the key unencrypted.
 
     Raises:
-        KeyRefusedError: if the passphrase is empty or longer than 1023 bytes.
+        KeyRefusedError: if the passphrase is empty or longer than 1023 bytes, or cryptography is
+            too old for encrypted keys.
     """
     # An empty one is most often a variable that was not set; it must not mean "unencrypted".
     if passphrase is not None and not 0 < len(passphrase) <= _MAX_PASSPHRASE:
@@ -36,6 +37,9 @@ def private_key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> byte
             f"passphrase of {len(passphrase)} bytes: 1 to {_MAX_PASSPHRASE} are allowed",
             remedy="Give another one, or none to leave the key unencrypted",
         )
+    if passphrase is not None:
+        # Else nobody here could read the key again.
+        require_decryption()
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase)
         if passphrase is not None

@@ -5,15 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.access.refusal import Refusal
-
-DOMAIN = "handfast"
-DETAILS_KEY = "grpc-status-details-bin"
+from pki.error_info import DETAILS_KEY, read_reason, write_error_info
 
 _CODES = MappingProxyType(
     {
@@ -37,14 +32,9 @@ def status_code(refusal: Refusal) -> grpc.StatusCode:
 
 def trailing_metadata(refusal: Refusal) -> tuple[tuple[str, bytes], ...]:
     """Return the structured detail of a refusal: one ``google.rpc.ErrorInfo`` (AIP-193)."""
-    info = error_details_pb2.ErrorInfo(
-        reason=refusal.name, domain=DOMAIN, metadata=dict(refusal.metadata)
-    )
-    detail = any_pb2.Any()
-    detail.Pack(info)
     number: int = status_code(refusal).value[0]
-    status = status_pb2.Status(code=number, message=refusal.message, details=[detail])
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    value = write_error_info(refusal.name, refusal.metadata, code=number, message=refusal.message)
+    return ((DETAILS_KEY, value),)
 
 
 def reason_of(error: grpc.RpcError) -> str | None:
@@ -59,20 +49,4 @@ def reason_of(error: grpc.RpcError) -> str | None:
     """
     trailing = getattr(error, "trailing_metadata", None)
     metadata = trailing() if callable(trailing) else None
-    for key, value in metadata or ():
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            return _reason_in(value)
-    return None
-
-
-def _reason_in(data: bytes) -> str | None:
-    info = error_details_pb2.ErrorInfo()
-    try:
-        status = status_pb2.Status.FromString(data)
-        for detail in status.details:
-            if detail.Unpack(info) and info.domain == DOMAIN:
-                return str(info.reason)
-    except DecodeError:
-        # Another server's own bytes under the same key.
-        return None
-    return None
+    return read_reason(metadata or ())

@@ -19,6 +19,7 @@ from pki.credentials.threads import on_event_loop
 from pki.errors import InputError
 from pki.files import KeyMode, detect_layout
 from pki.files.layouts import layout_named
+from pki.identity import SpiffeId
 from pki.rpc.server.health_report import HealthReport, HealthServicer
 from pki.x509 import Credential, RevocationMode
 
@@ -48,7 +49,8 @@ class WorkloadLifecycle:
         self._fork_guard = ForkGuard("Workload")
         self._provider = CredentialProvider(source, clock, read_grace)
         self.spiffe_id = check_own_credential(self._provider.snapshot.credential, clock())
-        self._policy = None if policy is None else self._provider.policy_file(Path(policy))
+        own = (self.spiffe_id.trust_domain,)
+        self._policy = None if policy is None else self._provider.policy_file(Path(policy), own)
         self._health_lock = threading.Lock()
         self._health_reports: list[HealthReport] = []
         self._set_up()
@@ -249,9 +251,22 @@ class WorkloadLifecycle:
         self._fork_guard.check()
         self._provider.check_open()
 
-    def _policy_or_own(self, path: PathLike | None) -> PolicyFile | None:
+    def _policy_or_own(
+        self, path: PathLike | None, peer: str | SpiffeId | None = None
+    ) -> PolicyFile | None:
+        """Return the policy at a path, or without one the workload's own.
+
+        Raises:
+            PolicyError: if it is written neither for the workload's trust domain nor for the peer's
+                that a channel is for.
+        """
         self._check_usable()
-        return self._policy if path is None else self._provider.policy_file(Path(path))
+        if path is None:
+            return self._policy
+        permitted = [self.spiffe_id.trust_domain]
+        if peer is not None:
+            permitted.append(SpiffeId.parse_name(str(peer), permitted[0]).trust_domain)
+        return self._provider.policy_file(Path(path), tuple(dict.fromkeys(permitted)))
 
 
 def parse_setting(kind: type[_Setting], value: str, name: str) -> _Setting:

@@ -190,7 +190,7 @@ class Workload(WorkloadLifecycle):
         settings = ChannelSettings(
             target,
             peer,
-            lambda: self._policy_or_own(policy),
+            lambda: self._policy_or_own(policy, peer),
             options,
             compression,
             drain,
@@ -213,7 +213,7 @@ class Workload(WorkloadLifecycle):
         settings = ChannelSettings(
             target,
             peer,
-            lambda: self._policy_or_own(policy),
+            lambda: self._policy_or_own(policy, peer),
             options,
             compression,
             drain,

@@ -235,6 +235,6 @@ def test_what_was_carried_across_a_fork_says_so_and_never_hangs(
 def test_the_page_shows_the_words_that_come() -> None:
     words = (
         "this Workload was made before a fork, and its threads stayed in the parent. Make the "
-        "Workload, its servers and its channels after the fork; see docs/fork.md"
+        "Workload, its servers and its channels after the fork; see handfast docs fork"
     )
     assert f"pki.errors.StateError: {words}" in PAGE

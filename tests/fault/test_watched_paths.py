@@ -17,23 +17,17 @@ from typing import Any
 import pytest
 
 import pki
-from pki.files.watch_targets import path_signature, watch_directories, watch_directories_of_entries
+from pki.files.path_signature import path_signature
 from tests.interop.shop import Shop, eventually
 
 LONG = timedelta(days=1)
 
 
-@pytest.fixture(autouse=True, params=["watched", "no watches left"])
-def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+@pytest.fixture(autouse=True)
+def _no_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pki.credentials.provider._RELOAD_SECONDS", 3600.0)
     monkeypatch.setattr("pki.credentials.provider._RETRY_SECONDS", 3600.0)
     monkeypatch.setattr("pki.credentials.policy_provider._RETRY_SECONDS", 3600.0)
-    if request.param == "no watches left":
-
-        def none(*_: object, **__: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("watchfiles._rust_notify.RustNotify", none)
 
 
 def fresh_copy(shop: Shop, target: Path) -> int:
@@ -181,22 +175,6 @@ def test_a_policy_wherever_it_lies(
             assert eventually(lambda: bool(me.problems))
             write(real, good)
             assert eventually(lambda: not me.problems)
-
-
-def test_the_folders_on_a_way_are_all_that_hold_a_link(tmp_path: Path) -> None:
-    home = tmp_path.resolve()
-    (home / "real" / "deep").mkdir(parents=True)
-    (home / "links").mkdir()
-    (home / "links" / "one").symlink_to("../real")
-    (home / "two").symlink_to(home / "links" / "one" / "deep")
-    assert watch_directories(home / "two") == {
-        str(home),
-        str(home / "links"),
-        str(home / "real" / "deep"),
-    }
-    (home / "loop").symlink_to("loop")
-    assert watch_directories(home / "loop" / "x")
-    assert watch_directories_of_entries(home / "gone") == {str(home)}
 
 
 def test_a_signature_tells_what_changed(tmp_path: Path) -> None:

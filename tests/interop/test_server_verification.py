@@ -283,7 +283,7 @@ def test_an_asyncio_channels_stream_ends_with_its_revoked_server_and_says_why(sh
                 assert reason(caught.value) == "SERVER_CERTIFICATE_REJECTED"
             assert await reading.code() is grpc.StatusCode.UNAVAILABLE
             assert "was revoked" in await reading.details()
-            assert dict(await reading.trailing_metadata())["grpc-status-details-bin"]
+            assert (await reading.trailing_metadata())["grpc-status-details-bin"]
             assert not reading.cancelled()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.GetStock(inv.GetStockRequest())

@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import cryptography
 import pytest
 
 from pki.keys import KeyType, generate_key, private_key_to_pem, read_private_key
@@ -98,7 +99,8 @@ def test_a_list_is_read_and_its_signature_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", list(KeyType))
 def test_keys_are_read_by_openssl_and_its_keys_by_us(kind: KeyType, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
-    for passphrase in (None, b"open sesame"):
+    can_encrypt = cryptography.__version__ >= "47"
+    for passphrase in (None, b"open sesame")[: 1 + can_encrypt]:
         path.write_bytes(private_key_to_pem(made(kind), passphrase))
         code, said = openssl("pkey", "-in", path, "-passin", "pass:open sesame")
         assert code == 0, said

@@ -67,10 +67,6 @@ REFUSED_BY_US = {
     "ValidDNnameConstraintsTest19EE": _ISSUER,
     "ValidSelfIssuedpathLenConstraintTest15EE": _ISSUER,
     "ValidSelfIssuedpathLenConstraintTest17EE": _ISSUER,
-    "ValidNameChainingCapitalizationTest5EE": _ISSUER,
-    "ValidNameChainingWhitespaceTest3EE": _ISSUER,
-    "ValidNameChainingWhitespaceTest4EE": _ISSUER,
-    "ValidUTF8StringCaseInsensitiveMatchTest11EE": _ISSUER,
     "ValidDSASignaturesTest4EE": "sha1",
     "ValidDSAParameterInheritanceTest5EE": "can't be decoded",  # DSA
     # RFC 5280 §4.2.1.9 requires it to be critical in a CA certificate.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pki.errors import OlderLedgerError, StateError, quote_untrusted
 from pki.files import locked, read_bounded, write_durably
-from pki.files.atomic import PRIVATE
+from pki.files.open_folder import PRIVATE
 
 _MAX_BYTES = 1024
 # No CA makes so many commits, and the ledger's columns hold 63 bits: a higher number is damage.

@@ -6,12 +6,11 @@ import ipaddress
 import json
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.crls import CrlRecords
@@ -27,6 +26,7 @@ from pki.authority.ledger.records import (
     NewCertificate,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
+from pki.authority.ledger.rows import der_of, record_of_row, to_moment, to_seconds
 from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
@@ -92,7 +92,7 @@ class Transaction:
                 permit_ip=json.dumps([str(network) for network in settings.limits.ip]),
                 backdate_seconds=int(settings.backdate.total_seconds()),
                 list_seconds=int(settings.crl_lifetime.total_seconds()),
-                created_at=_seconds(settings.created_at),
+                created_at=to_seconds(settings.created_at),
             )
         )
 
@@ -117,7 +117,7 @@ class Transaction:
             limits,
             timedelta(seconds=row.backdate_seconds),
             timedelta(seconds=row.list_seconds),
-            _moment(row.created_at),
+            to_moment(row.created_at),
         )
 
     def add_issuer(
@@ -136,9 +136,9 @@ class Transaction:
             status=status.value,
             key_id=key_id,
             serial=f"{certificate.serial_number:x}",
-            certificate=_der(certificate),
-            not_after=_seconds(certificate.not_valid_after_utc),
-            created_at=_seconds(now),
+            certificate=der_of(certificate),
+            not_after=to_seconds(certificate.not_valid_after_utc),
+            created_at=to_seconds(now),
         )
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
@@ -151,7 +151,7 @@ class Transaction:
                 IssuerStatus(row.status),
                 row.key_id,
                 x509.load_der_x509_certificate(row.certificate),
-                _moment(row.created_at),
+                to_moment(row.created_at),
             )
             for row in rows
         )
@@ -183,17 +183,17 @@ class Transaction:
                 kind=kind.value,
                 value=value,
                 spiffe_id=owner,
-                held_until=_seconds(until),
+                held_until=to_seconds(until),
             )
             return
-        if row.spiffe_id != owner and row.held_until >= _seconds(now):
+        if row.spiffe_id != owner and row.held_until >= to_seconds(now):
             raise NotPermittedError(
                 f"the {kind.value} name {quote_untrusted(value)} belongs to "
                 f"{row.spiffe_id} until "
-                f"{_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
+                f"{to_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
                 remedy="Choose another name, or wait until its last certificate has ended",
             )
-        held_until = _seconds(until)
+        held_until = to_seconds(until)
         if row.spiffe_id == owner:
             held_until = max(held_until, row.held_until)
         self._connection.execute(
@@ -211,17 +211,23 @@ class Transaction:
             serial=f"{certificate.serial_number:x}",
             spiffe_id=new.spiffe_id,
             profile=new.profile,
-            certificate=_der(certificate),
+            certificate=der_of(certificate),
             key_fingerprint=new.key_fingerprint,
-            not_before=_seconds(certificate.not_valid_before_utc),
-            not_after=_seconds(certificate.not_valid_after_utc),
-            issued_at=_seconds(new.issued_at),
+            not_before=to_seconds(certificate.not_valid_before_utc),
+            not_after=to_seconds(certificate.not_valid_after_utc),
+            issued_at=to_seconds(new.issued_at),
             renewed_from=new.renewed_from,
         )
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
         return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
+
+    def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
+        """Return the certificate with the ledger's id; None if there is none."""
+        return self._one(
+            select(tables.certificates).where(tables.certificates.c.id == certificate_id)
+        )
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate that renewed this one; None if there is none."""
@@ -235,10 +241,10 @@ class Transaction:
         """Return issued certificates, oldest first."""
         query = select(tables.certificates).order_by(tables.certificates.c.id)
         if ends_after is not None:
-            query = query.where(tables.certificates.c.not_after >= _seconds(ends_after))
+            query = query.where(tables.certificates.c.not_after >= to_seconds(ends_after))
         if ends_before is not None:
-            query = query.where(tables.certificates.c.not_after < _seconds(ends_before))
-        return tuple(_certificate(row) for row in self._connection.execute(query))
+            query = query.where(tables.certificates.c.not_after < to_seconds(ends_before))
+        return self._many(query)
 
     def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
         """Return every certificate of exactly this key, oldest first."""
@@ -247,7 +253,7 @@ class Transaction:
             .where(tables.certificates.c.key_fingerprint == fingerprint)
             .order_by(tables.certificates.c.id)
         )
-        return tuple(_certificate(row) for row in self._connection.execute(query))
+        return self._many(query)
 
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
         """Return every certificate of these keys and of all keys that the same secrets yield."""
@@ -257,7 +263,24 @@ class Transaction:
             .where(tables.certificates.c.key_fingerprint.in_(same))
             .order_by(tables.certificates.c.id)
         )
-        return tuple(_certificate(row) for row in self._connection.execute(query))
+        return self._many(query)
+
+    def certificates_of_workload(
+        self, spiffe_id: str, *, ends_after: datetime
+    ) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of a workload that ends later, oldest first."""
+        return self._many(
+            select(tables.certificates)
+            .where(tables.certificates.c.spiffe_id == spiffe_id)
+            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
+            .order_by(tables.certificates.c.id)
+        )
+
+    def certificates_with_serial(self, prefix: str) -> tuple[CertificateRecord, ...]:
+        """Return every certificate whose serial number (lower-case hex) begins so, oldest first."""
+        column = tables.certificates.c.serial
+        query = select(tables.certificates).where(column.startswith(prefix, autoescape=True))
+        return self._many(query.order_by(tables.certificates.c.id))
 
     def mark_revoked(self, ids: Iterable[int], *, at: datetime, reason: str) -> None:
         """Revoke certificates; one that is revoked already keeps its time and reason."""
@@ -265,7 +288,7 @@ class Transaction:
             update(tables.certificates)
             .where(tables.certificates.c.id.in_(list(ids)))
             .where(tables.certificates.c.revoked_at.is_(None))
-            .values(revoked_at=_seconds(at), reason=reason)
+            .values(revoked_at=to_seconds(at), reason=reason)
         )
 
     def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
@@ -274,23 +297,27 @@ class Transaction:
             select(tables.certificates)
             .where(tables.certificates.c.issuer_id == issuer_id)
             .where(tables.certificates.c.revoked_at.is_not(None))
-            .where(tables.certificates.c.not_after >= _seconds(ends_after))
+            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
             .order_by(tables.certificates.c.id)
         )
-        return tuple(_certificate(row) for row in self._connection.execute(query))
+        return self._many(query)
 
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None
     ) -> None:
         """Record an event for a person to look at."""
         self._insert(
-            tables.events, at=_seconds(at), kind=kind, detail=detail, certificate_id=certificate_id
+            tables.events,
+            at=to_seconds(at),
+            kind=kind,
+            detail=detail,
+            certificate_id=certificate_id,
         )
 
     def events(self) -> tuple[tuple[datetime, str, str], ...]:
         """Return the recorded events: time, kind, detail."""
         rows = self._connection.execute(select(tables.events).order_by(tables.events.c.id))
-        return tuple((_moment(row.at), row.kind, row.detail) for row in rows)
+        return tuple((to_moment(row.at), row.kind, row.detail) for row in rows)
 
     def _insert(self, table: Any, **values: object) -> int:
         result = self._connection.execute(insert(table).values(**values))
@@ -298,42 +325,15 @@ class Transaction:
         assert key is not None
         return int(key[0])
 
+    def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
+        return tuple(record_of_row(row) for row in self._connection.execute(query))
+
     def _one(self, query: Select[Any]) -> CertificateRecord | None:
         row = self._connection.execute(query).one_or_none()
-        return _certificate(row) if row is not None else None
+        return record_of_row(row) if row is not None else None
 
 
 def _changes(connection: Connection) -> int:
     """Return how many rows this connection has written since it was opened."""
     changes: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
     return changes
-
-
-def _certificate(row: Row[Any]) -> CertificateRecord:
-    return CertificateRecord(
-        row.id,
-        row.issuer_id,
-        row.serial,
-        row.spiffe_id,
-        row.profile,
-        x509.load_der_x509_certificate(row.certificate),
-        row.key_fingerprint,
-        _moment(row.not_before),
-        _moment(row.not_after),
-        _moment(row.issued_at),
-        row.renewed_from,
-        _moment(row.revoked_at) if row.revoked_at is not None else None,
-        row.reason,
-    )
-
-
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.DER)
-
-
-def _seconds(moment: datetime) -> int:
-    return int(moment.timestamp())
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -19,42 +19,48 @@ One TOML file, read as strictly as a policy, with the line of each fault::
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, NotRequired, TypedDict, cast
 
 from pki.authz.decision import Decision, Reason
+from pki.authz.error_messages import schema_error
 from pki.authz.explain import explain
 from pki.authz.policy import Policy
 from pki.authz.principal import Principal
-from pki.authz.schema import Role, Scope
-from pki.authz.toml_lines import LineMap, map_lines
+from pki.authz.schema import parse_role, parse_scope
+from pki.authz.tables import Table, boolean, list_of, string, tables_of
+from pki.authz.toml_lines import map_lines
 from pki.errors import InputError, PolicyError, quote_untrusted
 from pki.identity import SpiffeId, derive_names
 
 MAX_BYTES = 4 * 1024 * 1024
 
 
-class _Expect(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+_REMEDY = "For what is allowed there: handfast docs policy-tools"
+_EXPECT = Table(
+    "an expectation",
+    {"peer": string(), "allowed": boolean},
+    {
+        "method": string(),
+        "serves": string(),
+        "roles": list_of(string(parse_role), may_be_empty=True),
+        "scopes": list_of(string(parse_scope), may_be_empty=True),
+        "reason": string(),
+        "why": string(),
+    },
+)
+_FILE = Table("a file of expectations", {"policy": string(), "expect": tables_of(_EXPECT)}, {})
 
+
+class _ExpectTable(TypedDict):
     peer: str
-    method: str | None = None
-    serves: str | None = None
     allowed: bool
-    roles: list[Role] | None = None
-    scopes: list[Scope] | None = None
-    reason: str | None = None
-    why: str = ""
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    policy: str
-    expect: list[_Expect] = Field(min_length=1)
+    method: NotRequired[str]
+    serves: NotRequired[str]
+    roles: NotRequired[list[str]]
+    scopes: NotRequired[list[str]]
+    reason: NotRequired[str]
+    why: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,59 +133,44 @@ def read_expectations(data: bytes, *, source: str) -> Expectations:
     if lines.exceeded is not None:
         raise PolicyError(lines.exceeded.message, source=source, line=lines.exceeded.line)
     try:
-        model = _File.model_validate(tomllib.loads(text))
-    except (ValidationError, RecursionError) as error:
-        raise _file_error(error, lines, source) from None
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise PolicyError("is nested too deep", source=source) from None
     except ValueError as error:
         raise PolicyError(f"is not valid TOML: {quote_untrusted(error)}", source=source) from None
+    faults = _FILE.faults(document)
+    if faults:
+        raise schema_error(faults, lines, source, remedy=_REMEDY)
     return Expectations(
-        model.policy,
+        document["policy"],
         tuple(
-            _expectation(item, lines.of(("expect", index)), source)
-            for index, item in enumerate(model.expect)
+            _expectation(cast("_ExpectTable", item), lines.of(("expect", index)), source)
+            for index, item in enumerate(document["expect"])
         ),
     )
 
 
-def _file_error(error: Exception, lines: LineMap, source: str) -> PolicyError:
-    if not isinstance(error, ValidationError):
-        return PolicyError("is nested too deep", source=source)
-    findings: list[Mapping[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
-    first = min(findings, key=lambda item: lines.of(tuple(item["loc"])))
-    where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    message = {
-        "missing": "is missing",
-        "extra_forbidden": "is no key of an expectation",
-        "too_short": "is empty: at least one expectation is needed",
-    }.get(first["type"], str(first["msg"]))
-    return PolicyError(
-        f"{quote_untrusted(where)} {message}",
-        source=source,
-        line=lines.of(tuple(first["loc"])),
-        remedy="See docs/policy-tools.md for what is allowed there",
-    )
-
-
-def _expectation(item: _Expect, line: int, source: str) -> Expectation:
-    if (item.method is None) == (item.serves is None):
+def _expectation(item: _ExpectTable, line: int, source: str) -> Expectation:
+    method, serves, reason = item.get("method"), item.get("serves"), item.get("reason")
+    if (method is None) == (serves is None):
         raise PolicyError("an expectation needs either method or serves", source=source, line=line)
-    if item.reason is not None and item.reason not in set(Reason):
+    if reason is not None and reason not in set(Reason):
         raise PolicyError(
-            f"reason {quote_untrusted(item.reason)} is unknown",
+            f"reason {quote_untrusted(reason)} is unknown",
             source=source,
             line=line,
             remedy=f"Use one of {', '.join(Reason)}",
         )
     return Expectation(
         line,
-        item.peer,
-        item.method,
-        item.serves,
-        item.allowed,
-        frozenset(item.roles) if item.roles is not None else None,
-        frozenset(item.scopes) if item.scopes is not None else None,
-        item.reason,
-        item.why,
+        item["peer"],
+        method,
+        serves,
+        item["allowed"],
+        frozenset(item["roles"]) if "roles" in item else None,
+        frozenset(item["scopes"]) if "scopes" in item else None,
+        reason,
+        item.get("why", ""),
     )
 
 

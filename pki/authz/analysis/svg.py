@@ -15,13 +15,14 @@ _WIDTH, _GAP, _TOP = 330, 300, 60
 _LINE, _PADDING, _SPACE = 17, 10, 22
 _CHARACTER = 7.3
 _MAX_LINES = 6
+_LABEL, _LABEL_CHARACTER = 16, 6.7
 _LEFT = 20
 _COLOURS = ("#1b6ca8", "#2a7f62", "#8f4899", "#b3541e", "#4a5899", "#7a6a00")
 _STYLE = (
     "text{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px;fill:#1c2330}"
     ".name{font-weight:bold}.dim{fill:#5b6472}.box{fill:#f5f7fa;stroke:#98a3b3}"
     ".service{fill:#eef6f0;stroke:#7fa58c}.edge{fill:none;stroke-width:1.6}"
-    ".audited{stroke-dasharray:5 4}"
+    ".audited{stroke-dasharray:5 4}.method{font-size:11px;fill:#3b4454}"
 )
 
 
@@ -31,10 +32,12 @@ class _Box:
     y: int
     lines: tuple[str, ...]
     kind: str
+    edges: int
 
     @property
     def height(self) -> int:
-        return len(self.lines) * _LINE + 2 * _PADDING
+        # The lines that meet it are so far apart that their labels do not overlap.
+        return max(len(self.lines) * _LINE + 2 * _PADDING, (self.edges + 1) * _LABEL)
 
     @property
     def middle(self) -> int:
@@ -44,7 +47,10 @@ class _Box:
 def to_svg(graph: Graph) -> str:
     """Return a graph as SVG."""
     roles = _column(
-        _LEFT, "box", [(name, [name, *_few(held)]) for name, held in _order_by_target(graph)]
+        _LEFT,
+        "box",
+        [(name, [name, *_few(held)]) for name, held in _order_by_target(graph)],
+        [edge.role for edge in graph.edges],
     )
     services = _column(
         _LEFT + _WIDTH + _GAP,
@@ -53,6 +59,7 @@ def to_svg(graph: Graph) -> str:
             (name, [name, f"answered by {role}" if role else "answered by nobody named"])
             for name, role in graph.services
         ],
+        [edge.service for edge in graph.edges],
     )
     boxes = [*roles.values(), *services.values()]
     height = max((box.y + box.height for box in boxes), default=_TOP) + 30
@@ -93,17 +100,19 @@ def _few(names: tuple[str, ...]) -> list[str]:
     return [*names[: _MAX_LINES - 1], f"and {len(names) - _MAX_LINES + 1} more"]
 
 
-def _column(x: int, kind: str, items: list[tuple[str, list[str]]]) -> dict[str, _Box]:
+def _column(
+    x: int, kind: str, items: list[tuple[str, list[str]]], ends: list[str]
+) -> dict[str, _Box]:
     boxes: dict[str, _Box] = {}
     y = _TOP
     for name, lines in items:
-        boxes[name] = _Box(x, y, tuple(_cut(line) for line in lines), kind)
+        boxes[name] = _Box(x, y, tuple(_cut(line) for line in lines), kind, ends.count(name))
         y += boxes[name].height + _SPACE
     return boxes
 
 
-def _cut(line: str) -> str:
-    most = int((_WIDTH - 2 * _PADDING) / _CHARACTER)
+def _cut(line: str, width: int = _WIDTH - 2 * _PADDING, character: float = _CHARACTER) -> str:
+    most = int(width / character)
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 
 
@@ -138,6 +147,10 @@ def _draw_edges(
             f'<path class="{kind}" stroke="{colours[edge.role]}" '
             f'd="M{x1},{begin} C{x1 + bend},{begin} {x2 - bend},{end} {x2},{end}">'
             f"<title>{escape(f'{edge.role} may call {edge.service}: {methods}')}</title></path>"
+        )
+        label = _cut(methods, _GAP - 2 * _PADDING, _LABEL_CHARACTER)
+        parts.append(
+            f'<text class="method" x="{x1 + _PADDING}" y="{begin - 4}">{escape(label)}</text>'
         )
         parts.append(f'<circle cx="{x2}" cy="{end}" r="3" fill="{colours[edge.role]}"/>')
     return parts

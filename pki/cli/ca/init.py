@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
+from pki.authority.lifetimes import DEFAULT_BACKDATE
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
     ca_directory,
+    dir_option,
     parse_dns,
+    parse_each,
     parse_lifetime,
     parse_network,
 )
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import ca_passphrase
-from pki.identity import TrustDomain
+from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
 
 
@@ -27,28 +31,39 @@ def init(
         str, typer.Option(help="The trust domain of this CA: a DNS name such as shop.internal.")
     ],
     permit_dns: Annotated[
-        list[str] | None,
-        typer.Option(help="A further DNS name that it may issue, with all names below it."),
+        list[DnsName] | None,
+        typer.Option(
+            parser=parse_dns,
+            metavar="NAME",
+            help="A further DNS name that it may issue, with all names below it.",
+        ),
     ] = None,
     permit_ip: Annotated[
-        list[str] | None, typer.Option(help="An address range that it may issue: 10.0.0.0/8.")
+        list[str] | None,
+        typer.Option(metavar="RANGE", help="An address range that it may issue: 10.0.0.0/8."),
     ] = None,
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of the root's and the issuing CA's key.")
     ] = KeyType.ECDSA_P256,
     backdate: Annotated[
-        str, typer.Option(help="How far notBefore is set back, for clocks that differ.")
-    ] = "1m",
+        timedelta,
+        typer.Option(
+            parser=parse_lifetime,
+            metavar="TIME",
+            show_default="1m",
+            help="How far notBefore is set back, for clocks that differ.",
+        ),
+    ] = DEFAULT_BACKDATE,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Make a CA: a root, an issuing CA, their revocation lists, and a ledger."""
     plan = AuthorityPlan(
         TrustDomain.parse(trust_domain),
-        tuple(parse_dns(name) for name in permit_dns or ()),
-        tuple(parse_network(network) for network in permit_ip or ()),
+        tuple(permit_dns or ()),
+        parse_each(parse_network, permit_ip, option="--permit-ip"),
         key_type,
-        parse_lifetime(backdate),
+        backdate,
     )
     ca_folder = ca_directory(directory)
     with Authority.create(ca_folder, plan, passphrase=ca_passphrase()) as authority:
@@ -73,7 +88,7 @@ def init(
             f"{issuing.certificate.not_valid_after_utc:%Y-%m-%d}",
             f"Take the root's key away from this machine now: {quote_path(root_key)}",
             "  It is needed again only to rotate the issuing CA.",
-            "Next: handfast issue NAME",
+            f"Next: handfast issue NAME{dir_option(directory)}",
         ],
         as_json=as_json,
     )

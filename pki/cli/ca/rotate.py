@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pki.authority.ledger import IssuerStatus
-from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.options import DEFAULT_DIR, DirOption, dir_option
 from pki.cli.output import JsonOption, print_result
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
@@ -53,6 +53,7 @@ def rotate(
             f"Its revocation list was brought to {len(distribution.updated)} credential "
             "directories here",
             "Next, once every receiver has the CRLs: handfast ca rotate --activate"
+            + dir_option(directory)
             if record.status is IssuerStatus.PREPARED
             else "Certificates of the previous one stay valid until they end; renewals come from "
             "the new one",

@@ -7,16 +7,23 @@ from typing import Annotated
 
 import typer
 
+from pki.authz import read_policy
 from pki.authz.patterns import format_method
 from pki.cli.output import JsonOption, print_result
-from pki.cli.policy.policy_file import enforcement_warnings, read_policy_file
+from pki.cli.policy.policy_file import (
+    enforcement_warnings,
+    errors_as_could_not_tell,
+    read_policy_bytes,
+)
 
 
 def check(
     file: Annotated[Path, typer.Argument(help="The policy file.")], as_json: JsonOption = False
 ) -> None:
-    """Check a policy file against its schema."""
-    policy = read_policy_file(file)
+    """Check a policy file against its schema: exit 0 good, 1 bad, 3 it can't be read."""
+    with errors_as_could_not_tell():
+        data = read_policy_bytes(file)
+    policy = read_policy(data, source=str(file))
     rules = policy.rules
     roles = len({rule.role for rule in rules.roles})
     print_result(

@@ -34,7 +34,9 @@ def diff(
     new: Annotated[Path, typer.Argument(help="The policy that may follow it.")],
     calls: Annotated[
         Path | None,
-        typer.Option(help="Recorded decisions (docs/decision-log.md); - reads standard input."),
+        typer.Option(
+            help="Recorded decisions (see: handfast docs decision-log); - reads standard input."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +85,7 @@ def _checked(recorded: RecordedCalls, name: str) -> RecordedCalls:
     if recorded.lines == 0:
         raise InputError(
             f"{name} holds no line of a decision log",
-            remedy="Give the file that decision_log writes to (docs/decision-log.md)",
+            remedy="Give the file that decision_log writes to; see: handfast docs decision-log",
         )
     return recorded
 

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from pki.authz import Policy, Principal, explain
+from pki.authz.patterns import parse_service
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
     PEER_HELP,
     PolicyOption,
+    errors_as_could_not_tell,
     read_policy_and_peer,
+    require_method,
 )
 from pki.errors import quote_untrusted
 
@@ -33,9 +36,13 @@ def explain_call(
         raise typer.BadParameter("name either a method or a service that it serves")
     read, principal = read_policy_and_peer(policy, peer)
     if serves is not None:
+        with errors_as_could_not_tell():
+            parse_service(serves)
         _explain_serving(read, principal, serves, as_json=as_json)
         return
     assert method is not None
+    with errors_as_could_not_tell():
+        require_method(method)
     explained = explain(read, principal, method)
     print_result(
         "policy explain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from pki.cli.policy.policy_file import (
     errors_as_could_not_tell,
     read_policy_file,
 )
+from pki.errors import quote_untrusted
 from pki.files import write_durably
 
 
@@ -26,6 +28,14 @@ class Format(StrEnum):
 
     SVG = "svg"
     MERMAID = "mermaid"
+
+
+_BY_SUFFIX = MappingProxyType(
+    {
+        ".svg": Format.SVG,
+        **dict.fromkeys((".mmd", ".mermaid", ".md", ".txt"), Format.MERMAID),
+    }
+)
 
 
 def graph(
@@ -40,11 +50,10 @@ def graph(
     as_json: JsonOption = False,
 ) -> None:
     """Draw who may call whom, as SVG or Mermaid: exit 0 drawn, 3 no policy to draw."""
+    form = form or _format_of(out)
     with errors_as_could_not_tell():
         policy = read_policy_file(file)
     drawn = build_graph(policy)
-    if form is None:
-        form = Format.SVG if out is not None and out.suffix == ".svg" else Format.MERMAID
     text = to_svg(drawn) if form is Format.SVG else to_mermaid(drawn)
     if out is None and not as_json:
         sys.stdout.write(text)
@@ -77,3 +86,17 @@ def graph(
         ],
         as_json=as_json,
     )
+
+
+def _format_of(out: Path | None) -> Format:
+    """Return the format that a file's name means; Mermaid if the graph is printed."""
+    if out is None:
+        return Format.MERMAID
+    form = _BY_SUFFIX.get(out.suffix.lower())
+    if form is None:
+        raise typer.BadParameter(
+            f"{quote_untrusted(out)} means no format that can be drawn: end it with one of "
+            f"{', '.join(_BY_SUFFIX)}, or give --format",
+            param_hint="'--out'",
+        )
+    return form

@@ -11,7 +11,15 @@ import typer
 
 from pki.authz import MAX_POLICY_BYTES, Policy, Principal, read_policy
 from pki.authz.analysis.expectations import workload_principal
-from pki.errors import CouldNotTellError, PkiError, PolicyError, StateError, quote_untrusted
+from pki.authz.patterns import parse_method_path
+from pki.errors import (
+    CouldNotTellError,
+    InputError,
+    PkiError,
+    PolicyError,
+    StateError,
+    quote_untrusted,
+)
 from pki.files import read_bounded
 
 PEER_HELP = "The peer: a workload's name or SPIFFE ID."
@@ -25,11 +33,34 @@ def read_policy_file(path: Path) -> Policy:
     Raises:
         PolicyError: if it is missing, or is no policy.
     """
+    return read_policy(read_policy_bytes(path), source=str(path))
+
+
+def read_policy_bytes(path: Path) -> bytes:
+    """Read the bytes of a policy file, whatever they are.
+
+    Raises:
+        PolicyError: if it is missing.
+    """
     try:
-        data, _ = read_bounded(path, max_bytes=MAX_POLICY_BYTES)
+        return read_bounded(path, max_bytes=MAX_POLICY_BYTES)[0]
     except FileNotFoundError:
         raise PolicyError("is not there", source=str(path)) from None
-    return read_policy(data, source=str(path))
+
+
+def require_method(text: str) -> str:
+    """Return a method's path.
+
+    Raises:
+        InputError: if it is none: no call has such a path, so an answer would mislead.
+    """
+    if parse_method_path(text) is not None:
+        return text
+    meant = f"/{text}"
+    remedy = "Write /package.Service/Method"
+    if parse_method_path(meant) is not None:
+        remedy = f"Begin with a slash: {meant}"
+    raise InputError(f"{quote_untrusted(text)} is no method's path", remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import typer
 
 from pki.authz import Grant, Policy
 from pki.authz.analysis.queries import who_can
-from pki.authz.patterns import parse_method_path
 from pki.authz.suggestions import suggest_methods
 from pki.cli.output import JsonOption, print_result
 from pki.cli.policy.policy_file import (
@@ -16,9 +15,9 @@ from pki.cli.policy.policy_file import (
     PolicyOption,
     errors_as_could_not_tell,
     read_policy_file,
+    require_method,
     scopes_text,
 )
-from pki.errors import InputError, quote_untrusted
 
 
 def who_can_call(
@@ -29,11 +28,7 @@ def who_can_call(
     """Say who may call a method: exit 0 somebody, 1 nobody, 3 could not tell."""
     with errors_as_could_not_tell():
         read = read_policy_file(policy)
-        if parse_method_path(method) is None:
-            raise InputError(
-                f"{quote_untrusted(method)} is no method's path",
-                remedy="Write /package.Service/Method",
-            )
+        require_method(method)
     able = who_can(read, method)
     lines = []
     for item in able:

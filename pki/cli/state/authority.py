@@ -12,6 +12,8 @@ from pki.cli.passphrase import read_first_line
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.access import check_directory_access, distrust_reason, trusted_owners
 
+PASSPHRASE_VARIABLE = "HANDFAST_CA_PASSPHRASE_FILE"  # noqa: S105 - no secret
+
 
 def open_authority(state: Path, *, read_only: bool = False) -> Authority:
     """Open the CA in a state folder; with ``read_only`` nothing is published.
@@ -24,10 +26,29 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
     """
     if state.is_dir():
         check_directory_access(state)
-    authority = Authority.open(ca_directory(state), passphrase=ca_passphrase(), read_only=read_only)
+    authority = Authority.open(
+        ca_directory(state),
+        passphrase=ca_passphrase(),
+        read_only=read_only,
+        passphrase_remedy=passphrase_remedy(),
+    )
     for warning in authority.migration_warnings():
         print_error(f"note: {warning}")
     return authority
+
+
+def passphrase_remedy() -> str:
+    """Return what to do if the passphrase of the CA's keys is missing or wrong."""
+    named = os.environ.get(PASSPHRASE_VARIABLE)
+    if not named:
+        return (
+            f"Put the passphrase into a file that only this user can read, and name it: "
+            f"{PASSPHRASE_VARIABLE}=FILE"
+        )
+    return (
+        f"The passphrase was the first line of {quote_untrusted(named)}, which "
+        f"{PASSPHRASE_VARIABLE} names: check both"
+    )
 
 
 def ca_passphrase() -> bytes | None:
@@ -40,11 +61,15 @@ def ca_passphrase() -> bytes | None:
         PkiError: if the file can't be read, is no regular file, or another user can change it, or
             if that line is empty.
     """
-    named = os.environ.get("HANDFAST_CA_PASSPHRASE_FILE")
+    named = os.environ.get(PASSPHRASE_VARIABLE)
     if not named:
         return None
     path = Path(named)
-    first, status = read_first_line(path)
+    try:
+        first, status = read_first_line(path)
+    except StateError as error:
+        error.remedy = error.remedy or f"{PASSPHRASE_VARIABLE} names it: set it right"
+        raise
     try:
         why = distrust_reason(status, trusted_owners(path.parent.stat()))
     except OSError as error:
@@ -52,11 +77,13 @@ def ca_passphrase() -> bytes | None:
     if why:
         raise StateError(
             f"passphrase file {quote_untrusted(path)} {why}",
-            remedy="Give it to this user or to root, writable for them alone",
+            remedy="Give it to this user or to root, writable for them alone; "
+            f"{PASSPHRASE_VARIABLE} names it",
         )
     if not first:
         raise InputError(
             f"the first line of passphrase file {quote_untrusted(path)} is empty",
-            remedy="Put the passphrase there, and nothing before it",
+            remedy="Put the passphrase there, and nothing before it; "
+            f"{PASSPHRASE_VARIABLE} names it",
         )
     return first

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from pki.authority import Issued
-from pki.cli.output import print_result, quote_path
+from pki.cli.options import dir_option
+from pki.cli.output import quote_path
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import Layout, read_bounded
 from pki.files.credential_files import error_context
@@ -74,41 +75,56 @@ def save_issued(issued: Issued, folder: Path, layout: Layout) -> None:
         ) from error
 
 
-def print_issued(
-    command: str, issued: Issued, folder: Path, layout: Layout, *, as_json: bool
-) -> None:
-    """Print what was issued."""
+def report_issued(
+    command: str, issued: Issued, folder: Path, layout: Layout, state: Path
+) -> tuple[dict[str, object], list[str]]:
+    """Return what was issued: the facts for scripts, and the lines for people.
+
+    Args:
+        command: its name, ``issue`` or ``renew``.
+        issued: what was issued.
+        folder: where it was written.
+        layout: how.
+        state: the state folder, which the next command needs too.
+    """
     leaf = issued.leaf
     names = read_names(leaf)
-    path = quote_path(folder)
     files = [layout.chain or layout.key, layout.bundle, layout.crls]
     if issued.key is not None:
         files.insert(0, layout.key)
-    print_result(
-        command,
-        {
-            "renewed": command == "renew",
-            "spiffe_id": str(issued.spiffe_id),
-            "serial": f"{leaf.serial_number:x}",
-            "dns": [name.name for name in names.dns_names],
-            "ip": [str(address) for address in names.ip_addresses],
-            "not_before": leaf.not_valid_before_utc,
-            "not_after": leaf.not_valid_after_utc,
-            "directory": folder,
-            "files": sorted(set(files)),
-            "notes": list(issued.notes),
-        },
-        [
-            f"{'Renewed' if command == 'renew' else 'Issued'} {issued.spiffe_id}",
-            f"  serial    {leaf.serial_number:x}",
-            f"  names     {', '.join(name.name for name in names.dns_names) or 'no DNS name'}",
-            f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
-            f"  in        {folder}: {', '.join(sorted(set(files)))}",
-            *(f"Note: {note}" for note in issued.notes),
-            f"Next: handfast verify {path} --as server; and a timer for: handfast renew {path}"
-            if issued.key is not None
-            else "Next: bring the chain to whoever holds the key; before half of its life: "
-            f"handfast renew {path} --csr FILE",
-        ],
-        as_json=as_json,
+    facts = {
+        "renewed": command == "renew",
+        "spiffe_id": str(issued.spiffe_id),
+        "serial": f"{leaf.serial_number:x}",
+        "dns": [name.name for name in names.dns_names],
+        "ip": [str(address) for address in names.ip_addresses],
+        "not_before": leaf.not_valid_before_utc,
+        "not_after": leaf.not_valid_after_utc,
+        "directory": folder,
+        "files": sorted(set(files)),
+        "notes": list(issued.notes),
+    }
+    lines = [
+        f"{'Renewed' if command == 'renew' else 'Issued'} {issued.spiffe_id}",
+        f"  serial    {leaf.serial_number:x}",
+        f"  names     {', '.join(name.name for name in names.dns_names) or 'no DNS name'}",
+        f"  until     {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
+        f"  in        {folder}: {', '.join(sorted(set(files)))}",
+        *(f"Note: {note}" for note in issued.notes),
+        _next_line(issued, folder, layout, state),
+    ]
+    return facts, lines
+
+
+def _next_line(issued: Issued, folder: Path, layout: Layout, state: Path) -> str:
+    path = quote_path(folder)
+    renew = f"handfast renew {path}{dir_option(state)}"
+    if issued.key is not None:
+        return f"Next: handfast verify {path} --as server; and a timer for: {renew}"
+    if path_exists(folder / layout.key):
+        # The sender of the request keeps the key in the same directory.
+        return f"Next: handfast verify {path} --as server; and a timer for: {renew}"
+    return (
+        "Next: bring the chain to whoever holds the key. Past half of its life, take a request for "
+        f"a new key from there: {renew} --csr FILE"
     )

@@ -94,16 +94,18 @@ def other_valid_certificates(
     )
 
 
-def renewal_line(authority: Authority, serial: str) -> tuple[CertificateRecord, ...]:
-    """Return the records of a certificate and of all that was renewed from it."""
-    everything = authority.certificates(with_ended=True)
-    records = [item for item in everything if item.serial == serial]
-    while records:
-        follower = next((item for item in everything if item.renewed_from == records[-1].id), None)
-        if follower is None:
-            break
-        records.append(follower)
-    return tuple(records)
+def renewal_line(authority: Authority, serials: Sequence[str]) -> list[CertificateRecord]:
+    """Return the records of certificates, of what they were renewed from, and of their renewals."""
+    everything = {item.id: item for item in authority.certificates(with_ended=True)}
+    line = {item.id for item in everything.values() if item.serial in serials}
+    size = 0
+    while size != len(line):
+        size = len(line)
+        for item in everything.values():
+            linked = {item.id} if item.renewed_from is None else {item.id, item.renewed_from}
+            if linked & line:
+                line |= linked
+    return [item for item in everything.values() if item.id in line]
 
 
 def _find_record_of_leaf(authority: Authority, leaf: x509.Certificate) -> CertificateRecord | None:

@@ -32,6 +32,8 @@ from pki.files import (
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
 
+FailedFolders = list[tuple[Path, PkiError]]
+
 
 @dataclass(slots=True)
 class Distribution:
@@ -43,7 +45,7 @@ class Distribution:
     """
 
     updated: list[Path] = field(default_factory=list)
-    failed: list[tuple[Path, PkiError]] = field(default_factory=list)
+    failed: FailedFolders = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """Return the result for scripts."""
@@ -62,7 +64,7 @@ class Distribution:
         """
         if not self.failed:
             return
-        whys = "; ".join(_error_line(path, error) for path, error in self.failed)
+        whys = "; ".join(error_line(path, error) for path, error in self.failed)
         print_error(
             f"{done}, and the new CRLs did not reach {len(self.failed)} of "
             f"{len(self.failed) + len(self.updated)} places: {whys}",
@@ -82,7 +84,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
             # One list that can't be imported does not stop the others.
             if not any(str(error) == str(other) for _, other in result.failed):
                 result.failed.append((ca_directory(state), error))
-    for folder in _folders(state, result):
+    for folder in credential_folders(state, ca_directory(state), result.failed):
         try:
             if _update_directory(authority, folder):
                 result.updated.append(folder)
@@ -95,38 +97,42 @@ def distribute(authority: Authority, state: Path) -> Distribution:
     return result
 
 
-def _folders(state: Path, result: Distribution) -> Iterator[Path]:
-    """Yield the folders in the state folder; one that can't be listed counts as failed."""
-    ca_folder = ca_directory(state).absolute()
+def credential_folders(folder: Path, ca_folder: Path, failed: FailedFolders) -> Iterator[Path]:
+    """Yield all folders below a folder, but for the CA's.
+
+    Args:
+        folder: where to begin.
+        ca_folder: the folder of the CA.
+        failed: gets those that can't be listed.
+    """
+    ca_folder = ca_folder.absolute()
     visited: set[tuple[int, int]] = set()
 
     def not_listed(error: OSError) -> None:
         path = Path(error.filename)
-        if any(path == folder for folder, _ in result.failed):
+        if any(path == folder for folder, _ in failed):
             return
-        result.failed.append(
+        failed.append(
             (path, StateError(f"{quote_untrusted(path)} can't be listed: {error.strerror}"))
         )
 
     # A workload's path may have several segments, and its folder lies as deep.
-    for here, names, _ in os.walk(state, onerror=not_listed):
+    for here, names, _ in os.walk(folder, onerror=not_listed):
         names.sort()
         names[:] = [name for name in names if (Path(here) / name).absolute() != ca_folder]
         for name in names:
-            folder = Path(here) / name
+            found = Path(here) / name
             try:
-                status = folder.stat()
+                status = found.stat()
             except FileNotFoundError:
                 continue
             except OSError as error:
-                result.failed.append(
-                    (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror}"))
-                )
+                failed.append((found, StateError(f"{quote_untrusted(found)}: {error.strerror}")))
                 continue
             # The same directory may be reached by a link too.
             if (status.st_dev, status.st_ino) not in visited:
                 visited.add((status.st_dev, status.st_ino))
-                yield folder
+                yield found
 
 
 def _update_directory(authority: Authority, folder: Path) -> bool:
@@ -140,7 +146,7 @@ def _update_directory(authority: Authority, folder: Path) -> bool:
         return False
     layout, holds_key = layout_and_key
     contents = read_partial_credential(folder, layout, holds_key=holds_key)
-    if not _belongs_to(authority, contents):
+    if not belongs_to(authority, contents):
         return False
     with writer_lock(folder, layout=layout, trust_only=True):
         # Read while nobody else writes here, so that an older list never follows a newer one.
@@ -191,7 +197,7 @@ def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
     return tuple(item.certificate for item in authority.issuers())
 
 
-def _belongs_to(authority: Authority, contents: PartialCredential) -> bool:
+def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     """Return whether a directory's credential is of this CA, by whatever can be read of it.
 
     Raises:
@@ -207,6 +213,7 @@ def _belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     raise contents.leaf_error()
 
 
-def _error_line(path: Path, error: PkiError) -> str:
+def error_line(path: Path, error: PkiError) -> str:
+    """Return what failed in a folder, with the folder's path."""
     name = quote_untrusted(path)
     return error.message if name in error.message else f"{name}: {error.message}"

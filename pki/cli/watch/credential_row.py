@@ -18,6 +18,8 @@ class State(StrEnum):
 
     GOOD = "good"
     DUE = "due"
+    UNSAFE = "unsafe"
+    """It is valid, but others may read its key or change its files."""
     LATE = "late"
     BAD = "bad"
 
@@ -31,12 +33,14 @@ class ReadCredential:
         credential: the credential; None if it can't be used.
         problem: why it can't be used; empty if it can.
         changed_at: when its files changed last; None if that is unknown.
+        warnings: why ``renew`` and services with the key mode ``strict`` refuse its files.
     """
 
     name: str
     credential: Credential | None
     problem: str = ""
     changed_at: datetime | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ def credential_row(read: ReadCredential, now: datetime) -> CredentialRow:
             f"renewal is late: it was due {format_relative_briefly(half, now)}",
             State.LATE,
         )
+    elif read.warnings:
+        problem, state = file_warning(read.warnings[0]), State.UNSAFE
     elif now > half:
         state = State.DUE
     return CredentialRow(
@@ -110,6 +116,11 @@ def credential_row(read: ReadCredential, now: datetime) -> CredentialRow:
         crls,
         problem,
     )
+
+
+def file_warning(warning: str) -> str:
+    """Return a warning about a file with the file's name alone: the row names its folder."""
+    return warning.rpartition("/")[2].replace("'", "", 1)
 
 
 def _workload(credential: Credential) -> str:

@@ -15,7 +15,13 @@ from pki.errors import InputError, PkiError, quote_untrusted
 from pki.files import KeyMode, detect_layout, load_credential
 from pki.inspection.formatting import format_relative_briefly, quote_if_unsafe
 
-_COLOURS = {State.GOOD: "green", State.DUE: "cyan", State.LATE: "yellow", State.BAD: "bold red"}
+_COLOURS = {
+    State.GOOD: "green",
+    State.DUE: "cyan",
+    State.UNSAFE: "yellow",
+    State.LATE: "yellow",
+    State.BAD: "bold red",
+}
 _BAR = 10
 _MOST_FOLDERS = 500
 _MOST_DEPTH = 6
@@ -67,12 +73,14 @@ def find_credentials(folder: Path) -> list[ReadCredential]:
             continue
         changed = _changed_at(place / (layout.chain or layout.key))
         try:
-            # The credential is shown, not used: a key that others may read is no reason to hide it.
+            # The credential is shown, not used: a key that others may read is shown with a warning.
             loaded = load_credential(place, layout=layout, key_mode=KeyMode.WARN)
         except PkiError as error:
             credentials.append(ReadCredential(name, None, error.message, changed))
         else:
-            credentials.append(ReadCredential(name, loaded.credential, "", changed))
+            credentials.append(
+                ReadCredential(name, loaded.credential, "", changed, loaded.warnings)
+            )
     return credentials
 
 
@@ -123,7 +131,9 @@ def credentials_board(
 ) -> Board:
     """Return the dashboard of some credentials."""
     # The bad ones first, then by their end: where there is little room, the last are left out.
-    rows = sorted(rows, key=lambda item: (item.state is not State.BAD, str(item.not_after)))
+    rows = sorted(
+        rows, key=lambda item: (item.state not in {State.BAD, State.UNSAFE}, str(item.not_after))
+    )
     below = [Text(f"{item.at:%H:%M:%S}  {item.name}: {item.message}") for item in reversed(events)]
     return Board(
         f"{folder}  {now:%Y-%m-%d %H:%M:%S} UTC",
@@ -155,11 +165,13 @@ def _cells(row: CredentialRow, now: datetime) -> tuple[Text, ...]:
 
 
 def _expiry(row: CredentialRow, end: datetime, now: datetime) -> str:
-    return row.problem if row.state is State.BAD else format_relative_briefly(end, now)
+    return (
+        row.problem if row.state in {State.BAD, State.UNSAFE} else format_relative_briefly(end, now)
+    )
 
 
 def _renewal(row: CredentialRow, due_from: datetime, now: datetime) -> str:
-    if row.state is State.GOOD:
+    if row.state in {State.GOOD, State.UNSAFE}:
         return format_relative_briefly(due_from, now)
     return {State.DUE: "due", State.LATE: "late", State.BAD: "-"}[row.state]
 

@@ -214,10 +214,11 @@ def _describe_plaintext(data: bytes) -> str:
 
 
 def _describe_tls(handshake: Handshake) -> str:
-    group = handshake.group or "a group unknown here"
+    if not handshake.group:
+        return f"{handshake.version}, {handshake.cipher}, key exchange unknown here"
     hybrid = any(word in handshake.group.lower() for word in _HYBRID)
     kind = "post-quantum hybrid" if hybrid else "not post-quantum"
-    return f"{handshake.version}, {handshake.cipher}, key exchange {group} ({kind})"
+    return f"{handshake.version}, {handshake.cipher}, key exchange {handshake.group} ({kind})"
 
 
 def _parameters(handshake: Handshake, narrowed: Handshake | None) -> list[Finding]:

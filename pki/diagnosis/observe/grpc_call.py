@@ -14,11 +14,10 @@ from typing import Any
 
 import grpc
 from cryptography import x509
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from pki.diagnosis.observe.http_date import parse_http_date
 from pki.diagnosis.observe.tls_handshake import CertifiedKey
+from pki.error_info import read_reason
 from pki.errors import quote_untrusted
 from pki.keys import private_key_to_pem
 from pki.x509.readers import to_pem
@@ -120,7 +119,7 @@ def call(
                 details,
                 int(status[1]) if status else None,
                 _date(error),
-                _reason(error),
+                read_reason(error.trailing_metadata() or ()) or "",
             )
     return CallResult(True, grpc.StatusCode.OK.name, "")
 
@@ -138,19 +137,3 @@ def _date(error: Any) -> datetime | None:
         if key == "date" and isinstance(value, str):
             return parse_http_date(value)
     return None
-
-
-def _reason(error: Any) -> str:
-    """Return the reason in the ``google.rpc.ErrorInfo`` that a handfast server sends on refusal."""
-    info = error_details_pb2.ErrorInfo()
-    for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
-            continue
-        try:
-            details = status_pb2.Status.FromString(value).details
-            if any(item.Unpack(info) and info.domain == "handfast" for item in details):
-                return str(info.reason)
-        except DecodeError:
-            # Another server uses the same key for bytes of its own.
-            return ""
-    return ""

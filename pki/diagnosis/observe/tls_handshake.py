@@ -318,7 +318,7 @@ def _with_parameters(handshake: Handshake, tls: SSL.Connection) -> Handshake:
         handshake,
         version=tls.get_protocol_version_name() if cipher else "",
         cipher=cipher,
-        group=(tls.get_group_name() or "") if cipher else "",
+        group=_group_name(tls) if cipher else "",
         alpn=tls.get_alpn_proto_negotiated().decode("ascii", "replace"),
         chain=tuple(
             crypto.dump_certificate(crypto.FILETYPE_ASN1, item)
@@ -329,6 +329,12 @@ def _with_parameters(handshake: Handshake, tls: SSL.Connection) -> Handshake:
             for name in (tls.get_client_ca_list() or ())[:_MOST_ISSUERS]
         ),
     )
+
+
+def _group_name(tls: SSL.Connection) -> str:
+    """Return the group of the key exchange; empty if this pyOpenSSL is older than 26 and can't."""
+    name = getattr(tls, "get_group_name", None)
+    return (name() or "") if name else ""
 
 
 def _requested_issuer(der: bytes) -> RequestedIssuer:

@@ -17,6 +17,7 @@ from pki.rpc.client.calls.call_aio import (
     to_rpc_error,
 )
 from pki.rpc.client.calls.pending_call_aio import AioPendingCall
+from pki.rpc.client.calls.running_calls_aio import RunningCalls
 from pki.rpc.client.channel import (
     CallableBase,
     PinnedChannel,
@@ -54,6 +55,7 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self.running_calls = RunningCalls()
         super().__init__(make, config, service_config)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -72,7 +74,9 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; running calls have ``grace`` seconds to end."""
         open_connections = self.connections.rotation.stop()
-        await asyncio.gather(*(item.channel.close(grace) for item in open_connections))
+        await asyncio.gather(
+            *(self.running_calls.close(item.channel, grace) for item in open_connections)
+        )
         self.connections.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -190,7 +194,7 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
 
         def close() -> None:
             if self._loop is not None:
-                task = self._loop.create_task(channel.close())
+                task = self._loop.create_task(self.running_calls.close(channel))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
@@ -233,6 +237,7 @@ class _Callable(CallableBase[grpc.aio.Channel]):
         except BaseException:
             connection.release()
             raise
+        self._channel.running_calls.add(connection.channel, call)
         return self._bind(call, connection)
 
     def _bind(self, call: Any, connection: Connection[grpc.aio.Channel]) -> AioBoundCall:

@@ -108,7 +108,7 @@ class PortCertificate:
             defer(
                 log.error,
                 "%s: its certificate is changed without a protecting handshake, because none "
-                "was possible for %g s; see docs/adr/0005",
+                "was possible for %g s",
                 self._name,
                 _UNHELD_SECONDS,
             )

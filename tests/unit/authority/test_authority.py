@@ -194,10 +194,35 @@ def test_lifetimes_that_are_none_are_refused(ca: Authority, lifetime: timedelta)
         ca.issue("orders", lifetime=lifetime)
 
 
-def test_a_lifetime_of_10_000_years_is_cut_and_said_so(ca: Authority) -> None:
-    issued = ca.issue("orders", lifetime=timedelta(days=365 * 2700))
-    assert issued.leaf.not_valid_after_utc == NOW + timedelta(hours=24)
-    assert "cut" in issued.notes[0]
+@pytest.mark.parametrize("lifetime", [timedelta(hours=24, seconds=1), timedelta(days=365 * 2700)])
+def test_a_lifetime_that_no_leaf_has_is_refused_with_the_limit(
+    ca: Authority, lifetime: timedelta
+) -> None:
+    longest = ca.issue("orders", lifetime=timedelta(hours=24))
+    assert longest.leaf.not_valid_after_utc == NOW + timedelta(hours=24)
+    with pytest.raises(InputError, match="longer than 24h"):
+        ca.issue("web", lifetime=lifetime)
+    with pytest.raises(InputError, match="longer than 24h"):
+        ca.renew(longest.leaf, lifetime=lifetime)
+    assert len(ca.certificates()) == 1
+
+
+def test_a_lifetime_that_outlives_the_issuing_ca_is_refused_with_its_end(
+    ca: Authority, clock: Clock
+) -> None:
+    end = ca.issuers()[1].certificate.not_valid_after_utc
+    clock.at = end - timedelta(hours=2)
+    old = ca.issue("orders", lifetime=timedelta(hours=2))
+    assert old.leaf.not_valid_after_utc == end
+    clock.move(hours=1)
+    words = f"lifetime 2h .* expires at {end:%Y-%m-%d %H:%M:%S}"
+    with pytest.raises(InputError, match=words):
+        ca.issue("web", lifetime=timedelta(hours=2))
+    with pytest.raises(InputError, match=words):
+        ca.renew(old.leaf, lifetime=timedelta(hours=2))
+    assert len(ca.certificates(with_ended=True)) == 1
+    # Nobody asked for an exact lifetime here: the old one's is cut, and that is said.
+    assert "expires with its issuing CA" in ca.renew(old.leaf).notes[0]
 
 
 def test_a_leaf_never_outlives_its_issuer_and_that_is_said(ca: Authority, clock: Clock) -> None:

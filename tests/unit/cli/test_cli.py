@@ -87,7 +87,7 @@ def test_json_has_one_schema_for_every_command(ca: Path, capsys: Capture) -> Non
     assert renewed["renewed"] is True
     assert renewed["serial"] != issued["serial"]
     revoked = json_of(capsys, "revoke", folder, "--reason", "key-compromise")
-    assert [item["serial"] for item in revoked["revoked"]] == [renewed["serial"]]
+    assert [item["serial"] for item in revoked["revoked"]] == [issued["serial"], renewed["serial"]]
     assert revoked["updated"] == [folder]
     assert json_of(capsys, "crl", "--force")["signed"] == 1
     rotated = json_of(capsys, "ca", "rotate")
@@ -376,10 +376,18 @@ def test_a_rotation_in_two_steps(ca: Path, capsys: Capture) -> None:
     assert "issue new certificates for all that it signed" in out
 
 
-def test_a_lifetime_that_was_cut_is_said_aloud(ca: Path, capsys: Capture) -> None:
-    code, out, _ = said(capsys, "issue", "orders", "--ttl", "30d")
-    assert code == 0
-    assert "Note: lifetime cut from 30 days" in out
+@pytest.mark.parametrize(("ttl", "shown"), [("48h", "48h"), ("30d", "720h"), ("86401s", "86401s")])
+def test_a_lifetime_that_can_not_be_had_is_an_error_with_the_limit(
+    ca: Path, capsys: Capture, ttl: str, shown: str
+) -> None:
+    code, out, err = said(capsys, "issue", "web", "--ttl", ttl)
+    assert (code, out) == (1, "")
+    assert f"lifetime {shown} is longer than 24h" in err
+    assert not Path("certs/web").exists()
+    assert said(capsys, "issue", "web")[0] == 0
+    code, out, err = said(capsys, "renew", "certs/web", "--force", "--ttl", ttl)
+    assert (code, out) == (1, "")
+    assert "24h" in err
 
 
 def test_the_cas_keys_may_have_a_passphrase(

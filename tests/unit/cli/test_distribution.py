@@ -219,7 +219,7 @@ def test_what_else_of_the_workload_is_good_is_said(ca: Path, capsys: Capture) ->
     other = run_json(capsys, "issue", "a", "--out", "second")
     code, out, _ = run_command(capsys, "revoke", "certs/a")
     assert code == 0
-    assert f"handfast revoke {other['serial']}" in out
+    assert f"STILL VALID is the certificate {other['serial']}" in out
     assert run_json(capsys, "revoke", "certs/a")["still_valid"] == [
         {"serial": other["serial"], "spiffe_id": "spiffe://shop.internal/a"}
     ]

@@ -271,8 +271,8 @@ def test_an_expectation_that_is_not_met_fails_with_its_line_and_the_steps(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "'policy' is missing"),
-        ('policy = "policy.toml"\n', "'expect' is missing"),
+        ("", "policy is missing"),
+        ('policy = "policy.toml"\n', "expect is missing"),
         ('policy = "policy.toml"\nexpect = []\n', "is empty"),
         (EXPECTED + "colour = 1\n", "is no key"),
         (EXPECTED.replace("allowed = true", 'allowed = "yes"'), "policy.test.toml:5"),

@@ -70,7 +70,7 @@ def test_under_umask_000_nothing_is_writable_for_others_and_no_key_readable(
 
 @needs_root
 @pytest.mark.parametrize(
-    "name", ["key.pem", "key.pem.next", "chain.pem", "bundle.pem", "crl.pem", ".handfast.lock"]
+    "name", ["key.pem.next", "chain.pem", "bundle.pem", "crl.pem", ".handfast.lock"]
 )
 def test_a_stranger_s_file_is_not_written_over_nor_taken(
     orders: Path, capsys: Capture, name: str

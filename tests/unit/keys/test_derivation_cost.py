@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -144,3 +145,16 @@ def test_an_rsa_key_whose_numbers_do_not_fit_is_still_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"."):
         load_private_key(rsa_key(numbers.p, numbers.q), None)
+
+
+def test_a_cryptography_that_can_not_tell_the_cost_reads_and_writes_no_encrypted_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = generate_key()
+    encrypted = private_key_to_pem(key, b"a passphrase")
+    monkeypatch.setitem(sys.modules, "pki.keys.pkcs8", None)
+    with pytest.raises(KeyRefusedError, match="needs cryptography 47 or newer"):
+        read_private_key(encrypted, passphrase=b"a passphrase")
+    with pytest.raises(KeyRefusedError, match="needs cryptography 47 or newer"):
+        private_key_to_pem(key, b"a passphrase")
+    assert read_private_key(private_key_to_pem(key)).public_key() == key.public_key()

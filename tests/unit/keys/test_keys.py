@@ -153,7 +153,7 @@ def block(label: str) -> bytes:
         (PEM + PEM, "one PEM block"),
         (b"\n", "one PEM block"),
         (OPENSSL_OLD, "openssl pkcs8 -topk8"),
-        (b"  " + PEM, "without spaces"),
+        (b"  " + PEM, "begin with the dashes"),
     ],
 )
 def test_a_file_that_is_no_single_key_says_what_to_do(data: bytes, remedy: str) -> None:

@@ -10,9 +10,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from pki import reason_of
 from pki.access.refusal import CREDENTIAL_ENDED
+from pki.error_info import DETAILS_KEY
 from pki.rpc.client.calls import call_aio, call_sync
 from pki.rpc.client.calls.call_sync import LocalCallError
-from pki.rpc.status import DETAILS_KEY
 
 
 def error_with(value: bytes) -> grpc.RpcError:

@@ -60,10 +60,14 @@ class AioBoundCall(
         connection: the connection, held until the call has ended.
     """
 
+    # gRPC before 1.83 asks each call that it meets whether it is of a channel that closes.
+    _channel = None
+
     def __init__(self, call: Any, connection: Connection[grpc.aio.Channel]) -> None:
         self._call = call
         self._connection = connection
         self._cancelled = False
+        self._is_released = False
         call.add_done_callback(self._release)
 
     def cancelled(self) -> bool:
@@ -185,7 +189,10 @@ class AioBoundCall(
         )
 
     def _release(self, _: object) -> None:
-        self._connection.release()
+        # gRPC before 1.83 may report the end of a cancelled call twice.
+        if not self._is_released:
+            self._is_released = True
+            self._connection.release()
 
     def _end_reason(self) -> Refusal | None:
         """Return why the call was ended on this side, other than by its caller."""

@@ -27,6 +27,9 @@ class AioPendingCall(
         timeout: the seconds that the call has in all; None: no limit.
     """
 
+    # gRPC before 1.83 asks each call that it meets whether it is of a channel that closes.
+    _channel = None
+
     def __init__(
         self,
         begin: Callable[[Callable[[], float | None]], Awaitable[AioBoundCall]],

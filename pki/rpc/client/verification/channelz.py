@@ -112,7 +112,9 @@ class GrpcConnections:
 
 def _leaf_of(number: int) -> bytes:
     socket = _query("channelz_get_socket", number)["socket"]
-    encoded = socket.get("security", {}).get("tls", {}).get("remoteCertificate", "")
+    tls = socket.get("security", {}).get("tls", {})
+    # gRPC writes it by either name of the field, by its version; 1.76 by the second.
+    encoded = tls.get("remoteCertificate") or tls.get("remote_certificate") or ""
     return base64.b64decode(encoded)
 
 

@@ -6,7 +6,7 @@ import warnings
 
 from services._proto.shop.v1 import audit_pb2 as shop_dot_v1_dot_audit__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class AuditStub:
+class AuditStub(object):
     """Reports on orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 
@@ -43,7 +43,7 @@ class AuditStub:
                 _registered_method=True)
 
 
-class AuditServicer:
+class AuditServicer(object):
     """Reports on orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 
@@ -70,7 +70,7 @@ def add_AuditServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Audit:
+class Audit(object):
     """Reports on orders and stock: reads from Orders and Inventory, and may write to neither.
     """
 

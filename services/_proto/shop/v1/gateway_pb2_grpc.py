@@ -6,7 +6,7 @@ import warnings
 
 from services._proto.shop.v1 import gateway_pb2 as shop_dot_v1_dot_gateway__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class GatewayStub:
+class GatewayStub(object):
     """The shop's front door: calls Orders.
     """
 
@@ -43,7 +43,7 @@ class GatewayStub:
                 _registered_method=True)
 
 
-class GatewayServicer:
+class GatewayServicer(object):
     """The shop's front door: calls Orders.
     """
 
@@ -70,7 +70,7 @@ def add_GatewayServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Gateway:
+class Gateway(object):
     """The shop's front door: calls Orders.
     """
 

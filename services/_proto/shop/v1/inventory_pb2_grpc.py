@@ -6,7 +6,7 @@ import warnings
 
 from services._proto.shop.v1 import inventory_pb2 as shop_dot_v1_dot_inventory__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class InventoryStub:
+class InventoryStub(object):
     """What is in stock.
     """
 
@@ -58,7 +58,7 @@ class InventoryStub:
                 _registered_method=True)
 
 
-class InventoryServicer:
+class InventoryServicer(object):
     """What is in stock.
     """
 
@@ -121,7 +121,7 @@ def add_InventoryServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Inventory:
+class Inventory(object):
     """What is in stock.
     """
 

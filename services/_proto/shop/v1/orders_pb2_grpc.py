@@ -6,7 +6,7 @@ import warnings
 
 from services._proto.shop.v1 import orders_pb2 as shop_dot_v1_dot_orders__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class OrdersStub:
+class OrdersStub(object):
     """Orders: calls Inventory and Payments.
     """
 
@@ -48,7 +48,7 @@ class OrdersStub:
                 _registered_method=True)
 
 
-class OrdersServicer:
+class OrdersServicer(object):
     """Orders: calls Inventory and Payments.
     """
 
@@ -87,7 +87,7 @@ def add_OrdersServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Orders:
+class Orders(object):
     """Orders: calls Inventory and Payments.
     """
 

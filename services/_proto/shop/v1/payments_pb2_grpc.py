@@ -6,7 +6,7 @@ import warnings
 
 from services._proto.shop.v1 import payments_pb2 as shop_dot_v1_dot_payments__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class PaymentsStub:
+class PaymentsStub(object):
     """Payments: may be called only by Orders.
     """
 
@@ -43,7 +43,7 @@ class PaymentsStub:
                 _registered_method=True)
 
 
-class PaymentsServicer:
+class PaymentsServicer(object):
     """Payments: may be called only by Orders.
     """
 
@@ -70,7 +70,7 @@ def add_PaymentsServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Payments:
+class Payments(object):
     """Payments: may be called only by Orders.
     """
 

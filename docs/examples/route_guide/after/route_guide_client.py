@@ -1,0 +1,32 @@
+import asyncio
+
+import pki
+import route_guide_pb2_grpc
+from route_guide_pb2 import Point, Rectangle, RouteNote
+
+LIGHTHOUSE = Point(latitude=10, longitude=20)
+
+
+async def walk():
+    for latitude in (10, 11, 12):
+        yield Point(latitude=latitude, longitude=20)
+
+
+async def chat():
+    for message in ("first", "second"):
+        yield RouteNote(location=LIGHTHOUSE, message=message)
+
+
+async def main():
+    me = pki.Workload.from_directory("certs/hiker", policy="policy.toml")
+    async with me.channel("localhost:50051", peer="guide") as channel:
+        stub = route_guide_pb2_grpc.RouteGuideStub(channel)
+        print((await stub.GetFeature(LIGHTHOUSE)).name)
+        everywhere = Rectangle(lo=Point(latitude=0), hi=Point(latitude=90))
+        print([feature.name async for feature in stub.ListFeatures(everywhere)])
+        summary = await stub.RecordRoute(walk())
+        print(f"{summary.point_count} points, {summary.feature_count} feature")
+        print([note.message async for note in stub.RouteChat(chat())])
+
+
+asyncio.run(main())

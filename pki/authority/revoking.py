@@ -1,0 +1,126 @@
+"""What a CA's users do about revocation: revoke, sign CRLs, import those that receivers hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pki.authority import recovery, revocation
+from pki.authority.ledger import CertificateRecord
+from pki.authority.reader import AuthorityReader
+from pki.identity import SpiffeId
+from pki.x509 import CrlSet
+
+
+class RevokingAuthority(AuthorityReader):
+    """An open CA that can revoke. Each operation takes effect as a whole or not at all."""
+
+    def revoke(
+        self, serial: int | str, *, reason: str = "unspecified", whole_line: bool = False
+    ) -> tuple[CertificateRecord, ...]:
+        """Revoke a certificate with all its renewals, and publish the CRLs.
+
+        The CRLs are written into the CA's own directory alone: credential directories get them from
+        ``handfast crl`` or ``handfast renew``.
+
+        Args:
+            serial: the serial number, as a number or in hex.
+            reason: one of RFC 5280's reasons, e.g. ``key-compromise``.
+            whole_line: revoke also the certificates from which this one was renewed. One of them
+                may be valid still, and a stream may have begun with it.
+
+        Returns:
+            All certificates that are revoked now, those included that were revoked before.
+
+        Raises:
+            InputError: if there is no such certificate or reason.
+        """
+        return self.revoke_all([serial], reason=reason, whole_line=whole_line)
+
+    def revoke_all(
+        self,
+        serials: Sequence[int | str],
+        *,
+        reason: str = "unspecified",
+        whole_line: bool = False,
+    ) -> tuple[CertificateRecord, ...]:
+        """Revoke several certificates in one commit; as :meth:`revoke`.
+
+        Raises:
+            InputError: if one is not there, or there is no such reason; then none is revoked.
+        """
+        texts = [
+            f"{item:x}" if isinstance(item, int) else revocation.parse_serial(item)
+            for item in serials
+        ]
+        flag = revocation.parse_reason(reason)
+        revoked = revocation.revoke(self._context, texts, flag, whole_line=whole_line)
+        self._context.publish()
+        return revoked
+
+    def revoke_workload(
+        self, name: str, *, reason: str = "unspecified"
+    ) -> tuple[CertificateRecord, ...]:
+        """Revoke every certificate of a workload that has not ended; as :meth:`revoke`.
+
+        Args:
+            name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
+            reason: as :meth:`revoke`.
+
+        Raises:
+            InputError: if it has none, or the name is not valid, or there is no such reason.
+        """
+        spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
+        flag = revocation.parse_reason(reason)
+        revoked = revocation.revoke_workload(self._context, spiffe_id, flag)
+        self._context.publish()
+        return revoked
+
+    def certificates_of(self, spiffe_id: SpiffeId) -> tuple[CertificateRecord, ...]:
+        """Return the certificates of a workload that have not ended, oldest first."""
+        with self._context.ledger.transaction() as transaction:
+            return transaction.certificates_of_workload(
+                str(spiffe_id), ends_after=self._context.now()
+            )
+
+    def certificates_with_serial(self, prefix: str) -> tuple[CertificateRecord, ...]:
+        """Return the certificates whose serial number begins so, oldest first.
+
+        Args:
+            prefix: hex; colons, ``0x`` and leading zeros are left out.
+        """
+        with self._context.ledger.transaction() as transaction:
+            return transaction.certificates_with_serial(revocation.parse_serial(prefix))
+
+    def import_crls(self, crls: CrlSet) -> bool:
+        """Import this CA's CRLs, as receivers hold them, into the ledger, and publish the result.
+
+        A CRL that is newer than the ledger proves that the whole directory, the ledger's mark
+        included, is an older copy. What that CRL revokes is revoked here too, and later CRLs have
+        higher numbers.
+
+        Returns:
+            Whether a CRL held something new.
+
+        Raises:
+            StateError: if a new CRL must be signed, and the key for it is not there.
+        """
+        is_new = recovery.import_held_crls(self._context, crls)
+        if is_new:
+            self._context.publish()
+        return is_new
+
+    def refresh_crls(self, *, force: bool = False) -> int:
+        """Sign a new CRL for each issuing CA whose CRL is past half of its lifetime, and publish.
+
+        Args:
+            force: sign all of them.
+
+        Returns:
+            How many were signed.
+
+        Raises:
+            StateError: if the key for one of them is not there.
+        """
+        signed = revocation.refresh_crls(self._context, force=force)
+        self._context.publish()
+        return signed

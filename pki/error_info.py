@@ -1,0 +1,62 @@
+"""The ``google.rpc.ErrorInfo`` of a refusal: how it is written into a status, and read (AIP-193).
+
+gRPC's richer error model sends it in the trailing metadata, as one detail of a
+``google.rpc.Status``. The messages of ``handfast.v1`` that are used here have the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from pki._proto.handfast.v1.status_pb2 import ErrorInfo, Status
+
+DOMAIN = "handfast"
+DETAILS_KEY = "grpc-status-details-bin"
+
+_TYPE = "google.rpc.ErrorInfo"
+
+
+def write_error_info(
+    reason: str, metadata: Iterable[tuple[str, str]], *, code: int, message: str
+) -> bytes:
+    """Return the value of ``grpc-status-details-bin`` for a refusal.
+
+    Args:
+        reason: a value of ``handfast.v1.ErrorReason``.
+        metadata: names and values that tell more about it, none of them secret.
+        code: the number of the gRPC status code.
+        message: the status message.
+    """
+    info = ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))
+    status = Status(code=code, message=message)
+    status.details.add(type_url=f"type.googleapis.com/{_TYPE}", value=info.SerializeToString())
+    data: bytes = status.SerializeToString()
+    return data
+
+
+def read_reason(metadata: Iterable[Any]) -> str | None:
+    """Return the reason in trailing metadata; None if handfast gave none.
+
+    Args:
+        metadata: pairs of key and value that a server sent; untrusted.
+    """
+    for key, value in metadata:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            return _read(value)
+    return None
+
+
+def _read(data: bytes) -> str | None:
+    try:
+        for detail in Status.FromString(data).details:
+            if detail.type_url.rpartition("/")[2] == _TYPE:
+                info = ErrorInfo.FromString(detail.value)
+                if info.domain == DOMAIN:
+                    return str(info.reason)
+    except DecodeError:
+        # Another server uses the same key for bytes of its own.
+        return None
+    return None

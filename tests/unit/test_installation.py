@@ -1,0 +1,142 @@
+"""What an installation holds: the core is small, and names the extra that something else needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from pki.extras import extra_of
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_BYTES = 45_000_000
+
+
+def requirements_of(name: str, extras: frozenset[str] = frozenset()) -> list[Requirement]:
+    """The requirements of an installed distribution, without those of other extras."""
+    wanted = [{"extra": extra} for extra in extras or {""}]
+    return [
+        requirement
+        for line in metadata.requires(name) or []
+        if (requirement := Requirement(line))
+        and (requirement.marker is None or any(map(requirement.marker.evaluate, wanted)))
+    ]
+
+
+def closure(name: str) -> set[str]:
+    """The distributions that an installation of one brings, itself included."""
+    names: set[str] = set()
+    todo = [Requirement(name)]
+    while todo:
+        requirement = todo.pop()
+        found = canonicalize_name(requirement.name)
+        if found not in names:
+            names.add(found)
+            todo += requirements_of(found, frozenset(requirement.extras))
+    return names
+
+
+def size_of(name: str) -> int:
+    """The bytes of an installed distribution, with the bytecode that pip makes of it."""
+    files = metadata.files(name) or []
+    return sum(path.stat().st_size for item in files if (path := Path(str(item.locate()))).exists())
+
+
+def test_the_core_is_small() -> None:
+    brought = closure("handfast")
+    assert {"grpcio", "cryptography", "pyopenssl", "protobuf"} < brought
+    assert brought.isdisjoint({"pydantic", "sqlalchemy", "typer", "rich", "watchfiles", "pytest"})
+    sizes = {name: size_of(name) for name in brought - {"handfast"}}
+    own = [path for path in (ROOT / "pki").rglob("*.py*") if path.suffix in {".py", ".pyc"}]
+    # Pages of the documentation are in the wheel too.
+    own += (ROOT / "docs").rglob("*.md")
+    sizes["handfast"] = sum(path.stat().st_size for path in own)
+    assert min(sizes.values()) > 0
+    assert sum(sizes.values()) <= MOST_BYTES, sizes
+
+
+def run_without(extras: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command where the libraries of some extras can't be imported."""
+    program = f"""
+import sys
+from pki.extras import _EXTRAS
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if _EXTRAS.get(name.partition(".")[0]) in {extras!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+from pki.cli.entry import main
+sys.argv = ["handfast", *{arguments!r}]
+main()
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+CORE = {"ca", "cli", "test"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extras"),
+    [
+        ([], "cli"),
+        (["--help"], "cli"),
+        (["doctor", "localhost:1"], "cli"),
+        (["policy", "check", "policy.toml"], "cli"),
+        (["issue", "orders"], "ca,cli"),
+        (["ca", "init"], "ca,cli"),
+    ],
+)
+def test_the_core_alone_names_the_extras_of_a_command(arguments: list[str], extras: str) -> None:
+    done = run_without(CORE, *arguments)
+    assert done.returncode == 3
+    assert f"needs handfast[{extras}], which is not installed" in done.stderr
+    assert f"pip install 'handfast[{extras}]'" in done.stderr
+
+
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_the_core_alone_tells_its_version(argument: str) -> None:
+    done = run_without(CORE, argument)
+    assert (done.returncode, done.stdout) == (0, f"handfast {metadata.version('handfast')}\n")
+
+
+@pytest.mark.parametrize("command", ["issue", "renew", "revoke", "crl", "list", "ca"])
+def test_a_command_of_the_ca_names_its_extra(command: str) -> None:
+    arguments = ["ca", "status"] if command == "ca" else [command, "--help"]
+    done = run_without({"ca"}, *arguments)
+    assert done.returncode == 3
+    assert f"handfast {' '.join(arguments[:1])}" in done.stderr
+    assert "pip install 'handfast[ca]'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "explain", "inspect", "policy", "verify", "watch"])
+def test_other_commands_need_no_ca(command: str) -> None:
+    done = run_without({"ca"}, command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_library_names_the_extra_too() -> None:
+    program = """
+import sys
+sys.modules["sqlalchemy"] = None
+import pki
+pki.Workload
+try:
+    pki.Authority
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "pki.Authority needs handfast[ca]" in done.stdout
+
+
+def test_another_missing_module_is_of_no_extra() -> None:
+    assert extra_of(ModuleNotFoundError("No module named 'nonsense'", name="nonsense")) is None
+    assert extra_of(ModuleNotFoundError("no name")) is None
