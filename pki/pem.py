@@ -114,7 +114,7 @@ def _check_boundary(line: str, what: str, number: int) -> None:
         raise InputError(
             f"{what} indents a BEGIN or END line, at line {number}: other programs skip such a "
             "block",
-            remedy="Let the line begin with the dashes",
+            remedy="Let the line begin with the dashes, without spaces",
         )
     if line.count("-----BEGIN ") + line.count("-----END ") > 1:
         raise InputError(

@@ -20,7 +20,7 @@ from OpenSSL import SSL, crypto
 
 from pki.clock import Clock
 from pki.diagnosis.checks.key_proof import examine_key_proof, move_leaf_to_front
-from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
+from pki.diagnosis.checks.own_credential import NOT_PRESENTED, OwnCredential, examine_own
 from pki.diagnosis.checks.peer_view import (
     ACCEPTS_SERVER,
     examine_caller,
@@ -197,7 +197,8 @@ class StandIn:
     def _own_faults(self) -> set[str]:
         """Return the faults of the server's own certificate, which a caller may refuse it for."""
         ours = examine_own(self._credential, Purpose.SERVER, self._clock())
-        return {item.failure for item in ours if item.is_cause and item.failure is not None}
+        causes = {item.failure for item in ours if item.is_cause and item.failure is not None}
+        return causes - NOT_PRESENTED
 
     def _check_chain(
         self, ders: list[bytes], endings: list[Finding]

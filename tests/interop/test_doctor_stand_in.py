@@ -213,6 +213,23 @@ def test_an_openssl_caller_that_refuses_the_server_says_so_by_its_alert(scene: S
     assert "it refuses the server's certificate with the alert" in json.dumps(line)
 
 
+@pytest.mark.parametrize("kind", ["grpc", "openssl"])
+def test_a_stale_list_of_the_servers_own_is_not_what_a_caller_refuses_it_for(
+    scene: Scene, kind: str
+) -> None:
+    with standing_in(scene, crls=scene.ca.crls(end=-HOUR)) as there:
+        if kind == "grpc":
+            call(there.target, scene.ca.leaf("caller"), pem([Ca("other").root]))
+        else:
+            context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            context.set_verify(SSL.VERIFY_PEER)
+            make_handshake(context, there.target)
+        line = there.line()
+    assert not line["causes"], line
+    assert line["likely"][0] == "unknown-ca", line
+    assert "stale-crl" not in line["likely"], line
+
+
 def test_the_policy_says_what_the_caller_may_do(scene: Scene) -> None:
     policy = scene.home / "policy.toml"
     policy.write_text(POLICY)

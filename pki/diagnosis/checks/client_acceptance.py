@@ -14,7 +14,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.diagnosis.checks.certificates.issuer_path import is_self_issued, path_from_leaf, quote_name
-from pki.diagnosis.checks.own_credential import OwnCredential
+from pki.diagnosis.checks.own_credential import NOT_PRESENTED, OwnCredential
 from pki.diagnosis.checks.refusal_causes import (
     ACCEPTS,
     CLOSED,
@@ -141,7 +141,14 @@ def examine_acceptance(
     if any(item.failure == _NOT_REQUESTED for item in request):
         message = "the server closed the connection after it received our certificate"
         return [symptom(ACCEPTS, f"{message}, and had requested one of another CA")]
-    return rank_causes(own, ours, server_chain, now)
+    ranked = rank_causes(own, ours, server_chain, now)
+    if not _names_our_root(anonymous, own):
+        return ranked
+    # Node.js, for one, names its CAs, and closes the connection without an alert.
+    return [
+        replace(item, likelihood=_LEAST) if item.failure in _NO_PATH and not item.is_sure else item
+        for item in ranked
+    ]
 
 
 def _without_certificate(anonymous: Handshake, own: OwnCredential | None) -> list[Finding]:
@@ -239,7 +246,11 @@ def _refused_by_alert(
     """Rank what the alert may stand for, unless one of it was observed in our certificate."""
     alert = describe_alert(number)
     message = f'the server refuses our certificate with the alert "{alert.name}"'
-    observed = {item.failure for item in ours if item.status is Status.FAILED and item.is_sure}
+    observed = {
+        item.failure
+        for item in ours
+        if item.status is Status.FAILED and item.is_sure and item.failure not in NOT_PRESENTED
+    }
     if observed & {*alert.on_certificate, *_SEEN_AS.get(number, ())} or (
         "client-refused" in alert.on_certificate and observed
     ):
@@ -284,7 +295,7 @@ def _weigh_by_ours(
     likelihoods: dict[str, int] = {}
     if own is not None and own.chain and "self-signed" in slugs:
         if is_self_issued(own.chain[0]):
-            likelihoods["self-signed"] = _PROBABLY
+            likelihoods |= {"self-signed": _PROBABLY, "incomplete-chain": _LEAST}
         elif lacks_issuer(own):
             # The leaf is sent alone, and no root at hand has issued it.
             likelihoods["incomplete-chain"] = _PROBABLY
@@ -293,6 +304,8 @@ def _weigh_by_ours(
         likelihoods["unsupported-key"] = _PROBABLY
     if {_STRICT, "unknown-ca"} & {*slugs} and any(item.failure == _STRICT for item in ours):
         likelihoods[_STRICT] = _PROBABLY
-    if "unsupported-key" in slugs and any(item.failure == "unsupported-key" for item in ours):
-        likelihoods["unsupported-key"] = _PROBABLY
+    for slug in ("unsupported-key", "stale-crl"):
+        # The server may have the same list as we.
+        if slug in slugs and any(item.failure == slug for item in ours):
+            likelihoods[slug] = _PROBABLY
     return likelihoods

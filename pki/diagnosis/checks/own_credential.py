@@ -20,6 +20,10 @@ from pki.x509 import CrlSet, Purpose, read_names
 
 # Faults that depend on the verifier's bundle, and how likely another verifier shares our view.
 _DEPENDS_ON_BUNDLE = {"unknown-ca": 75, "self-signed": 90}
+# Faults of files with which we verify others: the other side does not see them.
+NOT_PRESENTED = frozenset(
+    {"stale-crl", "clock-skew", "no-crl", "incomplete-files", "key-permissions"}
+)
 # A fault of what we send that a verifier makes up for, if its bundle holds the CA between.
 _MADE_UP_FOR = "incomplete-chain"
 

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from pki.diagnosis.checks.certificates.certificate import examine_certificate
 from pki.diagnosis.checks.certificates.chain import examine_chain
-from pki.diagnosis.checks.own_credential import OwnCredential, examine_own
+from pki.diagnosis.checks.own_credential import NOT_PRESENTED, OwnCredential, examine_own
 from pki.diagnosis.checks.server_name import examine_names, parse_host
 from pki.diagnosis.report import Finding, Status, failed, ok, warning
 from pki.errors import PkiError, VerificationError
@@ -77,8 +77,9 @@ def examine_departure(server: OwnCredential, requested_name: str, now: datetime)
     """
     likelihoods: dict[str, int] = {}
     for item in examine_own(server, Purpose.SERVER, now):
-        if item.status is Status.FAILED and item.failure is not None:
-            likelihoods.setdefault(item.failure, item.likelihood or 90)
+        slug = item.failure
+        if item.status is Status.FAILED and slug is not None and slug not in NOT_PRESENTED:
+            likelihoods.setdefault(slug, item.likelihood or 90)
     findings = [
         failed(
             ACCEPTS_SERVER, slug, f"{_LEFT}; the certificate has this fault", likelihood=likelihood

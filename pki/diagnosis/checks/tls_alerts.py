@@ -265,7 +265,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "path-length": "a CA in the path may have more CAs below it than it is allowed",
         "broken-message": "one of the two may break TLS, or something between changes the bytes",
         "revoked": "the certificate may be on a revocation list that only it has",
-        "self-signed": "it may take the certificate for self-signed",
+        "self-signed": "it may accept no self-signed certificate",
         "stale-crl": "a revocation list that it uses may be past its end",
         "strict-verifier": "it may verify more strictly than gRPC does",
         "unknown-ca": "its bundle may lack the root of the certificate, or hold an older one",

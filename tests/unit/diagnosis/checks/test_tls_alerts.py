@@ -8,10 +8,11 @@ from pki.diagnosis.checks.certificates.openssl_errors import FAILURES_BY_CODE
 from pki.diagnosis.checks.client_acceptance import adjust_request, examine_acceptance
 from pki.diagnosis.checks.connection import examine_connection
 from pki.diagnosis.checks.tls_alerts import ALERTS, REASONS, describe_alert
-from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd
+from pki.diagnosis.observe.tls_handshake import Handshake, HandshakeEnd, RequestedIssuer
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.failures import FAILURES
 from pki.tls.target import Target
+from pki.x509 import canonical_name
 from tests.unit.diagnosis.handshakes import NOW, own_credential
 
 # TLS Alerts of https://www.iana.org/assignments/tls-parameters, and those of RFC 5246 before it.
@@ -117,11 +118,23 @@ def test_the_fault_of_a_real_server_is_among_the_likely_causes_of_its_alert(
     assert slug in [item.failure for item in refused_with(number)], server
 
 
-@pytest.mark.parametrize("number", [42, 43, 44, 45, 46, 48, 51, 116])
+@pytest.mark.parametrize(
+    ("number", "slug"),
+    [
+        (42, "wrong-usage"),
+        (43, "wrong-usage"),
+        (44, "revoked"),
+        (45, "expired"),
+        (46, "name-constraint"),
+        (48, "incomplete-chain"),
+        (48, "bad-signature"),
+        (51, "bad-signature"),
+        (116, "unsupported-key"),
+    ],
+)
 def test_a_fault_that_was_observed_in_our_certificate_is_the_cause_of_the_alert(
-    number: int,
+    number: int, slug: str
 ) -> None:
-    slug = describe_alert(number).on_certificate[0]
     (finding,) = refused_with(number, [failed("our certificate: times", slug, "so it is")])
     assert finding.failure is None
     assert "above" in finding.message
@@ -184,3 +197,29 @@ def test_that_other_cas_are_named_is_the_cause_only_where_the_server_refused_us(
     request = failed("requests a certificate", "ca-not-requested", "of another CA")
     (adjusted,) = adjust_request([request], [acceptance])
     assert (adjusted.status, adjusted.is_sure) == (status, is_sure)
+
+
+def test_a_server_that_names_our_root_and_closes_is_hardly_without_it() -> None:
+    own = own_credential()
+    root = RequestedIssuer(canonical_name(own.roots[0].subject), "root")
+    for issuers, first in (((), "unknown-ca"), ((root,), "clock-skew")):
+        anonymous = Handshake(
+            HandshakeEnd.CLOSED,
+            "",
+            completed=True,
+            certificate_requested=True,
+            requested_issuers=issuers,
+        )
+        findings = examine_acceptance(
+            anonymous, anonymous, own=own, ours=[], request=[], server_chain=(), now=NOW
+        )
+        assert max(findings, key=lambda item: item.likelihood).failure == first
+
+
+def test_a_stale_list_of_ours_is_not_what_a_server_refuses_our_certificate_for() -> None:
+    ours = [failed("our certificate: revocation", "stale-crl", "the list has ended")]
+    findings = refused_with(42, ours)
+    assert all(item.failure and item.likelihood for item in findings)
+    # It may have the same list, where the alert can mean one.
+    first = max(refused_with(45, ours), key=lambda item: item.likelihood)
+    assert first.failure == "stale-crl"
