@@ -43,3 +43,13 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
     assert (
         page.name == "CHANGELOG.md" or [name for name in named if not (ROOT / name).exists()] == []
     )
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = (folder / "README.md").read_text()
+    decisions = sorted(folder.glob("0*.md"))
+    assert len(decisions) >= 14
+    for page in decisions:
+        title = page.read_text().splitlines()[0].removeprefix("# ")
+        assert f"- [{title}]({page.name})\n" in listed, page
