@@ -140,3 +140,22 @@ except ImportError as error:
 def test_another_missing_module_is_of_no_extra() -> None:
     assert extra_of(ModuleNotFoundError("No module named 'nonsense'", name="nonsense")) is None
     assert extra_of(ModuleNotFoundError("no name")) is None
+
+
+def test_every_module_loads_where_warnings_are_errors() -> None:
+    program = """
+import importlib, pkgutil, pki
+modules = [
+    module.name
+    for module in pkgutil.walk_packages(pki.__path__, "pki.")
+    # Alembic runs the first one, and the interpreter the others.
+    if ".migrations.env" not in module.name and not module.name.endswith("__main__")
+]
+for name in modules:
+    importlib.import_module(name)
+print(len(modules))
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 300
