@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pki.errors import NameRefusedError, quote_untrusted
+from pki.identity.comparison import compare_with_other_kind
 
 _MAX_NAME = 253
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -14,7 +15,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class DnsName:
+class DnsName:  # noqa: PLW1641 - the dataclass makes __hash__
     """A full host name in lower case, without trailing dot; never a wildcard or an address."""
 
     name: str
@@ -46,6 +47,16 @@ class DnsName:
     def is_within(self, parent: DnsName) -> bool:
         """Return whether this name is the parent or a name below it."""
         return self == parent or self.name.endswith("." + parent.name)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another DNS name.
+
+        Raises:
+            TypeError: if the other is text.
+        """
+        if not isinstance(other, DnsName):
+            return compare_with_other_kind(self, other)
+        return self.name == other.name
 
     def __str__(self) -> str:
         """Return the name."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pki.errors import NameRefusedError, quote_untrusted
+from pki.identity.comparison import compare_with_other_kind
 from pki.identity.trust_domain import TrustDomain
 
 _SCHEME = "spiffe://"
@@ -14,7 +15,7 @@ _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)  # SPIFFE-ID §2.2
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class SpiffeId:
+class SpiffeId:  # noqa: PLW1641 - the dataclass makes __hash__
     """A workload's name: a trust domain and one or more path segments.
 
     A trust domain's own ID, which has no path, is a :class:`TrustDomain` here, so that it is never
@@ -102,6 +103,16 @@ class SpiffeId:
     def is_reserved(self) -> bool:
         """Whether the ID is reserved for the CA itself: ``/handfast/...`` or ``/ca``."""
         return self.segments[0].lower() == "handfast" or self.path.lower() == "ca"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another SPIFFE ID.
+
+        Raises:
+            TypeError: if the other is text.
+        """
+        if not isinstance(other, SpiffeId):
+            return compare_with_other_kind(self, other)
+        return (self.trust_domain, self.segments) == (other.trust_domain, other.segments)
 
     def __str__(self) -> str:
         """Return the URI."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from cryptography import x509
 
 from pki.errors import NameRefusedError, quote_untrusted
+from pki.identity.comparison import compare_with_other_kind
 
 _MAX_TEXT = 1024
 _Oid = x509.NameOID
@@ -31,7 +32,7 @@ _KEYWORDS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Subject:  # noqa: PLW1641 - the dataclass makes __hash__
     """A distinguished name: its attributes as (OID, value) sets, in the certificate's order.
 
     Each inner frozenset is one relative distinguished name.
@@ -115,6 +116,16 @@ class Subject:
         oid = x509.NameOID.COMMON_NAME.dotted_string
         values = [value for rdn in self.rdns for kind, value in rdn if kind == oid]
         return values[0] if len(values) == 1 else None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another subject.
+
+        Raises:
+            TypeError: if the other is text.
+        """
+        if not isinstance(other, Subject):
+            return compare_with_other_kind(self, other)
+        return self.rdns == other.rdns
 
     def __str__(self) -> str:
         """Return RFC 4514 text, most specific part first.

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 
 from pki.errors import NameRefusedError, quote_untrusted
+from pki.identity.comparison import compare_with_other_kind
 
 # SPIFFE-ID §2.1: lower-case letters, digits, dots, dashes and underscores, at most 255 bytes.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class TrustDomain:
+class TrustDomain:  # noqa: PLW1641 - the dataclass makes __hash__
     """The namespace of one CA's workloads, e.g. ``shop.internal``.
 
     Make one with :meth:`parse`; the constructor checks the same rules.
@@ -53,6 +54,16 @@ class TrustDomain:
         together.
         """
         return other.name == self.name or other.name.endswith("." + self.name)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another trust domain.
+
+        Raises:
+            TypeError: if the other is text.
+        """
+        if not isinstance(other, TrustDomain):
+            return compare_with_other_kind(self, other)
+        return self.name == other.name
 
     def __str__(self) -> str:
         """Return the bare name."""
