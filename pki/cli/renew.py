@@ -62,6 +62,12 @@ def renew(
         Path | None,
         typer.Option(help="A new certificate request, for a directory without the key."),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="With --csr: the workload, needed where another user can change the directory."
+        ),
+    ] = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,7 +77,9 @@ def renew(
     if check:
         _check_due(target, directory, as_json=as_json)
         return
-    renewal = Renewal(directory, force, ttl, csr)
+    if name is not None and csr is None:
+        raise typer.BadParameter("--name goes with --csr alone")
+    renewal = Renewal(directory, force, ttl, csr, name)
     if every:
         _renew_all(renewal, target, as_json=as_json)
         return

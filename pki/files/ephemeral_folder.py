@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ class EphemeralFolder:
     """A private folder that is removed at the end of the process, if not before."""
 
     path: Path
+    process: int = field(default_factory=os.getpid)
 
     @classmethod
     def make(cls) -> Self:
@@ -31,12 +32,12 @@ class EphemeralFolder:
         except OSError:
             made = tempfile.mkdtemp(prefix="handfast-")
         folder = cls(Path(made))
-        weakref.finalize(folder, _remove_in, os.getpid(), folder.path)
+        weakref.finalize(folder, _remove_in, folder.process, folder.path)
         return folder
 
     def remove(self) -> None:
-        """Remove it with all that it holds; what can't be removed is left."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove it with all that it holds, as far as possible; a forked child removes nothing."""
+        _remove_in(self.process, self.path)
 
 
 def _remove_in(process: int, path: Path) -> None:

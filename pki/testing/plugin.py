@@ -47,6 +47,11 @@ def handfast_policy_file(handfast_policy: str | Path | None, tmp_path: Path) -> 
     """Return the path of the file that holds the policy; None if there is no policy."""
     if handfast_policy is None or isinstance(handfast_policy, Path):
         return handfast_policy
+    if "\n" not in handfast_policy:
+        raise pytest.UsageError(
+            f"handfast_policy returns {handfast_policy!r}, which is no policy: for the path of a "
+            "file, return pathlib.Path(...)"
+        )
     file = tmp_path / "handfast" / "policy.toml"
     file.parent.mkdir(exist_ok=True)
     file.write_text(handfast_policy, encoding="utf-8")
@@ -73,7 +78,7 @@ def handfast_directory(handfast_ca: pki.Authority, tmp_path: Path) -> Callable[[
 
     def directory(name: str) -> Path:
         folder = tmp_path / "handfast" / "certs" / name
-        if not folder.exists():
+        if not (folder / "key.pem").exists():
             handfast_ca.issue(name).save(folder)
         return folder
 

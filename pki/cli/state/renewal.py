@@ -20,6 +20,7 @@ from pki.cli.output import quote_path
 from pki.cli.state.issuing import parse_request, read_request_file, report_issued, save_issued
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.trust_distribution import import_crls_of, issuer_certificates
+from pki.cli.state.workload_proof import check_workload
 from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Layout,
@@ -33,6 +34,7 @@ from pki.files import (
     writer_lock,
 )
 from pki.files.writer import promote_pending_key, save_chain
+from pki.identity import SpiffeId
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key, public_key_fingerprint
 from pki.x509 import Credential
 from pki.x509.decoding import public_key_of
@@ -47,12 +49,15 @@ class Renewal:
         force: renew a certificate that is not due too.
         lifetime: None takes that of the old certificate.
         csr: the file of a new request, for a directory without the key.
+        name: the workload, as a path or a SPIFFE ID: needed with a request where another user can
+            change the directory.
     """
 
     state: Path
     force: bool = False
     lifetime: timedelta | None = None
     csr: Path | None = None
+    name: str | None = None
 
     def run(self, authority: Authority, target: Path) -> tuple[dict[str, object], list[str]]:
         """Renew the certificate of a directory if it is due, and repair what else is there.
@@ -78,6 +83,8 @@ class Renewal:
             import_crls_of(authority, contents)
             authority.refresh_crls()
             record = require_record(authority, contents)
+            if request is not None:
+                self._check_workload(authority, contents, record)
             repaired = _repair(authority, contents, record)
             # Another process renewed it while this one waited for the lock.
             already_renewed = leaf_before is not None and leaf_before != _leaf_fingerprint(
@@ -92,6 +99,20 @@ class Renewal:
             issued = self._renew(authority, contents, record, request)
             save_issued(issued, target, layout)
         return report_issued("renew", issued, target, layout, self.state)
+
+    def _check_workload(
+        self, authority: Authority, contents: PartialCredential, record: CertificateRecord
+    ) -> None:
+        """Check that the request's sender gets no other workload's identity by a planted chain.
+
+        Raises:
+            PkiError: if it may be another's.
+        """
+        named = None
+        if self.name is not None:
+            named = SpiffeId.parse_name(self.name, authority.trust_domain)
+        remedy = f"Name the workload whose request it is, e.g. --name {record.spiffe_id}"
+        check_workload(contents, record, named, remedy=remedy)
 
     def _renew(
         self,
