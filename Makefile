@@ -84,7 +84,7 @@ lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages,
 	@$(BIN)/python -m coverage report --fail-under=95
 
 docs: $(READY) ## make the documentation as a site, in build/site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo "Open build/site/index.html"
 
 protos: $(PROTOS_READY) ## make the checked-in stubs anew from protos/
 	@$(PROTOS_VENV)/bin/python protos/generate.py

@@ -252,22 +252,14 @@ def test_the_page_on_testing_is_as_it_is_printed(home: tuple[Path, int]) -> None
     folder, _ = home
     whole, on_a_loop, without_pytest = blocks("docs/testing.md")
     assert whole == (EXAMPLES / "payments" / "test_payments.py").read_text()
-    short = blocks("README.md")[3]
-    imports = whole.partition("\n@pytest")[0]
-    policy = "import asyncio\n\n@pytest.fixture\ndef handfast_policy():\n"
-    policy += '    return Path("policy.toml")\n'
-    run_it = (
-        "\n_coroutine = test_orders_may_charge\n\ndef test_orders_may_charge(handfast_workload):\n"
-    )
-    run_it += "    asyncio.run(_coroutine(handfast_workload))\n"
-    (folder / "test_short.py").write_text(imports + policy + short)
-    (folder / "test_loop.py").write_text(imports + policy + on_a_loop + run_it)
+    (folder / "test_short.py").write_text(blocks("README.md")[3])
+    (folder / "test_loop.py").write_text(on_a_loop)
     done = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
     assert "4 passed" in done.stdout, done.stdout + done.stderr
     (folder / "program.py").write_text(without_pytest)
     done = run(folder, sys.executable, "program.py")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (folder / "certs" / "payments" / "key.pem").exists()
+    assert (done.returncode, done.stdout) == (0, "spiffe://shop.internal/payments\n"), done.stderr
+    assert not (folder / "certs").exists()
 
 
 def test_the_ca_as_a_library_is_as_it_is_printed(

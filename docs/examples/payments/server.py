@@ -7,7 +7,7 @@ from payments_pb2_grpc import PaymentsServicer, add_PaymentsServicer_to_server
 
 class Payments(PaymentsServicer):
     async def Charge(self, request, context):
-        caller = pki.peer()  # spiffe_id, subject, dns_names, roles, scopes, serial, not_after
+        caller = pki.peer()  # spiffe_id, roles, scopes, ...; names are objects: compare str(...)
         return ChargeResponse(receipt=f"{request.cents} cents, charged by {caller.spiffe_id}")
 
 
@@ -18,7 +18,10 @@ async def main():
         server.add_secure_port("localhost:8443")
         await server.start()
         # Stay in the block: its end closes the workload, and then every call is refused.
-        await server.wait_for_termination()
+        try:
+            await server.wait_for_termination()
+        finally:
+            await server.stop(5)  # seconds for running calls
 
 
 if __name__ == "__main__":
