@@ -122,7 +122,7 @@ class KeyReader:
         Raises:
             ValueError: if the bytes are no such key.
         """
-        if data[:1] != b"\x30" or len(data) > MAX_KEY_BYTES:
+        if len(data) > MAX_KEY_BYTES or not _begins_with_version(data):
             raise ValueError("no private key")
         opened = self.open(Kind.KEY, data, None)
         if opened.outcome in (OpeningResult.TOO_LONG, OpeningResult.TOO_MANY):
@@ -136,6 +136,17 @@ class KeyReader:
         return CertificateError(
             f"{quote_untrusted(self.source)}: a private key can't be decoded: it is damaged"
         )
+
+
+def _begins_with_version(data: bytes) -> bool:
+    """Return whether DER is a sequence that begins with a small number, as every private key is.
+
+    Opening what may be a key takes a process of its own, so it is not tried with other files.
+    """
+    if len(data) < 2 or data[0] != 0x30:
+        return False
+    start = 2 if data[1] < 0x80 else 2 + (data[1] & 0x7F)
+    return data[start : start + 2] == b"\x02\x01"
 
 
 def describe_opened_key(opened: Opened) -> ReportItem:
