@@ -12,6 +12,7 @@ from cryptography import x509
 
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
+from pki.cli.state.meant_path import path_suggested
 from pki.clock import system_clock
 from pki.errors import (
     CertificateError,
@@ -68,7 +69,8 @@ def verify(
 ) -> None:
     """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
     try:
-        chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
+        with path_suggested(target, directory):
+            chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
         profile = _profile(chain[0], purpose)
         spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
         expected = _expected(name, spiffe_id) if name else None
