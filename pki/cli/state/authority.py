@@ -11,10 +11,10 @@ from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
-from pki.cli.passphrase import read_first_line
 from pki.cli.state.meant_path import no_ca_remedy
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.access import check_directory_access, distrust_reason, trusted_owners
+from pki.files.passphrase import read_first_line
 
 PASSPHRASE_VARIABLE = "HANDFAST_CA_PASSPHRASE_FILE"  # noqa: S105 - no secret
 
