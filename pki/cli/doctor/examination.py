@@ -172,6 +172,7 @@ def _examination(target: str, own: OwnCredential | None, questions: Questions) -
         sni=DnsName.parse(questions.sni) if questions.sni is not None else None,
         starttls=questions.starttls,
         proxy=proxy,
+        is_dialled=questions.name is None,
     )
 
 
