@@ -72,7 +72,10 @@ class Issued:
                 folder,
                 owner,
                 layout=layout,
-                ca_certificates=(*self.chain[1:], *self.bundle.all_roots()),
+                ca_certificates=(
+                    *self.chain[1:],
+                    *self.bundle.roots_of(self.spiffe_id.trust_domain),
+                ),
                 request_key=request_key,
             )
             if self.key is not None:
