@@ -145,4 +145,5 @@ def _verify_options(issued: Issued) -> str:
         )
         if usage in usages
     ]
-    return f"{sides[0]} (or {sides[1]})" if len(sides) > 1 else "".join(sides)
+    # A semicolon ends a command, so that what stands before it works as printed.
+    return "; or ".join(sides)

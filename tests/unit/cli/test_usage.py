@@ -105,7 +105,7 @@ def test_a_name_that_gives_no_dns_name_is_told_with_the_one_that_does(
 @pytest.mark.parametrize(
     ("profile", "options"),
     [
-        ("workload", "--as server (or --as client)"),
+        ("workload", "--as server; or --as client"),
         ("server", "--as server"),
         ("client", "--as client"),
     ],
