@@ -122,7 +122,8 @@ def _refuse_existing_ca(
         kinds = {item.kind for item in transaction.issuers()}
     if IssuerKind.ISSUING in kinds:
         raise StateError(
-            f"there is a CA at {directory.path} already", remedy="Use it, or choose another folder"
+            f"there is a CA at {directory.path} already",
+            remedy="Use it, or choose another folder with --dir",
         )
     if kinds:
         raise StateError(

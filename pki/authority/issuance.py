@@ -185,10 +185,32 @@ def _sign(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
-        notes.append(
-            "the workload's path gives no DNS name, so gRPC clients can't pin it as a server"
-        )
+        notes.append(_no_dns_note(order.spiffe_id))
     return leaf, tuple(notes)
+
+
+def _no_dns_note(spiffe_id: SpiffeId) -> str:
+    """Return why a workload's path gives no DNS name, and what to write instead."""
+    path, domain = spiffe_id.path, spiffe_id.trust_domain
+    faults = [
+        what
+        for what, is_there in (
+            ("an upper-case letter", path != path.lower()),
+            ("a dot", "." in path),
+            ("an underscore", "_" in path),
+        )
+        if is_there
+    ]
+    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
+    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
+    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
+    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
+    return (
+        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
+        "pin the workload as a server. "
+        + (f"Did you mean {meant}? " if is_name else "")
+        + "A DNS name needs lower-case letters, digits and inner dashes"
+    )
 
 
 def _hand_out(

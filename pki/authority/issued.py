@@ -57,8 +57,8 @@ class Issued:
         """Write key (mode 0600), chain, trust bundle and CRLs into a directory.
 
         Raises:
-            StateError: if a file can't be written, or the directory holds another workload's
-                credential, or one that can't be read; the files there still work then.
+            StateError: if a file can't be written, or the directory holds a credential of another
+                workload or another CA, or one that can't be read; the files there still work then.
         """
         folder = Path(directory)
         owner = CredentialOwner(self.spiffe_id, read_names(self.leaf).subject)
@@ -68,7 +68,16 @@ class Issued:
             require_chain_file(layout)
         with writer_lock(folder, layout=layout):
             # Refused before the first file is written.
-            refuse_overwrite(folder, owner, layout=layout, request_key=request_key)
+            refuse_overwrite(
+                folder,
+                owner,
+                layout=layout,
+                ca_certificates=(
+                    *self.chain[1:],
+                    *self.bundle.roots_of(self.spiffe_id.trust_domain),
+                ),
+                request_key=request_key,
+            )
             if self.key is not None:
                 save_credential(self.credential, folder, layout=layout)
                 return

@@ -59,6 +59,19 @@ def parse_serial(text: str) -> str:
     return text.lower().replace(":", "").removeprefix("0x").lstrip("0")
 
 
+def parse_serial_prefix(text: str) -> tuple[str, bool]:
+    """Normalize the beginning of a serial number, as a user copies it from a program's output.
+
+    Returns:
+        Its digits as :func:`parse_serial` returns them, and whether the text says that the number
+        goes on, as in ``17392cb5..``: then the digits are surely not the whole number.
+    """
+    # openssl x509 -serial prints serial=..., and others print a space between two octets.
+    digits = "".join(text.split()).lower().removeprefix("serial=")
+    beginning = digits.rstrip(".\N{HORIZONTAL ELLIPSIS}")
+    return parse_serial(beginning), beginning != digits
+
+
 def revoke(
     context: AuthorityContext,
     serials: Sequence[str],

@@ -86,10 +86,11 @@ class RevokingAuthority(AuthorityReader):
         """Return the certificates whose serial number begins so, oldest first.
 
         Args:
-            prefix: hex; colons, ``0x`` and leading zeros are left out.
+            prefix: hex; colons, ``0x``, leading zeros and dots at the end are left out.
         """
+        digits, _ = revocation.parse_serial_prefix(prefix)
         with self._context.ledger.transaction() as transaction:
-            return transaction.certificates_with_serial(revocation.parse_serial(prefix))
+            return transaction.certificates_with_serial(digits)
 
     def import_crls(self, crls: CrlSet) -> bool:
         """Import this CA's CRLs, as receivers hold them, into the ledger, and publish the result.

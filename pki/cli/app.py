@@ -6,6 +6,7 @@ The module of a command is loaded when the command runs. Exit codes: see ``exit_
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from typing import Annotated, ClassVar
@@ -15,12 +16,13 @@ import typer
 from pki.cli.exit_codes import COULD_NOT_TELL, FAILED, WRONG_USAGE
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.output import print_error, take_lost_output
-from pki.errors import CouldNotTellError, MissingExtraError, PkiError, quote_untrusted
+from pki.errors import CouldNotTellError, MissingExtraError, PkiError, printable, quote_untrusted
 from pki.version import __version__
 
 # typer bundles click under a private name, and exports only this subclass of the error.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
+_GROUPS = frozenset({"ca", "policy"})
 _INTERRUPTED = 130  # what typer returns after an interrupt, without a message
 
 
@@ -96,15 +98,18 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
+    argv = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(_checked_arguments(arguments), standalone_mode=False)
+        code = app(_checked_arguments(argv), standalone_mode=False, prog_name="handfast")
     except CouldNotTellError as error:
         print_error(f"could not tell: {error.message}", error.remedy)
         return COULD_NOT_TELL
     except UsageError as error:
         # Called without arguments, the command has printed its help already.
         if type(error).__name__ != "NoArgsIsHelpError":
-            print_error(error.format_message(), "See --help")
+            # A prefix of the library that parses options, of no use to who reads this.
+            message = error.format_message().replace("Value error, ", "")
+            print_error(message, _usage_remedy(error, argv))
         return WRONG_USAGE
     except PkiError as error:
         print_error(error.message, error.remedy)
@@ -132,13 +137,28 @@ def _run(arguments: list[str] | None) -> int:
     return FAILED
 
 
-def _checked_arguments(arguments: list[str] | None) -> list[str]:
+def _usage_remedy(error: typer.BadParameter, argv: list[str]) -> str:
+    """Return what to do about wrong usage: put options after the command, or read its help."""
+    context = error.ctx
+    path = context.command_path if context is not None else "handfast"
+    if context is not None and isinstance(context.command, LazyGroup):
+        groups = path.split()[1:]
+        rest = argv[len(groups) :]
+        at = next((at for at, item in enumerate(rest) if item in context.command.commands), 0)
+        # An option before the command, which the command may have, but the group has not.
+        if at and argv[: len(groups)] == groups and rest[0].startswith("-"):
+            names = 2 if rest[at] in _GROUPS and not groups else 1
+            words = [*groups, *rest[at : at + names], *rest[:at], *rest[at + names :]]
+            return f"Options follow the command: handfast {printable(shlex.join(words))}"
+    return f"See {path} --help"
+
+
+def _checked_arguments(argv: list[str]) -> list[str]:
     """Return the arguments after a check: each name and each printable path is UTF-8, without NUL.
 
     Raises:
         UsageError: if one of them is not UTF-8, or holds a NUL.
     """
-    argv = sys.argv[1:] if arguments is None else arguments
     for number, argument in enumerate(argv, start=1):
         try:
             argument.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def explain(
 ) -> None:
     """Say what an error text means: exit 0 recognised, 1 not."""
     if listing:
-        lines = [f"{item.slug:<24}{item.title}" for item in FAILURES.values()]
+        lines = _title_lines(FAILURES.values())
         data = {"failures": [_failure_json(item) for item in FAILURES.values()]}
         print_result("explain", data, lines, as_json=as_json)
         return
@@ -64,6 +65,8 @@ def explain(
 
 def _read_text(text: str | None) -> tuple[str, bool]:
     """Return the text, and whether it is longer than what is read of it."""
+    if text is not None and not text.strip():
+        raise typer.BadParameter("the text is empty")
     if text is not None and text != "-":
         return text, len(text) > MAX_TEXT
     if text is None and sys.stdin.isatty():
@@ -71,6 +74,8 @@ def _read_text(text: str | None) -> tuple[str, bool]:
     # A character has at most 4 bytes; one byte more shows that the text is longer.
     data = sys.stdin.buffer.read(4 * MAX_TEXT + 1)
     if not data.strip():
+        if text is None:
+            raise typer.BadParameter("give the text as an argument, or pipe it in")
         raise InputError("there is no text on standard input", remedy="Give it as an argument")
     # Windows writes logs in UTF-16.
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in data[:8]
@@ -82,7 +87,7 @@ def _match_lines(matches: tuple[Match, ...]) -> list[str]:
     lines: list[str] = []
     for item in matches[:_MOST_IN_FULL]:
         lines += ["", *_failure_lines(item.failure), f"  Said by: {item.sign.party}"]
-    rest = [f"  {item.failure.slug:<24}{item.failure.title}" for item in matches[_MOST_IN_FULL:]]
+    rest = [f"  {line}" for line in _title_lines(item.failure for item in matches[_MOST_IN_FULL:])]
     if rest:
         lines += ["", "Or, less likely (handfast explain NAME says more):", *rest]
     if len(matches) > 1:
@@ -96,6 +101,13 @@ def _match_lines(matches: tuple[Match, ...]) -> list[str]:
         hint = _TRY_FILES if of_files else _TRY
         lines += ["", f"The text alone can't tell which. {hint}"]
     return lines
+
+
+def _title_lines(failures: Iterable[Failure]) -> list[str]:
+    """Return a line for each failure, its name and its title, in two columns."""
+    listed = list(failures)
+    width = max((len(item.slug) for item in listed), default=0)
+    return [f"{item.slug:<{width}}  {item.title}" for item in listed]
 
 
 def _failure_lines(failure: Failure) -> list[str]:

@@ -14,10 +14,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pki.cli.output import JsonOption, console_for, print_error, print_result
-from pki.cli.passphrase import read_passphrase
+from pki.cli.state.meant_path import path_suggested
 from pki.clock import system_clock
 from pki.errors import CertificateError, InputError, PkiError, StateError, quote_untrusted
 from pki.files import LAYOUTS, read_bounded
+from pki.files.passphrase import read_passphrase
 from pki.inspection import MAX_BYTES, Level, ReportItem, cross_check, describe
 from pki.inspection.certificates import describe_certificate
 from pki.inspection.formatting import quote_if_unsafe, without_decoder_details
@@ -72,7 +73,8 @@ def inspect(
     errors: list[PkiError] = []
     for target in targets:
         try:
-            reports += _describe_target(target, name, password, now)
+            with path_suggested(Path(target)):
+                reports += _describe_target(target, name, password, now)
         except PkiError as error:
             # A target that can't be described does not hide the others.
             if len(targets) == 1:

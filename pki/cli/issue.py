@@ -29,7 +29,7 @@ from pki.cli.state.issuing import (
     report_issued,
     save_issued,
 )
-from pki.cli.state.trust_distribution import import_crls
+from pki.cli.state.trust_distribution import import_crls, issuer_certificates
 from pki.files import LAYOUTS, writer_lock
 from pki.files.overwrite import CredentialOwner, refuse_overwrite
 from pki.files.writer import require_chain_file
@@ -105,6 +105,7 @@ def issue(
                 folder,
                 CredentialOwner.of_workload(workload),
                 layout=file_layout,
+                ca_certificates=issuer_certificates(authority),
                 request_key=parse_request(request, csr) if request is not None else None,
             )
             if request is None:

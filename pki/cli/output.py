@@ -112,7 +112,10 @@ def take_lost_output() -> bool:
 
 def print_error(message: str, remedy: str = "") -> None:
     """Print one line on stderr: what is wrong, and what to do."""
-    line = f"handfast: {message.rstrip('.')}" + (f". {remedy}" if remedy else "")
+    message = message.strip().rstrip(".")
+    # A question keeps its own mark: "Did you mean 'issue'?"
+    end = "" if message.endswith(("?", "!")) else "."
+    line = f"handfast: {message}" + (f"{end} {remedy}" if remedy else "")
     sys.stderr.write(printable(" ".join(line.split())) + "\n")
 
 

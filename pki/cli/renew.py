@@ -21,6 +21,7 @@ from pki.cli.options import (
 from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
+from pki.cli.state.meant_path import path_suggested
 from pki.cli.state.renewal import Renewal, find_credential, require_key
 from pki.cli.state.trust_distribution import (
     FailedFolders,
@@ -83,7 +84,8 @@ def renew(
     if every:
         _renew_all(renewal, target, as_json=as_json)
         return
-    find_credential(target)
+    with path_suggested(target, directory, renews=True):
+        find_credential(target)
     with open_authority(directory) as authority:
         import_crls(authority, directory)
         facts, lines = renewal.run(authority, target)
@@ -93,7 +95,8 @@ def renew(
 def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     """Renew what is due in a folder; a directory that fails does not stop the others."""
     if not folder.is_dir():
-        raise StateError(f"{quote_untrusted(folder)} is no folder")
+        with path_suggested(folder, renewal.state):
+            raise StateError(f"{quote_untrusted(folder)} is no folder")
     failed: FailedFolders = []
     results: list[dict[str, object]] = []
     lines: list[str] = []
@@ -183,7 +186,8 @@ def _due_reasons(target: Path, directory: Path) -> tuple[list[str], datetime]:
     Raises:
         PkiError: if it can't be determined.
     """
-    layout, holds_key = find_credential(target)
+    with path_suggested(target, directory, renews=True):
+        layout, holds_key = find_credential(target)
     with open_authority(directory, read_only=True) as authority:
         contents = read_partial_credential(target, layout, holds_key=holds_key)
         if holds_key:

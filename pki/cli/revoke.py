@@ -46,6 +46,11 @@ def revoke(
         raise typer.BadParameter("a directory, workload or serial number can't be empty")
     with _open(directory) as authority:
         found = find_target(authority, target)
+        before = {
+            item.serial
+            for item in authority.certificates(with_ended=True)
+            if item.revoked_at is not None
+        }
         revoked, not_published = _revoke(authority, found, reason)
         distribution = distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
@@ -59,6 +64,7 @@ def revoke(
                 {"serial": item.serial, "spiffe_id": item.spiffe_id, "at": item.revoked_at}
                 for item in revoked
             ],
+            "already_revoked": [item.serial for item in revoked if item.serial in before],
             "reason": reason,
             "crl": crl_path,
             **distribution.to_json(),
@@ -67,7 +73,7 @@ def revoke(
             ],
         },
         [
-            *(f"Revoked {item.serial} of {item.spiffe_id}" for item in revoked),
+            *(_revoked_line(item, is_new=item.serial not in before) for item in revoked),
             *(
                 f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
                 for serial in found.serials
@@ -120,6 +126,13 @@ def _revoke(
             raise
         return tuple(line), error
     return revoked, None
+
+
+def _revoked_line(record: CertificateRecord, *, is_new: bool) -> str:
+    subject = f"{record.serial} of {record.spiffe_id}"
+    if is_new:
+        return f"Revoked {subject}"
+    return f"{subject} was revoked already, at {record.revoked_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _still_valid_lines(others: Sequence[CertificateRecord], reason: str, state: Path) -> list[str]:

@@ -11,7 +11,8 @@ import typer
 from cryptography import x509
 
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
-from pki.cli.output import JsonOption, print_result
+from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.state.meant_path import path_suggested
 from pki.clock import system_clock
 from pki.errors import (
     CertificateError,
@@ -21,6 +22,7 @@ from pki.errors import (
     VerificationError,
     quote_untrusted,
 )
+from pki.failures import FAILURES, recognise
 from pki.files import load_credential, read_bounded
 from pki.files.credential_files import error_context
 from pki.identity import DnsName, SpiffeId
@@ -42,6 +44,14 @@ from pki.x509.readers import MAX_CRLS_BYTES
 from pki.x509.verify import ExpectedName
 
 _Value = TypeVar("_Value")
+# The failure of the table that each fault is, where it is one only.
+_SLUGS = {
+    Fault.EXPIRED: "expired",
+    Fault.NOT_YET_VALID: "not-yet-valid",
+    Fault.REVOKED: "revoked",
+    Fault.ISSUER_REVOKED: "issuer-revoked",
+    Fault.NAME_MISMATCH: "wrong-name",
+}
 
 
 def verify(
@@ -68,20 +78,25 @@ def verify(
 ) -> None:
     """Verify a chain as a peer would: exit 0 accepted, 1 refused, 3 could not tell."""
     try:
-        chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
+        with path_suggested(target, directory):
+            chain, roots, crls = _load(target, bundle, crl, ca_directory(directory))
         profile = _profile(chain[0], purpose)
         spiffe_id = None if profile is not WORKLOAD else read_names(chain[0]).spiffe_id
         expected = _expected(name, spiffe_id) if name else None
     except CertificateError as error:
-        raise VerificationError(error.message, fault=Fault.PROFILE) from error
+        refusal = VerificationError(error.message, fault=Fault.PROFILE, remedy=error.remedy)
+        raise _with_remedy(refusal, target) from error
     except PkiError as error:
         raise CouldNotTellError(error) from error
     except OSError as error:
         cause = StateError(f"{quote_untrusted(target)} can't be read: {error.strerror}")
         raise CouldNotTellError(cause) from error
-    verified = ChainVerifier(roots, crls, mode=revocation).verify(
-        chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
-    )
+    try:
+        verified = ChainVerifier(roots, crls, mode=revocation).verify(
+            chain, profile=profile, purpose=purpose, at=system_clock(), expected=expected
+        )
+    except VerificationError as error:
+        raise _with_remedy(error, target) from None
     print_result(
         "verify",
         {
@@ -99,6 +114,19 @@ def verify(
         ],
         as_json=as_json,
     )
+
+
+def _with_remedy(error: VerificationError, target: Path) -> VerificationError:
+    """Return a refusal with what to do about it, as ``handfast explain`` says it."""
+    if not error.remedy:
+        matches = recognise(error.message)
+        slug = _SLUGS.get(error.fault) or (matches[0].failure.slug if matches else "")
+        error.remedy = (
+            f"{FAILURES[slug].remedy} More: handfast docs {slug}"
+            if slug
+            else f"See what it holds: handfast inspect {quote_path(target)}"
+        )
+    return error
 
 
 def _load(

@@ -85,7 +85,7 @@ def check_observations(
             chain = move_leaf_to_front(chain)
         theirs += examine_certificate(_SERVER, chain[0], Purpose.SERVER, now)
         theirs += examine_chain(_SERVER, chain, examination.trust, Purpose.SERVER, now)
-        theirs += examine_names(chain[0], examination.expected)
+        theirs += examine_names(chain[0], examination.expected, is_dialled=examination.is_dialled)
     if proof:
         replaced = {item.check for item in proof}
         theirs = [item for item in theirs if item.check not in replaced or item.failure] + proof

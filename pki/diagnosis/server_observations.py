@@ -38,6 +38,7 @@ class ServerExamination:
         sni: the name to ask for by TLS's server name indication; None asks for the expected one.
         starttls: the protocol in which to ask for TLS first; None for gRPC.
         proxy: the proxy that gRPC uses for the target, and why.
+        is_dialled: whether nobody named the expected name, and it is the host that is dialled.
     """
 
     target: Target
@@ -49,6 +50,7 @@ class ServerExamination:
     sni: DnsName | None = None
     starttls: StartTls | None = None
     proxy: ProxyChoice = NO_PROXY
+    is_dialled: bool = False
 
     @property
     def server_name(self) -> str:

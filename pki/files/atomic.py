@@ -142,7 +142,12 @@ def make_folder(folder: Path, *, give: bool = True) -> None:
         if not folder.is_dir():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     except OSError as error:
-        raise StateError(f"{quote_untrusted(folder)} can't be made: {error.strerror}") from error
+        raise StateError(
+            f"{quote_untrusted(folder)} can't be made: {error.strerror}",
+            remedy="A file is in its place: move it away, or name another folder"
+            if isinstance(error, FileExistsError | NotADirectoryError)
+            else "",
+        ) from error
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -10,14 +10,19 @@ The rules:
 4. A chain without a key was issued for a request (CSR). A certificate for another request of the
    same owner may replace it; a credential with a key may not.
 5. A certificate for a request is never written beside a key that it does not belong to.
+6. A credential of another CA is not overwritten, even if the names are the same: with the trust
+   bundle, the workload would change over to another root. It is of the same CA if one of the CA's
+   certificates is above its leaf, or if both trust bundles share a root.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files.layouts import Layout, find_layout, path_exists
@@ -52,6 +57,7 @@ def refuse_overwrite(
     owner: CredentialOwner,
     *,
     layout: Layout,
+    ca_certificates: Sequence[x509.Certificate],
     request_key: PublicKey | None = None,
 ) -> None:
     """Refuse a directory if a new credential would destroy something that it holds.
@@ -60,6 +66,7 @@ def refuse_overwrite(
         directory: where to write the credential; it need not exist.
         owner: the workload that it is for.
         layout: its layout.
+        ca_certificates: the certificates of the CA that issues: its roots and issuing CAs.
         request_key: the public key, if the private key is with the sender of a request.
 
     Raises:
@@ -99,6 +106,48 @@ def refuse_overwrite(
             f"{quote_untrusted(directory)} holds the credential of {quote_untrusted(other)}",
             remedy="Choose another directory",
         )
+    _check_ca(contents, ca_certificates)
+
+
+def _check_ca(contents: PartialCredential, ca_certificates: Sequence[x509.Certificate]) -> None:
+    """Check that a directory's certificate is of this CA, or its trust bundle shares a root.
+
+    Times and revocation do not matter: an expired credential may be replaced.
+
+    Raises:
+        CredentialError: if it is of another CA.
+    """
+    leaf = contents.leaf
+    if leaf is None or _is_below(ca_certificates, contents.chain or (leaf,)):
+        return
+    if contents.bundle is not None and set(contents.bundle.all_roots()) & set(ca_certificates):
+        return
+    issuer = leaf.issuer.rfc4514_string()
+    raise CredentialError(
+        f"{quote_untrusted(contents.directory)} holds a credential of another CA: its issuer is "
+        f"{quote_untrusted(issuer)}",
+        remedy="Name that CA with --dir; or move the directory away, or choose another with --out",
+    )
+
+
+def _is_below(
+    ca_certificates: Sequence[x509.Certificate], chain: Sequence[x509.Certificate]
+) -> bool:
+    """Return whether a chain leads from its leaf to one of a CA's certificates."""
+    for number, certificate in enumerate(chain):
+        if number and not _signed(certificate, chain[number - 1]):
+            return False
+        if any(_signed(item, certificate) for item in ca_certificates):
+            return True
+    return False
+
+
+def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _check_key_of_request(contents: PartialCredential, request_key: PublicKey) -> None:

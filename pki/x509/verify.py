@@ -153,7 +153,9 @@ class ChainVerifier:
         try:
             names = profile.check(leaf, purpose)
         except InputError as error:
-            raise VerificationError(error.message, fault=Fault.PROFILE) from error
+            raise VerificationError(
+                error.message, fault=Fault.PROFILE, remedy=error.remedy
+            ) from error
         roots = self._roots_for(names)
         crls_required = self._requires_crls(_lifetime(leaf))
         # OpenSSL knows neither a grace nor optional CRLs: then it verifies only the path, and
@@ -302,7 +304,9 @@ def _check_authorities(path: tuple[x509.Certificate, ...], most: int | None) -> 
         RootProfile.check(path[-1])
     except CertificateError as error:
         raise VerificationError(
-            f"CA certificate on the path: {error.message}", fault=Fault.PROFILE
+            f"CA certificate on the path: {error.message}",
+            fault=Fault.PROFILE,
+            remedy=error.remedy,
         ) from error
 
 

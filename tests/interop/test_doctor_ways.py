@@ -17,6 +17,7 @@ from OpenSSL import SSL
 
 from pki.cli.app import run
 from tests.interop.seeds import Ca, Made, Scene, names_of, pem, scene_in
+from tests.interop.shop import Shop
 from tests.interop.test_doctor_found import NAME, Doctor, answer
 from tests.interop.test_doctor_servers import free_port, needs_nginx, needs_openssl, nginx
 from tests.interop.test_proxied_channels import http_proxy
@@ -212,6 +213,49 @@ def test_what_python_refuses_and_grpc_accepts_is_a_warning(scene: Scene, doctor:
     assert warned["failure"] == "strict-verifier"
     assert "Python 3.13" in warned["message"]
     assert answer(found, "a call by gRPC")["status"] == "ok"
+
+
+# The host that was dialled
+
+
+def test_without_a_name_a_handfast_server_is_told_with_the_option_for_it(
+    shop: Shop, doctor: Doctor
+) -> None:
+    caller = shop.directory("caller")
+    with shop.workload("server") as me, shop.sync_server(me) as address:
+        code, found = doctor.data(address, "--credential", caller)
+        assert (code, found["causes"]) == (1, ["wrong-name"]), found
+        remedy = answer(found, "server certificate: expected name")["remedy"]
+        assert "No name was given" in remedy
+        assert "--name spiffe://shop.internal/server" in remedy
+        assert "--name spiffe://shop.internal/server" in doctor.text(
+            address, "--credential", caller
+        )
+        # A name that was given is not doubted.
+        _, found = doctor.data(address, "--credential", caller, "--name", "payments")
+        assert "--name" not in answer(found, "server certificate: expected name")["remedy"]
+        code, _ = doctor.data(
+            address, "--credential", caller, "--name", "spiffe://shop.internal/server"
+        )
+        assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [
+        ("localhost", "localhost:443"),
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("ipv6:[::1]:1", "[::1]:1"),
+        ("dns:///localhost:1", "localhost:1"),
+    ],
+)
+def test_where_nobody_listens_is_said_with_the_port(
+    doctor: Doctor, target: str, where: str
+) -> None:
+    _, found = doctor.data(target)
+    if found["causes"] != ["not-listening"]:
+        pytest.skip("something listens there, or this machine has no such address")
+    assert f"'{where}'" in answer(found, "listens")["message"]
 
 
 # What other libraries write

@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pki.cli.app import app
+from pki.cli.core_only import CA_COMMANDS, OTHER_COMMANDS
 from pki.extras import extra_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +99,24 @@ def test_the_core_alone_names_the_extras_of_a_command(arguments: list[str], extr
     assert done.returncode == 3
     assert f"needs handfast[{extras}], which is not installed" in done.stderr
     assert f"pip install 'handfast[{extras}]'" in done.stderr
+
+
+def test_the_core_alone_prints_the_documentation() -> None:
+    page = run_without(CORE, "docs", "policy")
+    assert (page.returncode, page.stdout) == (0, (ROOT / "docs" / "policy.md").read_text())
+    listed = run_without(CORE, "docs")
+    assert listed.returncode == 0
+    assert "The certificate has expired" in listed.stdout
+    wrong = run_without(CORE, "docs", "polcy")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "Is it policy?" in wrong.stderr
+
+
+def test_the_core_alone_knows_an_unknown_command() -> None:
+    done = run_without(CORE, "isue", "orders")
+    assert done.returncode == 2
+    assert done.stderr == "handfast: No such command 'isue'\n"
+    assert set(app.info.cls.lazy_commands) == CA_COMMANDS | OTHER_COMMANDS  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("argument", ["version", "--version"])

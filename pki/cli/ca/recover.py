@@ -11,7 +11,7 @@ from pki.authority import Authority
 from pki.authority.recovery import RecoveryResult
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import ca_passphrase, open_authority, passphrase_remedy
+from pki.cli.state.authority import ca_passphrase, ca_suggested, open_authority, passphrase_remedy
 from pki.cli.state.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
@@ -31,12 +31,13 @@ def recover(
 ) -> None:
     """Go on with an older ledger when the newest is lost for good; what is revoked stays so."""
     named = [_read_crls(path) for path in crls or ()]
-    recovered = Authority.recover(
-        ca_directory(directory),
-        [*named, *read_crls_below(directory)],
-        passphrase=ca_passphrase(),
-        passphrase_remedy=passphrase_remedy(),
-    )
+    with ca_suggested(directory):
+        recovered = Authority.recover(
+            ca_directory(directory),
+            [*named, *read_crls_below(directory)],
+            passphrase=ca_passphrase(),
+            passphrase_remedy=passphrase_remedy(),
+        )
     with open_authority(directory) as authority:
         distribution = distribute(authority, directory)
     print_result(

@@ -15,6 +15,7 @@ from pki.cli.doctor.report_text import print_report
 from pki.cli.doctor.stand_in import run_stand_in
 from pki.cli.output import print_result
 from pki.cli.policy.policy_file import read_policy_file
+from pki.cli.state.meant_path import path_suggested
 from pki.clock import system_clock
 from pki.diagnosis import (
     ExpectedName,
@@ -70,7 +71,7 @@ def stand_in_for(
         CouldNotTellError: if an option can't be used.
     """
     try:
-        own = read_own_credential(credential) if credential is not None else None
+        own = _read_credential(credential)
         policy = _read_policy(questions)
         if own is None:
             raise InputError(
@@ -94,14 +95,10 @@ def examine(target: str, credential: Path | None, questions: Questions, *, as_js
         CouldNotTellError: if an option can't be used.
     """
     try:
-        own = read_own_credential(credential) if credential is not None else None
+        own = _read_credential(credential)
         policy = _read_policy(questions)
         examination = _examination(target, own, questions)
-        server = (
-            read_own_credential(questions.server_credential)
-            if questions.server_credential is not None
-            else None
-        )
+        server = _read_credential(questions.server_credential)
     except PkiError as error:
         raise CouldNotTellError(error) from error
     observations = observe_server(examination)
@@ -121,6 +118,13 @@ def examine(target: str, credential: Path | None, questions: Questions, *, as_js
     else:
         print_report(report)
     return report.status.value
+
+
+def _read_credential(directory: Path | None) -> OwnCredential | None:
+    if directory is None:
+        return None
+    with path_suggested(directory):
+        return read_own_credential(directory)
 
 
 def _read_policy(questions: Questions) -> Policy | None:
@@ -168,6 +172,7 @@ def _examination(target: str, own: OwnCredential | None, questions: Questions) -
         sni=DnsName.parse(questions.sni) if questions.sni is not None else None,
         starttls=questions.starttls,
         proxy=proxy,
+        is_dialled=questions.name is None,
     )
 
 

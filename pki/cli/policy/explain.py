@@ -13,11 +13,10 @@ from pki.cli.policy.policy_file import (
     DEFAULT_POLICY,
     PEER_HELP,
     PolicyOption,
-    errors_as_could_not_tell,
     read_policy_and_peer,
     require_method,
 )
-from pki.errors import quote_untrusted
+from pki.errors import InputError, quote_untrusted
 
 
 def explain_call(
@@ -34,15 +33,18 @@ def explain_call(
     """Say why a peer may or may not call a method: exit 0 allowed, 1 refused, 3 could not tell."""
     if (method is None) == (serves is None):
         raise typer.BadParameter("name either a method or a service that it serves")
+    if method is not None:
+        require_method(method)
+    if serves is not None:
+        try:
+            parse_service(serves)
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from None
     read, principal = read_policy_and_peer(policy, peer)
     if serves is not None:
-        with errors_as_could_not_tell():
-            parse_service(serves)
         _explain_serving(read, principal, serves, as_json=as_json)
         return
     assert method is not None
-    with errors_as_could_not_tell():
-        require_method(method)
     explained = explain(read, principal, method)
     print_result(
         "policy explain",

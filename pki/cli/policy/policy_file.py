@@ -52,7 +52,7 @@ def require_method(text: str) -> str:
     """Return a method's path.
 
     Raises:
-        InputError: if it is none: no call has such a path, so an answer would mislead.
+        BadParameter: if it is none: no call has such a path, so an answer would mislead.
     """
     if parse_method_path(text) is not None:
         return text
@@ -60,7 +60,7 @@ def require_method(text: str) -> str:
     remedy = "Write /package.Service/Method"
     if parse_method_path(meant) is not None:
         remedy = f"Begin with a slash: {meant}"
-    raise InputError(f"{quote_untrusted(text)} is no method's path", remedy=remedy)
+    raise typer.BadParameter(f"{quote_untrusted(text)} is no method's path. {remedy}")
 
 
 @contextlib.contextmanager
@@ -89,11 +89,15 @@ def read_policy_and_peer(path: Path, peer: str) -> tuple[Policy, Principal]:
     """Read a policy file, and the name of a peer that a question is about.
 
     Raises:
-        CouldNotTellError: if one of them can't be read.
+        CouldNotTellError: if the policy can't be read.
+        BadParameter: if the name is no workload's.
     """
     with errors_as_could_not_tell():
         policy = read_policy_file(path)
+    try:
         return policy, workload_principal(policy, peer)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def scopes_text(scopes: frozenset[str]) -> str:

@@ -26,9 +26,9 @@ def who_can_call(
     as_json: JsonOption = False,
 ) -> None:
     """Say who may call a method: exit 0 somebody, 1 nobody, 3 could not tell."""
+    require_method(method)
     with errors_as_could_not_tell():
         read = read_policy_file(policy)
-        require_method(method)
     able = who_can(read, method)
     lines = []
     for item in able:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pki.authority import Authority
+from pki.authority.directory import AuthorityDirectory
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
-from pki.cli.passphrase import read_first_line
+from pki.cli.state.meant_path import no_ca_remedy
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files.access import check_directory_access, distrust_reason, trusted_owners
+from pki.files.passphrase import read_first_line
 
 PASSPHRASE_VARIABLE = "HANDFAST_CA_PASSPHRASE_FILE"  # noqa: S105 - no secret
 
@@ -26,15 +30,30 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
     """
     if state.is_dir():
         check_directory_access(state)
-    authority = Authority.open(
-        ca_directory(state),
-        passphrase=ca_passphrase(),
-        read_only=read_only,
-        passphrase_remedy=passphrase_remedy(),
-    )
+    with ca_suggested(state):
+        authority = Authority.open(
+            ca_directory(state),
+            passphrase=ca_passphrase(),
+            read_only=read_only,
+            passphrase_remedy=passphrase_remedy(),
+        )
     for warning in authority.migration_warnings():
         print_error(f"note: {warning}")
     return authority
+
+
+@contextmanager
+def ca_suggested(state: Path) -> Iterator[None]:
+    """Let an error about a state folder without a CA suggest where the CA may be."""
+    try:
+        yield
+    except StateError as error:
+        directory = AuthorityDirectory(ca_directory(state))
+        if not os.path.lexists(directory.ledger) and (
+            not state.is_dir() or not directory.ca_files()
+        ):
+            error.remedy = no_ca_remedy(state)
+        raise
 
 
 def passphrase_remedy() -> str:

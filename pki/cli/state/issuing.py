@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from pki.authority import Issued
 from pki.cli.options import dir_option
 from pki.cli.output import quote_path
@@ -14,6 +17,7 @@ from pki.files.credential_files import error_context
 from pki.files.layouts import path_exists
 from pki.keys import PublicKey
 from pki.x509 import read_names, read_request
+from pki.x509.profiles.rules import find
 from pki.x509.request import MAX_REQUEST_BYTES
 
 
@@ -119,12 +123,27 @@ def report_issued(
 def _next_line(issued: Issued, folder: Path, layout: Layout, state: Path) -> str:
     path = quote_path(folder)
     renew = f"handfast renew {path}{dir_option(state)}"
-    if issued.key is not None:
-        return f"Next: handfast verify {path} --as server; and a timer for: {renew}"
-    if path_exists(folder / layout.key):
-        # The sender of the request keeps the key in the same directory.
-        return f"Next: handfast verify {path} --as server; and a timer for: {renew}"
+    # The sender of a request may keep the key in the same directory.
+    if issued.key is not None or path_exists(folder / layout.key):
+        usage = _verify_options(issued)
+        return f"Next: handfast verify {path} {usage}; and a timer for: {renew}"
     return (
         "Next: bring the chain to whoever holds the key. Past half of its life, take a request for "
         f"a new key from there: {renew} --csr FILE"
     )
+
+
+def _verify_options(issued: Issued) -> str:
+    """Return the options of ``verify`` that fit the certificate's usages."""
+    extension = find(issued.leaf, x509.ExtendedKeyUsage)
+    usages = extension.value if extension is not None else ()
+    sides = [
+        f"--as {side}"
+        for side, usage in (
+            ("server", ExtendedKeyUsageOID.SERVER_AUTH),
+            ("client", ExtendedKeyUsageOID.CLIENT_AUTH),
+        )
+        if usage in usages
+    ]
+    # A semicolon ends a command, so that what stands before it works as printed.
+    return "; or ".join(sides)

@@ -5,8 +5,8 @@ The rules:
 1. A directory means its certificate with the whole line of renewals, the earlier ones too: one of
    them may be valid still, and a stream may have begun with it.
 2. A workload, by its path or its SPIFFE ID, means all of its certificates that have not ended.
-3. A serial number, or a beginning that no other serial number has, means that certificate and what
-   was renewed from it.
+3. A serial number, or a beginning that no other serial number has (``17392cb5`` or ``17392cb5..``,
+   as ``watch`` prints it), means that certificate and what was renewed from it.
 4. What may mean two of these is refused, because a revocation can't be undone.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from string import hexdigits
 
 from pki.authority import Authority, CertificateRecord
-from pki.authority.revocation import parse_serial
+from pki.authority.revocation import parse_serial_prefix
 from pki.cli.output import quote_path
 from pki.cli.state.ledger_lookup import (
     find_record,
@@ -81,10 +81,10 @@ def _target_of_number(
     Raises:
         InputError: if it means nothing, or may mean several things.
     """
-    prefix = parse_serial(text)
+    prefix, goes_on = parse_serial_prefix(text)
     is_hex = bool(prefix) and set(prefix) <= set(hexdigits)
     found = authority.certificates_with_serial(prefix) if is_hex else ()
-    if any(item.serial == prefix for item in found):
+    if not goes_on and any(item.serial == prefix for item in found):
         return RevocationTarget((prefix,))
     if found and len(prefix) >= _SHORTEST_PREFIX:
         if workload is not None:
@@ -108,7 +108,7 @@ def _target_of_number(
             f"{quote_untrusted(text)} is too short for a serial number",
             remedy=f"Write at least {_SHORTEST_PREFIX} of its digits",
         )
-    if len(prefix) >= _SURELY_A_NUMBER and is_hex:
+    if len(prefix) >= _SURELY_A_NUMBER and is_hex and not goes_on:
         # The ledger may have lost it: the CA decides.
         return RevocationTarget((prefix,))
     raise InputError(

@@ -14,6 +14,7 @@ from watchfiles import watch as watch_files
 
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, console_for, json_line
+from pki.cli.state.meant_path import path_suggested
 from pki.cli.watch.board import Board, Frame, draw
 from pki.cli.watch.credentials import CredentialsDashboard
 from pki.errors import StateError, quote_untrusted
@@ -51,8 +52,12 @@ def watch(
         raise typer.BadParameter("name either a folder or --ledger")
     folder = directory if place is None else place
     dashboard = _ledger_dashboard(directory) if ledger else CredentialsDashboard(folder)
-    if not folder.is_dir():
-        raise StateError(f"{quote_untrusted(folder)} is not there, or is no folder")
+    if not folder.is_dir() and not ledger:
+        with path_suggested(folder, directory):
+            raise StateError(
+                f"{quote_untrusted(folder)} is not there, or is no folder",
+                remedy="Name a credential directory, or a folder of them",
+            )
     try:
         if as_json:
             _print_json(dashboard.next_frame, folder, interval, follow=follow and not once)

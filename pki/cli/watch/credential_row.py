@@ -92,7 +92,7 @@ def credential_row(read: ReadCredential, now: datetime) -> CredentialRow:
     elif ca_problem:
         problem, state = ca_problem, State.BAD
     elif revoked:
-        problem, state = "revoked by its own CRL", State.BAD
+        problem, state = "revoked", State.BAD
     elif stale:
         problem, state = f"its CRLs {crls}", State.BAD
     elif left < _LATE:

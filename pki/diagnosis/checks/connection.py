@@ -50,6 +50,15 @@ def examine_connection(
     return [listening, *tls, *(_parameters(handshake, narrowed) if starttls is None else ())]
 
 
+def _with_port(target: Target) -> str:
+    """Return where a target is, always with the port: one that was left out is a common slip."""
+    if not target.hosts:
+        return target.text
+    return ", ".join(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in target.hosts
+    )
+
+
 def _listening(target: Target, handshake: Handshake) -> Finding:
     check = LISTENS
     error = handshake.error
@@ -66,7 +75,7 @@ def _listening(target: Target, handshake: Handshake) -> Finding:
         or error is None
     ):
         return ok(check, f"{quote_untrusted(target.text)} accepts connections")
-    where = quote_untrusted(target.text)
+    where = quote_untrusted(_with_port(target))
     if isinstance(error, socket.gaierror):
         message = f"the name in {where} has no address: {handshake.message}"
         return failed(check, "no-such-host", message)

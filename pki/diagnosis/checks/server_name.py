@@ -7,13 +7,14 @@ DNS name that is derived from the SPIFFE ID.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from cryptography import x509
 
 from pki.diagnosis.report import Finding, failed, ok, unknown, warning
 from pki.errors import PkiError, quote_untrusted
+from pki.failures import FAILURES
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.x509 import Fault
 from pki.x509.decoding import UNREADABLE
@@ -58,7 +59,9 @@ class ShortName:
 ExpectedName = SpiffeId | DnsName | IpAddress | ShortName
 
 
-def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list[Finding]:
+def examine_names(
+    leaf: x509.Certificate, expected: ExpectedName | None, *, is_dialled: bool = False
+) -> list[Finding]:
     """Check a server's names against the expected one.
 
     A wildcard in the first label matches as it does in gRPC, though handfast issues no wildcards.
@@ -66,7 +69,35 @@ def examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list
     Args:
         leaf: the server's certificate.
         expected: the name; None where nobody named one.
+        is_dialled: whether nobody named it, and it is the host that was dialled.
     """
+    findings = _examine_names(leaf, expected)
+    if not is_dialled:
+        return findings
+    return [
+        replace(item, remedy=_name_remedy(leaf)) if item.failure == "wrong-name" else item
+        for item in findings
+    ]
+
+
+def _name_remedy(leaf: x509.Certificate) -> str:
+    """Return what to do if a server does not hold the host that was dialled; empty for the usual.
+
+    A server of handfast is pinned by its workload's name, and holds no name of its host.
+    """
+    for uri in _names_in(leaf)[0]:
+        try:
+            workload = SpiffeId.parse(uri)
+        except PkiError:
+            continue
+        return (
+            "No name was given, so the host is expected. Name the workload that you expect: if it "
+            f"is this one, --name {workload}. Otherwise: {FAILURES['wrong-name'].remedy}"
+        )
+    return ""
+
+
+def _examine_names(leaf: x509.Certificate, expected: ExpectedName | None) -> list[Finding]:
     if expected is None:
         return [unknown(EXPECTED_NAME, "no expected name was given", "Name it: --name NAME")]
     try:

@@ -72,6 +72,12 @@ CORE: tuple[Sign, ...] = (
         (f"{_FAILED}:NO_COMMON_SIGNATURE_ALGORITHMS", "unsupported-key"),
         (f"{_FAILED}:NO_SHARED_CIPHER", "cipher-mismatch"),
         (f"{_FAILED}:UNSUPPORTED_PROTOCOL", "protocol-version"),
+        # A client with OpenSSL refused the server's certificate in TLS 1.3: its alert is not
+        # encrypted, so the server can't read it.
+        (
+            "BAD_PACKET_LENGTH: Invalid certificate verification context",
+            "client-refused unknown-ca wrong-name incomplete-chain expired",
+        ),
         ("Invalid private key", _KEY),
         ("Could not deserialize private key", _KEY),
         ("Invalid cert chain file", "not-pem file-missing"),

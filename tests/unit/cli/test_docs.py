@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pki.cli.app import run
+from pki.cli.doc_pages import complete_topic
 
 ROOT = Path(__file__).resolve().parents[3]
 Capture = pytest.CaptureFixture[str]
@@ -40,7 +44,9 @@ def test_without_a_topic_all_are_listed(capsys: Capture) -> None:
     _, out, _ = printed(capsys)
     for page in (ROOT / "docs").glob("*.md"):
         assert re.search(rf"^  {page.stem} +\S", out, re.MULTILINE), page
-    assert "no-client-certificate" in out
+    for page in (ROOT / "docs" / "failures").glob("*.md"):
+        if page.stem != "README":
+            assert re.search(rf"^  {page.stem} +\S", out, re.MULTILINE), page
     document = json.loads(printed(capsys, "--json")[1])
     assert document["topics"]["policy"] == "The policy file"
     assert "adr/0001-openssl-verifies-paths-and-profiles-check-them" not in document["topics"]
@@ -52,6 +58,8 @@ def test_without_a_topic_all_are_listed(capsys: Capture) -> None:
         ("polcy", "Is it policy"),
         ("expird", "Is it expired"),
         ("../SECURITY", "List them"),
+        ("adr", "List them"),
+        ("services", "List them"),
         ("/etc/passwd", "there is no page"),
         ("", "there is no page"),
         ("\x1b[2J", "\\x1b"),
@@ -61,6 +69,20 @@ def test_what_is_no_page_is_refused(capsys: Capture, topic: str, words: str) -> 
     code, out, err = printed(capsys, topic)
     assert (code, out) == (1, "")
     assert words in err
+
+
+def test_a_topic_is_completed() -> None:
+    assert sorted(complete_topic("polic")) == ["policy", "policy-tools", "policy-unavailable"]
+    assert "expired" in complete_topic("exp")
+    assert complete_topic("adr") == []
+
+
+def test_a_page_is_printed_in_an_encoding_that_lacks_its_characters() -> None:
+    command = [sys.executable, "-c", "from pki.cli.entry import main; main()", "docs", "policy"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=ascii_only, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
 
 
 def test_every_page_that_the_toolkit_names_is_there(capsys: Capture) -> None:

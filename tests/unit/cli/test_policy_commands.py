@@ -31,11 +31,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("/shop.v1.Payments/Settle ", "/package.Service/Method"),
     ],
 )
-def test_what_is_no_method_gets_no_answer(
+def test_what_is_no_method_is_wrong_usage(
     capsys: Capture, command: str, method: str, remedy: str
 ) -> None:
     code, out, err = run_command(capsys, "policy", *command.split(), method, "--policy", POLICY)
-    assert (code, out) == (3, "")
+    assert (code, out) == (2, "")
     assert "is no method's path" in err
     assert remedy in err
 
@@ -46,11 +46,11 @@ def test_a_caller_that_is_allowed_is_told_so(capsys: Capture) -> None:
     assert run_command(capsys, *asked, "/shop.v1.Payments/Nothing")[0] == 1
 
 
-def test_what_is_no_service_gets_no_answer(capsys: Capture) -> None:
+def test_what_is_no_service_is_wrong_usage(capsys: Capture) -> None:
     asked = ("policy", "explain", "--peer", "payments", "--policy", POLICY, "--serves")
     assert run_command(capsys, *asked, "shop.v1.Payments")[0] == 0
     code, out, err = run_command(capsys, *asked, "/shop.v1.Payments/Settle")
-    assert (code, out) == (3, "")
+    assert (code, out) == (2, "")
     assert "package.Service" in err
 
 

@@ -85,8 +85,9 @@ def test_who_can_says_that_nobody_can_and_what_may_be_meant(told: Told) -> None:
 
 
 @pytest.mark.parametrize("method", ["Orders/Get", "", "/", "/a/b/c", "/shop.v1.Orders/*", "ü"])
-def test_who_can_call_what_is_no_method_can_not_be_told(told: Told, method: str) -> None:
-    assert told("who-can", method)[0] == 3
+def test_who_can_call_what_is_no_method_is_wrong_usage(told: Told, method: str) -> None:
+    assert told("who-can", method)[0] == 2
+    assert told("explain", "--peer", "orders", "--method", method)[0] == 2
 
 
 def test_who_can_says_that_everybody_goes_through_where_nothing_is_enforced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,20 @@ def test_a_serial_number_means_itself_and_what_was_renewed_from_it(capsys: Captu
     assert f"STILL VALID is the certificate {first}" in out
 
 
-@pytest.mark.parametrize("written", ["{}", "0x{}", "{:.4}", "{:.12}"])
+@pytest.mark.parametrize(
+    "written",
+    ["{}", "0x{}", "{:.4}", "{:.12}", "{:.8}..", "{:.8}\N{HORIZONTAL ELLIPSIS}", "serial={}"],
+)
 def test_the_beginning_of_a_serial_number_is_enough(capsys: Capture, written: str) -> None:
     (serial,) = serials()
-    assert run_command(capsys, "revoke", written.format(serial).upper().replace("0X", "0x"))[0] == 0
+    assert (
+        run_command(
+            capsys,
+            "revoke",
+            written.format(serial).upper().replace("0X", "0x").replace("SERIAL", "serial"),
+        )[0]
+        == 0
+    )
     assert revoked() == {serial}
 
 
@@ -119,6 +130,8 @@ def test_the_beginning_of_a_serial_number_is_enough(capsys: Capture, written: st
         ("SPIFFE://shop.internal/orders", "SPIFFE:"),
         ("", "can't be empty"),
         ("*", "no directory, no workload"),
+        ("0123456789abcdef..", "no serial number"),
+        ("....", "no serial number"),
         ("%", "no directory, no workload"),
     ],
 )
@@ -185,3 +198,17 @@ def test_all_of_a_workload_is_revoked_even_if_the_list_can_not_be_published(
     told = run_json(capsys, "revoke", "orders")
     assert told["code"] == 5
     assert {item["serial"] for item in told["revoked"]} == set(serials()) == revoked()
+
+
+def test_what_was_revoked_already_is_said_with_its_time(capsys: Capture) -> None:
+    renew(1)
+    first, second = serials()
+    assert run_json(capsys, "revoke", second)["already_revoked"] == []
+    told = run_json(capsys, "revoke", ORDERS)
+    assert {item["serial"] for item in told["revoked"]} == {first, second}
+    assert told["already_revoked"] == [second]
+    code, out, _ = run_command(capsys, "revoke", ORDERS)
+    assert code == 0
+    at = datetime.fromisoformat(told["revoked"][1]["at"])
+    assert f"{second} of spiffe://shop.internal/orders was revoked already, at {at:%Y-%m-%d}" in out
+    assert "Revoked" not in out

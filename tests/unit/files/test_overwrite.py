@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pki.authority import Authority
 from pki.errors import CredentialError, PkiError
@@ -243,3 +244,58 @@ def test_a_credential_that_could_not_be_put_in_place_is_told_as_issued(
     monkeypatch.setattr(os, "replace", real)
     renewed = run_json(capsys, "renew", ORDERS, "--force")
     assert renewed["renewed"] is True
+
+
+@pytest.mark.parametrize("is_request", [False, True])
+def test_a_credential_of_another_ca_is_not_overwritten_though_the_names_are_the_same(
+    ca: Path, capsys: Capture, is_request: bool
+) -> None:
+    request = write_request(Path("web.csr"), generate_key())
+    csr = ["--csr", str(request)] if is_request else []
+    assert run_command(capsys, "issue", "web", *csr)[0] == 0
+    (Path("certs/web") / "bundle.pem").write_bytes(b"")  # damaged: the chain alone decides then
+    assert (
+        run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", "b")[0] == 0
+    )
+    for name, options in (("web", csr), ("orders", [])):
+        before = files_of(Path("certs", name))
+        code, out, err = run_command(
+            capsys, "issue", name, *options, "--dir", "b", "--out", Path("certs", name)
+        )
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "another CA" in err
+        assert "--dir" in err
+        assert "--out" in err
+        assert files_of(Path("certs", name)) == before
+    assert issued(Path("b/ca")) == 0
+    with Authority.open("b/ca") as other, pytest.raises(CredentialError, match="another CA"):
+        other.issue("orders").save(ORDERS)
+
+
+def test_a_credential_of_a_distrusted_issuing_ca_gives_way_to_one_of_the_next(
+    ca: Path, capsys: Capture
+) -> None:
+    (ORDERS / "bundle.pem").write_bytes(b"")
+    old = load_issuer(ORDERS)
+    assert run_command(capsys, "ca", "rotate")[0] == 0
+    assert run_command(capsys, "issue", "orders")[0] == 0
+    assert load_issuer(ORDERS) != old
+    with Authority.open(ca) as authority:
+        authority.issue("orders").save(ORDERS)
+    assert load_credential(ORDERS).credential.spiffe_id
+
+
+def test_a_credential_with_the_new_root_in_its_bundle_changes_over_to_it(
+    ca: Path, capsys: Capture
+) -> None:
+    assert (
+        run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", "b")[0] == 0
+    )
+    with (ORDERS / "bundle.pem").open("ab") as bundle:
+        bundle.write(Path("b/ca/bundle.pem").read_bytes())
+    assert run_command(capsys, "issue", "orders", "--dir", "b", "--out", ORDERS)[0] == 0
+
+
+def load_issuer(folder: Path) -> str:
+    chain = x509.load_pem_x509_certificates((folder / "chain.pem").read_bytes())
+    return chain[0].issuer.rfc4514_string()
