@@ -10,7 +10,8 @@ from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.passphrase import read_first_line
 from pki.errors import InputError, StateError, quote_untrusted
-from pki.files.access import check_directory_access, distrust_reason, trusted_owners
+from pki.files.access import check_folder_status, distrust_reason, trusted_owners
+from pki.files.open_folder import opened_folder
 
 PASSPHRASE_VARIABLE = "HANDFAST_CA_PASSPHRASE_FILE"  # noqa: S105 - no secret
 
@@ -25,7 +26,8 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
         StateError: if there is no CA, or another user can change or replace it.
     """
     if state.is_dir():
-        check_directory_access(state)
+        with opened_folder(state) as folder:
+            check_folder_status(state, folder.status())
     authority = Authority.open(
         ca_directory(state),
         passphrase=ca_passphrase(),
