@@ -15,7 +15,7 @@ from pki.authority.admission import Admission
 from pki.authority.context import AuthorityContext
 from pki.authority.directory import ROOT_KEY, AuthorityDirectory, key_id_of, lost_ledger_error
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
-from pki.authority.ledger.ledger import MARK
+from pki.authority.ledger.ledger_files import MARK
 from pki.authority.signing import Signing
 from pki.clock import Clock
 from pki.errors import InputError, NameRefusedError, StateError

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.authority.ledger.ledger import MARK
+from pki.authority.ledger.ledger_files import MARK, check_ledger_files
 from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
-from pki.files import HANDFAST, locked, read_bounded, save_trust, write_durably
-from pki.files.access import check_directory_access, distrust_reason, trusted_owners
-from pki.files.atomic import make_folder, read_with_status
+from pki.files import HANDFAST, locked, save_trust, write_durably
+from pki.files.access import check_folder_status, trusted_owners
+from pki.files.atomic import make_folder, read_file_in
 from pki.files.credential_files import error_context
 from pki.files.open_folder import PRIVATE, opened_folder
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
@@ -113,31 +113,18 @@ class AuthorityDirectory:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
             ) from error
-        check_directory_access(self.path)
+        with opened_folder(self.path) as folder:
+            check_folder_status(self.path, folder.status())
 
     def check(self) -> None:
-        """Check that no other user can change the directory or the ledger.
+        """Check that no other user can change the directory or the ledger, or leads root elsewhere.
 
         Raises:
-            StateError: if another user can.
+            StateError: if another user can, or does.
         """
         if not self.path.is_dir():
             return
-        owners = trusted_owners(check_directory_access(self.path))
-        for path in (self.ledger, *self.path.glob(f"{_LEDGER}-*")):
-            try:
-                why = distrust_reason(path.stat(), owners)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise StateError(
-                    f"{quote_untrusted(path)} can't be checked: {error.strerror}"
-                ) from error
-            if why:
-                raise StateError(
-                    f"{quote_untrusted(path)} {why}",
-                    remedy="Find out who changed it; then give it to the CA's user, with mode 0600",
-                )
+        check_ledger_files(self.ledger)
 
     def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
         """Write a new CA key with mode 0600.
@@ -159,8 +146,9 @@ class AuthorityDirectory:
             StateError: if it is not there, or other users may read it.
         """
         try:
-            data, status = read_with_status(path, max_bytes=MAX_KEY_BYTES)
-            owners = trusted_owners(self.path.stat())
+            with opened_folder(self.path) as folder:
+                data, status = read_file_in(folder, path.name, max_bytes=MAX_KEY_BYTES)
+                owners = trusted_owners(folder.status())
         except FileNotFoundError:
             raise StateError(
                 f"{what} is not at {quote_untrusted(path)}",
@@ -200,7 +188,8 @@ class AuthorityDirectory:
             The caller then writes them anew.
         """
         try:
-            data, _ = read_bounded(self.crls, max_bytes=MAX_CRLS_BYTES)
+            with opened_folder(self.path) as folder:
+                data, _ = read_file_in(folder, self.crls.name, max_bytes=MAX_CRLS_BYTES)
             if data == to_pem([item.crl for item in unless.crls.values()]):
                 return None
             return CrlSet.read(data)

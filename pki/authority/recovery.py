@@ -26,7 +26,9 @@ from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
-from pki.files import HANDFAST, read_bounded
+from pki.files import HANDFAST
+from pki.files.atomic import read_file_in
+from pki.files.open_folder import opened_folder
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.readers import MAX_BUNDLE_BYTES
 from pki.x509.revocation import IssuerId
@@ -172,7 +174,8 @@ def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
 def _refuse_another_ca(directory: AuthorityDirectory, transaction: Transaction) -> None:
     """Check that the ledger's root is in the published trust bundle, if that can be read."""
     try:
-        data, _ = read_bounded(directory.path / HANDFAST.bundle, max_bytes=MAX_BUNDLE_BYTES)
+        with opened_folder(directory.path) as folder:
+            data, _ = read_file_in(folder, HANDFAST.bundle, max_bytes=MAX_BUNDLE_BYTES)
         roots = TrustBundle.read(data).all_roots()
     except (FileNotFoundError, PkiError, InputError):
         return

@@ -51,22 +51,6 @@ def distrust_reason(status: os.stat_result, owners: frozenset[int]) -> str:
     return ""
 
 
-def check_directory_access(folder: Path) -> os.stat_result:
-    """Check that no untrusted user can put files into a folder; return its status.
-
-    Raises:
-        StateError: if one can, or it is no folder, or can't be checked.
-    """
-    try:
-        status = folder.stat()
-    except OSError as error:
-        raise StateError(f"{quote_untrusted(folder)} can't be checked: {error.strerror}") from error
-    if not stat.S_ISDIR(status.st_mode):
-        raise StateError(f"{quote_untrusted(folder)} is no folder")
-    check_folder_status(folder, status)
-    return status
-
-
 def check_folder_status(folder: Path, status: os.stat_result) -> None:
     """Check by a folder's status that no untrusted user can put files into it.
 

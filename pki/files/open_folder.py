@@ -24,6 +24,8 @@ from pki.files.safe_path import ROOT, open_path
 PRIVATE = 0o600
 PUBLIC = 0o644
 _KEEP = -1  # of chown: leave it as it is
+# macOS has no such flag.
+_STATUS_ONLY = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
 
 
 class OpenFolder:
@@ -48,6 +50,29 @@ class OpenFolder:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def status_behind(self, name: str) -> os.stat_result | None:
+        """Return the status of the file that an entry is or leads to; None if it is not there.
+
+        A file that is no link is not opened: to close it would end this process's locks on it.
+
+        Raises:
+            OSError: if it can't be read, or root must not follow where it leads.
+        """
+        status = self.status_of(name)
+        if status is None:
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                descriptor = open_path(name, _STATUS_ONLY, start=self.descriptor)
+            except FileNotFoundError:
+                return None
+            try:
+                status = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        self._refuse_second_name(status)
+        return status
 
     def names(self) -> list[str]:
         """Return the names of the entries."""

@@ -16,12 +16,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import CommitInDoubtError, LedgerError, StateError, quote_untrusted
+from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
+from pki.files.open_folder import opened_folder
 
 SCHEMA_VERSION = "0002"
-MARK = "ledger.mark"
 _BUSY_MILLISECONDS = 30_000
 
 
@@ -41,7 +42,9 @@ class Ledger:
             StateError: if there is a file already, or it can't be made.
         """
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+            with opened_folder(path.parent) as folder:
+                os.close(os.open(path.name, flags, 0o600, dir_fd=folder.descriptor))
         except FileExistsError:
             raise StateError(
                 f"{quote_untrusted(path)} is there already",
@@ -66,7 +69,7 @@ class Ledger:
     @classmethod
     def _connect(cls, path: Path) -> Ledger:
         engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
-        event.listen(engine, "connect", _prepare)
+        _check_around_opening(engine, path.absolute())
         event.listen(
             engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
         )
@@ -84,7 +87,7 @@ class Ledger:
                 f"{quote_untrusted(error)}",
                 remedy="Bring it back from a backup, and then: handfast ca recover",
             ) from error
-        except LedgerError:
+        except PkiError:
             engine.dispose()
             raise
         return cls(engine, LedgerMark(path.with_name(MARK)), migrated=migrated)
@@ -142,7 +145,7 @@ class Ledger:
             # Closed without a commit, whose answer could be lost again.
             with self._engine.connect() as connection:
                 return Transaction(connection).holds_commit(token)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, StateError) as error:
             raise CommitInDoubtError(
                 f"the ledger did not confirm the commit ({_cause(cause)}), and can't be read now "
                 f"({_cause(error)}): whether it was recorded is not known",
@@ -154,7 +157,25 @@ class Ledger:
         self._engine.dispose()
 
 
-def _prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+def _check_around_opening(engine: Engine, path: Path) -> None:
+    def check(*_: object) -> None:
+        check_ledger_files(path)
+
+    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        try:
+            check_opened_files(path, "")
+            _prepare(connection)
+            # The journal mode has made SQLite open the write-ahead log too.
+            check_opened_files(path, "", "-wal", "-shm")
+        except BaseException:
+            connection.close()
+            raise
+
+    event.listen(engine, "do_connect", check)
+    event.listen(engine, "connect", prepare)
+
+
+def _prepare(connection: DBAPIConnection) -> None:
     # Turns the driver's own transactions off: the "begin" event above begins them.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -191,5 +212,5 @@ def _migrate(engine: Engine) -> bool:
         return True
 
 
-def _cause(error: SQLAlchemyError) -> str:
+def _cause(error: Exception) -> str:
     return quote_untrusted(getattr(error, "orig", None) or error)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pki.errors import OlderLedgerError, StateError, quote_untrusted
-from pki.files import locked, read_bounded, write_durably
-from pki.files.open_folder import PRIVATE
+from pki.files import locked, write_durably
+from pki.files.atomic import read_file_in
+from pki.files.open_folder import PRIVATE, opened_folder
 
 _MAX_BYTES = 1024
 # No CA makes so many commits, and the ledger's columns hold 63 bits: a higher number is damage.
@@ -56,7 +57,8 @@ class LedgerMark:
             StateError: if it can't be read.
         """
         try:
-            data, _ = read_bounded(self._path, max_bytes=_MAX_BYTES)
+            with opened_folder(self._path.parent) as folder:
+                data, _ = read_file_in(folder, self._path.name, max_bytes=_MAX_BYTES)
         except FileNotFoundError:
             return None
         try:

@@ -13,7 +13,8 @@ from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.meant_path import no_ca_remedy
 from pki.errors import InputError, StateError, quote_untrusted
-from pki.files.access import check_directory_access, distrust_reason, trusted_owners
+from pki.files.access import check_folder_status, distrust_reason, trusted_owners
+from pki.files.open_folder import opened_folder
 from pki.files.passphrase import read_first_line
 
 PASSPHRASE_VARIABLE = "HANDFAST_CA_PASSPHRASE_FILE"  # noqa: S105 - no secret
@@ -29,7 +30,8 @@ def open_authority(state: Path, *, read_only: bool = False) -> Authority:
         StateError: if there is no CA, or another user can change or replace it.
     """
     if state.is_dir():
-        check_directory_access(state)
+        with opened_folder(state) as folder:
+            check_folder_status(state, folder.status())
     with ca_suggested(state):
         authority = Authority.open(
             ca_directory(state),
