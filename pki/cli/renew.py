@@ -27,7 +27,7 @@ from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.renewal import Renewal, find_credential, require_key
 from pki.cli.state.trust_distribution import (
     belongs_to,
-    error_line,
+    error_lines,
     import_crls,
 )
 from pki.errors import CouldNotTellError, PkiError, StateError, quote_untrusted
@@ -123,7 +123,7 @@ def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     if failed:
         print_error(
             f"{len(failed)} of {len(results) + len(failed)} credentials could not be renewed: "
-            + "; ".join(error_line(path, error) for path, error in failed),
+            + error_lines(failed),
             "Repair them, and run this again; remove a directory that nobody uses",
         )
         raise typer.Exit(PARTLY)

@@ -40,13 +40,14 @@ def credential_folders(folder: Path, ca_folder: Path, failed: FailedFolders) -> 
     """
     ca_folder = ca_folder.absolute()
     try:
-        entries, _ = _list(folder, None)
+        _, entries, _ = _list(folder, None)
     except PkiError as error:
         failed.append((folder, error))
         return
     visited: set[_Inode] = set()
+    linked: set[_Inode] = set()
     parts = [
-        _Below(folder / name, is_link, ca_folder, visited, failed)
+        _Below(folder / name, is_link, ca_folder, visited, linked, failed)
         for name, is_link in entries
         if (folder / name).absolute() != ca_folder
     ]
@@ -73,6 +74,7 @@ class _Below:
         is_link: whether it is a link; then nothing below it counts.
         ca_folder: left out.
         visited: the folders that were yielded, of all.
+        linked_above: those of them that links in the state folder itself lead to.
         failed: gets what is left out.
     """
 
@@ -80,6 +82,7 @@ class _Below:
     is_link: bool
     ca_folder: Path
     visited: set[_Inode]
+    linked_above: set[_Inode]
     failed: FailedFolders
     _links: list[Path] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
@@ -88,7 +91,7 @@ class _Below:
         """Yield the folder and all below it, but for the links there."""
         if self.is_link:
             # It lies in the state folder itself, whose owner put it there.
-            yield from self._targets([self.top])
+            yield from self._targets([self.top], self.linked_above)
             return
         # A workload's path may have several segments, and its folder lies as deep.
         pending = deque([(self.top, 1)])
@@ -100,12 +103,12 @@ class _Below:
                 break
             folders_left -= 1
             try:
-                inode = _inode_of(here)
-                found, listed = _list(here, entries_left)
+                inode, found, listed = _list(here, entries_left)
             except PkiError as error:
                 self.failed.append((here, error))
                 continue
-            if inode not in self.visited:
+            # Whatever else was visited: somebody may have swapped a folder for a link to this one.
+            if inode not in self.linked_above:
                 self.visited.add(inode)
                 yield here
             if listed > entries_left:
@@ -127,9 +130,9 @@ class _Below:
 
     def linked(self) -> Iterator[Path]:
         """Yield the links to folders that were not yielded, when all folders were."""
-        yield from self._targets(self._links[:MOST_FOLDERS])
+        yield from self._targets(self._links[:MOST_FOLDERS], self.visited)
 
-    def _targets(self, links: list[Path]) -> Iterator[Path]:
+    def _targets(self, links: list[Path], found: set[_Inode]) -> Iterator[Path]:
         for path in links:
             try:
                 status = path.stat()
@@ -137,8 +140,10 @@ class _Below:
                 self.failed.append((path, StateError(f"{quote_untrusted(path)}: {error.strerror}")))
                 continue
             # The same directory may be reached by its name too.
-            if (status.st_dev, status.st_ino) not in self.visited:
-                self.visited.add((status.st_dev, status.st_ino))
+            inode = (status.st_dev, status.st_ino)
+            if inode not in self.visited:
+                self.visited.add(inode)
+                found.add(inode)
                 yield path
 
     def _leave_out(self, path: Path, what: str) -> None:
@@ -151,13 +156,7 @@ class _Below:
             )
 
 
-def _inode_of(folder: Path) -> _Inode:
-    with opened_folder(folder, failure=_not_listed(folder)) as opened:
-        status = opened.status()
-    return status.st_dev, status.st_ino
-
-
-def _list(folder: Path, most: int | None) -> tuple[list[tuple[str, bool]], int]:
+def _list(folder: Path, most: int | None) -> tuple[_Inode, list[tuple[str, bool]], int]:
     """List a folder.
 
     Args:
@@ -165,8 +164,8 @@ def _list(folder: Path, most: int | None) -> tuple[list[tuple[str, bool]], int]:
         most: after how many entries to stop; None means never.
 
     Returns:
-        The names of the folders in it, sorted, each with whether it is a link; and how many entries
-        there are, one more than ``most`` if there are more.
+        Which folder it is; the names of the folders in it, sorted, each with whether it is a link;
+        and how many entries there are, one more than ``most`` if there are more.
 
     Raises:
         StateError: if it can't be listed.
@@ -178,6 +177,7 @@ def _list(folder: Path, most: int | None) -> tuple[list[tuple[str, bool]], int]:
             opened_folder(folder, failure=_not_listed(folder)) as opened,
             os.scandir(opened.descriptor) as entries,
         ):
+            status = opened.status()
             for entry in entries:
                 number += 1
                 if most is not None and number > most:
@@ -186,7 +186,7 @@ def _list(folder: Path, most: int | None) -> tuple[list[tuple[str, bool]], int]:
                     found.append((entry.name, entry.is_symlink()))
     except OSError as error:
         raise StateError(f"{_not_listed(folder)}: {error.strerror or error}") from error
-    return sorted(found), number
+    return (status.st_dev, status.st_ino), sorted(found), number
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

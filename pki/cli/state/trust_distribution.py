@@ -36,6 +36,7 @@ from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
 
 _BYTES_OF_FAILURE = 1024 * 1024
+_MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Distribution:
         """
         if not self.failed:
             return
-        whys = "; ".join(error_line(path, error) for path, error in self.failed)
+        whys = error_lines(self.failed)
         print_error(
             f"{done}, and the new CRLs did not reach {len(self.failed)} of "
             f"{len(self.failed) + len(self.updated)} places: {whys}",
@@ -204,7 +205,15 @@ def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     raise contents.leaf_error()
 
 
-def error_line(path: Path, error: PkiError) -> str:
+def error_lines(failed: FailedFolders) -> str:
+    """Return what failed in folders, the first of them at least."""
+    shown = [_error_line(path, error) for path, error in failed[:_MOST_SHOWN]]
+    if len(failed) > _MOST_SHOWN:
+        shown.append(f"and {len(failed) - _MOST_SHOWN} more (--json shows all)")
+    return "; ".join(shown)
+
+
+def _error_line(path: Path, error: PkiError) -> str:
     """Return what failed in a folder, with the folder's path."""
     name = quote_untrusted(path)
     return error.message if name in error.message else f"{name}: {error.message}"

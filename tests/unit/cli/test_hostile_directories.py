@@ -153,6 +153,23 @@ def test_a_link_to_a_credential_does_not_take_its_place(capsys: Capture) -> None
     assert sorted(found["updated"]) == ["certs/bob", "certs/mallory", "certs/team/bob", "certs/zed"]
 
 
+def test_a_link_in_the_state_folder_is_the_directory_s_own_name(capsys: Capture) -> None:
+    Path("certs/a").symlink_to("team/bob")
+    Path("certs/b").symlink_to("team/bob")
+    found = run_json(capsys, "crl", "--force")
+    assert sorted(found["updated"]) == ["certs/a", "certs/bob", "certs/mallory", "certs/zed"]
+
+
+def test_failures_without_number_are_not_all_printed(capsys: Capture) -> None:
+    for path in copies(25):
+        (path / "tls.key").touch()
+    code, _, err = run_command(capsys, "crl", "--force")
+    assert code == 5
+    assert "certs/mallory/c0" in err
+    assert err.count("several layouts") == 20
+    assert "and 5 more" in err
+
+
 def test_a_revocation_is_told_whatever_stops_its_lists(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
