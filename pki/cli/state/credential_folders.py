@@ -23,7 +23,7 @@ FailedFolders = list[tuple[Path, PkiError]]
 # Limits for all that lies below one folder of the state folder.
 MOST_FOLDERS = 10_000
 MOST_ENTRIES = 100_000
-MOST_LEVELS = 64
+MOST_LEVELS = 16
 # Linux takes 4096 bytes with the final zero; this leaves room for a file's name.
 _LONGEST_PATH = 4096 - 257
 

@@ -260,7 +260,11 @@ def test_root_reads_no_list_through_a_link_of_another_user(capsys: Capture) -> N
 # Locks
 
 
-@pytest.mark.parametrize("command", [["revoke", "bob"], ["renew", "--all", "certs", "--force"]])
+@pytest.mark.parametrize(
+    "command",
+    [["revoke", "bob"], ["renew", "--all", "certs", "--force"]],
+    ids=lambda words: words[0],
+)
 def test_planted_locks_cost_one_time_limit_for_all_of_them(
     command: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,3 +333,18 @@ def test_a_lock_elsewhere_is_no_reason_to_try_a_folder_again() -> None:
     work_through([Path("a")], work, failed, clock=lambda: clock.now, sleep=clock.sleep)
     assert not clock.at_sleep
     assert "certs/ca" in failed[0][1].message
+
+
+def test_a_slow_attempt_is_not_made_for_every_busy_folder_when_the_time_is_over() -> None:
+    clock, failed = Clock(), FailedFolders()
+    tried = []
+
+    def work(path: Path) -> None:
+        clock.now += 20
+        tried.append(path.name)
+        raise BusyFolderError(path, 0)
+
+    folders = [Path("a"), Path("b"), Path("c")]
+    work_through(folders, work, failed, clock=lambda: clock.now, sleep=clock.sleep)
+    assert tried == ["a", "b", "c", "a", "b"]
+    assert [path for path, _ in failed] == folders
