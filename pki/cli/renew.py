@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -20,18 +21,19 @@ from pki.cli.options import (
 )
 from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.state.authority import open_authority
+from pki.cli.state.busy_folders import work_through
+from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.meant_path import path_suggested
 from pki.cli.state.renewal import Renewal, find_credential, require_key
 from pki.cli.state.trust_distribution import (
-    FailedFolders,
     belongs_to,
-    credential_folders,
-    error_line,
+    error_lines,
     import_crls,
 )
 from pki.errors import CouldNotTellError, PkiError, StateError, quote_untrusted
 from pki.files import find_layout, read_partial_credential
+from pki.files.lock import WAIT_SECONDS
 
 
 def renew(
@@ -80,7 +82,8 @@ def renew(
         return
     if name is not None and csr is None:
         raise typer.BadParameter("--name goes with --csr alone")
-    renewal = Renewal(directory, force, ttl, csr, name)
+    wait_seconds = 0 if every else WAIT_SECONDS
+    renewal = Renewal(directory, force, ttl, csr, name, wait_seconds)
     if every:
         _renew_all(renewal, target, as_json=as_json)
         return
@@ -103,18 +106,15 @@ def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     with open_authority(renewal.state) as authority:
         import_crls(authority, renewal.state)
         ca_folder = ca_directory(renewal.state)
-        for path in (folder, *credential_folders(folder, ca_folder, failed)):
-            try:
-                if not _holds_credential(authority, path):
-                    continue
+
+        def renew_one(path: Path) -> None:
+            if _holds_credential(authority, path):
                 facts, said = renewal.run(authority, path)
-            except PkiError as error:
-                failed.append((path, error))
-            except OSError as error:
-                failed.append((path, StateError(f"{error.strerror or error}")))
-            else:
                 results.append(facts)
                 lines.append(f"{quote_path(path)}: {said[0]}")
+
+        folders = chain((folder,), credential_folders(folder, ca_folder, failed))
+        work_through(folders, renew_one, failed)
     renewed = sum(bool(facts["renewed"]) for facts in results)
     if not results and not failed:
         raise StateError(
@@ -135,7 +135,7 @@ def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     if failed:
         print_error(
             f"{len(failed)} of {len(results) + len(failed)} credentials could not be renewed: "
-            + "; ".join(error_line(path, error) for path, error in failed),
+            + error_lines(failed),
             "Repair them, and run this again; remove a directory that nobody uses",
         )
         raise typer.Exit(PARTLY)

@@ -15,7 +15,7 @@ from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
-from pki.cli.state.trust_distribution import distribute
+from pki.cli.state.trust_distribution import Distribution, distribute
 from pki.errors import LedgerError, PkiError, StateError, quote_untrusted
 
 _MOST_SHOWN = 5
@@ -52,7 +52,7 @@ def revoke(
             if item.revoked_at is not None
         }
         revoked, not_published = _revoke(authority, found, reason)
-        distribution = distribute(authority, directory)
+        distribution = _distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
     if not_published is not None:
         distribution.failed.insert(0, (ca_directory(directory), not_published))
@@ -133,6 +133,17 @@ def _revoked_line(record: CertificateRecord, *, is_new: bool) -> str:
     if is_new:
         return f"Revoked {subject}"
     return f"{subject} was revoked already, at {record.revoked_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _distribute(authority: Authority, state: Path) -> Distribution:
+    """Bring the CRLs to all credentials here; whatever fails, what was revoked is still told."""
+    try:
+        return distribute(authority, state)
+    except PkiError as error:
+        return Distribution(failed=[(state, error)])
+    except OSError as error:
+        message = f"{quote_untrusted(state)}: {error.strerror or error}"
+        return Distribution(failed=[(state, StateError(message))])
 
 
 def _still_valid_lines(others: Sequence[CertificateRecord], reason: str, state: Path) -> list[str]:

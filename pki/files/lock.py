@@ -24,7 +24,19 @@ from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 
 LOCK_NAME = ".handfast.lock"
 _PAUSE_SECONDS = 0.02
-_WAIT_SECONDS = 30.0
+WAIT_SECONDS = 30.0
+
+
+class BusyFolderError(StateError):
+    """Another writer has locked a folder, and does not finish."""
+
+    def __init__(self, folder: Path, wait_seconds: float) -> None:
+        super().__init__(
+            f"another process has been writing in {quote_untrusted(folder)} for "
+            f"{wait_seconds:g} seconds",
+            remedy="Find out what holds it (fuser, lsof) and try again",
+        )
+        self.folder = folder
 
 
 class _HeldLocks(threading.local):
@@ -42,7 +54,7 @@ def locked(
     folder: Path,
     *,
     name: str = LOCK_NAME,
-    wait_seconds: float = _WAIT_SECONDS,
+    wait_seconds: float = WAIT_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
     """Lock out all other writers of a folder. A thread may enter its own lock again.
@@ -50,12 +62,12 @@ def locked(
     Args:
         folder: the folder; it exists.
         name: of the lock file.
-        wait_seconds: how long to wait for another writer.
+        wait_seconds: how long to wait for another writer; 0 tries once.
         sleep: waits between two attempts, in seconds.
 
     Raises:
-        StateError: if the lock file belongs to another user or is no regular file, or another
-            writer does not finish.
+        BusyFolderError: if another writer does not finish.
+        StateError: if the lock file belongs to another user or is no regular file.
     """
     with opened_folder(folder) as opened:
         status = opened.status()
@@ -94,11 +106,7 @@ def _acquire(
             os.close(descriptor)
             raise
         os.close(descriptor)
-    raise StateError(
-        f"another process has been writing in {quote_untrusted(folder.path)} for "
-        f"{wait_seconds:g} seconds",
-        remedy="Find out what holds it (fuser, lsof) and try again",
-    )
+    raise BusyFolderError(folder.path, wait_seconds)
 
 
 def _open(folder: OpenFolder, name: str) -> int:

@@ -31,7 +31,7 @@ from pki.files.atomic import (
 )
 from pki.files.credential_files import CredentialFiles, KeyMode
 from pki.files.layouts import HANDFAST, Layout
-from pki.files.lock import LOCK_NAME, locked
+from pki.files.lock import LOCK_NAME, WAIT_SECONDS, locked
 from pki.files.open_folder import PRIVATE, PUBLIC, opened_folder
 from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint
 from pki.x509 import Credential, CrlSet, TrustBundle
@@ -42,7 +42,11 @@ from pki.x509.revocation import IssuerId
 
 @contextmanager
 def writer_lock(
-    directory: Path, *, layout: Layout = HANDFAST, trust_only: bool = False
+    directory: Path,
+    *,
+    layout: Layout = HANDFAST,
+    trust_only: bool = False,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> Iterator[None]:
     """Make a credential directory if it is missing, and lock out all other writers.
 
@@ -52,6 +56,7 @@ def writer_lock(
         directory: the directory.
         layout: its layout.
         trust_only: whether only the trust bundle and CRLs will be written.
+        wait_seconds: how long to wait for another writer; 0 tries once.
 
     Raises:
         StateError: if the directory can't be made or locked, another writer does not finish, or one
@@ -63,7 +68,7 @@ def writer_lock(
     try:
         with opened_folder(directory) as folder:
             check_folder_status(directory, folder.status())
-            with locked(directory):
+            with locked(directory, wait_seconds=wait_seconds):
                 try:
                     names = (layout.bundle, layout.crls) if trust_only else layout.file_names()
                     check_replaceable(folder, names, key=layout.key)

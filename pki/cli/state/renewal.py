@@ -7,7 +7,7 @@ processes never ask for two renewals of one certificate: the second finds it ren
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from pki.files import (
     save_trust,
     writer_lock,
 )
+from pki.files.lock import WAIT_SECONDS
 from pki.files.writer import promote_pending_key, save_chain
 from pki.identity import SpiffeId
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key, public_key_fingerprint
@@ -51,6 +52,7 @@ class Renewal:
         csr: the file of a new request, for a directory without the key.
         name: the workload, as a path or a SPIFFE ID: needed with a request where another user can
             change the directory.
+        wait_seconds: how long to wait for another writer of a directory; 0 tries once.
     """
 
     state: Path
@@ -58,6 +60,9 @@ class Renewal:
     lifetime: timedelta | None = None
     csr: Path | None = None
     name: str | None = None
+    wait_seconds: float = WAIT_SECONDS
+    # The leaf's key in each directory, as it was when that was first tried.
+    _leaves_before: dict[Path, str | None] = field(default_factory=dict)
 
     def run(self, authority: Authority, target: Path) -> tuple[dict[str, object], list[str]]:
         """Renew the certificate of a directory if it is due, and repair what else is there.
@@ -72,8 +77,8 @@ class Renewal:
         """
         layout, holds_key = find_credential(target)
         request = _read_request(target, self.csr, holds_key=holds_key)
-        leaf_before = _leaf_fingerprint(target, layout)
-        with writer_lock(target, layout=layout):
+        leaf_before = self._leaves_before.setdefault(target, _leaf_fingerprint(target, layout))
+        with writer_lock(target, layout=layout, wait_seconds=self.wait_seconds):
             if holds_key:
                 promote_pending_key(target, layout=layout)
             contents = read_partial_credential(target, layout, holds_key=holds_key)

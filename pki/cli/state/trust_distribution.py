@@ -6,7 +6,8 @@ updated and what failed, and has an exit code of its own for a failure.
 
 from __future__ import annotations
 
-import os
+import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,21 +19,24 @@ from pki.authority import Authority
 from pki.cli.exit_codes import PARTLY
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
+from pki.cli.state.busy_folders import work_through
+from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
-from pki.errors import PkiError, StateError, quote_untrusted
+from pki.errors import PkiError, quote_untrusted
 from pki.files import (
-    LAYOUTS,
     PartialCredential,
     find_layout,
-    read_bounded,
     read_partial_credential,
     save_trust,
     writer_lock,
 )
+from pki.files.atomic import read_file_in
+from pki.files.open_folder import opened_folder
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
 
-FailedFolders = list[tuple[Path, PkiError]]
+_BYTES_OF_FAILURE = 1024 * 1024
+_MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -64,7 +68,7 @@ class Distribution:
         """
         if not self.failed:
             return
-        whys = "; ".join(error_line(path, error) for path, error in self.failed)
+        whys = error_lines(self.failed)
         print_error(
             f"{done}, and the new CRLs did not reach {len(self.failed)} of "
             f"{len(self.failed) + len(self.updated)} places: {whys}",
@@ -84,61 +88,21 @@ def distribute(authority: Authority, state: Path) -> Distribution:
             # One list that can't be imported does not stop the others.
             if not any(str(error) == str(other) for _, other in result.failed):
                 result.failed.append((ca_directory(state), error))
-    for folder in credential_folders(state, ca_directory(state), result.failed):
-        try:
-            if _update_directory(authority, folder):
-                result.updated.append(folder)
-        except PkiError as error:
-            result.failed.append((folder, error))
-        except OSError as error:
-            result.failed.append(
-                (folder, StateError(f"{quote_untrusted(folder)}: {error.strerror or error}"))
-            )
+
+    def update(folder: Path) -> None:
+        if _update_directory(authority, folder):
+            result.updated.append(folder)
+
+    folders = credential_folders(state, ca_directory(state), result.failed)
+    work_through(folders, update, result.failed)
     return result
-
-
-def credential_folders(folder: Path, ca_folder: Path, failed: FailedFolders) -> Iterator[Path]:
-    """Yield all folders below a folder, but for the CA's.
-
-    Args:
-        folder: where to begin.
-        ca_folder: the folder of the CA.
-        failed: gets those that can't be listed.
-    """
-    ca_folder = ca_folder.absolute()
-    visited: set[tuple[int, int]] = set()
-
-    def not_listed(error: OSError) -> None:
-        path = Path(error.filename)
-        if any(path == folder for folder, _ in failed):
-            return
-        failed.append(
-            (path, StateError(f"{quote_untrusted(path)} can't be listed: {error.strerror}"))
-        )
-
-    # A workload's path may have several segments, and its folder lies as deep.
-    for here, names, _ in os.walk(folder, onerror=not_listed):
-        names.sort()
-        names[:] = [name for name in names if (Path(here) / name).absolute() != ca_folder]
-        for name in names:
-            found = Path(here) / name
-            try:
-                status = found.stat()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                failed.append((found, StateError(f"{quote_untrusted(found)}: {error.strerror}")))
-                continue
-            # The same directory may be reached by a link too.
-            if (status.st_dev, status.st_ino) not in visited:
-                visited.add((status.st_dev, status.st_ino))
-                yield found
 
 
 def _update_directory(authority: Authority, folder: Path) -> bool:
     """Write trust and CRLs to a directory, and return whether it holds a credential of this CA.
 
     Raises:
+        BusyFolderError: if another process is writing there.
         PkiError: if they can't be written, or the credential's CA can't be determined.
     """
     layout_and_key = find_layout(folder)
@@ -148,7 +112,7 @@ def _update_directory(authority: Authority, folder: Path) -> bool:
     contents = read_partial_credential(folder, layout, holds_key=holds_key)
     if not belongs_to(authority, contents):
         return False
-    with writer_lock(folder, layout=layout, trust_only=True):
+    with writer_lock(folder, layout=layout, trust_only=True, wait_seconds=0):
         # Read while nobody else writes here, so that an older list never follows a newer one.
         bundle, crls = authority.trust()
         save_trust(bundle, crls, folder, layout=layout, issuers=issuer_certificates(authority))
@@ -191,18 +155,33 @@ def _import_new(authority: Authority, held: Iterable[CrlSet | None]) -> None:
 
 def read_crls_below(state: Path) -> Iterator[CrlSet]:
     """Yield the CRLs in all credential directories here; a file that is no CRL is skipped."""
-    names = {layout.crls for layout in LAYOUTS.values()}
     read: set[bytes] = set()
-    for path in sorted(state.rglob("*")):
-        if path.name not in names:
-            continue
+    # One limit for all that lies below one folder, so that its owner can't use up that of others.
+    bytes_left: dict[tuple[str, ...], int] = defaultdict(lambda: MAX_CRLS_BYTES)
+    for folder in (state, *credential_folders(state, ca_directory(state), [])):
+        top = folder.relative_to(state).parts[:1]
         try:
-            data, _ = read_bounded(path, max_bytes=MAX_CRLS_BYTES)
-            if data not in read:
-                read.add(data)
-                yield CrlSet.read(data)
-        except (PkiError, OSError):
+            layout_and_key = find_layout(folder)
+            if layout_and_key is None:
+                continue
+            with opened_folder(folder) as opened:
+                data, _ = read_file_in(opened, layout_and_key[0].crls, max_bytes=bytes_left[top])
+        except FileNotFoundError:
             continue
+        except (PkiError, OSError):
+            # It may have been read in part, e.g. a file that grew meanwhile.
+            bytes_left[top] = max(0, bytes_left[top] - _BYTES_OF_FAILURE)
+            continue
+        bytes_left[top] -= len(data)
+        digest = hashlib.sha256(data).digest()
+        if digest in read:
+            continue
+        read.add(digest)
+        try:
+            crls = CrlSet.read(data)
+        except PkiError:
+            continue
+        yield crls
 
 
 def issuer_certificates(authority: Authority) -> tuple[x509.Certificate, ...]:
@@ -226,7 +205,15 @@ def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
     raise contents.leaf_error()
 
 
-def error_line(path: Path, error: PkiError) -> str:
+def error_lines(failed: FailedFolders) -> str:
+    """Return what failed in folders, the first of them at least."""
+    shown = [_error_line(path, error) for path, error in failed[:_MOST_SHOWN]]
+    if len(failed) > _MOST_SHOWN:
+        shown.append(f"and {len(failed) - _MOST_SHOWN} more (--json shows all)")
+    return "; ".join(shown)
+
+
+def _error_line(path: Path, error: PkiError) -> str:
     """Return what failed in a folder, with the folder's path."""
     name = quote_untrusted(path)
     return error.message if name in error.message else f"{name}: {error.message}"
