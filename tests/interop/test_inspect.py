@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cryptography
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -374,6 +375,7 @@ def test_a_key_in_opensshs_format_is_shown_and_told_as_such(told: Told, scene: S
     assert "OpenSSH's own format" in flags(found)
 
 
+@pytest.mark.skipif(cryptography.__version__ < "47", reason="cryptography 44 calls it damaged")
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 def test_an_encrypted_key_in_opensshs_format_is_told_as_such(told: Told, scene: Scene) -> None:
     path = scene.home / "id"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import hexdigits
 
-from pki.authority import Authority, CertificateRecord
+from pki.authority import Authority
 from pki.authority.revocation import parse_serial_prefix
 from pki.cli.output import quote_path
 from pki.cli.state.ledger_lookup import (
@@ -27,7 +27,7 @@ from pki.cli.state.ledger_lookup import (
 )
 from pki.cli.state.workload_proof import check_workload
 from pki.errors import CredentialError, InputError, PkiError, quote_untrusted
-from pki.files import PartialCredential, detect_layout, find_layout, read_partial_credential
+from pki.files import detect_layout, find_layout, read_partial_credential
 from pki.identity import SpiffeId
 
 _SHORTEST_PREFIX = 4
@@ -143,8 +143,6 @@ def _target_of_directory(authority: Authority, path: Path) -> RevocationTarget:
     if of_key is not None and is_foreign:
         # Whatever certificate somebody put beside it, the key says whose directory it is.
         return RevocationTarget((of_key.serial,), whole_line=True)
-    if record is not None and contents.leaf_key is None:
-        _check_not_planted(contents, record)
     if record is not None and of_key is not None and record.spiffe_id != of_key.spiffe_id:
         # Anybody who can write here could have another workload revoked, and keep this one valid.
         raise CredentialError(
@@ -153,6 +151,12 @@ def _target_of_directory(authority: Authority, path: Path) -> RevocationTarget:
             remedy="Nothing was revoked: revoke the one that is meant, or both, by their serial "
             "numbers",
         )
+    if record is not None:
+        remedy = (
+            f"Nothing was revoked: name the workload that is meant ({record.spiffe_id}, or whose "
+            "directory it is), or a serial number"
+        )
+        check_workload(contents, record, None, remedy=remedy)
     if record is None and contents.leaf is not None and not is_foreign:
         # An older ledger may lack the certificate, but its serial number can still be revoked.
         first = f"{contents.leaf.serial_number:x}"
@@ -160,23 +164,3 @@ def _target_of_directory(authority: Authority, path: Path) -> RevocationTarget:
         first = require_record(authority, contents).serial
     serials = (first, *([of_key.serial] if of_key is not None else []))
     return RevocationTarget(tuple(dict.fromkeys(serials)), whole_line=True)
-
-
-def _check_not_planted(contents: PartialCredential, record: CertificateRecord) -> None:
-    """Check that nobody else put another workload's chain into a directory, to have it revoked.
-
-    Raises:
-        CredentialError: if a key there is of another certificate, or there is none and another
-            user can change the directory.
-    """
-    remedy = (
-        f"Nothing was revoked: name the workload that is meant ({record.spiffe_id}, or whose "
-        "directory it is), or a serial number"
-    )
-    if contents.key is not None or contents.next_key is not None:
-        raise CredentialError(
-            f"the key in {quote_untrusted(contents.directory)} does not belong to the certificate "
-            f"there, of {record.spiffe_id}, so somebody may have put it there",
-            remedy=remedy,
-        )
-    check_workload(contents, record, None, remedy=remedy)
