@@ -78,3 +78,21 @@ def test_a_process_that_ends_removes_it_and_its_child_does_not() -> None:
     folder, survived_the_child = done.stdout.splitlines()
     assert survived_the_child == "True"
     assert not os.path.exists(folder)
+
+
+IN_A_BLOCK = """
+import os, sys
+import pki
+with pki.Authority.ephemeral("shop.internal") as ca:
+    if os.fork() == 0:
+        sys.exit()  # leaves the block
+    os.wait()
+    print(ca.issue("orders").spiffe_id)
+"""
+
+
+def test_a_child_that_leaves_the_block_takes_the_ca_from_nobody() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_BLOCK], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "spiffe://shop.internal/orders\n"), done.stderr
