@@ -7,6 +7,8 @@ a terminal. No secret ever enters a message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pki.fault import Fault
 
 _QUOTED_LIMIT = 200
@@ -37,6 +39,12 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
         for character in text
     )
+
+
+def join_first(texts: Sequence[str], most: int) -> str:
+    """Return the first texts as a list, and how many more there are: ``a, b and 3 more``."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class PkiError(Exception):

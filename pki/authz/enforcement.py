@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pki.authz.patterns import MethodPattern, format_method, parse_method_path
+from pki.errors import join_first
 
 _MAX_LISTED = 10
 
@@ -82,8 +83,10 @@ class Enforcement:
         """Return the methods whose refusals are only logged, as text; empty if there are none."""
         if self._whole.enforce is Enforce.AUDIT:
             enforced = self._patterns(Enforce.DENY)
-            return "every method" + (f" but {_listed(enforced)}" if enforced else "")
-        return _listed(self._patterns(Enforce.AUDIT))
+            return "every method" + (
+                f" but {join_first(enforced, _MAX_LISTED)}" if enforced else ""
+            )
+        return join_first(self._patterns(Enforce.AUDIT), _MAX_LISTED)
 
     def _patterns(self, enforce: Enforce) -> list[str]:
         return [
@@ -91,8 +94,3 @@ class Enforcement:
             for pattern, setting in self._by_pattern.items()
             if setting.enforce is enforce
         ]
-
-
-def _listed(texts: list[str]) -> str:
-    more = len(texts) - _MAX_LISTED
-    return ", ".join(texts[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

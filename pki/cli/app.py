@@ -148,8 +148,8 @@ def _usage_remedy(error: typer.BadParameter, argv: list[str]) -> str:
         # An option before the command, which the command may have, but the group has not.
         if at and argv[: len(groups)] == groups and rest[0].startswith("-"):
             names = 2 if rest[at] in _GROUPS and not groups else 1
-            words = [*groups, *rest[at : at + names], *rest[:at], *rest[at + names :]]
-            return f"Options follow the command: handfast {printable(shlex.join(words))}"
+            arguments = [*groups, *rest[at : at + names], *rest[:at], *rest[at + names :]]
+            return f"Options follow the command: handfast {printable(shlex.join(arguments))}"
     return f"See {path} --help"
 
 

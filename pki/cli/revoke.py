@@ -16,7 +16,7 @@ from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import Distribution, distribute
-from pki.errors import LedgerError, PkiError, StateError, quote_untrusted
+from pki.errors import LedgerError, PkiError, StateError, join_first, quote_untrusted
 
 _MOST_SHOWN = 5
 
@@ -45,13 +45,13 @@ def revoke(
         # As a path it would mean the current folder.
         raise typer.BadParameter("a directory, workload or serial number can't be empty")
     with _open(directory) as authority:
-        found = find_target(authority, target)
+        revocation_target = find_target(authority, target)
         before = {
             item.serial
             for item in authority.certificates(with_ended=True)
             if item.revoked_at is not None
         }
-        revoked, not_published = _revoke(authority, found, reason)
+        revoked, not_published = _revoke(authority, revocation_target, reason)
         distribution = _distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
     if not_published is not None:
@@ -76,7 +76,7 @@ def revoke(
             *(_revoked_line(item, is_new=item.serial not in before) for item in revoked),
             *(
                 f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
-                for serial in found.serials
+                for serial in revocation_target.serials
                 if serial not in {item.serial for item in revoked}
             ),
             f"The new CRL was brought to {len(distribution.updated)} credential directories "
@@ -151,13 +151,11 @@ def _still_valid_lines(others: Sequence[CertificateRecord], reason: str, state: 
     lines = []
     for workload in dict.fromkeys(item.spiffe_id for item in others):
         serials = [item.serial for item in others if item.spiffe_id == workload]
-        shown = ", ".join(serials[:_MOST_SHOWN])
-        more = f" and {len(serials) - _MOST_SHOWN} more" if len(serials) > _MOST_SHOWN else ""
         subject = "certificate" if len(serials) == 1 else f"{len(serials)} certificates"
         verb = "is" if len(serials) == 1 else "are"
         option = f" --reason {reason}" if reason != "unspecified" else ""
         lines.append(
-            f"STILL VALID {verb} the {subject} {shown}{more} of {workload}; to revoke all of this "
-            f"workload: handfast revoke {workload}{option}{dir_option(state)}"
+            f"STILL VALID {verb} the {subject} {join_first(serials, _MOST_SHOWN)} of {workload}; "
+            f"to revoke all of this workload: handfast revoke {workload}{option}{dir_option(state)}"
         )
     return lines

@@ -99,12 +99,12 @@ def _open_yaml(text: str) -> Container | None:
     match = _KUBERNETES.search(text)
     if match is None:
         return None
-    found = _NAME.search(text)
+    name = _NAME.search(text)
     values = {key: _decode(value) for key, value in _YAML_VALUE.findall(text)[:_MOST_ENTRIES]}
     if _BEGIN in text:
         # stringData, or a ConfigMap: the text itself, indented.
         values["(text)"] = text.encode()
-    return _kubernetes_container(match[1], found[1] if found else "", values)
+    return _kubernetes_container(match[1], name[1] if name else "", values)
 
 
 def _kubernetes_container(kind: str, name: str, values: dict[str, bytes | None]) -> Container:
@@ -186,15 +186,15 @@ def _texts(value: object) -> list[str]:
 def _pem_strings(value: object, name: str) -> Iterator[tuple[str, bytes]]:
     """Return the texts in a document that hold PEM, with the path to each; the first of them."""
     waiting = [(name, value)]
-    found = 0
-    while waiting and found < _MOST_ENTRIES:
+    count = 0
+    while waiting and count < _MOST_ENTRIES:
         name, value = waiting.pop()
         if isinstance(value, dict):
             waiting += [(f"{name}.{key}", item) for key, item in reversed(value.items())]
         elif isinstance(value, list):
             waiting += [(f"{name}[{at}]", item) for at, item in reversed(list(enumerate(value)))]
         elif isinstance(value, str) and _BEGIN in value:
-            found += 1
+            count += 1
             yield name, value.encode("utf-8", "replace")
 
 

@@ -59,10 +59,10 @@ def _in_turn(parts: Iterable[Iterator[Path]]) -> Iterator[Path]:
     turns = deque(parts)
     while turns:
         turn = turns.popleft()
-        found = next(turn, None)
-        if found is not None:
+        folder = next(turn, None)
+        if folder is not None:
             turns.append(turn)
-            yield found
+            yield folder
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class _Below:
                 break
             folders_left -= 1
             try:
-                inode, found, listed = _list(here, entries_left)
+                inode, entries, listed = _list(here, entries_left)
             except PkiError as error:
                 self.failed.append((here, error))
                 continue
@@ -113,9 +113,9 @@ class _Below:
                 yield here
             if listed > entries_left:
                 self._leave_out(here, f"with the folders above it more than {MOST_ENTRIES} files")
-                found = []
+                entries = []
             entries_left = max(0, entries_left - listed)
-            for name, entry_is_link in found:
+            for name, entry_is_link in entries:
                 path = here / name
                 if path.name == self.ca_folder.name and path.absolute() == self.ca_folder:
                     continue

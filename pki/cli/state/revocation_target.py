@@ -26,7 +26,7 @@ from pki.cli.state.ledger_lookup import (
     was_issued_here,
 )
 from pki.cli.state.workload_proof import check_workload
-from pki.errors import CredentialError, InputError, PkiError, quote_untrusted
+from pki.errors import CredentialError, InputError, PkiError, join_first, quote_untrusted
 from pki.files import detect_layout, find_layout, read_partial_credential
 from pki.identity import SpiffeId
 
@@ -83,27 +83,26 @@ def _target_of_number(
     """
     prefix, goes_on = parse_serial_prefix(text)
     is_hex = bool(prefix) and set(prefix) <= set(hexdigits)
-    found = authority.certificates_with_serial(prefix) if is_hex else ()
-    if not goes_on and any(item.serial == prefix for item in found):
+    records = authority.certificates_with_serial(prefix) if is_hex else ()
+    if not goes_on and any(item.serial == prefix for item in records):
         return RevocationTarget((prefix,))
-    if found and len(prefix) >= _SHORTEST_PREFIX:
+    if records and len(prefix) >= _SHORTEST_PREFIX:
         if workload is not None:
             raise InputError(
                 f"{quote_untrusted(text)} is a workload, and the beginning of the serial number "
-                f"{found[0].serial}",
+                f"{records[0].serial}",
                 remedy=f"Nothing was revoked: name the workload ({workload}), or the whole number",
             )
-        if len(found) > 1:
-            shown = ", ".join(item.serial for item in found[:_MOST_SHOWN])
-            more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
+        if len(records) > 1:
+            serials = join_first([item.serial for item in records], _MOST_SHOWN)
             raise InputError(
-                f"{len(found)} serial numbers begin with {quote_untrusted(text)}: {shown}{more}",
+                f"{len(records)} serial numbers begin with {quote_untrusted(text)}: {serials}",
                 remedy="Nothing was revoked: write more digits",
             )
-        return RevocationTarget((found[0].serial,))
+        return RevocationTarget((records[0].serial,))
     if workload is not None:
         return RevocationTarget(workload=workload)
-    if is_hex and found:
+    if is_hex and records:
         raise InputError(
             f"{quote_untrusted(text)} is too short for a serial number",
             remedy=f"Write at least {_SHORTEST_PREFIX} of its digits",

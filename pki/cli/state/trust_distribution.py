@@ -207,10 +207,10 @@ def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
 
 def error_lines(failed: FailedFolders) -> str:
     """Return what failed in folders, the first of them at least."""
-    shown = [_error_line(path, error) for path, error in failed[:_MOST_SHOWN]]
+    lines = [_error_line(path, error) for path, error in failed[:_MOST_SHOWN]]
     if len(failed) > _MOST_SHOWN:
-        shown.append(f"and {len(failed) - _MOST_SHOWN} more (--json shows all)")
-    return "; ".join(shown)
+        lines.append(f"and {len(failed) - _MOST_SHOWN} more (--json shows all)")
+    return "; ".join(lines)
 
 
 def _error_line(path: Path, error: PkiError) -> str:
