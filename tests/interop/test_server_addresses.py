@@ -318,5 +318,5 @@ def test_a_replica_whose_leaf_ends_sooner_takes_no_stream_early_and_is_left_out_
         # By our clock it has ended, and gRPC would go on.
         shop.clock.move(minutes=2)
         assert soon(channel, "ALLOWED")
-        assert eventually(lambda: len(channel.connections.checks.accepted) == 1)
+        assert eventually(lambda: len(channel.connections.rotation.current.verified) == 1)
         assert calls_that_end_well(channel) == 6
