@@ -100,8 +100,40 @@ class PolicyError(InputError):
         self.line = line
 
 
+class NotFoundError(InputError):
+    """There is no such thing."""
+
+
 class NotPermittedError(PkiError):
     """The request is well-formed, but the rules forbid it."""
+
+
+class NotRegisteredError(NotPermittedError):
+    """No registration allows a workload to obtain a certificate in this way."""
+
+
+class ProofRefusedError(NotPermittedError):
+    """What should prove who somebody is proves nothing.
+
+    The message tells the sender the same in every case; ``cause`` is for the CA's own log.
+
+    Args:
+        message: what was refused.
+        cause: why.
+        remedy: what to do next.
+    """
+
+    def __init__(self, message: str, *, cause: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause = cause
+
+
+class NotRenewableError(NotPermittedError):
+    """A certificate may not be renewed, for good."""
+
+
+class NotRecoverableError(NotPermittedError):
+    """A line of certificates may not recover by itself now."""
 
 
 class VerificationError(PkiError):
@@ -132,6 +164,14 @@ class CouldNotTellError(PkiError):
 
 class StateError(PkiError):
     """The files or the ledger are not in the state that the operation needs."""
+
+
+class AlreadyThereError(StateError):
+    """There is such a thing already."""
+
+
+class ChangedMeanwhileError(StateError):
+    """Somebody else has changed it since it was read: read it again."""
 
 
 class UnreadableError(StateError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pki.authority.registrations import Proof
 from pki.identity import DnsName, SpiffeId, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
@@ -20,20 +21,27 @@ class LeafOrder:
         profile: the kind of leaf.
         public_key: the leaf's key; whoever orders has proved possession of the private key.
         lifetime: from now on.
+        proof: how the workload was proved.
+        by_admin: whether everybody who decided on this order is an admin: who registered the
+            workload, and who made its token. A name that gives a role in the CA needs that.
         is_exact: whether exactly this lifetime was requested; otherwise the leaf may end sooner,
             with its issuing CA.
         extra_dns: further DNS names besides the derived one.
         extra_ip: addresses.
         renewed_from: the ledger's id of the certificate that this one renews.
+        line_id: the line that it belongs to; None starts one.
     """
 
     spiffe_id: SpiffeId
     profile: LeafProfile
     public_key: PublicKey
     lifetime: timedelta
+    proof: Proof
+    by_admin: bool
     extra_dns: tuple[DnsName, ...] = ()
     extra_ip: tuple[IpAddress, ...] = ()
     renewed_from: int | None = None
+    line_id: str | None = None
     is_exact: bool = False
 
     def names(self) -> LeafNames:

@@ -113,7 +113,7 @@ def revoke(
                     f"{quote_untrusted(serial)}",
                     remedy="See them with: handfast list",
                 )
-        return _revoke_known(context, transaction, known, reason, whole_line=whole_line)
+        return revoke_records(context, transaction, known, reason, whole_line=whole_line)
 
 
 def revoke_workload(
@@ -131,17 +131,24 @@ def revoke_workload(
                 f"{spiffe_id} has no certificate that is still valid",
                 remedy="See them with: handfast list --all",
             )
-        return _revoke_known(context, transaction, live, reason, whole_line=False)
+        return revoke_records(context, transaction, live, reason, whole_line=False)
 
 
-def _revoke_known(
+def revoke_records(
     context: AuthorityContext,
     transaction: Transaction,
     certificates: Sequence[CertificateRecord],
     reason: x509.ReasonFlags,
     *,
-    whole_line: bool,
+    whole_line: bool = False,
 ) -> tuple[CertificateRecord, ...]:
+    """Revoke certificates of the ledger with all their renewals; end the recovery of their lines.
+
+    The reason ``key-compromise`` blocks the lines: nothing of them is renewed any more.
+
+    Returns:
+        All certificates that are revoked now, oldest first.
+    """
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
@@ -151,6 +158,11 @@ def _revoke_known(
             (item.key_fingerprint for item in revoked), at=context.now()
         )
     transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
+    lines = {item.line_id for item in revoked}
+    if is_compromise:
+        transaction.lines.block(lines, reason="a key of it was compromised", at=context.now())
+    else:
+        transaction.lines.end_recovery(lines)
     touched = {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
         if issuer.id in touched:

@@ -15,7 +15,9 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 from pki.authority.ledger import tables
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.keys import KeyRecords
+from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.mark import LedgerState
+from pki.authority.ledger.proofs import ProofRecords
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
@@ -26,6 +28,7 @@ from pki.authority.ledger.records import (
     NewCertificate,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
+from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rows import der_of, record_of_row, to_moment, to_seconds
 from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
@@ -76,6 +79,21 @@ class Transaction:
     def keys(self) -> KeyRecords:
         """The public keys of leaves."""
         return KeyRecords(self._connection)
+
+    @property
+    def lines(self) -> LineRecords:
+        """The lines of certificates."""
+        return LineRecords(self._connection)
+
+    @property
+    def proofs(self) -> ProofRecords:
+        """Tokens and used proofs."""
+        return ProofRecords(self._connection)
+
+    @property
+    def registrations(self) -> RegistrationRecords:
+        """Who may obtain which names, and by which proof."""
+        return RegistrationRecords(self._connection)
 
     @property
     def crls(self) -> CrlRecords:
@@ -217,6 +235,7 @@ class Transaction:
             not_after=to_seconds(certificate.not_valid_after_utc),
             issued_at=to_seconds(new.issued_at),
             renewed_from=new.renewed_from,
+            line_id=new.line_id,
         )
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:

@@ -71,14 +71,8 @@ def test_a_recovery_id_has_one_text() -> None:
     assert made.is_of(b"k" * 32)
     assert not made.is_of(b"j" * 32)
     assert RecoveryId.of(b"k" * 32, made.id) == made
-    for text in [
-        "",
-        "hfr1_",
-        str(made)[:-1],
-        str(made) + "=",
-        str(made)[5:],
-        "hfr1_" + "A" * 10**6,
-    ]:
+    text = str(made)
+    for wrong in ["", "hfr1_", text[:-1], text + "=", text[5:], "hfr1_" + "A" * 10**6]:
         with pytest.raises(InputError):
             RecoveryId.parse(wrong)
 
