@@ -8,8 +8,8 @@ A leaf is admitted if
    by the issuing CA: a name inside the trust domain is the derived name of another workload, and
    clients pin that workload by it;
 3. each address is in a permitted range;
-4. its key is not one of the CA's own, was certified for no other workload, and is not known to have
-   leaked. A workload may use its own key again, with a request;
+4. its key is not one of the CA's own and no recovery key, was certified for no other workload, and
+   is not known to have leaked. A workload may use its own key again, with a request;
 5. its workload is registered, the registration covers the names and accepts the proof, unless the
    operator of the CA's own machine orders it;
 6. only admins have decided on it, if one of its names gives a role in the CA;
@@ -31,7 +31,8 @@ from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.errors import NotPermittedError, NotRegisteredError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
-from pki.keys import PublicKey, secret_fingerprint
+from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
+from pki.proofs import encode_recovery_key
 from pki.x509 import NameLimits
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LeafNames
@@ -50,15 +51,13 @@ class Admission:
 
     Args:
         limits: the names that this CA may certify.
-        is_privileged: whether the CA's policy gives one of these names a role in the CA. It is
-            asked anew for each order, because the policy may have changed.
     """
 
-    def __init__(
-        self, limits: NameLimits, is_privileged: Privileged = nobody_is_privileged
-    ) -> None:
+    def __init__(self, limits: NameLimits) -> None:
         self._limits = limits
-        self._is_privileged = is_privileged
+        self.is_privileged: Privileged = nobody_is_privileged
+        """Whether the policy of the CA that is served gives one of these names a role in the CA. It
+        is asked anew for each order, because the policy may have changed."""
 
     def admit_leaf(
         self, order: LeafOrder, transaction: Transaction, *, until: datetime, now: datetime
@@ -73,6 +72,7 @@ class Admission:
             self.check_names(owner, names, by_admin=order.by_admin)
             check_registration(order, transaction)
         refuse_ca_key(order.public_key, transaction)
+        refuse_recovery_key(order.public_key, transaction)
         transaction.keys.claim(order.public_key, owner=str(owner))
         claims = [(NameKind.SPIFFE, str(owner))]
         claims += [(NameKind.DNS, name.name) for name in names.dns_names]
@@ -108,7 +108,7 @@ class Admission:
                     f"address {address} is in no range that this CA permits",
                     remedy="Make an issuing CA with --permit-ip for its range",
                 )
-        if not by_admin and self._is_privileged(names):
+        if not by_admin and self.is_privileged(names):
             raise NotPermittedError(
                 f"{owner} has a role in the CA itself: only a ca-admin decides on it",
                 remedy="Let a ca-admin register it, and make its token",
@@ -191,3 +191,14 @@ def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
     for record in transaction.issuers():
         if secret_fingerprint(public_key_of(record.certificate)) == secret:
             raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
+
+
+def refuse_recovery_key(public_key: PublicKey, transaction: Transaction) -> None:
+    """Refuse a key that is, or was, a line's recovery key: it has no other use.
+
+    Raises:
+        NotPermittedError: if it is one.
+    """
+    fingerprint = public_key_fingerprint(public_key)
+    if transaction.lines.is_recovery_key_known(fingerprint, encode_recovery_key(public_key)):
+        raise NotPermittedError("the key is a recovery key", remedy="Make a new key")

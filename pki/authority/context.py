@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from pki.authority.admission import Admission, Privileged, nobody_is_privileged
+from pki.authority.admission import Admission
 from pki.authority.crl_import import import_crls
 from pki.authority.crls import refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
@@ -203,7 +203,6 @@ def open_context(
     clock: Clock,
     accept_older: bool = False,
     passphrase_remedy: str = "",
-    is_privileged: Privileged = nobody_is_privileged,
 ) -> AuthorityContext:
     """Open the CA in a directory.
 
@@ -213,7 +212,6 @@ def open_context(
         clock: returns the time.
         accept_older: open an older copy of the ledger too.
         passphrase_remedy: what to do if the passphrase is missing or wrong.
-        is_privileged: whether the CA's policy gives one of these names a role in the CA.
 
     Raises:
         StateError: if the directory holds no CA.
@@ -231,5 +229,5 @@ def open_context(
     except BaseException:
         ledger.close()
         raise
-    signing = Signing(Admission(settings.limits, is_privileged), settings.backdate)
+    signing = Signing(Admission(settings.limits), settings.backdate)
     return AuthorityContext(directory, ledger, settings, signing, clock, passphrase)

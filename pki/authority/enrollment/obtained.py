@@ -104,22 +104,12 @@ def obtained(
     """Return what a workload obtains with a certificate of the ledger."""
     spiffe_id = SpiffeId.parse(record.spiffe_id)
     issued = hand_out(context, transaction, spiffe_id, record.certificate, key=None, notes=notes)
-    left = recoveries_left(context, transaction, record)
+    lifetime = record.not_after - record.issued_at
+    found = transaction.registrations.get(spiffe_id)
     line = transaction.lines.get(record.line_id)
-    recovery_id = None
-    if line is not None and line.recovery_key is not None:
-        recovery_id = RecoveryId.of(transaction.proofs.mac_key(), bytes.fromhex(line.id))
-    return Obtained(issued, record.not_after - record.issued_at, recovery_id, left, is_repeated)
-
-
-def recoveries_left(
-    context: AuthorityContext, transaction: Transaction, record: CertificateRecord
-) -> int:
-    """Return how many recoveries the line of a certificate has left in the present period."""
-    found = transaction.registrations.get(SpiffeId.parse(record.spiffe_id))
-    line = transaction.lines.get(record.line_id)
-    if found is None or line is None or line.recovery_key is None:
-        return 0
+    if found is None or line is None or line.recovery_key is None or not found[0].recovery.times:
+        return Obtained(issued, lifetime, None, 0, is_repeated)
     rule = found[0].recovery
     made = transaction.lines.recoveries(line.id, since=context.now() - rule.within)
-    return max(0, rule.times - made)
+    recovery_id = RecoveryId.of(transaction.proofs.mac_key(), bytes.fromhex(line.id))
+    return Obtained(issued, lifetime, recovery_id, max(0, rule.times - made), is_repeated)
