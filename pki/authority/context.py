@@ -40,6 +40,8 @@ class AuthorityContext:
     signing: Signing
     clock: Clock
     passphrase: bytes | None = field(default=None, repr=False)
+    signs_lists_later: bool = False
+    """Whether a revocation is announced before its list is signed: a long list takes seconds."""
     _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
 
     def now(self) -> datetime:

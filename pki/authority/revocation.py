@@ -163,7 +163,7 @@ def revoke_records(
         transaction.lines.block(lines, reason="a key of it was compromised", at=context.now())
     else:
         transaction.lines.end_recovery(lines)
-    touched = {item.issuer_id for item in revoked}
+    touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
         if issuer.id in touched:
             context.refresh_crl(issuer, transaction)
@@ -255,4 +255,19 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             else:
                 signed += 1
         signed += _refresh_future_root_crl(context, transaction)
+    return signed
+
+
+def sign_missing(context: AuthorityContext) -> int:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
+    now, signed = context.now(), 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            if issuer.kind is not IssuerKind.ISSUING or issuer.status is IssuerStatus.DISTRUSTED:
+                continue
+            current = transaction.crls.current(issuer.id)
+            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
+                context.refresh_crl(issuer, transaction)
+                signed += 1
     return signed

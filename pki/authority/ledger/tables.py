@@ -62,7 +62,8 @@ certificates = Table(
     Column("renewed_from", Integer, ForeignKey("certificates.id"), unique=True),
     Column("revoked_at", BigInteger),
     Column("reason", Text),
-    Column("line_id", Text, ForeignKey("lines.id"), nullable=False, index=True),
+    # Every certificate has one; SQLite adds no column that must have a value.
+    Column("line_id", Text, ForeignKey("lines.id"), index=True),
 )
 
 # A line of certificates: one that was issued with a proof of its own, and all its renewals and
@@ -140,6 +141,15 @@ used_proofs = Table(
     Column("certificate_id", Integer, ForeignKey("certificates.id"), nullable=False),
     Column("used_at", BigInteger, nullable=False),
     Column("kept_until", BigInteger, nullable=False, index=True),
+)
+
+# Every revocation, in the order in which they were recorded. Receivers ask for those since an id.
+revocation_log = Table(
+    "revocation_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("certificate_id", Integer, ForeignKey("certificates.id"), nullable=False, unique=True),
+    sqlite_autoincrement=True,
 )
 
 # One row, from when the CA is first served on.

@@ -209,12 +209,10 @@ def test_the_ca_alone_gets_its_own_name(ca: AuthorityContext) -> None:
     assert str(read_names(own.leaf).spiffe_id) == "spiffe://shop.internal/handfast/ca"
     assert issue_own(ca).leaf.public_key() != own.leaf.public_key()
     with Authority.open(ca.directory.path, clock=ca.clock) as authority:
-        for attempt in (
-            lambda: authority.issue("handfast/ca"),
-            lambda: authority.issue("orders", dns=[DnsName("ca.handfast.shop.internal")]),
-        ):
-            with pytest.raises(NotPermittedError):
-                attempt()
+        with pytest.raises(NotPermittedError):
+            authority.issue("handfast/ca")
+        with pytest.raises(NotPermittedError):
+            authority.issue("orders", dns=[DnsName("ca.handfast.shop.internal")])
 
 
 def test_a_workload_revokes_its_own_line(ca: AuthorityContext) -> None:

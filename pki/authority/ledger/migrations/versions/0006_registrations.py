@@ -76,6 +76,22 @@ def upgrade() -> None:
         sa.Column("kept_until", sa.BigInteger, nullable=False, index=True),
     )
     op.create_table(
+        "revocation_log",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column(
+            "certificate_id",
+            sa.Integer,
+            sa.ForeignKey("certificates.id"),
+            nullable=False,
+            unique=True,
+        ),
+        sqlite_autoincrement=True,
+    )
+    op.execute(
+        "INSERT INTO revocation_log (certificate_id) SELECT id FROM certificates"
+        " WHERE revoked_at IS NOT NULL ORDER BY revoked_at, id"
+    )
+    op.create_table(
         "service",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("first_served_at", sa.BigInteger, nullable=False),
@@ -90,8 +106,9 @@ def upgrade() -> None:
 
 
 def _give_lines(lines: sa.Table) -> None:
-    # SQLite adds no column that needs a value and has none, so the column allows none first.
-    op.add_column("certificates", sa.Column("line_id", sa.Text))
+    # SQLite adds no column that must have a value, unless the table is made anew.
+    op.execute("ALTER TABLE certificates ADD COLUMN line_id TEXT REFERENCES lines (id)")
+    op.create_index("ix_certificates_line_id", "certificates", ["line_id"])
     connection = op.get_bind()
     rows = connection.execute(
         sa.text("SELECT id, spiffe_id, issued_at, renewed_from FROM certificates ORDER BY id")
@@ -117,10 +134,6 @@ def _give_lines(lines: sa.Table) -> None:
             sa.text("UPDATE certificates SET line_id = :line WHERE id = :id"),
             [{"id": certificate_id, "line": line} for certificate_id, line in line_of.items()],
         )
-    with op.batch_alter_table("certificates") as table:
-        table.alter_column("line_id", nullable=False)
-        table.create_foreign_key("certificates_line", "lines", ["line_id"], ["id"])
-        table.create_index("ix_certificates_line_id", ["line_id"])
 
 
 def downgrade() -> None:
