@@ -2,6 +2,7 @@
 
 from pki.authority.registrations.caller import Caller
 from pki.authority.registrations.registration import (
+    DEFAULT_PROOFS,
     OidcRule,
     Proof,
     RecoveryRule,
@@ -10,6 +11,7 @@ from pki.authority.registrations.registration import (
 )
 
 __all__ = [
+    "DEFAULT_PROOFS",
     "Caller",
     "OidcRule",
     "Proof",

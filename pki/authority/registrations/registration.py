@@ -40,6 +40,7 @@ class Proof(StrEnum):
 
 # Those that a registration lists. It rules recovery by numbers, and the operator needs none.
 LISTED_PROOFS = frozenset({Proof.TOKEN, Proof.REGISTRAR, Proof.RENEWAL, Proof.OIDC})
+DEFAULT_PROOFS = frozenset({Proof.TOKEN, Proof.RENEWAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Registration:
     ip_addresses: tuple[IpAddress, ...] = ()
     lifetime: timedelta = DEFAULT_LEAF
     profile: LeafProfile = WORKLOAD
-    proofs: frozenset[Proof] = frozenset({Proof.TOKEN, Proof.RENEWAL})
+    proofs: frozenset[Proof] = DEFAULT_PROOFS
     oidc: OidcRule | None = None
     recovery: RecoveryRule = RecoveryRule()
 
