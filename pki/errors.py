@@ -196,3 +196,21 @@ class CredentialError(StateError):
 
 class MissingExtraError(PkiError, ImportError):
     """Something needs libraries that an extra of handfast installs, e.g. ``handfast[ca]``."""
+
+
+class CaUnreachableError(StateError):
+    """The CA can't be reached, or can't answer now: try again later."""
+
+
+class CaRefusedError(NotPermittedError):
+    """The CA refused a request, or a server is there that is not the CA.
+
+    Args:
+        message: why.
+        reason: the reason that the CA gave, a name of ``CaErrorReason``; empty if it gave none.
+        remedy: what to do next.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -31,6 +32,19 @@ _MOST_CRL_BYTES = 2 * 1024 * 1024
 _MOST_SECONDS = 366 * 24 * 3600
 
 
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the CA is reached, as gRPC names it.
+
+    Args:
+        authority: by workloads that have a certificate.
+        enrollment: by those that have none.
+    """
+
+    authority: str
+    enrollment: str
+
+
 def timestamp(moment: datetime) -> Timestamp:
     """Return a time as a message."""
     message = Timestamp()
@@ -39,7 +53,11 @@ def timestamp(moment: datetime) -> Timestamp:
 
 
 def issued_certificate(
-    obtained: Obtained, window: tuple[datetime, datetime], *, bundle_number: int
+    obtained: Obtained,
+    window: tuple[datetime, datetime],
+    *,
+    bundle_number: int,
+    addresses: Addresses,
 ) -> certificate_pb2.IssuedCertificate:
     """Return a certificate as its workload receives it."""
     issued = obtained.issued
@@ -53,6 +71,8 @@ def issued_certificate(
         recovery_id=str(obtained.recovery_id) if obtained.recovery_id else "",
         recoveries_left=obtained.recoveries_left,
         notes=obtained.issued.notes,
+        authority_address=addresses.authority,
+        enrollment_address=addresses.enrollment,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives import hashes
 
@@ -25,7 +25,7 @@ from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
-from pki.daemon.messages import certificate_summary, issued_certificate
+from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import PkiError
@@ -41,7 +41,8 @@ class CaParts:
     Args:
         context: the CA.
         feed: what followers are told.
-        enrollment_address: where strangers reach the CA, as gRPC names it; tokens hold it.
+        addresses: where the CA is reached.
+        own_leaf_not_after: returns the end of the CA's own certificate.
         heartbeat: how often a follower hears something at least.
     """
 
@@ -50,12 +51,14 @@ class CaParts:
         context: AuthorityContext,
         feed: TrustFeed,
         *,
-        enrollment_address: str,
+        addresses: Addresses,
+        own_leaf_not_after: Callable[[], datetime],
         heartbeat: timedelta,
     ) -> None:
         self.context = context
         self.feed = feed
-        self.enrollment_address = enrollment_address
+        self.addresses = addresses
+        self.own_leaf_not_after = own_leaf_not_after
         self.heartbeat = heartbeat
         self.budgets = Budgets()
         self.slots = RenewalSlots()
@@ -82,7 +85,9 @@ class CaParts:
         now = self.context.now()
         issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
         window = self.slots.window(issued_at if obtained.is_repeated else now, obtained.lifetime)
-        return issued_certificate(obtained, window, bundle_number=self.bundle_number())
+        return issued_certificate(
+            obtained, window, bundle_number=self.bundle_number(), addresses=self.addresses
+        )
 
     def summaries(
         self, records: Iterable[CertificateRecord]

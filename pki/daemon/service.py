@@ -28,6 +28,7 @@ from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
 from pki.daemon.handlers.trust import TrustHandler
+from pki.daemon.messages import Addresses
 from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
@@ -49,8 +50,9 @@ class CaSettings:
         policy: the CA's own policy file: who is an admin, and who a registrar.
         listen: where workloads with a certificate call, e.g. ``0.0.0.0:8443``.
         enroll_listen: where callers without one enroll and recover, e.g. ``0.0.0.0:8444``.
-        advertise: how workloads reach ``enroll_listen``, as tokens say; empty for that address with
-            the number of its port.
+        advertise: how workloads reach ``listen``, as gRPC names it; empty for that address with the
+            number of its port.
+        enroll_advertise: how they reach ``enroll_listen``; tokens hold it.
         heartbeat: how often a follower hears something at least.
         lifetime: of the CA's own certificates.
     """
@@ -59,6 +61,7 @@ class CaSettings:
     listen: str
     enroll_listen: str
     advertise: str = ""
+    enroll_advertise: str = ""
     heartbeat: timedelta = timedelta(seconds=5)
     lifetime: timedelta = timedelta(hours=1)
 
@@ -104,6 +107,17 @@ class CaService:
         self._servers: list[grpc.aio.Server] = []
         self.port = self.enroll_port = 0
 
+    @property
+    def parts(self) -> CaParts:
+        """What the handlers share.
+
+        Raises:
+            StateError: before :meth:`start`.
+        """
+        if self._parts is None:
+            raise StateError("the CA is not served yet")
+        return self._parts
+
     async def start(self) -> None:
         """Open both ports and serve.
 
@@ -121,8 +135,11 @@ class CaService:
         parts = self._parts = CaParts(
             self._authority.context,
             self._feed,
-            enrollment_address=settings.advertise
-            or f"{settings.enroll_listen.rpartition(':')[0]}:{self.enroll_port}",
+            addresses=Addresses(
+                settings.advertise or _with_number(settings.listen, self.port),
+                settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
+            ),
+            own_leaf_not_after=lambda: self._workload.credential.leaf.not_valid_after_utc,
             heartbeat=settings.heartbeat,
         )
         authority_pb2_grpc.add_AuthorityServicer_to_server(AuthorityHandler(parts), mutual)
@@ -172,3 +189,8 @@ class CaService:
             self._authority.refresh_crls()
         except PkiError as error:
             defer(log.error, "revocation lists could not be signed: %s", error)
+
+
+def _with_number(address: str, number: int) -> str:
+    """Return an address with the number of the port that was opened for it."""
+    return f"{address.rpartition(':')[0]}:{number}"

@@ -165,11 +165,15 @@ class Follower:
     Args:
         request: what it had before.
         heartbeat: how often it hears something at least.
+        ends_at: when its stream ends at the latest.
     """
 
-    def __init__(self, request: trust_pb2.WatchTrustRequest, heartbeat: timedelta) -> None:
+    def __init__(
+        self, request: trust_pb2.WatchTrustRequest, heartbeat: timedelta, ends_at: datetime
+    ) -> None:
         self._request = request
         self._heartbeat = heartbeat
+        self._ends_at = ends_at
         self._crls = {item.issuer_key_id: item.number for item in request.crls}
         self._number = -1
         self._policy: str | None = None
@@ -194,6 +198,7 @@ class Follower:
         update = self._update(state)
         update.heartbeat.next_within_milliseconds = int(self._heartbeat.total_seconds() * 1000)
         update.heartbeat.time.CopyFrom(timestamp(now))
+        update.heartbeat.stream_ends_at.CopyFrom(timestamp(self._ends_at))
         return update
 
     def _revocations(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:

@@ -164,7 +164,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
             spiffe_id = SpiffeId.parse(request.spiffe_id)
             made = create_token(parts.context, caller, spiffe_id, lifetime)
             token = EnrollmentToken(
-                parts.enrollment_address,
+                parts.addresses.enrollment,
                 parts.context.settings.limits.trust_domain,
                 parts.root_fingerprint(),
                 made.credential,

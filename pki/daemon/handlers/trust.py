@@ -32,7 +32,8 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
     ) -> AsyncIterator[trust_pb2.TrustUpdate]:
         """Send what is in force, and then each change."""
         parts = self._parts
-        follower = Follower(request, parts.heartbeat)
+        ends_at = min(peer().not_after, parts.own_leaf_not_after())
+        follower = Follower(request, parts.heartbeat, ends_at)
         state = parts.feed.state
         seconds = parts.heartbeat.total_seconds()
         # The first heartbeat comes at once: it says how long a silence may last.

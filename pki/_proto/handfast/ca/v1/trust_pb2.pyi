@@ -146,21 +146,29 @@ class Heartbeat(_message.Message):
 
     NEXT_WITHIN_MILLISECONDS_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    STREAM_ENDS_AT_FIELD_NUMBER: _builtins.int
     next_within_milliseconds: _builtins.int
     """When the next update comes at the latest. A caller that misses three knows that it is cut off."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The CA's clock."""
 
+    @_builtins.property
+    def stream_ends_at(self) -> _timestamp_pb2.Timestamp:
+        """When this stream ends at the latest, because a certificate of its connection ends. Begin another
+        one before.
+        """
+
     def __init__(
         self,
         *,
         next_within_milliseconds: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        stream_ends_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream_ends_at", b"stream_ends_at", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_within_milliseconds", b"next_within_milliseconds", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_within_milliseconds", b"next_within_milliseconds", "stream_ends_at", b"stream_ends_at", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
