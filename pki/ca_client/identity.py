@@ -20,10 +20,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
-from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
+from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2, trust_pb2_grpc
 from pki.background import defer
-from pki.ca_client.calls import BusyCaError, Keys, Line, call, enroll, recover, renew
+from pki.ca_client import calls
+from pki.ca_client.calls import BusyCaError, Keys, Line, call
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.received import EndedCertificateError, Received
 from pki.ca_client.store import CaState, IdentityStore
@@ -88,7 +90,7 @@ class CaIdentity:
         self._lists = self._credential.crls or CrlSet.none()
         self._renew_at = self._choose_time()
         if self._has_ended():
-            self._step()
+            self._attempt()
             if self._has_ended():
                 raise StateError(
                     f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
@@ -117,9 +119,9 @@ class CaIdentity:
         return self._problem
 
     @property
-    def cut_off_for(self) -> float:
-        """For how many seconds the CA has been silent, if that is too long; else 0."""
-        return self._follower.cut_off_for
+    def cut_off_since(self) -> datetime | None:
+        """Since when the CA has been silent, if that is too long; else None."""
+        return self._follower.cut_off_since
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Register a function that is called after each change."""
@@ -134,6 +136,35 @@ class CaIdentity:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def renew_now(self) -> None:
+        """Renew the certificate now, or recover it if it has ended; see :attr:`problem`."""
+        self._attempt()
+
+    def revoke_own(self, reason: str = "unspecified") -> tuple[str, ...]:
+        """Revoke the whole line of this identity; return the serial numbers that are revoked now.
+
+        Args:
+            reason: one of RFC 5280's, e.g. ``key-compromise``.
+
+        Raises:
+            CaUnreachableError: if the CA can't be reached or can't answer now.
+            CaRefusedError: if the CA refuses.
+        """
+        connection = self._connect()
+        if connection is None:
+            raise CaUnreachableError(self._problem or "there is no connection to the CA")
+        request = authority_pb2.RevokeRequest(own=True, reason=reason)
+        answer = call(lambda: connection.authority.Revoke(request, timeout=10.0))
+        return tuple(item.serial for item in answer.certificates)
 
     # What TrustFollower needs
 
@@ -166,7 +197,7 @@ class CaIdentity:
 
     def _enroll(self, token: EnrollmentToken) -> None:
         keys = self._store.keys(with_recovery=self._with_recovery)
-        received = enroll(token, keys, now=self._clock())
+        received = calls.enroll(token, keys, now=self._clock())
         self._store.save(received, new_recovery_key=self._with_recovery)
         _log_notes(received)
 
@@ -216,7 +247,9 @@ class CaIdentity:
         if connection is None:
             raise CaUnreachableError(self._problem or "there is no connection to the CA")
         key = self._store.renewal_key()
-        return renew(connection.authority, self._credential, key, self.spiffe_id, now=self._clock())
+        return calls.renew(
+            connection.authority, self._credential, key, self.spiffe_id, now=self._clock()
+        )
 
     def _recover(self) -> Received:
         recovery_key = self._store.recovery_key()
@@ -233,7 +266,7 @@ class CaIdentity:
             self.spiffe_id,
         )
         keys: Keys = self._store.keys(with_recovery=True)
-        return recover(self._state.enrollment, line, keys, now=self._clock())
+        return calls.recover(self._state.enrollment, line, keys, now=self._clock())
 
     def _use(self, received: Received, *, new_recovery_key: bool) -> None:
         self._store.save(received, new_recovery_key=new_recovery_key)

@@ -52,11 +52,11 @@ class CaSource:
         Raises:
             CaUnreachableError: if the CA has been silent for so long that newer ones may be there.
         """
-        silent = self._identity.cut_off_for
-        if silent:
+        since = self._identity.cut_off_since
+        if since is not None:
             raise CaUnreachableError(
-                f"the CA has been silent for {silent:.0f} s: a revocation since then is not known "
-                "here; the lists that are known stay in force to their end"
+                f"the CA has been silent since {since:%Y-%m-%d %H:%M:%S} UTC: a revocation after "
+                "that is not known here; the lists that are known stay in force to their end"
             )
         return self._identity.credential.crls
 

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import grpc
@@ -81,10 +81,12 @@ class TrustFollower:
         ]
 
     @property
-    def cut_off_for(self) -> float:
-        """For how many seconds the CA has been silent, if that is too long; else 0."""
+    def cut_off_since(self) -> datetime | None:
+        """Since when the CA has been silent, if that is too long; else None."""
         silent = self._monotonic() - self._heard_at
-        return silent if silent > self._silence * _MISSED else 0.0
+        if silent <= self._silence * _MISSED:
+            return None
+        return (self._clock() - timedelta(seconds=silent)).replace(microsecond=0)
 
     @property
     def sequence(self) -> int:
@@ -223,9 +225,10 @@ class TrustFollower:
         """End a stream that is silent for too long, so that another one is tried."""
         was_cut_off = False
         while not self._stopping.wait(min(1.0, self._silence / 2)):
-            is_cut_off = bool(self.cut_off_for)
+            since = self.cut_off_since
+            is_cut_off = since is not None
             if is_cut_off and not was_cut_off:
-                defer(log.error, "the CA has been silent for %.1f s", self.cut_off_for)
+                defer(log.error, "the CA has been silent since %s", since)
                 with self._lock:
                     calls = list(self._calls)
                 for call in calls:
