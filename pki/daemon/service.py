@@ -132,13 +132,16 @@ class CaService:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:
             raise StateError(f"can't listen on {settings.listen}: {error}") from error
+        addresses = Addresses(
+            settings.advertise or _with_number(settings.listen, self.port),
+            settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
+        )
+        with self._authority.context.ledger.transaction() as transaction:
+            transaction.proofs.set_addresses(addresses.authority, addresses.enrollment)
         parts = self._parts = CaParts(
             self._authority.context,
             self._feed,
-            addresses=Addresses(
-                settings.advertise or _with_number(settings.listen, self.port),
-                settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
-            ),
+            addresses=addresses,
             own_leaf_not_after=lambda: self._workload.credential.leaf.not_valid_after_utc,
             heartbeat=settings.heartbeat,
         )
@@ -156,6 +159,12 @@ class CaService:
             self._servers.append(server)
         for task in self._tasks:
             task.start()
+
+    def look_again(self) -> None:
+        """Read the ledger and the policy now, and sign what is due."""
+        for task in self._tasks:
+            task.wake()
+        self._workload.reload(0)
 
     async def stop(self, grace: float = 10.0) -> None:
         """Accept no new calls; let running ones end within the grace; close everything."""

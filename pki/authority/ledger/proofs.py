@@ -63,6 +63,18 @@ class ProofRecords:
         self._connection.execute(insert(table).values(id=1, first_served_at=to_seconds(at)))
         return True
 
+    def set_addresses(self, authority: str, enrollment: str) -> None:
+        """Record where workloads reach the CA that is served."""
+        self._connection.execute(
+            update(tables.service).values(
+                authority_address=authority, enrollment_address=enrollment
+            )
+        )
+
+    def enrollment_address(self) -> str | None:
+        """Return where new workloads reach the CA; None if it was never served."""
+        return self._connection.scalar(select(tables.service.c.enrollment_address))
+
     def add_token(self, token: TokenRecord) -> None:
         """Record a new token."""
         self._connection.execute(

@@ -152,12 +152,14 @@ revocation_log = Table(
     sqlite_autoincrement=True,
 )
 
-# One row, from when the CA is first served on.
+# One row, from when the CA is first served on. The addresses are where workloads reach it.
 service = Table(
     "service",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("first_served_at", BigInteger, nullable=False),
+    Column("authority_address", Text),
+    Column("enrollment_address", Text),
 )
 
 # The CA's own secrets that sign nothing, such as its key for MACs.

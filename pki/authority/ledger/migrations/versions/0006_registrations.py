@@ -95,6 +95,8 @@ def upgrade() -> None:
         "service",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("first_served_at", sa.BigInteger, nullable=False),
+        sa.Column("authority_address", sa.Text),
+        sa.Column("enrollment_address", sa.Text),
     )
     ca_secrets = op.create_table(
         "ca_secrets",
