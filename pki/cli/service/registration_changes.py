@@ -12,9 +12,9 @@ from pki._proto.handfast.ca.v1 import registrations_pb2 as messages
 from pki.authority.registrations.registration import LISTED_PROOFS
 from pki.cli.options import DEFAULT_DIR, DirOption, choose, complete, parse_each, parse_lifetime
 from pki.cli.output import JsonOption, print_result
+from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.registrar import registrar
 from pki.cli.service.registration_lines import registration_json, registration_lines
-from pki.cli.service.remote import CaOption, CredentialOption
 from pki.x509.profiles import LEAF_PROFILES
 
 _PROOFS = sorted(proof.value for proof in LISTED_PROOFS)

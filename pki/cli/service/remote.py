@@ -6,35 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from pki._proto.handfast.ca.v1 import authority_pb2_grpc, registrations_pb2_grpc, trust_pb2_grpc
 from pki.ca_client.contact import ca_spiffe_id
-from pki.cli.options import parse_path
 from pki.identity import SpiffeId
 from pki.workload import Workload
 
-CaOption = Annotated[
-    str | None,
-    typer.Option(
-        "--ca",
-        envvar="HANDFAST_CA",
-        metavar="ADDRESS",
-        help="Ask the CA at this address (host:port) instead of the CA's folder.",
-    ),
-]
-CredentialOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--credential",
-        envvar="HANDFAST_CREDENTIAL",
-        parser=parse_path,
-        metavar="DIR",
-        help="With --ca: the directory of the credential to ask with.",
-    ),
-]
 SECONDS = 30.0
 
 

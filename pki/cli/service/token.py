@@ -15,8 +15,9 @@ from pki.ca_client.calls import call
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result
+from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.operator import operator
-from pki.cli.service.remote import SECONDS, CaOption, CredentialOption, remote_ca
+from pki.cli.service.remote import SECONDS, remote_ca
 from pki.cli.state.authority import open_authority
 from pki.errors import StateError
 from pki.identity import SpiffeId
