@@ -39,9 +39,7 @@ def check_leaf_lifetime(requested: timedelta) -> None:
 
 
 def duration_text(duration: timedelta) -> str:
-    """Return a duration in its largest whole unit: ``14d``, ``36h``, ``90m``, ``5s``."""
-    if duration >= timedelta(days=7) and not duration % timedelta(days=1):
-        return f"{duration.days}d"
+    """Return a duration in its largest whole unit up to hours: ``48h``, ``90m``, ``5s``."""
     for unit, letter in ((timedelta(hours=1), "h"), (timedelta(minutes=1), "m")):
         if not duration % unit:
             return f"{duration // unit}{letter}"

@@ -53,6 +53,7 @@ class _Commands(LazyGroup):
             "pki.cli.verify:verify",
             "Example: handfast verify certs/payments --as server --name payments",
         ),
+        "up": LazyCommand("pki.cli.service.up:up", "Example: handfast up"),
         "enroll": LazyCommand(
             "pki.cli.service.enroll:enroll", "Example: handfast enroll TOKEN --out certs/orders"
         ),

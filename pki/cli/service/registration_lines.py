@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 
 from pki._proto.handfast.ca.v1 import registrations_pb2 as messages
 from pki.authority.lifetimes import duration_text
@@ -48,9 +48,13 @@ def registration_lines(message: messages.Registration) -> list[str]:
         lines.append(f"  JWTs           of {message.oidc.issuer} with {claims}")
     lines.append(
         f"  recovery       {recovery.times} times within "
-        f"{duration_text(recovery.within.ToTimedelta())}, up to "
-        f"{duration_text(recovery.max_sleep.ToTimedelta())} after its end"
+        f"{_period_text(recovery.within.ToTimedelta())}, up to "
+        f"{_period_text(recovery.max_sleep.ToTimedelta())} after its end"
         if recovery.times
         else "  recovery       none"
     )
     return lines
+
+
+def _period_text(period: timedelta) -> str:
+    return duration_text(period) if period % timedelta(days=1) else f"{period.days}d"
