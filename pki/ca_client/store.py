@@ -31,8 +31,9 @@ from pki.files import (
     writer_lock,
 )
 from pki.files.open_folder import PRIVATE
+from pki.files.overwrite import CredentialOwner, refuse_overwrite
 from pki.keys import PrivateKey, generate_key, private_key_to_pem, read_private_key
-from pki.x509 import Credential, CrlSet, TrustBundle
+from pki.x509 import Credential, CrlSet, TrustBundle, read_names
 
 STATE = ".handfast-ca.json"
 RECOVERY_KEY = ".handfast-recovery.pem"
@@ -146,8 +147,19 @@ class IdentityStore:
         Args:
             received: from the CA.
             new_recovery_key: whether the next recovery key is the line's from now on.
+
+        Raises:
+            StateError: if a file can't be written, or the directory holds a credential of another
+                workload or another CA; the files there still work then.
         """
+        credential = received.credential
+        owner = CredentialOwner(received.spiffe_id, read_names(credential.leaf).subject)
+        issuers = (
+            *credential.chain[1:],
+            *credential.bundle.roots_of(received.spiffe_id.trust_domain),
+        )
         with writer_lock(self.directory):
+            refuse_overwrite(self.directory, owner, layout=HANDFAST, ca_certificates=issuers)
             if new_recovery_key:
                 self.promote_recovery_key()
             state = json.dumps({"version": _VERSION, **asdict(CaState.of(received))}, indent=1)
@@ -199,6 +211,6 @@ def _read_state(data: bytes, path: Path) -> CaState:
         state.window()
     except PkiError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise damaged from None
     return state
