@@ -10,8 +10,9 @@ The stages of a request:
 4. Check that the clock is within the issuing CA's validity.
 5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
-6. Sign it, check the certificate against its profile, and record it.
-7. Commit. Only then is the certificate handed out.
+6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
+   log.
+7. Commit. Only then is the certificate handed out. A refusal at any stage since 3 is recorded too.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
@@ -50,7 +54,17 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
             same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        subject=str(order.spiffe_id),
+        asked=AuditAction.ISSUE.value,
+        dns=shorten_list(order.extra_dns),
+        ip=shorten_list(order.extra_ip),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
             note = (
@@ -134,14 +148,20 @@ def renew(
         InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, certificate=old, asked=AuditAction.RENEW.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         record = _renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
             order = _renewal_order(record, public_key, lifetime)
-            leaf, notes = _sign(context, order, transaction)
+            leaf, notes = _sign(context, order, transaction, renewed_from=record.serial)
             return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
             _check_renewable(context, renewal, transaction)
@@ -157,6 +177,14 @@ def renew(
             at=context.now(),
             certificate_id=record.id,
         )
+        transaction.audit.append(
+            replace(
+                refusal,
+                subject=record.spiffe_id,
+                reason="second-renewal",
+                details={**refusal.details, "renewed_to": renewal.serial, "key": fingerprint},
+            )
+        )
     raise NotPermittedError(
         f"certificate {record.serial} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
@@ -164,11 +192,24 @@ def renew(
 
 
 def _sign(
-    context: AuthorityContext, order: LeafOrder, transaction: Transaction
+    context: AuthorityContext,
+    order: LeafOrder,
+    transaction: Transaction,
+    *,
+    renewed_from: str | None = None,
 ) -> tuple[x509.Certificate, tuple[str, ...]]:
     """Sign in the transaction; return the leaf, and notes on what differs from the order."""
     now = context.now()
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.ISSUE if renewed_from is None else AuditAction.RENEW,
+            certificate=leaf,
+            subject=str(order.spiffe_id),
+            profile=order.profile.name,
+            **({} if renewed_from is None else {"renewed_from": renewed_from}),
+        )
+    )
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
         end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"

@@ -13,6 +13,7 @@ from cryptography import x509
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.audit.log import AuditLog
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.mark import LedgerState
@@ -40,6 +41,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._changes = _changes(connection)
+        self.audit = AuditLog(connection)
 
     @property
     def changed(self) -> bool:

@@ -192,7 +192,16 @@ def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None
             "'%orders'",
             (reason,),
         )
-    for table in ("keys", "ledger_state", "commits", "unrecorded_revocations", "list_floors"):
+    for table in (
+        "keys",
+        "ledger_state",
+        "commits",
+        "unrecorded_revocations",
+        "list_floors",
+        "audit_entries",
+        "audit_tiles",
+        "audit_log",
+    ):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DROP INDEX certificates_key_fingerprint")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
