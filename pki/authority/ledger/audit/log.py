@@ -73,13 +73,11 @@ class AuditLog:
         tree = self._edge()
         return AuditHead(tree.size, tree.root(), self._verifier_key)
 
-    def edge(self) -> CompactRange:
-        """Return the right edge of the tree, as the ledger holds it."""
-        return self._edge()
-
     def verifier_key(self) -> str | None:
         """Return the log's public key as a vkey; None if it has none yet."""
-        self._edge()
+        # Not by way of the tree, which may be damaged.
+        if self._verifier_key is None:
+            self._verifier_key = self._connection.execute(_SELECT_LOG).one().verifier_key
         return self._verifier_key
 
     def set_verifier_key(self, key: str) -> None:
@@ -89,17 +87,14 @@ class AuditLog:
         self._verifier_key = key
         self.changed = True
 
-    def entries(self, *, start: int = 0) -> Iterator[tuple[int, str]]:
-        """Yield the entries from an index on, each with its index, as they are stored."""
+    def entries(self) -> Iterator[tuple[int, str, str | None]]:
+        """Yield the entries as they are stored: index, text, and the serial number to search by."""
         table = tables.audit_entries
         rows = self._connection.execute(
-            select(table.c.position, table.c.entry)
-            .where(table.c.position >= start)
-            .order_by(table.c.position)
-            .execution_options(yield_per=_READ_AT_ONCE)
+            select(table).order_by(table.c.position).execution_options(yield_per=_READ_AT_ONCE)
         )
         for row in rows:
-            yield row.position, row.entry
+            yield row.position, row.entry, row.serial
 
     def entry(self, index: int) -> str | None:
         """Return an entry as it is stored; None if there is none with this index."""
@@ -119,17 +114,6 @@ class AuditLog:
         )
         return tuple((row.position, row.entry) for row in rows)
 
-    def serials(self) -> Iterator[tuple[int, str | None]]:
-        """Yield the serial number by which each entry is searched, with the entry's index."""
-        table = tables.audit_entries
-        rows = self._connection.execute(
-            select(table.c.position, table.c.serial)
-            .order_by(table.c.position)
-            .execution_options(yield_per=_READ_AT_ONCE)
-        )
-        for row in rows:
-            yield row.position, row.serial
-
     def hashes(self, level: int, start: int, end: int) -> Sequence[bytes]:
         """Return the hashes of a level of tiles, from ``start`` to before ``end``."""
         if level == 0:
@@ -148,6 +132,17 @@ class AuditLog:
                 .order_by(tiles.c.position)
             )
         )
+
+    @property
+    def connection(self) -> Connection:
+        """For what compares the log with the ledger's rows, and reads them alone."""
+        return self._connection
+
+    def tile_hashes(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the stored root of each full tile: its level, its place there, its hash."""
+        table = tables.audit_tiles
+        for row in self._connection.execute(select(table)):
+            yield row.level, row.position, row.hash
 
     def _append(self, tree: CompactRange, entry: AuditEntry) -> CompactRange:
         text = entry.to_text()
