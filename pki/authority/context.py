@@ -290,6 +290,9 @@ def open_context(
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
+            if not accept_older:
+                # Else the recovery does it, which must see the ledger's mark as it is.
+                transaction.audit.begin(at=clock(), actor=Actor.local())
     except BaseException:
         ledger.close()
         raise

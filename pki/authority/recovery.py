@@ -81,6 +81,7 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
             _refuse_another_ca(context.directory, transaction)
+            transaction.audit.begin(at=now, actor=context.actor)
             lost_log = context.publication.lost_checkpoint(transaction)
             state = transaction.state()
             mark = _read_mark(context.ledger)

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from pki.authority.ledger import tables
-from pki.authority.ledger.audit.entry import AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.history import read_history
-from pki.errors import LedgerError
-from pki.transparency import CompactRange, TransparencyFormatError, leaf_hash
-from pki.transparency.tiles import TILE_HEIGHT
+from pki.errors import InputError, LedgerError
+from pki.transparency import (
+    CompactRange,
+    Tile,
+    TransparencyFormatError,
+    encode_bundle,
+    leaf_hash,
+)
+from pki.transparency.tiles import TILE_HEIGHT, TILE_WIDTH
 
 _READ_AT_ONCE = 1000
 # Made once: each decision runs them.
@@ -53,20 +60,30 @@ class AuditLog:
     def append(self, entry: AuditEntry) -> int:
         """Append an entry; return its index. It is in the log once the transaction commits.
 
-        In a ledger that is older than the log, an entry about its history comes first.
-
         Raises:
             InputError: if the entry is too large; then the operation must not be done either.
         """
         tree = self._edge()
-        if not tree.size and entry.action is not AuditAction.INIT:
-            history = read_history(self._connection)
-            begin = AuditEntry(
-                AuditAction.BEGIN, entry.at, entry.actor, details=history.to_details()
-            )
-            tree = self._append(tree, begin)
         self._append(tree, entry)
         return tree.size
+
+    def begin(self, *, at: datetime, actor: Actor) -> None:
+        """Begin the log in a ledger that is older than it, with an entry about what it holds.
+
+        Called before the ledger is used, because the entry is about what was there before. A log
+        that has entries is left as it is.
+
+        Args:
+            at: the time.
+            actor: who opens the ledger.
+        """
+        # Neither by its entries nor by its size alone: one of them may have been removed, and then
+        # the log must be left as it is, for who verifies it.
+        first = self._connection.scalar(select(tables.audit_entries.c.position).limit(1))
+        if first is None and not self._connection.scalar(select(tables.audit_log.c.size)):
+            details = read_history(self._connection).to_details()
+            begin = AuditEntry(AuditAction.BEGIN, at, actor, details=details)
+            self._append(self._edge(), begin)
 
     def head(self) -> AuditHead:
         """Return the state of the log."""
@@ -132,6 +149,27 @@ class AuditLog:
                 .order_by(tiles.c.position)
             )
         )
+
+    def tile(self, tile: Tile) -> bytes:
+        """Return the content of a tile or an entry bundle, as a log serves it (C2SP tlog-tiles).
+
+        Raises:
+            InputError: if the log is too short for it.
+        """
+        start, end = tile.index * TILE_WIDTH, tile.index * TILE_WIDTH + tile.width
+        if tile.level is None:
+            table = tables.audit_entries
+            texts = self._connection.scalars(
+                select(table.c.entry)
+                .where(table.c.position >= start, table.c.position < end)
+                .order_by(table.c.position)
+            )
+            items = [text.encode() for text in texts]
+        else:
+            items = list(self.hashes(tile.level, start, end))
+        if len(items) != tile.width:
+            raise InputError(f"the audit log has no {tile.path} yet")
+        return encode_bundle(items) if tile.level is None else b"".join(items)
 
     @property
     def connection(self) -> Connection:
