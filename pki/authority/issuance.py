@@ -3,7 +3,7 @@
 The stages of a request:
 
 1. Parse it (``pki.x509.read_request``, called by ``Authority``). All that follows is one
-   transaction, but for stage 2 of a new certificate, which needs none.
+   transaction.
 2. Check its names against the order. For a renewal, the certificate to renew gives the order,
    after a check that it may be renewed.
 3. Look for the certificate that the same order got before: its answer may have been lost.
@@ -12,7 +12,7 @@ The stages of a request:
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
 6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
    log.
-7. Commit. Only then is the certificate handed out. A refusal at any stage since 3 is recorded too.
+7. Commit. Only then is the certificate handed out. A refusal since stage 2 is recorded too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
 
 
-def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
+def issue(
+    context: AuthorityContext,
+    order: LeafOrder,
+    *,
+    key: PrivateKey | None = None,
+    request: Request | None = None,
+) -> Issued:
     """Issue a leaf for an order.
 
     The same order for the same key within ten minutes gets the same certificate, because the first
@@ -48,10 +54,11 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         context: the CA.
         order: the order.
         key: the private key, if the CA made it.
+        request: the request (CSR) that asks for it; it may ask for the names of the order only.
 
     Raises:
-        NotPermittedError: if the CA's rules forbid it, or the certificate that was issued for the
-            same order was revoked meanwhile.
+        NotPermittedError: if the CA's rules forbid it, the request asks for another name, or the
+            certificate that was issued for the same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
     refusal = context.audit_entry(
@@ -65,6 +72,8 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         recorded_refusals(context.ledger, refusal),
         context.ledger.transaction() as transaction,
     ):
+        if request is not None:
+            order = order_for_request(order, request)
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
             note = (

@@ -16,6 +16,7 @@ from pki.transparency.note import (
     VerifierKey,
     decode_base64,
     encode_base64,
+    holds_unfit_character,
     sign_note,
 )
 
@@ -41,7 +42,7 @@ class Checkpoint:
         """Check that it can be written as lines."""
         if (
             not 0 < len(self.origin) <= _MAX_ORIGIN
-            or any(character < " " for character in self.origin)
+            or holds_unfit_character(self.origin)
             or not 0 <= self.size <= MAX_SIZE
             or len(self.root) != HASH_BYTES
             or (self.size == 0 and self.root != EMPTY_ROOT)

@@ -261,9 +261,15 @@ def check_name(name: str) -> None:
     if (
         not 0 < len(name) <= _MAX_NAME
         or "+" in name
-        or any(character.isspace() or character < " " for character in name)
+        or any(character.isspace() for character in name)
+        or holds_unfit_character(name)
     ):
         raise TransparencyFormatError(f"{quote_untrusted(name)} can't be the name of a note's key")
+
+
+def holds_unfit_character(text: str) -> bool:
+    """Return whether a line of a note can't hold this: a control character, or half a character."""
+    return any(character < " " or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def encode_base64(data: bytes) -> str:

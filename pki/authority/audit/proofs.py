@@ -6,6 +6,7 @@ from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.transparency import InclusionProofFile, VerifierKey, inclusion_proof, open_checkpoint
+from pki.transparency.merkle import MAX_SIZE
 
 _ISSUING = frozenset({AuditAction.ISSUE, AuditAction.RENEW, AuditAction.INIT, AuditAction.PREPARE})
 
@@ -43,9 +44,9 @@ def prove_entry(
         InputError: if there is no such entry.
         StateError: if the checkpoint does not cover it.
     """
-    text = transaction.audit.entry(index)
+    text = transaction.audit.entry(index) if 0 <= index < MAX_SIZE else None
     key = transaction.audit.verifier_key()
-    if text is None or index < 0:
+    if text is None:
         raise InputError(
             f"the audit log has no entry {index}", remedy="See the entries: handfast audit show"
         )

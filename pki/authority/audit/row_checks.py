@@ -41,6 +41,7 @@ class Decisions:
     issuers: dict[str, AuditEntry] = field(default_factory=dict)
     distrusted: set[str] = field(default_factory=set)
     active: str | None = None
+    verifier_key: str | None = None
 
     def add(self, index: int, entry: AuditEntry) -> Iterator[LogFinding]:
         """Take in an entry; yield what contradicts an earlier one."""
@@ -58,10 +59,13 @@ class Decisions:
                 self.revoked.setdefault(serial, entry)
             case AuditAction.INIT | AuditAction.PREPARE:
                 self.issuers[serial] = entry
+                self.verifier_key = self.verifier_key or _text(entry, "verifier_key")
+            case AuditAction.LOG_KEY:
+                self.verifier_key = _text(entry, "verifier_key")
             case AuditAction.ACTIVATE:
-                self.active = str(entry.details.get("issuing_ca"))
+                self.active = _text(entry, "issuing_ca")
             case AuditAction.DISTRUST:
-                self.distrusted.add(str(entry.details.get("issuing_ca")))
+                self.distrusted.add(_text(entry, "issuing_ca") or "")
             case _:
                 pass
 
@@ -191,6 +195,11 @@ def _check_revocation(row: CertificateRow, entry: AuditEntry | None) -> Iterator
             f"certificate {row.serial} of {row.spiffe_id} was revoked ({entry.reason}), and "
             f"{stored}",
         )
+
+
+def _text(entry: AuditEntry, key: str) -> str | None:
+    value = entry.details.get(key)
+    return value if isinstance(value, str) else None
 
 
 def _history_of(entry: AuditEntry) -> History | None:

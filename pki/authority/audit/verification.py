@@ -158,6 +158,8 @@ class _Verification:
 
     def result(self) -> VerifiedLog:
         """Return what was found."""
+        if self.decisions.verifier_key != self._own_key:
+            self._find("key", "the ledger names another key of the log than the entries do")
         return VerifiedLog(
             self._tree.size,
             self._tree.root(),

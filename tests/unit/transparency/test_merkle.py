@@ -204,3 +204,13 @@ def test_no_proof_is_made_for_what_is_not_there() -> None:
         consistency_proof(LOG, old_size=9, new_size=8)
     with pytest.raises(TransparencyFormatError, match="lacks"):
         tree_root(LOG, 9)
+
+
+def test_the_subtrees_that_a_leaf_completes_are_told_up_to_the_whole_tree() -> None:
+    tree = CompactRange()
+    for number in range(1 << 16):
+        tree, completed = tree.append(leaf_hash(number.to_bytes(4, "big")))
+    assert len(completed) == 17
+    assert completed[0] == leaf_hash((65_535).to_bytes(4, "big"))
+    assert completed[16] == tree.root()
+    assert tree.hashes == (completed[16],)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pki.authority import Authority
@@ -84,6 +85,16 @@ def test_a_refusal_is_recorded_though_its_transaction_is_rolled_back(ca: Authori
     assert entry.details["asked"] == "issue"
     assert ca.certificates() == ()
     assert kinds(ca) == set()
+
+
+def test_a_request_for_other_names_is_a_recorded_refusal(ca: Authority) -> None:
+    name = x509.UniformResourceIdentifier("spiffe://shop.internal/payments")
+    request = request_for(generate_key(), [name]).public_bytes(serialization.Encoding.PEM)
+    with pytest.raises(NotPermittedError, match="asks for"):
+        ca.issue_request("orders", request)
+    (entry,) = entries(ca)[3:]
+    assert entry.subject == "spiffe://shop.internal/orders"
+    assert "spiffe://shop.internal/payments" in (entry.reason or "")
 
 
 def test_a_refused_renewal_and_revocation_are_recorded_too(ca: Authority, clock: Clock) -> None:

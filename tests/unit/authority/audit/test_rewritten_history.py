@@ -100,6 +100,7 @@ def test_sqlite_refuses_to_change_the_log_by_mistake(used: Used, statement: str)
         ("UPDATE audit_log SET edge = x'00'", "tree"),
         ("UPDATE audit_log SET size = 0, edge = x''", "tree"),
         ("UPDATE audit_log SET verifier_key = 'x+00000000+AA=='", "checkpoint"),
+        ("UPDATE audit_log SET verifier_key = NULL", "key"),
     ],
 )
 def test_a_changed_log_is_found(used: Used, statement: str, kind: str) -> None:
