@@ -106,8 +106,8 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
                 transaction.audit.append(_audit_entry(context, lost, lost_log))
             if lost != 0:
                 _sign_crls(context, transaction)
-            head = transaction.audit.head()
-        context.publication.publish(head, replace=lost != 0)
+        if lost_log is not None:
+            context.publication.set_aside(lost_log)
     context.publish()
     return RecoveryResult(
         lost, lost != 0, tuple(imported.values()), now + MAX_LEAF if lost != 0 else None

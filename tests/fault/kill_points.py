@@ -137,6 +137,7 @@ def check(home: Path, operation: str, seen: CrlSet) -> None:
         assert {item.serial for item in records if item.revoked_at} <= listed
         for issuer in ca.issuers()[1:]:
             assert (home / f"issuing-{issuer.key_id}.key.pem").exists(), "a key is gone"
+        assert ca.verify_audit_log().findings == (), "the log and the rows tell two stories"
         if operation != "distrust":
             ca.issue("after")
             ca.revoke(serial(home, 0))

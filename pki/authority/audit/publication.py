@@ -61,7 +61,10 @@ class CheckpointPublication:
     def make_key(self) -> str:
         """Make the log's key, or read the one of an interrupted attempt; return its vkey.
 
-        The ledger must not name another one.
+        Called only while the ledger names no key.
+
+        Raises:
+            PkiError: if it can't be written or read.
         """
         if not os.path.lexists(self._directory.audit_key):
             key = generate_key(KeyType.ED25519)
@@ -109,6 +112,12 @@ class CheckpointPublication:
             return self._published(transaction.audit.head())
         return None
 
+    def set_aside(self, lost: Checkpoint) -> None:
+        """Rename a checkpoint that the ledger does not hold, so that it stays as evidence."""
+        with opened_folder(self._directory.path) as folder:
+            folder.rename(CHECKPOINT, f"audit.lost-{lost.size}.checkpoint")
+            folder.sync()
+
     def after_entries(self, head: AuditHead) -> None:
         """Publish after a commit. What goes wrong is logged: the commit stands."""
         self._publish_if_possible(head)
@@ -125,12 +134,8 @@ class CheckpointPublication:
         except (PkiError, OSError) as error:
             _log.warning("the audit log's checkpoint could not be published: %s", error)
 
-    def publish(self, head: AuditHead, *, replace: bool = False) -> None:
-        """Sign and write the checkpoint.
-
-        Args:
-            head: the log as it was committed.
-            replace: replace a checkpoint of more entries too: an older ledger was accepted.
+    def publish(self, head: AuditHead) -> None:
+        """Sign and write the checkpoint of the log as it was committed.
 
         Raises:
             PkiError: if it can't be signed or written.
@@ -139,11 +144,12 @@ class CheckpointPublication:
             return
         with locked(self._directory.path, name=".audit.lock", wait_seconds=_WAIT_SECONDS):
             # Another process may have published a later commit meanwhile.
-            if not replace and (published := self._published(head)) is not None:
-                if published.size > head.size:
-                    return
-                if (published.size, published.root) == (head.size, head.root):
-                    return
+            published = self._published(head)
+            if published is not None and (
+                published.size > head.size
+                or (published.size, published.root) == (head.size, head.root)
+            ):
+                return
             self._key = self._key or self._read_key(head.verifier_key)
             checkpoint = Checkpoint(self._origin, head.size, head.root)
             note = checkpoint.sign(self._key).to_bytes()

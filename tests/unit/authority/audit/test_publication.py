@@ -262,6 +262,7 @@ def test_a_recovered_ca_tells_its_witnesses_why_their_checkpoint_is_not_extended
         Authority.open(home, clock=clock)
     recovered = Authority.recover(home, clock=clock)
     assert (recovered.was_older, recovered.lost_commits) == (True, None)
+    assert (home / "audit.lost-6.checkpoint").read_bytes() == kept
     with Authority.open(home, clock=clock) as ca:
         entry = entries(ca)[3]
         assert entry.action == "recover"
@@ -271,6 +272,21 @@ def test_a_recovered_ca_tells_its_witnesses_why_their_checkpoint_is_not_extended
         assert kinds(ca, kept) == {"rewritten"}
         assert any("entry 3" in note for note in ca.verify_audit_log([("kept", kept)]).notes)
     assert size_of(home) == 5
+
+
+def test_a_ca_without_its_log_key_recovers_too(tmp_path: Path) -> None:
+    home, clock = tmp_path / "ca", Clock()
+    make_authority(tmp_path, clock).close()
+    shutil.copy(home / "ledger.db", tmp_path / "copy.db")
+    with Authority.open(home, clock=clock) as ca:
+        ca.issue("orders")
+    shutil.copy(tmp_path / "copy.db", home / "ledger.db")
+    (home / "audit.key.pem").unlink()
+    Authority.recover(home, clock=clock)
+    with Authority.open(home, clock=clock) as ca:
+        ca.issue("payments")
+        assert kinds(ca) == set()
+    assert not (home / "audit.checkpoint").exists()
 
 
 def test_a_proof_of_each_entry_verifies_with_the_published_key(tmp_path: Path) -> None:
