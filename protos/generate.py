@@ -29,11 +29,10 @@ _PACKAGE = '"""Generated stubs."""\n'
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where the stubs of one folder of contracts lie, and whether it holds services."""
+    """Where the stubs of one folder of contracts lie."""
 
     contracts: str
     folder: str
-    has_services: bool
 
     @property
     def package(self) -> str:
@@ -42,8 +41,8 @@ class Home:
 
 
 HOMES = (
-    Home("handfast", "pki/_proto", has_services=False),
-    Home("shop", "services/_proto", has_services=True),
+    Home("handfast", "pki/_proto"),
+    Home("shop", "services/_proto"),
 )
 # Each folder of the examples holds one contract, with its stubs beside it as a user has them.
 EXAMPLES = "docs/examples"
@@ -60,10 +59,10 @@ def generate(target: Path, homes: Sequence[Home] = HOMES) -> None:
         sources = sorted(str(path) for path in (ROOT / "protos" / home.contracts).rglob("*.proto"))
         arguments = ["protoc", f"-I{ROOT / 'protos'}", f"-I{include}"]
         arguments += [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
-        if home.has_services:
-            arguments += [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+        arguments += [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
         if protoc.main([*arguments, *sources]):
             sys.exit(f"protoc failed on protos/{home.contracts}")
+        _remove_empty_services(out)
         _move_imports(out, home)
     for contract in sorted((ROOT / EXAMPLES).glob("*/*.proto")):
         folder = contract.parent
@@ -72,6 +71,14 @@ def generate(target: Path, homes: Sequence[Home] = HOMES) -> None:
         outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
         if protoc.main(["protoc", f"-I{folder}", f"-I{include}", *outputs, str(contract)]):
             sys.exit(f"protoc failed on {contract.relative_to(ROOT)}")
+
+
+def _remove_empty_services(out: Path) -> None:
+    """Remove the service stubs of contracts without a service: they only import gRPC."""
+    for path in out.rglob("*_pb2_grpc.py"):
+        if "class " not in path.read_text():
+            path.unlink()
+            path.with_suffix(".pyi").unlink(missing_ok=True)
 
 
 def _move_imports(out: Path, home: Home) -> None:

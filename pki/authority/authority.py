@@ -16,6 +16,7 @@ from pki.authority.ledger import IssuerRecord
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import RecoveryResult
+from pki.authority.registrations import Proof
 from pki.authority.revoking import RevokingAuthority
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
@@ -344,6 +345,8 @@ class Authority(RevokingAuthority):
             profile,
             public_key,
             lifetime if lifetime is not None else DEFAULT_LEAF,
+            Proof.OPERATOR,
+            True,
             tuple(dns),
             tuple(ip),
             is_exact=lifetime is not None,

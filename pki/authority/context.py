@@ -49,6 +49,8 @@ class AuthorityContext:
     publication: CheckpointPublication
     passphrase: bytes | None = field(default=None, repr=False)
     actor: Actor = field(default_factory=Actor.local)
+    signs_lists_later: bool = False
+    """Whether a revocation is announced before its list is signed: a long list takes seconds."""
     _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -29,9 +29,10 @@ from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
-from pki.authority.orders import LeafOrder
+from pki.authority.orders import LeafOrder, no_dns_note
+from pki.authority.registrations import Proof
 from pki.authority.repeats import find_repeated
-from pki.errors import InputError, NotPermittedError, quote_untrusted
+from pki.errors import InputError, NotPermittedError, NotRenewableError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
@@ -80,7 +81,7 @@ def issue(
                 f"this certificate was issued at {repeated.issued_at} for the same request, and is "
                 "returned again"
             )
-            return _hand_out(
+            return hand_out(
                 context,
                 transaction,
                 order.spiffe_id,
@@ -88,8 +89,8 @@ def issue(
                 key=key,
                 notes=(note,),
             )
-        leaf, notes = _sign(context, order, transaction)
-        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+        leaf, notes = sign_order(context, order, transaction)
+        return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -164,20 +165,18 @@ def renew(
         recorded_refusals(context.ledger, refusal),
         context.ledger.transaction() as transaction,
     ):
-        record = _renewable_record(context, old, transaction)
+        record = renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
             order = _renewal_order(record, public_key, lifetime)
-            leaf, notes = _sign(context, order, transaction, renewed_from=record.serial)
-            return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+            leaf, notes = sign_order(context, order, transaction)
+            return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
-            _check_renewable(context, renewal, transaction)
+            check_renewable(context, renewal, transaction)
             spiffe_id = SpiffeId.parse(renewal.spiffe_id)
-            return _hand_out(
-                context, transaction, spiffe_id, renewal.certificate, key=key, notes=()
-            )
+            return hand_out(context, transaction, spiffe_id, renewal.certificate, key=key, notes=())
         # Refused after this transaction: an exception here would undo the record of the event.
         transaction.add_event(
             "second-renewal",
@@ -200,23 +199,20 @@ def renew(
     )
 
 
-def _sign(
-    context: AuthorityContext,
-    order: LeafOrder,
-    transaction: Transaction,
-    *,
-    renewed_from: str | None = None,
+def sign_order(
+    context: AuthorityContext, order: LeafOrder, transaction: Transaction
 ) -> tuple[x509.Certificate, tuple[str, ...]]:
     """Sign in the transaction; return the leaf, and notes on what differs from the order."""
     now = context.now()
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
     transaction.audit.append(
         context.audit_entry(
-            AuditAction.ISSUE if renewed_from is None else AuditAction.RENEW,
+            AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
             certificate=leaf,
             subject=str(order.spiffe_id),
             profile=order.profile.name,
-            **({} if renewed_from is None else {"renewed_from": renewed_from}),
+            **({} if renewed is None else {"renewed_from": renewed.serial}),
         )
     )
     notes = []
@@ -235,35 +231,11 @@ def _sign(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
-        notes.append(_no_dns_note(order.spiffe_id))
+        notes.append(no_dns_note(order.spiffe_id))
     return leaf, tuple(notes)
 
 
-def _no_dns_note(spiffe_id: SpiffeId) -> str:
-    """Return why a workload's path gives no DNS name, and what to write instead."""
-    path, domain = spiffe_id.path, spiffe_id.trust_domain
-    faults = [
-        what
-        for what, is_there in (
-            ("an upper-case letter", path != path.lower()),
-            ("a dot", "." in path),
-            ("an underscore", "_" in path),
-        )
-        if is_there
-    ]
-    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
-    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
-    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
-    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
-    return (
-        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
-        "pin the workload as a server. "
-        + (f"Did you mean {meant}? " if is_name else "")
-        + "A DNS name needs lower-case letters, digits and inner dashes"
-    )
-
-
-def _hand_out(
+def hand_out(
     context: AuthorityContext,
     transaction: Transaction,
     spiffe_id: SpiffeId,
@@ -272,6 +244,10 @@ def _hand_out(
     key: PrivateKey | None,
     notes: tuple[str, ...],
 ) -> Issued:
+    """Return a certificate with all that its workload needs.
+
+    Only after the transaction commits may anybody see it.
+    """
     bundle, crls = context.trust(transaction)
     issuer = next(
         item.certificate
@@ -281,33 +257,61 @@ def _hand_out(
     return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes)
 
 
-def _renewable_record(
+def renewable_record(
     context: AuthorityContext, old: x509.Certificate, transaction: Transaction
 ) -> CertificateRecord:
+    """Return the record of a certificate that may be renewed.
+
+    Raises:
+        NotRenewableError: if this CA did not issue it, or it has ended or was revoked, or its line
+            is blocked.
+    """
     record = transaction.certificate_by_serial(f"{old.serial_number:x}")
     if record is None or record.certificate != old:
-        raise NotPermittedError(
+        raise NotRenewableError(
             "the certificate is not one that this CA issued", remedy="Issue a new one instead"
         )
-    _check_renewable(context, record, transaction)
+    check_renewable(context, record, transaction)
     return record
 
 
-def _check_renewable(
+def check_renewable(
     context: AuthorityContext, record: CertificateRecord, transaction: Transaction
 ) -> None:
+    """Check that nothing bars the renewal of a certificate.
+
+    Raises:
+        NotRenewableError: if it has ended or was revoked, its issuing CA is distrusted, or its line
+            is blocked.
+    """
     remedy = f"Issue a new one: handfast issue {record.spiffe_id}"
     if record.revoked_at is not None:
-        raise NotPermittedError(f"certificate {record.serial} was revoked", remedy=remedy)
+        raise NotRenewableError(f"certificate {record.serial} was revoked", remedy=remedy)
     if record.not_after < context.now():
-        raise NotPermittedError(
+        raise NotRenewableError(
             f"certificate {record.serial} expired at {record.not_after}", remedy=remedy
         )
+    check_issuer_trusted(record, transaction)
+    line = transaction.lines.get(record.line_id)
+    if line is None or line.blocked_at is not None:
+        why = "unknown" if line is None else line.blocked_reason
+        raise NotRenewableError(
+            f"the line of certificate {record.serial} is blocked: {why}",
+            remedy=f"Enroll {record.spiffe_id} again, with a new token, or issue a new certificate",
+        )
+
+
+def check_issuer_trusted(record: CertificateRecord, transaction: Transaction) -> None:
+    """Check that the issuing CA of a certificate is not distrusted.
+
+    Raises:
+        NotRenewableError: if it is.
+    """
     issuer = next(item for item in transaction.issuers() if item.id == record.issuer_id)
     if issuer.status is IssuerStatus.DISTRUSTED:
-        raise NotPermittedError(
+        raise NotRenewableError(
             f"certificate {record.serial} is from issuing CA {issuer.key_id}, which was distrusted",
-            remedy=remedy,
+            remedy=f"Issue a new one: handfast issue {record.spiffe_id}",
         )
 
 
@@ -326,9 +330,12 @@ def _renewal_order(
         LEAF_PROFILES[record.profile],
         public_key,
         lifetime if lifetime is not None else record.not_after - record.issued_at,
+        Proof.OPERATOR,
+        True,
         tuple(name for name in names.dns_names if name != derived),
         names.ip_addresses,
         record.id,
+        record.line_id,
         is_exact=lifetime is not None,
     )
 

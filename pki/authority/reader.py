@@ -28,6 +28,11 @@ class AuthorityReader:
         self._context = context
 
     @property
+    def context(self) -> AuthorityContext:
+        """The parts of the CA, for the operations of ``pki.authority.enrollment``."""
+        return self._context
+
+    @property
     def trust_domain(self) -> TrustDomain:
         """The trust domain for which the CA issues certificates."""
         return self._context.settings.limits.trust_domain

@@ -124,7 +124,7 @@ def revoke(
                     f"{quote_untrusted(serial)}",
                     remedy="See them with: handfast list",
                 )
-        return _revoke_known(context, transaction, known, reason, whole_line=whole_line)
+        return revoke_records(context, transaction, known, reason, whole_line=whole_line)
 
 
 def revoke_workload(
@@ -148,17 +148,24 @@ def revoke_workload(
                 f"{spiffe_id} has no certificate that is still valid",
                 remedy="See them with: handfast list --all",
             )
-        return _revoke_known(context, transaction, live, reason, whole_line=False)
+        return revoke_records(context, transaction, live, reason, whole_line=False)
 
 
-def _revoke_known(
+def revoke_records(
     context: AuthorityContext,
     transaction: Transaction,
     certificates: Sequence[CertificateRecord],
     reason: x509.ReasonFlags,
     *,
-    whole_line: bool,
+    whole_line: bool = False,
 ) -> tuple[CertificateRecord, ...]:
+    """Revoke certificates of the ledger with all their renewals; end the recovery of their lines.
+
+    The reason ``key-compromise`` blocks the lines: nothing of them is renewed any more.
+
+    Returns:
+        All certificates that are revoked now, oldest first.
+    """
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
@@ -178,7 +185,12 @@ def _revoke_known(
                     reason=reason.value,
                 )
             )
-    touched = {item.issuer_id for item in revoked}
+    lines = {item.line_id for item in revoked}
+    if is_compromise:
+        transaction.lines.block(lines, reason="a key of it was compromised", at=context.now())
+    else:
+        transaction.lines.end_recovery(lines)
+    touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
         if issuer.id in touched:
             context.refresh_crl(issuer, transaction)
@@ -273,4 +285,19 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             else:
                 signed += 1
         signed += _refresh_future_root_crl(context, transaction)
+    return signed
+
+
+def sign_missing(context: AuthorityContext) -> int:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
+    now, signed = context.now(), 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            if issuer.kind is not IssuerKind.ISSUING or issuer.status is IssuerStatus.DISTRUSTED:
+                continue
+            current = transaction.crls.current(issuer.id)
+            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
+                context.refresh_crl(issuer, transaction)
+                signed += 1
     return signed

@@ -23,7 +23,7 @@ from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0006"
 _BUSY_MILLISECONDS = 30_000
 _READING = "handfast_reading"
 

@@ -20,6 +20,7 @@ from pki.transparency import (
     consistency_proof,
     open_checkpoint,
 )
+from tests.older_ledger import make_older
 from tests.support import Clock, make_authority
 from tests.unit.authority.audit.logged import (
     ORIGIN,
@@ -38,10 +39,10 @@ def size_of(home: Path) -> int:
 
 def older(home: Path) -> None:
     """Make the ledger one of a handfast without an audit log."""
-    with rewriting(home) as connection:
-        for table in ("audit_entries", "audit_tiles", "audit_log"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    mark = (home / "ledger.mark").read_bytes()
+    make_older(home, "0002")
+    (home / "ledger.mark").write_bytes(mark)
+    (home / "ledger.mark").chmod(0o600)
     for name in ("audit.key.pem", "audit.checkpoint", "audit.vkey"):
         (home / name).unlink()
 
