@@ -65,12 +65,23 @@ class AuthorityContext:
         subject: str | None = None,
         serial: str | None = None,
         reason: str | None = None,
+        at: datetime | None = None,
         **details: Detail,
     ) -> AuditEntry:
-        """Return an entry for the audit log, made now by the one who asks for the operation."""
+        """Return an entry for the audit log, made by the one who asks for the operation.
+
+        Args:
+            action: what is decided.
+            certificate: as :meth:`AuditEntry.of`, with what follows.
+            subject: the SPIFFE ID that it is about.
+            serial: of the certificate, if that is not there.
+            reason: why.
+            at: the time that the ledger's row holds; None is now.
+            details: what else belongs to it.
+        """
         return AuditEntry.of(
             action,
-            self.now(),
+            at or self.now(),
             self.actor,
             certificate=certificate,
             subject=subject,

@@ -210,6 +210,7 @@ def sign_order(
         context.audit_entry(
             AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
             certificate=leaf,
+            at=now,
             subject=str(order.spiffe_id),
             profile=order.profile.name,
             **({} if renewed is None else {"renewed_from": renewed.serial}),

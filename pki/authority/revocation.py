@@ -166,28 +166,28 @@ def revoke_records(
     Returns:
         All certificates that are revoked now, oldest first.
     """
+    now = context.now()
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
     )
     if is_compromise:
-        transaction.keys.mark_compromised(
-            (item.key_fingerprint for item in revoked), at=context.now()
-        )
-    transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
+        transaction.keys.mark_compromised((item.key_fingerprint for item in revoked), at=now)
+    transaction.mark_revoked((item.id for item in revoked), at=now, reason=reason.value)
     for item in sorted(revoked, key=lambda item: item.id):
         if item.revoked_at is None:
             transaction.audit.append(
                 context.audit_entry(
                     AuditAction.REVOKE,
                     certificate=item.certificate,
+                    at=now,
                     subject=item.spiffe_id,
                     reason=reason.value,
                 )
             )
     lines = {item.line_id for item in revoked}
     if is_compromise:
-        transaction.lines.block(lines, reason="a key of it was compromised", at=context.now())
+        transaction.lines.block(lines, reason="a key of it was compromised", at=now)
     else:
         transaction.lines.end_recovery(lines)
     touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}

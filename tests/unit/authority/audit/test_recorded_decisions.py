@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -228,3 +229,18 @@ def test_the_log_grows_by_its_edge_alone(ca: Authority, tmp_path: Path) -> None:
     # (SQLite traces a statement again that has a trigger.)
     kinds_of = [text.split()[0] for text in dict.fromkeys(statements)]
     assert kinds_of == ["SELECT", "INSERT", "UPDATE"]
+
+
+def test_an_entry_has_the_time_of_its_row_though_the_clock_goes_on(tmp_path: Path) -> None:
+    clock = Clock()
+
+    def ticking() -> datetime:
+        clock.move(seconds=1)
+        return clock()
+
+    with Authority.create(tmp_path / "ca", "shop.internal", clock=ticking) as ca:
+        first = ca.issue("orders").leaf
+        second = ca.renew(first).leaf
+        ca.revoke(second.serial_number, reason="key-compromise", whole_line=True)
+        ca.rotate()
+        assert kinds(ca) == set()
