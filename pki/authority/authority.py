@@ -236,7 +236,7 @@ class Authority(RevokingAuthority):
         order = self._order(
             name, parsed.public_key, dns=dns, ip=ip, lifetime=lifetime, profile=profile
         )
-        return issuance.issue(self._context, issuance.order_for_request(order, parsed))
+        return issuance.issue(self._context, order, request=parsed)
 
     def renew(
         self,

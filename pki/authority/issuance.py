@@ -3,15 +3,16 @@
 The stages of a request:
 
 1. Parse it (``pki.x509.read_request``, called by ``Authority``). All that follows is one
-   transaction, but for stage 2 of a new certificate, which needs none.
+   transaction.
 2. Check its names against the order. For a renewal, the certificate to renew gives the order,
    after a check that it may be renewed.
 3. Look for the certificate that the same order got before: its answer may have been lost.
 4. Check that the clock is within the issuing CA's validity.
 5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
-6. Sign it, check the certificate against its profile, and record it.
-7. Commit. Only then is the certificate handed out.
+6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
+   log.
+7. Commit. Only then is the certificate handed out. A refusal since stage 2 is recorded too.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
-from pki.authority.orders import LeafOrder
+from pki.authority.orders import LeafOrder, no_dns_note
 from pki.authority.registrations import Proof
 from pki.authority.repeats import find_repeated
 from pki.errors import InputError, NotPermittedError, NotRenewableError, quote_untrusted
@@ -35,7 +39,13 @@ from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
 
 
-def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
+def issue(
+    context: AuthorityContext,
+    order: LeafOrder,
+    *,
+    key: PrivateKey | None = None,
+    request: Request | None = None,
+) -> Issued:
     """Issue a leaf for an order.
 
     The same order for the same key within ten minutes gets the same certificate, because the first
@@ -45,13 +55,26 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         context: the CA.
         order: the order.
         key: the private key, if the CA made it.
+        request: the request (CSR) that asks for it; it may ask for the names of the order only.
 
     Raises:
-        NotPermittedError: if the CA's rules forbid it, or the certificate that was issued for the
-            same order was revoked meanwhile.
+        NotPermittedError: if the CA's rules forbid it, the request asks for another name, or the
+            certificate that was issued for the same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        subject=str(order.spiffe_id),
+        asked=AuditAction.ISSUE.value,
+        dns=shorten_list(order.extra_dns),
+        ip=shorten_list(order.extra_ip),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
+        if request is not None:
+            order = order_for_request(order, request)
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
             note = (
@@ -135,7 +158,13 @@ def renew(
         InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, certificate=old, asked=AuditAction.RENEW.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         record = renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
@@ -156,6 +185,14 @@ def renew(
             at=context.now(),
             certificate_id=record.id,
         )
+        transaction.audit.append(
+            replace(
+                refusal,
+                subject=record.spiffe_id,
+                reason="second-renewal",
+                details={**refusal.details, "renewed_to": renewal.serial, "key": fingerprint},
+            )
+        )
     raise NotPermittedError(
         f"certificate {record.serial} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
@@ -168,6 +205,17 @@ def sign_order(
     """Sign in the transaction; return the leaf, and notes on what differs from the order."""
     now = context.now()
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
+            certificate=leaf,
+            at=now,
+            subject=str(order.spiffe_id),
+            profile=order.profile.name,
+            **({} if renewed is None else {"renewed_from": renewed.serial}),
+        )
+    )
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
         end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
@@ -184,32 +232,8 @@ def sign_order(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
-        notes.append(_no_dns_note(order.spiffe_id))
+        notes.append(no_dns_note(order.spiffe_id))
     return leaf, tuple(notes)
-
-
-def _no_dns_note(spiffe_id: SpiffeId) -> str:
-    """Return why a workload's path gives no DNS name, and what to write instead."""
-    path, domain = spiffe_id.path, spiffe_id.trust_domain
-    faults = [
-        what
-        for what, is_there in (
-            ("an upper-case letter", path != path.lower()),
-            ("a dot", "." in path),
-            ("an underscore", "_" in path),
-        )
-        if is_there
-    ]
-    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
-    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
-    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
-    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
-    return (
-        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
-        "pin the workload as a server. "
-        + (f"Did you mean {meant}? " if is_name else "")
-        + "A DNS name needs lower-case letters, digits and inner dashes"
-    )
 
 
 def hand_out(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki.authority.registrations import Proof
+from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
@@ -63,3 +64,27 @@ class IssuerOrder:
     limits: NameLimits
     public_key: PublicKey
     not_after: datetime
+
+
+def no_dns_note(spiffe_id: SpiffeId) -> str:
+    """Return why a workload's path gives no DNS name, and what to write instead."""
+    path, domain = spiffe_id.path, spiffe_id.trust_domain
+    faults = [
+        what
+        for what, is_there in (
+            ("an upper-case letter", path != path.lower()),
+            ("a dot", "." in path),
+            ("an underscore", "_" in path),
+        )
+        if is_there
+    ]
+    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
+    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
+    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
+    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
+    return (
+        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
+        "pin the workload as a server. "
+        + (f"Did you mean {meant}? " if is_name else "")
+        + "A DNS name needs lower-case letters, digits and inner dashes"
+    )

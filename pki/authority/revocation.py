@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext, root_record
 from pki.authority.ledger import (
     CertificateRecord,
@@ -16,6 +17,8 @@ from pki.authority.ledger import (
     IssuerStatus,
     Transaction,
 )
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
 from pki.errors import InputError, StateError, quote_untrusted
@@ -99,7 +102,15 @@ def revoke(
     Raises:
         InputError: if the CA did not issue one of them; then none is revoked.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        asked=AuditAction.REVOKE.value,
+        serials=shorten_list(serials),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         known: list[CertificateRecord] = []
         for serial in serials:
             record = transaction.certificate_by_serial(serial)
@@ -124,7 +135,13 @@ def revoke_workload(
     Raises:
         InputError: if it has none.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.REVOKE.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
         if not live:
             raise InputError(
@@ -149,18 +166,28 @@ def revoke_records(
     Returns:
         All certificates that are revoked now, oldest first.
     """
+    now = context.now()
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
     )
     if is_compromise:
-        transaction.keys.mark_compromised(
-            (item.key_fingerprint for item in revoked), at=context.now()
-        )
-    transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
+        transaction.keys.mark_compromised((item.key_fingerprint for item in revoked), at=now)
+    transaction.mark_revoked((item.id for item in revoked), at=now, reason=reason.value)
+    for item in sorted(revoked, key=lambda item: item.id):
+        if item.revoked_at is None:
+            transaction.audit.append(
+                context.audit_entry(
+                    AuditAction.REVOKE,
+                    certificate=item.certificate,
+                    at=now,
+                    subject=item.spiffe_id,
+                    reason=reason.value,
+                )
+            )
     lines = {item.line_id for item in revoked}
     if is_compromise:
-        transaction.lines.block(lines, reason="a key of it was compromised", at=context.now())
+        transaction.lines.block(lines, reason="a key of it was compromised", at=now)
     else:
         transaction.lines.end_recovery(lines)
     touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
@@ -213,6 +240,9 @@ def _revoke_unrecorded(
 ) -> None:
     """Put a serial number on the CRL of every issuing CA that may have used it."""
     now = context.now()
+    transaction.audit.append(
+        context.audit_entry(AuditAction.REVOKE, serial=f"{int(serial, 16):x}", reason=reason.value)
+    )
     for issuer in transaction.issuers():
         if issuer.kind is IssuerKind.ISSUING and issuer.status is not IssuerStatus.DISTRUSTED:
             entry = RevokedEntry(int(serial, 16), now, reason)

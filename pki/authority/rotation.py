@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.bootstrap import ca_subject
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import sign_root_crls
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten
 from pki.authority.orders import IssuerOrder
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.keys import KeyType, generate_key
@@ -50,6 +53,9 @@ def prepare_issuer(
                 now=now,
             )
             record = _issuer_record(transaction, issuer_id)
+            transaction.audit.append(
+                context.audit_entry(AuditAction.PREPARE, certificate=certificate, issuing_ca=key_id)
+            )
             context.refresh_crl(record, transaction)
             sign_root_crls(root, transaction, now=now, backdate=context.settings.backdate)
     except BaseException:
@@ -86,6 +92,13 @@ def activate_issuer(context: AuthorityContext) -> IssuerRecord:
             if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
                 transaction.set_status(item.id, IssuerStatus.SUPERSEDED)
         transaction.set_status(prepared[0].id, IssuerStatus.ACTIVE)
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.ACTIVATE,
+                certificate=prepared[0].certificate,
+                issuing_ca=prepared[0].key_id,
+            )
+        )
         return _issuer_record(transaction, prepared[0].id)
 
 
@@ -100,7 +113,15 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
         InputError: if the key id names none or several.
         StateError: if the root's key is not there, and no CRL was signed ahead for this case.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        asked=AuditAction.DISTRUST.value,
+        issuing_ca=shorten(key_id),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         named = [
             item
             for item in transaction.issuers()
@@ -115,6 +136,11 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
         if chosen.status is IssuerStatus.DISTRUSTED:
             return chosen
         transaction.set_status(chosen.id, IssuerStatus.DISTRUSTED)
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.DISTRUST, certificate=chosen.certificate, issuing_ca=chosen.key_id
+            )
+        )
         if context.directory.root_key.exists():
             root = context.root_ca(transaction)
             sign_root_crls(root, transaction, now=context.now(), backdate=context.settings.backdate)

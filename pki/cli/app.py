@@ -22,7 +22,7 @@ from pki.version import __version__
 # typer bundles click under a private name, and exports only this subclass of the error.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
-_GROUPS = frozenset({"ca", "policy", "registration", "token"})
+_GROUPS = frozenset({"ca", "policy", "registration", "token", "audit"})
 _INTERRUPTED = 130  # what typer returns after an interrupt, without a message
 
 
@@ -68,6 +68,7 @@ class _Commands(LazyGroup):
         "version": LazyCommand("pki.cli.version:version"),
         "ca": LazyCommand("pki.cli.ca:app"),
         "policy": LazyCommand("pki.cli.policy:app"),
+        "audit": LazyCommand("pki.cli.audit:app"),
     }
 
 

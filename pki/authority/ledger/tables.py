@@ -255,3 +255,34 @@ crl_floors = Table(
     Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
+
+# The audit log: one entry for each decision, as canonical JSON. Positions begin at 0. ``serial``
+# repeats what the entry says, for the search.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("entry", Text, nullable=False),
+    Column("serial", Text, index=True),
+)
+
+# The root hash of each full tile of the log; ``level`` is that of the tile which holds the hash.
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+# One row: the right edge of the log's tree, from which it grows, and the log's public key. What is
+# before the minimum index may be missing (C2SP tlog-tiles); nothing is pruned yet.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("edge", LargeBinary, nullable=False),
+    Column("minimum_index", BigInteger, nullable=False),
+    Column("verifier_key", Text),
+)

@@ -11,6 +11,7 @@ from cryptography import x509
 from sqlalchemy import Connection, delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.audit.log import AuditLog
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.lines import LineRecords
@@ -39,6 +40,7 @@ class Transaction(CertificateRecords):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._changes = _changes(connection)
+        self.audit = AuditLog(connection)
 
     @property
     def changed(self) -> bool:
