@@ -12,12 +12,15 @@ The stages of a request:
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
 6. Sign it, check the certificate against its profile, and record it.
 7. Commit. Only then is the certificate handed out.
+
+An external signer signs between two transactions (``pki.authority.signing``): all stages from 2 on
+are run in both.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
@@ -27,6 +30,7 @@ from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder
 from pki.authority.repeats import find_repeated
+from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
 from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
@@ -50,7 +54,8 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
             same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
-    with context.ledger.transaction() as transaction:
+
+    def decide(transaction: Transaction, signed: SignedLeaf | None) -> Issued | PlannedLeaf:
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
             note = (
@@ -65,8 +70,9 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
                 key=key,
                 notes=(note,),
             )
-        leaf, notes = _sign(context, order, transaction)
-        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+        return _sign(context, order, transaction, signed, key=key)
+
+    return sign_in_steps(context.ledger, decide)
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -134,15 +140,15 @@ def renew(
         InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
-    with context.ledger.transaction() as transaction:
+
+    def decide(transaction: Transaction, signed: SignedLeaf | None) -> Issued | PlannedLeaf | None:
         record = _renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
             order = _renewal_order(record, public_key, lifetime)
-            leaf, notes = _sign(context, order, transaction)
-            return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+            return _sign(context, order, transaction, signed, key=key)
         if renewal.key_fingerprint == fingerprint:
             _check_renewable(context, renewal, transaction)
             spiffe_id = SpiffeId.parse(renewal.spiffe_id)
@@ -157,21 +163,44 @@ def renew(
             at=context.now(),
             certificate_id=record.id,
         )
+        return None
+
+    issued = sign_in_steps(context.ledger, decide)
+    if issued is not None:
+        return issued
     raise NotPermittedError(
-        f"certificate {record.serial} was renewed already, with another key",
+        f"certificate {old.serial_number:x} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
     )
 
 
 def _sign(
-    context: AuthorityContext, order: LeafOrder, transaction: Transaction
-) -> tuple[x509.Certificate, tuple[str, ...]]:
-    """Sign in the transaction; return the leaf, and notes on what differs from the order."""
+    context: AuthorityContext,
+    order: LeafOrder,
+    transaction: Transaction,
+    signed: SignedLeaf | None,
+    *,
+    key: PrivateKey | None,
+) -> Issued | PlannedLeaf:
+    """Sign and record in the transaction; or plan what an external signer signs, or record that."""
     now = context.now()
-    leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    if signed is None:
+        by = context.active_ca(transaction)
+        planned = context.signing.plan_leaf(order, by, transaction, now=now)
+        if planned.by.is_external:
+            return planned
+        signed = planned.sign()
+    context.signing.record_leaf(signed, transaction, now=now)
+    leaf, notes = signed.leaf, _notes(signed.planned, now=now)
+    return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+
+
+def _notes(planned: PlannedLeaf, *, now: datetime) -> tuple[str, ...]:
+    """Return notes on what differs from the order."""
+    order, not_after = planned.order, planned.validity.not_after
     notes = []
-    if leaf.not_valid_after_utc < now + order.lifetime:
-        end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+    if not_after < now + order.lifetime:
+        end = f"{not_after:%Y-%m-%d %H:%M:%S} UTC"
         if order.is_exact:
             # The exception undoes the record: the certificate is never handed out.
             raise InputError(
@@ -186,7 +215,7 @@ def _sign(
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
         notes.append(_no_dns_note(order.spiffe_id))
-    return leaf, tuple(notes)
+    return tuple(notes)
 
 
 def _no_dns_note(spiffe_id: SpiffeId) -> str:

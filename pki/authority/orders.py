@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pki.identity import DnsName, SpiffeId, derive_names
+from pki.authority.lifetimes import DEFAULT_LEAF
+from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
@@ -46,6 +48,31 @@ class LeafOrder:
             tuple(dns),
             tuple(dict.fromkeys(self.extra_ip)),
         )
+
+
+def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
+    name: str,
+    trust_domain: TrustDomain,
+    public_key: PublicKey,
+    dns: Sequence[DnsName],
+    ip: Sequence[IpAddress],
+    lifetime: timedelta | None,
+    profile: LeafProfile,
+) -> LeafOrder:
+    """Return the order for a leaf, with the default lifetime for None.
+
+    Raises:
+        InputError: if the name is no path and no SPIFFE ID.
+    """
+    return LeafOrder(
+        SpiffeId.parse_name(name, trust_domain),
+        profile,
+        public_key,
+        lifetime if lifetime is not None else DEFAULT_LEAF,
+        tuple(dns),
+        tuple(ip),
+        is_exact=lifetime is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

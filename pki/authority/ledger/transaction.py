@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.crls import CrlRecords
+from pki.authority.ledger.intents import IntentRecords
 from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.records import (
@@ -76,6 +77,11 @@ class Transaction:
     def keys(self) -> KeyRecords:
         """The public keys of leaves."""
         return KeyRecords(self._connection)
+
+    @property
+    def intents(self) -> IntentRecords:
+        """The signatures that an external signer was asked for."""
+        return IntentRecords(self._connection)
 
     @property
     def crls(self) -> CrlRecords:

@@ -172,7 +172,7 @@ def test_a_leafs_key_is_never_an_issuing_cas(
 ) -> None:
     key = generate_key()
     ca.issue_request("orders", csr(key))
-    monkeypatch.setattr("pki.authority.rotation.generate_key", lambda _: key)
+    monkeypatch.setattr("pki.authority.signers.new_key.generate_key", lambda _: key)
     with pytest.raises(NotPermittedError, match="leaf"):
         ca.rotate()
     assert len(ca.issuers()) == 2
@@ -192,7 +192,14 @@ def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None
             "'%orders'",
             (reason,),
         )
-    for table in ("keys", "ledger_state", "commits", "unrecorded_revocations", "list_floors"):
+    for table in (
+        "keys",
+        "ledger_state",
+        "commits",
+        "unrecorded_revocations",
+        "list_floors",
+        "signing_intents",
+    ):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DROP INDEX certificates_key_fingerprint")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
