@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.shop import Shop
+from tests.softhsm import SoftHsm, make_softhsm
 
 # A background job of a shell ignores SIGINT. Child processes inherit that, but no handler. So set a
 # handler: otherwise the programs that a test interrupts would ignore SIGINT too.
@@ -33,6 +34,12 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         made.directory(name)
     yield made
     made.ca.close()
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    """Return a folder for PKCS#11 tokens, which all tests of this process share."""
+    return make_softhsm(tmp_path_factory.mktemp("softhsm"))
 
 
 @pytest.fixture

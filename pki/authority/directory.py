@@ -93,6 +93,10 @@ class AuthorityDirectory:
             self._is_encrypted(name) for name in self.ca_files() if name.endswith(".key.pem")
         )
 
+    def names_tokens(self) -> bool:
+        """Return whether a key of this CA is in a token."""
+        return any(name.endswith(".key.toml") for name in self.ca_files())
+
     def _is_encrypted(self, name: str) -> bool:
         try:
             with opened_folder(self.path) as folder:

@@ -46,13 +46,13 @@ def prepare_issuer(
         SignerError: if a token can't be used.
     """
     now = context.now()
-    with context.ledger.transaction() as transaction:
-        _refuse_second_prepared(transaction)
-        place = place or _place_of_newest(context, transaction)
+    place = place or _place_of_newest(context)
     signer = make_signer(place, key_type, context.passphrase, context.tokens)
     key_id = key_id_of(signer.key)
     # Written before the ledger names the key; a crash in between leaves an unused file.
-    context.directory.write_signer(context.directory.issuing_key(key_id), signer)
+    # A key that was in its token already may have such a file since then.
+    if not context.directory.holds_key(context.directory.issuing_key(key_id)):
+        context.directory.write_signer(context.directory.issuing_key(key_id), signer)
     try:
         with context.ledger.transaction() as transaction:
             _refuse_second_prepared(transaction)
@@ -98,12 +98,15 @@ def _record_issuer(
     return record
 
 
-def _place_of_newest(context: AuthorityContext, transaction: Transaction) -> KeyPlace:
+def _place_of_newest(context: AuthorityContext) -> KeyPlace:
     """Return where the key of the newest issuing CA lives.
 
     A CA does not leave its token because somebody forgot an option.
     """
-    issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
+    if context.tokens.module is None and not context.directory.names_tokens():
+        return IN_FILE
+    with context.ledger.transaction() as transaction:
+        issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
     if not issuing and context.tokens.module is not None:
         raise StateError(
             "the CA has no issuing CA yet, and a PKCS#11 module is named: where its key shall live "

@@ -124,7 +124,7 @@ class Signing:
     def plan_leaf(
         self, order: LeafOrder, by: SigningCa, transaction: Transaction, *, now: datetime
     ) -> PlannedLeaf:
-        """Admit a leaf and choose its serial number; record the intent for an external signer.
+        """Admit a leaf; for an external signer, choose its serial number and record the intent.
 
         Raises:
             NotPermittedError: if admission refuses the order.
@@ -134,7 +134,7 @@ class Signing:
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
         self._admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
 
-        def build(key: PrivateKey, serial: int) -> x509.Certificate:
+        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
             return order.profile.build(
                 order.names(),
                 order.public_key,
@@ -225,7 +225,7 @@ class Signing:
             min(order.not_after, root.not_valid_after_utc),
         )
 
-        def build(key: PrivateKey, serial: int) -> x509.Certificate:
+        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
             return IssuingProfile.build(
                 order.limits,
                 order.public_key,
@@ -273,7 +273,7 @@ def _record_intent(
     assert certificate.unsigned is not None
     transaction.intents.add(
         SigningIntent(
-            f"{certificate.serial:x}",
+            f"{certificate.unsigned.serial_number:x}",
             planned.by.record.id,
             subject,
             names,

@@ -19,8 +19,8 @@ from pki.authority.signers.signer import ExternalSigner, Signer
 from pki.keys import PrivateKey, delegated_key
 from pki.x509.profiles.builder import random_serial
 
-Build = Callable[[PrivateKey, int], x509.Certificate]
-"""Builds and checks a certificate with the issuer's key and a serial number."""
+Build = Callable[[PrivateKey, int | None], x509.Certificate]
+"""Builds and checks a certificate with the issuer's key and a serial number, or a random one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,26 @@ class PlannedCertificate:
 
     Args:
         signer: signs it.
-        serial: its serial number.
+        serial: its serial number; None if the signer is in this process, and it is chosen later.
         build: builds it.
         unsigned: the certificate with an empty signature; None if the signer is in this process.
     """
 
     signer: Signer
-    serial: int
+    serial: int | None
     build: Build
     unsigned: x509.Certificate | None
 
     @classmethod
     def plan(cls, signer: Signer, build: Build) -> PlannedCertificate:
-        """Choose a serial number; for an external signer, build what will be signed.
+        """For an external signer, choose a serial number, and build what will be signed.
 
         Raises:
             CertificateError: if the certificate would break a rule of its profile.
         """
-        serial = random_serial()
         if not isinstance(signer, ExternalSigner):
-            return cls(signer, serial, build, None)
+            return cls(signer, None, build, None)
+        serial = random_serial()
         key = delegated_key(signer.key.public_key(), lambda _data, _algorithm: b"")
         return cls(signer, serial, build, build(key, serial))
 

@@ -7,8 +7,8 @@ The rules:
 2. Each token has one session, which is logged in once.
 3. A wrong PIN is never sent again, by this process or by the next one, because a few of them lock
    the token: a token that says that its last PIN was wrong gets only a PIN that a person types.
-4. A session that died is opened again once, after the module was initialized again: only then some
-   modules see a token that was away.
+4. If a session died, or the token or its key is not there, the module is initialized again, once,
+   and asked again: only then some modules notice that a token went or came.
 5. A child that was forked uses nothing that its parent opened: it initializes the module again.
 """
 
@@ -69,6 +69,7 @@ class TokenModule:
         self._sessions: dict[Pkcs11Uri, pkcs11.Session] = {}
         self._wrong_pins: set[tuple[bytes, str]] = set()
         self._is_stale = False
+        self._was_used = False
 
     def run(
         self,
@@ -76,24 +77,25 @@ class TokenModule:
         access: TokenAccess,
         action: Callable[[pkcs11.Session], _Result],
     ) -> _Result:
-        """Run an action with the session of a token; once more if the session had died.
+        """Run an action with the session of a token; once more if the session or token was gone.
 
         Raises:
             SignerError: if the token or the key can't be used; its class tells why.
         """
         with self._lock:
-            was_open = not self._is_stale and self._key_of(uri) in self._sessions
+            is_fresh = self._is_stale or not self._was_used
+            self._was_used = True
             try:
                 return self._run_once(uri, access, action)
-            except _LOST as error:
+            except (TokenAbsentError, KeyAbsentError):
                 self._is_stale = True
-                if not was_open:
-                    raise _absent(uri, error) from error
+                if is_fresh:
+                    raise
             try:
                 return self._run_once(uri, access, action)
-            except _LOST as error:
+            except TokenAbsentError:
                 self._is_stale = True
-                raise _absent(uri, error) from error
+                raise
 
     def forget(self) -> None:
         """Forget all that a parent process opened; called in a child that was forked."""
@@ -114,8 +116,8 @@ class TokenModule:
             if self._is_stale:
                 self._initialize_again()
             return action(self._session(uri, access))
-        except _LOST:
-            raise
+        except _LOST as error:
+            raise _absent(uri, error) from error
         except (failures.MechanismInvalid, failures.FunctionNotSupported) as error:
             raise MechanismMissingError(
                 f"the token at {uri.token_only()} can't do this: {type(error).__name__}",
