@@ -86,7 +86,8 @@ class Pkcs11Uri:
             raise InputError("the PKCS#11 URI names no token", remedy=_EXAMPLE)
         if path.get("type", b"private") != b"private":
             raise InputError(
-                f"the PKCS#11 URI asks for an object of type {quote_untrusted(path['type'])}",
+                "the PKCS#11 URI asks for an object of type "
+                f"{quote_untrusted(_text(path, 'type'))}",
                 remedy="Leave type out, or write type=private",
             )
         return cls(
