@@ -19,7 +19,7 @@ _EXTRAS = MappingProxyType(
         "rich": "cli",
         "typer": "cli",
         "watchfiles": "cli",
-        "joserfc": "oidc",
+        "jwt": "oidc",
         "pkcs11": "pkcs11",
         "pytest": "test",
     }
