@@ -8,12 +8,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pki.authority import Authority, Issued
+from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.signers import Pkcs11Uri, TokenAccess
+from pki.authority.signers.new_key import KeyPlace
+from pki.x509 import WORKLOAD, ChainVerifier, Purpose
+from tests.support import SHOP
 
 PIN = "1234"
 _MODULES = (
@@ -71,3 +77,28 @@ def make_softhsm(folder: Path) -> SoftHsm:
     )
     os.environ["SOFTHSM2_CONF"] = str(configuration)
     return hsm
+
+
+def plan_of(token: Pkcs11Uri, **options: object) -> AuthorityPlan:
+    """Return the plan of a CA whose issuing CA's key lives in a token."""
+    return AuthorityPlan(SHOP, issuing_key=KeyPlace(token), **options)  # type: ignore[arg-type]
+
+
+def verify_issued(ca: Authority, issued: Issued) -> None:
+    """Verify what a CA issued, as a receiver does."""
+    bundle, crls = ca.trust()
+    ChainVerifier(bundle, crls).verify(
+        issued.chain, profile=WORKLOAD, purpose=Purpose.SERVER, at=ca.now()
+    )
+
+
+def run_handfast(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command where nobody can be asked."""
+    return subprocess.run(
+        [sys.executable, "-c", "from pki.cli.entry import main; main()", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )

@@ -2,78 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
-import pkcs11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki.authority import Authority, issuance
-from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.orders import order_leaf
-from pki.authority.signers import (
-    KeyAbsentError,
-    LockedPinError,
-    Pkcs11Uri,
-    SignerError,
-    TokenAbsentError,
-    TokenAccess,
-    WrongPinError,
-    token_module,
-)
+from pki.authority.signers import KeyAbsentError, Pkcs11Uri, TokenAbsentError
 from pki.authority.signers.new_key import IN_FILE, KeyPlace
-from pki.errors import KeyRefusedError, NotPermittedError, StateError
+from pki.errors import KeyRefusedError, NotPermittedError
 from pki.keys import KeyType, generate_key
-from pki.x509 import WORKLOAD, ChainVerifier, CrlSet, Purpose
-from tests.softhsm import PIN, SoftHsm
+from pki.x509 import WORKLOAD, CrlSet
+from tests.softhsm import PIN, SoftHsm, plan_of, run_handfast, verify_issued
 from tests.support import SHOP, Clock, request_for
 
-_count = iter(range(1000))
-
 
 @pytest.fixture
-def token(softhsm: SoftHsm) -> Pkcs11Uri:
-    return softhsm.make_token(f"ca-{next(_count)}")
+def ca(ca_in_token: Authority) -> Authority:
+    return ca_in_token
 
 
-def plan_of(token: Pkcs11Uri, **options: object) -> AuthorityPlan:
-    return AuthorityPlan(SHOP, issuing_key=KeyPlace(token), **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def ca(tmp_path: Path, softhsm: SoftHsm, token: Pkcs11Uri) -> Iterator[Authority]:
-    with Authority.create(
-        tmp_path / "ca", plan_of(token), tokens=softhsm.access, clock=Clock()
-    ) as made:
-        yield made
-
-
-def reopen(ca: Authority, access: TokenAccess | None = None) -> Authority:
-    return Authority.open(ca.path, tokens=access, clock=Clock())
-
-
-def verify(ca: Authority, leaf_of: object) -> None:
-    bundle, crls = ca.trust()
-    ChainVerifier(bundle, crls).verify(
-        leaf_of.chain,  # type: ignore[attr-defined]
-        profile=WORKLOAD,
-        purpose=Purpose.SERVER,
-        at=ca.now(),
-    )
-
-
-def test_a_ca_in_a_token_issues_renews_revokes_rotates_and_distrusts(ca: Authority) -> None:
+def test_a_ca_in_a_token_issues_renews_revokes_rotates_and_distrusts(
+    ca: Authority,
+) -> None:
     first = ca.issue("orders")
-    verify(ca, first)
+    verify_issued(ca, first)
     renewed = ca.renew(first.leaf)
-    verify(ca, renewed)
+    verify_issued(ca, renewed)
     ca.revoke(renewed.leaf.serial_number)
     published = CrlSet.read((ca.path / "crl.pem").read_bytes())
     listed = {number for item in published.crls.values() for number in item.revoked}
@@ -110,7 +73,7 @@ def test_other_kinds_of_keys_sign_too(
     with Authority.create(tmp_path / "ca", plan, tokens=softhsm.access, clock=Clock()) as ca:
         kind = rsa.RSAPublicKey if key_type is KeyType.RSA_3072 else ec.EllipticCurvePublicKey
         assert isinstance(ca.issuers()[1].certificate.public_key(), kind)
-        verify(ca, ca.issue("orders"))
+        verify_issued(ca, ca.issue("orders"))
         ca.refresh_crls(force=True)
 
 
@@ -125,13 +88,13 @@ def test_an_ed25519_key_can_not_be_made_in_a_token(
 def test_the_roots_key_can_live_in_a_token_of_its_own(
     tmp_path: Path, softhsm: SoftHsm, token: Pkcs11Uri
 ) -> None:
-    root = softhsm.make_token(f"root-{next(_count)}")
+    root = softhsm.make_token("root")
     plan = plan_of(token, root_key=KeyPlace(root))
     with Authority.create(tmp_path / "ca", plan, tokens=softhsm.access, clock=Clock()) as ca:
         assert not list(ca.path.glob("*.key.pem"))
         first = ca.issuers()[1]
         ca.rotate()
-        verify(ca, ca.issue("orders"))
+        verify_issued(ca, ca.issue("orders"))
         ca.distrust(first.key_id)
         assert ca.signing_intents() == ()
 
@@ -140,7 +103,7 @@ def test_without_the_roots_token_an_issuing_ca_is_distrusted_nevertheless(
     tmp_path: Path, softhsm: SoftHsm, token: Pkcs11Uri
 ) -> None:
     before = set(softhsm.tokens.iterdir())
-    root = softhsm.make_token(f"root-{next(_count)}")
+    root = softhsm.make_token("root-in-the-safe")
     (folder,) = set(softhsm.tokens.iterdir()) - before
     plan = plan_of(token, root_key=KeyPlace(root))
     with Authority.create(tmp_path / "ca", plan, tokens=softhsm.access, clock=Clock()) as ca:
@@ -176,11 +139,11 @@ def test_a_key_that_is_in_the_token_already_is_used(
     plan = plan_of(uri)
     with Authority.create(tmp_path / "ca2", plan, tokens=softhsm.access, clock=Clock()) as other:
         assert other.issuers()[1].key_id == ca.issuers()[1].key_id
-        verify(other, other.issue("orders"))
+        verify_issued(other, other.issue("orders"))
     with pytest.raises(NotPermittedError, match="one of the CA's own"):
         ca.rotate(place=KeyPlace(uri))
     # The refused rotation made no key, so it destroyed none.
-    verify(ca, ca.issue("orders"))
+    verify_issued(ca, ca.issue("orders"))
 
 
 def test_a_key_that_is_not_there_is_refused_before_anything_is_made(
@@ -221,186 +184,6 @@ def make_extractable(softhsm: SoftHsm, token: Pkcs11Uri) -> None:
     subprocess.run([sys.executable, "-c", script, str(softhsm.module)], check=True)
 
 
-def test_a_wrong_pin_is_sent_once_and_not_again_by_the_next_process(
-    ca: Authority, softhsm: SoftHsm
-) -> None:
-    ca.close()
-    wrong = {**softhsm.environment, "HANDFAST_PKCS11_PIN": "9999"}
-    state = str(ca.path.parent)
-    said = []
-    for _ in range(2):
-        done = run_handfast(wrong, "issue", "orders", "--dir", state)
-        assert done.returncode == 1
-        assert "9999" not in done.stderr + done.stdout
-        said.append(done.stderr)
-    assert "refused the PIN; it is not sent again" in said[0]
-    assert "the configured PIN is not tried" in said[1]
-    # The right one from the same place is not tried either: only a person knows that it is right.
-    done = run_handfast(softhsm.environment, "issue", "orders", "--dir", state)
-    assert "the configured PIN is not tried" in done.stderr
-    typed = TokenAccess(softhsm.module, "9999", lambda _: PIN)
-    with reopen(ca, typed) as again:
-        again.issue("orders")
-
-
-def run_handfast(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from pki.cli.entry import main; main()", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def test_a_token_that_went_away_and_came_back_signs_again(tmp_path: Path, softhsm: SoftHsm) -> None:
-    before = set(softhsm.tokens.iterdir())
-    token = softhsm.make_token(f"ca-{next(_count)}")
-    (folder,) = set(softhsm.tokens.iterdir()) - before
-    with Authority.create(
-        tmp_path / "ca", plan_of(token), tokens=softhsm.access, clock=Clock()
-    ) as ca:
-        first = ca.issue("orders")
-        away = folder.rename(softhsm.folder / "away")
-        for _ in range(2):
-            with pytest.raises(TokenAbsentError, match="is not there") as caught:
-                ca.issue("payments")
-            assert "Plug it in" in caught.value.remedy
-        with pytest.raises(TokenAbsentError):
-            ca.revoke(first.leaf.serial_number)
-        record = ca.certificate(first.leaf.serial_number)
-        assert record is not None
-        assert record.revoked_at is None
-        away.rename(folder)
-        verify(ca, ca.issue("payments"))
-        ca.revoke(first.leaf.serial_number)
-        # What the token was asked while it was away is known, and each can be revoked.
-        assert len(ca.signing_intents()) == 2
-
-
-def test_a_locked_pin_and_a_last_try_are_told_and_nothing_is_sent(
-    ca: Authority, softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-
-    class FlaggedToken:
-        """A token with other flags, which SoftHSM never sets."""
-
-        def __init__(self, token: pkcs11.Token, flags: pkcs11.TokenFlag) -> None:
-            self.token, self.flags = token, flags
-            self.label, self.serial = token.label, token.serial
-
-        def open(self, **_: object) -> None:
-            raise AssertionError("a PIN was sent")
-
-    find = token_module.TokenModule._find_token
-    module = token_module.open_module(softhsm.module)
-    for flag, kind in (
-        (pkcs11.TokenFlag.USER_PIN_LOCKED, LockedPinError),
-        (pkcs11.TokenFlag.USER_PIN_FINAL_TRY, WrongPinError),
-    ):
-        module.forget()
-        monkeypatch.setattr(
-            token_module.TokenModule,
-            "_find_token",
-            lambda self, uri, flag=flag: FlaggedToken(find(self, uri), flag),
-        )
-        with pytest.raises(kind):
-            ca.issue("orders")
-    monkeypatch.undo()
-    ca.issue("orders")
-
-
-def test_a_module_that_is_none_is_refused(ca: Authority, tmp_path: Path) -> None:
-    ca.close()
-    cases: list[tuple[TokenAccess, str]] = [
-        (TokenAccess(), "none is named"),
-        (TokenAccess(Path("libsofthsm2.so"), PIN), "no absolute path"),
-        (TokenAccess(tmp_path / "missing.so", PIN), "can't be used"),
-        (TokenAccess(Path("/proc/self/exe"), PIN), "can't be used"),
-    ]
-    for access, words in cases:
-        with reopen(ca, access) as again:
-            # What needs no key works.
-            assert again.certificates() == ()
-            with pytest.raises(SignerError, match=words):
-                again.issue("orders")
-
-
-def test_threads_share_one_session(ca: Authority) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        issued = list(pool.map(lambda number: ca.issue(f"web-{number}"), range(12)))
-    assert len({item.leaf.serial_number for item in issued}) == 12
-    for item in issued:
-        verify(ca, item)
-
-
-def test_two_processes_sign_with_one_token(ca: Authority, softhsm: SoftHsm) -> None:
-    script = (
-        "import sys; from pathlib import Path; from pki.authority import Authority\n"
-        "from pki.authority.signers import TokenAccess\n"
-        f"access = TokenAccess(Path({str(softhsm.module)!r}), {PIN!r})\n"
-        "with Authority.open(sys.argv[1], tokens=access) as ca:\n"
-        "    for number in range(8):\n"
-        "        issued = ca.issue(f'{sys.argv[2]}-{number}', lifetime=None)\n"
-        "        if number % 4 == 0: ca.revoke(issued.leaf.serial_number)\n"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(ca.path), name]) for name in ("a", "b")
-    ]
-    assert [process.wait(100) for process in processes] == [0, 0]
-    records = ca.certificates(with_ended=True)
-    assert len({item.serial for item in records}) == 16
-    assert sum(item.revoked_at is not None for item in records) == 4
-    assert ca.signing_intents() == ()
-
-
-def test_a_forked_child_uses_no_session_of_its_parent(ca: Authority, softhsm: SoftHsm) -> None:
-    ca.issue("orders")
-    module = token_module.open_module(softhsm.module)
-    inherited = list(module._sessions.values())
-    assert inherited
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b"failed"
-        try:
-            with Authority.open(ca.path, tokens=softhsm.access, clock=Clock()) as again:
-                again.issue("payments")
-            is_reused = any(new is old for new in module._sessions.values() for old in inherited)
-            answer = b"reused" if is_reused else b"fresh"
-        finally:
-            os.write(writer, answer)
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        assert pipe.read() == b"fresh"
-    os.waitpid(child, 0)
-    ca.issue("payments", lifetime=timedelta(minutes=5))
-
-
-def test_a_uri_that_comes_to_mean_another_key_is_noticed(ca: Authority, softhsm: SoftHsm) -> None:
-    other = ca.rotate()
-    first = ca.issuers()[1]
-    reference = ca.path / f"issuing-{other.key_id}.key.toml"
-    reference.write_bytes((ca.path / f"issuing-{first.key_id}.key.toml").read_bytes())
-    ca.close()
-    with reopen(ca, softhsm.access) as again:
-        with pytest.raises(SignerError, match="does not fit the CA's certificate"):
-            again.issue("orders")
-        assert again.certificates() == ()
-
-
-def test_a_key_beside_a_reference_is_ambiguous(ca: Authority, softhsm: SoftHsm) -> None:
-    record = ca.issuers()[1]
-    key = ca.path / f"issuing-{record.key_id}.key.pem"
-    key.touch(mode=0o600)
-    ca.close()
-    with reopen(ca, softhsm.access) as again:
-        with pytest.raises(StateError, match="says that the key of issuing CA"):
-            again.issue("orders")
-
-
 def test_a_csr_for_a_key_of_the_ca_in_a_token_is_refused(ca: Authority) -> None:
     # The public keys of the CA are refused wherever their private ones live.
     public_key = ca.issuers()[1].certificate.public_key()
@@ -410,9 +193,50 @@ def test_a_csr_for_a_key_of_the_ca_in_a_token_is_refused(ca: Authority) -> None:
     assert ca.signing_intents() == ()
 
 
-def test_one_order_that_is_asked_for_twice_at_once_gets_one_certificate(ca: Authority) -> None:
+def test_one_order_that_is_asked_for_twice_at_once_gets_one_certificate(
+    ca: Authority,
+) -> None:
     request = request_for(generate_key()).public_bytes(Encoding.PEM)
     with ThreadPoolExecutor(4) as pool:
         issued = list(pool.map(lambda _: ca.issue_request("orders", request), range(4)))
     assert len({item.leaf.serial_number for item in issued}) == 1
     assert len(ca.certificates()) == 1
+
+
+def test_the_page_on_tokens_is_as_it_is_printed(
+    softhsm: SoftHsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    softhsm.make_token("shop-ca")
+    page = (Path(__file__).parents[2] / "docs" / "hsm.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["ca", "init", "--trust-domain", "shop.internal", "--key", "pkcs11:token=shop-ca"]
+    assert f"$ handfast {' '.join(arguments)}\n" in page
+    done = run_handfast(softhsm.environment, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Made a CA for shop.internal in certs/ca" in done.stdout
+    assert "its key        pkcs11:token=shop-ca;id=" in done.stdout
+    assert run_handfast(softhsm.environment, "issue", "orders").returncode == 0
+    shown = json.loads(run_handfast({}, "ca", "status", "--json").stdout)
+    places = [item["key_place"] for item in shown["issuers"]]
+    assert places[0] == "file"
+    assert places[1].startswith("pkcs11:token=shop-ca;id=")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(program.replace("/usr/lib/softhsm/libsofthsm2.so", str(softhsm.module)), {})
+    with Authority.open("certs/ca") as ca:
+        assert len(ca.certificates()) == 2
+
+
+def test_without_its_extra_a_token_is_refused_with_the_name_of_the_extra(
+    ca: Authority, softhsm: SoftHsm
+) -> None:
+    ca.close()
+    program = "import sys; sys.modules['pkcs11'] = None\nfrom pki.cli.entry import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "issue", "orders", "--dir", str(ca.path.parent)],
+        env={**os.environ, **softhsm.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "pip install 'handfast[pkcs11]'" in done.stderr

@@ -1,6 +1,6 @@
 """Signers: where the CA's private keys live and sign, in files or in PKCS#11 tokens.
 
-``token_module`` and ``token_signer`` need ``handfast[pkcs11]``; the other modules do not.
+``library``, ``token_module`` and ``token_signer`` need ``handfast[pkcs11]``; the others do not.
 """
 
 from pki.authority.signers.errors import (

@@ -28,18 +28,10 @@ from pki.authority.signers.errors import (
     TokenAbsentError,
     WrongPinError,
 )
+from pki.authority.signers.library import failures, pkcs11
 from pki.authority.signers.pkcs11_uri import Pkcs11Uri
 from pki.authority.signers.token_access import TokenAccess
 from pki.errors import quote_untrusted
-from pki.extras import missing_extra
-
-try:
-    import pkcs11
-    from pkcs11 import exceptions as failures
-except ModuleNotFoundError as _error:
-    if _error.name != "pkcs11":
-        raise
-    raise missing_extra("A CA key in a PKCS#11 token", ["pkcs11"]) from None
 
 _Result = TypeVar("_Result")
 

@@ -10,16 +10,14 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import pkcs11
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pkcs11 import Attribute, Mechanism, ObjectClass
-from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from pki.authority.signers.errors import KeyAbsentError, MechanismMissingError, SignerError
 from pki.authority.signers.key_file import write_key_file
+from pki.authority.signers.library import ec_util, pkcs11
 from pki.authority.signers.pkcs11_uri import Pkcs11Uri
 from pki.authority.signers.signer import ExternalSigner
 from pki.authority.signers.token_access import TokenAccess
@@ -94,14 +92,14 @@ class TokenSigner(ExternalSigner):
         def find(session: pkcs11.Session) -> PublicKey:
             private = _find_private(session, uri)
             _check_kept(private)
-            publics = _find(session, {Attribute.CLASS: ObjectClass.PUBLIC_KEY}, uri)
+            publics = _find(session, {pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY}, uri)
             if not publics:
                 # Some tools give the two halves one id, and a label to one of them alone.
                 publics = list(
                     session.get_objects(
                         {
-                            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
-                            Attribute.ID: private[Attribute.ID],
+                            pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY,
+                            pkcs11.Attribute.ID: private[pkcs11.Attribute.ID],
                         }
                     )
                 )
@@ -156,13 +154,13 @@ class TokenSigner(ExternalSigner):
         value = digest.finalize()
         public_key = self._key.public_key()
         if isinstance(public_key, ec.EllipticCurvePublicKey):
-            raw = self._ask(Mechanism.ECDSA, value)
+            raw = self._ask(pkcs11.Mechanism.ECDSA, value)
             half = len(raw) // 2
             signature = utils.encode_dss_signature(
                 int.from_bytes(raw[:half]), int.from_bytes(raw[half:])
             )
         else:
-            signature = self._ask(Mechanism.RSA_PKCS, _DIGEST_INFO[algorithm.name] + value)
+            signature = self._ask(pkcs11.Mechanism.RSA_PKCS, _DIGEST_INFO[algorithm.name] + value)
         try:
             _verify(public_key, signature, data, algorithm)
         except InvalidSignature:
@@ -183,12 +181,12 @@ class TokenSigner(ExternalSigner):
             return
 
         def destroy(session: pkcs11.Session) -> None:
-            for item in list(session.get_objects({Attribute.ID: self._uri.key_id})):
+            for item in list(session.get_objects({pkcs11.Attribute.ID: self._uri.key_id})):
                 item.destroy()
 
         self._run(destroy)
 
-    def _ask(self, mechanism: Mechanism, value: bytes) -> bytes:
+    def _ask(self, mechanism: pkcs11.Mechanism, value: bytes) -> bytes:
         def sign(session: pkcs11.Session) -> bytes:
             signature: bytes = _find_private(session, self._uri).sign(value, mechanism=mechanism)
             return signature
@@ -208,9 +206,9 @@ def _generate_pair(session: pkcs11.Session, kind: KeyType, key_id: bytes) -> tup
         )
     is_rsa = kind in _RSA_BITS
     needed = (
-        (Mechanism.RSA_PKCS_KEY_PAIR_GEN, Mechanism.RSA_PKCS)
+        (pkcs11.Mechanism.RSA_PKCS_KEY_PAIR_GEN, pkcs11.Mechanism.RSA_PKCS)
         if is_rsa
-        else (Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDSA)
+        else (pkcs11.Mechanism.EC_KEY_PAIR_GEN, pkcs11.Mechanism.ECDSA)
     )
     there = session.token.slot.get_mechanisms()
     missing = [item.name for item in needed if item not in there]
@@ -226,29 +224,31 @@ def _generate_pair(session: pkcs11.Session, kind: KeyType, key_id: bytes) -> tup
         "label": f"{_LABEL} {key_id.hex()[:8]}",
         "capabilities": pkcs11.MechanismFlag.SIGN | pkcs11.MechanismFlag.VERIFY,
         "private_template": {
-            Attribute.PRIVATE: True,
-            Attribute.SENSITIVE: True,
-            Attribute.EXTRACTABLE: False,
+            pkcs11.Attribute.PRIVATE: True,
+            pkcs11.Attribute.SENSITIVE: True,
+            pkcs11.Attribute.EXTRACTABLE: False,
         },
     }
     if is_rsa:
         return session.generate_keypair(pkcs11.KeyType.RSA, _RSA_BITS[kind], **options)
-    curve = {Attribute.EC_PARAMS: encode_named_curve_parameters(_CURVES[kind])}
+    curve = {pkcs11.Attribute.EC_PARAMS: ec_util.encode_named_curve_parameters(_CURVES[kind])}
     return session.create_domain_parameters(pkcs11.KeyType.EC, curve, local=True).generate_keypair(
         **options
     )
 
 
-def _find(session: pkcs11.Session, wanted: dict[Attribute, Any], uri: Pkcs11Uri) -> list[Any]:
+def _find(
+    session: pkcs11.Session, wanted: dict[pkcs11.Attribute, Any], uri: Pkcs11Uri
+) -> list[Any]:
     if uri.key_label is not None:
-        wanted = {**wanted, Attribute.LABEL: uri.key_label}
+        wanted = {**wanted, pkcs11.Attribute.LABEL: uri.key_label}
     if uri.key_id is not None:
-        wanted = {**wanted, Attribute.ID: uri.key_id}
+        wanted = {**wanted, pkcs11.Attribute.ID: uri.key_id}
     return list(session.get_objects(wanted))
 
 
 def _find_private(session: pkcs11.Session, uri: Pkcs11Uri) -> Any:
-    found = _find(session, {Attribute.CLASS: ObjectClass.PRIVATE_KEY}, uri)
+    found = _find(session, {pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY}, uri)
     if len(found) == 1:
         return found[0]
     if found:
@@ -267,7 +267,7 @@ def _check_kept(private: Any) -> None:
     Raises:
         KeyRefusedError: if it would.
     """
-    if private[Attribute.EXTRACTABLE] or not private[Attribute.SENSITIVE]:
+    if private[pkcs11.Attribute.EXTRACTABLE] or not private[pkcs11.Attribute.SENSITIVE]:
         raise KeyRefusedError(
             "the key can be taken out of its token, so the token does not protect it",
             remedy="Let handfast make the key (name the token alone), or make it with "
@@ -278,12 +278,12 @@ def _check_kept(private: Any) -> None:
 def _public_key(public: Any) -> PublicKey:
     if public.key_type is pkcs11.KeyType.RSA:
         numbers = rsa.RSAPublicNumbers(
-            int.from_bytes(public[Attribute.PUBLIC_EXPONENT]),
-            int.from_bytes(public[Attribute.MODULUS]),
+            int.from_bytes(public[pkcs11.Attribute.PUBLIC_EXPONENT]),
+            int.from_bytes(public[pkcs11.Attribute.MODULUS]),
         )
         return numbers.public_key()
     if public.key_type is pkcs11.KeyType.EC:
-        return check_ca_key(load_der_public_key(encode_ec_public_key(public)))
+        return check_ca_key(load_der_public_key(ec_util.encode_ec_public_key(public)))
     raise KeyRefusedError(
         f"a key of kind {public.key_type!r} can't sign for a CA", remedy="Use an ECDSA P-256 key"
     )

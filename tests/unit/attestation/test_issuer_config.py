@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -118,3 +119,15 @@ def test_another_section_is_refused(more: dict[str, Any], words: str) -> None:
 def test_rules_on_claims_are_values_and_at_least_one(table: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         ClaimRules.parse(table)
+
+
+def test_the_page_on_issuers_shows_what_is_understood() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "oidc.md").read_text()
+    section, rules = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    # What is commented out is an option too.
+    everything = re.sub(r"^# (\w+ = \"[^\"]*\").*$", r"\1", section, flags=re.MULTILINE)
+    assert everything.count("#") < section.count("#")
+    for text in (section, everything):
+        config = IssuerConfig.parse(tomllib.loads(text), SHOP)
+        assert config.audience == "handfast:shop.internal"
+    assert len(ClaimRules.parse(tomllib.loads(rules)).rules) == 4
