@@ -187,12 +187,15 @@ def _sign(
     if signed is None:
         by = context.active_ca(transaction)
         planned = context.signing.plan_leaf(order, by, transaction, now=now)
+        # Before it is signed, because it may be refused here.
+        notes = _notes(planned, now=now)
         if planned.by.is_external:
             return planned
         signed = planned.sign()
+    else:
+        notes = _notes(signed.planned, now=now)
     context.signing.record_leaf(signed, transaction, now=now)
-    leaf, notes = signed.leaf, _notes(signed.planned, now=now)
-    return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+    return _hand_out(context, transaction, order.spiffe_id, signed.leaf, key=key, notes=notes)
 
 
 def _notes(planned: PlannedLeaf, *, now: datetime) -> tuple[str, ...]:

@@ -112,8 +112,11 @@ def test_without_the_roots_token_an_issuing_ca_is_distrusted_nevertheless(
         record = ca.distrust(ca.issuers()[1].key_id)
         _, crls = ca.trust()
         assert any(record.certificate.serial_number in item.revoked for item in crls.crls.values())
+        keys = sorted(ca.path.glob("*.key.toml"))
         with pytest.raises(TokenAbsentError, match="is not there"):
             ca.rotate()
+        # The key that was made for it is gone again.
+        assert sorted(ca.path.glob("*.key.toml")) == keys
         away.rename(folder)
         ca.rotate()
         assert ca.issue("payments").chain[1] != leaf.chain[1]

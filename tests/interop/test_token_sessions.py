@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pkcs11
@@ -114,6 +112,17 @@ def test_a_locked_pin_and_a_last_try_are_told_and_nothing_is_sent(
     ca.issue("orders")
 
 
+def test_nothing_that_is_typed_is_not_sent(ca: Authority, softhsm: SoftHsm) -> None:
+    ca.close()
+    module = token_module.open_module(softhsm.module)
+    module.forget()
+    with reopen(ca, TokenAccess(softhsm.module, None, lambda _: "")) as again:
+        with pytest.raises(WrongPinError, match="no PIN was typed"):
+            again.issue("orders")
+    with reopen(ca, softhsm.access) as again:
+        again.issue("orders")
+
+
 def test_a_module_that_is_none_is_refused(ca: Authority, tmp_path: Path) -> None:
     ca.close()
     cases: list[tuple[TokenAccess, str]] = [
@@ -158,28 +167,43 @@ def test_two_processes_sign_with_one_token(ca: Authority, softhsm: SoftHsm) -> N
     assert ca.signing_intents() == ()
 
 
-def test_a_forked_child_uses_no_session_of_its_parent(ca: Authority, softhsm: SoftHsm) -> None:
-    ca.issue("orders")
-    module = token_module.open_module(softhsm.module)
+_FORK = """
+import os, sys
+from pathlib import Path
+from pki.authority import Authority
+from pki.authority.signers import TokenAccess, token_module
+
+access = TokenAccess(Path(sys.argv[2]), sys.argv[3])
+with Authority.open(sys.argv[1], tokens=access) as ca:
+    ca.issue("parent")
+    module = token_module.open_module(access.module)
     inherited = list(module._sessions.values())
     assert inherited
-    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        answer = b"failed"
+        code = 1
         try:
-            with Authority.open(ca.path, tokens=softhsm.access, clock=Clock()) as again:
-                again.issue("payments")
-            is_reused = any(new is old for new in module._sessions.values() for old in inherited)
-            answer = b"reused" if is_reused else b"fresh"
+            with Authority.open(sys.argv[1], tokens=access) as again:
+                again.issue("child")
+            fresh = list(module._sessions.values())
+            code = 2 if any(new is old for new in fresh for old in inherited) else 0
         finally:
-            os.write(writer, answer)
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        assert pipe.read() == b"fresh"
-    os.waitpid(child, 0)
-    ca.issue("payments", lifetime=timedelta(minutes=5))
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ca.issue("parent-again")
+"""
+
+
+def test_a_forked_child_uses_no_session_of_its_parent(ca: Authority, softhsm: SoftHsm) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORK, str(ca.path), str(softhsm.module), PIN],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = {item.spiffe_id.rpartition("/")[2] for item in ca.certificates(with_ended=True)}
+    assert names == {"parent", "child", "parent-again"}
 
 
 def test_a_uri_that_comes_to_mean_another_key_is_noticed(ca: Authority, softhsm: SoftHsm) -> None:

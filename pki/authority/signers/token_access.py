@@ -74,7 +74,11 @@ class TokenAccess:
         if not only_typed and self.pin is not None:
             return self.pin
         if self.ask is not None:
-            return self.ask(label)
+            typed = self.ask(label)
+            if not typed:
+                # Sent, it would count as a wrong one.
+                raise WrongPinError(f"no PIN was typed for the token {quote_untrusted(label)}")
+            return typed
         if only_typed:
             raise WrongPinError(
                 f"a wrong PIN was given to the token {quote_untrusted(label)} since the last right "

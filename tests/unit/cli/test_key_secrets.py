@@ -28,10 +28,19 @@ def is_encrypted(path: str = "certs/ca/root.key.pem") -> bool:
 
 def at_terminal(answers: str, *arguments: str) -> tuple[int, str]:
     """Run the command at a terminal of its own, where somebody types the answers."""
-    program = [sys.executable, "-c", "from pki.cli.entry import main; main()", *arguments]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, program)
+    program = (
+        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from pki.cli.entry import main; main()"
+    )
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+    )
+    os.close(end)
     said = b""
     for number, answer in enumerate(answers.splitlines(keepends=True), 1):
         # What is typed before a question is asked is thrown away.
@@ -47,7 +56,7 @@ def at_terminal(answers: str, *arguments: str) -> tuple[int, str]:
             break
         said += part
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
+    return process.wait(60), said.decode()
 
 
 def test_an_option_names_the_file(capsys: Capture) -> None:

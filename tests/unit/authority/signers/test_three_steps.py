@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from pki.authority.orders import order_leaf
 from pki.authority.signers import ExternalSigner, SignerError
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import InputError, LedgerError, NotPermittedError
+from pki.identity import DnsName
 from pki.keys import DelegatedKey, PrivateKey, delegated_key, generate_key
 from pki.x509 import WORKLOAD
 from tests.command import Capture, run_command, run_json
@@ -255,6 +257,19 @@ def test_a_signer_gets_nothing_but_what_was_planned(ca: Authority, signer: Elsew
     with pytest.raises(SignerError, match="is not the one that was planned"):
         planned.sign()
     assert signer.asked == []
+
+
+def test_what_would_be_refused_is_not_signed(
+    ca: Authority, signer: Elsewhere, clock: Clock
+) -> None:
+    end = ca.issuers()[1].certificate.not_valid_after_utc
+    clock.at = end - timedelta(minutes=30)
+    with pytest.raises(InputError, match="longer than that of the issuing CA"):
+        ca.issue("orders", lifetime=timedelta(hours=1))
+    with pytest.raises(NotPermittedError):
+        ca.issue("orders", dns=[DnsName("payments.shop.internal")])
+    assert signer.asked == []
+    assert ca.signing_intents() == ()
 
 
 def test_a_serial_number_is_never_intended_twice(ca: Authority, signer: Elsewhere) -> None:
