@@ -50,9 +50,11 @@ def prepare_issuer(
     signer = make_signer(place, key_type, context.passphrase, context.tokens)
     key_id = key_id_of(signer.key)
     # Written before the ledger names the key; a crash in between leaves an unused file.
-    # A key that was in its token already may have such a file since then.
-    if not context.directory.holds_key(context.directory.issuing_key(key_id)):
-        context.directory.write_signer(context.directory.issuing_key(key_id), signer)
+    path = context.directory.issuing_key(key_id)
+    uri = context.directory.key_uri(path, what=f"the key of issuing CA {key_id}")
+    # A key that was in its token already may have its file already.
+    if uri is None or str(uri) != signer.place:
+        context.directory.write_signer(path, signer)
     try:
         with context.ledger.transaction() as transaction:
             _refuse_second_prepared(transaction)
