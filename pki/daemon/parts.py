@@ -18,9 +18,9 @@ from pki._proto.handfast.ca.v1 import (
 from pki.access.peer import Peer
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
+from pki.authority.enrollment.lists import sign_missing
 from pki.authority.ledger import CertificateRecord
 from pki.authority.registrations import Caller
-from pki.authority.revocation import sign_missing
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets

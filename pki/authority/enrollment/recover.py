@@ -17,12 +17,20 @@ from datetime import UTC, datetime, timedelta
 
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment.enroll import set_recovery_key
-from pki.authority.enrollment.obtained import Obtained, obtained, order_of, sign_for_request
+from pki.authority.enrollment.obtained import (
+    Obtained,
+    Step,
+    obtained,
+    order_of,
+    run_in_steps,
+    sign_for_request,
+)
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuance import check_issuer_trusted
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
+from pki.authority.signing import PlannedLeaf
 from pki.errors import (
     NotPermittedError,
     NotRecoverableError,
@@ -137,7 +145,9 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         proof=recovery.nonce,
         request=recovery.request,
     )
-    with context.ledger.transaction() as transaction:
+
+    def decide(step: Step) -> Obtained | PlannedLeaf | None:
+        transaction = step.transaction
         line = transaction.lines.get(recovery.recovery_id.id.hex())
         newest = None if line is None else transaction.lines.newest_certificate(line.id)
         if line is None or newest is None:
@@ -147,7 +157,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
             raise NotRecoverableError("the line can't recover any more", remedy=_REMEDY)
         if _is_signed(context, recovery, line.recovery_key):
             attempt = _Attempt(recovery, made_at, request, next_key)
-            return _recover(context, transaction, line, attempt)
+            return _recover(context, step, line, attempt)
         retired = transaction.lines.retired_recovery_keys(line.id)
         signer = next((key for key in retired if _is_signed(context, recovery, key)), None)
         if signer is None:
@@ -171,6 +181,11 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         transaction.lines.block(
             [line.id], reason="a recovery key that was replaced was used", at=context.now()
         )
+        return None
+
+    result = run_in_steps(context, decide)
+    if result is not None:
+        return result
     raise NotRecoverableError(
         "the recovery key was replaced: somebody has a copy of it, and the line is blocked",
         remedy=_REMEDY,
@@ -194,10 +209,11 @@ def _is_signed(context: AuthorityContext, recovery: Recovery, key: bytes) -> boo
 
 def _recover(
     context: AuthorityContext,
-    transaction: Transaction,
+    step: Step,
     line: LineRecord,
     attempt: _Attempt,
-) -> Obtained:
+) -> Obtained | PlannedLeaf:
+    transaction = step.transaction
     now, use_id = context.now(), f"nonce:{attempt.recovery.nonce.hex()}"
     if abs(now - attempt.made_at) > NONCE_LIFETIME or transaction.proofs.used(use_id) is not None:
         raise _refused("its nonce was used or is too old")
@@ -207,7 +223,10 @@ def _recover(
     order = order_of(
         registration, attempt.request.public_key, Proof.RECOVERY, by_admin=by_admin, renews=newest
     )
-    record, notes = sign_for_request(context, transaction, order, attempt.request)
+    signed = sign_for_request(context, step, order, attempt.request)
+    if isinstance(signed, PlannedLeaf):
+        return signed
+    record, notes = signed
     transaction.proofs.add_used(use_id, record.id, at=now, kept_until=now + 2 * NONCE_LIFETIME)
     transaction.lines.add_recovery(line.id, record.id, at=now)
     assert line.recovery_key is not None
