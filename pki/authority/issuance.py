@@ -251,6 +251,7 @@ def sign_order(
             at=now,
             subject=str(order.spiffe_id),
             profile=order.profile.name,
+            proof=order.proof.value,
             **({} if renewed is None else {"renewed_from": renewed.serial}),
         )
     )

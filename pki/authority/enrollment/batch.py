@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
@@ -13,6 +15,7 @@ from pki.authority.enrollment.obtained import (
 )
 from pki.authority.enrollment.registering import registered
 from pki.authority.issuance import order_for_request
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.registrations import Caller, Proof
 from pki.authority.repeats import find_repeated
 from pki.authority.signing import PlannedLeaf
@@ -40,6 +43,10 @@ def issue_for_registrar(
         InputError: if the request is malformed.
     """
     parsed = read_request(request)
+    context = acting_as(context, caller.name)
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.ISSUE.value
+    )
 
     def decide(step: Step) -> Obtained | PlannedLeaf:
         transaction = step.transaction
@@ -59,4 +66,5 @@ def issue_for_registrar(
         record, notes = result
         return obtained(context, transaction, record, notes=notes)
 
-    return run_in_steps(context, decide)
+    with recorded_refusals(context.ledger, refusal):
+        return run_in_steps(context, decide)

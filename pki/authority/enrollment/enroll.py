@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
@@ -133,6 +134,8 @@ def enroll(context: AuthorityContext, enrollment: Enrollment, *, mac_key: bytes)
     if enrollment.recovery_key:
         recovery_key = read_recovery_key(enrollment.recovery_key)
     checked = _Checked(enrollment.spiffe_id, request, recovery_key)
+    by = f"token:{proof.id.hex()}" if isinstance(proof, TokenCredential) else f"oidc:{proof.issuer}"
+    context = acting_as(context, by)
 
     def decide(step: Step) -> Obtained | PlannedLeaf:
         if isinstance(proof, TokenCredential):

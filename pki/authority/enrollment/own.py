@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import Step, run_in_steps
 from pki.authority.issuance import hand_out, sign_order
 from pki.authority.issued import Issued
@@ -31,6 +32,7 @@ def issue_own(context: AuthorityContext, lifetime: timedelta = DEFAULT_LEAF) -> 
     """
     key = generate_key()
     spiffe_id = ca_spiffe_id(context.settings.limits.trust_domain)
+    context = acting_as(context, str(spiffe_id))
     order = LeafOrder(spiffe_id, WORKLOAD, key.public_key(), lifetime, Proof.CA, True)
 
     def decide(step: Step) -> Issued | PlannedLeaf:

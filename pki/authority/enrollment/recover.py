@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.enroll import set_recovery_key
 from pki.authority.enrollment.obtained import (
     Obtained,
@@ -28,6 +29,8 @@ from pki.authority.enrollment.obtained import (
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuance import check_issuer_trusted
 from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
 from pki.authority.signing import PlannedLeaf
@@ -135,6 +138,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         made_at = Nonces(mac_key).made_at(recovery.nonce, recovery.recovery_id)
     if made_at is None:
         raise _refused("its id or its nonce is not this CA's")
+    context = acting_as(context, STRANGER.name)
     request = read_request(recovery.request)
     next_key = read_recovery_key(recovery.next_key)
     check_binding(
@@ -157,7 +161,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
             raise NotRecoverableError("the line can't recover any more", remedy=_REMEDY)
         if _is_signed(context, recovery, line.recovery_key):
             attempt = _Attempt(recovery, made_at, request, next_key)
-            return _recover(context, step, line, attempt)
+            return _recover(acting_as(context, line.spiffe_id), step, line, attempt)
         retired = transaction.lines.retired_recovery_keys(line.id)
         signer = next((key for key in retired if _is_signed(context, recovery, key)), None)
         if signer is None:
@@ -180,6 +184,14 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         )
         transaction.lines.block(
             [line.id], reason="a recovery key that was replaced was used", at=context.now()
+        )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.BLOCK_LINE,
+                subject=line.spiffe_id,
+                reason="recovery-key-copied",
+                line=line.id,
+            )
         )
         return None
 
@@ -229,6 +241,15 @@ def _recover(
     record, notes = signed
     transaction.proofs.add_used(use_id, record.id, at=now, kept_until=now + 2 * NONCE_LIFETIME)
     transaction.lines.add_recovery(line.id, record.id, at=now)
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.RECOVER_LINE,
+            at=now,
+            subject=line.spiffe_id,
+            line=line.id,
+            to=record.serial,
+        )
+    )
     assert line.recovery_key is not None
     retired = public_key_fingerprint(read_recovery_key(line.recovery_key))
     set_recovery_key(transaction, record, attempt.next_key, retired=retired, at=now)

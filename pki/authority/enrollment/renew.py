@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
@@ -16,6 +18,7 @@ from pki.authority.enrollment.obtained import (
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuance import check_renewable, renewable_record
 from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.rows import der_of
 from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf
@@ -23,7 +26,7 @@ from pki.errors import InputError, NotRegisteredError, NotRenewableError
 from pki.identity import SpiffeId
 from pki.keys import public_key_fingerprint
 from pki.proofs import Purpose, check_binding
-from pki.x509 import Request, read_request
+from pki.x509 import Request, read_names, read_request
 
 
 def renew_own(
@@ -57,6 +60,10 @@ def renew_own(
         request=request,
     )
     fingerprint = public_key_fingerprint(parsed.public_key)
+    context = acting_as(context, read_names(presented).uris[0])
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, certificate=presented, asked=AuditAction.RENEW.value
+    )
 
     def decide(step: Step) -> Obtained | PlannedLeaf | None:
         transaction = step.transaction
@@ -83,9 +90,21 @@ def renew_own(
         transaction.lines.block(
             [record.line_id], reason="one of its certificates was renewed twice", at=context.now()
         )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.BLOCK_LINE,
+                certificate=record.certificate,
+                subject=record.spiffe_id,
+                reason="second-renewal",
+                line=record.line_id,
+                renewed_to=renewal.serial,
+                key=fingerprint,
+            )
+        )
         return None
 
-    result = run_in_steps(context, decide)
+    with recorded_refusals(context.ledger, refusal):
+        result = run_in_steps(context, decide)
     if result is not None:
         return result
     raise NotRenewableError(
