@@ -8,15 +8,14 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, rotation
+from pki.authority import issuance, recovery
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.ledger import IssuerRecord
-from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
+from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import RecoveryResult
-from pki.authority.revoking import RevokingAuthority
+from pki.authority.rotation.operations import RotatingAuthority
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, SpiffeId, TrustDomain
@@ -30,7 +29,7 @@ from pki.x509 import (
 )
 
 
-class Authority(RevokingAuthority):
+class Authority(RotatingAuthority):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
 
     _remove_folder: Callable[[], None] | None = None
@@ -282,51 +281,6 @@ class Authority(RevokingAuthority):
         return issuance.renew(
             self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
         )
-
-    def prepare_issuer(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
-    ) -> IssuerRecord:
-        """Make the next issuing CA and publish its CRL; it signs no leaf yet.
-
-        Raises:
-            StateError: if the root's key is not there.
-        """
-        record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
-        self._context.publish()
-        return record
-
-    def activate_issuer(self) -> IssuerRecord:
-        """Make the prepared issuing CA the one that signs leaves.
-
-        Raises:
-            StateError: if none is prepared.
-        """
-        return rotation.activate_issuer(self._context)
-
-    def rotate(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
-    ) -> IssuerRecord:
-        """Make a new issuing CA and activate it at once.
-
-        Raises:
-            StateError: if the root's key is not there.
-        """
-        self.prepare_issuer(key_type=key_type, lifetime=lifetime)
-        return self.activate_issuer()
-
-    def distrust(self, key_id: str) -> IssuerRecord:
-        """Distrust an issuing CA with all certificates that it signed, and publish the root's CRL.
-
-        Args:
-            key_id: the issuing CA's key id, or a prefix of it that fits no other.
-
-        Raises:
-            InputError: if the key id names none.
-            StateError: if the root's key is not there, and no CRL was signed ahead for this case.
-        """
-        record = rotation.distrust_issuer(self._context, key_id)
-        self._context.publish()
-        return record
 
     def _order(
         self,

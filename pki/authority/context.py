@@ -19,9 +19,10 @@ from pki.authority.ledger import (
     Ledger,
     Transaction,
 )
+from pki.authority.ledger.hierarchy import root_of, trusted_roots
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
-from pki.errors import LedgerError, StateError
+from pki.errors import StateError
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
@@ -70,16 +71,30 @@ class AuthorityContext:
             self._keys[record.key_id] = self.directory.read_key(path, self.passphrase, what=what)
         return self._signing_ca(record, self._keys[record.key_id], what)
 
-    def root_ca(self, transaction: Transaction) -> SigningCa:
-        """Return the root with its key, which does not stay in memory.
+    def root_key_path(self, root: IssuerRecord, transaction: Transaction) -> Path:
+        """Return where a root's key is, if it is on this machine.
+
+        The first root's has a name without its key id, as set-up makes it.
+        """
+        path = self.directory.later_root_key(root.key_id)
+        first = next(item for item in transaction.issuers() if item.kind is IssuerKind.ROOT)
+        return self.directory.root_key if root.id == first.id and not path.exists() else path
+
+    def has_root_key(self, root: IssuerRecord, transaction: Transaction) -> bool:
+        """Return whether a root's key is on this machine."""
+        return self.root_key_path(root, transaction).exists()
+
+    def root_ca(self, root: IssuerRecord, transaction: Transaction) -> SigningCa:
+        """Return a root with its key, which does not stay in memory.
 
         Raises:
             StateError: if the key is not there.
         """
-        key = self.directory.read_key(
-            self.directory.root_key, self.passphrase, what="the root's key"
+        path = self.root_key_path(root, transaction)
+        what = "the root's key"
+        return self._signing_ca(
+            root, self.directory.read_key(path, self.passphrase, what=what), what
         )
-        return self._signing_ca(root_record(transaction), key, "the root's key")
 
     def refresh_crl(self, record: IssuerRecord, transaction: Transaction) -> Crl:
         """Sign a new CRL for an issuing CA."""
@@ -91,10 +106,10 @@ class AuthorityContext:
             backdate=self.settings.backdate,
         )
 
-    def refresh_root_crls(self, transaction: Transaction) -> Crl:
-        """Sign a new CRL for the root, and those that are signed ahead. Needs the root's key."""
+    def refresh_root_crls(self, root: IssuerRecord, transaction: Transaction) -> Crl:
+        """Sign a new CRL for a root, and those that are signed ahead. Needs the root's key."""
         return sign_root_crls(
-            self.root_ca(transaction),
+            self.root_ca(root, transaction),
             transaction,
             now=self.now(),
             backdate=self.settings.backdate,
@@ -103,18 +118,24 @@ class AuthorityContext:
     def trust(self, transaction: Transaction) -> tuple[TrustBundle, CrlSet]:
         """Return the trust bundle, and the CRLs of all issuers that may still be in use.
 
-        An issuing CA that has ended and signs no more is left out. After the root's end nothing is
-        left out: a clock that says so is most often wrong, and what was published must stay.
+        An issuing CA that has ended and signs no more is left out, and so is all that a withdrawn
+        root has signed. After a root's end nothing is left out: a clock that says so is most often
+        wrong, and what was published must stay.
         """
         now = self.now()
-        root = root_record(transaction).certificate
+        issuers = transaction.issuers()
         crls: list[Crl] = []
-        for record in transaction.issuers():
+        for record in issuers:
             current = transaction.crls.current(record.id)
-            ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
-            if current is not None and not (ended and record.status in _NO_LONGER_SIGNING):
+            root = root_of(record, issuers)
+            if current is None or root.status is IssuerStatus.WITHDRAWN:
+                continue
+            root_end = root.certificate.not_valid_after_utc
+            ended = record.certificate.not_valid_after_utc < now <= root_end
+            if not (ended and record.status in _NO_LONGER_SIGNING):
                 crls.append(Crl.of(read_crls(current.der)[0]))
-        return TrustBundle.of_roots([root]), CrlSet.of(crls)
+        roots = trusted_roots(issuers)
+        return TrustBundle.of_roots(item.certificate for item in roots), CrlSet.of(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.
@@ -154,7 +175,7 @@ class AuthorityContext:
                 transaction.recovery.raise_crl_floor(issuer.id, number + skip_numbers)
         for issuer in behind:
             if issuer.kind is IssuerKind.ROOT:
-                self.refresh_root_crls(transaction)
+                self.refresh_root_crls(issuer, transaction)
             else:
                 self.refresh_crl(issuer, transaction)
         return bool(touched)
@@ -182,18 +203,6 @@ def _no_active_issuer_error(issuing: Sequence[IssuerRecord]) -> StateError:
         "no issuing CA is active: the last one was distrusted",
         remedy="Bring the root's key back, and then: handfast ca rotate",
     )
-
-
-def root_record(transaction: Transaction) -> IssuerRecord:
-    """Return the root's record.
-
-    Raises:
-        LedgerError: if the ledger holds no root.
-    """
-    for record in transaction.issuers():
-        if record.kind is IssuerKind.ROOT:
-            return record
-    raise LedgerError("the ledger holds no root: the CA's set-up was interrupted")
 
 
 def open_context(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from pki.identity import DnsName, SpiffeId, derive_names
+from cryptography import x509
+
+from pki.authority.ledger import IssuerKind
+from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
+from pki.x509.profiles.builder import Validity
+
+_UB_ORGANIZATION = 64  # RFC 5280, appendix A.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,24 @@ class LeafOrder:
 
 @dataclass(frozen=True, slots=True)
 class IssuerOrder:
-    """An order for an issuing CA."""
+    """An order for an issuing CA.
+
+    Args:
+        limits: the names that it may certify.
+        public_key: its key; whoever orders has proved possession of the private key.
+        validity: of its certificate.
+    """
 
     limits: NameLimits
     public_key: PublicKey
-    not_after: datetime
+    validity: Validity
+
+
+def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509.Name:
+    """Return a CA's name. It holds the key id, so that its CRL is never used for another CA."""
+    attributes = []
+    if len(trust_domain.name) <= _UB_ORGANIZATION:
+        attributes.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain.name))
+    role = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
+    attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{role} {key_id}"))
+    return x509.Name(attributes)

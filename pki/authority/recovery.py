@@ -19,10 +19,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pki.authority.context import AuthorityContext, root_record
+from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import import_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
+from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
@@ -152,14 +153,15 @@ def _raise_crl_floors(
             transaction.recovery.crl_floor(issuer.id),
         )
         if issuer.kind is IssuerKind.ROOT:
-            highest = max(highest, transaction.crls.highest_presigned_number())
+            highest = max(highest, transaction.crls.highest_presigned_number(issuer.id))
         transaction.recovery.raise_crl_floor(issuer.id, highest + skipped)
 
 
 def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
     now = context.now()
     for issuer in transaction.issuers():
-        if issuer.kind is IssuerKind.ROOT or issuer.certificate.not_valid_after_utc < now:
+        ended = issuer.certificate.not_valid_after_utc < now
+        if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
             continue
         try:
             context.refresh_crl(issuer, transaction)
@@ -167,22 +169,24 @@ def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
             # The key of a distrusted CA may be destroyed; nobody needs its CRL any more.
             if issuer.status is not IssuerStatus.DISTRUSTED:
                 raise
-    if context.directory.root_key.exists():
-        context.refresh_root_crls(transaction)
+    for root in trusted_roots(transaction.issuers()):
+        if context.has_root_key(root, transaction):
+            context.refresh_root_crls(root, transaction)
 
 
 def _refuse_another_ca(directory: AuthorityDirectory, transaction: Transaction) -> None:
-    """Check that the ledger's root is in the published trust bundle, if that can be read."""
+    """Check that a root of the ledger is in the published trust bundle, if that can be read."""
     try:
         with opened_folder(directory.path) as folder:
             data, _ = read_file_in(folder, HANDFAST.bundle, max_bytes=MAX_BUNDLE_BYTES)
         roots = TrustBundle.read(data).all_roots()
     except (FileNotFoundError, PkiError, InputError):
         return
-    if root_record(transaction).certificate not in roots:
+    own = {item.certificate for item in transaction.issuers() if item.kind is IssuerKind.ROOT}
+    if not own & set(roots):
         raise StateError(
-            f"the ledger at {quote_untrusted(directory.ledger)} belongs to another CA: its "
-            "root is not in "
+            f"the ledger at {quote_untrusted(directory.ledger)} belongs to another CA: none "
+            "of its roots is in "
             f"{HANDFAST.bundle}",
             remedy="Bring back a copy of this CA's own ledger",
         )

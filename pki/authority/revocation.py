@@ -8,14 +8,16 @@ from types import MappingProxyType
 
 from cryptography import x509
 
-from pki.authority.context import AuthorityContext, root_record
+from pki.authority.context import AuthorityContext
 from pki.authority.ledger import (
     CertificateRecord,
     CrlRecord,
     IssuerKind,
+    IssuerRecord,
     IssuerStatus,
     Transaction,
 )
+from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
 from pki.errors import InputError, StateError, quote_untrusted
@@ -153,7 +155,8 @@ def _revoke_known(
     transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
     touched = {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
-        if issuer.id in touched:
+        # A withdrawn issuing CA's key may be gone, and nobody needs its CRL any more.
+        if issuer.id in touched and issuer.status is not IssuerStatus.WITHDRAWN:
             context.refresh_crl(issuer, transaction)
     return tuple(
         record
@@ -162,17 +165,18 @@ def _revoke_known(
     )
 
 
-def _refresh_future_root_crl(context: AuthorityContext, transaction: Transaction) -> int:
-    """Sign the root's CRL anew if its begin is in the future and the root's key is there."""
-    root = root_record(transaction)
+def _refresh_future_root_crl(
+    context: AuthorityContext, root: IssuerRecord, transaction: Transaction
+) -> int:
+    """Sign a root's CRL anew if its begin is in the future and the root's key is there."""
     current = transaction.crls.current(root.id)
-    if current is None or not context.directory.root_key.exists():
+    if current is None or not context.has_root_key(root, transaction):
         return 0
     crl = Crl.of(read_crls(current.der)[0])
     now = context.now()
     if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
         return 0
-    context.refresh_root_crls(transaction)
+    context.refresh_root_crls(root, transaction)
     return 1
 
 
@@ -202,7 +206,7 @@ def _revoke_unrecorded(
     """Put a serial number on the CRL of every issuing CA that may have used it."""
     now = context.now()
     for issuer in transaction.issuers():
-        if issuer.kind is IssuerKind.ISSUING and issuer.status is not IssuerStatus.DISTRUSTED:
+        if issuer.kind is IssuerKind.ISSUING and is_usable(issuer):
             entry = RevokedEntry(int(serial, 16), now, reason)
             transaction.recovery.add_unrecorded(issuer.id, [entry])
             context.refresh_crl(issuer, transaction)
@@ -229,7 +233,7 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
     with context.ledger.transaction() as transaction:
         for issuer in transaction.issuers():
             ended = issuer.certificate.not_valid_after_utc < now
-            if issuer.kind is not IssuerKind.ISSUING or ended:
+            if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
                 continue
             current = transaction.crls.current(issuer.id)
             if not force and not _is_due(context, current):
@@ -242,5 +246,6 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
                     raise
             else:
                 signed += 1
-        signed += _refresh_future_root_crl(context, transaction)
+        for root in trusted_roots(transaction.issuers()):
+            signed += _refresh_future_root_crl(context, root, transaction)
     return signed

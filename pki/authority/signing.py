@@ -10,6 +10,7 @@ from cryptography import x509
 from pki.authority.admission import Admission
 from pki.authority.ledger import IssuerRecord, Transaction
 from pki.authority.ledger.records import NewCertificate
+from pki.authority.lifetimes import check_issuing_lifetime, check_within_root
 from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.errors import StateError
 from pki.identity import TrustDomain
@@ -81,42 +82,57 @@ class Signing:
             min(now + lifetime, issuer.not_valid_after_utc),
         )
 
-    def sign_issuer(
+    def admit_issuer(
         self,
         order: IssuerOrder,
-        by: SigningCa,
         transaction: Transaction,
         *,
-        subject: x509.Name,
+        root: x509.Certificate,
         now: datetime,
-    ) -> x509.Certificate:
-        """Admit and sign an issuing CA with the root's key.
+    ) -> None:
+        """Admit an issuing CA, before a root is asked to sign it and before it is recorded.
 
         Raises:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the root's validity.
         """
         self._admission.admit_issuer(order, transaction)
-        root = by.record.certificate
+        check_validity(root, now, what="root")
+
+    def issuer_validity(
+        self, lifetime: timedelta, root: x509.Certificate, *, now: datetime
+    ) -> Validity:
+        """Return an issuing CA's validity, which is always within its root's.
+
+        Raises:
+            InputError: if the lifetime is too short for its leaves, or the root ends sooner.
+            StateError: if the clock is outside the root's validity.
+        """
         now = now.replace(microsecond=0)
         check_validity(root, now, what="root")
-        return IssuingProfile.build(
-            order.limits,
-            order.public_key,
-            subject=subject,
-            issuer=root,
-            issuer_key=by.key,
-            validity=Validity(
-                max(now - self._backdate, root.not_valid_before_utc),
-                min(order.not_after, root.not_valid_after_utc),
-            ),
-        )
+        check_issuing_lifetime(lifetime)
+        check_within_root(lifetime, root.not_valid_after_utc, now=now)
+        return Validity(max(now - self._backdate, root.not_valid_before_utc), now + lifetime)
 
     def sign_root(
         self, trust_domain: TrustDomain, key: PrivateKey, *, subject: x509.Name, validity: Validity
     ) -> x509.Certificate:
         """Sign a root certificate with its own key."""
         return RootProfile.build(trust_domain, key, subject=subject, validity=validity)
+
+
+def sign_issuer(
+    order: IssuerOrder, *, subject: x509.Name, root: x509.Certificate, root_key: PrivateKey
+) -> x509.Certificate:
+    """Sign an issuing CA with the root's key, wherever that is; the CA has admitted it before."""
+    return IssuingProfile.build(
+        order.limits,
+        order.public_key,
+        subject=subject,
+        issuer=root,
+        issuer_key=root_key,
+        validity=order.validity,
+    )
 
 
 def check_validity(ca: x509.Certificate, now: datetime, *, what: str) -> None:

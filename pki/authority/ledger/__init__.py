@@ -10,10 +10,12 @@ from pki.authority.ledger.records import (
     IssuerStatus,
     NameKind,
 )
+from pki.authority.ledger.rotation import BundleRecord, TrustReport
 from pki.authority.ledger.transaction import Transaction
 
 __all__ = [
     "AuthoritySettings",
+    "BundleRecord",
     "CertificateRecord",
     "CrlRecord",
     "IssuerKind",
@@ -22,4 +24,5 @@ __all__ = [
     "Ledger",
     "NameKind",
     "Transaction",
+    "TrustReport",
 ]

@@ -22,7 +22,7 @@ from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0004"
 _BUSY_MILLISECONDS = 30_000
 
 

@@ -172,7 +172,7 @@ def test_a_leafs_key_is_never_an_issuing_cas(
 ) -> None:
     key = generate_key()
     ca.issue_request("orders", csr(key))
-    monkeypatch.setattr("pki.authority.rotation.generate_key", lambda _: key)
+    monkeypatch.setattr("pki.authority.rotation.issuing.generate_key", lambda _: key)
     with pytest.raises(NotPermittedError, match="leaf"):
         ca.rotate()
     assert len(ca.issuers()) == 2
@@ -192,8 +192,11 @@ def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None
             "'%orders'",
             (reason,),
         )
-    for table in ("keys", "ledger_state", "commits", "unrecorded_revocations", "list_floors"):
+    later = ("bundles", "trust_reports", "root_requests")
+    second = ("keys", "ledger_state", "commits", "unrecorded_revocations", "list_floors")
+    for table in (*later, *second):
         connection.execute(f"DROP TABLE {table}")
+    connection.execute("ALTER TABLE distrust_lists DROP COLUMN root_id")
     connection.execute("DROP INDEX certificates_key_fingerprint")
     connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()

@@ -1,0 +1,269 @@
+"""Prepare, activate and distrust issuing CAs.
+
+They rotate with overlap: a new issuing CA's CRL is published before its first leaf, and the leaves
+of the one before stay valid until they end. The root's key need not be there: then the CA keeps a
+request for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.crls import sign_root_crls
+from pki.authority.directory import key_id_of
+from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.hierarchy import active_root, issued_by, root_of
+from pki.authority.orders import ca_subject
+from pki.authority.rotation.planning import plan_request
+from pki.authority.rotation.recording import carry_out
+from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest, issuing_csr
+from pki.errors import InputError, PkiError, StateError, quote_untrusted
+from pki.keys import KeyType, PrivateKey, generate_key
+from pki.x509 import Crl
+from pki.x509.readers import read_crls
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a preparation came to: an issuing CA, or a request that a root has to answer first.
+
+    Args:
+        issuer: the prepared issuing CA; None while the request waits.
+        request: the request; None if it was carried out.
+    """
+
+    issuer: IssuerRecord | None
+    request: RootRequest | None
+
+
+def prepare_issuer(
+    context: AuthorityContext, *, key_type: KeyType, lifetime: timedelta, may_wait: bool = False
+) -> Prepared:
+    """Make an issuing CA with its first CRL; it signs no leaf yet.
+
+    Args:
+        context: the CA.
+        key_type: of the new key.
+        lifetime: of the issuing CA.
+        may_wait: if the root's key is not there, keep a request for it.
+
+    Raises:
+        StateError: if another issuing CA is prepared already, or the root's key is not there and
+            the request may not wait.
+        InputError: if the lifetime does not fit the leaves or the root.
+    """
+    key = generate_key(key_type)
+    with new_issuing_key(context, key) as unused, context.ledger.transaction() as transaction:
+        unused += pending_key_ids(transaction)
+        issuers = transaction.issuers()
+        root = active_root(issuers)
+        refuse_second_prepared(root, issuers)
+        issuing = issuer_request(
+            context, root.certificate, key, lifetime=lifetime, transaction=transaction
+        )
+        request = plan_request(
+            context, transaction, Purpose.ISSUING_CA, issuing=issuing, crls_of=[root]
+        )
+        if not carry_out(context, transaction, request, may_wait=may_wait):
+            return Prepared(None, request)
+        return Prepared(_of_key(transaction, key_id_of(key)), None)
+
+
+@contextmanager
+def new_issuing_key(context: AuthorityContext, key: PrivateKey) -> Iterator[list[str]]:
+    """Write a new issuing CA's key, and remove it if the block that is to record it fails.
+
+    The key is written before the ledger names it: a crash in between leaves an unused file. The
+    block gets a list, to which it adds the ids of keys that nothing needs once it has succeeded.
+
+    Raises:
+        StateError: if the key can't be written.
+    """
+    key_id = key_id_of(key)
+    context.directory.write_key(context.directory.issuing_key(key_id), key, context.passphrase)
+    replaced: list[str] = []
+    try:
+        yield replaced
+    except BaseException:
+        _remove_unused_key(context, key_id)
+        raise
+    for other in replaced:
+        _remove_unused_key(context, other)
+
+
+def pending_key_ids(transaction: Transaction) -> list[str]:
+    """Return the id of the issuing CA's key that the pending request names, if it names one."""
+    data = transaction.rotation.pending_request()
+    issuing = RootRequest.read(data).issuing if data is not None else None
+    return [issuing.key_id()] if issuing is not None else []
+
+
+def issuer_request(
+    context: AuthorityContext,
+    root: x509.Certificate,
+    key: PrivateKey,
+    *,
+    lifetime: timedelta,
+    transaction: Transaction,
+) -> IssuerRequest:
+    """Return the request for an issuing CA, after admission.
+
+    Raises:
+        NotPermittedError: if admission refuses it.
+        InputError: if the lifetime does not fit the leaves or the root.
+    """
+    now = context.now()
+    limits = context.settings.limits
+    subject = ca_subject(limits.trust_domain, IssuerKind.ISSUING, key_id_of(key))
+    validity = context.signing.issuer_validity(lifetime, root, now=now)
+    request = IssuerRequest(root, limits, validity, issuing_csr(key, subject))
+    context.signing.admit_issuer(request.order(), transaction, root=root, now=now)
+    return request
+
+
+def activate_issuer(context: AuthorityContext) -> IssuerRecord:
+    """Activate the prepared issuing CA; the one before signs no more leaves.
+
+    Raises:
+        StateError: if none is prepared under the active root.
+    """
+    with context.ledger.transaction() as transaction:
+        issuers = transaction.issuers()
+        prepared = prepared_under(active_root(issuers), issuers)
+        if prepared is None:
+            raise StateError(
+                "no issuing CA is prepared", remedy="Make one: handfast ca rotate --prepare"
+            )
+        return activate(prepared, transaction)
+
+
+def activate(prepared: IssuerRecord, transaction: Transaction) -> IssuerRecord:
+    """Make a prepared issuing CA the active one."""
+    for item in transaction.issuers():
+        if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
+            transaction.set_status(item.id, IssuerStatus.SUPERSEDED)
+    transaction.set_status(prepared.id, IssuerStatus.ACTIVE)
+    return _of_key(transaction, prepared.key_id)
+
+
+def distrust_issuer(
+    context: AuthorityContext, key_id: str
+) -> tuple[IssuerRecord, IssuerRecord | None]:
+    """Revoke an issuing CA on its root's CRL, with the root's key or with a CRL signed ahead.
+
+    If it was the active one and another is prepared under the same root, that one is activated at
+    once. One under a root that is only prepared is not: receivers may not know that root yet.
+
+    Args:
+        context: the CA.
+        key_id: the issuing CA's key id, or a prefix of it that fits no other.
+
+    Returns:
+        The distrusted issuing CA, and the one that was activated in its place.
+
+    Raises:
+        InputError: if the key id names none or several.
+        StateError: if the root's key is not there, and no CRL was signed ahead for this case.
+    """
+    with context.ledger.transaction() as transaction:
+        issuers = transaction.issuers()
+        named = [
+            item
+            for item in issuers
+            if item.kind is IssuerKind.ISSUING and key_id and item.key_id.startswith(key_id)
+        ]
+        if len(named) != 1:
+            raise InputError(
+                f"{quote_untrusted(key_id)} names {len(named)} issuing CAs",
+                remedy="See their key ids with: handfast list --issuers",
+            )
+        chosen = named[0]
+        root = root_of(chosen, issuers)
+        if chosen.status is IssuerStatus.DISTRUSTED:
+            return chosen, None
+        transaction.set_status(chosen.id, IssuerStatus.DISTRUSTED)
+        if context.has_root_key(root, transaction):
+            sign_root_crls(
+                context.root_ca(root, transaction),
+                transaction,
+                now=context.now(),
+                backdate=context.settings.backdate,
+            )
+        else:
+            _use_presigned_crl(root, transaction)
+        activated = None
+        prepared = prepared_under(root, transaction.issuers())
+        if (
+            chosen.status is IssuerStatus.ACTIVE
+            and root.status is IssuerStatus.ACTIVE
+            and prepared is not None
+        ):
+            activated = activate(prepared, transaction)
+        return _of_key(transaction, chosen.key_id), activated
+
+
+def prepared_under(root: IssuerRecord, issuers: Sequence[IssuerRecord]) -> IssuerRecord | None:
+    """Return the issuing CA that is prepared under a root; None if there is none."""
+    for item in issued_by(root, issuers):
+        if item.status is IssuerStatus.PREPARED:
+            return item
+    return None
+
+
+def refuse_second_prepared(root: IssuerRecord, issuers: Sequence[IssuerRecord]) -> None:
+    """Refuse to prepare an issuing CA beside another one of the same root.
+
+    Raises:
+        StateError: if one is prepared.
+    """
+    if prepared_under(root, issuers) is not None:
+        raise StateError(
+            "an issuing CA is prepared already",
+            remedy="Activate it: handfast ca rotate --activate",
+        )
+
+
+def _use_presigned_crl(root: IssuerRecord, transaction: Transaction) -> None:
+    distrusted = [
+        item.id
+        for item in issued_by(root, transaction.issuers())
+        if item.status is IssuerStatus.DISTRUSTED
+    ]
+    presigned = transaction.crls.presigned(root.id, distrusted)
+    if presigned is None:
+        raise StateError(
+            "no root CRL was signed ahead that revokes exactly these issuing CAs",
+            remedy="Bring the root's key back and try again",
+        )
+    crl = Crl.of(read_crls(presigned)[0])
+    unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
+    if not unrecorded <= crl.revoked:
+        raise StateError(
+            "the root's CRL revokes issuing CAs that this ledger has lost, and the CRL that was "
+            "signed ahead does not",
+            remedy="Bring the root's key back and try again",
+        )
+    transaction.crls.put(root.id, crl)
+
+
+def _remove_unused_key(context: AuthorityContext, key_id: str) -> None:
+    """Remove the key of an issuing CA that neither the ledger nor its pending request names."""
+    try:
+        with context.ledger.transaction() as transaction:
+            named = {item.key_id for item in transaction.issuers()}
+            named.update(pending_key_ids(transaction))
+    except PkiError:
+        # Whether the issuing CA was recorded is not known: a spare key is harmless, a lost one not.
+        return
+    if key_id not in named:
+        context.directory.issuing_key(key_id).unlink(missing_ok=True)
+
+
+def _of_key(transaction: Transaction, key_id: str) -> IssuerRecord:
+    return next(item for item in transaction.issuers() if item.key_id == key_id)
