@@ -60,7 +60,7 @@ def prepare_issuer(
     """
     key = generate_key(key_type)
     with new_issuing_key(context, key) as unused, context.ledger.transaction() as transaction:
-        unused += pending_key_ids(transaction)
+        unused.extend(pending_key_ids(transaction))
         issuers = transaction.issuers()
         root = active_root(issuers)
         refuse_second_prepared(root, issuers)

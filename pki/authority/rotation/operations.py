@@ -155,8 +155,8 @@ class RotatingAuthority(RevokingAuthority):
             force: do it even if that strands workloads.
 
         Returns:
-            The request that a root must sign first, if there is one; and the holders that the
-            withdrawal strands.
+            The request that a root must sign first, if there is one; and the holders that hang on
+            the root now.
 
         Raises:
             StateError: if it is not the root's turn, or a workload would be stranded.
@@ -216,16 +216,22 @@ class RotatingAuthority(RevokingAuthority):
             records = transaction.rotation.bundles(since=since, most=most)
         return tuple(item.bundle for item in records)
 
-    def report_trust(self, spiffe_id: SpiffeId, serials: Iterable[str], bundle_number: int) -> int:
-        """Record which trust bundle a workload holds; return how many certificates that concerns.
+    def bundle_number(self) -> int:
+        """Return the number of the newest trust bundle; 0 before the first."""
+        with self._context.ledger.transaction() as transaction:
+            newest = transaction.rotation.newest_bundle()
+        return newest.bundle.number if newest is not None else 0
+
+    def report_trust(self, held: Iterable[tuple[SpiffeId, str]], bundle_number: int) -> int:
+        """Record which trust bundle workloads hold; return for how many certificates that is new.
 
         Args:
-            spiffe_id: the workload, as its own certificate proves it.
-            serials: of the certificates that it uses, in lower-case hex.
-            bundle_number: of the newest bundle that it trusts, with the CRLs of its roots.
+            held: each workload, as its own certificate proves it, with the serial number (lower-
+                case hex) of a certificate that it uses.
+            bundle_number: of the newest bundle that they trust, with the CRLs of its roots.
 
         Raises:
-            NotPermittedError: if a certificate is not one of this workload.
+            NotPermittedError: if a certificate is not one of its workload.
             InputError: if there is no bundle of that number.
         """
-        return reports.report_trust(self._context, spiffe_id, serials, bundle_number)
+        return reports.report_trust(self._context, held, bundle_number)

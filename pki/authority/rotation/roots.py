@@ -33,12 +33,11 @@ from pki.authority.rotation.issuing import (
     prepared_under,
 )
 from pki.authority.rotation.planning import plan_request
-from pki.authority.rotation.readiness import Holder, find_holders, without_root
+from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, without_root
 from pki.authority.rotation.recording import carry_out
 from pki.authority.rotation.requests import Purpose, RootRequest
 from pki.authority.rotation.root import key_id_of_root, make_root
 from pki.authority.rotation.stranding import (
-    check_withdrawal,
     record_stranded,
     record_withdrawal,
     refuse_to_strand,
@@ -96,7 +95,7 @@ def prepare_root(
     new = certificate if certificate is not None else _make_root_here(context, plan)
     key = generate_key(plan.key_type)
     with new_issuing_key(context, key) as unused, context.ledger.transaction() as transaction:
-        unused += pending_key_ids(transaction)
+        unused.extend(pending_key_ids(transaction))
         _refuse_second_rotation(transaction)
         _check_new_root(context, new, transaction)
         issuing = issuer_request(
@@ -164,10 +163,11 @@ def withdraw_root(
         key_id: of the root, or a prefix; None takes the superseded one. A root that is prepared and
             was never activated can be withdrawn too, which gives its rotation up.
         force: withdraw it even if that strands workloads; each one is recorded.
-        may_wait: if no key for the new bundle is there, keep a request for it.
+        may_wait: if no key for the new bundle is there, keep a request for it. It may be signed
+            while certificates still hang on the root, and is imported when none does.
 
     Returns:
-        The request, if it waits; and the holders that this strands.
+        The request, if it waits; and the holders that hang on the root now.
 
     Raises:
         StateError: if there is no such root, or a workload would be stranded.
@@ -175,9 +175,13 @@ def withdraw_root(
     with context.ledger.transaction() as transaction:
         root = _root_to_withdraw(transaction, key_id)
         request = plan_request(context, transaction, Purpose.WITHDRAW_ROOT, removed=root)
-        hanging = check_withdrawal(context, transaction, request, force=force)
+        hanging = hanging_on(find_holders(transaction, now=context.now()), root)
         if not carry_out(context, transaction, request, may_wait=may_wait):
+            # Whether it strands anybody is decided when the answer comes.
             return request, hanging
+        if not force:
+            # The exception undoes the withdrawal.
+            refuse_to_strand(hanging, f"to withdraw root {root.key_id}", "hang on it")
         record_withdrawal(context, transaction, request, hanging)
         return None, hanging
 
