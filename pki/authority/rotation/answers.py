@@ -98,12 +98,12 @@ class RootAnswer:
         document = canonical_json.read(
             data.removesuffix(b"\n"), what=what, max_bytes=MAX_ANSWER_BYTES
         )
-        document.require(("crls", "request", "type"), optional=("bundle", "issuing"))
-        if document.text("type") != TYPE:
+        if "type" not in document or document.text("type") != TYPE:
             raise InputError(
                 f"{what} is not of the type {TYPE!r}",
                 remedy="Import what handfast ca root sign wrote, not the request itself",
             )
+        document.require(("crls", "request", "type"), optional=("bundle", "issuing"))
         crls = []
         for item in document.objects("crls", most=_MAX_ROOTS):
             item.require(("crls", "root"))

@@ -178,12 +178,15 @@ class RootRequest:
         document = canonical_json.read(
             data.removesuffix(b"\n"), what=what, max_bytes=MAX_REQUEST_BYTES
         )
+        if "type" not in document or document.text("type") != TYPE:
+            raise InputError(
+                f"{what} is not of the type {TYPE!r}",
+                remedy="Sign what handfast ca root prepare or ca rotate --prepare wrote",
+            )
         document.require(
             ("crls", "made_at", "purpose", "trust_domain", "type"),
             optional=("bundle", "issuing", "previous"),
         )
-        if document.text("type") != TYPE:
-            raise InputError(f"{what} is not of the type {TYPE!r}")
         try:
             purpose = Purpose(document.text("purpose"))
         except ValueError:

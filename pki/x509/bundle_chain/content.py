@@ -1,4 +1,7 @@
-"""What a signed trust bundle says, and its one encoding. ``docs/trust-bundles.md`` describes it."""
+"""What a signed trust bundle says, and its one encoding.
+
+The page ``docs/trust-bundles.md`` describes the bytes for other implementations.
+"""
 
 from __future__ import annotations
 

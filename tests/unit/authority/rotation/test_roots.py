@@ -1,23 +1,22 @@
-"""Replacing a root: each step in its turn, none that strands a workload, and a CA that goes on."""
+"""Replacing a root: each step in its turn, and a CA that goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from pki.authority import Authority, Issued
-from pki.authority.ledger import IssuerKind, IssuerStatus
+from pki.authority import Authority
+from pki.authority.ledger import IssuerStatus
 from pki.authority.rotation.root import make_root
-from pki.authority.rotation.status import StepState
-from pki.errors import InputError, NotPermittedError, StateError, VerificationError
-from pki.identity import SpiffeId, TrustDomain
+from pki.errors import InputError, NotPermittedError, StateError
+from pki.identity import TrustDomain
 from pki.keys import generate_key
-from pki.x509 import WORKLOAD, ChainVerifier, CrlSet, Fault, Purpose, TrustBundle
 from pki.x509.bundle_chain import follow
-from tests.support import NOW, SHOP, Clock, make_authority
+from tests.rotating import accepts, serial, spiffe, statuses
+from tests.support import NOW, Clock, make_authority
 
 YEARS = timedelta(days=3650)
 
@@ -31,28 +30,6 @@ def clock() -> Clock:
 def ca(tmp_path: Path, clock: Clock) -> Iterator[Authority]:
     with make_authority(tmp_path, clock) as made:
         yield made
-
-
-def spiffe(path: str) -> SpiffeId:
-    return SpiffeId.of_path(SHOP, path)
-
-
-def serial(issued: Issued) -> str:
-    return f"{issued.leaf.serial_number:x}"
-
-
-def accepts(trust: tuple[TrustBundle, CrlSet], issued: Issued, ca: Authority) -> bool:
-    try:
-        ChainVerifier(*trust).verify(
-            issued.chain, profile=WORKLOAD, purpose=Purpose.SERVER, at=ca.now()
-        )
-    except VerificationError:
-        return False
-    return True
-
-
-def statuses(ca: Authority) -> list[tuple[str, str]]:
-    return [(item.kind.value, item.status.value) for item in ca.issuers()]
 
 
 def test_a_root_is_replaced_and_every_step_is_a_link_of_one_chain(
@@ -186,127 +163,6 @@ def test_the_active_root_and_one_that_is_not_there_are_not_withdrawn(ca: Authori
             ca.withdraw_root(wrong)
 
 
-# Who would be stranded
-
-
-def test_activation_is_refused_while_somebody_is_not_known_to_trust_the_new_root(
-    ca: Authority, clock: Clock
-) -> None:
-    orders, payments = ca.issue("orders"), ca.issue("payments", lifetime=timedelta(hours=3))
-    ca.prepare_root()
-    later = ca.issue("audit")
-    with pytest.raises(StateError, match="would strand 2") as caught:
-        ca.activate_root()
-    assert "orders" in caught.value.message
-    assert "payments" in caught.value.message
-    assert "15:00:00" in caught.value.remedy
-    assert "--force" in caught.value.remedy
-    status = ca.rotation_status()
-    assert [(step.name, step.state) for step in status.steps] == [
-        ("prepare", StepState.DONE),
-        ("distribute", StepState.OPEN),
-        ("activate", StepState.WAITING),
-        ("withdraw", StepState.WAITING),
-    ]
-    assert status.steps[2].free_at == payments.leaf.not_valid_after_utc
-    numbers = {item.certificate.serial: item.bundle_number for item in status.holders}
-    assert numbers == {serial(orders): 1, serial(payments): 1, serial(later): 2}
-    assert ca.report_trust([(spiffe("payments"), serial(payments))], 2) == 1
-    assert ca.report_trust([(spiffe("payments"), serial(payments))], 2) == 0
-    with pytest.raises(StateError, match="would strand 1"):
-        ca.activate_root()
-    clock.move(hours=1, seconds=1)
-    # The certificate of orders has ended: it can talk to nobody, so nobody is stranded.
-    ca.activate_root()
-
-
-def test_withdrawal_is_refused_while_a_certificate_hangs_on_the_root(
-    ca: Authority, clock: Clock
-) -> None:
-    orders = ca.issue("orders")
-    ca.prepare_root()
-    ca.report_trust([(spiffe("orders"), serial(orders))], 2)
-    ca.activate_root()
-    with pytest.raises(StateError, match="would strand 1 holders of certificates that hang"):
-        ca.withdraw_root()
-    ca.renew(orders.leaf)
-    with pytest.raises(StateError, match="would strand 1"):
-        ca.withdraw_root()
-    assert len(ca.bundles()) == 2
-    assert ca.rotation_status().steps[3].free_at == orders.leaf.not_valid_after_utc
-    clock.move(hours=1, seconds=1)
-    assert ca.rotation_status().steps[3].state is StepState.OPEN
-    ca.withdraw_root()
-
-
-def test_a_revoked_certificate_hinders_no_step(ca: Authority) -> None:
-    orders = ca.issue("orders")
-    ca.prepare_root()
-    ca.revoke(orders.leaf.serial_number)
-    ca.activate_root()
-    ca.withdraw_root()
-
-
-def test_force_names_and_records_each_one_that_it_strands(ca: Authority) -> None:
-    made = [ca.issue("orders"), ca.issue("payments")]
-    ca.prepare_root()
-    _, stranded = ca.activate_root(force=True)
-    assert {item.certificate.serial for item in stranded} == {serial(item) for item in made}
-    _, hanging = ca.withdraw_root(force=True)
-    assert len(hanging) == 2
-    events = [text for _, kind, text in ca.events() if kind == "stranded"]
-    assert len(events) == 4
-    for issued in made:
-        assert sum(serial(issued) in text for text in events) == 2
-    # They come back: the CA knows their certificates, and renews them under the new root.
-    assert accepts(ca.trust(), ca.renew(made[0].leaf), ca)
-
-
-def test_a_report_counts_for_the_line_of_its_sender_alone(ca: Authority, clock: Clock) -> None:
-    parent = ca.issue("orders")
-    other = ca.issue("orders")
-    clock.move(minutes=30)
-    child = ca.renew(parent.leaf)
-    ca.prepare_root()
-    with pytest.raises(StateError, match="would strand 3"):
-        ca.activate_root()
-    ca.report_trust([(spiffe("orders"), serial(child))], 2)
-    with pytest.raises(StateError, match="would strand 1") as caught:
-        ca.activate_root()
-    assert serial(other) in caught.value.message
-    # A workload that went back to an older bundle says so.
-    ca.report_trust([(spiffe("orders"), serial(child))], 1)
-    with pytest.raises(StateError, match="would strand 3"):
-        ca.activate_root()
-
-
-def test_a_renewal_after_the_new_bundle_says_nothing_of_who_still_uses_the_old_certificate(
-    ca: Authority,
-) -> None:
-    """The answer may have been lost, and the workload goes on with what it has."""
-    orders = ca.issue("orders")
-    ca.prepare_root()
-    renewed = ca.renew(orders.leaf)
-    with pytest.raises(StateError, match="would strand 1") as caught:
-        ca.activate_root()
-    assert serial(orders) in caught.value.message
-    assert serial(renewed) not in caught.value.message
-
-
-def test_a_report_of_another_workloads_certificate_or_of_no_bundle_is_refused(
-    ca: Authority,
-) -> None:
-    orders = ca.issue("orders")
-    for held in ([(spiffe("payments"), serial(orders))], [(spiffe("orders"), "abcd")]):
-        with pytest.raises(NotPermittedError):
-            ca.report_trust(held, 1)
-    for number in (-1, 0, 2):
-        with pytest.raises(InputError, match="no trust bundle"):
-            ca.report_trust([(spiffe("orders"), serial(orders))], number)
-    with pytest.raises(InputError):
-        ca.bundles(since=-1)
-
-
 # What a new root must be
 
 
@@ -345,133 +201,3 @@ def test_a_root_that_cannot_take_the_place_of_the_old_one_is_refused(
             ca.prepare_root(certificate)  # type: ignore[arg-type]
     assert ca.issuers() == present
     assert len(list((ca.path).glob("issuing-*.key.pem"))) == 1
-
-
-# Distrust with several roots
-
-
-def issuing(ca: Authority, status: str) -> str:
-    return next(
-        item.key_id
-        for item in ca.issuers()
-        if item.kind is IssuerKind.ISSUING and item.status.value == status
-    )
-
-
-@pytest.mark.parametrize("steps", [1, 2])
-def test_either_roots_issuing_ca_is_distrusted_without_a_roots_key(
-    ca: Authority, tmp_path: Path, steps: int
-) -> None:
-    old = ca.issue("orders")
-    ca.prepare_root()
-    ca.report_trust([(spiffe("orders"), serial(old))], 2)
-    if steps == 2:
-        ca.activate_root()
-    for path in (tmp_path / "ca").glob("root*.key.pem"):
-        path.unlink()
-    new = ca.issue("payments")
-    active = issuing(ca, "active")
-    other = issuing(ca, "prepared" if steps == 1 else "superseded")
-    seen = ca.trust()[1]
-    assert ca.distrust(active).status is IssuerStatus.DISTRUSTED
-    assert not accepts(ca.trust(), new, ca)
-    assert accepts(ca.trust(), old, ca) is (steps == 2)
-    ca.distrust(other)
-    assert not accepts(ca.trust(), old, ca)
-    merged, refused = seen.merge_newer(ca.trust()[1])
-    assert not refused
-    with pytest.raises(VerificationError) as caught:
-        ChainVerifier(ca.trust()[0], merged).verify(
-            new.chain, profile=WORKLOAD, purpose=Purpose.SERVER, at=ca.now()
-        )
-    assert caught.value.fault is Fault.ISSUER_REVOKED
-
-
-def test_a_distrusted_active_issuing_ca_makes_room_for_the_prepared_one_at_once(
-    ca: Authority, tmp_path: Path
-) -> None:
-    prepared = ca.prepare_issuer()
-    (tmp_path / "ca" / "root.key.pem").unlink()
-    leaked = ca.issue("orders")
-    ca.distrust(issuing(ca, "active"))
-    assert issuing(ca, "active") == prepared.key_id
-    issued = ca.issue("orders")
-    assert accepts(ca.trust(), issued, ca)
-    assert not accepts(ca.trust(), leaked, ca)
-
-
-def test_an_issuing_ca_under_a_root_that_nobody_may_know_is_not_activated_by_a_distrust(
-    ca: Authority,
-) -> None:
-    ca.issue("orders")
-    ca.prepare_root()
-    ca.distrust(issuing(ca, "active"))
-    with pytest.raises(StateError, match="no issuing CA is active"):
-        ca.issue("payments")
-    ca.activate_root()
-    ca.issue("payments")
-
-
-# The arithmetic
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "why"),
-    [
-        (timedelta(days=6) - timedelta(seconds=1), "too short: its last sixth"),
-        (timedelta(0), "not a positive number"),
-        (-timedelta(days=6), "not a positive number"),
-        (timedelta(days=6, microseconds=1), "not a positive number"),
-        (timedelta(days=3651), "longer than what is left of the root"),
-    ],
-)
-def test_a_lifetime_of_an_issuing_ca_that_breaks_the_arithmetic_is_refused_when_it_is_set(
-    ca: Authority, lifetime: timedelta, why: str
-) -> None:
-    ways: list[Callable[[], object]] = [
-        lambda: ca.prepare_issuer(lifetime=lifetime),
-        lambda: ca.request_issuer(lifetime=lifetime),
-        lambda: ca.rotate(lifetime=lifetime),
-    ]
-    for way in ways:
-        with pytest.raises(InputError, match=why):
-            way()
-    assert len(ca.issuers()) == 2
-    assert len(list(ca.path.glob("issuing-*.key.pem"))) == 1
-
-
-def test_an_issuing_ca_ends_when_it_was_asked_to_or_is_not_made(
-    ca: Authority, clock: Clock
-) -> None:
-    clock.move(days=3650 - 365)
-    end = ca.issuers()[0].certificate.not_valid_after_utc
-    assert ca.rotate().certificate.not_valid_after_utc == end
-    clock.move(seconds=1)
-    with pytest.raises(InputError, match="left of the root") as caught:
-        ca.rotate()
-    assert "handfast ca root prepare" in caught.value.remedy
-    assert "--lifetime 364d" in caught.value.remedy
-    ca.rotate(lifetime=timedelta(days=364))
-
-
-def test_what_is_due_is_told_with_its_time(ca: Authority, clock: Clock) -> None:
-    def needed() -> list[str]:
-        return [due.needed(clock.at) for due in ca.rotation_status().dues]
-
-    root, first = ca.rotation_status().dues
-    assert first.prepare - NOW == pytest.approx(timedelta(days=365 / 2), abs=timedelta(minutes=1))
-    assert first.activate - NOW == pytest.approx(
-        timedelta(days=365 * 5 / 6), abs=timedelta(minutes=1)
-    )
-    assert root.prepare - NOW == pytest.approx(YEARS / 2, abs=timedelta(minutes=1))
-    assert needed() == ["", ""]
-    clock.move(days=183)
-    assert needed() == ["", "prepare"]
-    ca.prepare_issuer()
-    assert needed() == ["", ""]
-    clock.move(days=122)
-    assert needed() == ["", "activate"]
-    ca.activate_issuer()
-    assert needed() == ["", ""]
-    clock.move(days=1825 - 305)
-    assert needed()[0] == "prepare"

@@ -67,9 +67,6 @@ BOTH = after(ONE, [OLD, NEW], [OLD, NEW])
 LAST = after(BOTH, [NEW], [NEW])
 
 
-# The chain
-
-
 def test_a_follower_of_the_first_bundle_comes_to_the_newest_through_a_whole_rotation() -> None:
     assert follow(ONE, [BOTH, LAST], now=NOW) == LAST
     assert follow(ONE, [ONE, BOTH], now=NOW) == BOTH
@@ -168,9 +165,6 @@ def test_a_refused_link_ends_the_chain_and_what_comes_after_it_is_not_reached() 
     assert refused(ONE, forged, after(forged, [OTHER], [OTHER])) is BundleFault.MISSING_SIGNATURE
 
 
-# The beginning
-
-
 def fingerprint(of: Root) -> bytes:
     return of[0].fingerprint(hashes.SHA256())
 
@@ -206,9 +200,6 @@ def test_a_newcomer_begins_neither_with_another_domain_nor_after_the_roots_end()
         with pytest.raises(BundleRefusedError) as caught:
             begin(ONE, trust_domain=domain, fingerprint=fingerprint(OLD), now=now)
         assert caught.value.fault is fault
-
-
-# The encoding
 
 
 def test_the_audit_logs_key_stays_in_later_bundles_until_another_takes_its_place() -> None:
