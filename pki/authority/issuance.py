@@ -223,12 +223,9 @@ def _hand_out(
     notes: tuple[str, ...],
 ) -> Issued:
     bundle, crls = context.trust(transaction)
-    issuer = next(
-        item.certificate
-        for item in transaction.issuers()
-        if item.certificate.subject == leaf.issuer
-    )
-    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes)
+    own = tuple(item.certificate for item in transaction.issuers())
+    issuer = next(certificate for certificate in own if certificate.subject == leaf.issuer)
+    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes, own)
 
 
 def _renewable_record(

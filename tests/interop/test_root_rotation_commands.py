@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pki.cli.app import run
 from pki.x509 import TrustBundle
 from pki.x509.bundle_chain import follow
+from services._proto.shop.v1 import inventory_pb2 as inv
 from tests.interop.load import Load
-from tests.interop.shop import Shop, eventually
+from tests.interop.shop import AioInventory, Shop, eventually
 
 NAMES = ("server", "caller")
 # Long enough for the steps before the activation on a slow machine; withdrawal waits for its end.
 FIRST_LIFE = timedelta(seconds=25)
+
+
+class ShortStreams(AioInventory):
+    """Streams that end by themselves."""
+
+    async def WatchStock(self, request: object, context: object) -> Any:
+        for number in range(5):
+            yield inv.WatchStockResponse(quantity=number)
+            await asyncio.sleep(0)
 
 
 class Commands:
@@ -51,11 +63,12 @@ def test_no_call_fails_while_a_root_is_replaced_by_commands(tmp_path: Path, kind
             shop.ca.issue(name, lifetime=FIRST_LIFE).save(shop.home / name)
         commands = Commands(shop.home)
         (first,) = shop.ca.bundles()
+        how: dict[str, Any] = {"inventory": ShortStreams()} if kind == "aio" else {}
         with (
             shop.workload("server") as me,
             shop.workload("caller") as caller,
-            shop.server(kind, me) as address,
-            Load(caller, address, streams=True) as load,
+            shop.server(kind, me, **how) as address,
+            Load(caller, address, streams=kind == "aio") as load,
         ):
             workloads = (me, caller)
 

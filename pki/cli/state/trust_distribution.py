@@ -214,9 +214,9 @@ def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
         return True
     if contents.leaf is not None:
         return was_issued_here(authority, contents.leaf)
-    bundle, _ = authority.trust()
     if contents.bundle is not None:
-        return bool(set(contents.bundle.all_roots()) & set(bundle.all_roots()))
+        # Those of withdrawn roots too: the directory may have missed a whole rotation.
+        return bool(set(contents.bundle.all_roots()) & set(issuer_certificates(authority)))
     raise contents.leaf_error()
 
 

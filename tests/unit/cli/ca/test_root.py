@@ -108,6 +108,40 @@ def test_with_the_keys_on_the_cas_machine_each_step_is_done_at_once(capsys: Capt
     assert "spiffe://shop.internal/orders" in event["detail"]
 
 
+def test_a_directory_that_missed_a_whole_rotation_gets_trust_and_a_new_certificate(
+    state: Path, capsys: Capture
+) -> None:
+    shutil.move("roots/root.key.pem", "certs/ca")
+    assert run(["issue", "audit"]) == 0
+    shutil.move("certs/orders", "elsewhere")
+    shutil.move("certs/audit", "asleep")
+    for step in (["prepare"], ["activate", "--force"], ["withdraw", "--force"]):
+        assert run(["ca", "root", *step]) == 0
+    shutil.move("elsewhere", "certs/orders")
+    shutil.move("asleep", "certs/audit")
+    Path("certs/audit/chain.pem").unlink()
+    # The ledger knows the certificate, by its leaf or by its key, so each way leads back.
+    assert set(run_json(capsys, "crl")["updated"]) == {"certs/orders", "certs/audit"}
+    assert run(["verify", "certs/orders", "--as", "server"]) == 1
+    assert run(["issue", "orders"]) == 0
+    assert run(["renew", "certs/audit", "--force"]) == 0
+    for name in ("orders", "audit"):
+        assert run(["verify", f"certs/{name}", "--as", "server"]) == 0
+
+
+def test_a_directory_that_was_asleep_through_a_rotation_is_overwritten_by_its_own_ca_alone(
+    state: Path, capsys: Capture
+) -> None:
+    shutil.move("roots/root.key.pem", "certs/ca")
+    shutil.copytree("certs/orders", "asleep")
+    for step in (["prepare"], ["activate", "--force"], ["withdraw", "--force"]):
+        assert run(["ca", "root", *step]) == 0
+    assert run(["issue", "orders", "--out", "asleep"]) == 0
+    assert run(["ca", "init", "--trust-domain", "shop.internal", "--dir", "another"]) == 0
+    code, _, err = run_command(capsys, "issue", "orders", "--out", "asleep", "--dir", "another")
+    assert (code, "another CA" in err) == (1, True)
+
+
 def test_a_step_that_would_strand_a_workload_is_refused_and_names_it(capsys: Capture) -> None:
     """Its certificate was issued here and taken elsewhere, and nobody knows what it trusts."""
     shutil.move("roots/root.key.pem", "certs/ca")
