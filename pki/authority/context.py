@@ -167,7 +167,14 @@ class AuthorityContext:
         now = self.now()
         touched, behind = import_crls(transaction, published, now=now)
         if skip_numbers:
-            behind = (*behind, *(item for item in touched if item.kind is IssuerKind.ISSUING))
+            behind = (
+                *behind,
+                *(
+                    item
+                    for item in touched
+                    if item.kind is IssuerKind.ISSUING and item.status is not IssuerStatus.WITHDRAWN
+                ),
+            )
             behind = tuple({item.id: item for item in behind}.values())
             for issuer in behind:
                 current = transaction.crls.current(issuer.id)

@@ -15,8 +15,12 @@ from pathlib import Path
 from types import FrameType
 
 from pki.authority import Authority
+from pki.authority.ledger import IssuerKind
+from pki.authority.rotation.root import RootKeys, sign_request
 from pki.errors import OlderLedgerError
-from pki.x509 import CrlSet
+from pki.keys import read_private_key
+from pki.x509 import CrlSet, TrustBundle
+from pki.x509.bundle_chain import follow
 from tests.support import Clock
 
 # Between two of these nothing changes on disk but a file set aside, which nobody reads.
@@ -72,6 +76,24 @@ def distrust(home: Path) -> None:
         ca.distrust(ca.issuers()[1].key_id)
 
 
+def replace_root(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.prepare_root()
+        ca.activate_root(force=True)
+        ca.withdraw_root(force=True)
+
+
+def request_root(home: Path) -> None:
+    """Have a root's request signed elsewhere, and import the answer."""
+    key = read_private_key((home / "root.key.pem").read_bytes())
+    (home / "root.key.pem").unlink()
+    with Authority.open(home, clock=Clock()) as ca:
+        request = ca.request_issuer().request
+        assert request is not None
+        answer = sign_request(request, RootKeys.of(key), now=ca.now())
+        ca.import_answers([answer.encode()])
+
+
 def import_crls(home: Path) -> None:
     """Open a CA whose published list is ahead of its ledger."""
     Authority.open(home, clock=Clock()).close()
@@ -87,7 +109,18 @@ def create(home: Path) -> None:
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
     item.__name__: item
-    for item in (issue, revoke, renew, rotate, distrust, import_crls, recover, create)
+    for item in (
+        issue,
+        revoke,
+        renew,
+        rotate,
+        distrust,
+        replace_root,
+        request_root,
+        import_crls,
+        recover,
+        create,
+    )
 }
 
 
@@ -134,13 +167,26 @@ def check(home: Path, operation: str, seen: CrlSet) -> None:
             assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
         records = ca.certificates(with_ended=True)
         assert {item.serial for item in records if item.revoked_at} <= listed
-        for issuer in ca.issuers()[1:]:
+        check_bundles(home, ca)
+        for issuer in ca.issuers():
+            if issuer.kind is IssuerKind.ROOT:
+                continue
             assert (home / f"issuing-{issuer.key_id}.key.pem").exists(), "a key is gone"
         if operation != "distrust":
             ca.issue("after")
             ca.revoke(serial(home, 0))
     # And once more: what came after the kill did not look like an older ledger.
     Authority.open(home, clock=Clock()).close()
+
+
+def check_bundles(home: Path, ca: Authority) -> None:
+    """Check that the bundles are one chain, and that the last is what the CA trusts and shows."""
+    first, *later = ca.bundles()
+    newest = follow(first, later, now=ca.now())
+    trusted = set(ca.trust()[0].all_roots())
+    assert set(newest.content.roots) == trusted, "the newest bundle is not what the CA trusts"
+    published = TrustBundle.read((home / "bundle.pem").read_bytes())
+    assert set(published.all_roots()) == trusted, "what is published is not what the CA trusts"
 
 
 def check_created(home: Path) -> None:
