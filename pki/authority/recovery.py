@@ -19,6 +19,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
 from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import import_crls
 from pki.authority.directory import AuthorityDirectory
@@ -76,7 +79,7 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
         crl_sets = [*([own] if own is not None else []), *published]
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
-            _refuse_another_ca(context.directory, transaction)
+            unknown_roots = _roots_published_since(context.directory, transaction)
             state = transaction.state()
             mark = _read_mark(context.ledger)
             lost = _lost_commits(state, mark)
@@ -99,6 +102,8 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
                 )
             if lost != 0:
                 _sign_crls(context, transaction)
+                if unknown_roots:
+                    _tell_unknown_roots(transaction, unknown_roots, now)
     context.publish()
     return RecoveryResult(
         lost, lost != 0, tuple(imported.values()), now + MAX_LEAF if lost != 0 else None
@@ -174,14 +179,20 @@ def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
             context.refresh_root_crls(root, transaction)
 
 
-def _refuse_another_ca(directory: AuthorityDirectory, transaction: Transaction) -> None:
-    """Check that a root of the ledger is in the published trust bundle, if that can be read."""
+def _roots_published_since(
+    directory: AuthorityDirectory, transaction: Transaction
+) -> tuple[x509.Certificate, ...]:
+    """Return the roots in the published trust bundle that the ledger does not know.
+
+    Raises:
+        StateError: if the bundle can be read, and holds no root of the ledger.
+    """
     try:
         with opened_folder(directory.path) as folder:
             data, _ = read_file_in(folder, HANDFAST.bundle, max_bytes=MAX_BUNDLE_BYTES)
         roots = TrustBundle.read(data).all_roots()
     except (FileNotFoundError, PkiError, InputError):
-        return
+        return ()
     own = {item.certificate for item in transaction.issuers() if item.kind is IssuerKind.ROOT}
     if not own & set(roots):
         raise StateError(
@@ -190,3 +201,18 @@ def _refuse_another_ca(directory: AuthorityDirectory, transaction: Transaction) 
             f"{HANDFAST.bundle}",
             remedy="Bring back a copy of this CA's own ledger",
         )
+    return tuple(root for root in roots if root not in own)
+
+
+def _tell_unknown_roots(
+    transaction: Transaction, roots: Sequence[x509.Certificate], now: datetime
+) -> None:
+    """Record that the ledger is from before a root was prepared, and what that means."""
+    names = ", ".join(root.fingerprint(hashes.SHA256()).hex() for root in roots)
+    transaction.add_event(
+        "unknown-root",
+        f"the published trust bundle held roots that this ledger does not know (SHA-256 {names}): "
+        "it is from before they were prepared. Prepare each again with its certificate (handfast "
+        "ca root prepare --root FILE). Followers of the lost signed bundles enroll again",
+        at=now,
+    )

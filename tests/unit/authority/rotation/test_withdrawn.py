@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from pki.authority import Authority
 from pki.errors import NotPermittedError
@@ -74,3 +76,19 @@ def test_what_a_withdrawn_issuing_ca_had_revoked_is_not_renewed_under_the_new_ro
     assert ca.import_crls(crls) is True
     with pytest.raises(NotPermittedError, match="was revoked"):
         ca.renew(old.leaf)
+
+
+def test_a_recovered_ledger_from_before_a_new_root_says_so(tmp_path: Path) -> None:
+    home, copy = tmp_path / "ca", tmp_path / "copy.db"
+    make_authority(tmp_path).close()
+    shutil.copy(home / "ledger.db", copy)
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.prepare_root()
+        root = ca.issuers()[2].certificate
+    shutil.copy(copy, home / "ledger.db")
+    assert Authority.recover(home, clock=Clock()).was_older
+    with Authority.open(home, clock=Clock()) as ca:
+        (event,) = [text for _, kind, text in ca.events() if kind == "unknown-root"]
+        assert root.fingerprint(hashes.SHA256()).hex() in event
+        ca.prepare_root(root)
+        assert root in ca.trust()[0].all_roots()
