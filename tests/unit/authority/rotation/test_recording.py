@@ -192,7 +192,10 @@ def test_a_withdrawal_may_be_signed_early_and_is_imported_when_nobody_hangs_on_t
 # Answers that were tampered with
 
 
-def _other_issuing(offline: Offline, request: RootRequest, **how: object) -> x509.Certificate:
+def _forged(
+    offline: Offline, request: RootRequest, answer: RootAnswer, **how: object
+) -> RootAnswer:
+    """Return an answer that is whole, with another issuing CA and the CRLs that fit it."""
     assert request.issuing is not None
     made: dict[str, object] = {
         "subject": request.issuing.subject(),
@@ -203,31 +206,26 @@ def _other_issuing(offline: Offline, request: RootRequest, **how: object) -> x50
     }
     limits = made.pop("limits", request.issuing.limits)
     key = made.pop("key", request.issuing.public_key())
-    return IssuingProfile.build(limits, key, **made)  # type: ignore[arg-type]
+    issuing = IssuingProfile.build(limits, key, **made)  # type: ignore[arg-type]
+    crls = build_root_crls(with_issuing(request.crls[0], request.issuing, issuing), offline.old_key)
+    return replace(answer, issuing=issuing, crls=(replace(answer.crls[0], crls=crls),))
 
 
 TAMPERED: dict[str, Callable[[Offline, RootRequest, RootAnswer], RootAnswer]] = {
-    "wider limits": lambda offline, request, answer: replace(
-        answer,
-        issuing=_other_issuing(offline, request, limits=NameLimits(SHOP, (DnsName("evil.test"),))),
+    "wider limits": lambda offline, request, answer: _forged(
+        offline, request, answer, limits=NameLimits(SHOP, (DnsName("evil.test"),))
     ),
-    "another key": lambda offline, request, answer: replace(
-        answer, issuing=_other_issuing(offline, request, key=generate_key().public_key())
+    "another key": lambda offline, request, answer: _forged(
+        offline, request, answer, key=generate_key().public_key()
     ),
-    "a longer life": lambda offline, request, answer: replace(
-        answer,
-        issuing=_other_issuing(
-            offline, request, validity=Validity(NOW, NOW + timedelta(days=3000))
-        ),
+    "a longer life": lambda offline, request, answer: _forged(
+        offline, request, answer, validity=Validity(NOW, NOW + timedelta(days=3000))
     ),
-    "another name": lambda offline, request, answer: replace(
-        answer,
-        issuing=_other_issuing(
-            offline, request, subject=x509.Name.from_rfc4514_string("CN=handfast issuing CA 00")
-        ),
+    "another name": lambda offline, request, answer: _forged(
+        offline, request, answer, subject=x509.Name.from_rfc4514_string("CN=handfast issuing CA 00")
     ),
-    "a stranger's signature": lambda offline, request, answer: replace(
-        answer, issuing=_other_issuing(offline, request, issuer_key=generate_key())
+    "a stranger's signature": lambda offline, request, answer: _forged(
+        offline, request, answer, issuer_key=generate_key()
     ),
     "no issuing CA": lambda _offline, _request, answer: replace(answer, issuing=None),
     "no CRLs": lambda _offline, _request, answer: replace(answer, crls=()),
