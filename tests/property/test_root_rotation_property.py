@@ -27,12 +27,17 @@ names = st.sampled_from(NAMES)
 
 @dataclass
 class Workload:
-    """What a workload has on its disk, and uses."""
+    """What a workload uses, and what of it is on its disk."""
 
     issued: Issued
     bundle: SignedBundle
     trust: tuple[TrustBundle, CrlSet]
     next_key: PrivateKey | None = None
+    on_disk: tuple[Issued, SignedBundle, tuple[TrustBundle, CrlSet]] | None = None
+
+    def save(self) -> None:
+        """Write everything to the disk, as an agent does before it reports."""
+        self.on_disk = self.issued, self.bundle, self.trust
 
 
 class RootRotation(RuleBasedStateMachine):
@@ -53,6 +58,7 @@ class RootRotation(RuleBasedStateMachine):
         for name in NAMES:
             (*_, newest) = self.ca.bundles()
             self.workloads[name] = Workload(self.ca.issue(name), newest, self.ca.trust())
+            self.workloads[name].save()
 
     # The operator
 
@@ -116,6 +122,7 @@ class RootRotation(RuleBasedStateMachine):
     def update_and_report(self, name: str) -> None:
         self.take_trust(name)
         me = self.workloads[name]
+        me.save()
         serial = f"{me.issued.leaf.serial_number:x}"
         if self.is_good(name):
             spiffe_id = SpiffeId.of_path(SHOP, name)
@@ -124,6 +131,13 @@ class RootRotation(RuleBasedStateMachine):
     @rule(name=names)
     def update_in_silence(self, name: str) -> None:
         self.take_trust(name)
+
+    @rule(name=names)
+    def restart(self, name: str) -> None:
+        """Go back to what is on the disk: a bundle that was taken up in silence is lost."""
+        me = self.workloads[name]
+        assert me.on_disk is not None
+        me.issued, me.bundle, me.trust = me.on_disk
 
     @rule(name=names, is_lost=st.booleans())
     def renew(self, name: str, is_lost: bool) -> None:
@@ -139,6 +153,7 @@ class RootRotation(RuleBasedStateMachine):
             self.take_trust(name)
             assert set(me.trust[0].all_roots()) == set(issued.bundle.all_roots())
             me.issued, me.next_key = issued, None
+            me.save()
 
     @invariant()
     def all_good_ones_verify_each_other(self) -> None:
