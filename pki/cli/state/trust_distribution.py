@@ -22,7 +22,7 @@ from pki.cli.output import print_error
 from pki.cli.state.busy_folders import work_through
 from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
-from pki.cli.state.workload_proof import check_workload
+from pki.cli.state.workload_proof import is_proved
 from pki.errors import PkiError, quote_untrusted
 from pki.files import (
     PartialCredential,
@@ -132,20 +132,7 @@ def _update_directory(authority: Authority, folder: Path) -> tuple[bool, Certifi
         # Read while nobody else writes here, so that an older list never follows a newer one.
         bundle, crls = authority.trust()
         save_trust(bundle, crls, folder, layout=layout, issuers=issuer_certificates(authority))
-    return True, record if record is not None and _is_proved(contents, record) else None
-
-
-def _is_proved(contents: PartialCredential, record: CertificateRecord) -> bool:
-    """Return whether a directory is surely that of its certificate's workload.
-
-    A chain is public. Whoever puts another workload's chain into a directory of theirs does not
-    make the CA believe that this workload has the newest bundle.
-    """
-    try:
-        check_workload(contents, record, None, remedy="")
-    except PkiError:
-        return False
-    return True
+    return True, record if record is not None and is_proved(contents, record) else None
 
 
 def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None:

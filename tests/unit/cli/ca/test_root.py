@@ -160,6 +160,16 @@ def test_a_step_that_would_strand_a_workload_is_refused_and_names_it(capsys: Cap
     assert len(found["stranded"]) == 1
 
 
+def test_a_renewal_elsewhere_brings_the_bundle_and_the_ca_knows_it(capsys: Capture) -> None:
+    shutil.move("roots/root.key.pem", "certs/ca")
+    shutil.move("certs/orders", "elsewhere")
+    assert run(["ca", "root", "prepare"]) == 0
+    assert run(["ca", "root", "activate"]) == 1
+    # Not due, so only the trust bundle and the lists are brought up to date.
+    assert run_json(capsys, "renew", "elsewhere")["renewed"] is False
+    assert run(["ca", "root", "activate"]) == 0
+
+
 def test_a_directory_that_did_not_get_the_bundle_does_not_count_as_reported(
     capsys: Capture,
 ) -> None:
