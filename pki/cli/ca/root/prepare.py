@@ -10,7 +10,7 @@ import typer
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_ROOT
 from pki.cli.ca.root.options import IssuingLifetimeOption, OutOption, RootLifetimeOption
 from pki.cli.options import DEFAULT_DIR, DirOption, dir_option, parse_path
-from pki.cli.output import JsonOption, print_result
+from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.root_requests import next_lines, save_request
 from pki.cli.state.trust_distribution import distribute, import_crls
@@ -61,6 +61,7 @@ def prepare(
             return
         distribution = distribute(authority, directory)
         number = authority.bundle_number()
+        keys = sorted(authority.path.glob("root*.key.pem"))
     assert prepared.issuer is not None
     print_result(
         "ca root prepare",
@@ -74,6 +75,11 @@ def prepare(
             f"Trust bundle {number} holds the old and the new root. It was brought to "
             f"{len(distribution.updated)} credential directories here",
             f"Issuing CA {prepared.issuer.key_id} under the new root is prepared",
+            *(
+                ["Take the roots' keys away from this machine: " + ", ".join(map(quote_path, keys))]
+                if keys
+                else []
+            ),
             "Next: bring bundle.pem and crl.pem to all others, look at handfast ca rotate status"
             f"{dir_option(directory)}, and then: handfast ca root activate{dir_option(directory)}",
         ],
