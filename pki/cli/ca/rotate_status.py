@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pki.authority.ledger import IssuerRecord, IssuerStatus
 from pki.authority.rotation.readiness import Holder
 from pki.authority.rotation.status import Due, RotationStatus, Step, StepState
 from pki.cli.options import DEFAULT_DIR, DirOption
@@ -36,6 +37,11 @@ def rotate_status(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = Fals
         ],
     )
     lines = [due_line(due, now) for due in status.dues]
+    lines += [
+        f"{count} certificates hang on issuing CA {issuer.key_id}, which is {issuer.status.value}; "
+        f"the last one ends at {end:%Y-%m-%d %H:%M:%S} UTC"
+        for issuer, count, end in _older_issuers(status)
+    ]
     if status.pending is not None:
         lines.append(
             f"A request waits to be signed where the roots are: {status.pending.purpose.value}, "
@@ -121,8 +127,28 @@ def _facts(status: RotationStatus, now: datetime) -> dict[str, object]:
             for step in status.steps
         ],
         "certificates": [holder_facts(holder) for holder in status.holders],
+        "older_issuing_cas": [
+            {
+                "key_id": issuer.key_id,
+                "status": issuer.status.value,
+                "certificates": count,
+                "last_ends": end,
+            }
+            for issuer, count, end in _older_issuers(status)
+        ],
         "due": [due_facts(due, now) for due in status.dues],
     }
+
+
+def _older_issuers(status: RotationStatus) -> list[tuple[IssuerRecord, int, datetime]]:
+    """Return the issuing CAs that sign no more, with how many certificates hang on each."""
+    ends: dict[int, list[datetime]] = {}
+    issuers: dict[int, IssuerRecord] = {}
+    for holder in status.holders:
+        if holder.issuer.status is not IssuerStatus.ACTIVE:
+            issuers[holder.issuer.id] = holder.issuer
+            ends.setdefault(holder.issuer.id, []).append(holder.certificate.not_after)
+    return [(issuers[item], len(ends[item]), max(ends[item])) for item in sorted(ends)]
 
 
 def _row(holder: Holder) -> tuple[str, ...]:

@@ -306,3 +306,17 @@ def test_distrust_activates_the_prepared_issuing_ca_and_says_so(capsys: Capture)
     assert run(["issue", "payments"]) == 0
     found = run_json(capsys, "ca", "distrust", issuers[2]["key_id"])
     assert (found["activated"], found["needs_rotation"]) == (None, True)
+
+
+def test_status_shows_what_still_hangs_on_an_issuing_ca_that_signs_no_more(
+    capsys: Capture,
+) -> None:
+    shutil.move("roots/root.key.pem", "certs/ca")
+    assert run_json(capsys, "ca", "rotate", "status")["older_issuing_cas"] == []
+    assert run(["ca", "rotate"]) == 0
+    status = run_json(capsys, "ca", "rotate", "status")
+    (older,) = status["older_issuing_cas"]
+    (held,) = status["certificates"]
+    assert (older["certificates"], older["last_ends"]) == (1, held["not_after"])
+    code, out, _ = run_command(capsys, "ca", "rotate", "status")
+    assert (code, f"1 certificates hang on issuing CA {older['key_id']}" in out) == (0, True)
