@@ -6,21 +6,28 @@ gRPC's richer error model sends it in the trailing metadata, as one detail of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from pki._proto.handfast.v1.status_pb2 import ErrorInfo, Status
+from pki._proto.handfast.v1.status_pb2 import ErrorInfo, RetryInfo, Status
 
 DOMAIN = "handfast"
 DETAILS_KEY = "grpc-status-details-bin"
 
 _TYPE = "google.rpc.ErrorInfo"
+_RETRY = "google.rpc.RetryInfo"
 
 
 def write_error_info(
-    reason: str, metadata: Iterable[tuple[str, str]], *, code: int, message: str
+    reason: str,
+    metadata: Iterable[tuple[str, str]],
+    *,
+    code: int,
+    message: str,
+    retry_after: float | None = None,
 ) -> bytes:
     """Return the value of ``grpc-status-details-bin`` for a refusal.
 
@@ -29,10 +36,18 @@ def write_error_info(
         metadata: names and values that tell more about it, none of them secret.
         code: the number of the gRPC status code.
         message: the status message.
+        retry_after: after how many seconds to call again, as a ``google.rpc.RetryInfo``; None says
+            nothing about it.
     """
     info = ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))
     status = Status(code=code, message=message)
     status.details.add(type_url=f"type.googleapis.com/{_TYPE}", value=info.SerializeToString())
+    if retry_after is not None:
+        retry = RetryInfo()
+        retry.retry_delay.FromMilliseconds(math.ceil(retry_after * 1000))
+        status.details.add(
+            type_url=f"type.googleapis.com/{_RETRY}", value=retry.SerializeToString()
+        )
     data: bytes = status.SerializeToString()
     return data
 
@@ -46,6 +61,24 @@ def read_reason(metadata: Iterable[Any]) -> str | None:
     for key, value in metadata:
         if key == DETAILS_KEY and isinstance(value, bytes):
             return _read(value)
+    return None
+
+
+def read_retry_after(metadata: Iterable[Any]) -> float | None:
+    """Return after how many seconds to call again, from trailing metadata; None if it is not said.
+
+    Args:
+        metadata: pairs of key and value that a server sent; untrusted.
+    """
+    for key, value in metadata:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                for detail in Status.FromString(value).details:
+                    if detail.type_url.rpartition("/")[2] == _RETRY:
+                        delay = RetryInfo.FromString(detail.value).retry_delay
+                        return max(0.0, delay.ToMilliseconds() / 1000)
+            except DecodeError:
+                return None
     return None
 
 

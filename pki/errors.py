@@ -100,8 +100,40 @@ class PolicyError(InputError):
         self.line = line
 
 
+class NotFoundError(InputError):
+    """There is no such thing."""
+
+
 class NotPermittedError(PkiError):
     """The request is well-formed, but the rules forbid it."""
+
+
+class NotRegisteredError(NotPermittedError):
+    """No registration allows a workload to obtain a certificate in this way."""
+
+
+class ProofRefusedError(NotPermittedError):
+    """What should prove who somebody is proves nothing.
+
+    The message tells the sender the same in every case; ``cause`` is for the CA's own log.
+
+    Args:
+        message: what was refused.
+        cause: why.
+        remedy: what to do next.
+    """
+
+    def __init__(self, message: str, *, cause: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause = cause
+
+
+class NotRenewableError(NotPermittedError):
+    """A certificate may not be renewed, for good."""
+
+
+class NotRecoverableError(NotPermittedError):
+    """A line of certificates may not recover by itself now."""
 
 
 class VerificationError(PkiError):
@@ -134,6 +166,14 @@ class StateError(PkiError):
     """The files or the ledger are not in the state that the operation needs."""
 
 
+class AlreadyThereError(StateError):
+    """There is such a thing already."""
+
+
+class ChangedMeanwhileError(StateError):
+    """Somebody else has changed it since it was read: read it again."""
+
+
 class UnreadableError(StateError):
     """A file can't be opened or read now, e.g. no descriptor is left or permission is missing."""
 
@@ -156,3 +196,21 @@ class CredentialError(StateError):
 
 class MissingExtraError(PkiError, ImportError):
     """Something needs libraries that an extra of handfast installs, e.g. ``handfast[ca]``."""
+
+
+class CaUnreachableError(StateError):
+    """The CA can't be reached, or can't answer now: try again later."""
+
+
+class CaRefusedError(NotPermittedError):
+    """The CA refused a request, or a server is there that is not the CA.
+
+    Args:
+        message: why.
+        reason: the reason that the CA gave, a name of ``CaErrorReason``; empty if it gave none.
+        remedy: what to do next.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason

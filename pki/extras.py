@@ -14,6 +14,7 @@ from pki.errors import MissingExtraError
 _EXTRAS = MappingProxyType(
     {
         "alembic": "ca",
+        "grpc_health": "ca",
         "sqlalchemy": "ca",
         "rich": "cli",
         "typer": "cli",

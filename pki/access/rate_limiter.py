@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pki.access.token_bucket import TokenBucket
+
 BURST = 20
 PER_SECOND = 1.0
 BURST_OF_ALL = 200
@@ -35,27 +37,6 @@ class Suppressed:
     by_principal: tuple[tuple[str, int], ...]
 
 
-class _Bucket:
-    """A token bucket: each line takes one token, and time refills it."""
-
-    __slots__ = ("_at", "_burst", "_per_second", "_tokens")
-
-    def __init__(self, burst: int, per_second: float, now: float) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._tokens = float(burst)
-        self._at = now
-
-    def refill(self, now: float) -> bool:
-        """Add the tokens of the time that has passed; return whether there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
-        self._at = now
-        return self._tokens >= 1
-
-    def take(self) -> None:
-        self._tokens -= 1
-
-
 class RateLimiter:
     """Decides for each line whether it is written. Safe for use by several threads.
 
@@ -66,8 +47,8 @@ class RateLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock())
-        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._all = TokenBucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock())
+        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
         self._suppressed: dict[str, int] = {}
         self._unnamed = 0
         self._since = 0.0
@@ -109,10 +90,10 @@ class RateLimiter:
             self._suppressed, self._unnamed = {}, 0
             return Suppressed(lines, tuple(most[:_MOST_NAMED]))
 
-    def _bucket(self, principal: str, kind: str, now: float) -> _Bucket:
+    def _bucket(self, principal: str, kind: str, now: float) -> TokenBucket:
         bucket = self._buckets.get((principal, kind))
         if bucket is None:
-            bucket = self._buckets[principal, kind] = _Bucket(BURST, PER_SECOND, now)
+            bucket = self._buckets[principal, kind] = TokenBucket(BURST, PER_SECOND, now)
             while len(self._buckets) > _MOST_PRINCIPALS:
                 self._buckets.popitem(last=False)
         else:

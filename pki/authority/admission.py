@@ -2,14 +2,18 @@
 
 A leaf is admitted if
 
-1. its SPIFFE ID is in the CA's trust domain and is not reserved for the CA itself;
+1. its SPIFFE ID is in the CA's trust domain and is not reserved for the CA itself, which alone may
+   have such a name;
 2. each DNS name is the one derived from its SPIFFE ID, or is outside the trust domain and permitted
    by the issuing CA: a name inside the trust domain is the derived name of another workload, and
    clients pin that workload by it;
 3. each address is in a permitted range;
-4. its key is not one of the CA's own, was certified for no other workload, and is not known to have
-   leaked. A workload may use its own key again, with a request;
-5. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
+4. its key is not one of the CA's own and no recovery key, was certified for no other workload, and
+   is not known to have leaked. A workload may use its own key again, with a request;
+5. its workload is registered, the registration covers the names and accepts the proof, unless the
+   operator of the CA's own machine orders it;
+6. only admins have decided on it, if one of its names gives a role in the CA;
+7. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
    ledger, in the transaction that records the certificate.
 
 An issuing CA is admitted if it has this CA's own limits and a key that was never certified before.
@@ -19,22 +23,41 @@ Several servers may answer at one address, so addresses have no owner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from pki.authority.ledger import NameKind, Transaction
 from pki.authority.orders import IssuerOrder, LeafOrder
-from pki.errors import NotPermittedError
+from pki.authority.registrations import Proof, Registration
+from pki.errors import NotPermittedError, NotRegisteredError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
-from pki.keys import PublicKey, secret_fingerprint
+from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
+from pki.proofs import encode_recovery_key
 from pki.x509 import NameLimits
 from pki.x509.decoding import public_key_of
+from pki.x509.profiles import LeafNames
+
+Privileged = Callable[[LeafNames], bool]
+
+
+def nobody_is_privileged(names: LeafNames) -> bool:
+    """Return False: a CA that is not served gives no roles."""
+    del names
+    return False
 
 
 class Admission:
-    """The CA's rules on names and keys."""
+    """The CA's rules on names and keys.
+
+    Args:
+        limits: the names that this CA may certify.
+    """
 
     def __init__(self, limits: NameLimits) -> None:
         self._limits = limits
+        self.is_privileged: Privileged = nobody_is_privileged
+        """Whether the policy of the CA that is served gives one of these names a role in the CA. It
+        is asked anew for each order, because the policy may have changed."""
 
     def admit_leaf(
         self, order: LeafOrder, transaction: Transaction, *, until: datetime, now: datetime
@@ -44,7 +67,30 @@ class Admission:
         Raises:
             NotPermittedError: if the rules forbid one of the names or the key.
         """
-        owner = order.spiffe_id
+        owner, names = order.spiffe_id, order.names()
+        if order.proof is not Proof.CA:
+            self.check_names(owner, names, by_admin=order.by_admin)
+            check_registration(order, transaction)
+        refuse_ca_key(order.public_key, transaction)
+        refuse_recovery_key(order.public_key, transaction)
+        transaction.keys.claim(order.public_key, owner=str(owner))
+        claims = [(NameKind.SPIFFE, str(owner))]
+        claims += [(NameKind.DNS, name.name) for name in names.dns_names]
+        claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+        for kind, value in claims:
+            transaction.claim_name(kind, value, owner=str(owner), until=until, now=now)
+
+    def check_names(self, owner: SpiffeId, names: LeafNames, *, by_admin: bool) -> None:
+        """Check the names that a workload shall have.
+
+        Args:
+            owner: the workload.
+            names: all of its names.
+            by_admin: whether only admins have decided on it.
+
+        Raises:
+            NotPermittedError: if the rules forbid one of the names.
+        """
         if owner.trust_domain != self._limits.trust_domain:
             raise NotPermittedError(
                 f"{owner} is not in the trust domain {self._limits.trust_domain} of this CA",
@@ -54,7 +100,6 @@ class Admission:
             raise NotPermittedError(
                 f"{owner} is reserved for the CA itself", remedy="Choose another name"
             )
-        names = order.names()
         for name in names.dns_names:
             self._admit_dns(name, owner)
         for address in names.ip_addresses:
@@ -63,13 +108,11 @@ class Admission:
                     f"address {address} is in no range that this CA permits",
                     remedy="Make an issuing CA with --permit-ip for its range",
                 )
-        refuse_ca_key(order.public_key, transaction)
-        transaction.keys.claim(order.public_key, owner=str(owner))
-        claims = [(NameKind.SPIFFE, str(owner))]
-        claims += [(NameKind.DNS, name.name) for name in names.dns_names]
-        claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
-        for kind, value in claims:
-            transaction.claim_name(kind, value, owner=str(owner), until=until, now=now)
+        if not by_admin and self.is_privileged(names):
+            raise NotPermittedError(
+                f"{owner} has a role in the CA itself: only a ca-admin decides on it",
+                remedy="Let a ca-admin register it, and make its token",
+            )
 
     def admit_issuer(self, order: IssuerOrder, transaction: Transaction) -> None:
         """Admit an issuing CA: one with this CA's own limits and a new key.
@@ -103,6 +146,41 @@ class Admission:
             )
 
 
+def check_registration(order: LeafOrder, transaction: Transaction) -> Registration | None:
+    """Check that a workload is registered, and that this covers the order.
+
+    Returns:
+        The registration; None if the operator orders, who needs none.
+
+    Raises:
+        NotRegisteredError: if the workload is not registered, or not for this.
+    """
+    if order.proof is Proof.OPERATOR:
+        return None
+    found = transaction.registrations.get(order.spiffe_id)
+    if found is None:
+        raise NotRegisteredError(
+            f"{order.spiffe_id} is not registered",
+            remedy=f"Let a registrar register it: handfast registration create {order.spiffe_id}",
+        )
+    registration, _ = found
+    if not registration.allows(order.proof):
+        raise NotRegisteredError(
+            f"{order.spiffe_id} is not registered for certificates by {order.proof.value}",
+            remedy="Let a registrar change the registration's proofs, or its recovery",
+        )
+    if (
+        not registration.covers(order.names(), order.profile)
+        or order.lifetime > registration.lifetime
+    ):
+        raise NotRegisteredError(
+            f"the registration of {order.spiffe_id} does not cover what was asked for: its names, "
+            "profile or lifetime",
+            remedy="Let a registrar change the registration",
+        )
+    return registration
+
+
 def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
     """Refuse a key of this CA: the root's, or that of an issuing CA of any status.
 
@@ -113,3 +191,14 @@ def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
     for record in transaction.issuers():
         if secret_fingerprint(public_key_of(record.certificate)) == secret:
             raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
+
+
+def refuse_recovery_key(public_key: PublicKey, transaction: Transaction) -> None:
+    """Refuse a key that is, or was, a line's recovery key: it has no other use.
+
+    Raises:
+        NotPermittedError: if it is one.
+    """
+    fingerprint = public_key_fingerprint(public_key)
+    if transaction.lines.is_recovery_key_known(fingerprint, encode_recovery_key(public_key)):
+        raise NotPermittedError("the key is a recovery key", remedy="Make a new key")

@@ -15,6 +15,7 @@ from pki.authority.issued import Issued
 from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.recovery import RecoveryResult
+from pki.authority.registrations import Proof
 from pki.authority.rotation.operations import RotatingAuthority
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
@@ -234,7 +235,7 @@ class Authority(RotatingAuthority):
         order = self._order(
             name, parsed.public_key, dns=dns, ip=ip, lifetime=lifetime, profile=profile
         )
-        return issuance.issue(self._context, issuance.order_for_request(order, parsed))
+        return issuance.issue(self._context, order, request=parsed)
 
     def renew(
         self,
@@ -298,6 +299,8 @@ class Authority(RotatingAuthority):
             profile,
             public_key,
             lifetime if lifetime is not None else DEFAULT_LEAF,
+            Proof.OPERATOR,
+            True,
             tuple(dns),
             tuple(ip),
             is_exact=lifetime is not None,

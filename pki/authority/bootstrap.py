@@ -10,9 +10,17 @@ from pathlib import Path
 
 from pki.authority import lifetimes
 from pki.authority.admission import Admission
+from pki.authority.audit import CheckpointPublication, audit_origin
 from pki.authority.context import AuthorityContext
-from pki.authority.directory import ROOT_KEY, AuthorityDirectory, key_id_of, lost_ledger_error
+from pki.authority.directory import (
+    AUDIT_KEY,
+    ROOT_KEY,
+    AuthorityDirectory,
+    key_id_of,
+    lost_ledger_error,
+)
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
+from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.ledger_files import MARK
 from pki.authority.orders import ca_subject
 from pki.authority.signing import Signing
@@ -121,10 +129,11 @@ def _refuse_existing_ca(
             "issuing CA was made",
             remedy="Finish it with: handfast ca rotate",
         )
-    # A bootstrap without a commit leaves the root's key at most. Any other file belongs to a CA
-    # with another ledger. The mark is compared when the first transaction begins.
+    # A bootstrap without a commit leaves the keys of the root and the log at most. Any other file
+    # belongs to a CA with another ledger. The mark is compared when the first transaction begins.
     foreign = set(ca_files) - {
         ROOT_KEY,
+        AUDIT_KEY,
         MARK,
         f"{directory.ledger.name}-wal",
         f"{directory.ledger.name}-shm",
@@ -158,14 +167,21 @@ def create_root(
     limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
     signing = Signing(Admission(limits), plan.backdate)
     ledger = _open_new_ledger(directory)
+    publication = CheckpointPublication(directory, audit_origin(plan.trust_domain), passphrase)
     try:
         settings = _record_root(
-            plan, directory, ledger, signing, clock=clock, passphrase=passphrase
+            plan,
+            directory,
+            ledger,
+            signing,
+            clock=clock,
+            passphrase=passphrase,
+            publication=publication,
         )
     except BaseException:
         ledger.close()
         raise
-    return AuthorityContext(directory, ledger, settings, signing, clock, passphrase)
+    return AuthorityContext(directory, ledger, settings, signing, clock, publication, passphrase)
 
 
 def _record_root(
@@ -176,10 +192,11 @@ def _record_root(
     *,
     clock: Clock,
     passphrase: bytes | None,
+    publication: CheckpointPublication,
 ) -> AuthoritySettings:
     """Make the root, and record it with the settings in one commit, which makes the CA.
 
-    The root's key is on disk before the ledger holds its certificate.
+    The keys of root and log are on disk before the ledger names them.
     """
     now = clock().replace(microsecond=0)
     # An interrupted bootstrap may have left its key, which is used and never overwritten.
@@ -204,13 +221,26 @@ def _record_root(
     )
     if is_new_key:
         directory.write_key(directory.root_key, key, passphrase)
+    verifier_key = publication.make_key()
     with ledger.transaction() as transaction:
         transaction.put_settings(settings)
+        transaction.audit.set_verifier_key(verifier_key)
         transaction.add_issuer(
             certificate,
             kind=IssuerKind.ROOT,
             status=IssuerStatus.ACTIVE,
             key_id=key_id,
             now=now,
+        )
+        transaction.audit.append(
+            AuditEntry.of(
+                AuditAction.INIT,
+                now,
+                Actor.local(),
+                certificate=certificate,
+                trust_domain=plan.trust_domain.name,
+                root=key_id,
+                verifier_key=verifier_key,
+            )
         )
     return settings

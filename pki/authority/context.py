@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
+
 from pki.authority.admission import Admission
+from pki.authority.audit import CheckpointPublication, audit_origin
 from pki.authority.crl_import import import_crls
 from pki.authority.crls import refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
@@ -19,15 +23,18 @@ from pki.authority.ledger import (
     Ledger,
     Transaction,
 )
+from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import Detail
 from pki.authority.ledger.hierarchy import root_of, trusted_roots
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
-from pki.errors import StateError
+from pki.errors import PkiError, StateError
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 from pki.x509.readers import read_crls
 
+_log = logging.getLogger(__name__)
 _NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
 
@@ -40,8 +47,49 @@ class AuthorityContext:
     settings: AuthoritySettings
     signing: Signing
     clock: Clock
+    publication: CheckpointPublication
     passphrase: bytes | None = field(default=None, repr=False)
+    actor: Actor = field(default_factory=Actor.local)
+    signs_lists_later: bool = False
+    """Whether a revocation is announced before its list is signed: a long list takes seconds."""
     _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Publish the audit log's checkpoint after each commit that adds to it."""
+        self.ledger.after_entries = self.publication.after_entries
+
+    def audit_entry(
+        self,
+        action: AuditAction,
+        *,
+        certificate: x509.Certificate | None = None,
+        subject: str | None = None,
+        serial: str | None = None,
+        reason: str | None = None,
+        at: datetime | None = None,
+        **details: Detail,
+    ) -> AuditEntry:
+        """Return an entry for the audit log, made by the one who asks for the operation.
+
+        Args:
+            action: what is decided.
+            certificate: as :meth:`AuditEntry.of`, with what follows.
+            subject: the SPIFFE ID that it is about.
+            serial: of the certificate, if that is not there.
+            reason: why.
+            at: the time that the ledger's row holds; None is now.
+            details: what else belongs to it.
+        """
+        return AuditEntry.of(
+            action,
+            at or self.now(),
+            self.actor,
+            certificate=certificate,
+            subject=subject,
+            serial=serial,
+            reason=reason,
+            **details,
+        )
 
     def now(self) -> datetime:
         """Return the time in whole seconds."""
@@ -140,15 +188,23 @@ class AuthorityContext:
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.
 
-        CRLs that are in the directory and newer than the ledger are imported first.
+        CRLs that are in the directory and newer than the ledger are imported first. The audit log's
+        checkpoint is published too.
+
+        Raises:
+            OlderLedgerError: if the published checkpoint is not on the ledger's own history.
         """
         with self.directory.publishing():
             with self.ledger.transaction() as transaction:
+                self.publication.refuse_rewritten(transaction)
+                self._ensure_log_key(transaction)
                 bundle, crls = self.trust(transaction)
                 published = self.directory.read_published(unless=crls)
                 if published is not None and self.import_crls(published, transaction):
                     bundle, crls = self.trust(transaction)
+                head = transaction.audit.head()
             self.directory.publish(bundle, crls)
+            self.publication.publish_all(head)
         return bundle, crls
 
     def import_crls(
@@ -165,7 +221,7 @@ class AuthorityContext:
             StateError: if a new CRL must be signed, and the key for it is not there.
         """
         now = self.now()
-        touched, behind = import_crls(transaction, published, now=now)
+        touched, behind = import_crls(transaction, published, now=now, actor=self.actor)
         if skip_numbers:
             behind = (
                 *behind,
@@ -186,6 +242,27 @@ class AuthorityContext:
             else:
                 self.refresh_crl(issuer, transaction)
         return bool(touched)
+
+    def _ensure_log_key(self, transaction: Transaction) -> None:
+        """Give the audit log of an older CA its key, encrypted as the CA's other keys are."""
+        if transaction.audit.verifier_key() is not None:
+            return
+        here = [
+            item
+            for item in transaction.issuers()
+            if self.directory.issuing_key(item.key_id).exists()
+        ]
+        try:
+            if here:
+                # Else a missing passphrase would leave this one key unencrypted.
+                self.issuing_ca(here[-1])
+            verifier_key = self.publication.make_key()
+        except PkiError as error:
+            _log.warning("the audit log has no key yet, and is not published: %s", error)
+            return
+        transaction.audit.set_verifier_key(verifier_key)
+        entry = self.audit_entry(AuditAction.LOG_KEY, verifier_key=verifier_key)
+        transaction.audit.append(entry)
 
     @staticmethod
     def _signing_ca(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
@@ -242,8 +319,13 @@ def open_context(
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
+            if not accept_older:
+                # Else the recovery does it, which must see the ledger's mark as it is.
+                transaction.audit.begin(at=clock(), actor=Actor.local())
     except BaseException:
         ledger.close()
         raise
     signing = Signing(Admission(settings.limits), settings.backdate)
-    return AuthorityContext(directory, ledger, settings, signing, clock, passphrase)
+    origin = audit_origin(settings.limits.trust_domain)
+    publication = CheckpointPublication(directory, origin, passphrase)
+    return AuthorityContext(directory, ledger, settings, signing, clock, publication, passphrase)

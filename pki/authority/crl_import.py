@@ -15,12 +15,14 @@ everything on it is revoked here too:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cryptography import x509
 
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.renewals import with_renewals
 from pki.errors import StateError
@@ -28,11 +30,12 @@ from pki.x509 import Crl, CrlSet
 from pki.x509.readers import read_crls
 from pki.x509.revocation import IssuerId, RevokedEntry
 
+_SOURCE = "published-crl"
 _MAX_NUMBER = 1 << 62  # the ledger's columns take 63 bits
 
 
 def import_crls(
-    transaction: Transaction, published: CrlSet, *, now: datetime
+    transaction: Transaction, published: CrlSet, *, now: datetime, actor: Actor
 ) -> tuple[tuple[IssuerRecord, ...], tuple[IssuerRecord, ...]]:
     """Import published CRLs into the ledger.
 
@@ -40,6 +43,7 @@ def import_crls(
         transaction: of the ledger.
         published: the CRLs; those that no CA of this ledger signed are ignored.
         now: the time.
+        actor: who brought them.
 
     Returns:
         The issuers whose CRLs held something new, and those of them that need a new CRL.
@@ -80,7 +84,8 @@ def import_crls(
         if not new and crl.number < number:
             # An older CRL, which receivers may still hold: nothing is wrong.
             continue
-        _revoke(transaction, issuer, new)
+        for entry in _revoke(transaction, issuer, new, now=now, actor=actor):
+            transaction.audit.append(entry)
         if crl.number > number and on_current <= crl.revoked:
             transaction.crls.put(issuer.id, crl)
         else:
@@ -94,6 +99,10 @@ def import_crls(
             "ledger: what they revoke is recorded now. Either this ledger is an older copy, or "
             "another copy was used beside it",
             at=now,
+        )
+        key_ids = shorten_list([item.key_id for item in touched])
+        transaction.audit.append(
+            AuditEntry.of(AuditAction.IMPORT_CRLS, now, actor, issuers=key_ids)
         )
     return tuple(touched), tuple(behind)
 
@@ -118,8 +127,14 @@ def _is_recorded(transaction: Transaction, issuer: IssuerRecord, serial: int) ->
 
 
 def _revoke(
-    transaction: Transaction, issuer: IssuerRecord, entries: Sequence[RevokedEntry]
-) -> None:
+    transaction: Transaction,
+    issuer: IssuerRecord,
+    entries: Sequence[RevokedEntry],
+    *,
+    now: datetime,
+    actor: Actor,
+) -> Iterator[AuditEntry]:
+    """Revoke what a CRL revokes; yield the entries for the audit log."""
     unrecorded: list[RevokedEntry] = []
     for entry in entries:
         if issuer.kind is IssuerKind.ROOT:
@@ -130,6 +145,14 @@ def _revoke(
             ]
             for item in distrusted:
                 transaction.set_status(item.id, IssuerStatus.DISTRUSTED)
+                yield AuditEntry.of(
+                    AuditAction.DISTRUST,
+                    now,
+                    actor,
+                    certificate=item.certificate,
+                    reason=_SOURCE,
+                    issuing_ca=item.key_id,
+                )
             unrecorded += [] if distrusted else [entry]
             continue
         record = transaction.certificate_by_serial(f"{entry.serial:x}")
@@ -146,7 +169,29 @@ def _revoke(
         transaction.mark_revoked(
             (item.id for item in revoked), at=entry.revoked_at, reason=entry.reason.value
         )
+        for leaf in revoked:
+            if leaf.revoked_at is None:
+                yield AuditEntry.of(
+                    AuditAction.REVOKE,
+                    now,
+                    actor,
+                    certificate=leaf.certificate,
+                    subject=leaf.spiffe_id,
+                    reason=entry.reason.value,
+                    revoked_at=int(entry.revoked_at.timestamp()),
+                    source=_SOURCE,
+                )
     transaction.recovery.add_unrecorded(issuer.id, unrecorded)
+    for entry in unrecorded:
+        yield AuditEntry.of(
+            AuditAction.REVOKE,
+            now,
+            actor,
+            serial=f"{entry.serial:x}",
+            reason=entry.reason.value,
+            revoked_at=int(entry.revoked_at.timestamp()),
+            source=_SOURCE,
+        )
 
 
 def _entries(crl: Crl) -> list[RevokedEntry]:

@@ -27,6 +27,7 @@ from pki.x509 import CrlSet, TrustBundle
 from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
 ROOT_KEY = "root.key.pem"
+AUDIT_KEY = "audit.key.pem"
 _LEDGER = "ledger.db"
 
 
@@ -51,6 +52,11 @@ class AuthorityDirectory:
     def root_key(self) -> Path:
         """The first root's key, which its owner moves to a safe place after set-up."""
         return self.path / ROOT_KEY
+
+    @property
+    def audit_key(self) -> Path:
+        """The key that signs the audit log's checkpoints."""
+        return self.path / AUDIT_KEY
 
     def later_root_key(self, key_id: str) -> Path:
         """Return the path of the key of a root that takes the first one's place."""

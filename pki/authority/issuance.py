@@ -3,15 +3,16 @@
 The stages of a request:
 
 1. Parse it (``pki.x509.read_request``, called by ``Authority``). All that follows is one
-   transaction, but for stage 2 of a new certificate, which needs none.
+   transaction.
 2. Check its names against the order. For a renewal, the certificate to renew gives the order,
    after a check that it may be renewed.
 3. Look for the certificate that the same order got before: its answer may have been lost.
 4. Check that the clock is within the issuing CA's validity.
 5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
-6. Sign it, check the certificate against its profile, and record it.
-7. Commit. Only then is the certificate handed out.
+6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
+   log.
+7. Commit. Only then is the certificate handed out. A refusal since stage 2 is recorded too.
 """
 
 from __future__ import annotations
@@ -21,20 +22,30 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
-from pki.authority.orders import LeafOrder
+from pki.authority.orders import LeafOrder, no_dns_note
+from pki.authority.registrations import Proof
 from pki.authority.repeats import find_repeated
-from pki.errors import InputError, NotPermittedError, quote_untrusted
+from pki.errors import InputError, NotPermittedError, NotRenewableError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
 from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
 
 
-def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None = None) -> Issued:
+def issue(
+    context: AuthorityContext,
+    order: LeafOrder,
+    *,
+    key: PrivateKey | None = None,
+    request: Request | None = None,
+) -> Issued:
     """Issue a leaf for an order.
 
     The same order for the same key within ten minutes gets the same certificate, because the first
@@ -44,20 +55,33 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
         context: the CA.
         order: the order.
         key: the private key, if the CA made it.
+        request: the request (CSR) that asks for it; it may ask for the names of the order only.
 
     Raises:
-        NotPermittedError: if the CA's rules forbid it, or the certificate that was issued for the
-            same order was revoked meanwhile.
+        NotPermittedError: if the CA's rules forbid it, the request asks for another name, or the
+            certificate that was issued for the same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        subject=str(order.spiffe_id),
+        asked=AuditAction.ISSUE.value,
+        dns=shorten_list(order.extra_dns),
+        ip=shorten_list(order.extra_ip),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
+        if request is not None:
+            order = order_for_request(order, request)
         repeated = find_repeated(order, transaction, now=context.now())
         if repeated is not None:
             note = (
                 f"this certificate was issued at {repeated.issued_at} for the same request, and is "
                 "returned again"
             )
-            return _hand_out(
+            return hand_out(
                 context,
                 transaction,
                 order.spiffe_id,
@@ -65,8 +89,8 @@ def issue(context: AuthorityContext, order: LeafOrder, *, key: PrivateKey | None
                 key=key,
                 notes=(note,),
             )
-        leaf, notes = _sign(context, order, transaction)
-        return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+        leaf, notes = sign_order(context, order, transaction)
+        return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -134,21 +158,25 @@ def renew(
         InputError: if the key is not new.
     """
     fingerprint = public_key_fingerprint(public_key)
-    with context.ledger.transaction() as transaction:
-        record = _renewable_record(context, old, transaction)
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, certificate=old, asked=AuditAction.RENEW.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
+        record = renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
             order = _renewal_order(record, public_key, lifetime)
-            leaf, notes = _sign(context, order, transaction)
-            return _hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+            leaf, notes = sign_order(context, order, transaction)
+            return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
-            _check_renewable(context, renewal, transaction)
+            check_renewable(context, renewal, transaction)
             spiffe_id = SpiffeId.parse(renewal.spiffe_id)
-            return _hand_out(
-                context, transaction, spiffe_id, renewal.certificate, key=key, notes=()
-            )
+            return hand_out(context, transaction, spiffe_id, renewal.certificate, key=key, notes=())
         # Refused after this transaction: an exception here would undo the record of the event.
         transaction.add_event(
             "second-renewal",
@@ -157,18 +185,37 @@ def renew(
             at=context.now(),
             certificate_id=record.id,
         )
+        transaction.audit.append(
+            replace(
+                refusal,
+                subject=record.spiffe_id,
+                reason="second-renewal",
+                details={**refusal.details, "renewed_to": renewal.serial, "key": fingerprint},
+            )
+        )
     raise NotPermittedError(
         f"certificate {record.serial} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
     )
 
 
-def _sign(
+def sign_order(
     context: AuthorityContext, order: LeafOrder, transaction: Transaction
 ) -> tuple[x509.Certificate, tuple[str, ...]]:
     """Sign in the transaction; return the leaf, and notes on what differs from the order."""
     now = context.now()
     leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
+            certificate=leaf,
+            at=now,
+            subject=str(order.spiffe_id),
+            profile=order.profile.name,
+            **({} if renewed is None else {"renewed_from": renewed.serial}),
+        )
+    )
     notes = []
     if leaf.not_valid_after_utc < now + order.lifetime:
         end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
@@ -185,35 +232,11 @@ def _sign(
             "gRPC can't check constraints on addresses, and refuses certificates with addresses"
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
-        notes.append(_no_dns_note(order.spiffe_id))
+        notes.append(no_dns_note(order.spiffe_id))
     return leaf, tuple(notes)
 
 
-def _no_dns_note(spiffe_id: SpiffeId) -> str:
-    """Return why a workload's path gives no DNS name, and what to write instead."""
-    path, domain = spiffe_id.path, spiffe_id.trust_domain
-    faults = [
-        what
-        for what, is_there in (
-            ("an upper-case letter", path != path.lower()),
-            ("a dot", "." in path),
-            ("an underscore", "_" in path),
-        )
-        if is_there
-    ]
-    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
-    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
-    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
-    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
-    return (
-        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
-        "pin the workload as a server. "
-        + (f"Did you mean {meant}? " if is_name else "")
-        + "A DNS name needs lower-case letters, digits and inner dashes"
-    )
-
-
-def _hand_out(
+def hand_out(
     context: AuthorityContext,
     transaction: Transaction,
     spiffe_id: SpiffeId,
@@ -222,39 +245,71 @@ def _hand_out(
     key: PrivateKey | None,
     notes: tuple[str, ...],
 ) -> Issued:
+    """Return a certificate with all that its workload needs.
+
+    Only after the transaction commits may anybody see it.
+    """
     bundle, crls = context.trust(transaction)
     own = tuple(item.certificate for item in transaction.issuers())
     issuer = next(certificate for certificate in own if certificate.subject == leaf.issuer)
     return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes, own)
 
 
-def _renewable_record(
+def renewable_record(
     context: AuthorityContext, old: x509.Certificate, transaction: Transaction
 ) -> CertificateRecord:
+    """Return the record of a certificate that may be renewed.
+
+    Raises:
+        NotRenewableError: if this CA did not issue it, or it has ended or was revoked, or its line
+            is blocked.
+    """
     record = transaction.certificate_by_serial(f"{old.serial_number:x}")
     if record is None or record.certificate != old:
-        raise NotPermittedError(
+        raise NotRenewableError(
             "the certificate is not one that this CA issued", remedy="Issue a new one instead"
         )
-    _check_renewable(context, record, transaction)
+    check_renewable(context, record, transaction)
     return record
 
 
-def _check_renewable(
+def check_renewable(
     context: AuthorityContext, record: CertificateRecord, transaction: Transaction
 ) -> None:
+    """Check that nothing bars the renewal of a certificate.
+
+    Raises:
+        NotRenewableError: if it has ended or was revoked, its issuing CA is distrusted, or its line
+            is blocked.
+    """
     remedy = f"Issue a new one: handfast issue {record.spiffe_id}"
     if record.revoked_at is not None:
-        raise NotPermittedError(f"certificate {record.serial} was revoked", remedy=remedy)
+        raise NotRenewableError(f"certificate {record.serial} was revoked", remedy=remedy)
     if record.not_after < context.now():
-        raise NotPermittedError(
+        raise NotRenewableError(
             f"certificate {record.serial} expired at {record.not_after}", remedy=remedy
         )
+    check_issuer_trusted(record, transaction)
+    line = transaction.lines.get(record.line_id)
+    if line is None or line.blocked_at is not None:
+        why = "unknown" if line is None else line.blocked_reason
+        raise NotRenewableError(
+            f"the line of certificate {record.serial} is blocked: {why}",
+            remedy=f"Enroll {record.spiffe_id} again, with a new token, or issue a new certificate",
+        )
+
+
+def check_issuer_trusted(record: CertificateRecord, transaction: Transaction) -> None:
+    """Check that the issuing CA of a certificate is not distrusted.
+
+    Raises:
+        NotRenewableError: if it is.
+    """
     issuer = next(item for item in transaction.issuers() if item.id == record.issuer_id)
     if issuer.status is IssuerStatus.DISTRUSTED:
-        raise NotPermittedError(
+        raise NotRenewableError(
             f"certificate {record.serial} is from issuing CA {issuer.key_id}, which was distrusted",
-            remedy=remedy,
+            remedy=f"Issue a new one: handfast issue {record.spiffe_id}",
         )
 
 
@@ -273,9 +328,12 @@ def _renewal_order(
         LEAF_PROFILES[record.profile],
         public_key,
         lifetime if lifetime is not None else record.not_after - record.issued_at,
+        Proof.OPERATOR,
+        True,
         tuple(name for name in names.dns_names if name != derived),
         names.ip_addresses,
         record.id,
+        record.line_id,
         is_exact=lifetime is not None,
     )
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from cryptography import x509
 
 from pki.authority.ledger import IssuerKind
+from pki.authority.registrations import Proof
+from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
@@ -26,20 +28,27 @@ class LeafOrder:
         profile: the kind of leaf.
         public_key: the leaf's key; whoever orders has proved possession of the private key.
         lifetime: from now on.
+        proof: how the workload was proved.
+        by_admin: whether everybody who decided on this order is an admin: who registered the
+            workload, and who made its token. A name that gives a role in the CA needs that.
         is_exact: whether exactly this lifetime was requested; otherwise the leaf may end sooner,
             with its issuing CA.
         extra_dns: further DNS names besides the derived one.
         extra_ip: addresses.
         renewed_from: the ledger's id of the certificate that this one renews.
+        line_id: the line that it belongs to; None starts one.
     """
 
     spiffe_id: SpiffeId
     profile: LeafProfile
     public_key: PublicKey
     lifetime: timedelta
+    proof: Proof
+    by_admin: bool
     extra_dns: tuple[DnsName, ...] = ()
     extra_ip: tuple[IpAddress, ...] = ()
     renewed_from: int | None = None
+    line_id: str | None = None
     is_exact: bool = False
 
     def names(self) -> LeafNames:
@@ -77,3 +86,27 @@ def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509
     role = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
     attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{role} {key_id}"))
     return x509.Name(attributes)
+
+
+def no_dns_note(spiffe_id: SpiffeId) -> str:
+    """Return why a workload's path gives no DNS name, and what to write instead."""
+    path, domain = spiffe_id.path, spiffe_id.trust_domain
+    faults = [
+        what
+        for what, is_there in (
+            ("an upper-case letter", path != path.lower()),
+            ("a dot", "." in path),
+            ("an underscore", "_" in path),
+        )
+        if is_there
+    ]
+    why = f"holds {' and '.join(faults)}" if faults else "can't be written as DNS labels"
+    # orders.shop.internal is the DNS name of orders; in other names a dash stands for the rest.
+    meant = path.lower().removesuffix(f".{domain}").replace(".", "-").replace("_", "-")
+    is_name = bool(meant) and derive_names(SpiffeId.of_path(domain, meant)).dns is not None
+    return (
+        f"the path {quote_untrusted(path)} {why}, so it gives no DNS name, and gRPC clients can't "
+        "pin the workload as a server. "
+        + (f"Did you mean {meant}? " if is_name else "")
+        + "A DNS name needs lower-case letters, digits and inner dashes"
+    )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pki.authority.audit.findings import VerifiedLog
+from pki.authority.audit.proofs import find_issuing_entry, prove_entry
+from pki.authority.audit.verification import verify_log
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger.audit import Actor, AuditEntry
 from pki.authority.ledger.mark import LedgerState
 from pki.identity import TrustDomain
+from pki.transparency import InclusionProofFile
 from pki.x509 import CrlSet, TrustBundle
 
 
@@ -19,6 +26,11 @@ class AuthorityReader:
 
     def __init__(self, context: AuthorityContext) -> None:
         self._context = context
+
+    @property
+    def context(self) -> AuthorityContext:
+        """The parts of the CA, for the operations of ``pki.authority.enrollment``."""
+        return self._context
 
     @property
     def trust_domain(self) -> TrustDomain:
@@ -79,6 +91,53 @@ class AuthorityReader:
         """Return the events that a person should look at: time, kind, detail."""
         with self._context.ledger.transaction() as transaction:
             return transaction.events()
+
+    def verify_audit_log(
+        self, against: Sequence[tuple[str, bytes]] = (), *, verifier_key: str | None = None
+    ) -> VerifiedLog:
+        """Verify the audit log, and the ledger's rows against it.
+
+        Args:
+            against: older checkpoints that were kept elsewhere, each with a name for messages.
+            verifier_key: the log's vkey, as it was kept elsewhere; None trusts the ledger for it.
+        """
+        published = self._context.publication.read()
+        with self._context.ledger.snapshot() as transaction:
+            return verify_log(
+                transaction, published=published, against=against, verifier_key=verifier_key
+            )
+
+    def audit_entries(self) -> Iterator[tuple[int, AuditEntry]]:
+        """Yield the entries of the audit log, oldest first, each with its index."""
+        with self._context.ledger.snapshot() as transaction:
+            for index, text, _ in transaction.audit.entries():
+                yield index, AuditEntry.parse(text)
+
+    def prove_audit_entry(
+        self, *, serial: str | None = None, index: int | None = None
+    ) -> InclusionProofFile:
+        """Return the proof that the audit log holds an entry.
+
+        Args:
+            serial: of the certificate that the entry issued, in lower-case hex.
+            index: of the entry, if no serial is given.
+
+        Raises:
+            InputError: if there is no such entry.
+            StateError: if the published checkpoint does not cover it.
+        """
+        published = self._context.publication.read()
+        with self._context.ledger.snapshot() as transaction:
+            if serial is not None:
+                index = find_issuing_entry(transaction, serial)
+            return prove_entry(transaction, index or 0, checkpoint=published)
+
+    def acting_as(self, actor: Actor) -> Self:
+        """Return this CA for another caller: the audit log names that one for what it asks.
+
+        The result shares the ledger; close only one of the two.
+        """
+        return type(self)(replace(self._context, actor=actor))
 
     def close(self) -> None:
         """Close the ledger."""

@@ -7,6 +7,8 @@ What was revoked stays revoked, and the number of a CRL never decreases:
 2. Each commit signed at most one CRL for each issuing CA, so the mark beside the ledger bounds how
    many are lost. Later CRLs have numbers above all of them.
 3. New CRLs are signed, and the ledger gets a new id. The lost ledger is refused if it comes back.
+4. The audit log has lost its newest entries too. An entry says so, and every witness of the log
+   alarms: that is what witnesses are for.
 
 What can't be recovered: certificates that were issued after the copy was made. They can't be
 renewed, because the ledger does not hold them, and each ends within the longest lifetime of a leaf.
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -26,6 +29,7 @@ from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import import_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
+from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
@@ -33,6 +37,7 @@ from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_
 from pki.files import HANDFAST
 from pki.files.atomic import read_file_in
 from pki.files.open_folder import opened_folder
+from pki.transparency import Checkpoint
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.readers import MAX_BUNDLE_BYTES
 from pki.x509.revocation import IssuerId
@@ -80,14 +85,16 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
             unknown_roots = _roots_published_since(context.directory, transaction)
+            transaction.audit.begin(at=now, actor=context.actor)
+            lost_log = context.publication.lost_checkpoint(transaction)
             state = transaction.state()
             mark = _read_mark(context.ledger)
             lost = _lost_commits(state, mark)
             imported: dict[int, str] = {}
             for crls in crl_sets:
-                touched, _ = import_crls(transaction, crls, now=now)
+                touched, _ = import_crls(transaction, crls, now=now, actor=context.actor)
                 imported.update({item.id: item.key_id for item in touched})
-            if lost == 0 and imported:
+            if lost == 0 and (imported or lost_log is not None):
                 # The whole directory was put back, mark included, so the mark says nothing.
                 lost = None
             if lost != 0:
@@ -100,14 +107,27 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
                     f"{'an unknown number of' if lost is None else lost} commits",
                     at=now,
                 )
+                transaction.audit.append(_audit_entry(context, lost, lost_log))
             if lost != 0:
                 _sign_crls(context, transaction)
                 if unknown_roots:
                     _tell_unknown_roots(transaction, unknown_roots, now)
+        if lost_log is not None:
+            context.publication.set_aside(lost_log)
     context.publish()
     return RecoveryResult(
         lost, lost != 0, tuple(imported.values()), now + MAX_LEAF if lost != 0 else None
     )
+
+
+def _audit_entry(
+    context: AuthorityContext, lost: int | None, lost_log: Checkpoint | None
+) -> AuditEntry:
+    """Return the entry that tells witnesses why the log is not the one that they saw."""
+    details: dict[str, Any] = {} if lost is None else {"lost_commits": lost}
+    if lost_log is not None:
+        details |= {"lost_log_size": lost_log.size, "lost_log_root": lost_log.root.hex()}
+    return context.audit_entry(AuditAction.RECOVER, **details)
 
 
 def import_held_crls(context: AuthorityContext, crls: CrlSet) -> bool:

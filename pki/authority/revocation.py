@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import (
     CertificateRecord,
@@ -17,6 +18,8 @@ from pki.authority.ledger import (
     IssuerStatus,
     Transaction,
 )
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
@@ -101,7 +104,15 @@ def revoke(
     Raises:
         InputError: if the CA did not issue one of them; then none is revoked.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE,
+        asked=AuditAction.REVOKE.value,
+        serials=shorten_list(serials),
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         known: list[CertificateRecord] = []
         for serial in serials:
             record = transaction.certificate_by_serial(serial)
@@ -115,7 +126,7 @@ def revoke(
                     f"{quote_untrusted(serial)}",
                     remedy="See them with: handfast list",
                 )
-        return _revoke_known(context, transaction, known, reason, whole_line=whole_line)
+        return revoke_records(context, transaction, known, reason, whole_line=whole_line)
 
 
 def revoke_workload(
@@ -126,34 +137,62 @@ def revoke_workload(
     Raises:
         InputError: if it has none.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.REVOKE.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
         if not live:
             raise InputError(
                 f"{spiffe_id} has no certificate that is still valid",
                 remedy="See them with: handfast list --all",
             )
-        return _revoke_known(context, transaction, live, reason, whole_line=False)
+        return revoke_records(context, transaction, live, reason, whole_line=False)
 
 
-def _revoke_known(
+def revoke_records(
     context: AuthorityContext,
     transaction: Transaction,
     certificates: Sequence[CertificateRecord],
     reason: x509.ReasonFlags,
     *,
-    whole_line: bool,
+    whole_line: bool = False,
 ) -> tuple[CertificateRecord, ...]:
+    """Revoke certificates of the ledger with all their renewals; end the recovery of their lines.
+
+    The reason ``key-compromise`` blocks the lines: nothing of them is renewed any more.
+
+    Returns:
+        All certificates that are revoked now, oldest first.
+    """
+    now = context.now()
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
     )
     if is_compromise:
-        transaction.keys.mark_compromised(
-            (item.key_fingerprint for item in revoked), at=context.now()
-        )
-    transaction.mark_revoked((item.id for item in revoked), at=context.now(), reason=reason.value)
-    touched = {item.issuer_id for item in revoked}
+        transaction.keys.mark_compromised((item.key_fingerprint for item in revoked), at=now)
+    transaction.mark_revoked((item.id for item in revoked), at=now, reason=reason.value)
+    for item in sorted(revoked, key=lambda item: item.id):
+        if item.revoked_at is None:
+            transaction.audit.append(
+                context.audit_entry(
+                    AuditAction.REVOKE,
+                    certificate=item.certificate,
+                    at=now,
+                    subject=item.spiffe_id,
+                    reason=reason.value,
+                )
+            )
+    lines = {item.line_id for item in revoked}
+    if is_compromise:
+        transaction.lines.block(lines, reason="a key of it was compromised", at=now)
+    else:
+        transaction.lines.end_recovery(lines)
+    touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
         # A withdrawn issuing CA's key may be gone, and nobody needs its CRL any more.
         if issuer.id in touched and issuer.status is not IssuerStatus.WITHDRAWN:
@@ -205,6 +244,9 @@ def _revoke_unrecorded(
 ) -> None:
     """Put a serial number on the CRL of every issuing CA that may have used it."""
     now = context.now()
+    transaction.audit.append(
+        context.audit_entry(AuditAction.REVOKE, serial=f"{int(serial, 16):x}", reason=reason.value)
+    )
     for issuer in transaction.issuers():
         if issuer.kind is IssuerKind.ISSUING and is_usable(issuer):
             entry = RevokedEntry(int(serial, 16), now, reason)
@@ -248,4 +290,19 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
                 signed += 1
         for root in trusted_roots(transaction.issuers()):
             signed += _refresh_future_root_crl(context, root, transaction)
+    return signed
+
+
+def sign_missing(context: AuthorityContext) -> int:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
+    now, signed = context.now(), 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
+                continue
+            current = transaction.crls.current(issuer.id)
+            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
+                context.refresh_crl(issuer, transaction)
+                signed += 1
     return signed

@@ -36,7 +36,7 @@ class Signing:
     """
 
     def __init__(self, admission: Admission, backdate: timedelta) -> None:
-        self._admission = admission
+        self.admission = admission
         self._backdate = backdate
 
     def sign_leaf(
@@ -50,18 +50,23 @@ class Signing:
         """
         issuer = by.record.certificate
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
-        self._admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
+        self.admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
         certificate = order.profile.build(
             order.names(), order.public_key, issuer=issuer, issuer_key=by.key, validity=validity
+        )
+        spiffe_id = str(order.spiffe_id)
+        line_id = order.line_id or transaction.lines.start(
+            spiffe_id, proof=order.proof.value, at=now
         )
         transaction.add_certificate(
             NewCertificate(
                 by.record.id,
-                str(order.spiffe_id),
+                spiffe_id,
                 order.profile.name,
                 certificate,
                 public_key_fingerprint(order.public_key),
                 now,
+                line_id,
                 order.renewed_from,
             )
         )
@@ -96,7 +101,7 @@ class Signing:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the root's validity.
         """
-        self._admission.admit_issuer(order, transaction)
+        self.admission.admit_issuer(order, transaction)
         check_validity(root, now, what="root")
 
     def issuer_validity(

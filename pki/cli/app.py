@@ -22,7 +22,7 @@ from pki.version import __version__
 # typer bundles click under a private name, and exports only this subclass of the error.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
-_GROUPS = frozenset({"ca", "policy"})
+_GROUPS = frozenset({"ca", "policy", "registration", "token", "audit"})
 _INTERRUPTED = 130  # what typer returns after an interrupt, without a message
 
 
@@ -53,10 +53,22 @@ class _Commands(LazyGroup):
             "pki.cli.verify:verify",
             "Example: handfast verify certs/payments --as server --name payments",
         ),
+        "up": LazyCommand("pki.cli.service.up:up", "Example: handfast up"),
+        "enroll": LazyCommand(
+            "pki.cli.service.enroll:enroll", "Example: handfast enroll TOKEN --out certs/orders"
+        ),
+        "agent": LazyCommand("pki.cli.service.agent:agent", "Example: handfast agent certs/orders"),
+        "token": LazyCommand("pki.cli.service.token:app"),
+        "registration": LazyCommand("pki.cli.service.registration:app"),
+        "probe": LazyCommand(
+            "pki.cli.service.probe:probe",
+            "Example: handfast probe localhost:8443 --credential certs/orders",
+        ),
         "docs": LazyCommand("pki.cli.docs:docs", "Example: handfast docs policy"),
         "version": LazyCommand("pki.cli.version:version"),
         "ca": LazyCommand("pki.cli.ca:app"),
         "policy": LazyCommand("pki.cli.policy:app"),
+        "audit": LazyCommand("pki.cli.audit:app"),
     }
 
 

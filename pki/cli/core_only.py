@@ -18,9 +18,14 @@ from pki.errors import PkiError, printable, quote_untrusted
 from pki.extras import extra_of, missing_extra
 from pki.version import __version__
 
-CA_COMMANDS = frozenset({"ca", "crl", "issue", "list", "renew", "revoke"})
+CA_COMMANDS = frozenset(
+    {"ca", "crl", "issue", "list", "registration", "renew", "revoke", "token", "up"}
+)
 OTHER_COMMANDS = frozenset(
-    {"docs", "doctor", "explain", "inspect", "policy", "verify", "version", "watch"}
+    {
+        *("agent", "docs", "doctor", "enroll", "explain", "inspect", "policy", "probe"),
+        *("verify", "version", "watch"),
+    }
 )
 _WITH_TOPIC = 2  # arguments: docs TOPIC
 

@@ -11,6 +11,7 @@ import typer
 from pki.authority import Authority
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table, table_fits
+from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
 
 _SHORTEST = 12
@@ -27,10 +28,20 @@ def list_certificates(
         bool, typer.Option("--all", help="Also those that have expired.")
     ] = False,
     issuers: Annotated[bool, typer.Option("--issuers", help="The CA's own certificates.")] = False,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """List the certificates that the CA issued."""
+    if ca is not None:
+        if expiring is not None or issuers:
+            raise typer.BadParameter("--expiring and --issuers work on the CA's folder alone")
+        # Loaded here: most lists need no network.
+        from pki.cli.service.remote_certificates import list_remotely  # noqa: PLC0415
+
+        list_remotely(ca, credential, with_ended=everything, as_json=as_json)
+        return
     with open_authority(directory, read_only=True) as authority:
         if issuers:
             _list_issuers(authority, as_json=as_json)

@@ -12,6 +12,7 @@ from pki.authority import Authority, CertificateRecord
 from pki.authority.revocation import REASONS
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, complete, dir_option
 from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
@@ -37,6 +38,8 @@ def revoke(
             help=", ".join(REASONS),
         ),
     ] = "unspecified",
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +47,12 @@ def revoke(
     if not target:
         # As a path it would mean the current folder.
         raise typer.BadParameter("a directory, workload or serial number can't be empty")
+    if ca is not None:
+        # Loaded here: most revocations need no network.
+        from pki.cli.service.remote_certificates import revoke_remotely  # noqa: PLC0415
+
+        revoke_remotely(target, reason, ca, credential, as_json=as_json)
+        return
     with _open(directory) as authority:
         revocation_target = find_target(authority, target)
         before = {

@@ -176,7 +176,7 @@ class CredentialLoader:
         # otherwise keep the true lists out for good.
         issuers = (*credential.chain[1:], *credential.bundle.all_roots())
         merged, refused = (current or CrlSet.none()).merge_newer(crls, issuers=issuers)
-        if current is not None and merged.crls == current.crls:
+        if current is not None and merged == current:
             # The same object as long as nothing is new: a change is found by comparing identities.
             return current, refused
         return merged, refused

@@ -144,7 +144,14 @@ class OpenFolder:
             ) from error
 
     def write(
-        self, name: str, data: bytes, *, mode: int, like: str | None = None, replace: bool = True
+        self,
+        name: str,
+        data: bytes,
+        *,
+        mode: int,
+        like: str | None = None,
+        replace: bool = True,
+        is_durable: bool = True,
     ) -> None:
         """Write a file, and replace the old one at once; not durable before :meth:`sync`.
 
@@ -154,6 +161,8 @@ class OpenFolder:
             mode: the permission bits, whatever the umask is.
             like: as for :meth:`owner_for`.
             replace: whether an existing file may be replaced.
+            is_durable: whether to wait for the disk. Else the file may be empty after a crash of
+                the machine, which is for files alone that are made again.
 
         Raises:
             OSError: if it can't be written; the old file is unchanged.
@@ -168,7 +177,8 @@ class OpenFolder:
                 # Before the mode, because a change of owner may clear some of its bits.
                 _give(file.fileno(), owner)
                 os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
+                if is_durable:
+                    os.fsync(file.fileno())
             if replace:
                 self.rename(temporary, name)
             else:

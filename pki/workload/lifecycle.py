@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +54,7 @@ class WorkloadLifecycle:
         self._policy = None if policy is None else self._provider.policy_file(Path(policy), own)
         self._health_lock = threading.Lock()
         self._health_reports: list[HealthReport] = []
+        self._closing: list[Callable[[], None]] = []
         self._set_up()
         self._provider.start()
 
@@ -168,6 +170,54 @@ class WorkloadLifecycle:
         """
         return cls(source, policy, clock, read_grace)
 
+    @classmethod
+    def from_ca(
+        cls,
+        directory: PathLike,
+        *,
+        token: str | None = None,
+        recovery: bool = True,
+        policy: PathLike | None = None,
+        read_grace: timedelta = READ_GRACE,
+        clock: Clock = system_clock,
+    ) -> Self:
+        """Obtain an identity from the CA, and keep it fresh: renewed, recovered, revoked in time.
+
+        The directory holds the identity between two starts. Only the first start needs a token; a
+        later one ignores it. The first start waits for the CA, so on an event loop write
+        ``await asyncio.to_thread(Workload.from_ca, ...)``.
+
+        Args:
+            directory: for the identity; made if it is missing. One workload has one directory.
+            token: an enrollment token (``handfast token create``).
+            recovery: whether the workload may come back by itself after it slept for longer than
+                its certificate lives. That needs a second key in the directory.
+            policy: as :meth:`from_directory`.
+            read_grace: as :meth:`from_directory`; for the policy alone.
+            clock: returns the time.
+
+        Raises:
+            PkiError: if there is no identity and none could be obtained, or the policy can't be
+                used: then nothing starts.
+        """
+        # Loaded here: a workload without a CA does not pay for it.
+        from pki.ca_client import CaIdentity, CaSource  # noqa: PLC0415
+        from pki.proofs import EnrollmentToken  # noqa: PLC0415
+
+        identity = CaIdentity(
+            Path(directory),
+            token=None if token is None else EnrollmentToken.parse(token),
+            with_recovery=recovery,
+            clock=clock,
+        )
+        try:
+            workload = cls(CaSource(identity), policy, clock, read_grace)
+        except BaseException:
+            identity.close()
+            raise
+        workload._closing.append(identity.close)
+        return workload
+
     @property
     def credential(self) -> Credential:
         """The credential in force.
@@ -230,6 +280,8 @@ class WorkloadLifecycle:
                 reports = list(self._health_reports)
             for report in reports:
                 report.close(0 if on_event_loop() else RECHECK_SECONDS)
+            while self._closing:
+                self._closing.pop()()
 
     def __enter__(self) -> Self:
         """Return self."""

@@ -20,7 +20,7 @@ from pki.rpc.client.channel_sync import SyncChannel
 from pki.rpc.client.factory import ChannelArguments, ChannelFactory, ChannelSettings
 from pki.rpc.options import ChannelOptions
 from pki.rpc.server.factory import AccessSettings, ServerFactory, ServerSettings
-from pki.rpc.server.health_access import HealthAccess
+from pki.rpc.server.health_access import HealthAccess, public_methods
 from pki.rpc.server.interceptor_aio import AioAuthInterceptor
 from pki.rpc.server.interceptor_sync import SyncAuthInterceptor
 from pki.rpc.server.servers import AioServer, SyncServer
@@ -277,8 +277,8 @@ class Workload(WorkloadLifecycle):
                 "a server needs a policy: without one nobody may call it",
                 remedy="Give policy= to Workload.from_directory or to server()",
             )
-        access = parse_setting(HealthAccess, health, "health")
-        return AccessSettings(used, parse_setting(LogWhen, decision_log, "decision_log"), access)
+        public = public_methods(parse_setting(HealthAccess, health, "health"))
+        return AccessSettings(used, parse_setting(LogWhen, decision_log, "decision_log"), public)
 
     def _metrics(self) -> WorkloadMetrics | None:
         # After a fork its locks may be held forever.

@@ -11,6 +11,8 @@ The rules:
 3. A CRL past its ``nextUpdate`` is stale: whether a certificate is revoked is unknown, so it is
    refused, unless the policy sets a grace.
 4. Indirect, partial and delta CRLs are refused: they revoke less than they seem to.
+5. The CA may announce a revocation on a connection of its own before the CRL is signed. It counts
+   like an entry of the CRL, and is kept until one holds it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ _OTHER_ISSUER = CRLEntryExtensionOID.CERTIFICATE_ISSUER
 # Refused even if they are not marked as critical.
 _PARTIAL = frozenset({ExtensionOID.DELTA_CRL_INDICATOR, ExtensionOID.ISSUING_DISTRIBUTION_POINT})
 MAX_NUMBER_BITS = 159  # RFC 5280 §5.2.3: 20 octets
+
+
+Announced = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +183,16 @@ class Crl:
 
 @dataclass(frozen=True, slots=True)
 class CrlSet:
-    """The CRLs in force, one for each issuer."""
+    """The CRLs in force, one for each issuer.
+
+    Args:
+        crls: by issuer.
+        announced: revocations that the CA announced and that are on no CRL yet: the issuer's key
+            identifier and the serial number of each.
+    """
 
     crls: Mapping[IssuerId, Crl]
+    announced: frozenset[Announced] = frozenset()
 
     @classmethod
     def none(cls) -> CrlSet:
@@ -246,11 +258,31 @@ class CrlSet:
                     "which was accepted before"
                 )
         _forget_oldest(merged, newer.crls)
-        return CrlSet(MappingProxyType(merged)), tuple(refused)
+        announced = _not_listed(self.announced | newer.announced, merged.values())
+        return CrlSet(MappingProxyType(merged), announced), tuple(refused)
+
+    def announce(self, revocations: Iterable[Announced]) -> CrlSet:
+        """Return this set with revocations that the CA announced; those on a CRL are left out."""
+        announced = _not_listed(self.announced.union(revocations), self.crls.values())
+        return CrlSet(self.crls, announced)
 
     def crl_for(self, certificate: x509.Certificate) -> Crl | None:
         """Return the CRL of a certificate's issuer; None if there is none."""
         return self.crls.get(IssuerId.of(certificate))
+
+
+def _not_listed(announced: frozenset[Announced], crls: Iterable[Crl]) -> frozenset[Announced]:
+    """Return the announced revocations that are on no CRL."""
+    if not announced:
+        return announced
+    listed: dict[bytes, list[frozenset[int]]] = {}
+    for item in crls:
+        listed.setdefault(item.issuer.key_id, []).append(item.revoked)
+    return frozenset(
+        (key_id, serial)
+        for key_id, serial in announced
+        if not any(serial in revoked for revoked in listed.get(key_id, ()))
+    )
 
 
 # The same bytes are read every few seconds, and a CRL of 100,000 entries takes a second each time.

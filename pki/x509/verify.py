@@ -242,6 +242,8 @@ class ChainVerifier:
             raise VerificationError(self.withheld, fault=Fault.REVOCATION_UNKNOWN)
         for depth, link in enumerate(links):
             issuer = link.issuer
+            if (link.issuer_id.key_id, link.serial) in self.crls.announced:
+                raise _revoked_error(link, depth)
             crl = self.crls.crls.get(link.issuer_id)
             if crl is None:
                 if crls_required:
@@ -254,11 +256,7 @@ class ChainVerifier:
                 continue
             self._check_signature(crl, issuer)
             if link.serial in crl.revoked:
-                raise VerificationError(
-                    f"certificate {link.serial:x} was revoked by its issuer",
-                    fault=Fault.ISSUER_REVOKED if depth else Fault.REVOKED,
-                    remedy="Issue a new one with a new key",
-                )
+                raise _revoked_error(link, depth)
             end = add_or_max(crl.next_update, self._grace)
             if not crl.this_update <= at <= end:
                 raise VerificationError(
@@ -287,6 +285,14 @@ class ChainVerifier:
                 fault=Fault.REVOCATION_UNKNOWN,
             )
         self._signed.add((crl.issuer, issuer))
+
+
+def _revoked_error(link: PathLink, depth: int) -> VerificationError:
+    return VerificationError(
+        f"certificate {link.serial:x} was revoked by its issuer",
+        fault=Fault.ISSUER_REVOKED if depth else Fault.REVOKED,
+        remedy="Issue a new one with a new key",
+    )
 
 
 def _check_authorities(path: tuple[x509.Certificate, ...], most: int | None) -> None:

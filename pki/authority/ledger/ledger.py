@@ -7,23 +7,25 @@ what it reads before it commits.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import URL, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0006"
 _BUSY_MILLISECONDS = 30_000
+_READING = "handfast_reading"
 
 
 class Ledger:
@@ -33,6 +35,8 @@ class Ledger:
         self._engine = engine
         self.mark = mark
         self.migrated = migrated
+        # Called after each commit that added to the audit log; it must not raise.
+        self.after_entries: Callable[[AuditHead], None] = lambda _: None
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -70,9 +74,7 @@ class Ledger:
     def _connect(cls, path: Path) -> Ledger:
         engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
         _check_around_opening(engine, path.absolute())
-        event.listen(
-            engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
-        )
+        event.listen(engine, "begin", _begin)
         try:
             migrated = _migrate(engine)
         except SQLAlchemyError as error:
@@ -121,6 +123,7 @@ class Ledger:
                     raise mark_error
                 token = transaction.advance() if transaction.changed else None
                 state = transaction.state() if token else None
+                head = transaction.audit.head() if transaction.audit.changed else None
                 try:
                     sql_transaction.commit()
                 except SQLAlchemyError as error:
@@ -138,6 +141,24 @@ class Ledger:
             # writes the mark, or refuses to change anything.
             with suppress(StateError):
                 self.mark.write(state, replace=accept_older)
+        if head is not None:
+            self.after_entries(head)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Run a block on the ledger as it is now, for reading alone: writers are not locked out.
+
+        Raises:
+            LedgerError: if the ledger fails.
+        """
+        try:
+            with self._engine.connect() as connection:
+                reading = connection.execution_options(**{_READING: True})
+                with reading.begin() as sql_transaction:
+                    yield Transaction(reading)
+                    sql_transaction.rollback()
+        except SQLAlchemyError as error:
+            raise LedgerError(f"ledger can't be read: {_cause(error)}") from error
 
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
@@ -155,6 +176,11 @@ class Ledger:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _begin(connection: Connection) -> None:
+    is_reading = connection.get_execution_options().get(_READING)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
 
 def _check_around_opening(engine: Engine, path: Path) -> None:

@@ -73,6 +73,7 @@ class NewCertificate:
     certificate: x509.Certificate
     key_fingerprint: str
     issued_at: datetime
+    line_id: str
     renewed_from: int | None = None
 
 
@@ -93,6 +94,7 @@ class CertificateRecord:
     renewed_from: int | None
     revoked_at: datetime | None
     reason: str | None
+    line_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def record_of_row(row: Row[Any]) -> CertificateRecord:
         row.renewed_from,
         to_moment(row.revoked_at) if row.revoked_at is not None else None,
         row.reason,
+        row.line_id,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Integer,
@@ -61,6 +62,112 @@ certificates = Table(
     Column("renewed_from", Integer, ForeignKey("certificates.id"), unique=True),
     Column("revoked_at", BigInteger),
     Column("reason", Text),
+    # Every certificate has one; SQLite adds no column that must have a value.
+    Column("line_id", Text, ForeignKey("lines.id"), index=True),
+)
+
+# A line of certificates: one that was issued with a proof of its own, and all its renewals and
+# recoveries. ``recovery_key`` is a public key, DER.
+lines = Table(
+    "lines",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("spiffe_id", Text, nullable=False, index=True),
+    Column("proof", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("blocked_at", BigInteger),
+    Column("blocked_reason", Text),
+    Column("recovery_key", LargeBinary),
+)
+
+# Recovery keys that were replaced: one that is used again shows that somebody has a copy.
+retired_recovery_keys = Table(
+    "retired_recovery_keys",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("line_id", Text, ForeignKey("lines.id"), nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("retired_at", BigInteger, nullable=False),
+)
+
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("certificate_id", Integer, ForeignKey("certificates.id"), primary_key=True),
+    Column("line_id", Text, ForeignKey("lines.id"), nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Who may obtain which names, and by which proof. Lists and tables are JSON.
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("spiffe_id", Text, primary_key=True),
+    Column("dns_names", Text, nullable=False),
+    Column("ip_addresses", Text, nullable=False),
+    Column("lifetime_seconds", Integer, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("proofs", Text, nullable=False),
+    Column("oidc_issuer", Text),
+    Column("oidc_claims", Text),
+    Column("recovery_times", Integer, nullable=False),
+    Column("recovery_seconds", Integer, nullable=False),
+    Column("max_sleep_seconds", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("by_admin", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+# Enrollment tokens. Of the secret only a hash is kept.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_hash", Text, nullable=False),
+    Column("spiffe_id", Text, nullable=False, index=True),
+    Column("by_admin", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+)
+
+# Proofs that were used, each once, and the certificate that was handed out for each.
+used_proofs = Table(
+    "used_proofs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("certificate_id", Integer, ForeignKey("certificates.id"), nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("kept_until", BigInteger, nullable=False, index=True),
+)
+
+# Every revocation, in the order in which they were recorded. Receivers ask for those since an id.
+revocation_log = Table(
+    "revocation_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("certificate_id", Integer, ForeignKey("certificates.id"), nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+
+# One row, from when the CA is first served on. The addresses are where workloads reach it.
+service = Table(
+    "service",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("first_served_at", BigInteger, nullable=False),
+    Column("authority_address", Text),
+    Column("enrollment_address", Text),
+)
+
+# The CA's own secrets that sign nothing, such as its key for MACs.
+ca_secrets = Table(
+    "ca_secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
 names = Table(
@@ -148,6 +255,37 @@ crl_floors = Table(
     metadata,
     Column("issuer_id", Integer, ForeignKey("issuers.id"), primary_key=True),
     Column("number", BigInteger, nullable=False),
+)
+
+# The audit log: one entry for each decision, as canonical JSON. Positions begin at 0. ``serial``
+# repeats what the entry says, for the search.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("entry", Text, nullable=False),
+    Column("serial", Text, index=True),
+)
+
+# The root hash of each full tile of the log; ``level`` is that of the tile which holds the hash.
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+# One row: the right edge of the log's tree, from which it grows, and the log's public key. What is
+# before the minimum index may be missing (C2SP tlog-tiles); nothing is pruned yet.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("edge", LargeBinary, nullable=False),
+    Column("minimum_index", BigInteger, nullable=False),
+    Column("verifier_key", Text),
 )
 
 # Every signed trust bundle. ``last_certificate`` is the id of the last certificate issued before.

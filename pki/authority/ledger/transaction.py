@@ -5,29 +5,29 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.audit.log import AuditLog
+from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
-from pki.authority.ledger.keys import KeyRecords
+from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.mark import LedgerState
+from pki.authority.ledger.proofs import ProofRecords
 from pki.authority.ledger.records import (
     AuthoritySettings,
-    CertificateRecord,
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
     NameKind,
-    NewCertificate,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
+from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rotation import RotationRecords
-from pki.authority.ledger.rows import der_of, record_of_row, to_moment, to_seconds
+from pki.authority.ledger.rows import der_of, to_moment, to_seconds
 from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
@@ -35,12 +35,13 @@ from pki.x509 import NameLimits
 _KEPT_COMMITS = 1000
 
 
-class Transaction:
+class Transaction(CertificateRecords):
     """One transaction: a view of the ledger that nobody else changes, and its changes."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._changes = _changes(connection)
+        self.audit = AuditLog(connection)
 
     @property
     def changed(self) -> bool:
@@ -74,9 +75,19 @@ class Transaction:
         return RecoveryRecords(self._connection)
 
     @property
-    def keys(self) -> KeyRecords:
-        """The public keys of leaves."""
-        return KeyRecords(self._connection)
+    def lines(self) -> LineRecords:
+        """The lines of certificates."""
+        return LineRecords(self._connection)
+
+    @property
+    def proofs(self) -> ProofRecords:
+        """Tokens and used proofs."""
+        return ProofRecords(self._connection)
+
+    @property
+    def registrations(self) -> RegistrationRecords:
+        """Who may obtain which names, and by which proof."""
+        return RegistrationRecords(self._connection)
 
     @property
     def crls(self) -> CrlRecords:
@@ -208,106 +219,6 @@ class Transaction:
             .values(spiffe_id=owner, held_until=held_until)
         )
 
-    def add_certificate(self, new: NewCertificate) -> int:
-        """Record an issued certificate; return its id."""
-        certificate = new.certificate
-        return self._insert(
-            tables.certificates,
-            issuer_id=new.issuer_id,
-            serial=f"{certificate.serial_number:x}",
-            spiffe_id=new.spiffe_id,
-            profile=new.profile,
-            certificate=der_of(certificate),
-            key_fingerprint=new.key_fingerprint,
-            not_before=to_seconds(certificate.not_valid_before_utc),
-            not_after=to_seconds(certificate.not_valid_after_utc),
-            issued_at=to_seconds(new.issued_at),
-            renewed_from=new.renewed_from,
-        )
-
-    def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
-        """Return the certificate with a serial number (lower-case hex); None if there is none."""
-        return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
-
-    def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
-        """Return the certificate with the ledger's id; None if there is none."""
-        return self._one(
-            select(tables.certificates).where(tables.certificates.c.id == certificate_id)
-        )
-
-    def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
-        """Return the certificate that renewed this one; None if there is none."""
-        return self._one(
-            select(tables.certificates).where(tables.certificates.c.renewed_from == certificate_id)
-        )
-
-    def certificates(
-        self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
-    ) -> tuple[CertificateRecord, ...]:
-        """Return issued certificates, oldest first."""
-        query = select(tables.certificates).order_by(tables.certificates.c.id)
-        if ends_after is not None:
-            query = query.where(tables.certificates.c.not_after >= to_seconds(ends_after))
-        if ends_before is not None:
-            query = query.where(tables.certificates.c.not_after < to_seconds(ends_before))
-        return self._many(query)
-
-    def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
-        """Return every certificate of exactly this key, oldest first."""
-        query = (
-            select(tables.certificates)
-            .where(tables.certificates.c.key_fingerprint == fingerprint)
-            .order_by(tables.certificates.c.id)
-        )
-        return self._many(query)
-
-    def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
-        """Return every certificate of these keys and of all keys that the same secrets yield."""
-        same = self.keys.of_same_secrets(fingerprints)
-        query = (
-            select(tables.certificates)
-            .where(tables.certificates.c.key_fingerprint.in_(same))
-            .order_by(tables.certificates.c.id)
-        )
-        return self._many(query)
-
-    def certificates_of_workload(
-        self, spiffe_id: str, *, ends_after: datetime
-    ) -> tuple[CertificateRecord, ...]:
-        """Return every certificate of a workload that ends later, oldest first."""
-        return self._many(
-            select(tables.certificates)
-            .where(tables.certificates.c.spiffe_id == spiffe_id)
-            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
-            .order_by(tables.certificates.c.id)
-        )
-
-    def certificates_with_serial(self, prefix: str) -> tuple[CertificateRecord, ...]:
-        """Return every certificate whose serial number (lower-case hex) begins so, oldest first."""
-        column = tables.certificates.c.serial
-        query = select(tables.certificates).where(column.startswith(prefix, autoescape=True))
-        return self._many(query.order_by(tables.certificates.c.id))
-
-    def mark_revoked(self, ids: Iterable[int], *, at: datetime, reason: str) -> None:
-        """Revoke certificates; one that is revoked already keeps its time and reason."""
-        self._connection.execute(
-            update(tables.certificates)
-            .where(tables.certificates.c.id.in_(list(ids)))
-            .where(tables.certificates.c.revoked_at.is_(None))
-            .values(revoked_at=to_seconds(at), reason=reason)
-        )
-
-    def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
-        """Return the revoked certificates that an issuer's CRL must hold."""
-        query = (
-            select(tables.certificates)
-            .where(tables.certificates.c.issuer_id == issuer_id)
-            .where(tables.certificates.c.revoked_at.is_not(None))
-            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
-            .order_by(tables.certificates.c.id)
-        )
-        return self._many(query)
-
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None
     ) -> None:
@@ -324,19 +235,6 @@ class Transaction:
         """Return the recorded events: time, kind, detail."""
         rows = self._connection.execute(select(tables.events).order_by(tables.events.c.id))
         return tuple((to_moment(row.at), row.kind, row.detail) for row in rows)
-
-    def _insert(self, table: Any, **values: object) -> int:
-        result = self._connection.execute(insert(table).values(**values))
-        key = result.inserted_primary_key
-        assert key is not None
-        return int(key[0])
-
-    def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
-        return tuple(record_of_row(row) for row in self._connection.execute(query))
-
-    def _one(self, query: Select[Any]) -> CertificateRecord | None:
-        row = self._connection.execute(query).one_or_none()
-        return record_of_row(row) if row is not None else None
 
 
 def _changes(connection: Connection) -> int:

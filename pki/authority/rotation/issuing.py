@@ -14,10 +14,13 @@ from datetime import timedelta
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import sign_root_crls
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten
 from pki.authority.ledger.hierarchy import active_root, issued_by, root_of
 from pki.authority.orders import ca_subject
 from pki.authority.rotation.planning import plan_request
@@ -140,15 +143,22 @@ def activate_issuer(context: AuthorityContext) -> IssuerRecord:
             raise StateError(
                 "no issuing CA is prepared", remedy="Make one: handfast ca rotate --prepare"
             )
-        return activate(prepared, transaction)
+        return activate(context, prepared, transaction)
 
 
-def activate(prepared: IssuerRecord, transaction: Transaction) -> IssuerRecord:
+def activate(
+    context: AuthorityContext, prepared: IssuerRecord, transaction: Transaction
+) -> IssuerRecord:
     """Make a prepared issuing CA the active one."""
     for item in transaction.issuers():
         if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
             transaction.set_status(item.id, IssuerStatus.SUPERSEDED)
     transaction.set_status(prepared.id, IssuerStatus.ACTIVE)
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.ACTIVATE, certificate=prepared.certificate, issuing_ca=prepared.key_id
+        )
+    )
     return _of_key(transaction, prepared.key_id)
 
 
@@ -171,7 +181,13 @@ def distrust_issuer(
         InputError: if the key id names none or several.
         StateError: if the root's key is not there, and no CRL was signed ahead for this case.
     """
-    with context.ledger.transaction() as transaction:
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, asked=AuditAction.DISTRUST.value, issuing_ca=shorten(key_id)
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         issuers = transaction.issuers()
         named = [
             item
@@ -188,6 +204,11 @@ def distrust_issuer(
         if chosen.status is IssuerStatus.DISTRUSTED:
             return chosen, None
         transaction.set_status(chosen.id, IssuerStatus.DISTRUSTED)
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.DISTRUST, certificate=chosen.certificate, issuing_ca=chosen.key_id
+            )
+        )
         if context.has_root_key(root, transaction):
             sign_root_crls(
                 context.root_ca(root, transaction),
@@ -204,7 +225,7 @@ def distrust_issuer(
             and root.status is IssuerStatus.ACTIVE
             and prepared is not None
         ):
-            activated = activate(prepared, transaction)
+            activated = activate(context, prepared, transaction)
         return _of_key(transaction, chosen.key_id), activated
 
 

@@ -12,6 +12,7 @@ from pki.authority.crls import RootCrlOrder, root_crl_order
 from pki.authority.ledger import IssuerKind, IssuerRecord, Transaction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest
+from pki.transparency.note import VerifierKey
 from pki.x509.bundle_chain import BundleContent
 
 
@@ -36,10 +37,13 @@ def plan_request(
         added: a root that the trust bundle does not hold yet; its first CRL is signed too.
         removed: a root that the trust bundle shall no longer hold.
         crls_of: the roots whose CRLs must be signed anew.
-        audit_key: the key of the audit log (Ed25519, 32 bytes); None takes that of the newest
-            bundle.
+        audit_key: the key of the audit log (Ed25519, 32 bytes); None takes that of the ledger's
+            log, or of the newest bundle.
     """
     now = context.now()
+    verifier_key = transaction.audit.verifier_key()
+    if audit_key is None and verifier_key is not None:
+        audit_key = VerifierKey.parse(verifier_key).public_key
     roots = [item.certificate for item in trusted_roots(transaction.issuers())]
     roots = [item for item in roots if removed is None or item != removed.certificate]
     roots += [added] if added is not None else []

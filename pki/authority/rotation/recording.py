@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import RootCrlOrder, record_root_crls, root_crl_order
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import issued_by
 from pki.authority.rotation.answers import RootAnswer, root_id
 from pki.authority.rotation.planning import root_record_of
@@ -88,7 +89,9 @@ def record_answer(
     if answer.request != request.digest:
         raise InputError("the answer is to another request than the one that is pending")
     _check_bundle(request, answer, transaction, now=now)
-    orders = [(order, _recorded(order.root, transaction, now=now)) for order in request.crls]
+    orders = [
+        (order, _recorded(context, order.root, transaction, now=now)) for order in request.crls
+    ]
     for order, root in orders:
         _check_unchanged(order, root, transaction, context)
     if request.issuing is not None:
@@ -102,7 +105,14 @@ def record_answer(
         record_root_crls(complete, crls, root, transaction)
     if request.bundle is not None and answer.bundle is not None:
         transaction.rotation.add_bundle(answer.bundle, now=now)
-        _withdraw_removed(request, transaction)
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.BUNDLE,
+                number=answer.bundle.number,
+                sha256=answer.bundle.content.digest.hex(),
+            )
+        )
+        _withdraw_removed(context, request, transaction)
 
 
 def _record_or_new(
@@ -115,13 +125,18 @@ def _record_or_new(
     return IssuerRecord(0, IssuerKind.ROOT, IssuerStatus.PREPARED, key_id_of_root(root), root, now)
 
 
-def _recorded(root: x509.Certificate, transaction: Transaction, *, now: datetime) -> IssuerRecord:
+def _recorded(
+    context: AuthorityContext, root: x509.Certificate, transaction: Transaction, *, now: datetime
+) -> IssuerRecord:
     """Return the ledger's record of a root; a new root is recorded as prepared."""
     record = _record_or_new(root, transaction, now=now)
     if record.id:
         return record
     transaction.add_issuer(
         root, kind=record.kind, status=record.status, key_id=record.key_id, now=now
+    )
+    transaction.audit.append(
+        context.audit_entry(AuditAction.PREPARE, certificate=root, root=record.key_id)
     )
     return _record_or_new(root, transaction, now=now)
 
@@ -208,6 +223,9 @@ def _record_issuing(
         now=now,
     )
     record = next(item for item in transaction.issuers() if item.id == issuer_id)
+    transaction.audit.append(
+        context.audit_entry(AuditAction.PREPARE, certificate=certificate, issuing_ca=record.key_id)
+    )
     context.refresh_crl(record, transaction)
 
 
@@ -229,12 +247,17 @@ def _check_crls(order: RootCrlOrder, crls: Sequence[Crl]) -> None:
             raise InputError("the answer holds a CRL with another validity")
 
 
-def _withdraw_removed(request: RootRequest, transaction: Transaction) -> None:
+def _withdraw_removed(
+    context: AuthorityContext, request: RootRequest, transaction: Transaction
+) -> None:
     """Withdraw the roots that the new bundle does not hold, with their issuing CAs."""
     assert request.bundle is not None
     for root in request.previous.roots if request.previous is not None else ():
         record = root_record_of(root, transaction)
         if record is not None and root not in request.bundle.roots:
+            transaction.audit.append(
+                context.audit_entry(AuditAction.WITHDRAW, certificate=root, root=record.key_id)
+            )
             for item in (record, *issued_by(record, transaction.issuers())):
                 if item.status is not IssuerStatus.DISTRUSTED:
                     transaction.set_status(item.id, IssuerStatus.WITHDRAWN)

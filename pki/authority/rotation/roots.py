@@ -22,6 +22,7 @@ from pki.authority.admission import refuse_ca_key
 from pki.authority.context import AuthorityContext
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import active_root, root_with_status, trusted_roots
 from pki.authority.orders import ca_subject
 from pki.authority.rotation.issuing import (
@@ -142,10 +143,16 @@ def activate_root(
         step = f"to activate root {prepared.key_id}"
         if not force:
             refuse_to_strand(silent, step, "are not known to trust it")
-        record_stranded(silent, step, transaction, now=context.now())
+        record_stranded(context, silent, step, transaction)
         transaction.set_status(active_root(issuers).id, IssuerStatus.SUPERSEDED)
         transaction.set_status(prepared.id, IssuerStatus.ACTIVE)
-        activate(issuing, transaction)
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.ACTIVATE, certificate=prepared.certificate, root=prepared.key_id
+            )
+        )
+        # After the root's entry: the last activation that the log names is the issuing CA's.
+        activate(context, issuing, transaction)
         return active_root(transaction.issuers()), silent
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerRecord, Transaction
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, last_end
 from pki.authority.rotation.requests import RootRequest
@@ -45,7 +45,7 @@ def record_withdrawal(
     """Record whom a withdrawal has stranded."""
     removed = {holder.root.key_id for holder in stranded}
     step = f"to withdraw root {', '.join(sorted(removed))} by request {request.digest[:16]}"
-    record_stranded(stranded, step, transaction, now=context.now())
+    record_stranded(context, stranded, step, transaction)
 
 
 def refuse_to_strand(stranded: Sequence[Holder], step: str, why: str) -> None:
@@ -72,15 +72,23 @@ def refuse_to_strand(stranded: Sequence[Holder], step: str, why: str) -> None:
 
 
 def record_stranded(
-    stranded: Sequence[Holder], step: str, transaction: Transaction, *, now: datetime
+    context: AuthorityContext, stranded: Sequence[Holder], step: str, transaction: Transaction
 ) -> None:
     """Record each workload that a forced step has stranded."""
     for holder in stranded:
         transaction.add_event(
             "stranded",
             f"{step} was forced, and stranded {holder}",
-            at=now,
+            at=context.now(),
             certificate_id=holder.certificate.id,
+        )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.STRAND,
+                certificate=holder.certificate.certificate,
+                subject=holder.certificate.spiffe_id,
+                reason=step,
+            )
         )
 
 

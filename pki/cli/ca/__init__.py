@@ -12,6 +12,10 @@ from pki.cli.lazy_group import LazyCommand, LazyGroup
 class _CaCommands(LazyGroup):
     lazy_commands: ClassVar = {
         "status": LazyCommand("pki.cli.ca.status:status", "Example: handfast ca status --json"),
+        "serve": LazyCommand(
+            "pki.cli.service.serve:serve", "Example: handfast ca serve --listen 0.0.0.0:8443"
+        ),
+        "admin": LazyCommand("pki.cli.service.admin:admin", "Example: handfast ca admin ops"),
         "recover": LazyCommand(
             "pki.cli.ca.recover:recover", "Example: handfast ca recover --crl /mnt/orders/crl.pem"
         ),

@@ -15,6 +15,7 @@ import grpc.aio
 from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.counters import Counters
 from pki.access.decision_log import DecisionLog, LogWhen
+from pki.access.public_methods import PublicMethods
 from pki.access.refusal import Refusal
 from pki.clock import Clock
 from pki.credentials.policy_file import PolicyFile
@@ -24,7 +25,6 @@ from pki.rpc.options import ChannelOptions, check_server_options
 from pki.rpc.server.access_control import AccessControl
 from pki.rpc.server.dispatcher_aio import UNDECODABLE, make_robust_server
 from pki.rpc.server.handlers import Wrap
-from pki.rpc.server.health_access import HealthAccess, public_methods
 from pki.rpc.server.interceptor_aio import AioAuthInterceptor
 from pki.rpc.server.interceptor_sync import SyncAuthInterceptor
 from pki.rpc.server.ports import Ports
@@ -43,12 +43,12 @@ class AccessSettings:
     Args:
         policy: the policy file.
         log_when: which decisions are logged.
-        health: who may ask for the server's health.
+        public: the methods that every verified peer may call, without a grant.
     """
 
     policy: PolicyFile
     log_when: LogWhen
-    health: HealthAccess
+    public: PublicMethods
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class ServerFactory:
             lambda: self._provider.snapshot.verifier,
             settings.policy.policy,
             self._clock,
-            public_methods(settings.health),
+            settings.public,
         )
         log = DecisionLog(settings.log_when, settings.policy.path.name)
         access = AccessControl(authorizer, log, self._clock, self._counters)

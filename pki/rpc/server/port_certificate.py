@@ -43,12 +43,16 @@ class PortCertificate:
     Args:
         configuration: the first one.
         clock: returns seconds that only grow.
+        client_authentication: whether clients must present a certificate. Only the CA has a port
+            where they need not, for those that have none yet.
     """
 
     def __init__(
         self,
         configuration: grpc.ServerCertificateConfiguration,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        client_authentication: bool = True,
     ) -> None:
         self._present = configuration
         self._next: grpc.ServerCertificateConfiguration | None = None
@@ -57,6 +61,8 @@ class PortCertificate:
         self._shared = False
         self._held: list[tuple[float, socket.socket]] = []
         self._clock = clock
+        self.client_authentication = client_authentication
+        """Whether clients must present a certificate."""
         self._unheld_since: float | None = None
         self._lock = threading.Lock()
         self.problem = ""
@@ -65,11 +71,11 @@ class PortCertificate:
         """Whether its server has stopped."""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return the credentials to open the port with; client authentication is always on."""
+        """Return the credentials to open the port with."""
         # The type stubs leave out None, gRPC's own word for "no change".
         fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._fetch)
         return grpc.dynamic_ssl_server_credentials(
-            self._present, fetch, require_client_authentication=True
+            self._present, fetch, require_client_authentication=self.client_authentication
         )
 
     def bind(self, address: str, number: int) -> None:

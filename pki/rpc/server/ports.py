@@ -6,6 +6,7 @@ import logging
 import threading
 
 import grpc
+from cryptography import x509
 
 from pki.background import defer
 from pki.clock import Clock
@@ -17,6 +18,7 @@ from pki.credentials.subscriber import Subscriber
 from pki.credentials.threads import no_thread_error
 from pki.keys import private_key_to_pem
 from pki.rpc.server.port_certificate import PortCertificate
+from pki.x509 import Credential
 from pki.x509.readers import to_pem
 
 log = logging.getLogger("handfast.rpc")
@@ -35,7 +37,8 @@ class Ports(Subscriber):
         self._clock = clock
         self._lock = threading.Lock()
         self._ports: list[PortCertificate] = []
-        self._configured: tuple[int, grpc.ServerCertificateConfiguration] | None = None
+        # For ports with client authentication, and for those without.
+        self._configured: dict[bool, tuple[int, grpc.ServerCertificateConfiguration]] = {}
         self._task = PeriodicTask(RECHECK_SECONDS, self._update, "handfast-ports")
         self._is_started = False
         self.changes = ReloadStats(clock())
@@ -48,8 +51,12 @@ class Ports(Subscriber):
             ports = list(self._ports)
         return tuple(port.problem for port in ports if port.problem)
 
-    def new_port(self) -> PortCertificate:
+    def new_port(self, *, client_authentication: bool = True) -> PortCertificate:
         """Return a port's certificate, which is changed from now on with each new credential.
+
+        Args:
+            client_authentication: whether clients must present a certificate. A port where they
+                need not sends its root too, so that a stranger can compare its fingerprint.
 
         Raises:
             StateError: if the workload is closed, or the thread can't be started.
@@ -64,7 +71,8 @@ class Ports(Subscriber):
                     self._task = PeriodicTask(RECHECK_SECONDS, self._update, "handfast-ports")
                     raise no_thread_error(error) from error
                 self._is_started = True
-            port = PortCertificate(self._configuration(self._provider.snapshot))
+            configuration = self._configuration(self._provider.snapshot, client_authentication)
+            port = PortCertificate(configuration, client_authentication=client_authentication)
             self._ports.append(port)
         return port
 
@@ -109,19 +117,36 @@ class Ports(Subscriber):
     def _change(self, port: PortCertificate) -> ReloadResult | None:
         try:
             with self._lock:
-                configuration = self._configuration(self._provider.snapshot)
+                configuration = self._configuration(
+                    self._provider.snapshot, port.client_authentication
+                )
             return port.update(configuration)
         except Exception as error:
             defer(log.error, "a port could not be given its certificate: %r", error)
             return ReloadResult.REFUSED
 
-    def _configuration(self, snapshot: Snapshot) -> grpc.ServerCertificateConfiguration:
+    def _configuration(
+        self, snapshot: Snapshot, client_authentication: bool
+    ) -> grpc.ServerCertificateConfiguration:
         """Return gRPC's configuration, the same object for the same version."""
-        if self._configured is None or self._configured[0] != snapshot.version:
+        version, configuration = self._configured.get(client_authentication, (-1, None))
+        if configuration is None or version != snapshot.version:
             credential = snapshot.credential
+            chain = credential.chain
+            if not client_authentication:
+                chain = (*chain, *_root_of(credential))
             configuration = grpc.ssl_server_certificate_configuration(
-                [(private_key_to_pem(credential.key), to_pem(credential.chain))],
-                credential.bundle.to_pem(),
+                [(private_key_to_pem(credential.key), to_pem(chain))],
+                credential.bundle.to_pem() if client_authentication else None,
             )
-            self._configured = (snapshot.version, configuration)
-        return self._configured[1]
+            self._configured[client_authentication] = (snapshot.version, configuration)
+        return configuration
+
+
+def _root_of(credential: Credential) -> tuple[x509.Certificate, ...]:
+    """Return the root that issued the last certificate of a chain, as a tuple of one."""
+    return tuple(
+        root
+        for root in credential.bundle.all_roots()
+        if root.subject == credential.chain[-1].issuer
+    )[:1]

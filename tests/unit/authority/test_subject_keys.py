@@ -14,6 +14,7 @@ from pki.authority import Authority
 from pki.authority.ledger import Ledger
 from pki.errors import LedgerError, NotPermittedError
 from pki.keys import KeyType, PrivateKey, generate_key, public_key_fingerprint, secret_fingerprint
+from tests.older_ledger import make_older
 from tests.support import Clock, make_authority, request_for
 
 
@@ -192,16 +193,9 @@ def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None
             "'%orders'",
             (reason,),
         )
-    later = ("bundles", "trust_reports", "root_requests")
-    second = ("keys", "ledger_state", "commits", "unrecorded_revocations", "list_floors")
-    for table in (*later, *second):
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("ALTER TABLE distrust_lists DROP COLUMN root_id")
-    connection.execute("DROP INDEX certificates_key_fingerprint")
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.commit()
     connection.close()
-    (home / "ledger.mark").unlink()
+    make_older(home, "0001")
 
 
 def test_duplicates_of_an_older_ledger_are_migrated_with_a_warning(

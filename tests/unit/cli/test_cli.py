@@ -450,7 +450,7 @@ def test_shell_completion_is_offered() -> None:
             "COMP_CWORD": "1",
         },
     )
-    assert set(done.stdout.split()) == {"renew", "revoke"}
+    assert set(done.stdout.split()) == {"registration", "renew", "revoke"}
 
 
 @pytest.mark.parametrize(

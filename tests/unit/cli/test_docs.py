@@ -59,7 +59,7 @@ def test_without_a_topic_all_are_listed(capsys: Capture) -> None:
         ("expird", "Is it expired"),
         ("../SECURITY", "List them"),
         ("adr", "List them"),
-        ("services", "List them"),
+        ("surfaces", "List them"),
         ("/etc/passwd", "there is no page"),
         ("", "there is no page"),
         ("\x1b[2J", "\\x1b"),

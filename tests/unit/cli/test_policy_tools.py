@@ -430,7 +430,7 @@ def test_warnings_alone_may_pass(told: Told, tmp_path: Path) -> None:
 
 def test_the_shops_own_policy_is_clean_by_its_contracts(told: Told) -> None:
     code, out, _ = told(
-        "lint", str(ROOT / "services" / "policy.toml"), "--proto", str(ROOT / "protos")
+        "lint", str(ROOT / "services" / "policy.toml"), "--proto", str(ROOT / "protos" / "shop")
     )
     assert code == 0, out
 

@@ -7,6 +7,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -22,9 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Status(_message.Message):
-    """Two messages with the fields of google.rpc.Status and google.rpc.ErrorInfo. On the wire they are
-    the same, so any client of google.rpc reads what handfast sends. They are defined here so that a
-    service does not have to install all of googleapis-common-protos for two messages.
+    """Messages with the fields of google.rpc.Status, google.rpc.ErrorInfo and google.rpc.RetryInfo. On the
+    wire they are the same, so any client of google.rpc reads what handfast sends. They are defined here
+    so that a service does not have to install all of googleapis-common-protos for three messages.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -96,3 +97,23 @@ class ErrorInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ErrorInfo: _TypeAlias = ErrorInfo  # noqa: Y015
+
+@_typing.final
+class RetryInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        retry_delay: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryInfo: _TypeAlias = RetryInfo  # noqa: Y015

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,18 +11,18 @@ from pki.authority import Authority
 from pki.authority.ledger import IssuerStatus, TrustReport
 from pki.authority.ledger.hierarchy import active_root, root_of, trusted_roots
 from pki.errors import LedgerError
+from tests.older_ledger import make_older
 from tests.support import NOW, Clock, make_authority
 
 
 def before_bundles(home: Path) -> None:
-    """Make the ledger one that the schema before bundles describes."""
-    connection = sqlite3.connect(home / "ledger.db")
-    for table in ("bundles", "trust_reports", "root_requests"):
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("ALTER TABLE distrust_lists DROP COLUMN root_id")
-    connection.execute("UPDATE alembic_version SET version_num = '0002'")
-    connection.commit()
-    connection.close()
+    """Make the ledger one of a handfast without signed bundles and audit log."""
+    mark = (home / "ledger.mark").read_bytes()
+    make_older(home, "0002")
+    (home / "ledger.mark").write_bytes(mark)
+    (home / "ledger.mark").chmod(0o600)
+    for name in ("audit.key.pem", "audit.checkpoint", "audit.vkey"):
+        (home / name).unlink()
 
 
 def test_a_ledger_from_before_bundles_keeps_its_lists_that_were_signed_ahead(

@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n handfast/ca/v1/certificate.proto\x12\x0ehandfast.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x11IssuedCertificate\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12.\n\x07renewal\x18\x02 \x01(\x0b\x32\x1d.handfast.ca.v1.RenewalWindow\x12\x15\n\rbundle_number\x18\x03 \x01(\x04\x12\r\n\x05roots\x18\x04 \x03(\x0c\x12\x0c\n\x04\x63rls\x18\x05 \x03(\x0c\x12\x13\n\x0brecovery_id\x18\x06 \x01(\t\x12\x17\n\x0frecoveries_left\x18\x07 \x01(\r\x12\r\n\x05notes\x18\x08 \x03(\t\"c\n\rRenewalWindow\x12)\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n handfast/ca/v1/certificate.proto\x12\x0ehandfast.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n\x11IssuedCertificate\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12.\n\x07renewal\x18\x02 \x01(\x0b\x32\x1d.handfast.ca.v1.RenewalWindow\x12\x15\n\rbundle_number\x18\x03 \x01(\x04\x12\r\n\x05roots\x18\x04 \x03(\x0c\x12\x0c\n\x04\x63rls\x18\x05 \x03(\x0c\x12\x13\n\x0brecovery_id\x18\x06 \x01(\t\x12\x17\n\x0frecoveries_left\x18\x07 \x01(\r\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x19\n\x11\x61uthority_address\x18\t \x01(\t\x12\x1a\n\x12\x65nrollment_address\x18\n \x01(\t\"c\n\rRenewalWindow\x12)\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'handfast.ca.v1.certificate_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ISSUEDCERTIFICATE']._serialized_start=86
-  _globals['_ISSUEDCERTIFICATE']._serialized_end=281
-  _globals['_RENEWALWINDOW']._serialized_start=283
-  _globals['_RENEWALWINDOW']._serialized_end=382
+  _globals['_ISSUEDCERTIFICATE']._serialized_end=336
+  _globals['_RENEWALWINDOW']._serialized_start=338
+  _globals['_RENEWALWINDOW']._serialized_end=437
 # @@protoc_insertion_point(module_scope)

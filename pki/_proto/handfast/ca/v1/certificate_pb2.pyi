@@ -34,12 +34,18 @@ class IssuedCertificate(_message.Message):
     RECOVERY_ID_FIELD_NUMBER: _builtins.int
     RECOVERIES_LEFT_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    AUTHORITY_ADDRESS_FIELD_NUMBER: _builtins.int
+    ENROLLMENT_ADDRESS_FIELD_NUMBER: _builtins.int
     bundle_number: _builtins.int
     """The number of the newest trust bundle; see Trust.WatchTrust and Enrollment.GetBundle."""
     recovery_id: _builtins.str
     """Names the line of certificates for Enrollment.Recover. Empty if the line can't be recovered."""
     recoveries_left: _builtins.int
     """How many recoveries are left in the present period; 0 if the line can't be recovered."""
+    authority_address: _builtins.str
+    """Where workloads with a certificate reach the CA, as gRPC names it."""
+    enrollment_address: _builtins.str
+    """Where callers without one reach it."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """DER: the leaf first, then its issuing CA."""
@@ -73,10 +79,12 @@ class IssuedCertificate(_message.Message):
         recovery_id: _builtins.str = ...,
         recoveries_left: _builtins.int = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        authority_address: _builtins.str = ...,
+        enrollment_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["renewal", b"renewal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_number", b"bundle_number", "chain", b"chain", "crls", b"crls", "notes", b"notes", "recoveries_left", b"recoveries_left", "recovery_id", b"recovery_id", "renewal", b"renewal", "roots", b"roots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_address", b"authority_address", "bundle_number", b"bundle_number", "chain", b"chain", "crls", b"crls", "enrollment_address", b"enrollment_address", "notes", b"notes", "recoveries_left", b"recoveries_left", "recovery_id", b"recovery_id", "renewal", b"renewal", "roots", b"roots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

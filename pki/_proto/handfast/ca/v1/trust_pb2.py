@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahandfast/ca/v1/trust.proto\x12\x0ehandfast.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"H\n\x11WatchTrustRequest\x12\r\n\x05since\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x15\n\rbundle_number\x18\x03 \x01(\x04\"\xa1\x02\n\x0bTrustUpdate\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.handfast.ca.v1.HeartbeatH\x00\x12\x32\n\x0brevocations\x18\x04 \x01(\x0b\x32\x1b.handfast.ca.v1.RevocationsH\x00\x12&\n\x03\x63rl\x18\x05 \x01(\x0b\x32\x17.handfast.ca.v1.CrlPartH\x00\x12*\n\x07\x62undles\x18\x06 \x01(\x0b\x32\x17.handfast.ca.v1.BundlesH\x00\x12/\n\x06policy\x18\x07 \x01(\x0b\x32\x1d.handfast.ca.v1.PolicyVersionH\x00\x42\x08\n\x06update\"W\n\tHeartbeat\x12 \n\x18next_within_milliseconds\x18\x01 \x01(\r\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x0bRevocations\x12\x0f\n\x07replace\x18\x01 \x01(\x08\x12+\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1a.handfast.ca.v1.Revocation\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\x9b\x01\n\nRevocation\x12\x0e\n\x06issuer\x18\x01 \x01(\x0c\x12\x0e\n\x06serial\x18\x02 \x01(\x0c\x12.\n\nrevoked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\r\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x07\x43rlPart\x12\x0e\n\x06issuer\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04more\x18\x04 \x01(\x08\"\x1a\n\x07\x42undles\x12\x0f\n\x07\x62undles\x18\x01 \x03(\x0c\"\x1f\n\rPolicyVersion\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"M\n\x12ReportTrustRequest\x12\x15\n\rbundle_number\x18\x01 \x01(\x04\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"\x15\n\x13ReportTrustResponse2\xaf\x01\n\x05Trust\x12N\n\nWatchTrust\x12!.handfast.ca.v1.WatchTrustRequest\x1a\x1b.handfast.ca.v1.TrustUpdate0\x01\x12V\n\x0bReportTrust\x12\".handfast.ca.v1.ReportTrustRequest\x1a#.handfast.ca.v1.ReportTrustResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahandfast/ca/v1/trust.proto\x12\x0ehandfast.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x11WatchTrustRequest\x12\r\n\x05since\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x15\n\rbundle_number\x18\x03 \x01(\x04\x12&\n\x04\x63rls\x18\x04 \x03(\x0b\x32\x18.handfast.ca.v1.KnownCrl\"1\n\x08KnownCrl\x12\x15\n\rissuer_key_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\"\xa1\x02\n\x0bTrustUpdate\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.handfast.ca.v1.HeartbeatH\x00\x12\x32\n\x0brevocations\x18\x04 \x01(\x0b\x32\x1b.handfast.ca.v1.RevocationsH\x00\x12&\n\x03\x63rl\x18\x05 \x01(\x0b\x32\x17.handfast.ca.v1.CrlPartH\x00\x12*\n\x07\x62undles\x18\x06 \x01(\x0b\x32\x17.handfast.ca.v1.BundlesH\x00\x12/\n\x06policy\x18\x07 \x01(\x0b\x32\x1d.handfast.ca.v1.PolicyVersionH\x00\x42\x08\n\x06update\"\x8b\x01\n\tHeartbeat\x12 \n\x18next_within_milliseconds\x18\x01 \x01(\r\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estream_ends_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0bRevocations\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.handfast.ca.v1.Revocation\"\x92\x01\n\nRevocation\x12\x15\n\rissuer_key_id\x18\x01 \x01(\x0c\x12\x0e\n\x06serial\x18\x02 \x01(\x0c\x12.\n\nrevoked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x07\x43rlPart\x12\x15\n\rissuer_key_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04more\x18\x04 \x01(\x08\"\x1a\n\x07\x42undles\x12\x0f\n\x07\x62undles\x18\x01 \x03(\x0c\"\x1f\n\rPolicyVersion\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"M\n\x12ReportTrustRequest\x12\x15\n\rbundle_number\x18\x01 \x01(\x04\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"\x15\n\x13ReportTrustResponse2\xaf\x01\n\x05Trust\x12N\n\nWatchTrust\x12!.handfast.ca.v1.WatchTrustRequest\x1a\x1b.handfast.ca.v1.TrustUpdate0\x01\x12V\n\x0bReportTrust\x12\".handfast.ca.v1.ReportTrustRequest\x1a#.handfast.ca.v1.ReportTrustResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'handfast.ca.v1.trust_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHTRUSTREQUEST']._serialized_start=79
-  _globals['_WATCHTRUSTREQUEST']._serialized_end=151
-  _globals['_TRUSTUPDATE']._serialized_start=154
-  _globals['_TRUSTUPDATE']._serialized_end=443
-  _globals['_HEARTBEAT']._serialized_start=445
-  _globals['_HEARTBEAT']._serialized_end=532
-  _globals['_REVOCATIONS']._serialized_start=534
-  _globals['_REVOCATIONS']._serialized_end=623
-  _globals['_REVOCATION']._serialized_start=626
-  _globals['_REVOCATION']._serialized_end=781
-  _globals['_CRLPART']._serialized_start=783
-  _globals['_CRLPART']._serialized_end=852
-  _globals['_BUNDLES']._serialized_start=854
-  _globals['_BUNDLES']._serialized_end=880
-  _globals['_POLICYVERSION']._serialized_start=882
-  _globals['_POLICYVERSION']._serialized_end=913
-  _globals['_REPORTTRUSTREQUEST']._serialized_start=915
-  _globals['_REPORTTRUSTREQUEST']._serialized_end=992
-  _globals['_REPORTTRUSTRESPONSE']._serialized_start=994
-  _globals['_REPORTTRUSTRESPONSE']._serialized_end=1015
-  _globals['_TRUST']._serialized_start=1018
-  _globals['_TRUST']._serialized_end=1193
+  _globals['_WATCHTRUSTREQUEST']._serialized_end=191
+  _globals['_KNOWNCRL']._serialized_start=193
+  _globals['_KNOWNCRL']._serialized_end=242
+  _globals['_TRUSTUPDATE']._serialized_start=245
+  _globals['_TRUSTUPDATE']._serialized_end=534
+  _globals['_HEARTBEAT']._serialized_start=537
+  _globals['_HEARTBEAT']._serialized_end=676
+  _globals['_REVOCATIONS']._serialized_start=678
+  _globals['_REVOCATIONS']._serialized_end=736
+  _globals['_REVOCATION']._serialized_start=739
+  _globals['_REVOCATION']._serialized_end=885
+  _globals['_CRLPART']._serialized_start=887
+  _globals['_CRLPART']._serialized_end=963
+  _globals['_BUNDLES']._serialized_start=965
+  _globals['_BUNDLES']._serialized_end=991
+  _globals['_POLICYVERSION']._serialized_start=993
+  _globals['_POLICYVERSION']._serialized_end=1024
+  _globals['_REPORTTRUSTREQUEST']._serialized_start=1026
+  _globals['_REPORTTRUSTREQUEST']._serialized_end=1103
+  _globals['_REPORTTRUSTRESPONSE']._serialized_start=1105
+  _globals['_REPORTTRUSTRESPONSE']._serialized_end=1126
+  _globals['_TRUST']._serialized_start=1129
+  _globals['_TRUST']._serialized_end=1304
 # @@protoc_insertion_point(module_scope)

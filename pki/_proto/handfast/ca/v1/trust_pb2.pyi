@@ -27,32 +27,62 @@ class WatchTrustRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     BUNDLE_NUMBER_FIELD_NUMBER: _builtins.int
+    CRLS_FIELD_NUMBER: _builtins.int
     since: _builtins.int
-    """The sequence number of the last update that the caller has; 0 for none. The CA sends what came
-    after it, or everything if it does not know that number any more.
+    """The sequence number of the last update that the caller has; 0 for none. The CA sends the
+    revocations after it that are on no signed list yet.
     """
     epoch: _builtins.str
-    """The epoch that came with that number. Another epoch makes the CA send everything."""
+    """The epoch that came with that number. With another one, that number means nothing."""
     bundle_number: _builtins.int
     """The number of the trust bundle that the caller has."""
+    @_builtins.property
+    def crls(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownCrl]:
+        """The signed revocation lists that the caller has: they are not sent again."""
+
     def __init__(
         self,
         *,
         since: _builtins.int = ...,
         epoch: _builtins.str = ...,
         bundle_number: _builtins.int = ...,
+        crls: _abc.Iterable[Global___KnownCrl] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_number", b"bundle_number", "epoch", b"epoch", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_number", b"bundle_number", "crls", b"crls", "epoch", b"epoch", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchTrustRequest: _TypeAlias = WatchTrustRequest  # noqa: Y015
 
 @_typing.final
+class KnownCrl(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_KEY_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    issuer_key_id: _builtins.bytes
+    """The key identifier of the issuing CA."""
+    number: _builtins.int
+    """The list's number."""
+    def __init__(
+        self,
+        *,
+        issuer_key_id: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_key_id", b"issuer_key_id", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownCrl: _TypeAlias = KnownCrl  # noqa: Y015
+
+@_typing.final
 class TrustUpdate(_message.Message):
-    """Updates come in order of their sequence numbers. Each is at most 1 MiB."""
+    """Each is at most 1 MiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,7 +94,7 @@ class TrustUpdate(_message.Message):
     BUNDLES_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows with each change. A heartbeat repeats the number of the last change."""
+    """Grows with each revocation; other updates repeat the number of the last one."""
     epoch: _builtins.str
     """The numbers of one epoch can be compared; another ledger has another epoch."""
     @_builtins.property
@@ -73,7 +103,7 @@ class TrustUpdate(_message.Message):
 
     @_builtins.property
     def revocations(self) -> Global___Revocations:
-        """Revocations: at the beginning of a stream all that are in force, or those since a number."""
+        """Revocations that are on no signed list yet."""
 
     @_builtins.property
     def crl(self) -> Global___CrlPart:
@@ -116,21 +146,29 @@ class Heartbeat(_message.Message):
 
     NEXT_WITHIN_MILLISECONDS_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    STREAM_ENDS_AT_FIELD_NUMBER: _builtins.int
     next_within_milliseconds: _builtins.int
     """When the next update comes at the latest. A caller that misses three knows that it is cut off."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The CA's clock."""
 
+    @_builtins.property
+    def stream_ends_at(self) -> _timestamp_pb2.Timestamp:
+        """When this stream ends at the latest, because a certificate of its connection ends. Begin another
+        one before.
+        """
+
     def __init__(
         self,
         *,
         next_within_milliseconds: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        stream_ends_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream_ends_at", b"stream_ends_at", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_within_milliseconds", b"next_within_milliseconds", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_within_milliseconds", b"next_within_milliseconds", "stream_ends_at", b"stream_ends_at", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,27 +178,19 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 class Revocations(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    REPLACE_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
-    MORE_FIELD_NUMBER: _builtins.int
-    replace: _builtins.bool
-    """Replace all revocations that are known from this stream; else add to them."""
-    more: _builtins.bool
-    """Whether the rest of this update follows in further messages of the same sequence number."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
-        """In no order."""
+        """In the order of their numbers; the last one's is the sequence number of the update."""
 
     def __init__(
         self,
         *,
-        replace: _builtins.bool = ...,
         entries: _abc.Iterable[Global___Revocation] | None = ...,
-        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "more", b"more", "replace", b"replace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,17 +202,14 @@ class Revocation(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ISSUER_FIELD_NUMBER: _builtins.int
+    ISSUER_KEY_ID_FIELD_NUMBER: _builtins.int
     SERIAL_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
-    issuer: _builtins.bytes
-    """SHA-256 of the issuing CA's certificate, DER."""
+    issuer_key_id: _builtins.bytes
+    """The key identifier of the issuing CA, as in the certificates that it issued."""
     serial: _builtins.bytes
     """Big endian, without leading zeros."""
-    reason: _builtins.int
-    """A CRLReason of RFC 5280."""
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
         """When it was revoked."""
@@ -194,15 +221,14 @@ class Revocation(_message.Message):
     def __init__(
         self,
         *,
-        issuer: _builtins.bytes = ...,
+        issuer_key_id: _builtins.bytes = ...,
         serial: _builtins.bytes = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
-        reason: _builtins.int = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "not_after", b"not_after", "reason", b"reason", "revoked_at", b"revoked_at", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_key_id", b"issuer_key_id", "not_after", b"not_after", "revoked_at", b"revoked_at", "serial", b"serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,12 +238,12 @@ Global___Revocation: _TypeAlias = Revocation  # noqa: Y015
 class CrlPart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ISSUER_FIELD_NUMBER: _builtins.int
+    ISSUER_KEY_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
-    issuer: _builtins.bytes
-    """SHA-256 of the issuing CA's certificate, DER."""
+    issuer_key_id: _builtins.bytes
+    """The key identifier of the issuing CA."""
     number: _builtins.int
     """The list's number."""
     data: _builtins.bytes
@@ -227,14 +253,14 @@ class CrlPart(_message.Message):
     def __init__(
         self,
         *,
-        issuer: _builtins.bytes = ...,
+        issuer_key_id: _builtins.bytes = ...,
         number: _builtins.int = ...,
         data: _builtins.bytes = ...,
         more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "issuer", b"issuer", "more", b"more", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "issuer_key_id", b"issuer_key_id", "more", b"more", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,112 @@
+"""Record what the CA refused.
+
+1. A refusal undoes its operation's transaction, so its entry has a transaction of its own.
+2. A refusal is raised to its caller whether or not it could be recorded: it grants nothing.
+3. Strangers are refused as often as they like. So they get no entry each: :class:`RefusalSums`
+   counts them, and yields one entry a minute and reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from pki.authority.ledger import Ledger
+from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import STRANGER, shorten
+from pki.clock import Clock
+from pki.errors import InputError, NotPermittedError, PkiError
+
+_log = logging.getLogger(__name__)
+_INTERVAL = timedelta(minutes=1)
+_MOST_REASONS = 32
+_OTHER = "other"
+
+
+@contextmanager
+def recorded_refusals(ledger: Ledger, entry: AuditEntry) -> Iterator[None]:
+    """Record a refusal of the operation in this block, and raise it further.
+
+    Args:
+        ledger: the ledger; the block's own transaction has ended when the entry is recorded.
+        entry: a refusal, but for its reason.
+    """
+    try:
+        yield
+    except (NotPermittedError, InputError) as refusal:
+        try:
+            with ledger.transaction() as transaction:
+                transaction.audit.append(replace(entry, reason=shorten(refusal.message)))
+        except PkiError as error:
+            _log.warning("a refusal could not be recorded in the audit log: %s", error)
+        raise
+
+
+class RefusalSums:
+    """Counts the refusals of strangers; its memory and the log's growth are bounded.
+
+    Args:
+        clock: returns the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._since: datetime | None = None
+
+    def count(self, reason: str) -> None:
+        """Count a refusal.
+
+        Args:
+            reason: a code of the CA's own, never a text of the stranger's. After 32 different ones
+                within a minute, the others are counted together.
+        """
+        with self._lock:
+            if self._since is None:
+                self._since = self._clock()
+            known = reason in self._counts or len(self._counts) < _MOST_REASONS
+            self._counts[reason if known else _OTHER] += 1
+
+    def take_due(self, *, at_end: bool = False) -> tuple[AuditEntry, ...]:
+        """Return the entries for a minute that is over, and begin a new one.
+
+        The caller appends all of them in one transaction. If that fails, :meth:`put_back` keeps the
+        counts for the next time.
+
+        Args:
+            at_end: return what was counted, though the minute is not over: the service ends.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._since is None or (abs(now - self._since) < _INTERVAL and not at_end):
+                return ()
+            since = int(self._since.timestamp())
+            counts, self._counts, self._since = self._counts, Counter(), None
+        return tuple(
+            AuditEntry(
+                AuditAction.REFUSE_MANY,
+                now,
+                STRANGER,
+                reason=reason,
+                details={"count": count, "since": since},
+            )
+            for reason, count in sorted(counts.items())
+        )
+
+    def put_back(self, entries: tuple[AuditEntry, ...]) -> None:
+        """Count again what could not be recorded."""
+        with self._lock:
+            for entry in entries:
+                count, since = entry.details["count"], entry.details["since"]
+                assert isinstance(count, int)
+                assert isinstance(since, int)
+                assert entry.reason is not None
+                began = datetime.fromtimestamp(since, tz=entry.at.tzinfo)
+                self._since = min(self._since or began, began)
+                self._counts[entry.reason] += count

@@ -1,0 +1,115 @@
+"""What a workload obtains: the certificate, and how the line that it belongs to may recover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.issuance import hand_out, order_for_request, sign_order
+from pki.authority.issued import Issued
+from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.orders import LeafOrder
+from pki.authority.registrations import Proof, Registration
+from pki.errors import LedgerError
+from pki.identity import SpiffeId
+from pki.keys import PublicKey
+from pki.proofs import RecoveryId
+from pki.x509 import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A certificate that a workload obtained.
+
+    Args:
+        issued: the certificate, with all that its workload needs; the key stayed with the workload.
+        lifetime: of the certificate, counted from the moment of issue.
+        recovery_id: names the line for a recovery; None if the line can't recover.
+        recoveries_left: how many recoveries are left in the present period.
+        is_repeated: whether it was issued before, for the same request.
+    """
+
+    issued: Issued
+    lifetime: timedelta
+    recovery_id: RecoveryId | None
+    recoveries_left: int
+    is_repeated: bool = False
+
+
+def order_of(
+    registration: Registration,
+    public_key: PublicKey,
+    proof: Proof,
+    *,
+    by_admin: bool,
+    renews: CertificateRecord | None = None,
+) -> LeafOrder:
+    """Return the order for the certificate that a registration allows.
+
+    Args:
+        registration: the workload's.
+        public_key: the leaf's key.
+        proof: how the workload was proved.
+        by_admin: whether only admins have decided on it.
+        renews: the certificate that it takes the place of; None starts a line.
+    """
+    return LeafOrder(
+        registration.spiffe_id,
+        registration.profile,
+        public_key,
+        registration.lifetime,
+        proof,
+        by_admin,
+        registration.dns_names,
+        registration.ip_addresses,
+        None if renews is None else renews.id,
+        None if renews is None else renews.line_id,
+    )
+
+
+def sign_for_request(
+    context: AuthorityContext, transaction: Transaction, order: LeafOrder, request: Request
+) -> tuple[CertificateRecord, tuple[str, ...]]:
+    """Sign what a registration allows, for a request that asks for nothing else.
+
+    Returns:
+        The record of the certificate, and notes on what differs from the order.
+
+    Raises:
+        NotPermittedError: if the request asks for another name, or the CA's rules forbid the order.
+    """
+    leaf, notes = sign_order(context, order_for_request(order, request), transaction)
+    return record_of(transaction, leaf), notes
+
+
+def record_of(transaction: Transaction, leaf: x509.Certificate) -> CertificateRecord:
+    """Return the record of a certificate that this transaction has added."""
+    record = transaction.certificate_by_serial(f"{leaf.serial_number:x}")
+    if record is None:
+        raise LedgerError("the ledger does not hold the certificate that was just recorded")
+    return record
+
+
+def obtained(
+    context: AuthorityContext,
+    transaction: Transaction,
+    record: CertificateRecord,
+    *,
+    notes: tuple[str, ...] = (),
+    is_repeated: bool = False,
+) -> Obtained:
+    """Return what a workload obtains with a certificate of the ledger."""
+    spiffe_id = SpiffeId.parse(record.spiffe_id)
+    issued = hand_out(context, transaction, spiffe_id, record.certificate, key=None, notes=notes)
+    lifetime = record.not_after - record.issued_at
+    found = transaction.registrations.get(spiffe_id)
+    line = transaction.lines.get(record.line_id)
+    if found is None or line is None or line.recovery_key is None or not found[0].recovery.times:
+        return Obtained(issued, lifetime, None, 0, is_repeated)
+    rule = found[0].recovery
+    made = transaction.lines.recoveries(line.id, since=context.now() - rule.within)
+    recovery_id = RecoveryId.of(transaction.proofs.mac_key(), bytes.fromhex(line.id))
+    return Obtained(issued, lifetime, recovery_id, max(0, rule.times - made), is_repeated)

@@ -1,0 +1,35 @@
+"""The CA's own certificate, with which it serves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pki.authority.context import AuthorityContext
+from pki.authority.issuance import hand_out, sign_order
+from pki.authority.issued import Issued
+from pki.authority.lifetimes import DEFAULT_LEAF
+from pki.authority.orders import LeafOrder
+from pki.authority.registrations import Proof
+from pki.identity import SpiffeId, TrustDomain
+from pki.keys import generate_key
+from pki.x509 import WORKLOAD
+
+
+def ca_spiffe_id(trust_domain: TrustDomain) -> SpiffeId:
+    """Return the name of the CA itself: the one name that workloads accept as their CA."""
+    return SpiffeId(trust_domain, ("handfast", "ca"))
+
+
+def issue_own(context: AuthorityContext, lifetime: timedelta = DEFAULT_LEAF) -> Issued:
+    """Issue a certificate for the CA itself, with a new key that no file holds.
+
+    Raises:
+        StateError: if no issuing CA is active.
+        LedgerError: if it could not be recorded.
+    """
+    key = generate_key()
+    spiffe_id = ca_spiffe_id(context.settings.limits.trust_domain)
+    order = LeafOrder(spiffe_id, WORKLOAD, key.public_key(), lifetime, Proof.CA, True)
+    with context.ledger.transaction() as transaction:
+        leaf, notes = sign_order(context, order, transaction)
+        return hand_out(context, transaction, spiffe_id, leaf, key=key, notes=notes)

@@ -1,0 +1,103 @@
+"""Renew the certificate that a workload presented, for as long as its registration allows it."""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.obtained import Obtained, obtained, order_of, sign_for_request
+from pki.authority.enrollment.registering import is_covered
+from pki.authority.issuance import check_renewable, renewable_record
+from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.rows import der_of
+from pki.authority.registrations import Proof
+from pki.errors import InputError, NotRegisteredError, NotRenewableError
+from pki.identity import SpiffeId
+from pki.keys import public_key_fingerprint
+from pki.proofs import Purpose, check_binding
+from pki.x509 import Request, read_request
+
+
+def renew_own(
+    context: AuthorityContext, presented: x509.Certificate, request: bytes, binding: bytes
+) -> Obtained:
+    """Renew a certificate whose holder has proved, in a handshake, that it has the key.
+
+    The same request again gets the same certificate, for as long as the presented one is valid and
+    neither is revoked. A request with another key means that two hold the presented certificate's
+    key: it is refused, and its line is blocked.
+
+    Args:
+        context: the CA.
+        presented: the certificate of the handshake.
+        request: the certificate signing request, DER, with a new key.
+        binding: the signature that binds the request to the presented certificate.
+
+    Raises:
+        NotRenewableError: if the certificate may not be renewed.
+        NotRegisteredError: if no registration covers it any more.
+        NotPermittedError: if the request is not bound to the certificate, or asks for another name.
+        InputError: if the request is malformed, or its key is not new.
+    """
+    parsed = read_request(request)
+    check_binding(
+        parsed.public_key,
+        binding,
+        Purpose.RENEW,
+        context.settings.limits.trust_domain,
+        proof=der_of(presented),
+        request=request,
+    )
+    fingerprint = public_key_fingerprint(parsed.public_key)
+    with context.ledger.transaction() as transaction:
+        record = renewable_record(context, presented, transaction)
+        if record.key_fingerprint == fingerprint:
+            raise InputError(
+                "renewal needs a new key", remedy="Make one; the old one may have leaked"
+            )
+        renewal = transaction.renewal_of(record.id)
+        if renewal is None:
+            return _renew(context, transaction, record, parsed)
+        if renewal.key_fingerprint == fingerprint:
+            check_renewable(context, renewal, transaction)
+            return obtained(context, transaction, renewal, is_repeated=True)
+        # Refused after this transaction: an exception here would undo the block.
+        transaction.add_event(
+            "second-renewal",
+            f"certificate {record.serial} of {record.spiffe_id} was renewed to {renewal.serial}, "
+            f"and its holder asked for another renewal, with the key {fingerprint}: somebody has a "
+            "copy of its key, and its line is blocked",
+            at=context.now(),
+            certificate_id=record.id,
+        )
+        transaction.lines.block(
+            [record.line_id], reason="one of its certificates was renewed twice", at=context.now()
+        )
+    raise NotRenewableError(
+        f"certificate {record.serial} was renewed already, with another key; its line is blocked",
+        remedy="If that was not you, its key is stolen: revoke it, and enroll with a new token",
+    )
+
+
+def _renew(
+    context: AuthorityContext,
+    transaction: Transaction,
+    record: CertificateRecord,
+    request: Request,
+) -> Obtained:
+    found = transaction.registrations.get(SpiffeId.parse(record.spiffe_id))
+    if found is None or not is_covered(record, found[0]):
+        raise NotRegisteredError(
+            f"no registration covers certificate {record.serial} of {record.spiffe_id}",
+            remedy="Let a registrar register its names",
+        )
+    registration, revision = found
+    order = order_of(
+        registration,
+        request.public_key,
+        Proof.RENEWAL,
+        by_admin=revision.by_admin,
+        renews=record,
+    )
+    renewed, notes = sign_for_request(context, transaction, order, request)
+    return obtained(context, transaction, renewed, notes=notes)

@@ -1,0 +1,179 @@
+"""The certificates in the ledger: issued, renewed, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select, update
+
+from pki.authority.ledger import tables
+from pki.authority.ledger.keys import KeyRecords
+from pki.authority.ledger.records import CertificateRecord, NewCertificate
+from pki.authority.ledger.revocations import RevocationLog
+from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
+
+
+class CertificateRecords:
+    """The part of a transaction that reads and writes certificates."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def keys(self) -> KeyRecords:
+        """The public keys of leaves."""
+        return KeyRecords(self._connection)
+
+    @property
+    def revocations(self) -> RevocationLog:
+        """The order of revocations."""
+        return RevocationLog(self._connection)
+
+    def add_certificate(self, new: NewCertificate) -> int:
+        """Record an issued certificate; return its id."""
+        certificate = new.certificate
+        return self._insert(
+            tables.certificates,
+            issuer_id=new.issuer_id,
+            serial=f"{certificate.serial_number:x}",
+            spiffe_id=new.spiffe_id,
+            profile=new.profile,
+            certificate=der_of(certificate),
+            key_fingerprint=new.key_fingerprint,
+            not_before=to_seconds(certificate.not_valid_before_utc),
+            not_after=to_seconds(certificate.not_valid_after_utc),
+            issued_at=to_seconds(new.issued_at),
+            renewed_from=new.renewed_from,
+            line_id=new.line_id,
+        )
+
+    def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
+        """Return the certificate with a serial number (lower-case hex); None if there is none."""
+        return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
+
+    def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
+        """Return the certificate with the ledger's id; None if there is none."""
+        return self._one(
+            select(tables.certificates).where(tables.certificates.c.id == certificate_id)
+        )
+
+    def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
+        """Return the certificate that renewed this one; None if there is none."""
+        return self._one(
+            select(tables.certificates).where(tables.certificates.c.renewed_from == certificate_id)
+        )
+
+    def certificates(
+        self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
+    ) -> tuple[CertificateRecord, ...]:
+        """Return issued certificates, oldest first."""
+        query = select(tables.certificates).order_by(tables.certificates.c.id)
+        if ends_after is not None:
+            query = query.where(tables.certificates.c.not_after >= to_seconds(ends_after))
+        if ends_before is not None:
+            query = query.where(tables.certificates.c.not_after < to_seconds(ends_before))
+        return self._many(query)
+
+    def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of exactly this key, oldest first."""
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.key_fingerprint == fingerprint)
+            .order_by(tables.certificates.c.id)
+        )
+        return self._many(query)
+
+    def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of these keys and of all keys that the same secrets yield."""
+        same = self.keys.of_same_secrets(fingerprints)
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.key_fingerprint.in_(same))
+            .order_by(tables.certificates.c.id)
+        )
+        return self._many(query)
+
+    def certificates_of_workload(
+        self, spiffe_id: str, *, ends_after: datetime
+    ) -> tuple[CertificateRecord, ...]:
+        """Return every certificate of a workload that ends later, oldest first."""
+        return self._many(
+            select(tables.certificates)
+            .where(tables.certificates.c.spiffe_id == spiffe_id)
+            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
+            .order_by(tables.certificates.c.id)
+        )
+
+    def certificates_with_serial(self, prefix: str) -> tuple[CertificateRecord, ...]:
+        """Return every certificate whose serial number (lower-case hex) begins so, oldest first."""
+        column = tables.certificates.c.serial
+        query = select(tables.certificates).where(column.startswith(prefix, autoescape=True))
+        return self._many(query.order_by(tables.certificates.c.id))
+
+    def mark_revoked(self, ids: Iterable[int], *, at: datetime, reason: str) -> None:
+        """Revoke certificates; one that is revoked already keeps its time and reason."""
+        ids = list(ids)
+        self.revocations.append(ids)
+        self._connection.execute(
+            update(tables.certificates)
+            .where(tables.certificates.c.id.in_(ids))
+            .where(tables.certificates.c.revoked_at.is_(None))
+            .values(revoked_at=to_seconds(at), reason=reason)
+        )
+
+    def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
+        """Return the revoked certificates that an issuer's CRL must hold."""
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.issuer_id == issuer_id)
+            .where(tables.certificates.c.revoked_at.is_not(None))
+            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
+            .order_by(tables.certificates.c.id)
+        )
+        return self._many(query)
+
+    def revoked_serials_of(self, issuer_id: int, *, ends_after: datetime) -> frozenset[int]:
+        """Return the serial numbers of an issuer's revoked certificates that end later."""
+        column = tables.certificates.c
+        query = select(column.serial).where(
+            column.issuer_id == issuer_id,
+            column.revoked_at.is_not(None),
+            column.not_after >= to_seconds(ends_after),
+        )
+        return frozenset(int(serial, 16) for serial in self._connection.scalars(query))
+
+    def newest(
+        self, *, before: int | None, most: int, spiffe_id: str, ends_after: datetime | None
+    ) -> tuple[CertificateRecord, ...]:
+        """Return certificates, the newest first.
+
+        Args:
+            before: only those with a lower id of the ledger.
+            most: how many at most.
+            spiffe_id: only those of this workload; empty for all.
+            ends_after: only those that end at this time or later.
+        """
+        table = tables.certificates
+        query = select(table).order_by(table.c.id.desc()).limit(most)
+        if before is not None:
+            query = query.where(table.c.id < before)
+        if spiffe_id:
+            query = query.where(table.c.spiffe_id == spiffe_id)
+        if ends_after is not None:
+            query = query.where(table.c.not_after >= to_seconds(ends_after))
+        return self._many(query)
+
+    def _insert(self, table: Any, **values: object) -> int:
+        result = self._connection.execute(insert(table).values(**values))
+        key = result.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
+        return tuple(record_of_row(row) for row in self._connection.execute(query))
+
+    def _one(self, query: Select[Any]) -> CertificateRecord | None:
+        row = self._connection.execute(query).one_or_none()
+        return record_of_row(row) if row is not None else None

@@ -1,0 +1,169 @@
+"""Lines of certificates in the ledger: what was renewed or recovered from what.
+
+A line starts with a certificate that was issued with a proof of its own: by the operator, a token,
+a registrar or a JWT. Its renewals and recoveries belong to it. A workload that runs several times
+has a line for each instance, so that one of them can be blocked without the others.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from pki.authority.ledger import tables
+from pki.authority.ledger.records import CertificateRecord
+from pki.authority.ledger.rows import record_of_row, to_moment, to_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LineRecord:
+    """A line.
+
+    Args:
+        id: 16 bytes, hex.
+        spiffe_id: the workload.
+        proof: with which its first certificate was obtained.
+        started_at: when.
+        blocked_at: since when nothing of it is renewed or recovered; None if it is not blocked.
+        blocked_reason: why.
+        recovery_key: the public key for the next recovery, DER; None if there is none.
+    """
+
+    id: str
+    spiffe_id: str
+    proof: str
+    started_at: datetime
+    blocked_at: datetime | None
+    blocked_reason: str | None
+    recovery_key: bytes | None
+
+
+class LineRecords:
+    """The part of a transaction that reads and writes lines."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(self, spiffe_id: str, *, proof: str, at: datetime) -> str:
+        """Start a line; return its id."""
+        line_id = secrets.token_hex(16)
+        self._connection.execute(
+            insert(tables.lines).values(
+                id=line_id, spiffe_id=spiffe_id, proof=proof, started_at=to_seconds(at)
+            )
+        )
+        return line_id
+
+    def get(self, line_id: str) -> LineRecord | None:
+        """Return a line; None if there is none."""
+        query = select(tables.lines).where(tables.lines.c.id == line_id)
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return LineRecord(
+            row.id,
+            row.spiffe_id,
+            row.proof,
+            to_moment(row.started_at),
+            to_moment(row.blocked_at) if row.blocked_at is not None else None,
+            row.blocked_reason,
+            row.recovery_key,
+        )
+
+    def newest_certificate(self, line_id: str) -> CertificateRecord | None:
+        """Return the certificate of a line that was not renewed; None if there is no line."""
+        query = (
+            select(tables.certificates)
+            .where(tables.certificates.c.line_id == line_id)
+            .order_by(tables.certificates.c.id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return record_of_row(row) if row is not None else None
+
+    def last_end(self, line_id: str) -> datetime | None:
+        """Return when the last certificate of a line ends; None if there is no line."""
+        column = tables.certificates.c.not_after
+        query = select(func.max(column)).where(tables.certificates.c.line_id == line_id)
+        seconds = self._connection.scalar(query)
+        return to_moment(seconds) if seconds is not None else None
+
+    def block(self, line_ids: Iterable[str], *, reason: str, at: datetime) -> None:
+        """Block lines for good, and end their recovery keys; one that is blocked stays as it is."""
+        chosen = tables.lines.c.id.in_(list(line_ids))
+        self._connection.execute(
+            update(tables.lines)
+            .where(chosen, tables.lines.c.blocked_at.is_(None))
+            .values(blocked_at=to_seconds(at), blocked_reason=reason)
+        )
+        self._connection.execute(update(tables.lines).where(chosen).values(recovery_key=None))
+
+    def end_recovery(self, line_ids: Iterable[str]) -> None:
+        """End the recovery keys of lines: only a new proof helps then."""
+        chosen = tables.lines.c.id.in_(list(line_ids))
+        self._connection.execute(update(tables.lines).where(chosen).values(recovery_key=None))
+
+    def set_recovery_key(
+        self, line_id: str, key: bytes, *, retired: str | None, at: datetime
+    ) -> None:
+        """Set the key for the next recovery of a line.
+
+        Args:
+            line_id: of the line.
+            key: the public key, DER.
+            retired: the fingerprint of the key that it replaces; None if it replaces none.
+            at: the time.
+        """
+        if retired is not None:
+            present = self.get(line_id)
+            assert present is not None
+            assert present.recovery_key is not None
+            self._connection.execute(
+                insert(tables.retired_recovery_keys).values(
+                    fingerprint=retired,
+                    line_id=line_id,
+                    key=present.recovery_key,
+                    retired_at=to_seconds(at),
+                )
+            )
+        self._connection.execute(
+            update(tables.lines).where(tables.lines.c.id == line_id).values(recovery_key=key)
+        )
+
+    def retired_recovery_keys(self, line_id: str) -> tuple[bytes, ...]:
+        """Return the recovery keys of a line that were replaced, the newest first."""
+        table = tables.retired_recovery_keys
+        query = (
+            select(table.c.key)
+            .where(table.c.line_id == line_id)
+            .order_by(table.c.retired_at.desc())
+        )
+        return tuple(self._connection.scalars(query))
+
+    def is_recovery_key_known(self, fingerprint: str, key: bytes) -> bool:
+        """Return whether a recovery key is in use, or was used, in any line."""
+        retired = select(tables.retired_recovery_keys.c.line_id).where(
+            tables.retired_recovery_keys.c.fingerprint == fingerprint
+        )
+        present = select(tables.lines.c.id).where(tables.lines.c.recovery_key == key)
+        return any(self._connection.scalar(query) is not None for query in (retired, present))
+
+    def add_recovery(self, line_id: str, certificate_id: int, *, at: datetime) -> None:
+        """Record that a certificate was obtained by recovery."""
+        self._connection.execute(
+            insert(tables.recoveries).values(
+                certificate_id=certificate_id, line_id=line_id, at=to_seconds(at)
+            )
+        )
+
+    def recoveries(self, line_id: str, *, since: datetime) -> int:
+        """Return how many recoveries a line has made since a time."""
+        table = tables.recoveries
+        query = select(func.count()).where(
+            table.c.line_id == line_id, table.c.at > to_seconds(since)
+        )
+        return int(self._connection.scalar(query) or 0)

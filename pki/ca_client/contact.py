@@ -1,0 +1,161 @@
+"""The first contact with a CA: who is there, before a proof is sent.
+
+A handshake of our own comes first, because gRPC shows us no certificate. The CA sends its root too.
+That root is trusted because its fingerprint is the one that we were given, or because it is one of
+those that we trust already. Then the chain must be a workload's, and its SPIFFE ID the CA's own
+name: no other workload of the same root is the CA.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from OpenSSL import SSL
+
+from pki.errors import CaRefusedError, CaUnreachableError, PkiError, VerificationError
+from pki.identity import SpiffeId, TrustDomain, derive_names
+from pki.tls.connection import (
+    Deadline,
+    TlsConnection,
+    TooManyBytesError,
+    connect,
+    ssl_error_message,
+)
+from pki.tls.target import Target
+from pki.x509 import WORKLOAD, ChainVerifier, Purpose, RevocationMode, TrustBundle
+from pki.x509.readers import MAX_CHAIN_LENGTH, to_pem
+
+_SECONDS = 10.0
+_MOST_BYTES = 256 * 1024
+_SERVICE_OPTIONS = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
+
+
+def ca_spiffe_id(trust_domain: TrustDomain) -> SpiffeId:
+    """Return the name of a trust domain's CA."""
+    return SpiffeId(trust_domain, ("handfast", "ca"))
+
+
+def verify_ca(
+    address: str,
+    trust_domain: TrustDomain,
+    *,
+    now: datetime,
+    fingerprint: bytes | None = None,
+    roots: Sequence[x509.Certificate] = (),
+    seconds: float = _SECONDS,
+) -> x509.Certificate:
+    """Make a handshake with the CA, and verify it.
+
+    Args:
+        address: where it is, as gRPC names it.
+        trust_domain: of the CA.
+        now: the time.
+        fingerprint: the SHA-256 of its root's certificate, if that alone is known.
+        roots: the roots that are trusted already.
+        seconds: how long the handshake may take.
+
+    Returns:
+        The root that its chain leads to.
+
+    Raises:
+        CaUnreachableError: if no handshake was possible.
+        CaRefusedError: if somebody else is there.
+    """
+    name = ca_spiffe_id(trust_domain)
+    chain = _presented_chain(address, name, seconds)
+    if fingerprint is not None:
+        roots = [
+            item
+            for item in chain
+            if hmac.compare_digest(item.fingerprint(hashes.SHA256()), fingerprint)
+        ]
+        if not roots:
+            raise CaRefusedError(
+                f"the server at {address} does not have the root that the token names",
+                remedy="Somebody else may be there; ask who made the token",
+            )
+    try:
+        verifier = ChainVerifier(TrustBundle.of_roots(roots), mode=RevocationMode.WHEN_PRESENT)
+        verified = verifier.verify(
+            [item for item in chain if item not in roots],
+            profile=WORKLOAD,
+            purpose=Purpose.SERVER,
+            at=now,
+            expected=name,
+        )
+    except VerificationError as error:
+        raise CaRefusedError(
+            f"the server at {address} is not the CA of {trust_domain}: {error.message}",
+            remedy=error.remedy,
+        ) from error
+    except PkiError as error:
+        raise CaRefusedError(f"the root of the CA at {address}: {error.message}") from error
+    return verified.path[-1]
+
+
+@contextmanager
+def stranger_channel(
+    address: str, trust_domain: TrustDomain, root: x509.Certificate
+) -> Iterator[grpc.Channel]:
+    """Open a channel to the CA without a certificate of our own.
+
+    Only the CA has the DNS name that it is pinned to: the name is derived from its SPIFFE ID, and
+    names inside the trust domain are given to nobody else.
+    """
+    derived = derive_names(ca_spiffe_id(trust_domain)).dns
+    assert derived is not None
+    options: list[tuple[str, Any]] = [
+        ("grpc.ssl_target_name_override", derived.name),
+        *_SERVICE_OPTIONS,
+    ]
+    credentials = grpc.ssl_channel_credentials(to_pem([root]))
+    with grpc.secure_channel(address, credentials, options) as channel:
+        yield channel
+
+
+def _presented_chain(address: str, name: SpiffeId, seconds: float) -> tuple[x509.Certificate, ...]:
+    target = Target.parse(address)
+    derived = derive_names(name).dns
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_alpn_protos([b"h2"])
+    # Verified afterwards: the root is not known yet.
+    context.set_verify(SSL.VERIFY_NONE)
+    deadline = Deadline(seconds)
+    try:
+        with (
+            connect(target, deadline) as plain,
+            TlsConnection(plain, context, max_bytes=_MOST_BYTES) as connection,
+        ):
+            if derived is not None:
+                connection.tls.set_tlsext_host_name(derived.name.encode())
+            connection.tls.set_connect_state()
+            connection.do_handshake(deadline)
+            chain = connection.tls.get_peer_cert_chain() or []
+            if not 1 <= len(chain) <= MAX_CHAIN_LENGTH:
+                raise CaRefusedError(f"the server at {address} presented {len(chain)} certificates")
+            return tuple(item.to_cryptography() for item in chain)
+    except TimeoutError:
+        raise CaUnreachableError(
+            f"the CA at {address} did not answer within {seconds:g} s"
+        ) from None
+    except SSL.Error as error:
+        raise CaUnreachableError(
+            f"no TLS connection with the CA at {address}: {ssl_error_message(error)}"
+        ) from error
+    except TooManyBytesError as error:
+        raise CaRefusedError(f"the server at {address}: {error}") from None
+    except ValueError:
+        raise CaRefusedError(f"the server at {address} presented a malformed certificate") from None
+    except OSError as error:
+        raise CaUnreachableError(
+            f"the CA at {address} can't be reached: {error.strerror or error}",
+            remedy="See that it runs, and that the address is right",
+        ) from error

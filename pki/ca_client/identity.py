@@ -1,0 +1,357 @@
+"""An identity that keeps itself: enrolled once, renewed in time, recovered after a long sleep.
+
+One thread looks a few times a second at what is due, by the clock of the machine, so that a machine
+that was suspended notices at once when it wakes:
+
+1. Inside the window that the CA gave, at a random time, the certificate is renewed.
+2. If the CA can't be reached, the present certificate stays in use, and the next attempts come
+   later and later, with jitter, but several of them before the certificate ends.
+3. Once it has ended, the line is recovered with its recovery key.
+4. What the CA refuses for good is told and not asked for again, until the certificate changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2, trust_pb2_grpc
+from pki.background import defer
+from pki.ca_client import calls
+from pki.ca_client.calls import BusyCaError, Keys, Line, call
+from pki.ca_client.connection import CaConnection
+from pki.ca_client.received import EndedCertificateError, Received
+from pki.ca_client.store import CaState, IdentityStore
+from pki.ca_client.trust_follower import TrustFollower
+from pki.clock import Clock, system_clock
+from pki.credentials.periodic import PeriodicTask
+from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
+from pki.identity import SpiffeId
+from pki.proofs import EnrollmentToken, RecoveryId
+from pki.x509 import Credential, CrlSet
+from pki.x509.revocation import Announced
+
+log = logging.getLogger("handfast.ca_client")
+
+_STEP_SECONDS = 0.5
+_FIRST_BACKOFF, _MOST_BACKOFF = 1.0, 60.0
+_ATTEMPTS_LEFT = 8
+_REFUSED_PAUSE = 60.0
+_REPORT_SECONDS = 60.0
+# Refusals that another attempt with the same proof can't change.
+_FOR_GOOD = frozenset({"NOT_RENEWABLE", "NOT_REGISTERED", "PROOF_REFUSED", "NAME_NOT_PERMITTED"})
+
+
+class CaIdentity:
+    """A workload's identity from the CA, in a directory, kept fresh while it is open.
+
+    Args:
+        directory: where it lies.
+        token: for the first enrollment, if the directory is not enrolled yet.
+        with_recovery: whether the workload may come back by itself after its certificate ended.
+        clock: returns the time.
+        monotonic: returns seconds that only grow.
+
+    Raises:
+        PkiError: if there is no identity in the directory, and none could be obtained.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        token: EnrollmentToken | None = None,
+        with_recovery: bool = True,
+        clock: Clock = system_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._store = IdentityStore(Path(directory))
+        self._with_recovery = with_recovery
+        self._lock = threading.RLock()
+        self._changed: Callable[[], None] = lambda: None
+        self._connection: CaConnection | None = None
+        self._attempts = 0
+        self._next_attempt = self._next_report = 0.0
+        self._problem = ""
+        self._is_closed = False
+        if token is not None and not self._store.is_enrolled:
+            self._enroll(token)
+        self._credential, self._state = self._store.load()
+        self.spiffe_id = _spiffe_id_of(self._credential)
+        self._lists = self._credential.crls or CrlSet.none()
+        self._renew_at = self._choose_time()
+        if self._has_ended():
+            self._attempt()
+            if self._has_ended():
+                raise StateError(
+                    f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
+                    f"{self._problem}",
+                    remedy="Enroll again, with a new token",
+                )
+        self._follower = TrustFollower(self, clock, monotonic)
+        self._task = PeriodicTask(_STEP_SECONDS, self._step, "handfast-identity")
+        self._task.start()
+        self._follower.start()
+
+    @property
+    def directory(self) -> Path:
+        """Where the identity lies."""
+        return self._store.directory
+
+    @property
+    def credential(self) -> Credential:
+        """The present credential, with the newest lists."""
+        with self._lock:
+            return replace(self._credential, crls=self._lists)
+
+    @property
+    def problem(self) -> str:
+        """What the operator should know; empty if there is nothing."""
+        return self._problem
+
+    @property
+    def cut_off_since(self) -> datetime | None:
+        """Since when the CA has been silent, if that is too long; else None."""
+        return self._follower.cut_off_since
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Register a function that is called after each change."""
+        self._changed = changed
+
+    def close(self) -> None:
+        """Stop keeping it fresh."""
+        self._is_closed = True
+        self._follower.stop()
+        self._task.stop(5.0)
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def renew_now(self) -> None:
+        """Renew the certificate now, or recover it if it has ended; see :attr:`problem`."""
+        self._attempt()
+
+    def revoke_own(self, reason: str = "unspecified") -> tuple[str, ...]:
+        """Revoke the whole line of this identity; return the serial numbers that are revoked now.
+
+        Args:
+            reason: one of RFC 5280's, e.g. ``key-compromise``.
+
+        Raises:
+            CaUnreachableError: if the CA can't be reached or can't answer now.
+            CaRefusedError: if the CA refuses.
+        """
+        connection = self._connect()
+        if connection is None:
+            raise CaUnreachableError(self._problem or "there is no connection to the CA")
+        request = authority_pb2.RevokeRequest(own=True, reason=reason)
+        answer = call(lambda: connection.authority.Revoke(request, timeout=10.0))
+        return tuple(item.serial for item in answer.certificates)
+
+    # What TrustFollower needs
+
+    def lists(self) -> CrlSet:
+        """Return the lists in force."""
+        return self._lists
+
+    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
+        """Put newer lists and announced revocations in force, and write the lists down."""
+        with self._lock:
+            issuers = (*self._credential.chain[1:], *self._credential.bundle.all_roots())
+            merged, refused = self._lists.merge_newer(crls, issuers=issuers)
+            merged = merged.announce(announced)
+            is_new = merged != self._lists
+            self._lists = merged
+            bundle = self._credential.bundle
+        for line in refused:
+            defer(log.error, "%s", line)
+        if is_new:
+            self._changed()
+            if self._connection is not None:
+                self._connection.use(self.credential)
+        if is_new and crls.crls:
+            self._store.save_trust(bundle, merged)
+
+    def stub(self) -> trust_pb2_grpc.TrustStub | None:
+        """Return the stub to follow the CA with; None if our certificate has ended."""
+        connection = self._connect()
+        return None if connection is None else connection.trust
+
+    def _enroll(self, token: EnrollmentToken) -> None:
+        keys = self._store.keys(with_recovery=self._with_recovery)
+        received = calls.enroll(token, keys, now=self._clock())
+        self._store.save(received, new_recovery_key=self._with_recovery)
+        _log_notes(received)
+
+    def _connect(self) -> CaConnection | None:
+        with self._lock:
+            if self._is_closed or self._has_ended():
+                return None
+            if self._connection is None:
+                try:
+                    self._connection = CaConnection(
+                        self._state.authority, self.credential, self.spiffe_id, self._clock
+                    )
+                except PkiError as error:
+                    self._problem = f"no connection to the CA: {error}"
+            return self._connection
+
+    def _has_ended(self) -> bool:
+        return self._clock() > self._credential.leaf.not_valid_after_utc
+
+    def _step(self) -> None:
+        """Do what is due."""
+        if self._is_closed:
+            return
+        if self._clock() >= self._renew_at and self._monotonic() >= self._next_attempt:
+            self._attempt()
+        if self._monotonic() >= self._next_report and not self._has_ended():
+            self._next_report = self._monotonic() + _REPORT_SECONDS
+            self._report()
+
+    def _attempt(self) -> None:
+        try:
+            received, new_recovery_key = (
+                (self._recover(), True) if self._has_ended() else (self._renew(), False)
+            )
+            self._use(received, new_recovery_key=new_recovery_key)
+        except EndedCertificateError:
+            # The last recovery was granted, and its answer was lost: recover from there.
+            self._store.promote_recovery_key()
+            self._store.drop_pending_key()
+        except PkiError as error:
+            self._failed(error)
+        except Exception as error:
+            self._failed(StateError(f"{type(error).__name__}: {error}"))
+
+    def _renew(self) -> Received:
+        connection = self._connect()
+        if connection is None:
+            raise CaUnreachableError(self._problem or "there is no connection to the CA")
+        key = self._store.renewal_key()
+        return calls.renew(
+            connection.authority, self._credential, key, self.spiffe_id, now=self._clock()
+        )
+
+    def _recover(self) -> Received:
+        recovery_key = self._store.recovery_key()
+        if not self._state.recovery_id or recovery_key is None:
+            raise CaRefusedError(
+                f"the certificate of {self.spiffe_id} has ended, and it has no recovery key",
+                reason="NOT_RECOVERABLE",
+                remedy="Enroll again, with a new token",
+            )
+        line = Line(
+            RecoveryId.parse(self._state.recovery_id),
+            recovery_key,
+            self._credential.bundle,
+            self.spiffe_id,
+        )
+        keys: Keys = self._store.keys(with_recovery=True)
+        return calls.recover(self._state.enrollment, line, keys, now=self._clock())
+
+    def _use(self, received: Received, *, new_recovery_key: bool) -> None:
+        self._store.save(received, new_recovery_key=new_recovery_key)
+        _log_notes(received)
+        with self._lock:
+            recovered = self._has_ended()
+            self._credential = received.credential
+            self._state = CaState.of(received)
+            self._attempts, self._problem = 0, ""
+            self._next_attempt = self._next_report = 0.0
+            self._renew_at = self._choose_time()
+            connection = self._connection
+            if recovered:
+                self._connection = None
+        if received.credential.crls is not None:
+            self.accept(received.credential.crls, frozenset())
+        self._changed()
+        if connection is not None and recovered:
+            connection.close()
+        elif connection is not None:
+            connection.use(self.credential)
+        defer(
+            log.info,
+            "%s: certificate %x, to %s",
+            self.spiffe_id,
+            received.credential.leaf.serial_number,
+            received.credential.leaf.not_valid_after_utc,
+        )
+
+    def _failed(self, error: PkiError) -> None:
+        """Plan the next attempt, and say what is wrong."""
+        self._attempts += 1
+        leaf_end = self._credential.leaf.not_valid_after_utc
+        remaining = (leaf_end - self._clock()).total_seconds()
+        pause = min(_MOST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._attempts - 1, 10))
+        if remaining > 0:
+            pause = min(pause, max(remaining / _ATTEMPTS_LEFT, _STEP_SECONDS / 2))
+        pause = random.uniform(pause / 2, pause)  # noqa: S311 - no secret
+        if isinstance(error, BusyCaError) and error.retry_after is not None:
+            pause = max(pause, error.retry_after * random.uniform(1.0, 1.5))  # noqa: S311
+        if isinstance(error, CaRefusedError) and error.reason in _FOR_GOOD:
+            pause = max(pause, _REFUSED_PAUSE)
+        self._next_attempt = self._monotonic() + pause
+        self._problem = (
+            f"the certificate of {self.spiffe_id} ends at {leaf_end:%Y-%m-%d %H:%M:%S} UTC and "
+            f"could not be renewed: {error}"
+            if remaining > 0
+            else f"the certificate of {self.spiffe_id} ended at {leaf_end:%Y-%m-%d %H:%M:%S} UTC "
+            f"and could not be recovered: {error}"
+        )
+        life = (leaf_end - self._credential.leaf.not_valid_before_utc).total_seconds()
+        is_urgent = remaining < life / 4 or isinstance(error, CaRefusedError)
+        defer(log.error if is_urgent else log.warning, "%s", self._problem)
+
+    def _choose_time(self) -> datetime:
+        """Return when to renew: a random time inside the window that the CA gave."""
+        begin, end = self._state.window()
+        leaf = self._credential.leaf
+        if not leaf.not_valid_before_utc <= begin <= end <= leaf.not_valid_after_utc:
+            life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+            begin, end = (
+                leaf.not_valid_before_utc + life * 0.5,
+                leaf.not_valid_before_utc + life * 0.6,
+            )
+        return begin + (end - begin) * random.random()  # noqa: S311 - no secret
+
+    def _report(self) -> None:
+        connection = self._connect()
+        if connection is None:
+            return
+        report = trust_pb2.ReportTrustRequest(
+            serial=f"{self._credential.leaf.serial_number:x}", sequence=self._follower.sequence
+        )
+        try:
+            call(lambda: connection.trust.ReportTrust(report, timeout=5.0))
+        except PkiError as error:
+            defer(log.info, "the CA could not be told what is trusted here: %s", error)
+
+
+def _spiffe_id_of(credential: Credential) -> SpiffeId:
+    if credential.spiffe_id is None:
+        raise StateError("the certificate holds no SPIFFE ID, so it is no workload's")
+    return credential.spiffe_id
+
+
+def _log_notes(received: Received) -> None:
+    for note in received.notes:
+        defer(log.warning, "%s", note)

@@ -1,0 +1,236 @@
+"""Follows the CA's stream: revocations at once, signed lists, and the silence of a CA that is gone.
+
+1. A revocation counts when it arrives, before it is on a signed list.
+2. The CA says how long it may be silent at most. After three times that, we know that we are cut
+   off, and say so; lists stay in force until they end, and the policy's grace runs after that.
+3. Before a stream ends with a certificate of its connection, another one is begun beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import grpc
+
+from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
+from pki.background import defer
+from pki.ca_client.received import read_crl
+from pki.clock import Clock
+from pki.errors import PkiError
+from pki.x509 import CrlSet
+from pki.x509.readers import MAX_CRLS_BYTES
+from pki.x509.revocation import Announced
+
+log = logging.getLogger("handfast.ca_client")
+
+_FIRST_SILENCE, _MISSED = 15.0, 3
+_LEAST_PAUSE, _MOST_PAUSE = 0.2, 15.0
+
+
+class TrustKeeper(Protocol):
+    """What is kept up to date."""
+
+    def lists(self) -> CrlSet:
+        """Return the lists in force."""
+
+    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
+        """Put newer lists and announced revocations in force."""
+
+    def stub(self) -> trust_pb2_grpc.TrustStub | None:
+        """Return the stub to call; None while there is no connection."""
+
+
+class TrustFollower:
+    """Follows the CA in threads of its own, from :meth:`start` until :meth:`stop`.
+
+    Args:
+        keeper: what is kept up to date.
+        clock: returns the time.
+        monotonic: returns seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        keeper: TrustKeeper,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._monotonic = monotonic
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._calls: set[Any] = set()
+        self._successor: threading.Thread | None = None
+        self._heard_at = monotonic()
+        self._silence = _FIRST_SILENCE
+        self._sequence, self._epoch = 0, ""
+        self.policy = ""
+        """The digest of the CA's policy, as it said last."""
+        self._threads = [
+            threading.Thread(target=self._follow, name="handfast-trust", daemon=True),
+            threading.Thread(
+                target=self._watch_silence, name="handfast-trust-silence", daemon=True
+            ),
+        ]
+
+    @property
+    def cut_off_since(self) -> datetime | None:
+        """Since when the CA has been silent, if that is too long; else None."""
+        silent = self._monotonic() - self._heard_at
+        if silent <= self._silence * _MISSED:
+            return None
+        return (self._clock() - timedelta(seconds=silent)).replace(microsecond=0)
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest revocation that is in force here."""
+        return self._sequence
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        with self._lock:
+            calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        for thread in self._threads:
+            thread.join(2.0)
+
+    def _follow(self) -> None:
+        pause = _LEAST_PAUSE
+        while not self._stopping.is_set():
+            heard = self._heard_at
+            self._run_stream(None)
+            while (successor := self._take_successor()) is not None:
+                successor.join()
+            if self._heard_at > heard:
+                pause = _LEAST_PAUSE
+            # Jitter, so that all followers of a CA that comes back do not come at once.
+            self._stopping.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+            pause = min(_MOST_PAUSE, pause * 2)
+
+    def _take_successor(self) -> threading.Thread | None:
+        with self._lock:
+            successor, self._successor = self._successor, None
+            return successor
+
+    def _run_stream(self, before: Any) -> None:
+        """Read one stream until it ends.
+
+        Args:
+            before: the call of the stream whose place it takes once it has said something.
+        """
+        stub = self._keeper.stub()
+        if stub is None:
+            return
+        call: Any = None
+        next_stream: threading.Timer | None = None
+        parts: dict[bytes, list[bytes]] = {}
+        try:
+            call = stub.WatchTrust(self._request())
+            with self._lock:
+                self._calls.add(call)
+            if self._stopping.is_set():
+                call.cancel()
+            for update in call:
+                self._heard_at = self._monotonic()
+                self._apply(update, parts)
+                if before is not None:
+                    before.cancel()
+                    before = None
+                if update.WhichOneof("update") == "heartbeat" and next_stream is None:
+                    next_stream = self._plan_next(update.heartbeat, call)
+        except grpc.RpcError as error:
+            if getattr(error, "code", lambda: None)() is not grpc.StatusCode.CANCELLED:
+                details = getattr(error, "details", lambda: "")()
+                defer(log.info, "the CA's stream ended: %s", details)
+        except PkiError as error:
+            defer(log.error, "the CA sent what can't be used: %s", error)
+        finally:
+            if next_stream is not None:
+                next_stream.cancel()
+            if call is not None:
+                call.cancel()
+                with self._lock:
+                    self._calls.discard(call)
+
+    def _plan_next(self, heartbeat: trust_pb2.Heartbeat, call: Any) -> threading.Timer | None:
+        """Plan to begin another stream before this one ends; return what waits for that."""
+        try:
+            ends_at = heartbeat.stream_ends_at.ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            return None
+        remaining = (ends_at - self._clock()).total_seconds()
+        if remaining <= 0:
+            return None
+
+        def begin() -> None:
+            name = "handfast-trust-next"
+            thread = threading.Thread(target=self._run_stream, args=(call,), name=name, daemon=True)
+            with self._lock:
+                self._successor = thread
+            thread.start()
+
+        timer = threading.Timer(remaining * random.uniform(0.5, 0.8), begin)  # noqa: S311
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _request(self) -> trust_pb2.WatchTrustRequest:
+        request = trust_pb2.WatchTrustRequest(since=self._sequence, epoch=self._epoch)
+        for issuer, crl in self._keeper.lists().crls.items():
+            if crl.number.bit_length() <= 64:
+                request.crls.add(issuer_key_id=issuer.key_id, number=crl.number)
+        return request
+
+    def _apply(self, update: trust_pb2.TrustUpdate, parts: dict[bytes, list[bytes]]) -> None:
+        match update.WhichOneof("update"):
+            case "heartbeat":
+                seconds = update.heartbeat.next_within_milliseconds / 1000
+                self._silence = min(max(seconds, 0.1), 600.0)
+            case "revocations":
+                announced = frozenset(
+                    (entry.issuer_key_id, int.from_bytes(entry.serial, "big"))
+                    for entry in update.revocations.entries
+                )
+                self._keeper.accept(CrlSet.none(), announced)
+            case "crl":
+                self._add_part(update.crl, parts)
+            case "policy":
+                self.policy = update.policy.digest
+        self._sequence, self._epoch = update.sequence, update.epoch
+
+    def _add_part(self, part: trust_pb2.CrlPart, parts: dict[bytes, list[bytes]]) -> None:
+        gathered = parts.setdefault(part.issuer_key_id, [])
+        gathered.append(part.data)
+        if sum(map(len, gathered)) > MAX_CRLS_BYTES:
+            raise PkiError("the CA sent a revocation list that is too long")
+        if not part.more:
+            crl = read_crl(b"".join(parts.pop(part.issuer_key_id)))
+            self._keeper.accept(CrlSet.of([crl]), frozenset())
+
+    def _watch_silence(self) -> None:
+        """End a stream that is silent for too long, so that another one is tried."""
+        was_cut_off = False
+        while not self._stopping.wait(min(1.0, self._silence / 2)):
+            since = self.cut_off_since
+            is_cut_off = since is not None
+            if is_cut_off and not was_cut_off:
+                defer(log.error, "the CA has been silent since %s", since)
+                with self._lock:
+                    calls = list(self._calls)
+                for call in calls:
+                    call.cancel()
+            was_cut_off = is_cut_off

@@ -1,0 +1,134 @@
+"""``handfast ca serve``: serve the CA over gRPC until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.authority import Authority
+from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
+from pki.cli.output import print_error, quote_path
+from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
+from pki.cli.state.authority import open_authority
+from pki.clock import system_clock
+from pki.daemon import CaService, CaSettings
+from pki.errors import join_first, printable
+
+_GRACE_SECONDS = 10.0
+_MOST_SHOWN = 5
+
+
+def serve(
+    listen: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where workloads with a certificate call."),
+    ] = "127.0.0.1:8443",
+    enroll_listen: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where those without one enroll and recover."),
+    ] = "127.0.0.1:8444",
+    advertise: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="How workloads reach --listen, if not at that address."
+        ),
+    ] = "",
+    enroll_advertise: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="How they reach --enroll-listen; tokens hold it."),
+    ] = "",
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path,
+            metavar="FILE",
+            show_default="DIR/ca/policy.toml",
+            help="Who is an admin, and who a registrar.",
+        ),
+    ] = None,
+    heartbeat: Annotated[
+        timedelta,
+        typer.Option(
+            parser=parse_lifetime,
+            metavar="TIME",
+            show_default="5s",
+            help="How often followers hear something; three times that is a loss.",
+        ),
+    ] = timedelta(seconds=5),
+    directory: DirOption = DEFAULT_DIR,
+) -> None:
+    """Serve the CA to workloads until SIGTERM; SIGHUP makes it look again at once."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # A line for each table of the ledger tells nobody anything.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with open_authority(directory) as authority:
+        file = policy or ca_directory(directory) / CA_POLICY
+        if policy is None and ensure_policy(file, authority.trust_domain):
+            print_error(
+                f"note: nobody is an admin yet, by the new {quote_path(file)}",
+                "Make one here: handfast ca admin NAME",
+            )
+        settings = CaSettings(file, listen, enroll_listen, advertise, enroll_advertise, heartbeat)
+        service = CaService(authority, settings, system_clock)
+        asyncio.run(_serve(service, authority))
+
+
+async def _serve(service: CaService, authority: Authority) -> None:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+
+    def end() -> None:
+        if ending.is_set():
+            # A second signal: do not wait for running calls.
+            os._exit(1)
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, service.look_again)
+    await service.start()
+    if service.adopted:
+        names = [str(item) for item in service.adopted]
+        _say(
+            f"Registered {len(names)} workloads that have certificates from before: "
+            f"{join_first(names, _MOST_SHOWN)}"
+        )
+    addresses = service.parts.addresses
+    _say(
+        f"Serving the CA of {authority.trust_domain}: workloads at {addresses.authority}, "
+        f"enrollment at {addresses.enrollment}"
+    )
+    notify_systemd("READY=1")
+    await ending.wait()
+    notify_systemd("STOPPING=1")
+    _say("Ending: no new calls; running ones have ten seconds")
+    await service.stop(_GRACE_SECONDS)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(printable(line) + "\n")
+    sys.stdout.flush()
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd about the process, where it has asked for that (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+        try:
+            notifying.sendto(state.encode(), address)
+        except OSError as error:
+            print_error(f"note: systemd could not be told {state}: {error.strerror or error}")

@@ -1,0 +1,114 @@
+"""Budgets: how much work callers may cause. What fits none is refused, with a time to come back.
+
+1. A token or recovery id whose MAC is right has a budget of its own. All others share one, from
+   which those take nothing.
+2. Requests without any proof (trust bundles) share another one.
+3. A certificate has a budget of its own for renewals, so that no flood of others touches them.
+4. Revocations have none: nothing may delay them.
+5. What registrars and admins do is limited for each caller.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from pki.access.token_bucket import TokenBucket
+from pki.errors import PkiError
+
+_MOST_CALLERS = 16_384
+
+
+class BudgetExhaustedError(PkiError):
+    """Too many requests.
+
+    Args:
+        retry_after: seconds until there is a place again.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "too many requests of this kind",
+            remedy=f"Come back in {retry_after:.3f} seconds",
+        )
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit: how many at once, and how many a second after that."""
+
+    burst: int
+    per_second: float
+
+
+class Budget(Enum):
+    """The budgets. Those of one caller each are told apart by a key."""
+
+    STRANGERS = Limit(100, 20)
+    """All requests whose proof is not one of the CA's own."""
+    BUNDLES = Limit(200, 50)
+    """All requests that need no proof."""
+    JWTS = Limit(50, 10)
+    """All JWTs: verifying one costs a millisecond, and fetching keys a connection."""
+    PROOF = Limit(10, 0.5)
+    """Requests with one token or recovery id."""
+    RENEWAL = Limit(10, 0.2)
+    """Renewals of one certificate: it is renewed once, the rest are repetitions."""
+    OPERATIONS = Limit(500, 100)
+    """What one registrar or admin asks for."""
+
+
+class Budgets:
+    """The budgets of a CA. Safe for use by several threads.
+
+    Args:
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[tuple[Budget, bytes], TokenBucket] = OrderedDict()
+        self._shared = {
+            budget: TokenBucket(budget.value.burst, budget.value.per_second, clock())
+            for budget in (Budget.STRANGERS, Budget.BUNDLES, Budget.JWTS)
+        }
+        self.refused: dict[Budget, int] = dict.fromkeys(Budget, 0)
+        """How many requests each budget has refused."""
+
+    def take(self, budget: Budget, key: bytes = b"", *, number: int = 1) -> None:
+        """Take a place in a budget.
+
+        Args:
+            budget: which one.
+            key: whose, for a budget of one caller each. Only keys that the CA made, or that a
+                handshake has proved: callers must not choose how many there are.
+            number: how many places.
+
+        Raises:
+            BudgetExhaustedError: if there is none.
+        """
+        with self._lock:
+            now = self._clock()
+            bucket = self._shared.get(budget) or self._own(budget, key, now)
+            if not bucket.refill(now):
+                self.refused[budget] += 1
+                raise BudgetExhaustedError(bucket.seconds_until_next())
+            for _ in range(number):
+                bucket.take()
+
+    def _own(self, budget: Budget, key: bytes, now: float) -> TokenBucket:
+        bucket = self._buckets.get((budget, key))
+        if bucket is None:
+            bucket = TokenBucket(budget.value.burst, budget.value.per_second, now)
+            self._buckets[budget, key] = bucket
+            while len(self._buckets) > _MOST_CALLERS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end((budget, key))
+        return bucket

@@ -1,0 +1,66 @@
+"""``handfast.ca.v1.Trust``: what to trust and whom no longer, told at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+
+from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
+from pki.access.peer import peer
+from pki.daemon.budgets import Budget
+from pki.daemon.status import admit, answer
+from pki.daemon.trust_feed import Follower
+from pki.errors import InputError
+
+if TYPE_CHECKING:
+    from pki.daemon.parts import CaParts
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_MOST_KNOWN = 1024
+
+
+class TrustHandler(trust_pb2_grpc.TrustServicer):
+    """Answers every workload of the trust domain."""
+
+    def __init__(self, parts: CaParts) -> None:
+        self._parts = parts
+
+    async def WatchTrust(
+        self, request: trust_pb2.WatchTrustRequest, context: _Context
+    ) -> AsyncIterator[trust_pb2.TrustUpdate]:
+        """Send what is in force, and then each change."""
+        parts = self._parts
+        ends_at = min(peer().not_after, parts.own_leaf_not_after())
+        follower = Follower(request, parts.heartbeat, ends_at)
+        state = parts.feed.state
+        seconds = parts.heartbeat.total_seconds()
+        # The first heartbeat comes at once: it says how long a silence may last.
+        yield follower.heartbeat(state, parts.context.now())
+        for update in follower.updates(state):
+            yield update
+        while not parts.is_stopping:
+            newer = await parts.feed.wait(state, seconds)
+            if newer is state:
+                yield follower.heartbeat(state, parts.context.now())
+                continue
+            state = newer
+            for update in follower.updates(state):
+                yield update
+
+    async def ReportTrust(
+        self, request: trust_pb2.ReportTrustRequest, context: _Context
+    ) -> trust_pb2.ReportTrustResponse:
+        """Record which bundle the caller trusts, and which certificate it uses."""
+        parts, caller = self._parts, peer()
+        key = f"report {caller.serial:x}".encode()
+        await admit(context, lambda: parts.budgets.take(Budget.RENEWAL, key))
+
+        def work() -> trust_pb2.ReportTrustResponse:
+            if len(request.serial) > 40:
+                raise InputError("serial is not one that this CA gave")
+            parts.report_trust(caller, request)
+            return trust_pb2.ReportTrustResponse()
+
+        return await answer(context, parts.operating, work)

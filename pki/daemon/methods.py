@@ -1,0 +1,34 @@
+"""The methods of the CA: who may call which, on which port."""
+
+from __future__ import annotations
+
+_AUTHORITY = "/handfast.ca.v1.Authority/"
+_TRUST = "/handfast.ca.v1.Trust/"
+_REGISTRATIONS = "/handfast.ca.v1.Registrations/"
+_HEALTH = "/grpc.health.v1.Health/"
+
+WORKLOAD_METHODS = frozenset(
+    {
+        *(_AUTHORITY + name for name in ("Renew", "Revoke")),
+        *(_TRUST + name for name in ("WatchTrust", "ReportTrust")),
+        *(_HEALTH + name for name in ("Check", "Watch")),
+    }
+)
+"""Methods that every workload of the trust domain may call, for itself."""
+
+GRANTED_METHODS = frozenset(
+    {
+        *(_AUTHORITY + name for name in ("IssueBatch", "ListCertificates", "CreateToken")),
+        *(
+            _REGISTRATIONS + name
+            for name in (
+                "CreateRegistration",
+                "GetRegistration",
+                "UpdateRegistration",
+                "DeleteRegistration",
+                "ListRegistrations",
+            )
+        ),
+    }
+)
+"""Methods that need a grant of the CA's policy. Whoever has one has a role in the CA."""

@@ -1,0 +1,139 @@
+"""What the handlers of the CA share: the CA itself, its budgets, its threads, what it tells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives import hashes
+
+from pki._proto.handfast.ca.v1 import (
+    authority_pb2,
+    certificate_pb2,
+    enrollment_pb2,
+    trust_pb2,
+)
+from pki.access.peer import Peer
+from pki.authority.context import AuthorityContext
+from pki.authority.enrollment import Obtained
+from pki.authority.ledger import CertificateRecord
+from pki.authority.registrations import Caller
+from pki.authority.revocation import sign_missing
+from pki.background import defer
+from pki.credentials.periodic import PeriodicTask
+from pki.daemon.budgets import Budget, Budgets
+from pki.daemon.callers import caller_of
+from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
+from pki.daemon.renewal_slots import RenewalSlots
+from pki.daemon.trust_feed import TrustFeed
+from pki.errors import PkiError
+
+log = logging.getLogger("handfast.ca")
+
+_SIGN_SECONDS = 3600.0
+
+
+class CaParts:
+    """The parts that the handlers share.
+
+    Args:
+        context: the CA.
+        feed: what followers are told.
+        addresses: where the CA is reached.
+        own_leaf_not_after: returns the end of the CA's own certificate.
+        heartbeat: how often a follower hears something at least.
+    """
+
+    def __init__(
+        self,
+        context: AuthorityContext,
+        feed: TrustFeed,
+        *,
+        addresses: Addresses,
+        own_leaf_not_after: Callable[[], datetime],
+        heartbeat: timedelta,
+    ) -> None:
+        self.context = context
+        self.feed = feed
+        self.addresses = addresses
+        self.own_leaf_not_after = own_leaf_not_after
+        self.heartbeat = heartbeat
+        self.budgets = Budgets()
+        self.slots = RenewalSlots()
+        self.is_stopping = False
+        with context.ledger.transaction() as transaction:
+            self.mac_key = transaction.proofs.mac_key()
+        # Threads of their own, so that none of them takes another's.
+        self.renewing = ThreadPoolExecutor(4, "handfast-renew")
+        self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
+        self.operating = ThreadPoolExecutor(2, "handfast-operate")
+        self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
+        self._signing = PeriodicTask(_SIGN_SECONDS, self._sign_lists, "handfast-sign-lists")
+        self._signing.start()
+
+    def close(self) -> None:
+        """Stop the threads, after what they do now."""
+        self.is_stopping = True
+        self._signing.stop(5.0)
+        for executor in (self.renewing, self.revoking, self.operating, self.enrolling):
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
+        """Return a certificate as its workload receives it, with the time to renew it."""
+        now = self.context.now()
+        issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
+        window = self.slots.window(issued_at if obtained.is_repeated else now, obtained.lifetime)
+        return issued_certificate(
+            obtained, window, bundle_number=self.bundle_number(), addresses=self.addresses
+        )
+
+    def summaries(
+        self, records: Iterable[CertificateRecord]
+    ) -> list[authority_pb2.CertificateSummary]:
+        """Return what is said of certificates in a list."""
+        with self.context.ledger.transaction() as transaction:
+            issuers = transaction.issuers()
+        return [certificate_summary(record, issuers) for record in records]
+
+    def sign_lists_soon(self) -> None:
+        """Sign the lists that lack a revocation, in a thread of its own."""
+        self._signing.wake()
+
+    def take_operation(self, caller: Caller) -> None:
+        """Take a place in the budget of a registrar or admin.
+
+        Raises:
+            BudgetExhaustedError: if there is none.
+        """
+        self.budgets.take(Budget.OPERATIONS, caller.name.encode())
+
+    def admin_caller(self, peer: Peer) -> Caller:
+        """Return a peer as a caller of an operation that workloads may call for themselves."""
+        return caller_of(peer)
+
+    def root_fingerprint(self) -> bytes:
+        """Return the SHA-256 of the root that the CA's own certificate chains to."""
+        root = self.feed.state.bundle.all_roots()[0]
+        return root.fingerprint(hashes.SHA256())
+
+    def bundle_number(self) -> int:
+        """Return the number of the newest trust bundle."""
+        return 1
+
+    def bundles_since(self, number: int) -> enrollment_pb2.GetBundleResponse:
+        """Return the signed trust bundles after a number."""
+        del number
+        return enrollment_pb2.GetBundleResponse()
+
+    def report_trust(self, caller: Peer, report: trust_pb2.ReportTrustRequest) -> None:
+        """Record what a workload trusts and uses. It counts for itself alone."""
+
+    def _sign_lists(self) -> None:
+        try:
+            sign_missing(self.context)
+        except PkiError as error:
+            defer(log.error, "revocation lists could not be signed: %s", error)
+        self.feed.refresh()
+        self.context.publish()

@@ -1,0 +1,205 @@
+"""The CA as a process serves it: both ports, and what must be done in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from pki._proto.handfast.ca.v1 import (
+    authority_pb2_grpc,
+    enrollment_pb2_grpc,
+    registrations_pb2_grpc,
+    trust_pb2_grpc,
+)
+from pki.authority import Authority
+from pki.authority.enrollment import register_existing
+from pki.authority.revocation import sign_missing
+from pki.background import defer
+from pki.clock import Clock
+from pki.credentials.periodic import PeriodicTask
+from pki.daemon.handlers.authority import AuthorityHandler
+from pki.daemon.handlers.enrollment import EnrollmentHandler
+from pki.daemon.handlers.registrations import RegistrationsHandler
+from pki.daemon.handlers.trust import TrustHandler
+from pki.daemon.messages import Addresses
+from pki.daemon.own_credential import OwnCredential
+from pki.daemon.parts import CaParts
+from pki.daemon.privileges import Privileges
+from pki.daemon.trust_feed import TrustFeed
+from pki.daemon.workload import CaWorkload
+from pki.errors import PkiError, StateError
+
+log = logging.getLogger("handfast.ca")
+
+_LEDGER_SECONDS = 0.25
+_REFRESH_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaSettings:
+    """How the CA is served.
+
+    Args:
+        policy: the CA's own policy file: who is an admin, and who a registrar.
+        listen: where workloads with a certificate call, e.g. ``0.0.0.0:8443``.
+        enroll_listen: where callers without one enroll and recover, e.g. ``0.0.0.0:8444``.
+        advertise: how workloads reach ``listen``, as gRPC names it; empty for that address with the
+            number of its port.
+        enroll_advertise: how they reach ``enroll_listen``; tokens hold it.
+        heartbeat: how often a follower hears something at least.
+        lifetime: of the CA's own certificates.
+    """
+
+    policy: Path
+    listen: str
+    enroll_listen: str
+    advertise: str = ""
+    enroll_advertise: str = ""
+    heartbeat: timedelta = timedelta(seconds=5)
+    lifetime: timedelta = timedelta(hours=1)
+
+
+class CaService:
+    """A CA that is served. Make one, :meth:`start` it on an event loop, and :meth:`stop` it.
+
+    Args:
+        authority: the open CA.
+        settings: how it is served.
+        clock: returns the time.
+
+    Raises:
+        PkiError: if the CA can't sign, or its policy is bad: then nothing is served.
+    """
+
+    def __init__(self, authority: Authority, settings: CaSettings, clock: Clock) -> None:
+        self._authority = authority
+        self._settings = settings
+        context = authority.context
+        context.signs_lists_later = True
+        self.adopted = register_existing(context)
+        """The workloads that were registered now, because they have certificates from before."""
+        authority.refresh_crls()
+        sign_missing(context)
+        self._own = OwnCredential(context, settings.lifetime)
+        self._workload = CaWorkload.from_source(self._own, policy=settings.policy, clock=clock)
+        try:
+            context.signing.admission.is_privileged = Privileges(self._workload.policy_in_force)
+            self._feed = TrustFeed(
+                context,
+                self._workload.policy_in_force,
+                lambda state: self._own.set_trust(state.bundle, state.crl_set()),
+            )
+        except BaseException:
+            self._workload.close()
+            raise
+        self._tasks = [
+            PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
+            PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh"),
+        ]
+        self._parts: CaParts | None = None
+        self._servers: list[grpc.aio.Server] = []
+        self.port = self.enroll_port = 0
+
+    @property
+    def parts(self) -> CaParts:
+        """What the handlers share.
+
+        Raises:
+            StateError: before :meth:`start`.
+        """
+        if self._parts is None:
+            raise StateError("the CA is not served yet")
+        return self._parts
+
+    async def start(self) -> None:
+        """Open both ports and serve.
+
+        Raises:
+            StateError: if an address can't be listened on.
+        """
+        settings = self._settings
+        strangers = self._workload.stranger_server()
+        self.enroll_port = self._workload.open_stranger_port(strangers, settings.enroll_listen)
+        mutual = self._workload.server()
+        try:
+            self.port = mutual.add_secure_port(settings.listen)
+        except RuntimeError as error:
+            raise StateError(f"can't listen on {settings.listen}: {error}") from error
+        addresses = Addresses(
+            settings.advertise or _with_number(settings.listen, self.port),
+            settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
+        )
+        with self._authority.context.ledger.transaction() as transaction:
+            transaction.proofs.set_addresses(addresses.authority, addresses.enrollment)
+        parts = self._parts = CaParts(
+            self._authority.context,
+            self._feed,
+            addresses=addresses,
+            own_leaf_not_after=lambda: self._workload.credential.leaf.not_valid_after_utc,
+            heartbeat=settings.heartbeat,
+        )
+        authority_pb2_grpc.add_AuthorityServicer_to_server(AuthorityHandler(parts), mutual)
+        registrations_pb2_grpc.add_RegistrationsServicer_to_server(
+            RegistrationsHandler(parts), mutual
+        )
+        trust_pb2_grpc.add_TrustServicer_to_server(TrustHandler(parts), mutual)
+        enrollment_pb2_grpc.add_EnrollmentServicer_to_server(EnrollmentHandler(parts), strangers)
+        for server in (mutual, strangers):
+            servicer = health_aio.HealthServicer()
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+            self._workload.report_health(servicer)
+            await server.start()
+            self._servers.append(server)
+        for task in self._tasks:
+            task.start()
+
+    def look_again(self) -> None:
+        """Read the ledger and the policy now, and sign what is due."""
+        for task in self._tasks:
+            task.wake()
+        self._workload.reload(0)
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Accept no new calls; let running ones end within the grace; close everything."""
+        parts = self._parts
+        if parts is not None:
+            parts.is_stopping = True
+            self._feed.wake()
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for task in self._tasks:
+            task.stop(5.0)
+        if self._parts is not None:
+            self._parts.close()
+        self._workload.close()
+
+    def _follow_ledger(self) -> None:
+        """Tell followers what this process or a command on the CA's folder has changed."""
+        try:
+            self._feed.refresh()
+        except PkiError as error:
+            defer(log.error, "the ledger could not be read: %s", error)
+            return
+        if self._feed.state.unlisted and self._parts is not None:
+            self._parts.sign_lists_soon()
+
+    def _refresh(self) -> None:
+        """Sign lists long before they end."""
+        try:
+            self._authority.refresh_crls()
+        except PkiError as error:
+            defer(log.error, "revocation lists could not be signed: %s", error)
+
+
+def _with_number(address: str, number: int) -> str:
+    """Return an address with the number of the port that was opened for it."""
+    return f"{address.rpartition(':')[0]}:{number}"

@@ -1,0 +1,70 @@
+"""The CA as a workload: a server with mutual TLS, and a port for callers without a certificate."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+
+from pki.access.decision_log import LogWhen
+from pki.access.public_methods import PublicMethods
+from pki.authz import Policy
+from pki.daemon.methods import WORKLOAD_METHODS
+from pki.errors import StateError
+from pki.rpc.server.dispatcher_aio import make_robust_server
+from pki.rpc.server.factory import AccessSettings
+from pki.rpc.server.health_access import HealthAccess
+from pki.rpc.server.servers import server_options
+from pki.workload import Workload
+from pki.workload.lifecycle import PathLike
+
+_PUBLIC = PublicMethods(WORKLOAD_METHODS, "every workload, for itself")
+_MOST_STRANGERS = 200
+_MESSAGE_BYTES = 256 * 1024
+_IDLE_MILLISECONDS = 30_000
+
+
+class CaWorkload(Workload):
+    """The CA's own workload."""
+
+    def policy_in_force(self) -> Policy | None:
+        """Return the CA's policy; None if it was removed or can't be read any more."""
+        return None if self._policy is None else self._policy.policy()
+
+    def stranger_server(self) -> grpc.aio.Server:
+        """Make a server for callers without a certificate. Its limits are small."""
+
+        def make() -> grpc.aio.Server:
+            return grpc.aio.server(
+                options=[
+                    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+                    ("grpc.max_metadata_size", 8 * 1024),
+                    ("grpc.max_concurrent_streams", 10),
+                    ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
+                    ("grpc.max_connection_age_ms", 4 * _IDLE_MILLISECONDS),
+                    ("grpc.max_connection_age_grace_ms", _IDLE_MILLISECONDS),
+                    *server_options(),
+                ],
+                maximum_concurrent_rpcs=_MOST_STRANGERS,
+            )
+
+        return make_robust_server(make, lambda _: None)
+
+    def open_stranger_port(self, server: grpc.aio.Server, address: str) -> int:
+        """Open a port that shows the CA's certificate and asks for none; return its number.
+
+        Raises:
+            StateError: if the address can't be listened on.
+        """
+        port = self._servers.ports.new_port(client_authentication=False)
+        try:
+            number = server.add_secure_port(address, port.credentials())
+        except RuntimeError as error:
+            raise StateError(f"can't listen on {address}: {error}") from error
+        port.bind(address, number)
+        return number
+
+    def _access_settings(
+        self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
+    ) -> AccessSettings:
+        settings = super()._access_settings(policy, decision_log, health)
+        return AccessSettings(settings.policy, settings.log_when, _PUBLIC)

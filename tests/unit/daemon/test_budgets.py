@@ -1,0 +1,72 @@
+"""Budgets: what one takes is not missing to another, and who finds none is told when to come."""
+
+import pytest
+
+from pki.daemon.budgets import Budget, BudgetExhaustedError, Budgets
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taken(budgets: Budgets, budget: Budget, key: bytes = b"", most: int = 10_000) -> int:
+    """Take until there is no place; return how many there were."""
+    for number in range(most):
+        try:
+            budgets.take(budget, key)
+        except BudgetExhaustedError:
+            return number
+    return most
+
+
+def test_each_key_has_a_budget_of_its_own() -> None:
+    budgets = Budgets(Seconds())
+    assert taken(budgets, Budget.PROOF, b"a") == Budget.PROOF.value.burst
+    assert taken(budgets, Budget.PROOF, b"b") == Budget.PROOF.value.burst
+    assert taken(budgets, Budget.RENEWAL, b"a") == Budget.RENEWAL.value.burst
+
+
+def test_strangers_take_nothing_from_ids_that_the_ca_made() -> None:
+    budgets = Budgets(Seconds())
+    assert taken(budgets, Budget.STRANGERS) == Budget.STRANGERS.value.burst
+    budgets.take(Budget.PROOF, b"a")
+    budgets.take(Budget.BUNDLES)
+    budgets.take(Budget.JWTS)
+    assert budgets.refused[Budget.STRANGERS] == 1
+
+
+def test_a_shared_budget_is_one_whatever_the_key() -> None:
+    budgets = Budgets(Seconds())
+    assert taken(budgets, Budget.STRANGERS, b"a") == Budget.STRANGERS.value.burst
+    assert taken(budgets, Budget.STRANGERS, b"b") == 0
+
+
+def test_who_comes_back_when_told_finds_a_place() -> None:
+    clock = Seconds()
+    budgets = Budgets(clock)
+    taken(budgets, Budget.PROOF, b"a")
+    with pytest.raises(BudgetExhaustedError) as caught:
+        budgets.take(Budget.PROOF, b"a")
+    clock.now += caught.value.retry_after - 0.001
+    with pytest.raises(BudgetExhaustedError):
+        budgets.take(Budget.PROOF, b"a")
+    clock.now += 0.01
+    budgets.take(Budget.PROOF, b"a")
+
+
+def test_a_batch_takes_as_many_places_as_it_has_items() -> None:
+    budgets = Budgets(Seconds())
+    budgets.take(Budget.OPERATIONS, b"ci", number=Budget.OPERATIONS.value.burst)
+    with pytest.raises(BudgetExhaustedError):
+        budgets.take(Budget.OPERATIONS, b"ci")
+
+
+def test_the_number_of_budgets_is_bounded() -> None:
+    budgets = Budgets(Seconds())
+    for number in range(40_000):
+        budgets.take(Budget.RENEWAL, str(number).encode())
+    assert len(budgets._buckets) <= 16_384
