@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -95,7 +96,14 @@ def record_answer(
     for order, root in orders:
         _check_unchanged(order, root, transaction, context)
     if request.issuing is not None:
-        _record_issuing(context, transaction, request.issuing, answer.issuing, now=now)
+        _record_issuing(
+            context,
+            transaction,
+            request.issuing,
+            answer.issuing,
+            now=now,
+            details=_bundle_details(request),
+        )
     for order, root in orders:
         complete = with_issuing(order, request.issuing, answer.issuing)
         crls = next((item.crls for item in answer.crls if item.root == root_id(order.root)), None)
@@ -105,14 +113,10 @@ def record_answer(
         record_root_crls(complete, crls, root, transaction)
     if request.bundle is not None and answer.bundle is not None:
         transaction.rotation.add_bundle(answer.bundle, now=now)
-        transaction.audit.append(
-            context.audit_entry(
-                AuditAction.BUNDLE,
-                number=answer.bundle.number,
-                sha256=answer.bundle.content.digest.hex(),
-            )
-        )
-        _withdraw_removed(context, request, transaction)
+        is_withdrawn = _withdraw_removed(context, request, transaction)
+        if request.issuing is None and not is_withdrawn:
+            details = _bundle_details(request)
+            transaction.audit.append(context.audit_entry(AuditAction.BUNDLE, **details))
 
 
 def _record_or_new(
@@ -185,6 +189,7 @@ def _record_issuing(
     certificate: x509.Certificate | None,
     *,
     now: datetime,
+    details: dict[str, Any],
 ) -> None:
     """Check the issuing CA, record it as prepared, and sign its first CRL."""
     if certificate is None:
@@ -224,7 +229,9 @@ def _record_issuing(
     )
     record = next(item for item in transaction.issuers() if item.id == issuer_id)
     transaction.audit.append(
-        context.audit_entry(AuditAction.PREPARE, certificate=certificate, issuing_ca=record.key_id)
+        context.audit_entry(
+            AuditAction.PREPARE, certificate=certificate, issuing_ca=record.key_id, **details
+        )
     )
     context.refresh_crl(record, transaction)
 
@@ -249,18 +256,33 @@ def _check_crls(order: RootCrlOrder, crls: Sequence[Crl]) -> None:
 
 def _withdraw_removed(
     context: AuthorityContext, request: RootRequest, transaction: Transaction
-) -> None:
-    """Withdraw the roots that the new bundle does not hold, with their issuing CAs."""
+) -> bool:
+    """Withdraw the roots that the new bundle does not hold; return whether there are any."""
     assert request.bundle is not None
+    is_withdrawn = False
     for root in request.previous.roots if request.previous is not None else ():
         record = root_record_of(root, transaction)
         if record is not None and root not in request.bundle.roots:
             transaction.audit.append(
-                context.audit_entry(AuditAction.WITHDRAW, certificate=root, root=record.key_id)
+                context.audit_entry(
+                    AuditAction.WITHDRAW,
+                    certificate=root,
+                    root=record.key_id,
+                    **_bundle_details(request),
+                )
             )
+            is_withdrawn = True
             for item in (record, *issued_by(record, transaction.issuers())):
                 if item.status is not IssuerStatus.DISTRUSTED:
                     transaction.set_status(item.id, IssuerStatus.WITHDRAWN)
+    return is_withdrawn
+
+
+def _bundle_details(request: RootRequest) -> dict[str, Any]:
+    """Return what the audit log holds of a request's trust bundle; empty without one."""
+    if request.bundle is None:
+        return {}
+    return {"bundle": request.bundle.number, "bundle_sha256": request.bundle.digest.hex()}
 
 
 def _missing(what: str, roots: Sequence[x509.Certificate]) -> StateError:

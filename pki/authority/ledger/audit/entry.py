@@ -66,7 +66,7 @@ class AuditAction(StrEnum):
     ACTIVATE = "activate"
     """An issuing CA signs leaves from now on, or leaves are issued under a root."""
     BUNDLE = "bundle"
-    """A signed trust bundle was recorded."""
+    """A signed trust bundle was recorded that neither prepares nor withdraws anything."""
     WITHDRAW = "withdraw"
     """A root is in no trust bundle any more."""
     STRAND = "strand"
