@@ -8,17 +8,14 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, rotation
+from pki.authority import issuance, recovery, renewal
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
-from pki.authority.ledger import IssuerRecord
-from pki.authority.lifetimes import DEFAULT_ISSUING
 from pki.authority.orders import order_leaf
 from pki.authority.recovery import RecoveryResult
-from pki.authority.revoking import RevokingAuthority
+from pki.authority.rotation.operations import RotatingAuthority
 from pki.authority.signers import TokenAccess
-from pki.authority.signers.new_key import KeyPlace
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, TrustDomain
@@ -26,7 +23,7 @@ from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import WORKLOAD, CrlSet, IpAddress, LeafProfile, read_request
 
 
-class Authority(RevokingAuthority):
+class Authority(RotatingAuthority):
     """A CA. Make one with :meth:`create`, open it with :meth:`open`; use it in a ``with`` block."""
 
     _remove_folder: Callable[[], None] | None = None
@@ -267,7 +264,7 @@ class Authority(RevokingAuthority):
         if public_key is None:
             key = key or generate_key()
             public_key = key.public_key()
-        return issuance.renew(self._context, old, public_key, key=key, lifetime=lifetime)
+        return renewal.renew(self._context, old, public_key, key=key, lifetime=lifetime)
 
     def renew_request(
         self, old: x509.Certificate, request: bytes, *, lifetime: timedelta | None = None
@@ -285,62 +282,6 @@ class Authority(RevokingAuthority):
                 names.
         """
         parsed = read_request(request)
-        return issuance.renew(
+        return renewal.renew(
             self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
         )
-
-    def prepare_issuer(
-        self,
-        *,
-        key_type: KeyType = KeyType.ECDSA_P256,
-        lifetime: timedelta = DEFAULT_ISSUING,
-        place: KeyPlace | None = None,
-    ) -> IssuerRecord:
-        """Make the next issuing CA and publish its CRL; it signs no leaf yet.
-
-        Args:
-            key_type: of its key.
-            lifetime: of the issuing CA.
-            place: where its key shall live; None: where that of the newest issuing CA lives.
-
-        Raises:
-            StateError: if the root's key is not there, or a token can't be used.
-        """
-        record = rotation.prepare_issuer(
-            self._context, key_type=key_type, lifetime=lifetime, place=place
-        )
-        self._context.publish()
-        return record
-
-    def activate_issuer(self) -> IssuerRecord:
-        """Make the prepared issuing CA the one that signs leaves.
-
-        Raises:
-            StateError: if none is prepared.
-        """
-        return rotation.activate_issuer(self._context)
-
-    def rotate(
-        self,
-        *,
-        key_type: KeyType = KeyType.ECDSA_P256,
-        lifetime: timedelta = DEFAULT_ISSUING,
-        place: KeyPlace | None = None,
-    ) -> IssuerRecord:
-        """Make a new issuing CA, as :meth:`prepare_issuer`, and activate it at once."""
-        self.prepare_issuer(key_type=key_type, lifetime=lifetime, place=place)
-        return self.activate_issuer()
-
-    def distrust(self, key_id: str) -> IssuerRecord:
-        """Distrust an issuing CA with all certificates that it signed, and publish the root's CRL.
-
-        Args:
-            key_id: the issuing CA's key id, or a prefix of it that fits no other.
-
-        Raises:
-            InputError: if the key id names none.
-            StateError: if the root's key is not there, and no CRL was signed ahead for this case.
-        """
-        record = rotation.distrust_issuer(self._context, key_id)
-        self._context.publish()
-        return record

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from cryptography import x509
-
 from pki.authority import lifetimes
 from pki.authority.admission import Admission
 from pki.authority.audit import CheckpointPublication, audit_origin
@@ -24,6 +22,7 @@ from pki.authority.directory import (
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.ledger_files import MARK
+from pki.authority.orders import ca_subject
 from pki.authority.signers import TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, check_place, make_signer
 from pki.authority.signing import Signing
@@ -34,8 +33,6 @@ from pki.keys import KeyType
 from pki.x509 import NameLimits
 from pki.x509.profiles.builder import Validity
 from pki.x509.profiles.ca import IpNetwork
-
-_UB_ORGANIZATION = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +47,8 @@ class AuthorityPlan:
         backdate: how long before its signing a certificate begins, because clocks differ; at most
             an hour.
         crl_lifetime: from the signing of an issuing CA's CRL to its ``nextUpdate``.
-        root_lifetime: of the root.
-        issuing_lifetime: of the first issuing CA.
+        root_lifetime: of the root; six times that of the issuing CA or more.
+        issuing_lifetime: of the first issuing CA; six days or more.
         root_key: where the root's key lives.
         issuing_key: where the issuing CA's key lives.
     """
@@ -85,8 +82,10 @@ class AuthorityPlan:
             raise InputError(
                 f"backdate of {self.backdate} is not from 0 to {lifetimes.MAX_BACKDATE}"
             )
-        if min(self.crl_lifetime, self.root_lifetime, self.issuing_lifetime) <= timedelta(0):
+        if self.crl_lifetime <= timedelta(0):
             raise InputError("a lifetime must be positive")
+        lifetimes.check_issuing_lifetime(self.issuing_lifetime)
+        lifetimes.check_root_lifetime(self.root_lifetime, self.issuing_lifetime)
         for name in self.permit_dns:
             domain = DnsName(self.trust_domain.name)
             if name.is_within(domain) or domain.is_within(name):
@@ -95,16 +94,6 @@ class AuthorityPlan:
                     remedy="Names inside the trust domain are derived from SPIFFE IDs; "
                     "permit other names",
                 )
-
-
-def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509.Name:
-    """Return a CA's name. It holds the key id, so that its CRL is never used for another CA."""
-    attributes = []
-    if len(trust_domain.name) <= _UB_ORGANIZATION:
-        attributes.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain.name))
-    role = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
-    attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{role} {key_id}"))
-    return x509.Name(attributes)
 
 
 def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from cryptography import x509
 from pki.authority.admission import Admission
 from pki.authority.audit import CheckpointPublication, audit_origin
 from pki.authority.crl_import import import_crls
-from pki.authority.crls import refresh_issuing_crl, sign_root_crls
+from pki.authority.crls import current_crls, refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import (
     AuthoritySettings,
@@ -25,17 +24,16 @@ from pki.authority.ledger import (
 )
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
+from pki.authority.ledger.hierarchy import no_active_issuer_error, trusted_roots
 from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
-from pki.errors import LedgerError, PkiError, StateError
+from pki.errors import PkiError, StateError
 from pki.keys import public_key_fingerprint
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
-from pki.x509.readers import read_crls
 
 _log = logging.getLogger(__name__)
-_NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 
 
 @dataclass(slots=True)
@@ -106,7 +104,7 @@ class AuthorityContext:
         for record in reversed(issuing):
             if record.status is IssuerStatus.ACTIVE:
                 return self.issuing_ca(record)
-        raise _no_active_issuer_error(issuing)
+        raise no_active_issuer_error(issuing)
 
     def active_signer(self, transaction: Transaction) -> Signer | None:
         """Return the signer of the active issuing CA if it is external, else None."""
@@ -129,31 +127,44 @@ class AuthorityContext:
             self._signers[record.key_id] = self._open_signer(record, path, what)
         return self._signing_ca(record, self._signers[record.key_id], what)
 
-    def root_ca(self, transaction: Transaction) -> SigningCa:
-        """Return the root with its key, which does not stay in memory.
+    def root_key_path(self, root: IssuerRecord, transaction: Transaction) -> Path:
+        """Return where a root's key is, if it is on this machine.
+
+        The first root's has a name without its key id, as set-up makes it.
+        """
+        path = self.directory.later_root_key(root.key_id)
+        first = next(item for item in transaction.issuers() if item.kind is IssuerKind.ROOT)
+        is_first = root.id == first.id and not self.directory.holds_key(path)
+        return self.directory.root_key if is_first else path
+
+    def has_root_key(self, root: IssuerRecord, transaction: Transaction) -> bool:
+        """Return whether a root's key is on this machine, or a file that names its token."""
+        return self.directory.holds_key(self.root_key_path(root, transaction))
+
+    def root_ca(self, root: IssuerRecord, transaction: Transaction) -> SigningCa:
+        """Return a root with its key, which does not stay in memory.
 
         Raises:
             StateError: if the key is not there.
         """
-        record, what = root_record(transaction), "the root's key"
-        signer = self._open_signer(record, self.directory.root_key, what)
-        return self._signing_ca(record, signer, what)
+        path, what = self.root_key_path(root, transaction), "the root's key"
+        return self._signing_ca(root, self._open_signer(root, path, what), what)
 
-    def root_ca_if_there(self, transaction: Transaction) -> SigningCa | None:
-        """Return the root with its key; None if the key, or its token, is elsewhere.
+    def root_ca_if_there(self, root: IssuerRecord, transaction: Transaction) -> SigningCa | None:
+        """Return a root with its key; None if the key, or its token, is elsewhere.
 
         Raises:
             PkiError: if the key is there, and can't be used.
         """
-        if not self.directory.holds_key(self.directory.root_key):
+        if not self.has_root_key(root, transaction):
             return None
-        root = self.root_ca(transaction)
+        opened = self.root_ca(root, transaction)
         try:
-            root.signer.connect()
+            opened.signer.connect()
         except SignerError:
             # A token that is away, or nobody to log in: as a key that lies in a safe.
             return None
-        return root
+        return opened
 
     def refresh_crl(self, record: IssuerRecord, transaction: Transaction) -> Crl:
         """Sign a new CRL for an issuing CA."""
@@ -165,30 +176,20 @@ class AuthorityContext:
             backdate=self.settings.backdate,
         )
 
-    def refresh_root_crls(self, transaction: Transaction) -> Crl:
-        """Sign a new CRL for the root, and those that are signed ahead. Needs the root's key."""
+    def refresh_root_crls(self, root: IssuerRecord, transaction: Transaction) -> Crl:
+        """Sign a new CRL for a root, and those that are signed ahead. Needs the root's key."""
         return sign_root_crls(
-            self.root_ca(transaction),
+            self.root_ca(root, transaction),
             transaction,
             now=self.now(),
             backdate=self.settings.backdate,
         )
 
     def trust(self, transaction: Transaction) -> tuple[TrustBundle, CrlSet]:
-        """Return the trust bundle, and the CRLs of all issuers that may still be in use.
-
-        An issuing CA that has ended and signs no more is left out. After the root's end nothing is
-        left out: a clock that says so is most often wrong, and what was published must stay.
-        """
-        now = self.now()
-        root = root_record(transaction).certificate
-        crls: list[Crl] = []
-        for record in transaction.issuers():
-            current = transaction.crls.current(record.id)
-            ended = record.certificate.not_valid_after_utc < now <= root.not_valid_after_utc
-            if current is not None and not (ended and record.status in _NO_LONGER_SIGNING):
-                crls.append(Crl.of(read_crls(current.der)[0]))
-        return TrustBundle.of_roots([root]), CrlSet.of(crls)
+        """Return the trust bundle, and the CRLs of all issuers that may still be in use."""
+        crls = current_crls(transaction, now=self.now())
+        roots = trusted_roots(transaction.issuers())
+        return TrustBundle.of_roots(item.certificate for item in roots), CrlSet.of(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.
@@ -228,7 +229,14 @@ class AuthorityContext:
         now = self.now()
         touched, behind = import_crls(transaction, published, now=now, actor=self.actor)
         if skip_numbers:
-            behind = (*behind, *(item for item in touched if item.kind is IssuerKind.ISSUING))
+            behind = (
+                *behind,
+                *(
+                    item
+                    for item in touched
+                    if item.kind is IssuerKind.ISSUING and item.status is not IssuerStatus.WITHDRAWN
+                ),
+            )
             behind = tuple({item.id: item for item in behind}.values())
             for issuer in behind:
                 current = transaction.crls.current(issuer.id)
@@ -236,7 +244,7 @@ class AuthorityContext:
                 transaction.recovery.raise_crl_floor(issuer.id, number + skip_numbers)
         for issuer in behind:
             if issuer.kind is IssuerKind.ROOT:
-                self.refresh_root_crls(transaction)
+                self.refresh_root_crls(issuer, transaction)
             else:
                 self.refresh_crl(issuer, transaction)
         return bool(touched)
@@ -277,35 +285,6 @@ class AuthorityContext:
         if public_key_fingerprint(signer.key.public_key()) != expected:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, signer)
-
-
-def _no_active_issuer_error(issuing: Sequence[IssuerRecord]) -> StateError:
-    if not issuing:
-        return StateError(
-            "the CA has no issuing CA: its set-up was interrupted before one was made",
-            remedy="Finish it, with the root's key in place: handfast ca rotate",
-        )
-    if any(item.status is IssuerStatus.PREPARED for item in issuing):
-        return StateError(
-            "no issuing CA is active, and one is prepared",
-            remedy="Activate it: handfast ca rotate --activate",
-        )
-    return StateError(
-        "no issuing CA is active: the last one was distrusted",
-        remedy="Bring the root's key back, and then: handfast ca rotate",
-    )
-
-
-def root_record(transaction: Transaction) -> IssuerRecord:
-    """Return the root's record.
-
-    Raises:
-        LedgerError: if the ledger holds no root.
-    """
-    for record in transaction.issuers():
-        if record.kind is IssuerKind.ROOT:
-            return record
-    raise LedgerError("the ledger holds no root: the CA's set-up was interrupted")
 
 
 def open_context(

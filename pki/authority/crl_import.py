@@ -9,6 +9,8 @@ everything on it is revoked here too:
 3. An issuing CA on the root's CRL is distrusted.
 4. Later CRLs have higher numbers. The published CRL becomes the current one, unless the ledger
    revokes more: then a new one must be signed.
+5. A withdrawn root's CRL is ignored: nobody relies on it, and its key may have leaked. A withdrawn
+   issuing CA's CRL still revokes certificates, so that they are not renewed; it needs no new one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from cryptography import x509
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
+from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.renewals import with_renewals
 from pki.errors import StateError
 from pki.x509 import Crl, CrlSet
@@ -54,10 +57,13 @@ def import_crls(
         crl = published.crls.get(IssuerId.of_ca(issuer.certificate))
         if crl is None or not crl.is_signed_by(issuer.certificate):
             continue
+        is_withdrawn = issuer.status is IssuerStatus.WITHDRAWN
+        if is_withdrawn and issuer.kind is IssuerKind.ROOT:
+            continue
         record = transaction.crls.current(issuer.id)
         if record is not None and record.der == crl.der:
             continue
-        if crl.number >= _MAX_NUMBER and issuer.status is IssuerStatus.DISTRUSTED:
+        if crl.number >= _MAX_NUMBER and not is_usable(issuer):
             # Its key leaked, so anybody may have signed this. Nobody relies on it any more.
             continue
         if crl.number >= _MAX_NUMBER:
@@ -84,7 +90,7 @@ def import_crls(
             transaction.crls.put(issuer.id, crl)
         else:
             transaction.recovery.raise_crl_floor(issuer.id, max(crl.number, number))
-            behind.append(issuer)
+            behind += [] if is_withdrawn else [issuer]
         touched.append(issuer)
     if touched:
         transaction.add_event(

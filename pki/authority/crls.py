@@ -1,25 +1,30 @@
-"""Sign the CA's revocation lists: the issuing CAs' own, and the root's, some of them ahead.
+"""Sign the CA's revocation lists: the issuing CAs' own, and the roots', some of them ahead.
 
-The root's key is kept elsewhere after set-up, but a leaked issuing CA must be distrusted on the
-same day. So whenever the root's key is there, a root CRL is signed ahead for each set of issuing
-CAs that may have to be distrusted, and kept in the ledger. Receivers never go back to a lower
+A root's key is kept elsewhere after set-up, but a leaked issuing CA must be distrusted on the same
+day. So whenever a root signs, it signs a CRL ahead for each set of its issuing CAs that may have to
+be distrusted, and the ledger keeps these. Receivers never go back to a lower
 number, so a CRL that revokes more has a higher number: ``base`` plus how many more it revokes,
 where ``base`` is higher than every number used before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, combinations
 
 from cryptography import x509
 
-from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger import IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.hierarchy import issued_by, root_of
 from pki.authority.signing import SigningCa, check_validity
+from pki.keys import PrivateKey
 from pki.x509 import Crl
+from pki.x509.readers import read_crls
 from pki.x509.revocation import RevokedEntry
 
+_NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
 # Six issuing CAs have 63 sets. For more issuing CAs, only sets of one and two are signed ahead.
 _ALL_SETS_UP_TO = 6
 
@@ -65,63 +70,153 @@ def refresh_issuing_crl(
     return crl
 
 
-def sign_root_crls(
-    root: SigningCa, transaction: Transaction, *, now: datetime, backdate: timedelta
-) -> Crl:
-    """Sign the root's current CRL, and those for every set that may have to be distrusted.
+def current_crls(transaction: Transaction, *, now: datetime) -> list[Crl]:
+    """Return the CRLs of all issuers that may still be in use.
+
+    An issuing CA that has ended and signs no more is left out, and so is all that a withdrawn root
+    has signed. After a root's end nothing is left out: a clock that says so is most often wrong,
+    and what was published must stay.
+    """
+    issuers = transaction.issuers()
+    crls: list[Crl] = []
+    for record in issuers:
+        current = transaction.crls.current(record.id)
+        root = root_of(record, issuers)
+        if current is None or root.status is IssuerStatus.WITHDRAWN:
+            continue
+        root_end = root.certificate.not_valid_after_utc
+        ended = record.certificate.not_valid_after_utc < now <= root_end
+        if not (ended and record.status in _NO_LONGER_SIGNING):
+            crls.append(Crl.of(read_crls(current.der)[0]))
+    return crls
+
+
+@dataclass(frozen=True, slots=True)
+class RootCrlOrder:
+    """What a root's CRLs must hold: all that is needed to sign them where the root is.
+
+    Args:
+        root: the root's certificate.
+        base: the number of the current CRL; one that was signed ahead has a higher one.
+        distrusted: the issuing CAs that the current CRL revokes.
+        trusted: the issuing CAs for whose sets CRLs are signed ahead.
+        unrecorded: further entries of every CRL.
+        this_update: when the CRLs begin.
+        revoked_at: the date of the entries.
+    """
+
+    root: x509.Certificate
+    base: int
+    distrusted: tuple[x509.Certificate, ...]
+    trusted: tuple[x509.Certificate, ...]
+    unrecorded: tuple[RevokedEntry, ...]
+    this_update: datetime
+    revoked_at: datetime
+
+    def sets(self) -> Iterator[tuple[int, frozenset[int]]]:
+        """Yield the number and the serials of the issuing CAs of each CRL, the current one first.
+
+        All sets of up to six trusted issuing CAs are covered; of more, sets of one and two.
+        """
+        distrusted = frozenset(item.serial_number for item in self.distrusted)
+        yield self.base, distrusted
+        for chosen in _subsets(self.trusted):
+            serials = distrusted | {item.serial_number for item in chosen}
+            yield self.base + len(chosen), serials
+
+
+def root_crl_order(
+    root: IssuerRecord, transaction: Transaction, *, now: datetime, backdate: timedelta
+) -> RootCrlOrder:
+    """Return what a root's next CRLs must hold.
 
     Raises:
         StateError: if the clock is outside the root's validity.
     """
-    check_validity(root.record.certificate, now, what="root")
-    issuers = transaction.issuers()
-    distrusted = [item for item in issuers if item.status is IssuerStatus.DISTRUSTED]
-    trusted = [
-        item
-        for item in issuers
-        if item.kind is IssuerKind.ISSUING
-        and item.status is not IssuerStatus.DISTRUSTED
-        and item.certificate.not_valid_after_utc > now
-    ]
-    before = transaction.crls.current(root.record.id)
-    floor = transaction.recovery.crl_floor(root.record.id)
-    unrecorded = transaction.recovery.unrecorded_of(root.record.id)
-    numbers = (transaction.crls.highest_presigned_number(), before.number if before else 0, floor)
-    base = max(numbers) + 1
+    check_validity(root.certificate, now, what="root")
+    issuing = issued_by(root, transaction.issuers())
+    before = transaction.crls.current(root.id)
+    numbers = (
+        transaction.crls.highest_presigned_number(root.id),
+        before.number if before else 0,
+        transaction.recovery.crl_floor(root.id),
+    )
     now = now.replace(microsecond=0)
+    return RootCrlOrder(
+        root.certificate,
+        max(numbers) + 1,
+        tuple(item.certificate for item in issuing if item.status is IssuerStatus.DISTRUSTED),
+        tuple(
+            item.certificate
+            for item in issuing
+            if item.status is not IssuerStatus.DISTRUSTED
+            and item.certificate.not_valid_after_utc > now
+        ),
+        transaction.recovery.unrecorded_of(root.id),
+        now - backdate,
+        now,
+    )
 
-    def sign(revoked: Iterable[IssuerRecord], number: int) -> Crl:
-        return Crl.build(
+
+def build_root_crls(order: RootCrlOrder, key: PrivateKey) -> tuple[Crl, ...]:
+    """Sign a root's current CRL, and those for every set that may have to be distrusted."""
+    return tuple(
+        Crl.build(
             chain(
                 (
-                    RevokedEntry(
-                        item.certificate.serial_number, now, x509.ReasonFlags.ca_compromise
-                    )
-                    for item in revoked
+                    RevokedEntry(serial, order.revoked_at, x509.ReasonFlags.ca_compromise)
+                    for serial in sorted(serials)
                 ),
-                unrecorded,
+                order.unrecorded,
             ),
-            issuer=root.record.certificate,
-            issuer_key=root.key,
+            issuer=order.root,
+            issuer_key=key,
             number=number,
-            this_update=now - backdate,
+            this_update=order.this_update,
             # Until the root's end, because its key may not come back to sign another one.
-            next_update=root.record.certificate.not_valid_after_utc,
+            next_update=order.root.not_valid_after_utc,
         )
-
-    current = sign(distrusted, base)
-    transaction.crls.put(root.record.id, current)
-    transaction.crls.put_presigned(
-        (
-            [item.id for item in (*distrusted, *chosen)],
-            sign((*distrusted, *chosen), base + len(chosen)),
-        )
-        for chosen in _subsets(trusted)
+        for number, serials in order.sets()
     )
-    return current
 
 
-def _subsets(issuers: Sequence[IssuerRecord]) -> Iterator[tuple[IssuerRecord, ...]]:
+def record_root_crls(
+    order: RootCrlOrder, crls: Sequence[Crl], root: IssuerRecord, transaction: Transaction
+) -> Crl:
+    """Record a root's CRLs, and return the current one.
+
+    Args:
+        order: what they hold.
+        crls: in the order of ``order.sets()``.
+        root: the root.
+        transaction: holds the issuing CAs on them, and records them.
+    """
+    ids = {item.certificate.serial_number: item.id for item in transaction.issuers()}
+    (_, _), *ahead = order.sets()
+    transaction.crls.put(root.id, crls[0])
+    transaction.crls.put_presigned(
+        root.id,
+        (
+            ([ids[serial] for serial in serials], crl)
+            for (_, serials), crl in zip(ahead, crls[1:], strict=True)
+        ),
+    )
+    return crls[0]
+
+
+def sign_root_crls(
+    root: SigningCa, transaction: Transaction, *, now: datetime, backdate: timedelta
+) -> Crl:
+    """Sign and record a root's current CRL, and those that are signed ahead.
+
+    Raises:
+        StateError: if the clock is outside the root's validity.
+    """
+    order = root_crl_order(root.record, transaction, now=now, backdate=backdate)
+    return record_root_crls(order, build_root_crls(order, root.key), root.record, transaction)
+
+
+def _subsets(issuers: Sequence[x509.Certificate]) -> Iterator[tuple[x509.Certificate, ...]]:
     largest = len(issuers) if len(issuers) <= _ALL_SETS_UP_TO else 2
     for size in range(1, largest + 1):
         yield from combinations(issuers, size)

@@ -53,13 +53,17 @@ class AuthorityDirectory:
 
     @property
     def root_key(self) -> Path:
-        """The root's key, which its owner moves to a safe place after set-up."""
+        """The first root's key, which its owner moves to a safe place after set-up."""
         return self.path / ROOT_KEY
 
     @property
     def audit_key(self) -> Path:
         """The key that signs the audit log's checkpoints."""
         return self.path / AUDIT_KEY
+
+    def later_root_key(self, key_id: str) -> Path:
+        """Return the path of the key of a root that takes the first one's place."""
+        return self.path / f"root-{key_id}.key.pem"
 
     def issuing_key(self, key_id: str) -> Path:
         """Return the path of an issuing CA's key."""

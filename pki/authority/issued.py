@@ -28,6 +28,8 @@ class Issued:
         crls: the current CRLs.
         key: the private key; None if it stayed with the sender of a request.
         notes: what differs from the order, one sentence each.
+        ca_certificates: the CA's own certificates, those of withdrawn roots included. A credential
+            below one of them is of this CA, and may be overwritten.
     """
 
     spiffe_id: SpiffeId
@@ -36,6 +38,7 @@ class Issued:
     crls: CrlSet
     key: PrivateKey | None
     notes: tuple[str, ...] = ()
+    ca_certificates: tuple[x509.Certificate, ...] = ()
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -75,6 +78,7 @@ class Issued:
                 ca_certificates=(
                     *self.chain[1:],
                     *self.bundle.roots_of(self.spiffe_id.trust_domain),
+                    *self.ca_certificates,
                 ),
                 request_key=request_key,
             )

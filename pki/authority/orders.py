@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from cryptography import x509
+
+from pki.authority.ledger import IssuerKind
 from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
@@ -13,6 +16,9 @@ from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
+from pki.x509.profiles.builder import Validity
+
+_UB_ORGANIZATION = 64  # RFC 5280, appendix A.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +94,27 @@ def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
 
 @dataclass(frozen=True, slots=True)
 class IssuerOrder:
-    """An order for an issuing CA."""
+    """An order for an issuing CA.
+
+    Args:
+        limits: the names that it may certify.
+        public_key: its key; whoever orders has proved possession of the private key.
+        validity: of its certificate.
+    """
 
     limits: NameLimits
     public_key: PublicKey
-    not_after: datetime
+    validity: Validity
+
+
+def ca_subject(trust_domain: TrustDomain, kind: IssuerKind, key_id: str) -> x509.Name:
+    """Return a CA's name. It holds the key id, so that its CRL is never used for another CA."""
+    attributes = []
+    if len(trust_domain.name) <= _UB_ORGANIZATION:
+        attributes.append(x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, trust_domain.name))
+    role = "handfast root" if kind is IssuerKind.ROOT else "handfast issuing CA"
+    attributes.append(x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{role} {key_id}"))
+    return x509.Name(attributes)
 
 
 def no_dns_note(spiffe_id: SpiffeId) -> str:

@@ -22,11 +22,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pki.authority.context import AuthorityContext, root_record
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import import_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
@@ -80,7 +84,7 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
         crl_sets = [*([own] if own is not None else []), *published]
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
-            _refuse_another_ca(context.directory, transaction)
+            unknown_roots = _roots_published_since(context.directory, transaction)
             transaction.audit.begin(at=now, actor=context.actor)
             lost_log = context.publication.lost_checkpoint(transaction)
             state = transaction.state()
@@ -106,6 +110,8 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
                 transaction.audit.append(_audit_entry(context, lost, lost_log))
             if lost != 0:
                 _sign_crls(context, transaction)
+                if unknown_roots:
+                    _tell_unknown_roots(transaction, unknown_roots, now)
         if lost_log is not None:
             context.publication.set_aside(lost_log)
     context.publish()
@@ -172,14 +178,15 @@ def _raise_crl_floors(
             transaction.recovery.crl_floor(issuer.id),
         )
         if issuer.kind is IssuerKind.ROOT:
-            highest = max(highest, transaction.crls.highest_presigned_number())
+            highest = max(highest, transaction.crls.highest_presigned_number(issuer.id))
         transaction.recovery.raise_crl_floor(issuer.id, highest + skipped)
 
 
 def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
     now = context.now()
     for issuer in transaction.issuers():
-        if issuer.kind is IssuerKind.ROOT or issuer.certificate.not_valid_after_utc < now:
+        ended = issuer.certificate.not_valid_after_utc < now
+        if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
             continue
         try:
             context.refresh_crl(issuer, transaction)
@@ -187,22 +194,45 @@ def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
             # The key of a distrusted CA may be destroyed; nobody needs its CRL any more.
             if issuer.status is not IssuerStatus.DISTRUSTED:
                 raise
-    if context.root_ca_if_there(transaction) is not None:
-        context.refresh_root_crls(transaction)
+    for root in trusted_roots(transaction.issuers()):
+        if context.root_ca_if_there(root, transaction) is not None:
+            context.refresh_root_crls(root, transaction)
 
 
-def _refuse_another_ca(directory: AuthorityDirectory, transaction: Transaction) -> None:
-    """Check that the ledger's root is in the published trust bundle, if that can be read."""
+def _roots_published_since(
+    directory: AuthorityDirectory, transaction: Transaction
+) -> tuple[x509.Certificate, ...]:
+    """Return the roots in the published trust bundle that the ledger does not know.
+
+    Raises:
+        StateError: if the bundle can be read, and holds no root of the ledger.
+    """
     try:
         with opened_folder(directory.path) as folder:
             data, _ = read_file_in(folder, HANDFAST.bundle, max_bytes=MAX_BUNDLE_BYTES)
         roots = TrustBundle.read(data).all_roots()
     except (FileNotFoundError, PkiError, InputError):
-        return
-    if root_record(transaction).certificate not in roots:
+        return ()
+    own = {item.certificate for item in transaction.issuers() if item.kind is IssuerKind.ROOT}
+    if not own & set(roots):
         raise StateError(
-            f"the ledger at {quote_untrusted(directory.ledger)} belongs to another CA: its "
-            "root is not in "
+            f"the ledger at {quote_untrusted(directory.ledger)} belongs to another CA: none "
+            "of its roots is in "
             f"{HANDFAST.bundle}",
             remedy="Bring back a copy of this CA's own ledger",
         )
+    return tuple(root for root in roots if root not in own)
+
+
+def _tell_unknown_roots(
+    transaction: Transaction, roots: Sequence[x509.Certificate], now: datetime
+) -> None:
+    """Record that the ledger is from before a root was prepared, and what that means."""
+    names = ", ".join(root.fingerprint(hashes.SHA256()).hex() for root in roots)
+    transaction.add_event(
+        "unknown-root",
+        f"the published trust bundle held roots that this ledger does not know (SHA-256 {names}): "
+        "it is from before they were prepared. Prepare each again with its certificate (handfast "
+        "ca root prepare --root FILE). Followers of the lost signed bundles enroll again",
+        at=now,
+    )

@@ -9,17 +9,19 @@ from types import MappingProxyType
 from cryptography import x509
 
 from pki.authority.audit import recorded_refusals
-from pki.authority.context import AuthorityContext, root_record
+from pki.authority.context import AuthorityContext
 from pki.authority.ledger import (
     CertificateRecord,
     CrlRecord,
     IssuerKind,
+    IssuerRecord,
     IssuerStatus,
     SigningIntent,
     Transaction,
 )
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import shorten_list
+from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
 from pki.errors import InputError, StateError, quote_untrusted
@@ -198,7 +200,8 @@ def revoke_records(
         transaction.lines.end_recovery(lines)
     touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
     for issuer in transaction.issuers():
-        if issuer.id in touched:
+        # A withdrawn issuing CA's key may be gone, and nobody needs its CRL any more.
+        if issuer.id in touched and issuer.status is not IssuerStatus.WITHDRAWN:
             context.refresh_crl(issuer, transaction)
     return tuple(
         record
@@ -213,11 +216,7 @@ def _revoke_intents(
     intents: Sequence[SigningIntent],
     reason: x509.ReasonFlags,
 ) -> None:
-    """Put the serial numbers of certificates on the CRLs that were perhaps signed, not recorded.
-
-    Raises:
-        StateError: if it is the root that was asked to sign, and its key is not there.
-    """
+    """Put the serial numbers of leaves on the CRLs that were perhaps signed, not recorded."""
     now = context.now()
     open_ones = [item for item in intents if item.revoked_at is None]
     transaction.intents.mark_revoked([item.serial for item in open_ones], at=now)
@@ -238,28 +237,25 @@ def _revoke_intents(
             for item in open_ones
             if item.issuer_id == issuer.id
         ]
-        if not entries:
-            continue
-        transaction.recovery.add_unrecorded(issuer.id, entries)
-        if issuer.kind is IssuerKind.ROOT:
-            context.refresh_root_crls(transaction)
-        else:
+        if entries:
+            transaction.recovery.add_unrecorded(issuer.id, entries)
             context.refresh_crl(issuer, transaction)
 
 
-def _refresh_future_root_crl(context: AuthorityContext, transaction: Transaction) -> int:
-    """Sign the root's CRL anew if its begin is in the future and the root's key is there."""
-    root = root_record(transaction)
+def _refresh_future_root_crl(
+    context: AuthorityContext, root: IssuerRecord, transaction: Transaction
+) -> int:
+    """Sign a root's CRL anew if its begin is in the future and the root's key is there."""
     current = transaction.crls.current(root.id)
-    if current is None or not context.directory.holds_key(context.directory.root_key):
+    if current is None or not context.has_root_key(root, transaction):
         return 0
     crl = Crl.of(read_crls(current.der)[0])
     now = context.now()
     if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
         return 0
-    if context.root_ca_if_there(transaction) is None:
+    if context.root_ca_if_there(root, transaction) is None:
         return 0
-    context.refresh_root_crls(transaction)
+    context.refresh_root_crls(root, transaction)
     return 1
 
 
@@ -292,7 +288,7 @@ def _revoke_unrecorded(
         context.audit_entry(AuditAction.REVOKE, serial=f"{int(serial, 16):x}", reason=reason.value)
     )
     for issuer in transaction.issuers():
-        if issuer.kind is IssuerKind.ISSUING and issuer.status is not IssuerStatus.DISTRUSTED:
+        if issuer.kind is IssuerKind.ISSUING and is_usable(issuer):
             entry = RevokedEntry(int(serial, 16), now, reason)
             transaction.recovery.add_unrecorded(issuer.id, [entry])
             context.refresh_crl(issuer, transaction)
@@ -319,7 +315,7 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
     with context.ledger.transaction() as transaction:
         for issuer in transaction.issuers():
             ended = issuer.certificate.not_valid_after_utc < now
-            if issuer.kind is not IssuerKind.ISSUING or ended:
+            if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
                 continue
             current = transaction.crls.current(issuer.id)
             if not force and not _is_due(context, current):
@@ -332,5 +328,21 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
                     raise
             else:
                 signed += 1
-        signed += _refresh_future_root_crl(context, transaction)
+        for root in trusted_roots(transaction.issuers()):
+            signed += _refresh_future_root_crl(context, root, transaction)
+    return signed
+
+
+def sign_missing(context: AuthorityContext) -> int:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
+    now, signed = context.now(), 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
+                continue
+            current = transaction.crls.current(issuer.id)
+            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
+                context.refresh_crl(issuer, transaction)
+                signed += 1
     return signed

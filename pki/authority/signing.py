@@ -27,6 +27,7 @@ from pki.authority.ledger import (
     Transaction,
 )
 from pki.authority.ledger.records import NewCertificate
+from pki.authority.lifetimes import check_issuing_lifetime, check_within_root
 from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.signers import ExternalSigner, Signer
 from pki.authority.signers.planned import PlannedCertificate
@@ -77,15 +78,6 @@ class SignedLeaf:
 
     planned: PlannedLeaf
     leaf: x509.Certificate
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedIssuer:
-    """An issuing CA that is admitted, and about to be signed by the root."""
-
-    order: IssuerOrder
-    by: SigningCa
-    certificate: PlannedCertificate
 
 
 def sign_in_steps(
@@ -205,57 +197,37 @@ class Signing:
             min(now + lifetime, issuer.not_valid_after_utc),
         )
 
-    def plan_issuer(
+    def admit_issuer(
         self,
         order: IssuerOrder,
-        by: SigningCa,
         transaction: Transaction,
         *,
-        subject: x509.Name,
+        root: x509.Certificate,
         now: datetime,
-    ) -> PlannedIssuer:
-        """Admit an issuing CA and choose its serial number; record the intent as for a leaf.
+    ) -> None:
+        """Admit an issuing CA, before a root is asked to sign it and before it is recorded.
 
         Raises:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the root's validity.
         """
         self.admission.admit_issuer(order, transaction)
-        root = by.record.certificate
-        now = now.replace(microsecond=0)
         check_validity(root, now, what="root")
-        validity = Validity(
-            max(now - self._backdate, root.not_valid_before_utc),
-            min(order.not_after, root.not_valid_after_utc),
-        )
 
-        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
-            return IssuingProfile.build(
-                order.limits,
-                order.public_key,
-                subject=subject,
-                issuer=root,
-                issuer_key=key,
-                validity=validity,
-                serial=serial,
-            )
-
-        planned = PlannedIssuer(order, by, PlannedCertificate.plan(by.signer, build))
-        if by.is_external:
-            name = subject.rfc4514_string()
-            _record_intent(planned, name, (name,), "issuing", transaction, now=now)
-        return planned
-
-    def admit_signed_issuer(
-        self, planned: PlannedIssuer, certificate: x509.Certificate, transaction: Transaction
-    ) -> None:
-        """Admit an issuing CA that an external signer has signed since, and end its intent.
+    def issuer_validity(
+        self, lifetime: timedelta, root: x509.Certificate, *, now: datetime
+    ) -> Validity:
+        """Return an issuing CA's validity, which is always within its root's.
 
         Raises:
-            NotPermittedError: if admission refuses it now, or it was revoked since.
+            InputError: if the lifetime is too short for its leaves, or the root ends sooner.
+            StateError: if the clock is outside the root's validity.
         """
-        self.admission.admit_issuer(planned.order, transaction)
-        _complete_intent(planned.by, certificate, transaction)
+        now = now.replace(microsecond=0)
+        check_validity(root, now, what="root")
+        check_issuing_lifetime(lifetime)
+        check_within_root(lifetime, root.not_valid_after_utc, now=now)
+        return Validity(max(now - self._backdate, root.not_valid_before_utc), now + lifetime)
 
     def sign_root(
         self, trust_domain: TrustDomain, key: PrivateKey, *, subject: x509.Name, validity: Validity
@@ -265,7 +237,7 @@ class Signing:
 
 
 def _record_intent(
-    planned: PlannedLeaf | PlannedIssuer,
+    planned: PlannedLeaf,
     subject: str,
     names: tuple[str, ...],
     profile: str,
@@ -303,6 +275,20 @@ def _complete_intent(
             f"certificate {certificate.serial_number:x} was revoked while it was signed",
             remedy="Make a new key, and ask for a certificate again",
         )
+
+
+def sign_issuer(
+    order: IssuerOrder, *, subject: x509.Name, root: x509.Certificate, root_key: PrivateKey
+) -> x509.Certificate:
+    """Sign an issuing CA with the root's key, wherever that is; the CA has admitted it before."""
+    return IssuingProfile.build(
+        order.limits,
+        order.public_key,
+        subject=subject,
+        issuer=root,
+        issuer_key=root_key,
+        validity=order.validity,
+    )
 
 
 def check_validity(ca: x509.Certificate, now: datetime, *, what: str) -> None:

@@ -25,9 +25,10 @@ from typing import Self
 from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2, trust_pb2_grpc
 from pki.background import defer
 from pki.ca_client import calls
-from pki.ca_client.calls import BusyCaError, Keys, Line, call
+from pki.ca_client.calls import Keys, Line, call
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.received import EndedCertificateError, Received
+from pki.ca_client.retry import pause_after
 from pki.ca_client.store import CaState, IdentityStore
 from pki.ca_client.trust_follower import TrustFollower
 from pki.clock import Clock, system_clock
@@ -41,12 +42,7 @@ from pki.x509.revocation import Announced
 log = logging.getLogger("handfast.ca_client")
 
 _STEP_SECONDS = 0.5
-_FIRST_BACKOFF, _MOST_BACKOFF = 1.0, 60.0
-_ATTEMPTS_LEFT = 8
-_REFUSED_PAUSE = 60.0
 _REPORT_SECONDS = 60.0
-# Refusals that another attempt with the same proof can't change.
-_FOR_GOOD = frozenset({"NOT_RENEWABLE", "NOT_REGISTERED", "PROOF_REFUSED", "NAME_NOT_PERMITTED"})
 
 
 class CaIdentity:
@@ -301,14 +297,7 @@ class CaIdentity:
         self._attempts += 1
         leaf_end = self._credential.leaf.not_valid_after_utc
         remaining = (leaf_end - self._clock()).total_seconds()
-        pause = min(_MOST_BACKOFF, _FIRST_BACKOFF * 2 ** min(self._attempts - 1, 10))
-        if remaining > 0:
-            pause = min(pause, max(remaining / _ATTEMPTS_LEFT, _STEP_SECONDS / 2))
-        pause = random.uniform(pause / 2, pause)  # noqa: S311 - no secret
-        if isinstance(error, BusyCaError) and error.retry_after is not None:
-            pause = max(pause, error.retry_after * random.uniform(1.0, 1.5))  # noqa: S311
-        if isinstance(error, CaRefusedError) and error.reason in _FOR_GOOD:
-            pause = max(pause, _REFUSED_PAUSE)
+        pause = pause_after(error, self._attempts, remaining)
         self._next_attempt = self._monotonic() + pause
         self._problem = (
             f"the certificate of {self.spiffe_id} ends at {leaf_end:%Y-%m-%d %H:%M:%S} UTC and "

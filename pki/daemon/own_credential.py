@@ -50,7 +50,7 @@ class OwnCredential:
             return self._credential, ()
 
     def renew(self) -> None:
-        """Issue another one now: the issuing CA has changed."""
+        """Issue another one now: the issuing CA or the trust bundle has changed."""
         with self._lock:
             self._renew_at = self._context.now()
         self._changed()

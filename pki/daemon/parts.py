@@ -22,6 +22,7 @@ from pki.authority.enrollment import Obtained
 from pki.authority.enrollment.lists import sign_missing
 from pki.authority.ledger import CertificateRecord
 from pki.authority.registrations import Caller
+from pki.authority.rotation.reports import report_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets
@@ -30,11 +31,14 @@ from pki.daemon.messages import Addresses, certificate_summary, issued_certifica
 from pki.daemon.oidc import JwtVerifier
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.trust_feed import TrustFeed
-from pki.errors import PkiError
+from pki.errors import InputError, PkiError
+from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
 
 _SIGN_SECONDS, _SUM_SECONDS = 3600.0, 5.0
+_BUNDLES = 16
+_MOST_NUMBER = 2**63 - 1
 
 
 class CaParts:
@@ -44,7 +48,7 @@ class CaParts:
         context: the CA.
         feed: what followers are told.
         addresses: where the CA is reached.
-        own_leaf_not_after: returns the end of the CA's own certificate.
+        own_credential: returns the CA's own credential.
         heartbeat: how often a follower hears something at least.
         jwts: verifies JWTs as proofs.
     """
@@ -55,7 +59,7 @@ class CaParts:
         feed: TrustFeed,
         *,
         addresses: Addresses,
-        own_leaf_not_after: Callable[[], datetime],
+        own_credential: Callable[[], Credential],
         heartbeat: timedelta,
         jwts: JwtVerifier,
     ) -> None:
@@ -63,7 +67,7 @@ class CaParts:
         self.context = context
         self.feed = feed
         self.addresses = addresses
-        self.own_leaf_not_after = own_leaf_not_after
+        self.own_credential = own_credential
         self.heartbeat = heartbeat
         self.budgets = Budgets()
         self.slots = RenewalSlots()
@@ -130,20 +134,36 @@ class CaParts:
 
     def root_fingerprint(self) -> bytes:
         """Return the SHA-256 of the root that the CA's own certificate chains to."""
-        root = self.feed.state.bundle.all_roots()[0]
+        own = self.own_credential()
+        name = own.chain[-1].issuer
+        root = next(item for item in own.bundle.all_roots() if item.subject == name)
         return root.fingerprint(hashes.SHA256())
 
+    def own_leaf_not_after(self) -> datetime:
+        """Return the end of the CA's own certificate."""
+        return self.own_credential().leaf.not_valid_after_utc
+
     def bundle_number(self) -> int:
-        """Return the number of the newest trust bundle."""
-        return 1
+        """Return the number of the newest trust bundle; 0 before the first."""
+        return self.feed.state.bundle_number
 
     def bundles_since(self, number: int) -> enrollment_pb2.GetBundleResponse:
-        """Return the signed trust bundles after a number."""
-        del number
-        return enrollment_pb2.GetBundleResponse()
+        """Return the signed trust bundles after a number: a page of them."""
+        if number > _MOST_NUMBER:
+            raise InputError(f"no trust bundle has the number {number}")
+        with self.context.ledger.transaction() as transaction:
+            found = transaction.rotation.bundles(since=number, most=_BUNDLES + 1)
+        return enrollment_pb2.GetBundleResponse(
+            bundles=[item.bundle.encode() for item in found[:_BUNDLES]],
+            more=len(found) > _BUNDLES,
+        )
 
     def report_trust(self, caller: Peer, report: trust_pb2.ReportTrustRequest) -> None:
         """Record what a workload trusts and uses. It counts for itself alone."""
+        if not report.bundle_number:
+            # It follows no signed bundles, and trusts the roots that came with its certificate.
+            return
+        report_trust(self.context, [(caller.spiffe_id, report.serial)], report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:
         entries = self.refusals.take_due(at_end=at_end)

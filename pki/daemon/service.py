@@ -33,7 +33,7 @@ from pki.daemon.oidc import JwtVerifier, no_issuers
 from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
-from pki.daemon.trust_feed import TrustFeed
+from pki.daemon.trust_feed import TrustFeed, TrustState
 from pki.daemon.workload import CaWorkload
 from pki.errors import PkiError, StateError
 
@@ -100,11 +100,12 @@ class CaService:
             self._feed = TrustFeed(
                 context,
                 self._workload.policy_in_force,
-                lambda state: self._own.set_trust(state.bundle, state.crl_set()),
+                self._use_trust,
             )
         except BaseException:
             self._workload.close()
             raise
+        self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
         self._tasks = [
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
             PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh"),
@@ -148,7 +149,7 @@ class CaService:
             self._authority.context,
             self._feed,
             addresses=addresses,
-            own_leaf_not_after=lambda: self._workload.credential.leaf.not_valid_after_utc,
+            own_credential=lambda: self._workload.credential,
             heartbeat=settings.heartbeat,
             jwts=self._jwts,
         )
@@ -188,6 +189,13 @@ class CaService:
         if self._parts is not None:
             self._parts.close()
         self._workload.close()
+
+    def _use_trust(self, state: TrustState) -> None:
+        """Trust what is in force, and show a certificate of the issuing CA that is active."""
+        self._own.set_trust(state.bundle, state.crl_set())
+        if (state.issuing, state.bundle_number) != self._own_issuer:
+            self._own_issuer = (state.issuing, state.bundle_number)
+            self._own.renew()
 
     def _follow_ledger(self) -> None:
         """Tell followers what this process or a command on the CA's folder has changed."""

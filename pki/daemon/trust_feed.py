@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.authority.context import AuthorityContext
+from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authz import Policy
@@ -34,6 +35,8 @@ class TrustState:
     Args:
         ledger: which ledger, and its latest commit.
         bundle: the trusted roots.
+        bundle_number: of the newest signed bundle; 0 before the first.
+        issuing: the key id of the issuing CA that signs leaves; empty if there is none.
         crls: the signed lists, by the key identifier of the issuing CA.
         unlisted: the revocations that are on no signed list yet, in order.
         newest: the number of the newest revocation.
@@ -42,6 +45,8 @@ class TrustState:
 
     ledger: LedgerState
     bundle: TrustBundle
+    bundle_number: int
+    issuing: str
     crls: Mapping[bytes, Crl]
     unlisted: tuple[tuple[LoggedRevocation, Announced], ...]
     newest: int
@@ -142,13 +147,28 @@ class TrustFeed:
                 and item.serial not in _revoked(crls.get(issuers[item.issuer_id]))
             )
             newest = max(number, transaction.revocations.newest())
+            signed_bundle = transaction.rotation.newest_bundle()
             return TrustState(
-                transaction.state(), bundle, crls, unlisted, newest, self._policy_digest()
+                transaction.state(),
+                bundle,
+                0 if signed_bundle is None else signed_bundle.bundle.number,
+                _active_issuing(transaction),
+                crls,
+                unlisted,
+                newest,
+                self._policy_digest(),
             )
 
     def _policy_digest(self) -> str:
         policy = self._policy()
         return "" if policy is None else policy.digest
+
+
+def _active_issuing(transaction: Transaction) -> str:
+    for item in transaction.issuers():
+        if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
+            return item.key_id
+    return ""
 
 
 def _same(before: Crl | None, crl: Crl) -> Crl:

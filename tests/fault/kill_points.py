@@ -19,11 +19,15 @@ from types import FrameType
 
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
+from pki.authority.ledger import IssuerKind
+from pki.authority.rotation.root import RootKeys, sign_request
 from pki.authority.signers import Pkcs11Uri, TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace
 from pki.errors import OlderLedgerError
 from pki.identity import TrustDomain
-from pki.x509 import CrlSet
+from pki.keys import read_private_key
+from pki.x509 import CrlSet, TrustBundle
+from pki.x509.bundle_chain import follow
 from tests.support import Clock
 
 # Between two of these nothing changes on disk but a file set aside, which nobody reads.
@@ -99,6 +103,24 @@ def distrust(home: Path) -> None:
         ca.distrust(ca.issuers()[1].key_id)
 
 
+def replace_root(home: Path) -> None:
+    with Authority.open(home, clock=Clock()) as ca:
+        ca.prepare_root()
+        ca.activate_root(force=True)
+        ca.withdraw_root(force=True)
+
+
+def request_root(home: Path) -> None:
+    """Have a root's request signed elsewhere, and import the answer."""
+    key = read_private_key((home / "root.key.pem").read_bytes())
+    (home / "root.key.pem").unlink()
+    with Authority.open(home, clock=Clock()) as ca:
+        request = ca.request_issuer().request
+        assert request is not None
+        answer = sign_request(request, RootKeys.of(key), now=ca.now())
+        ca.import_answers([answer.encode()])
+
+
 def import_crls(home: Path) -> None:
     """Open a CA whose published list is ahead of its ledger."""
     open_ca(home).close()
@@ -114,7 +136,18 @@ def create(home: Path) -> None:
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
     item.__name__: item
-    for item in (issue, revoke, renew, rotate, distrust, import_crls, recover, create)
+    for item in (
+        issue,
+        revoke,
+        renew,
+        rotate,
+        distrust,
+        replace_root,
+        request_root,
+        import_crls,
+        recover,
+        create,
+    )
 }
 
 
@@ -162,8 +195,10 @@ def check(home: Path, operation: str, seen: CrlSet) -> int:
             assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
         records = ca.certificates(with_ended=True)
         assert {item.serial for item in records if item.revoked_at} <= listed
-        for issuer in ca.issuers()[1:]:
-            assert ca.key_place(issuer) != "not here", "a key is gone"
+        check_bundles(home, ca)
+        for issuer in ca.issuers():
+            if issuer.kind is IssuerKind.ISSUING:
+                assert ca.key_place(issuer) != "not here", "a key is gone"
         assert ca.verify_audit_log().findings == (), "the log and the rows tell two stories"
         intents = check_intents(ca)
         if operation != "distrust":
@@ -175,7 +210,11 @@ def check(home: Path, operation: str, seen: CrlSet) -> int:
 
 
 def check_intents(ca: Authority) -> int:
-    """Revoke what a token was perhaps asked to sign, and what nobody got."""
+    """Revoke the leaves that a token was perhaps asked to sign, and that nobody got.
+
+    An issuing CA that it was perhaps asked to sign is in the pending request; the next one replaces
+    it.
+    """
     intents = ca.signing_intents()
     serials = [int(item.serial, 16) for item in intents]
     assert all(ca.certificate(number) is None for number in serials), "recorded, and yet intended"
@@ -184,7 +223,17 @@ def check_intents(ca: Authority) -> int:
     listed = {number for item in crls.crls.values() for number in item.revoked}
     assert listed.issuperset(serials), "what was perhaps signed can't be revoked"
     assert all(item.revoked_at for item in ca.signing_intents())
-    return len(intents)
+    return len(intents) + (ca.rotation_status().pending is not None)
+
+
+def check_bundles(home: Path, ca: Authority) -> None:
+    """Check that the bundles are one chain, and that the last is what the CA trusts and shows."""
+    first, *later = ca.bundles()
+    newest = follow(first, later, now=ca.now())
+    trusted = set(ca.trust()[0].all_roots())
+    assert set(newest.content.roots) == trusted, "the newest bundle is not what the CA trusts"
+    published = TrustBundle.read((home / "bundle.pem").read_bytes())
+    assert set(published.all_roots()) == trusted, "what is published is not what the CA trusts"
 
 
 def check_created(home: Path) -> None:

@@ -14,7 +14,18 @@ import pytest
 from tests.softhsm import SoftHsm
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = ["issue", "revoke", "renew", "rotate", "distrust", "import_crls", "recover", "create"]
+OPERATIONS = [
+    "issue",
+    "revoke",
+    "renew",
+    "rotate",
+    "distrust",
+    "replace_root",
+    "request_root",
+    "import_crls",
+    "recover",
+    "create",
+]
 Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
 
 

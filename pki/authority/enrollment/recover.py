@@ -27,12 +27,12 @@ from pki.authority.enrollment.obtained import (
     sign_for_request,
 )
 from pki.authority.enrollment.registering import is_covered
-from pki.authority.issuance import check_issuer_trusted
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
+from pki.authority.renewal import check_issuer_trusted
 from pki.authority.signing import PlannedLeaf
 from pki.errors import (
     NotPermittedError,

@@ -11,10 +11,12 @@ from pki.authority.ledger.records import (
     IssuerStatus,
     NameKind,
 )
+from pki.authority.ledger.rotation import BundleRecord, TrustReport
 from pki.authority.ledger.transaction import Transaction
 
 __all__ = [
     "AuthoritySettings",
+    "BundleRecord",
     "CertificateRecord",
     "CrlRecord",
     "IssuerKind",
@@ -24,4 +26,5 @@ __all__ = [
     "NameKind",
     "SigningIntent",
     "Transaction",
+    "TrustReport",
 ]

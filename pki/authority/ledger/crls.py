@@ -1,4 +1,4 @@
-"""The revocation lists in the ledger: one for each issuer, and the root's that are signed ahead."""
+"""The revocation lists in the ledger: one for each issuer, and roots' lists signed ahead."""
 
 from __future__ import annotations
 
@@ -61,32 +61,40 @@ class CrlRecords:
         next_update = datetime.fromtimestamp(row.next_update, tz=UTC)
         return CrlRecord(row.issuer_id, row.number, row.list, next_update)
 
-    def put_presigned(self, presigned: Iterable[tuple[Sequence[int], Crl]]) -> None:
-        """Replace the root's lists that are signed ahead.
+    def put_presigned(self, root_id: int, presigned: Iterable[tuple[Sequence[int], Crl]]) -> None:
+        """Replace a root's lists that are signed ahead.
 
         Args:
+            root_id: the root.
             presigned: each list with the ids of the issuing CAs that it revokes.
         """
-        self._connection.execute(delete(tables.distrust_crls))
+        table = tables.distrust_crls
+        self._connection.execute(delete(table).where(table.c.root_id == root_id))
         for issuer_ids, crl in presigned:
             self._connection.execute(
                 insert(tables.distrust_crls).values(
-                    members=_members(issuer_ids), number=crl.number, list=crl.der
+                    members=_members(issuer_ids),
+                    number=crl.number,
+                    list=crl.der,
+                    root_id=root_id,
                 )
             )
 
-    def presigned(self, issuer_ids: Sequence[int]) -> bytes | None:
-        """Return the root's CRL, signed ahead, that revokes exactly these issuing CAs (DER)."""
+    def presigned(self, root_id: int, issuer_ids: Sequence[int]) -> bytes | None:
+        """Return a root's CRL, signed ahead, that revokes exactly these issuing CAs (DER)."""
+        table = tables.distrust_crls
         der: bytes | None = self._connection.scalar(
-            select(tables.distrust_crls.c.list).where(
-                tables.distrust_crls.c.members == _members(issuer_ids)
-            )
+            select(table.c.list)
+            .where(table.c.root_id == root_id)
+            .where(table.c.members == _members(issuer_ids))
         )
         return der
 
-    def highest_presigned_number(self) -> int:
-        """Return the highest number among the CRLs that are signed ahead; 0 if there are none."""
-        numbers = self._connection.scalars(select(tables.distrust_crls.c.number)).all()
+    def highest_presigned_number(self, root_id: int) -> int:
+        """Return the highest number of a root's CRLs that are signed ahead; 0 without any."""
+        table = tables.distrust_crls
+        query = select(table.c.number).where(table.c.root_id == root_id)
+        numbers = self._connection.scalars(query).all()
         return max(numbers, default=0)
 
 

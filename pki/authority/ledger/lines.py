@@ -74,6 +74,16 @@ class LineRecords:
             row.recovery_key,
         )
 
+    def origins(self) -> dict[str, tuple[str, int]]:
+        """Return each line's proof, and the ledger's id of its first certificate."""
+        certificates, lines = tables.certificates, tables.lines
+        query = (
+            select(lines.c.id, lines.c.proof, func.min(certificates.c.id))
+            .join(certificates, certificates.c.line_id == lines.c.id)
+            .group_by(lines.c.id, lines.c.proof)
+        )
+        return {line: (proof, first) for line, proof, first in self._connection.execute(query)}
+
     def newest_certificate(self, line_id: str) -> CertificateRecord | None:
         """Return the certificate of a line that was not renewed; None if there is no line."""
         query = (

@@ -19,16 +19,18 @@ class IssuerKind(StrEnum):
 
 
 class IssuerStatus(StrEnum):
-    """The status of an issuing CA."""
+    """The status of a root or an issuing CA."""
 
     PREPARED = "prepared"
-    """Its CRL is published; it signs no leaf yet."""
+    """It is published, an issuing CA with its CRL; no leaf is issued under it yet."""
     ACTIVE = "active"
-    """It signs new leaves."""
+    """New leaves are issued under it."""
     SUPERSEDED = "superseded"
-    """It signs no new leaves; those that it signed are valid until they end."""
+    """No new leaves are issued under it; those that there are stay valid until they end."""
     DISTRUSTED = "distrusted"
-    """The root's CRL revokes it; all leaves that it signed are refused."""
+    """The root's CRL revokes this issuing CA; all leaves that it signed are refused."""
+    WITHDRAWN = "withdrawn"
+    """The root is in no trust bundle any more, and nothing below it is accepted."""
 
 
 class NameKind(StrEnum):

@@ -190,14 +190,15 @@ crls = Table(
     Column("next_update", BigInteger, nullable=False),
 )
 
-# The root's CRLs that are signed ahead, one for each set of issuing CAs that may have to be
-# distrusted without the root's key. ``members`` holds their ids, sorted, separated by commas.
+# The roots' CRLs that are signed ahead, one for each set of a root's issuing CAs that may have to
+# be distrusted without the root's key. ``members`` holds their ids, sorted, separated by commas.
 distrust_crls = Table(
     "distrust_lists",
     metadata,
     Column("members", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("list", LargeBinary, nullable=False),
+    Column("root_id", Integer),
 )
 
 events = Table(
@@ -301,4 +302,33 @@ signing_intents = Table(
     Column("not_after", BigInteger, nullable=False),
     Column("planned_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+)
+
+# Every signed trust bundle. ``last_certificate`` is the id of the last certificate issued before.
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("bundle", LargeBinary, nullable=False),
+    Column("last_certificate", Integer, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+)
+
+# Which bundle a workload has said that it trusts, and with which certificate.
+trust_reports = Table(
+    "trust_reports",
+    metadata,
+    Column("serial", Text, primary_key=True),
+    Column("spiffe_id", Text, nullable=False),
+    Column("bundle_number", BigInteger, nullable=False),
+    Column("reported_at", BigInteger, nullable=False, index=True),
+)
+
+# The request that waits until it is signed where the root is; one row at most.
+root_requests = Table(
+    "root_requests",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
 )

@@ -27,6 +27,7 @@ from pki.authority.ledger.records import (
 )
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
+from pki.authority.ledger.rotation import RotationRecords
 from pki.authority.ledger.rows import der_of, to_moment, to_seconds
 from pki.errors import LedgerError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
@@ -99,6 +100,11 @@ class Transaction(CertificateRecords):
         """The ledger's revocation lists."""
         return CrlRecords(self._connection)
 
+    @property
+    def rotation(self) -> RotationRecords:
+        """The signed trust bundles, and what workloads reported of them."""
+        return RotationRecords(self._connection)
+
     def put_settings(self, settings: AuthoritySettings) -> None:
         """Record the settings of a new CA; called once."""
         self._connection.execute(
@@ -159,7 +165,7 @@ class Transaction(CertificateRecords):
         )
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
-        """Return all CA certificates of this CA: the root, then the issuing CAs by age."""
+        """Return all CA certificates of this CA, roots and issuing CAs, by age."""
         rows = self._connection.execute(select(tables.issuers).order_by(tables.issuers.c.id))
         return tuple(
             IssuerRecord(
@@ -174,7 +180,7 @@ class Transaction(CertificateRecords):
         )
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
-        """Set the status of an issuing CA."""
+        """Set the status of a root or an issuing CA."""
         self._connection.execute(
             update(tables.issuers)
             .where(tables.issuers.c.id == issuer_id)

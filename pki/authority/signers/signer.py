@@ -52,6 +52,8 @@ class ExternalSigner(Signer):
     What it signs can't be taken back, so what shall be signed is recorded before.
     """
 
+    file_suffix = ".toml"
+
     @abstractmethod
     def sign(self, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
         """Return the signature of data: ECDSA in DER, or RSA with PKCS#1 v1.5.

@@ -47,8 +47,6 @@ class TokenSigner(ExternalSigner):
         is_new: whether the key was generated just now.
     """
 
-    file_suffix = ".toml"
-
     def __init__(
         self, uri: Pkcs11Uri, public_key: PublicKey, access: TokenAccess, *, is_new: bool = False
     ) -> None:

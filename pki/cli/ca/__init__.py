@@ -1,4 +1,4 @@
-"""``handfast ca``: make a CA, rotate its issuing CA, distrust one, recover its ledger."""
+"""``handfast ca``: make a CA, rotate issuing CAs and roots, distrust one, recover the ledger."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ class _CaCommands(LazyGroup):
             "pki.cli.ca.init:init",
             "Example: handfast ca init --trust-domain shop.internal --permit-dns localhost",
         ),
-        "rotate": LazyCommand(
-            "pki.cli.ca.rotate:rotate",
-            "Example: handfast ca rotate --prepare; later: handfast ca rotate --activate",
-        ),
+        "rotate": LazyCommand("pki.cli.ca.rotate:app"),
+        "root": LazyCommand("pki.cli.ca.root:app"),
         "distrust": LazyCommand(
             "pki.cli.ca.distrust:distrust", "Example: handfast ca distrust 3d3ca8d8"
         ),

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pki.authority import Authority
+from pki.authority.ledger import IssuerKind, IssuerStatus
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
@@ -21,10 +23,12 @@ def distrust(
 ) -> None:
     """Revoke an issuing CA whose key leaked, and all that it signed. Works without the root key."""
     with open_authority(directory, passphrase_file=passphrase_file) as authority:
+        before = _active(authority)
         record = authority.distrust(key_id)
         distribution = distribute(authority, directory)
-        active = [item for item in authority.issuers() if item.status.value == "active"]
-    needs_rotation = len(active) < 2
+        active = _active(authority)
+    activated = active if active is not None and active != before else None
+    needs_rotation = active is None
     print_result(
         "ca distrust",
         {
@@ -32,11 +36,17 @@ def distrust(
             "status": record.status.value,
             **distribution.to_json(),
             "needs_rotation": needs_rotation,
+            "activated": activated,
         },
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
             f"The root's CRL was brought to {len(distribution.updated)} credential directories "
             f"here; bring {quote_path(ca_directory(directory) / 'crl.pem')} to all others",
+            *(
+                [f"Issuing CA {activated}, which was prepared, signs from now on"]
+                if activated
+                else []
+            ),
             "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
             if needs_rotation
             else "Next: issue new certificates for all that it signed",
@@ -44,3 +54,11 @@ def distrust(
         as_json=as_json,
     )
     distribution.exit_if_incomplete("The issuing CA is distrusted")
+
+
+def _active(authority: Authority) -> str | None:
+    """Return the key id of the active issuing CA; None if there is none."""
+    for item in authority.issuers():
+        if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
+            return item.key_id
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pki.cli.ca.rotate_status import due_facts, due_line
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
 from pki.cli.state.authority import open_authority
@@ -19,6 +20,7 @@ def status(
         state, accepted_at = authority.ledger_state()
         places = [authority.key_place(item) for item in issuers]
         intents = authority.signing_intents()
+        dues = authority.rotation_status().dues
     rows = [
         {
             "issuer": item.crl.issuer.rfc4514_string(),
@@ -59,6 +61,7 @@ def status(
                     }
                     for item in intents
                 ],
+                "due": [due_facts(due, now) for due in dues],
                 "crls": rows,
                 "events": [{"at": at, "kind": kind, "detail": text} for at, kind, text in events],
             },
@@ -113,6 +116,7 @@ def status(
                 for item in intents
             ],
         )
+    print_result("ca status", {}, [due_line(due, now) for due in dues], as_json=False)
     if not events:
         print_result("ca status", {}, ["No event needs attention"], as_json=False)
         return

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 
 from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.authority.enrollment import create_token
+from pki.authority.ledger.hierarchy import active_root
 from pki.ca_client.calls import call
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
@@ -99,7 +100,8 @@ def _on_folder(
                 remedy="Start it: handfast ca serve; or give --address HOST:PORT",
             )
         made = create_token(authority.context, operator(), spiffe_id, ttl)
-        root = authority.trust()[0].roots_of(authority.trust_domain)[0]
+        # The CA serves with a certificate under the active root.
+        root = active_root(authority.issuers()).certificate
         token = EnrollmentToken(
             address, authority.trust_domain, root.fingerprint(hashes.SHA256()), made.credential
         )

@@ -20,7 +20,7 @@ from pki.cli.output import quote_path
 from pki.cli.state.issuing import parse_request, read_request_file, report_issued, save_issued
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.trust_distribution import import_crls_of, issuer_certificates
-from pki.cli.state.workload_proof import check_workload
+from pki.cli.state.workload_proof import check_workload, is_proved
 from pki.errors import CredentialError, PkiError, StateError, quote_untrusted
 from pki.files import (
     Layout,
@@ -90,7 +90,11 @@ class Renewal:
             record = require_record(authority, contents)
             if request is not None:
                 self._check_workload(authority, contents, record)
+            bundle_number = authority.bundle_number()
             repaired = _repair(authority, contents, record)
+            if bundle_number and is_proved(contents, record):
+                holder = SpiffeId.parse(record.spiffe_id)
+                authority.report_trust([(holder, record.serial)], bundle_number)
             # Another process renewed it while this one waited for the lock.
             already_renewed = leaf_before is not None and leaf_before != _leaf_fingerprint(
                 target, layout

@@ -15,13 +15,14 @@ from pathlib import Path
 import typer
 from cryptography import x509
 
-from pki.authority import Authority
+from pki.authority import Authority, CertificateRecord
 from pki.cli.exit_codes import PARTLY
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.busy_folders import work_through
 from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
+from pki.cli.state.workload_proof import is_proved
 from pki.errors import PkiError, quote_untrusted
 from pki.files import (
     PartialCredential,
@@ -32,6 +33,7 @@ from pki.files import (
 )
 from pki.files.atomic import read_file_in
 from pki.files.open_folder import opened_folder
+from pki.identity import SpiffeId
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
 
@@ -78,7 +80,12 @@ class Distribution:
 
 
 def distribute(authority: Authority, state: Path) -> Distribution:
-    """Write trust bundle and CRLs to every credential of this CA in the state folder."""
+    """Write trust bundle and CRLs to every credential of this CA in the state folder.
+
+    The CA records for each certificate found there that its holder trusts the newest bundle.
+    """
+    bundle_number = authority.bundle_number()
+    held: list[tuple[SpiffeId, str]] = []
     result = Distribution()
     for crls in read_crls_below(state):
         try:
@@ -90,16 +97,24 @@ def distribute(authority: Authority, state: Path) -> Distribution:
                 result.failed.append((ca_directory(state), error))
 
     def update(folder: Path) -> None:
-        if _update_directory(authority, folder):
+        is_ours, record = _update_directory(authority, folder)
+        if is_ours:
             result.updated.append(folder)
+        if record is not None:
+            held.append((SpiffeId.parse(record.spiffe_id), record.serial))
 
     folders = credential_folders(state, ca_directory(state), result.failed)
     work_through(folders, update, result.failed)
+    if bundle_number:
+        authority.report_trust(held, bundle_number)
     return result
 
 
-def _update_directory(authority: Authority, folder: Path) -> bool:
-    """Write trust and CRLs to a directory, and return whether it holds a credential of this CA.
+def _update_directory(authority: Authority, folder: Path) -> tuple[bool, CertificateRecord | None]:
+    """Write trust and CRLs to a directory with a credential of this CA.
+
+    Returns:
+        Whether it holds one, and the record of its certificate if it is surely its own.
 
     Raises:
         BusyFolderError: if another process is writing there.
@@ -107,16 +122,17 @@ def _update_directory(authority: Authority, folder: Path) -> bool:
     """
     layout_and_key = find_layout(folder)
     if layout_and_key is None:
-        return False
+        return False, None
     layout, holds_key = layout_and_key
     contents = read_partial_credential(folder, layout, holds_key=holds_key)
-    if not belongs_to(authority, contents):
-        return False
+    record = find_record(authority, contents)
+    if record is None and not belongs_to(authority, contents):
+        return False, None
     with writer_lock(folder, layout=layout, trust_only=True, wait_seconds=0):
         # Read while nobody else writes here, so that an older list never follows a newer one.
         bundle, crls = authority.trust()
         save_trust(bundle, crls, folder, layout=layout, issuers=issuer_certificates(authority))
-    return True
+    return True, record if record is not None and is_proved(contents, record) else None
 
 
 def import_crls(authority: Authority, state: Path, *more: CrlSet | None) -> None:
@@ -199,9 +215,9 @@ def belongs_to(authority: Authority, contents: PartialCredential) -> bool:
         return True
     if contents.leaf is not None:
         return was_issued_here(authority, contents.leaf)
-    bundle, _ = authority.trust()
     if contents.bundle is not None:
-        return bool(set(contents.bundle.all_roots()) & set(bundle.all_roots()))
+        # Those of withdrawn roots too: the directory may have missed a whole rotation.
+        return bool(set(contents.bundle.all_roots()) & set(issuer_certificates(authority)))
     raise contents.leaf_error()
 
 

@@ -50,6 +50,19 @@ def check_workload(
         )
 
 
+def is_proved(contents: PartialCredential, record: CertificateRecord) -> bool:
+    """Return whether a directory is surely that of its certificate's workload.
+
+    Whoever puts another workload's chain into a directory of theirs does not make the CA believe
+    that this workload has the newest trust bundle.
+    """
+    try:
+        check_workload(contents, record, None, remedy="")
+    except PkiError:
+        return False
+    return True
+
+
 def _who_can_change(contents: PartialCredential) -> str:
     """Return why another user could have put a chain into a directory; empty if none could."""
     mine = frozenset({ROOT, os.geteuid()})

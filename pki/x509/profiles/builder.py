@@ -43,6 +43,13 @@ def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
     return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
 
 
+def verification_hash(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
+    """Return the hash of signatures that :func:`signature_hash` chose for the private key."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return None
+    return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
+
+
 def key_usage(*, ca: bool) -> x509.KeyUsage:
     """Return the key usage of a CA (to sign certificates and CRLs) or of a leaf (signatures)."""
     return x509.KeyUsage(

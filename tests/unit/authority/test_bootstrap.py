@@ -121,7 +121,9 @@ def test_no_key_is_written_over_by_one_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with make_authority(tmp_path) as ca:
-        monkeypatch.setattr("pki.authority.rotation.key_id_of", lambda _: "0123456789abcdef")
+        monkeypatch.setattr(
+            "pki.authority.rotation.issuing_keys.key_id_of", lambda _: "0123456789abcdef"
+        )
         path = tmp_path / "ca" / "issuing-0123456789abcdef.key.pem"
         path.write_bytes(b"somebody's")
         with pytest.raises(StateError, match="can't be written"):

@@ -376,7 +376,7 @@ def test_a_rotation_in_two_steps(ca: Path, capsys: Capture) -> None:
     assert "issue new certificates for all that it signed" in out
 
 
-@pytest.mark.parametrize(("ttl", "shown"), [("48h", "48h"), ("30d", "720h"), ("86401s", "86401s")])
+@pytest.mark.parametrize(("ttl", "shown"), [("48h", "48h"), ("30d", "30d"), ("86401s", "86401s")])
 def test_a_lifetime_that_can_not_be_had_is_an_error_with_the_limit(
     ca: Path, capsys: Capture, ttl: str, shown: str
 ) -> None:

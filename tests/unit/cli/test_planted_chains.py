@@ -155,3 +155,15 @@ def test_a_text_that_means_a_directory_and_a_workload_is_refused(capsys: Capture
 def test_a_certificate_is_read_as_it_was_issued(keyless: PrivateKey) -> None:
     chain = x509.load_pem_x509_certificates((HERE / "chain.pem").read_bytes())
     assert chain[0].public_key() == keyless.public_key()
+
+
+def test_a_planted_chain_reports_no_bundle_for_its_workload(
+    keyless: PrivateKey, capsys: Capture
+) -> None:
+    """Else the root would be activated while zed, elsewhere, does not trust it."""
+    plant()
+    shutil.move(ZED, "elsewhere")
+    assert run(["ca", "root", "prepare"]) == 0
+    assert run_json(capsys, "ca", "root", "distribute")["updated"] == ["certs/mallory"]
+    code, _, err = run_command(capsys, "ca", "root", "activate")
+    assert (code, "spiffe://shop.internal/zed" in err) == (1, True)

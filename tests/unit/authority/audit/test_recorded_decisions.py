@@ -35,7 +35,13 @@ def test_a_new_ca_begins_its_log_with_itself(ca: Authority) -> None:
     assert (init.action, prepare.action, activate.action) == ("init", "prepare", "activate")
     assert init.serial == f"{root.certificate.serial_number:x}"
     assert str(init.details["verifier_key"]).startswith("shop.internal/handfast/audit+")
-    assert prepare.details == activate.details == {"issuing_ca": issuing.key_id}
+    (bundle,) = ca.bundles()
+    assert activate.details == {"issuing_ca": issuing.key_id}
+    assert prepare.details == {
+        **activate.details,
+        "bundle": 1,
+        "bundle_sha256": bundle.content.digest.hex(),
+    }
     assert kinds(ca) == set()
 
 
@@ -51,9 +57,9 @@ def test_what_is_issued_renewed_and_revoked_is_told_with_its_certificate(
     assert issue.serial == f"{first.serial_number:x}"
     der = first.public_bytes(serialization.Encoding.DER)
     assert issue.certificate_sha256 == sha256(der).hexdigest()
-    assert issue.details == {"profile": "workload"}
+    assert issue.details == {"profile": "workload", "proof": "operator"}
     assert renew.action == "renew"
-    assert renew.details == {"profile": "workload", "renewed_from": issue.serial}
+    assert renew.details == {**issue.details, "renewed_from": issue.serial}
     assert renew.at == ca.now()
     assert [(item.action, item.serial, item.reason) for item in revocations] == [
         ("revoke", f"{leaf.serial_number:x}", "superseded") for leaf in (first, second)
@@ -244,3 +250,15 @@ def test_an_entry_has_the_time_of_its_row_though_the_clock_goes_on(tmp_path: Pat
         ca.revoke(second.serial_number, reason="key-compromise", whole_line=True)
         ca.rotate()
         assert kinds(ca) == set()
+
+
+def test_a_roots_rotation_is_told_step_by_step(ca: Authority) -> None:
+    ca.issue("orders")
+    ca.prepare_root()
+    ca.activate_root(force=True)
+    ca.withdraw_root(force=True)
+    ca.renew_root_crls(audit_key=bytes(32))
+    assert sorted(actions(ca)[4:]) == sorted(
+        ["prepare", "prepare", "activate", "activate", "strand", "withdraw", "strand", "bundle"]
+    )
+    assert kinds(ca) == set()

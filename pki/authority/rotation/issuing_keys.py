@@ -1,0 +1,118 @@
+"""Make the keys of new issuing CAs, and remove those that nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pki.authority.context import AuthorityContext
+from pki.authority.directory import key_id_of
+from pki.authority.ledger import IssuerKind, Transaction
+from pki.authority.rotation.requests import RootRequest
+from pki.authority.signers import ExternalSigner, FileSigner, Signer
+from pki.authority.signers.new_key import IN_FILE, KeyPlace, make_signer
+from pki.errors import PkiError, StateError
+from pki.keys import KeyType
+
+
+def new_issuing_signer(
+    context: AuthorityContext, key_type: KeyType, place: KeyPlace | None
+) -> Signer:
+    """Make the key of a new issuing CA.
+
+    Args:
+        context: the CA.
+        key_type: of the key.
+        place: where it shall live; None: where that of the newest issuing CA lives.
+
+    Raises:
+        StateError: if it is not clear where it shall live.
+        SignerError: if a token can't be used.
+    """
+    place = place or _place_of_newest(context)
+    return make_signer(place, key_type, context.passphrase, context.tokens)
+
+
+@contextmanager
+def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[str]]:
+    """Write a new issuing CA's key, and remove it if the block that is to record it fails.
+
+    The key is written before the ledger names it: a crash in between leaves an unused file. The
+    block gets a list, to which it adds the ids of keys that nothing needs once it has succeeded.
+
+    Raises:
+        StateError: if the key can't be written.
+    """
+    key_id = key_id_of(signer.key)
+    path = context.directory.issuing_key(key_id)
+    uri = context.directory.key_uri(path, what=f"the key of issuing CA {key_id}")
+    # A key that was in its token already may have its file already.
+    if uri is None or str(uri) != signer.place:
+        context.directory.write_signer(path, signer)
+    replaced: list[str] = []
+    try:
+        yield replaced
+    except BaseException:
+        _remove_unused_key(context, key_id, signer)
+        raise
+    for other in replaced:
+        _remove_unused_key(context, other)
+
+
+def pending_key_ids(transaction: Transaction) -> list[str]:
+    """Return the id of the issuing CA's key that the pending request names, if it names one."""
+    data = transaction.rotation.pending_request()
+    issuing = RootRequest.read(data).issuing if data is not None else None
+    return [issuing.key_id()] if issuing is not None else []
+
+
+def _place_of_newest(context: AuthorityContext) -> KeyPlace:
+    """Return where the key of the newest issuing CA lives.
+
+    A CA does not leave its token because somebody forgot an option.
+    """
+    if context.tokens.module is None and not context.directory.names_tokens():
+        return IN_FILE
+    with context.ledger.transaction() as transaction:
+        issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
+    if not issuing and context.tokens.module is not None:
+        raise StateError(
+            "the CA has no issuing CA yet, and a PKCS#11 module is named: where its key shall live "
+            "is not clear",
+            remedy="Say it: handfast ca rotate --key pkcs11:token=NAME, or --key file",
+        )
+    if not issuing:
+        return IN_FILE
+    path = context.directory.issuing_key(issuing[-1].key_id)
+    uri = context.directory.key_uri(path, what=f"the key of issuing CA {issuing[-1].key_id}")
+    return KeyPlace(uri.token_only()) if uri is not None else IN_FILE
+
+
+def _remove_unused_key(
+    context: AuthorityContext, key_id: str, signer: Signer | None = None
+) -> None:
+    """Remove the key of an issuing CA that neither the ledger nor its pending request names.
+
+    Args:
+        context: the CA.
+        key_id: of the key.
+        signer: the key, if it was made just now: then it is removed from its token too.
+    """
+    try:
+        with context.ledger.transaction() as transaction:
+            named = {item.key_id for item in transaction.issuers()}
+            named.update(pending_key_ids(transaction))
+    except PkiError:
+        # Whether the issuing CA was recorded is not known: a spare key is harmless, a lost one not.
+        return
+    if key_id in named:
+        return
+    path = context.directory.issuing_key(key_id)
+    if signer is None:
+        # The key of a request that another one has replaced; in a token it stays.
+        for suffix in (FileSigner.file_suffix, ExternalSigner.file_suffix):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+        return
+    # An error of a token that is away must not hide the one that brought us here.
+    with suppress(PkiError):
+        context.directory.discard_signer(path, signer)

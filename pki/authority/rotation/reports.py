@@ -1,0 +1,55 @@
+"""Record what workloads say of the trust bundle that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pki.authority.context import AuthorityContext
+from pki.authority.ledger import TrustReport
+from pki.errors import InputError, NotPermittedError, quote_untrusted
+from pki.identity import SpiffeId
+
+
+def report_trust(
+    context: AuthorityContext, held: Iterable[tuple[SpiffeId, str]], bundle_number: int
+) -> int:
+    """Record that workloads trust a bundle, and which certificates they use.
+
+    A report is believed for its sender alone: at worst, a workload strands itself. Whoever reports
+    a bundle must hold the CRLs that were published with it too.
+
+    Args:
+        context: the CA.
+        held: each workload, as its own certificate proves it, with the serial number (lower-case
+            hex) of a certificate that it uses.
+        bundle_number: of the newest bundle that they trust.
+
+    Returns:
+        How many reports were recorded. One that says nothing new is not.
+
+    Raises:
+        NotPermittedError: if a certificate is not one of its workload; then nothing is recorded.
+        InputError: if there is no bundle of that number.
+    """
+    with context.ledger.transaction() as transaction:
+        newest = transaction.rotation.newest_bundle()
+        if newest is None or not 1 <= bundle_number <= newest.bundle.number:
+            raise InputError(f"there is no trust bundle with the number {bundle_number}")
+        known = {item.serial: item.bundle_number for item in transaction.rotation.reports()}
+        recorded = 0
+        for spiffe_id, serial in held:
+            certificate = transaction.certificate_by_serial(serial)
+            if certificate is None or certificate.spiffe_id != str(spiffe_id):
+                raise NotPermittedError(
+                    f"{spiffe_id} has no certificate with the serial number "
+                    f"{quote_untrusted(serial)}, so it can't report what that one's holder trusts"
+                )
+            # It came with this bundle, or a report said so before.
+            came_with = newest.bundle.number if certificate.id > newest.last_certificate else 0
+            if known.get(serial, came_with) == bundle_number:
+                continue
+            transaction.rotation.put_report(
+                TrustReport(serial, str(spiffe_id), bundle_number, context.now())
+            )
+            recorded += 1
+        return recorded
