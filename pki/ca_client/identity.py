@@ -77,6 +77,8 @@ class CaIdentity:
         self._store = IdentityStore(Path(directory))
         self._with_recovery = with_recovery
         self._lock = threading.RLock()
+        # Two attempts at once would renew one certificate with two keys, as a thief does.
+        self._attempting = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
         self._connection: CaConnection | None = None
         self._attempts = 0
@@ -228,6 +230,10 @@ class CaIdentity:
             self._report()
 
     def _attempt(self) -> None:
+        with self._attempting:
+            self._renew_or_recover()
+
+    def _renew_or_recover(self) -> None:
         try:
             received, new_recovery_key = (
                 (self._recover(), True) if self._has_ended() else (self._renew(), False)
