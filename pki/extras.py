@@ -1,7 +1,8 @@
 """Which extra of the distribution holds a library that is not installed.
 
 A service installs ``handfast`` alone. What only a CA, the command or a test needs comes with
-``handfast[ca]``, ``handfast[cli]`` and ``handfast[test]``.
+``handfast[ca]``, ``handfast[cli]``, ``handfast[test]``, ``handfast[pkcs11]`` (CA keys in a token)
+and ``handfast[oidc]`` (proofs by JWTs).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _EXTRAS = MappingProxyType(
         "rich": "cli",
         "typer": "cli",
         "watchfiles": "cli",
+        "jwt": "oidc",
+        "pkcs11": "pkcs11",
         "pytest": "test",
     }
 )

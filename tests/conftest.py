@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import tempfile
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from pki.authority import Authority
+from pki.authority.signers import Pkcs11Uri
 from tests.interop.shop import Shop
+from tests.softhsm import SoftHsm, make_softhsm, plan_of
+from tests.support import Clock
 
 # A background job of a shell ignores SIGINT. Child processes inherit that, but no handler. So set a
 # handler: otherwise the programs that a test interrupts would ignore SIGINT too.
@@ -33,6 +38,27 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         made.directory(name)
     yield made
     made.ca.close()
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    """Return a folder for PKCS#11 tokens, which all tests of this process share."""
+    return make_softhsm(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture
+def token(softhsm: SoftHsm, request: pytest.FixtureRequest) -> Pkcs11Uri:
+    """Return a new token."""
+    return softhsm.make_token(f"ca-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]}")
+
+
+@pytest.fixture
+def ca_in_token(tmp_path: Path, softhsm: SoftHsm, token: Pkcs11Uri) -> Iterator[Authority]:
+    """Return a CA whose issuing CA's key lives in a token."""
+    with Authority.create(
+        tmp_path / "ca", plan_of(token), tokens=softhsm.access, clock=Clock()
+    ) as made:
+        yield made
 
 
 @pytest.fixture

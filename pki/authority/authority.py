@@ -13,22 +13,17 @@ from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
 from pki.authority.ledger import IssuerRecord
-from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_LEAF
-from pki.authority.orders import LeafOrder
+from pki.authority.lifetimes import DEFAULT_ISSUING
+from pki.authority.orders import order_leaf
 from pki.authority.recovery import RecoveryResult
-from pki.authority.registrations import Proof
 from pki.authority.revoking import RevokingAuthority
+from pki.authority.signers import TokenAccess
+from pki.authority.signers.new_key import KeyPlace
 from pki.clock import Clock, system_clock
 from pki.files.ephemeral_folder import EphemeralFolder
-from pki.identity import DnsName, SpiffeId, TrustDomain
+from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
-from pki.x509 import (
-    WORKLOAD,
-    CrlSet,
-    IpAddress,
-    LeafProfile,
-    read_request,
-)
+from pki.x509 import WORKLOAD, CrlSet, IpAddress, LeafProfile, read_request
 
 
 class Authority(RevokingAuthority):
@@ -43,6 +38,7 @@ class Authority(RevokingAuthority):
         plan: AuthorityPlan | TrustDomain | str,
         *,
         passphrase: bytes | None = None,
+        tokens: TokenAccess | None = None,
         clock: Clock = system_clock,
     ) -> Authority:
         """Make a CA in a directory: root, issuing CA, CRLs and ledger.
@@ -51,6 +47,7 @@ class Authority(RevokingAuthority):
             path: the directory; made with mode 0700 if it does not exist.
             plan: the CA's settings; with a trust domain alone, the others have their defaults.
             passphrase: encrypts the CA's keys on disk.
+            tokens: how to reach the PKCS#11 tokens in which keys live.
             clock: returns the time.
 
         Raises:
@@ -59,9 +56,12 @@ class Authority(RevokingAuthority):
         """
         if not isinstance(plan, AuthorityPlan):
             plan = AuthorityPlan(TrustDomain.parse(str(plan)))
-        authority = cls(create_root(plan, Path(path), clock=clock, passphrase=passphrase))
+        context = create_root(plan, Path(path), clock=clock, passphrase=passphrase, tokens=tokens)
+        authority = cls(context)
         try:
-            authority.rotate(key_type=plan.key_type, lifetime=plan.issuing_lifetime)
+            authority.rotate(
+                key_type=plan.key_type, lifetime=plan.issuing_lifetime, place=plan.issuing_key
+            )
         except BaseException:
             authority.close()
             raise
@@ -112,6 +112,7 @@ class Authority(RevokingAuthority):
         path: str | Path,
         *,
         passphrase: bytes | None = None,
+        tokens: TokenAccess | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
         passphrase_remedy: str = "",
@@ -121,6 +122,7 @@ class Authority(RevokingAuthority):
         Args:
             path: the CA's directory.
             passphrase: of the CA's keys.
+            tokens: as :meth:`create`.
             clock: returns the time.
             read_only: publish nothing.
             passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
@@ -130,7 +132,11 @@ class Authority(RevokingAuthority):
             OlderLedgerError: if its ledger is an older copy.
         """
         context = open_context(
-            Path(path), passphrase=passphrase, clock=clock, passphrase_remedy=passphrase_remedy
+            Path(path),
+            passphrase=passphrase,
+            tokens=tokens,
+            clock=clock,
+            passphrase_remedy=passphrase_remedy,
         )
         authority = cls(context)
         if not read_only:
@@ -148,6 +154,7 @@ class Authority(RevokingAuthority):
         crls: Sequence[CrlSet] = (),
         *,
         passphrase: bytes | None = None,
+        tokens: TokenAccess | None = None,
         clock: Clock = system_clock,
         passphrase_remedy: str = "",
     ) -> RecoveryResult:
@@ -157,6 +164,7 @@ class Authority(RevokingAuthority):
             path: the CA's directory.
             crls: every CRL that receivers hold; those in the CA's directory are read anyway.
             passphrase: of the CA's keys.
+            tokens: as :meth:`create`.
             clock: returns the time.
             passphrase_remedy: as :meth:`open`.
 
@@ -167,6 +175,7 @@ class Authority(RevokingAuthority):
         context = open_context(
             Path(path),
             passphrase=passphrase,
+            tokens=tokens,
             clock=clock,
             accept_older=True,
             passphrase_remedy=passphrase_remedy,
@@ -203,9 +212,7 @@ class Authority(RevokingAuthority):
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
-        order = self._order(
-            name, key.public_key(), dns=dns, ip=ip, lifetime=lifetime, profile=profile
-        )
+        order = order_leaf(name, self.trust_domain, key.public_key(), dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, key=key)
 
     def issue_request(
@@ -233,9 +240,7 @@ class Authority(RevokingAuthority):
             NotPermittedError: if it asks for other names, or the CA's rules forbid one.
         """
         parsed = read_request(request)
-        order = self._order(
-            name, parsed.public_key, dns=dns, ip=ip, lifetime=lifetime, profile=profile
-        )
+        order = order_leaf(name, self.trust_domain, parsed.public_key, dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, request=parsed)
 
     def renew(
@@ -285,14 +290,25 @@ class Authority(RevokingAuthority):
         )
 
     def prepare_issuer(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+        self,
+        *,
+        key_type: KeyType = KeyType.ECDSA_P256,
+        lifetime: timedelta = DEFAULT_ISSUING,
+        place: KeyPlace | None = None,
     ) -> IssuerRecord:
         """Make the next issuing CA and publish its CRL; it signs no leaf yet.
 
+        Args:
+            key_type: of its key.
+            lifetime: of the issuing CA.
+            place: where its key shall live; None: where that of the newest issuing CA lives.
+
         Raises:
-            StateError: if the root's key is not there.
+            StateError: if the root's key is not there, or a token can't be used.
         """
-        record = rotation.prepare_issuer(self._context, key_type=key_type, lifetime=lifetime)
+        record = rotation.prepare_issuer(
+            self._context, key_type=key_type, lifetime=lifetime, place=place
+        )
         self._context.publish()
         return record
 
@@ -305,14 +321,14 @@ class Authority(RevokingAuthority):
         return rotation.activate_issuer(self._context)
 
     def rotate(
-        self, *, key_type: KeyType = KeyType.ECDSA_P256, lifetime: timedelta = DEFAULT_ISSUING
+        self,
+        *,
+        key_type: KeyType = KeyType.ECDSA_P256,
+        lifetime: timedelta = DEFAULT_ISSUING,
+        place: KeyPlace | None = None,
     ) -> IssuerRecord:
-        """Make a new issuing CA and activate it at once.
-
-        Raises:
-            StateError: if the root's key is not there.
-        """
-        self.prepare_issuer(key_type=key_type, lifetime=lifetime)
+        """Make a new issuing CA, as :meth:`prepare_issuer`, and activate it at once."""
+        self.prepare_issuer(key_type=key_type, lifetime=lifetime, place=place)
         return self.activate_issuer()
 
     def distrust(self, key_id: str) -> IssuerRecord:
@@ -328,26 +344,3 @@ class Authority(RevokingAuthority):
         record = rotation.distrust_issuer(self._context, key_id)
         self._context.publish()
         return record
-
-    def _order(
-        self,
-        name: str,
-        public_key: PublicKey,
-        *,
-        dns: Sequence[DnsName],
-        ip: Sequence[IpAddress],
-        lifetime: timedelta | None,
-        profile: LeafProfile,
-    ) -> LeafOrder:
-        spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
-        return LeafOrder(
-            spiffe_id,
-            profile,
-            public_key,
-            lifetime if lifetime is not None else DEFAULT_LEAF,
-            Proof.OPERATOR,
-            True,
-            tuple(dns),
-            tuple(ip),
-            is_exact=lifetime is not None,
-        )

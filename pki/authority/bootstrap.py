@@ -24,11 +24,13 @@ from pki.authority.directory import (
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.ledger_files import MARK
+from pki.authority.signers import TokenAccess
+from pki.authority.signers.new_key import IN_FILE, KeyPlace, check_place, make_signer
 from pki.authority.signing import Signing
 from pki.clock import Clock
 from pki.errors import InputError, NameRefusedError, StateError
 from pki.identity import DnsName, TrustDomain
-from pki.keys import KeyType, generate_key
+from pki.keys import KeyType
 from pki.x509 import NameLimits
 from pki.x509.profiles.builder import Validity
 from pki.x509.profiles.ca import IpNetwork
@@ -50,6 +52,8 @@ class AuthorityPlan:
         crl_lifetime: from the signing of an issuing CA's CRL to its ``nextUpdate``.
         root_lifetime: of the root.
         issuing_lifetime: of the first issuing CA.
+        root_key: where the root's key lives.
+        issuing_key: where the issuing CA's key lives.
     """
 
     trust_domain: TrustDomain
@@ -60,6 +64,8 @@ class AuthorityPlan:
     crl_lifetime: timedelta = lifetimes.DEFAULT_CRLS
     root_lifetime: timedelta = lifetimes.DEFAULT_ROOT
     issuing_lifetime: timedelta = lifetimes.DEFAULT_ISSUING
+    root_key: KeyPlace = IN_FILE
+    issuing_key: KeyPlace = IN_FILE
 
     def check(self) -> None:
         """Check the settings against each other.
@@ -145,6 +151,7 @@ def _refuse_existing_ca(
     foreign = set(ca_files) - {
         ROOT_KEY,
         AUDIT_KEY,
+        f"{ROOT_KEY.removesuffix('.pem')}.toml",
         MARK,
         f"{directory.ledger.name}-wal",
         f"{directory.ledger.name}-shm",
@@ -159,7 +166,12 @@ def _refuse_existing_ca(
 
 
 def create_root(
-    plan: AuthorityPlan, path: Path, *, clock: Clock, passphrase: bytes | None
+    plan: AuthorityPlan,
+    path: Path,
+    *,
+    clock: Clock,
+    passphrase: bytes | None,
+    tokens: TokenAccess | None = None,
 ) -> AuthorityContext:
     """Make a CA's root and ledger in a directory.
 
@@ -168,15 +180,20 @@ def create_root(
         path: the directory; made with mode 0700 if it does not exist.
         clock: returns the time.
         passphrase: encrypts the CA's keys on disk.
+        tokens: how to reach the tokens of keys that live in one.
 
     Raises:
         StateError: if the directory holds a CA already or can't be written.
         InputError: if the plan is not valid.
+        SignerError: if a token can't be used.
     """
     plan.check()
     directory = AuthorityDirectory(path)
     limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
     signing = Signing(Admission(limits), plan.backdate)
+    tokens = tokens or TokenAccess()
+    for place in (plan.root_key, plan.issuing_key):
+        check_place(place, tokens)
     ledger = _open_new_ledger(directory)
     publication = CheckpointPublication(directory, audit_origin(plan.trust_domain), passphrase)
     try:
@@ -188,11 +205,14 @@ def create_root(
             clock=clock,
             passphrase=passphrase,
             publication=publication,
+            tokens=tokens,
         )
     except BaseException:
         ledger.close()
         raise
-    return AuthorityContext(directory, ledger, settings, signing, clock, publication, passphrase)
+    return AuthorityContext(
+        directory, ledger, settings, signing, clock, publication, passphrase, tokens=tokens
+    )
 
 
 def _record_root(
@@ -204,6 +224,7 @@ def _record_root(
     clock: Clock,
     passphrase: bytes | None,
     publication: CheckpointPublication,
+    tokens: TokenAccess,
 ) -> AuthoritySettings:
     """Make the root, and record it with the settings in one commit, which makes the CA.
 
@@ -211,12 +232,15 @@ def _record_root(
     """
     now = clock().replace(microsecond=0)
     # An interrupted bootstrap may have left its key, which is used and never overwritten.
-    is_new_key = not os.path.lexists(directory.root_key)
-    key = (
-        generate_key(plan.key_type)
+    is_new_key = not directory.holds_key(directory.root_key)
+    signer = (
+        make_signer(plan.root_key, plan.key_type, passphrase, tokens)
         if is_new_key
-        else directory.read_key(directory.root_key, passphrase, what="the root's key")
+        else directory.open_signer(
+            directory.root_key, None, passphrase=passphrase, tokens=tokens, what="the root's key"
+        )
     )
+    key = signer.key
     key_id = key_id_of(key)
     settings = AuthoritySettings(
         NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip),
@@ -231,7 +255,7 @@ def _record_root(
         validity=Validity(now - plan.backdate, now + plan.root_lifetime),
     )
     if is_new_key:
-        directory.write_key(directory.root_key, key, passphrase)
+        directory.write_signer(directory.root_key, signer)
     verifier_key = publication.make_key()
     with ledger.transaction() as transaction:
         transaction.put_settings(settings)

@@ -25,10 +25,11 @@ from pki.authority.ledger import (
 )
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
+from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
 from pki.errors import LedgerError, PkiError, StateError
-from pki.keys import PrivateKey, public_key_fingerprint
+from pki.keys import public_key_fingerprint
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 from pki.x509.readers import read_crls
@@ -51,7 +52,8 @@ class AuthorityContext:
     actor: Actor = field(default_factory=Actor.local)
     signs_lists_later: bool = False
     """Whether a revocation is announced before its list is signed: a long list takes seconds."""
-    _keys: dict[str, PrivateKey] = field(default_factory=dict, repr=False)
+    tokens: TokenAccess = field(default_factory=TokenAccess, repr=False)
+    _signers: dict[str, Signer] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Publish the audit log's checkpoint after each commit that adds to it."""
@@ -106,17 +108,26 @@ class AuthorityContext:
                 return self.issuing_ca(record)
         raise _no_active_issuer_error(issuing)
 
+    def active_signer(self, transaction: Transaction) -> Signer | None:
+        """Return the signer of the active issuing CA if it is external, else None."""
+        for record in transaction.issuers():
+            path = self.directory.issuing_key(record.key_id)
+            is_active = (record.kind, record.status) == (IssuerKind.ISSUING, IssuerStatus.ACTIVE)
+            if is_active and path.with_suffix(".toml").exists():
+                return self.issuing_ca(record).signer
+        return None
+
     def issuing_ca(self, record: IssuerRecord) -> SigningCa:
         """Return an issuing CA with its key, which stays in memory.
 
         Raises:
             StateError: if the key is not there.
         """
-        path = self.directory.issuing_key(record.key_id)
         what = f"the key of issuing CA {record.key_id}"
-        if record.key_id not in self._keys:
-            self._keys[record.key_id] = self.directory.read_key(path, self.passphrase, what=what)
-        return self._signing_ca(record, self._keys[record.key_id], what)
+        if record.key_id not in self._signers:
+            path = self.directory.issuing_key(record.key_id)
+            self._signers[record.key_id] = self._open_signer(record, path, what)
+        return self._signing_ca(record, self._signers[record.key_id], what)
 
     def root_ca(self, transaction: Transaction) -> SigningCa:
         """Return the root with its key, which does not stay in memory.
@@ -124,10 +135,25 @@ class AuthorityContext:
         Raises:
             StateError: if the key is not there.
         """
-        key = self.directory.read_key(
-            self.directory.root_key, self.passphrase, what="the root's key"
-        )
-        return self._signing_ca(root_record(transaction), key, "the root's key")
+        record, what = root_record(transaction), "the root's key"
+        signer = self._open_signer(record, self.directory.root_key, what)
+        return self._signing_ca(record, signer, what)
+
+    def root_ca_if_there(self, transaction: Transaction) -> SigningCa | None:
+        """Return the root with its key; None if the key, or its token, is elsewhere.
+
+        Raises:
+            PkiError: if the key is there, and can't be used.
+        """
+        if not self.directory.holds_key(self.directory.root_key):
+            return None
+        root = self.root_ca(transaction)
+        try:
+            root.signer.connect()
+        except SignerError:
+            # A token that is away, or nobody to log in: as a key that lies in a safe.
+            return None
+        return root
 
     def refresh_crl(self, record: IssuerRecord, transaction: Transaction) -> Crl:
         """Sign a new CRL for an issuing CA."""
@@ -236,12 +262,21 @@ class AuthorityContext:
         entry = self.audit_entry(AuditAction.LOG_KEY, verifier_key=verifier_key)
         transaction.audit.append(entry)
 
+    def _open_signer(self, record: IssuerRecord, path: Path, what: str) -> Signer:
+        return self.directory.open_signer(
+            path,
+            public_key_of(record.certificate),
+            passphrase=self.passphrase,
+            tokens=self.tokens,
+            what=what,
+        )
+
     @staticmethod
-    def _signing_ca(record: IssuerRecord, key: PrivateKey, what: str) -> SigningCa:
+    def _signing_ca(record: IssuerRecord, signer: Signer, what: str) -> SigningCa:
         expected = public_key_fingerprint(public_key_of(record.certificate))
-        if public_key_fingerprint(key.public_key()) != expected:
+        if public_key_fingerprint(signer.key.public_key()) != expected:
             raise StateError(f"{what} does not belong to its certificate")
-        return SigningCa(record, key)
+        return SigningCa(record, signer)
 
 
 def _no_active_issuer_error(issuing: Sequence[IssuerRecord]) -> StateError:
@@ -277,6 +312,7 @@ def open_context(
     path: Path,
     *,
     passphrase: bytes | None,
+    tokens: TokenAccess | None = None,
     clock: Clock,
     accept_older: bool = False,
     passphrase_remedy: str = "",
@@ -286,6 +322,7 @@ def open_context(
     Args:
         path: the directory.
         passphrase: of the CA's keys.
+        tokens: how to reach the tokens of keys that are in one.
         clock: returns the time.
         accept_older: open an older copy of the ledger too.
         passphrase_remedy: what to do if the passphrase is missing or wrong.
@@ -312,4 +349,13 @@ def open_context(
     signing = Signing(Admission(settings.limits), settings.backdate)
     origin = audit_origin(settings.limits.trust_domain)
     publication = CheckpointPublication(directory, origin, passphrase)
-    return AuthorityContext(directory, ledger, settings, signing, clock, publication, passphrase)
+    return AuthorityContext(
+        directory,
+        ledger,
+        settings,
+        signing,
+        clock,
+        publication,
+        passphrase,
+        tokens=tokens or TokenAccess(),
+    )

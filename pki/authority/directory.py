@@ -1,6 +1,7 @@
 """A CA's directory: its ledger, its keys, and the trust bundle and CRLs that it publishes.
 
-The ledger decides. A key file is written before the ledger names its certificate. Bundle and CRLs
+The ledger decides. A key in a token has a file here that says where it is: ``.key.toml`` in place
+of ``.key.pem``. A key file is written before the ledger names its certificate. Bundle and CRLs
 are published from the ledger after each commit and at each opening, which repairs what a crash in
 between left out.
 """
@@ -15,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pki.authority.ledger.ledger_files import MARK, check_ledger_files
+from pki.authority.signers import FileSigner, Pkcs11Uri, Signer, TokenAccess
+from pki.authority.signers.key_file import MAX_KEY_FILE_BYTES, read_key_file
 from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, save_trust, write_durably
 from pki.files.access import check_folder_status, trusted_owners
 from pki.files.atomic import make_folder, read_file_in
 from pki.files.credential_files import error_context
 from pki.files.open_folder import PRIVATE, opened_folder
-from pki.keys import PrivateKey, private_key_to_pem, public_key_fingerprint, read_private_key
+from pki.keys import PrivateKey, PublicKey, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.readers import MAX_CRLS_BYTES, to_pem
@@ -81,12 +84,33 @@ class AuthorityDirectory:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be read: {error.strerror}"
             ) from error
-        known = {ROOT_KEY, MARK, HANDFAST.bundle, HANDFAST.crls}
+        known = {MARK, HANDFAST.bundle, HANDFAST.crls}
         return tuple(
             name
             for name in names
-            if name in known or name.endswith(".key.pem") or name.startswith(f"{_LEDGER}-")
+            if name in known
+            or name.endswith((".key.pem", ".key.toml"))
+            or name.startswith(f"{_LEDGER}-")
         )
+
+    def needs_passphrase(self) -> bool:
+        """Return whether a key here is encrypted."""
+        return any(
+            self._is_encrypted(name) for name in self.ca_files() if name.endswith(".key.pem")
+        )
+
+    def names_tokens(self) -> bool:
+        """Return whether a key of this CA is in a token."""
+        return any(name.endswith(".key.toml") for name in self.ca_files())
+
+    def _is_encrypted(self, name: str) -> bool:
+        try:
+            with opened_folder(self.path) as folder:
+                data, _ = read_file_in(folder, name, max_bytes=MAX_KEY_BYTES)
+        except (FileNotFoundError, PkiError):
+            # Whoever needs this key says what is wrong with it.
+            return False
+        return b"BEGIN ENCRYPTED PRIVATE KEY" in data
 
     def refuse_lost_ledger(self) -> None:
         """Refuse a directory without a ledger; say whether it held a CA or lost its ledger.
@@ -132,13 +156,89 @@ class AuthorityDirectory:
             return
         check_ledger_files(self.ledger)
 
-    def write_key(self, path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
-        """Write a new CA key with mode 0600.
+    def write_signer(self, path: Path, signer: Signer) -> None:
+        """Write the file of a new CA key with mode 0600: the key, or where it is.
+
+        Args:
+            path: of the key, as for one in a file.
+            signer: the key's signer.
 
         Raises:
             StateError: if there is a file already: the key of a CA is never overwritten.
         """
-        write_durably(path, private_key_to_pem(key, passphrase), mode=PRIVATE, replace=False)
+        write_durably(
+            path.with_suffix(signer.file_suffix),
+            signer.file_contents(),
+            mode=PRIVATE,
+            replace=False,
+        )
+
+    def discard_signer(self, path: Path, signer: Signer) -> None:
+        """Remove a key that no certificate names, and its file."""
+        path.with_suffix(signer.file_suffix).unlink(missing_ok=True)
+        signer.discard()
+
+    def holds_key(self, path: Path) -> bool:
+        """Return whether a key is here, or a file that says in which token it is."""
+        return os.path.lexists(path) or os.path.lexists(path.with_suffix(".toml"))
+
+    def open_signer(
+        self,
+        path: Path,
+        public_key: PublicKey | None,
+        *,
+        passphrase: bytes | None,
+        tokens: TokenAccess,
+        what: str,
+    ) -> Signer:
+        """Return the signer of a CA key.
+
+        Args:
+            path: of the key, as for one in a file.
+            public_key: that of the CA's certificate; None if there is no certificate yet.
+            passphrase: with which a key in a file is encrypted, if it is.
+            tokens: how to reach a token.
+            what: as :meth:`read_key`.
+
+        Raises:
+            StateError: if the key is not there, or other users may read or change its file.
+        """
+        uri = self.key_uri(path, what=what)
+        if uri is None:
+            return FileSigner(self.read_key(path, passphrase, what=what), passphrase)
+        from pki.authority.signers.token_signer import (  # noqa: PLC0415 - only with a token
+            TokenSigner,
+        )
+
+        if public_key is None:
+            return TokenSigner.find(uri, tokens)
+        return TokenSigner(uri, public_key, tokens)
+
+    def key_uri(self, path: Path, *, what: str) -> Pkcs11Uri | None:
+        """Return the URI of a key that is in a token; None if it is in a file, or not here.
+
+        Args:
+            path: of the key, as for one in a file.
+            what: as :meth:`read_key`.
+
+        Raises:
+            StateError: if other users may read or change the file that says so, or there is a key
+                beside it.
+            InputError: if it is no such file.
+        """
+        reference = path.with_suffix(".toml")
+        try:
+            data, owner = self._read_private(reference, MAX_KEY_FILE_BYTES, what=what)
+        except FileNotFoundError:
+            return None
+        if os.path.lexists(path):
+            raise StateError(
+                f"{quote_untrusted(path)} is there, and {quote_untrusted(reference)} says that "
+                f"{what} is in a token",
+                remedy="Find out which is right, and move the other one away",
+            )
+        with error_context(reference):
+            return read_key_file(data, owner=owner)
 
     def read_key(self, path: Path, passphrase: bytes | None, *, what: str) -> PrivateKey:
         """Read a CA key.
@@ -152,14 +252,25 @@ class AuthorityDirectory:
             StateError: if it is not there, or other users may read it.
         """
         try:
-            with opened_folder(self.path) as folder:
-                data, status = read_file_in(folder, path.name, max_bytes=MAX_KEY_BYTES)
-                owners = trusted_owners(folder.status())
+            data, _ = self._read_private(path, MAX_KEY_BYTES, what=what)
         except FileNotFoundError:
             raise StateError(
                 f"{what} is not at {quote_untrusted(path)}",
                 remedy="Bring it back for this operation",
             ) from None
+        try:
+            with error_context(path):
+                return read_private_key(data, passphrase)
+        except KeyRefusedError as error:
+            if "passphrase" in error.message:
+                error.remedy = self.passphrase_remedy
+            raise
+
+    def _read_private(self, path: Path, max_bytes: int, *, what: str) -> tuple[bytes, int]:
+        """Return the contents and the owner of a file that only the CA's user may read."""
+        with opened_folder(self.path) as folder:
+            data, status = read_file_in(folder, path.name, max_bytes=max_bytes)
+            owners = trusted_owners(folder.status())
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in owners:
             raise StateError(
@@ -171,13 +282,7 @@ class AuthorityDirectory:
                 f"{quote_untrusted(path)} has mode {mode:04o}: others may read {what}",
                 remedy=f"chmod 600 {quote_untrusted(path)}, and find out who read it meanwhile",
             )
-        try:
-            with error_context(path):
-                return read_private_key(data, passphrase)
-        except KeyRefusedError as error:
-            if "passphrase" in error.message:
-                error.remedy = self.passphrase_remedy
-            raise
+        return data, status.st_uid
 
     def publish(self, bundle: TrustBundle, crls: CrlSet) -> None:
         """Write the trust bundle and the CRLs, readable by everybody."""

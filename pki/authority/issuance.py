@@ -13,12 +13,15 @@ The stages of a request:
 6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
    log.
 7. Commit. Only then is the certificate handed out. A refusal since stage 2 is recorded too.
+
+An external signer signs between two transactions (``pki.authority.signing``): all stages from 2 on
+are run in both.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
@@ -32,6 +35,7 @@ from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder, no_dns_note
 from pki.authority.registrations import Proof
 from pki.authority.repeats import find_repeated
+from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
 from pki.errors import InputError, NotPermittedError, NotRenewableError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
@@ -69,13 +73,10 @@ def issue(
         dns=shorten_list(order.extra_dns),
         ip=shorten_list(order.extra_ip),
     )
-    with (
-        recorded_refusals(context.ledger, refusal),
-        context.ledger.transaction() as transaction,
-    ):
-        if request is not None:
-            order = order_for_request(order, request)
-        repeated = find_repeated(order, transaction, now=context.now())
+
+    def decide(transaction: Transaction, signed: SignedLeaf | None) -> Issued | PlannedLeaf:
+        checked = order if request is None else order_for_request(order, request)
+        repeated = find_repeated(checked, transaction, now=context.now())
         if repeated is not None:
             note = (
                 f"this certificate was issued at {repeated.issued_at} for the same request, and is "
@@ -89,8 +90,14 @@ def issue(
                 key=key,
                 notes=(note,),
             )
-        leaf, notes = sign_order(context, order, transaction)
+        result = sign_order(context, checked, transaction, signed)
+        if isinstance(result, PlannedLeaf):
+            return result
+        leaf, notes = result
         return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+
+    with recorded_refusals(context.ledger, refusal):
+        return sign_in_steps(context.ledger, decide)
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -161,17 +168,18 @@ def renew(
     refusal = context.audit_entry(
         AuditAction.REFUSE, certificate=old, asked=AuditAction.RENEW.value
     )
-    with (
-        recorded_refusals(context.ledger, refusal),
-        context.ledger.transaction() as transaction,
-    ):
+
+    def decide(transaction: Transaction, signed: SignedLeaf | None) -> Issued | PlannedLeaf | None:
         record = renewable_record(context, old, transaction)
         if request is not None:
             order_for_request(_renewal_order(record, public_key, None), request)
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
             order = _renewal_order(record, public_key, lifetime)
-            leaf, notes = sign_order(context, order, transaction)
+            result = sign_order(context, order, transaction, signed)
+            if isinstance(result, PlannedLeaf):
+                return result
+            leaf, notes = result
             return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
             check_renewable(context, renewal, transaction)
@@ -193,32 +201,69 @@ def renew(
                 details={**refusal.details, "renewed_to": renewal.serial, "key": fingerprint},
             )
         )
+        return None
+
+    with recorded_refusals(context.ledger, refusal):
+        issued = sign_in_steps(context.ledger, decide)
+    if issued is not None:
+        return issued
     raise NotPermittedError(
-        f"certificate {record.serial} was renewed already, with another key",
+        f"certificate {old.serial_number:x} was renewed already, with another key",
         remedy="If that was not you, its key is stolen: revoke it, and issue a new one",
     )
 
 
 def sign_order(
-    context: AuthorityContext, order: LeafOrder, transaction: Transaction
-) -> tuple[x509.Certificate, tuple[str, ...]]:
-    """Sign in the transaction; return the leaf, and notes on what differs from the order."""
+    context: AuthorityContext,
+    order: LeafOrder,
+    transaction: Transaction,
+    signed: SignedLeaf | None,
+) -> tuple[x509.Certificate, tuple[str, ...]] | PlannedLeaf:
+    """Sign and record in the transaction; or plan what an external signer signs, or record that.
+
+    Args:
+        context: the CA.
+        order: what is to be signed.
+        transaction: of the ledger.
+        signed: the leaf that an external signer has signed meanwhile; None the first time.
+
+    Returns:
+        The leaf, and notes on what differs from the order; or what an external signer has to sign.
+    """
     now = context.now()
-    leaf = context.signing.sign_leaf(order, context.active_ca(transaction), transaction, now=now)
+    if signed is None:
+        by = context.active_ca(transaction)
+        planned = context.signing.plan_leaf(order, by, transaction, now=now)
+        # Before it is signed, because it may be refused here.
+        notes = _notes(planned, now=now)
+        if planned.by.is_external:
+            return planned
+        signed = planned.sign()
+    else:
+        notes = _notes(signed.planned, now=now)
+    context.signing.record_leaf(signed, transaction, now=now)
+    order = signed.planned.order
     renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
     transaction.audit.append(
         context.audit_entry(
             AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
-            certificate=leaf,
+            certificate=signed.leaf,
             at=now,
             subject=str(order.spiffe_id),
             profile=order.profile.name,
+            proof=order.proof.value,
             **({} if renewed is None else {"renewed_from": renewed.serial}),
         )
     )
+    return signed.leaf, notes
+
+
+def _notes(planned: PlannedLeaf, *, now: datetime) -> tuple[str, ...]:
+    """Return notes on what differs from the order."""
+    order, not_after = planned.order, planned.validity.not_after
     notes = []
-    if leaf.not_valid_after_utc < now + order.lifetime:
-        end = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+    if not_after < now + order.lifetime:
+        end = f"{not_after:%Y-%m-%d %H:%M:%S} UTC"
         if order.is_exact:
             # The exception undoes the record: the certificate is never handed out.
             raise InputError(
@@ -233,7 +278,7 @@ def sign_order(
         )
     if order.profile.needs_spiffe_id and derive_names(order.spiffe_id).dns is None:
         notes.append(no_dns_note(order.spiffe_id))
-    return leaf, tuple(notes)
+    return tuple(notes)
 
 
 def hand_out(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
-from pki.identity import DnsName, SpiffeId, derive_names
+from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
 from pki.keys import PublicKey
 from pki.x509 import IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
@@ -55,6 +57,33 @@ class LeafOrder:
             tuple(dns),
             tuple(dict.fromkeys(self.extra_ip)),
         )
+
+
+def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
+    name: str,
+    trust_domain: TrustDomain,
+    public_key: PublicKey,
+    dns: Sequence[DnsName],
+    ip: Sequence[IpAddress],
+    lifetime: timedelta | None,
+    profile: LeafProfile,
+) -> LeafOrder:
+    """Return the operator's order for a leaf, with the default lifetime for None.
+
+    Raises:
+        InputError: if the name is no path and no SPIFFE ID.
+    """
+    return LeafOrder(
+        SpiffeId.parse_name(name, trust_domain),
+        profile,
+        public_key,
+        lifetime if lifetime is not None else DEFAULT_LEAF,
+        Proof.OPERATOR,
+        True,
+        tuple(dns),
+        tuple(ip),
+        is_exact=lifetime is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

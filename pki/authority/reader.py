@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ from pki.authority.audit.findings import VerifiedLog
 from pki.authority.audit.proofs import find_issuing_entry, prove_entry
 from pki.authority.audit.verification import verify_log
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, SigningIntent
 from pki.authority.ledger.audit import Actor, AuditEntry
 from pki.authority.ledger.mark import LedgerState
+from pki.authority.signers import SignerError
 from pki.identity import TrustDomain
 from pki.transparency import InclusionProofFile
 from pki.x509 import CrlSet, TrustBundle
@@ -75,6 +77,44 @@ class AuthorityReader:
         """Return the CA's own certificates: the root, then the issuing CAs by age."""
         with self._context.ledger.transaction() as transaction:
             return transaction.issuers()
+
+    def signing_intents(self) -> tuple[SigningIntent, ...]:
+        """Return what an external signer was asked to sign, and has no certificate; oldest first.
+
+        One of these moments ago is being signed. An older one was perhaps signed, and never handed
+        out: the process that asked for it died.
+        """
+        with self._context.ledger.transaction() as transaction:
+            return transaction.intents.all()
+
+    def key_place(self, issuer: IssuerRecord) -> str:
+        """Return where the key of one of the CA's certificates lives.
+
+        Returns:
+            ``file``, the URI of a key in a token, or ``not here``.
+
+        Raises:
+            PkiError: if the file that says so can't be read.
+        """
+        directory = self._context.directory
+        is_root = issuer.kind is IssuerKind.ROOT
+        path = directory.root_key if is_root else directory.issuing_key(issuer.key_id)
+        if not directory.holds_key(path):
+            return "not here"
+        uri = directory.key_uri(path, what=f"the key of CA {issuer.key_id}")
+        return "file" if uri is None else str(uri)
+
+    def log_in(self) -> None:
+        """Log in to the token that holds the active issuing CA's key, if it is in one.
+
+        Done first, nobody types a PIN while an operation holds the ledger. A token that does not
+        work is refused by the operation that needs it.
+        """
+        with self._context.ledger.transaction() as transaction:
+            signer = self._context.active_signer(transaction)
+        if signer is not None:
+            with suppress(SignerError):
+                signer.connect()
 
     def ledger_state(self) -> tuple[LedgerState, datetime | None]:
         """Return the ledger's id and latest commit, and when an older copy was accepted last."""

@@ -187,7 +187,7 @@ def _sign_crls(context: AuthorityContext, transaction: Transaction) -> None:
             # The key of a distrusted CA may be destroyed; nobody needs its CRL any more.
             if issuer.status is not IssuerStatus.DISTRUSTED:
                 raise
-    if context.directory.root_key.exists():
+    if context.root_ca_if_there(transaction) is not None:
         context.refresh_root_crls(transaction)
 
 

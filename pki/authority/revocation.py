@@ -15,6 +15,7 @@ from pki.authority.ledger import (
     CrlRecord,
     IssuerKind,
     IssuerStatus,
+    SigningIntent,
     Transaction,
 )
 from pki.authority.ledger.audit import AuditAction
@@ -95,9 +96,9 @@ def revoke(
 
     Returns:
         All certificates that are revoked now, oldest first, those included that were revoked
-        before. If an older
-        ledger was accepted within the last day and does not hold a certificate, its serial number
-        alone is put on the CRLs, and it is not among the results.
+        before. A serial number without a certificate is put on the CRLs alone, and is not among
+        the results: one that an external signer was asked to sign, or one that an older ledger,
+        accepted within the last day, does not hold.
 
     Raises:
         InputError: if the CA did not issue one of them; then none is revoked.
@@ -116,6 +117,8 @@ def revoke(
             record = transaction.certificate_by_serial(serial)
             if record is not None:
                 known.append(record)
+            elif (intent := transaction.intents.of_serial(serial)) is not None:
+                _revoke_intents(context, transaction, [intent], reason)
             elif _may_be_unrecorded(context, transaction, serial):
                 _revoke_unrecorded(context, transaction, serial, reason)
             else:
@@ -142,8 +145,11 @@ def revoke_workload(
         recorded_refusals(context.ledger, refusal),
         context.ledger.transaction() as transaction,
     ):
-        live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
-        if not live:
+        now = context.now()
+        live = transaction.certificates_of_workload(str(spiffe_id), ends_after=now)
+        intents = transaction.intents.of_subject(str(spiffe_id), ends_after=now)
+        _revoke_intents(context, transaction, intents, reason)
+        if not live and not intents:
             raise InputError(
                 f"{spiffe_id} has no certificate that is still valid",
                 remedy="See them with: handfast list --all",
@@ -201,15 +207,57 @@ def revoke_records(
     )
 
 
+def _revoke_intents(
+    context: AuthorityContext,
+    transaction: Transaction,
+    intents: Sequence[SigningIntent],
+    reason: x509.ReasonFlags,
+) -> None:
+    """Put the serial numbers of certificates on the CRLs that were perhaps signed, not recorded.
+
+    Raises:
+        StateError: if it is the root that was asked to sign, and its key is not there.
+    """
+    now = context.now()
+    open_ones = [item for item in intents if item.revoked_at is None]
+    transaction.intents.mark_revoked([item.serial for item in open_ones], at=now)
+    for item in open_ones:
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.REVOKE,
+                subject=item.subject,
+                serial=item.serial,
+                reason=reason.value,
+            )
+        )
+    if reason is x509.ReasonFlags.key_compromise:
+        transaction.keys.mark_compromised((item.key_fingerprint for item in open_ones), at=now)
+    for issuer in transaction.issuers():
+        entries = [
+            RevokedEntry(int(item.serial, 16), now, reason)
+            for item in open_ones
+            if item.issuer_id == issuer.id
+        ]
+        if not entries:
+            continue
+        transaction.recovery.add_unrecorded(issuer.id, entries)
+        if issuer.kind is IssuerKind.ROOT:
+            context.refresh_root_crls(transaction)
+        else:
+            context.refresh_crl(issuer, transaction)
+
+
 def _refresh_future_root_crl(context: AuthorityContext, transaction: Transaction) -> int:
     """Sign the root's CRL anew if its begin is in the future and the root's key is there."""
     root = root_record(transaction)
     current = transaction.crls.current(root.id)
-    if current is None or not context.directory.root_key.exists():
+    if current is None or not context.directory.holds_key(context.directory.root_key):
         return 0
     crl = Crl.of(read_crls(current.der)[0])
     now = context.now()
     if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
+        return 0
+    if context.root_ca_if_there(transaction) is None:
         return 0
     context.refresh_root_crls(transaction)
     return 1
@@ -285,19 +333,4 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             else:
                 signed += 1
         signed += _refresh_future_root_crl(context, transaction)
-    return signed
-
-
-def sign_missing(context: AuthorityContext) -> int:
-    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
-    now, signed = context.now(), 0
-    with context.ledger.transaction() as transaction:
-        for issuer in transaction.issuers():
-            if issuer.kind is not IssuerKind.ISSUING or issuer.status is IssuerStatus.DISTRUSTED:
-                continue
-            current = transaction.crls.current(issuer.id)
-            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
-            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
-                context.refresh_crl(issuer, transaction)
-                signed += 1
     return signed

@@ -6,7 +6,10 @@ of the one before stay valid until they end.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+
+from cryptography import x509
 
 from pki.authority.audit import recorded_refusals
 from pki.authority.bootstrap import ca_subject
@@ -17,54 +20,115 @@ from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transac
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import shorten
 from pki.authority.orders import IssuerOrder
+from pki.authority.signers import Signer
+from pki.authority.signers.new_key import IN_FILE, KeyPlace, make_signer
+from pki.authority.signing import SigningCa
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
-from pki.keys import KeyType, generate_key
+from pki.keys import KeyType
 from pki.x509 import Crl
 from pki.x509.readers import read_crls
 
 
 def prepare_issuer(
-    context: AuthorityContext, *, key_type: KeyType, lifetime: timedelta
+    context: AuthorityContext,
+    *,
+    key_type: KeyType,
+    lifetime: timedelta,
+    place: KeyPlace | None = None,
 ) -> IssuerRecord:
     """Make an issuing CA with its first CRL; it signs no leaf yet.
 
+    Args:
+        context: the CA.
+        key_type: of the new key.
+        lifetime: of the issuing CA.
+        place: where the new key shall live; None: where that of the newest issuing CA lives.
+
     Raises:
         StateError: if the root's key is not there, or another issuing CA is prepared already.
+        SignerError: if a token can't be used.
     """
     now = context.now()
-    key = generate_key(key_type)
-    key_id = key_id_of(key)
+    place = place or _place_of_newest(context)
+    signer = make_signer(place, key_type, context.passphrase, context.tokens)
+    key_id = key_id_of(signer.key)
     # Written before the ledger names the key; a crash in between leaves an unused file.
-    context.directory.write_key(context.directory.issuing_key(key_id), key, context.passphrase)
+    path = context.directory.issuing_key(key_id)
+    uri = context.directory.key_uri(path, what=f"the key of issuing CA {key_id}")
+    # A key that was in its token already may have its file already.
+    if uri is None or str(uri) != signer.place:
+        context.directory.write_signer(path, signer)
     try:
         with context.ledger.transaction() as transaction:
             _refuse_second_prepared(transaction)
             root = context.root_ca(transaction)
-            order = IssuerOrder(context.settings.limits, key.public_key(), now + lifetime)
+            order = IssuerOrder(context.settings.limits, signer.key.public_key(), now + lifetime)
             subject = ca_subject(context.settings.limits.trust_domain, IssuerKind.ISSUING, key_id)
-            certificate = context.signing.sign_issuer(
+            planned = context.signing.plan_issuer(
                 order, root, transaction, subject=subject, now=now
             )
-            issuer_id = transaction.add_issuer(
-                certificate,
-                kind=IssuerKind.ISSUING,
-                status=IssuerStatus.PREPARED,
-                key_id=key_id,
-                now=now,
-            )
-            record = _issuer_record(transaction, issuer_id)
-            transaction.audit.append(
-                context.audit_entry(AuditAction.PREPARE, certificate=certificate, issuing_ca=key_id)
-            )
-            context.refresh_crl(record, transaction)
-            sign_root_crls(root, transaction, now=now, backdate=context.settings.backdate)
+            if not root.is_external:
+                certificate = planned.certificate.sign()
+                return _record_issuer(context, root, certificate, key_id, transaction)
+        # The signature of an external signer is made while no transaction is open.
+        certificate = planned.certificate.sign()
+        with context.ledger.transaction() as transaction:
+            _refuse_second_prepared(transaction)
+            context.signing.admit_signed_issuer(planned, certificate, transaction)
+            return _record_issuer(context, root, certificate, key_id, transaction)
     except BaseException:
-        _remove_unused_key(context, key_id)
+        _remove_unused_key(context, key_id, signer)
         raise
+
+
+def _record_issuer(
+    context: AuthorityContext,
+    root: SigningCa,
+    certificate: x509.Certificate,
+    key_id: str,
+    transaction: Transaction,
+) -> IssuerRecord:
+    """Record an issuing CA, and sign its first CRL and the root's."""
+    now = context.now()
+    issuer_id = transaction.add_issuer(
+        certificate,
+        kind=IssuerKind.ISSUING,
+        status=IssuerStatus.PREPARED,
+        key_id=key_id,
+        now=now,
+    )
+    record = _issuer_record(transaction, issuer_id)
+    transaction.audit.append(
+        context.audit_entry(AuditAction.PREPARE, certificate=certificate, issuing_ca=key_id)
+    )
+    context.refresh_crl(record, transaction)
+    sign_root_crls(root, transaction, now=now, backdate=context.settings.backdate)
     return record
 
 
-def _remove_unused_key(context: AuthorityContext, key_id: str) -> None:
+def _place_of_newest(context: AuthorityContext) -> KeyPlace:
+    """Return where the key of the newest issuing CA lives.
+
+    A CA does not leave its token because somebody forgot an option.
+    """
+    if context.tokens.module is None and not context.directory.names_tokens():
+        return IN_FILE
+    with context.ledger.transaction() as transaction:
+        issuing = [item for item in transaction.issuers() if item.kind is IssuerKind.ISSUING]
+    if not issuing and context.tokens.module is not None:
+        raise StateError(
+            "the CA has no issuing CA yet, and a PKCS#11 module is named: where its key shall live "
+            "is not clear",
+            remedy="Say it: handfast ca rotate --key pkcs11:token=NAME, or --key file",
+        )
+    if not issuing:
+        return IN_FILE
+    path = context.directory.issuing_key(issuing[-1].key_id)
+    uri = context.directory.key_uri(path, what=f"the key of issuing CA {issuing[-1].key_id}")
+    return KeyPlace(uri.token_only()) if uri is not None else IN_FILE
+
+
+def _remove_unused_key(context: AuthorityContext, key_id: str, signer: Signer) -> None:
     """Remove the key of an issuing CA that the ledger does not hold."""
     try:
         with context.ledger.transaction() as transaction:
@@ -73,7 +137,9 @@ def _remove_unused_key(context: AuthorityContext, key_id: str) -> None:
         # Whether the issuing CA was recorded is not known: a spare key is harmless, a lost one not.
         return
     if not is_recorded:
-        context.directory.issuing_key(key_id).unlink(missing_ok=True)
+        # An error of a token that is away must not hide the one that brought us here.
+        with suppress(PkiError):
+            context.directory.discard_signer(context.directory.issuing_key(key_id), signer)
 
 
 def activate_issuer(context: AuthorityContext) -> IssuerRecord:
@@ -141,8 +207,8 @@ def distrust_issuer(context: AuthorityContext, key_id: str) -> IssuerRecord:
                 AuditAction.DISTRUST, certificate=chosen.certificate, issuing_ca=chosen.key_id
             )
         )
-        if context.directory.root_key.exists():
-            root = context.root_ca(transaction)
+        root = context.root_ca_if_there(transaction)
+        if root is not None:
             sign_root_crls(root, transaction, now=context.now(), backdate=context.settings.backdate)
         else:
             _use_presigned_crl(transaction)

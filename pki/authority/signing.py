@@ -1,21 +1,42 @@
-"""Sign certificates: nothing else in the CA does. Every order passes admission here first."""
+"""Sign certificates: nothing else in the CA does. Every order passes admission here first.
+
+With a key in this process, a leaf is admitted, signed and recorded in one transaction. What an
+external signer signs can't be taken back, so there are three steps (ADR 17):
+
+1. A first transaction admits the leaf, chooses its serial number, and records the intent to sign.
+2. The signer signs, while no transaction is open.
+3. A second transaction admits the leaf again, because much may have changed meanwhile, and records
+   it in place of the intent. Only then is it handed out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from cryptography import x509
 
 from pki.authority.admission import Admission
-from pki.authority.ledger import IssuerRecord, Transaction
+from pki.authority.ledger import (
+    IssuerRecord,
+    IssuerStatus,
+    Ledger,
+    SigningIntent,
+    Transaction,
+)
 from pki.authority.ledger.records import NewCertificate
 from pki.authority.orders import IssuerOrder, LeafOrder
-from pki.errors import StateError
+from pki.authority.signers import ExternalSigner, Signer
+from pki.authority.signers.planned import PlannedCertificate
+from pki.errors import NotPermittedError, StateError
 from pki.identity import TrustDomain
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509.profiles import IssuingProfile, RootProfile
 from pki.x509.profiles.builder import Validity
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +44,69 @@ class SigningCa:
     """A certificate of the CA with its key."""
 
     record: IssuerRecord
-    key: PrivateKey
+    signer: Signer
+
+    @property
+    def key(self) -> PrivateKey:
+        """The key, for the builders of certificates and CRLs."""
+        return self.signer.key
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the key signs outside this process."""
+        return isinstance(self.signer, ExternalSigner)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLeaf:
+    """A leaf that is admitted, and about to be signed."""
+
+    order: LeafOrder
+    by: SigningCa
+    validity: Validity
+    certificate: PlannedCertificate
+
+    def sign(self) -> SignedLeaf:
+        """Sign the leaf."""
+        return SignedLeaf(self, self.certificate.sign())
+
+
+@dataclass(frozen=True, slots=True)
+class SignedLeaf:
+    """A leaf that is signed, and not recorded yet."""
+
+    planned: PlannedLeaf
+    leaf: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedIssuer:
+    """An issuing CA that is admitted, and about to be signed by the root."""
+
+    order: IssuerOrder
+    by: SigningCa
+    certificate: PlannedCertificate
+
+
+def sign_in_steps(
+    ledger: Ledger, decide: Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
+) -> _Result:
+    """Decide in a transaction; if a leaf is to be signed by an external signer, once more after it.
+
+    Args:
+        ledger: of the CA.
+        decide: decides in a transaction, and returns its result or what is to be signed. It is
+            called again with the signed leaf, and decides everything anew.
+    """
+    with ledger.transaction() as transaction:
+        result = decide(transaction, None)
+    if not isinstance(result, PlannedLeaf):
+        return result
+    signed = result.sign()
+    with ledger.transaction() as transaction:
+        result = decide(transaction, signed)
+    assert not isinstance(result, PlannedLeaf)
+    return result
 
 
 class Signing:
@@ -38,10 +121,10 @@ class Signing:
         self.admission = admission
         self._backdate = backdate
 
-    def sign_leaf(
+    def plan_leaf(
         self, order: LeafOrder, by: SigningCa, transaction: Transaction, *, now: datetime
-    ) -> x509.Certificate:
-        """Admit, sign, check and record a leaf; hand it out only after the transaction commits.
+    ) -> PlannedLeaf:
+        """Admit a leaf; for an external signer, choose its serial number and record the intent.
 
         Raises:
             NotPermittedError: if admission refuses the order.
@@ -50,16 +133,53 @@ class Signing:
         issuer = by.record.certificate
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
         self.admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
-        certificate = order.profile.build(
-            order.names(), order.public_key, issuer=issuer, issuer_key=by.key, validity=validity
-        )
-        spiffe_id = str(order.spiffe_id)
+
+        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
+            return order.profile.build(
+                order.names(),
+                order.public_key,
+                issuer=issuer,
+                issuer_key=key,
+                validity=validity,
+                serial=serial,
+            )
+
+        planned = PlannedLeaf(order, by, validity, PlannedCertificate.plan(by.signer, build))
+        if by.is_external:
+            names = order.names()
+            _record_intent(
+                planned,
+                str(order.spiffe_id),
+                (
+                    *(name.name for name in names.dns_names),
+                    *(str(address) for address in names.ip_addresses),
+                    str(names.subject),
+                ),
+                order.profile.name,
+                transaction,
+                now=now,
+            )
+        return planned
+
+    def record_leaf(self, signed: SignedLeaf, transaction: Transaction, *, now: datetime) -> None:
+        """Record a signed leaf; hand it out only after the transaction commits.
+
+        Raises:
+            NotPermittedError: if an external signer signed it, and meanwhile it, its issuer or its
+                key was revoked, or its names went to another workload.
+        """
+        planned, certificate = signed.planned, signed.leaf
+        if planned.by.is_external:
+            until = planned.validity.not_after
+            self.admission.admit_leaf(planned.order, transaction, until=until, now=now)
+            _complete_intent(planned.by, certificate, transaction)
+        order, spiffe_id = planned.order, str(planned.order.spiffe_id)
         line_id = order.line_id or transaction.lines.start(
             spiffe_id, proof=order.proof.value, at=now
         )
         transaction.add_certificate(
             NewCertificate(
-                by.record.id,
+                planned.by.record.id,
                 spiffe_id,
                 order.profile.name,
                 certificate,
@@ -69,7 +189,6 @@ class Signing:
                 order.renewed_from,
             )
         )
-        return certificate
 
     def leaf_validity(
         self, lifetime: timedelta, issuer: x509.Certificate, *, now: datetime
@@ -86,7 +205,7 @@ class Signing:
             min(now + lifetime, issuer.not_valid_after_utc),
         )
 
-    def sign_issuer(
+    def plan_issuer(
         self,
         order: IssuerOrder,
         by: SigningCa,
@@ -94,8 +213,8 @@ class Signing:
         *,
         subject: x509.Name,
         now: datetime,
-    ) -> x509.Certificate:
-        """Admit and sign an issuing CA with the root's key.
+    ) -> PlannedIssuer:
+        """Admit an issuing CA and choose its serial number; record the intent as for a leaf.
 
         Raises:
             NotPermittedError: if admission refuses the order.
@@ -105,23 +224,85 @@ class Signing:
         root = by.record.certificate
         now = now.replace(microsecond=0)
         check_validity(root, now, what="root")
-        return IssuingProfile.build(
-            order.limits,
-            order.public_key,
-            subject=subject,
-            issuer=root,
-            issuer_key=by.key,
-            validity=Validity(
-                max(now - self._backdate, root.not_valid_before_utc),
-                min(order.not_after, root.not_valid_after_utc),
-            ),
+        validity = Validity(
+            max(now - self._backdate, root.not_valid_before_utc),
+            min(order.not_after, root.not_valid_after_utc),
         )
+
+        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
+            return IssuingProfile.build(
+                order.limits,
+                order.public_key,
+                subject=subject,
+                issuer=root,
+                issuer_key=key,
+                validity=validity,
+                serial=serial,
+            )
+
+        planned = PlannedIssuer(order, by, PlannedCertificate.plan(by.signer, build))
+        if by.is_external:
+            name = subject.rfc4514_string()
+            _record_intent(planned, name, (name,), "issuing", transaction, now=now)
+        return planned
+
+    def admit_signed_issuer(
+        self, planned: PlannedIssuer, certificate: x509.Certificate, transaction: Transaction
+    ) -> None:
+        """Admit an issuing CA that an external signer has signed since, and end its intent.
+
+        Raises:
+            NotPermittedError: if admission refuses it now, or it was revoked since.
+        """
+        self.admission.admit_issuer(planned.order, transaction)
+        _complete_intent(planned.by, certificate, transaction)
 
     def sign_root(
         self, trust_domain: TrustDomain, key: PrivateKey, *, subject: x509.Name, validity: Validity
     ) -> x509.Certificate:
         """Sign a root certificate with its own key."""
         return RootProfile.build(trust_domain, key, subject=subject, validity=validity)
+
+
+def _record_intent(
+    planned: PlannedLeaf | PlannedIssuer,
+    subject: str,
+    names: tuple[str, ...],
+    profile: str,
+    transaction: Transaction,
+    *,
+    now: datetime,
+) -> None:
+    certificate = planned.certificate
+    assert certificate.unsigned is not None
+    transaction.intents.add(
+        SigningIntent(
+            f"{certificate.unsigned.serial_number:x}",
+            planned.by.record.id,
+            subject,
+            names,
+            profile,
+            public_key_fingerprint(planned.order.public_key),
+            certificate.tbs_sha256,
+            certificate.unsigned.not_valid_after_utc,
+            now,
+        )
+    )
+
+
+def _complete_intent(
+    by: SigningCa, certificate: x509.Certificate, transaction: Transaction
+) -> None:
+    issuer = next(item for item in transaction.issuers() if item.id == by.record.id)
+    if issuer.status is IssuerStatus.DISTRUSTED:
+        raise NotPermittedError(
+            f"issuing CA {issuer.key_id} was distrusted while it signed", remedy="Ask again"
+        )
+    if not transaction.intents.complete(certificate):
+        raise NotPermittedError(
+            f"certificate {certificate.serial_number:x} was revoked while it was signed",
+            remedy="Make a new key, and ask for a certificate again",
+        )
 
 
 def check_validity(ca: x509.Certificate, now: datetime, *, what: str) -> None:

@@ -9,6 +9,7 @@ import typer
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.trust_distribution import distribute
 from pki.errors import PkiError, quote_untrusted
 
@@ -17,11 +18,12 @@ def crl(
     force: Annotated[
         bool, typer.Option("--force", help="Sign all CRLs again, whatever their age.")
     ] = False,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Sign the CRLs that are past half of their lifetime, and bring them to all credentials."""
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         signed, failed = 0, None
         try:
             signed = authority.refresh_crls(force=force)

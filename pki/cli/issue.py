@@ -29,6 +29,7 @@ from pki.cli.state.issuing import (
     report_issued,
     save_issued,
 )
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.trust_distribution import import_crls, issuer_certificates
 from pki.files import LAYOUTS, writer_lock
 from pki.files.overwrite import CredentialOwner, refuse_overwrite
@@ -84,6 +85,7 @@ def issue(
             help=", ".join(LEAF_PROFILES),
         ),
     ] = "workload",
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,7 +93,7 @@ def issue(
     addresses = parse_each(parse_ip, ip, option="--ip")
     file_layout = LAYOUTS[layout]
     request = read_request_file(csr) if csr is not None else None
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         workload = SpiffeId.parse_name(name, authority.trust_domain)
         folder = out or directory / workload.path
         import_crls(authority, directory)

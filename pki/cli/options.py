@@ -23,7 +23,7 @@ _Value = TypeVar("_Value")
 DEFAULT_DIR = Path("certs")
 
 
-def _option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
+def as_option(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
     """Turn a parser into one for options: a bad value is wrong usage, exit code 2."""
 
     def convert(text: str | _Value) -> _Value:
@@ -45,7 +45,7 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-parse_path: Callable[[str], Path] = _option(_path)
+parse_path: Callable[[str], Path] = as_option(_path)
 DirOption = Annotated[
     Path,
     typer.Option(
@@ -56,10 +56,10 @@ DirOption = Annotated[
         help="The state folder, with the CA (DIR/ca) and the credentials.",
     ),
 ]
-parse_lifetime: Callable[[str], timedelta] = _option(parse_duration)
-parse_dns: Callable[[str], DnsName] = _option(DnsName.parse)
-parse_ip: Callable[[str], IpAddress] = _option(ip_address)
-parse_network: Callable[[str], IpNetwork] = _option(ip_network)
+parse_lifetime: Callable[[str], timedelta] = as_option(parse_duration)
+parse_dns: Callable[[str], DnsName] = as_option(DnsName.parse)
+parse_ip: Callable[[str], IpAddress] = as_option(ip_address)
+parse_network: Callable[[str], IpNetwork] = as_option(ip_network)
 
 
 def parse_each(

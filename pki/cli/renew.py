@@ -23,6 +23,7 @@ from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.busy_folders import work_through
 from pki.cli.state.credential_folders import FailedFolders, credential_folders
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_lookup import recorded_chain, require_record
 from pki.cli.state.meant_path import path_suggested
 from pki.cli.state.renewal import Renewal, find_credential, require_key
@@ -71,6 +72,7 @@ def renew(
             help="With --csr: the workload, needed where another user can change the directory."
         ),
     ] = None,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,17 +87,19 @@ def renew(
     wait_seconds = 0 if every else WAIT_SECONDS
     renewal = Renewal(directory, force, ttl, csr, name, wait_seconds)
     if every:
-        _renew_all(renewal, target, as_json=as_json)
+        _renew_all(renewal, target, passphrase_file, as_json=as_json)
         return
     with path_suggested(target, directory, renews=True):
         find_credential(target)
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         import_crls(authority, directory)
         facts, lines = renewal.run(authority, target)
     print_result("renew", facts, lines, as_json=as_json)
 
 
-def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
+def _renew_all(
+    renewal: Renewal, folder: Path, passphrase_file: Path | None, *, as_json: bool
+) -> None:
     """Renew what is due in a folder; a directory that fails does not stop the others."""
     if not folder.is_dir():
         with path_suggested(folder, renewal.state):
@@ -103,7 +107,7 @@ def _renew_all(renewal: Renewal, folder: Path, *, as_json: bool) -> None:
     failed: FailedFolders = []
     results: list[dict[str, object]] = []
     lines: list[str] = []
-    with open_authority(renewal.state) as authority:
+    with open_authority(renewal.state, passphrase_file=passphrase_file) as authority:
         import_crls(authority, renewal.state)
         ca_folder = ca_directory(renewal.state)
 

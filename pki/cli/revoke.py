@@ -14,6 +14,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, comple
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import Distribution, distribute
@@ -40,6 +41,7 @@ def revoke(
     ] = "unspecified",
     ca: CaOption = None,
     credential: CredentialOption = None,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +55,7 @@ def revoke(
 
         revoke_remotely(target, reason, ca, credential, as_json=as_json)
         return
-    with _open(directory) as authority:
+    with _open(directory, passphrase_file) as authority:
         revocation_target = find_target(authority, target)
         before = {
             item.serial
@@ -84,7 +86,7 @@ def revoke(
         [
             *(_revoked_line(item, is_new=item.serial not in before) for item in revoked),
             *(
-                f"Revoked {quote_untrusted(serial)}, which this older ledger does not hold"
+                f"Revoked {quote_untrusted(serial)}, whose certificate the ledger does not hold"
                 for serial in revocation_target.serials
                 if serial not in {item.serial for item in revoked}
             ),
@@ -98,19 +100,19 @@ def revoke(
     distribution.exit_if_incomplete("The certificate is revoked")
 
 
-def _open(directory: Path) -> Authority:
+def _open(directory: Path, passphrase_file: Path | None) -> Authority:
     """Open the CA, also if its own CRL can't be written: that must not stop a revocation.
 
     Raises:
         PkiError: if it can't be opened.
     """
     try:
-        return open_authority(directory)
+        return open_authority(directory, passphrase_file=passphrase_file)
     except LedgerError:
         raise
     except StateError:
         # Opened without publishing. After the revocation it is published again, or the error shown.
-        return open_authority(directory, read_only=True)
+        return open_authority(directory, read_only=True, passphrase_file=passphrase_file)
 
 
 def _revoke(

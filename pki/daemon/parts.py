@@ -16,11 +16,12 @@ from pki._proto.handfast.ca.v1 import (
     trust_pb2,
 )
 from pki.access.peer import Peer
+from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
+from pki.authority.enrollment.lists import sign_missing
 from pki.authority.ledger import CertificateRecord
 from pki.authority.registrations import Caller
-from pki.authority.revocation import sign_missing
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets
@@ -32,7 +33,7 @@ from pki.errors import PkiError
 
 log = logging.getLogger("handfast.ca")
 
-_SIGN_SECONDS = 3600.0
+_SIGN_SECONDS, _SUM_SECONDS = 3600.0, 5.0
 
 
 class CaParts:
@@ -70,13 +71,19 @@ class CaParts:
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
         self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
+        self.refusals = RefusalSums(context.clock)
+        """Counts what strangers are refused: the audit log gets one entry a minute and reason."""
         self._signing = PeriodicTask(_SIGN_SECONDS, self._sign_lists, "handfast-sign-lists")
+        self._summing = PeriodicTask(_SUM_SECONDS, self._record_refusals, "handfast-refusals")
         self._signing.start()
+        self._summing.start()
 
     def close(self) -> None:
         """Stop the threads, after what they do now."""
         self.is_stopping = True
         self._signing.stop(5.0)
+        self._summing.stop(5.0)
+        self._record_refusals(at_end=True)
         for executor in (self.renewing, self.revoking, self.operating, self.enrolling):
             executor.shutdown(wait=True, cancel_futures=True)
 
@@ -129,6 +136,18 @@ class CaParts:
 
     def report_trust(self, caller: Peer, report: trust_pb2.ReportTrustRequest) -> None:
         """Record what a workload trusts and uses. It counts for itself alone."""
+
+    def _record_refusals(self, *, at_end: bool = False) -> None:
+        entries = self.refusals.take_due(at_end=at_end)
+        if not entries:
+            return
+        try:
+            with self.context.ledger.transaction() as transaction:
+                for entry in entries:
+                    transaction.audit.append(entry)
+        except PkiError as error:
+            self.refusals.put_back(entries)
+            defer(log.error, "refusals of strangers could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
         try:

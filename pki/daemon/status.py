@@ -60,8 +60,19 @@ def reason_and_code(error: PkiError) -> tuple[str, grpc.StatusCode]:
     return CaErrorReason.Name(CaErrorReason.CA_UNAVAILABLE), grpc.StatusCode.UNAVAILABLE
 
 
+Refused = Callable[[str], None]
+
+
+def not_counted(reason: str) -> None:
+    """Do nothing: what this caller is refused is recorded by itself."""
+    del reason
+
+
 async def answer(
-    context: grpc.aio.ServicerContext[Any, Any], executor: Executor, work: Callable[[], _Result]
+    context: grpc.aio.ServicerContext[Any, Any],
+    executor: Executor,
+    work: Callable[[], _Result],
+    refused: Refused = not_counted,
 ) -> _Result:
     """Run an operation in a thread, and return its result; end the call with its error.
 
@@ -71,33 +82,39 @@ async def answer(
         context: of the call.
         executor: runs the operation.
         work: the operation.
+        refused: called with the reason of a refusal, before the caller learns it.
     """
     try:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
     except StateError as error:
         if isinstance(error, AlreadyThereError | ChangedMeanwhileError):
-            await refuse(context, error)
+            await refuse(context, error, refused)
         defer(log.error, "a request could not be served: %s", error)
         await _abort(context, error, _UNAVAILABLE)
     except PkiError as error:
-        await refuse(context, error)
+        await refuse(context, error, refused)
     except Exception as error:
         defer(log.error, "a request failed: %r", error)
         await _abort(context, StateError(_UNAVAILABLE), _UNAVAILABLE)
 
 
 async def admit(
-    context: grpc.aio.ServicerContext[Any, Any], check: Callable[[], _Result]
+    context: grpc.aio.ServicerContext[Any, Any],
+    check: Callable[[], _Result],
+    refused: Refused = not_counted,
 ) -> _Result:
     """Run a quick check at once, before a thread is taken; end the call with its error."""
     try:
         return check()
     except PkiError as error:
-        await refuse(context, error)
+        await refuse(context, error, refused)
 
 
-async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: PkiError) -> NoReturn:
+async def refuse(
+    context: grpc.aio.ServicerContext[Any, Any], error: PkiError, refused: Refused
+) -> NoReturn:
     """End a call with an error that its caller may read."""
+    refused(reason_and_code(error)[0])
     if isinstance(error, ProofRefusedError):
         defer(log.warning, "a proof was refused: %s", error.cause)
     await _abort(context, error, str(error))

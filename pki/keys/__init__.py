@@ -1,5 +1,6 @@
 """Keys: the accepted kinds, generation, encoding and fingerprints."""
 
+from pki.keys.delegated import DelegatedEcKey, DelegatedKey, DelegatedRsaKey, delegated_key
 from pki.keys.encoding import (
     private_key_to_pem,
     public_key_fingerprint,
@@ -16,11 +17,15 @@ from pki.keys.kinds import (
 )
 
 __all__ = [
+    "DelegatedEcKey",
+    "DelegatedKey",
+    "DelegatedRsaKey",
     "KeyType",
     "PrivateKey",
     "PublicKey",
     "check_ca_key",
     "check_leaf_key",
+    "delegated_key",
     "generate_key",
     "private_key_to_pem",
     "public_key_fingerprint",

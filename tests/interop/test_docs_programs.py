@@ -30,6 +30,7 @@ BLOCKS = {
     "README.md": 4,
     "docs/decision-log.md": 1,  # unit/access/test_decision_log_docs.py
     "docs/fork.md": 1,  # fault/test_fork.py
+    "docs/hsm.md": 1,  # interop/test_token_ca.py
     "docs/kubernetes.md": 1,
     "docs/metrics.md": 1,
     "docs/plaintext-to-mtls.md": 1,

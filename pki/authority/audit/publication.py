@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import AuditHead
+from pki.authority.signers import FileSigner
 from pki.errors import OlderLedgerError, PkiError, StateError, quote_untrusted
 from pki.files import locked
 from pki.files.atomic import read_file_in
@@ -68,7 +69,8 @@ class CheckpointPublication:
         """
         if not os.path.lexists(self._directory.audit_key):
             key = generate_key(KeyType.ED25519)
-            self._directory.write_key(self._directory.audit_key, key, self._passphrase)
+            signer = FileSigner(key, self._passphrase)
+            self._directory.write_signer(self._directory.audit_key, signer)
         self._key = self._read_key()
         return str(VerifierKey.of(self._origin, self._key.public_key()))
 

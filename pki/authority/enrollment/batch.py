@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
-from pki.authority.enrollment.obtained import Obtained, obtained, order_of, sign_for_request
+from pki.authority.enrollment.acting import acting_as
+from pki.authority.enrollment.obtained import (
+    Obtained,
+    Step,
+    obtained,
+    order_of,
+    run_in_steps,
+    sign_for_request,
+)
 from pki.authority.enrollment.registering import registered
 from pki.authority.issuance import order_for_request
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.registrations import Caller, Proof
 from pki.authority.repeats import find_repeated
+from pki.authority.signing import PlannedLeaf
 from pki.identity import SpiffeId
 from pki.x509 import read_request
 
@@ -32,7 +43,13 @@ def issue_for_registrar(
         InputError: if the request is malformed.
     """
     parsed = read_request(request)
-    with context.ledger.transaction() as transaction:
+    context = acting_as(context, caller.name)
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.ISSUE.value
+    )
+
+    def decide(step: Step) -> Obtained | PlannedLeaf:
+        transaction = step.transaction
         registration, revision = registered(context, transaction, caller, spiffe_id)
         order = order_of(
             registration,
@@ -43,5 +60,11 @@ def issue_for_registrar(
         repeated = find_repeated(order_for_request(order, parsed), transaction, now=context.now())
         if repeated is not None:
             return obtained(context, transaction, repeated, is_repeated=True)
-        record, notes = sign_for_request(context, transaction, order, parsed)
+        result = sign_for_request(context, step, order, parsed)
+        if isinstance(result, PlannedLeaf):
+            return result
+        record, notes = result
         return obtained(context, transaction, record, notes=notes)
+
+    with recorded_refusals(context.ledger, refusal):
+        return run_in_steps(context, decide)

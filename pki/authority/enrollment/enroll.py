@@ -15,16 +15,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
+    Step,
     obtained,
     order_of,
+    run_in_steps,
     sign_for_request,
 )
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
 from pki.authority.repeats import REPEATED_WITHIN
+from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, ProofRefusedError
 from pki.identity import SpiffeId
 from pki.keys import PublicKey, public_key_fingerprint
@@ -130,10 +134,15 @@ def enroll(context: AuthorityContext, enrollment: Enrollment, *, mac_key: bytes)
     if enrollment.recovery_key:
         recovery_key = read_recovery_key(enrollment.recovery_key)
     checked = _Checked(enrollment.spiffe_id, request, recovery_key)
-    with context.ledger.transaction() as transaction:
+    by = f"token:{proof.id.hex()}" if isinstance(proof, TokenCredential) else f"oidc:{proof.issuer}"
+    context = acting_as(context, by)
+
+    def decide(step: Step) -> Obtained | PlannedLeaf:
         if isinstance(proof, TokenCredential):
-            return _enroll_by_token(context, transaction, checked, proof)
-        return _enroll_by_jwt(context, transaction, checked, proof)
+            return _enroll_by_token(context, step, checked, proof)
+        return _enroll_by_jwt(context, step, checked, proof)
+
+    return run_in_steps(context, decide)
 
 
 def token_refused(cause: str) -> ProofRefusedError:
@@ -143,11 +152,11 @@ def token_refused(cause: str) -> ProofRefusedError:
 
 def _enroll_by_token(
     context: AuthorityContext,
-    transaction: Transaction,
+    step: Step,
     checked: _Checked,
     credential: TokenCredential,
-) -> Obtained:
-    token_id, now = credential.id.hex(), context.now()
+) -> Obtained | PlannedLeaf:
+    transaction, token_id, now = step.transaction, credential.id.hex(), context.now()
     token = transaction.proofs.token(token_id)
     if token is None:
         raise token_refused("there is no such token")
@@ -174,7 +183,10 @@ def _enroll_by_token(
         Proof.TOKEN,
         by_admin=token.by_admin and revision.by_admin,
     )
-    record, notes = sign_for_request(context, transaction, order, checked.request)
+    result = sign_for_request(context, step, order, checked.request)
+    if isinstance(result, PlannedLeaf):
+        return result
+    record, notes = result
     # Another transaction may have read the unused token too, where the ledger runs several at once.
     if not transaction.proofs.use_token(token_id, at=now):
         raise token_refused(f"token {token_id} was used at the same time")
@@ -191,11 +203,11 @@ def _enroll_by_token(
 
 def _enroll_by_jwt(
     context: AuthorityContext,
-    transaction: Transaction,
+    step: Step,
     checked: _Checked,
     jwt: VerifiedJwt,
-) -> Obtained:
-    now, use_id = context.now(), f"oidc:{jwt.id}"
+) -> Obtained | PlannedLeaf:
+    transaction, now, use_id = step.transaction, context.now(), f"oidc:{jwt.id}"
     if transaction.proofs.used(use_id) is not None:
         record = _repeated(context, transaction, use_id, checked)
         if record is None:
@@ -213,7 +225,10 @@ def _enroll_by_jwt(
     order = order_of(
         registration, checked.request.public_key, Proof.OIDC, by_admin=revision.by_admin
     )
-    record, notes = sign_for_request(context, transaction, order, checked.request)
+    result = sign_for_request(context, step, order, checked.request)
+    if isinstance(result, PlannedLeaf):
+        return result
+    record, notes = result
     return _finish(
         context,
         transaction,

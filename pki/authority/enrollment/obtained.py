@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from cryptography import x509
 
@@ -13,6 +15,7 @@ from pki.authority.issued import Issued
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof, Registration
+from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
 from pki.errors import LedgerError
 from pki.identity import SpiffeId
 from pki.keys import PublicKey
@@ -37,6 +40,31 @@ class Obtained:
     recovery_id: RecoveryId | None
     recoveries_left: int
     is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction of an operation: with an external signer there are two of them.
+
+    Args:
+        transaction: of the ledger.
+        signed: the leaf that an external signer has signed meanwhile; None the first time.
+    """
+
+    transaction: Transaction
+    signed: SignedLeaf | None
+
+
+_Result = TypeVar("_Result")
+
+
+def run_in_steps(
+    context: AuthorityContext, decide: Callable[[Step], _Result | PlannedLeaf]
+) -> _Result:
+    """Run an operation in one transaction, or in two around an external signature."""
+    return sign_in_steps(
+        context.ledger, lambda transaction, signed: decide(Step(transaction, signed))
+    )
 
 
 def order_of(
@@ -71,17 +99,25 @@ def order_of(
 
 
 def sign_for_request(
-    context: AuthorityContext, transaction: Transaction, order: LeafOrder, request: Request
-) -> tuple[CertificateRecord, tuple[str, ...]]:
+    context: AuthorityContext,
+    step: Step,
+    order: LeafOrder,
+    request: Request,
+) -> tuple[CertificateRecord, tuple[str, ...]] | PlannedLeaf:
     """Sign what a registration allows, for a request that asks for nothing else.
 
     Returns:
-        The record of the certificate, and notes on what differs from the order.
+        The record of the certificate, and notes on what differs from the order; or what an external
+        signer has to sign before the operation can go on.
 
     Raises:
         NotPermittedError: if the request asks for another name, or the CA's rules forbid the order.
     """
-    leaf, notes = sign_order(context, order_for_request(order, request), transaction)
+    transaction = step.transaction
+    result = sign_order(context, order_for_request(order, request), transaction, step.signed)
+    if isinstance(result, PlannedLeaf):
+        return result
+    leaf, notes = result
     return record_of(transaction, leaf), notes
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
+from pki.authority.enrollment.obtained import Step, run_in_steps
 from pki.authority.issuance import hand_out, sign_order
 from pki.authority.issued import Issued
 from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof
+from pki.authority.signing import PlannedLeaf
 from pki.identity import SpiffeId, TrustDomain
 from pki.keys import generate_key
 from pki.x509 import WORKLOAD
@@ -29,7 +32,14 @@ def issue_own(context: AuthorityContext, lifetime: timedelta = DEFAULT_LEAF) -> 
     """
     key = generate_key()
     spiffe_id = ca_spiffe_id(context.settings.limits.trust_domain)
+    context = acting_as(context, str(spiffe_id))
     order = LeafOrder(spiffe_id, WORKLOAD, key.public_key(), lifetime, Proof.CA, True)
-    with context.ledger.transaction() as transaction:
-        leaf, notes = sign_order(context, order, transaction)
-        return hand_out(context, transaction, spiffe_id, leaf, key=key, notes=notes)
+
+    def decide(step: Step) -> Issued | PlannedLeaf:
+        result = sign_order(context, order, step.transaction, step.signed)
+        if isinstance(result, PlannedLeaf):
+            return result
+        leaf, notes = result
+        return hand_out(context, step.transaction, spiffe_id, leaf, key=key, notes=notes)
+
+    return run_in_steps(context, decide)

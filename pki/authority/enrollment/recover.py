@@ -16,13 +16,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.enroll import set_recovery_key
-from pki.authority.enrollment.obtained import Obtained, obtained, order_of, sign_for_request
+from pki.authority.enrollment.obtained import (
+    Obtained,
+    Step,
+    obtained,
+    order_of,
+    run_in_steps,
+    sign_for_request,
+)
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuance import check_issuer_trusted
 from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
+from pki.authority.signing import PlannedLeaf
 from pki.errors import (
     NotPermittedError,
     NotRecoverableError,
@@ -127,6 +138,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         made_at = Nonces(mac_key).made_at(recovery.nonce, recovery.recovery_id)
     if made_at is None:
         raise _refused("its id or its nonce is not this CA's")
+    context = acting_as(context, STRANGER.name)
     request = read_request(recovery.request)
     next_key = read_recovery_key(recovery.next_key)
     check_binding(
@@ -137,7 +149,9 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         proof=recovery.nonce,
         request=recovery.request,
     )
-    with context.ledger.transaction() as transaction:
+
+    def decide(step: Step) -> Obtained | PlannedLeaf | None:
+        transaction = step.transaction
         line = transaction.lines.get(recovery.recovery_id.id.hex())
         newest = None if line is None else transaction.lines.newest_certificate(line.id)
         if line is None or newest is None:
@@ -147,7 +161,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
             raise NotRecoverableError("the line can't recover any more", remedy=_REMEDY)
         if _is_signed(context, recovery, line.recovery_key):
             attempt = _Attempt(recovery, made_at, request, next_key)
-            return _recover(context, transaction, line, attempt)
+            return _recover(acting_as(context, line.spiffe_id), step, line, attempt)
         retired = transaction.lines.retired_recovery_keys(line.id)
         signer = next((key for key in retired if _is_signed(context, recovery, key)), None)
         if signer is None:
@@ -171,6 +185,19 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         transaction.lines.block(
             [line.id], reason="a recovery key that was replaced was used", at=context.now()
         )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.BLOCK_LINE,
+                subject=line.spiffe_id,
+                reason="recovery-key-copied",
+                line=line.id,
+            )
+        )
+        return None
+
+    result = run_in_steps(context, decide)
+    if result is not None:
+        return result
     raise NotRecoverableError(
         "the recovery key was replaced: somebody has a copy of it, and the line is blocked",
         remedy=_REMEDY,
@@ -194,10 +221,11 @@ def _is_signed(context: AuthorityContext, recovery: Recovery, key: bytes) -> boo
 
 def _recover(
     context: AuthorityContext,
-    transaction: Transaction,
+    step: Step,
     line: LineRecord,
     attempt: _Attempt,
-) -> Obtained:
+) -> Obtained | PlannedLeaf:
+    transaction = step.transaction
     now, use_id = context.now(), f"nonce:{attempt.recovery.nonce.hex()}"
     if abs(now - attempt.made_at) > NONCE_LIFETIME or transaction.proofs.used(use_id) is not None:
         raise _refused("its nonce was used or is too old")
@@ -207,9 +235,21 @@ def _recover(
     order = order_of(
         registration, attempt.request.public_key, Proof.RECOVERY, by_admin=by_admin, renews=newest
     )
-    record, notes = sign_for_request(context, transaction, order, attempt.request)
+    signed = sign_for_request(context, step, order, attempt.request)
+    if isinstance(signed, PlannedLeaf):
+        return signed
+    record, notes = signed
     transaction.proofs.add_used(use_id, record.id, at=now, kept_until=now + 2 * NONCE_LIFETIME)
     transaction.lines.add_recovery(line.id, record.id, at=now)
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.RECOVER_LINE,
+            at=now,
+            subject=line.spiffe_id,
+            line=line.id,
+            to=record.serial,
+        )
+    )
     assert line.recovery_key is not None
     retired = public_key_fingerprint(read_recovery_key(line.recovery_key))
     set_recovery_key(transaction, record, attempt.next_key, retired=retired, at=now)

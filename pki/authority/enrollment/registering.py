@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.registrations import Caller, Registration, Revision
 from pki.authority.revocation import REASONS, revoke_records
 from pki.errors import (
@@ -44,8 +48,13 @@ def create_registration(
         NotPermittedError: if the caller may not decide on it, or the CA may not certify its names.
         AlreadyThereError: if it is registered already.
     """
-    check_decision(context, caller, registration)
-    with context.ledger.transaction() as transaction:
+    context = acting_as(context, caller.name)
+    refusal = _refusal(context, AuditAction.REGISTER, registration.spiffe_id)
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
+        check_decision(context, caller, registration)
         revision = transaction.registrations.add(
             registration, by=caller.name, by_admin=caller.is_admin, at=context.now()
         )
@@ -54,6 +63,7 @@ def create_registration(
                 f"{registration.spiffe_id} is registered already",
                 remedy="Change it: handfast registration update",
             )
+        transaction.audit.append(_entry(context, AuditAction.REGISTER, registration, revision))
         return revision
 
 
@@ -120,9 +130,14 @@ def update_registration(
         ChangedMeanwhileError: if its revision is another one by now.
         NotPermittedError: if the caller may not decide on it, or the CA may not certify its names.
     """
-    check_decision(context, caller, registration)
-    with context.ledger.transaction() as transaction:
-        spiffe_id = registration.spiffe_id
+    context = acting_as(context, caller.name)
+    spiffe_id = registration.spiffe_id
+    refusal = _refusal(context, AuditAction.REGISTER_CHANGE, spiffe_id)
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
+        check_decision(context, caller, registration)
         present, _ = _existing(transaction, spiffe_id)
         # Who may not decide on the names that it has, may not take them away either.
         check_decision(context, caller, present)
@@ -137,6 +152,7 @@ def update_registration(
         if not keep_certificates:
             revoked = _revoke_uncovered(context, transaction, registration)
         changed, state = _existing(transaction, spiffe_id)
+        transaction.audit.append(_entry(context, AuditAction.REGISTER_CHANGE, changed, state))
         return Changed(changed, state, revoked)
 
 
@@ -159,9 +175,17 @@ def delete_registration(
         NotFoundError: if there is none.
         NotPermittedError: if the caller may not decide on this workload.
     """
-    with context.ledger.transaction() as transaction:
+    context = acting_as(context, caller.name)
+    refusal = _refusal(context, AuditAction.REGISTER_DELETE, spiffe_id)
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         registered(context, transaction, caller, spiffe_id)
         transaction.registrations.delete(spiffe_id)
+        transaction.audit.append(
+            context.audit_entry(AuditAction.REGISTER_DELETE, subject=str(spiffe_id))
+        )
         transaction.proofs.delete_tokens_of(str(spiffe_id))
         revoked: tuple[CertificateRecord, ...] = ()
         if not keep_certificates:
@@ -207,6 +231,27 @@ def names_of(registration: Registration) -> LeafNames:
         registration.spiffe_id if registration.profile.needs_spiffe_id else None,
         tuple(dns),
         registration.ip_addresses,
+    )
+
+
+def _refusal(context: AuthorityContext, asked: AuditAction, spiffe_id: SpiffeId) -> AuditEntry:
+    return context.audit_entry(AuditAction.REFUSE, subject=str(spiffe_id), asked=asked.value)
+
+
+def _entry(
+    context: AuthorityContext, action: AuditAction, registration: Registration, revision: Revision
+) -> AuditEntry:
+    """Return the entry that tells what a registration says from now on."""
+    return context.audit_entry(
+        action,
+        subject=str(registration.spiffe_id),
+        revision=revision.number,
+        dns=shorten_list(registration.dns_names),
+        ip=shorten_list(registration.ip_addresses),
+        lifetime=int(registration.lifetime.total_seconds()),
+        profile=registration.profile.name,
+        proofs=sorted(proof.value for proof in registration.proofs),
+        recoveries=registration.recovery.times,
     )
 
 

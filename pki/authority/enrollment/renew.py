@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
-from pki.authority.enrollment.obtained import Obtained, obtained, order_of, sign_for_request
+from pki.authority.enrollment.acting import acting_as
+from pki.authority.enrollment.obtained import (
+    Obtained,
+    Step,
+    obtained,
+    order_of,
+    run_in_steps,
+    sign_for_request,
+)
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuance import check_renewable, renewable_record
-from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.rows import der_of
 from pki.authority.registrations import Proof
+from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, NotRenewableError
 from pki.identity import SpiffeId
 from pki.keys import public_key_fingerprint
 from pki.proofs import Purpose, check_binding
-from pki.x509 import Request, read_request
+from pki.x509 import Request, read_names, read_request
 
 
 def renew_own(
@@ -49,7 +60,13 @@ def renew_own(
         request=request,
     )
     fingerprint = public_key_fingerprint(parsed.public_key)
-    with context.ledger.transaction() as transaction:
+    context = acting_as(context, read_names(presented).uris[0])
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, certificate=presented, asked=AuditAction.RENEW.value
+    )
+
+    def decide(step: Step) -> Obtained | PlannedLeaf | None:
+        transaction = step.transaction
         record = renewable_record(context, presented, transaction)
         if record.key_fingerprint == fingerprint:
             raise InputError(
@@ -57,7 +74,7 @@ def renew_own(
             )
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
-            return _renew(context, transaction, record, parsed)
+            return _renew(context, step, record, parsed)
         if renewal.key_fingerprint == fingerprint:
             check_renewable(context, renewal, transaction)
             return obtained(context, transaction, renewal, is_repeated=True)
@@ -73,18 +90,37 @@ def renew_own(
         transaction.lines.block(
             [record.line_id], reason="one of its certificates was renewed twice", at=context.now()
         )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.BLOCK_LINE,
+                certificate=record.certificate,
+                subject=record.spiffe_id,
+                reason="second-renewal",
+                line=record.line_id,
+                renewed_to=renewal.serial,
+                key=fingerprint,
+            )
+        )
+        return None
+
+    with recorded_refusals(context.ledger, refusal):
+        result = run_in_steps(context, decide)
+    if result is not None:
+        return result
     raise NotRenewableError(
-        f"certificate {record.serial} was renewed already, with another key; its line is blocked",
+        f"certificate {presented.serial_number:x} was renewed already, with another "
+        "key; its line is blocked",
         remedy="If that was not you, its key is stolen: revoke it, and enroll with a new token",
     )
 
 
 def _renew(
     context: AuthorityContext,
-    transaction: Transaction,
+    step: Step,
     record: CertificateRecord,
     request: Request,
-) -> Obtained:
+) -> Obtained | PlannedLeaf:
+    transaction = step.transaction
     found = transaction.registrations.get(SpiffeId.parse(record.spiffe_id))
     if found is None or not is_covered(record, found[0]):
         raise NotRegisteredError(
@@ -99,5 +135,8 @@ def _renew(
         by_admin=revision.by_admin,
         renews=record,
     )
-    renewed, notes = sign_for_request(context, transaction, order, request)
+    result = sign_for_request(context, step, order, request)
+    if isinstance(result, PlannedLeaf):
+        return result
+    renewed, notes = result
     return obtained(context, transaction, renewed, notes=notes)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.registrations import Caller
 from pki.authority.revocation import parse_reason, parse_serial, revoke, revoke_records
 from pki.authority.revocation import revoke_workload as revoke_all_of
 from pki.errors import NotFoundError, NotPermittedError
 from pki.identity import SpiffeId
+from pki.x509 import read_names
 
 
 def revoke_own(
@@ -23,6 +27,7 @@ def revoke_own(
         InputError: if there is no such reason.
     """
     flag = parse_reason(reason)
+    context = acting_as(context, read_names(presented).uris[0])
     with context.ledger.transaction() as transaction:
         record = transaction.certificate_by_serial(f"{presented.serial_number:x}")
         if record is None or record.certificate != presented:
@@ -44,7 +49,8 @@ def revoke_serial(
         NotPermittedError: if the caller is no admin.
         InputError: if there is no such certificate or reason.
     """
-    _check_admin(caller)
+    context = acting_as(context, caller.name)
+    _check_admin(context, caller)
     flag = parse_reason(reason)
     return revoke(context, [parse_serial(serial)], flag, whole_line=whole_line)
 
@@ -58,12 +64,16 @@ def revoke_workload(
         NotPermittedError: if the caller is no admin.
         InputError: if it has none, or there is no such reason.
     """
-    _check_admin(caller)
+    context = acting_as(context, caller.name)
+    _check_admin(context, caller)
     return revoke_all_of(context, spiffe_id, parse_reason(reason))
 
 
-def _check_admin(caller: Caller) -> None:
-    if not caller.is_admin:
+def _check_admin(context: AuthorityContext, caller: Caller) -> None:
+    if caller.is_admin:
+        return
+    refusal = context.audit_entry(AuditAction.REFUSE, asked=AuditAction.REVOKE.value)
+    with recorded_refusals(context.ledger, refusal):
         raise NotPermittedError(
             f"{caller.name} may revoke its own certificates only", remedy="Ask a ca-admin"
         )

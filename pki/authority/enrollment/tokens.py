@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
+from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.registering import registered
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.proofs import TokenRecord
 from pki.authority.registrations import Caller, Proof
 from pki.errors import InputError, NotRegisteredError
@@ -55,7 +58,14 @@ def create_token(
         raise InputError(
             f"a token can't be good for {lifetime}", remedy="Choose whole seconds up to 24h"
         )
-    with context.ledger.transaction() as transaction:
+    context = acting_as(context, caller.name)
+    refusal = context.audit_entry(
+        AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.TOKEN.value
+    )
+    with (
+        recorded_refusals(context.ledger, refusal),
+        context.ledger.transaction() as transaction,
+    ):
         registration, _ = registered(context, transaction, caller, spiffe_id)
         if not registration.allows(Proof.TOKEN):
             raise NotRegisteredError(
@@ -73,6 +83,15 @@ def create_token(
                 now,
                 caller.name,
                 now + lifetime,
+            )
+        )
+        transaction.audit.append(
+            context.audit_entry(
+                AuditAction.TOKEN,
+                at=now,
+                subject=str(spiffe_id),
+                token=credential.id.hex(),
+                lifetime=int(lifetime.total_seconds()),
             )
         )
         return NewToken(spiffe_id, credential, now + lifetime)

@@ -1,5 +1,6 @@
 """The CA's ledger. Each operation makes all its changes in one durable commit."""
 
+from pki.authority.ledger.intents import SigningIntent
 from pki.authority.ledger.ledger import Ledger
 from pki.authority.ledger.records import (
     AuthoritySettings,
@@ -21,5 +22,6 @@ __all__ = [
     "IssuerStatus",
     "Ledger",
     "NameKind",
+    "SigningIntent",
     "Transaction",
 ]

@@ -286,3 +286,19 @@ audit_log = Table(
     Column("minimum_index", BigInteger, nullable=False),
     Column("verifier_key", Text),
 )
+
+# What an external signer was, or was about to be, asked to sign, and has no certificate here.
+signing_intents = Table(
+    "signing_intents",
+    metadata,
+    Column("serial", Text, primary_key=True),
+    Column("issuer_id", Integer, ForeignKey("issuers.id"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("names", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("key_fingerprint", Text, nullable=False),
+    Column("tbs_sha256", Text, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("planned_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)

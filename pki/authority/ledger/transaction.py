@@ -14,6 +14,7 @@ from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
+from pki.authority.ledger.intents import IntentRecords
 from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.proofs import ProofRecords
@@ -87,6 +88,11 @@ class Transaction(CertificateRecords):
     def registrations(self) -> RegistrationRecords:
         """Who may obtain which names, and by which proof."""
         return RegistrationRecords(self._connection)
+
+    @property
+    def intents(self) -> IntentRecords:
+        """The signatures that an external signer was asked for."""
+        return IntentRecords(self._connection)
 
     @property
     def crls(self) -> CrlRecords:

@@ -9,16 +9,18 @@ import typer
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.trust_distribution import distribute
 
 
 def distrust(
     key_id: Annotated[str, typer.Argument(help="The issuing CA's key id, or its beginning.")],
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke an issuing CA whose key leaked, and all that it signed. Works without the root key."""
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         record = authority.distrust(key_id)
         distribution = distribute(authority, directory)
         active = [item for item in authority.issuers() if item.status.value == "active"]

@@ -10,6 +10,7 @@ import typer
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.lifetimes import DEFAULT_BACKDATE
+from pki.authority.signers.new_key import IN_FILE, KeyPlace
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
@@ -21,7 +22,15 @@ from pki.cli.options import (
     parse_network,
 )
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import ca_passphrase
+from pki.cli.state.key_access import (
+    KeyOption,
+    ModuleOption,
+    PassphraseFileOption,
+    ca_passphrase,
+    new_passphrase,
+    parse_key_place,
+    token_access,
+)
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
 
@@ -54,6 +63,21 @@ def init(
             help="How far notBefore is set back, for clocks that differ.",
         ),
     ] = DEFAULT_BACKDATE,
+    key: KeyOption = None,
+    root_key: Annotated[
+        KeyPlace | None,
+        typer.Option(
+            parser=parse_key_place,
+            metavar="PLACE",
+            help="Where the root's key lives: file, or pkcs11:token=NAME.",
+        ),
+    ] = None,
+    module: ModuleOption = None,
+    encrypt: Annotated[
+        bool,
+        typer.Option("--encrypt", help="Encrypt the keys in files; ask for a passphrase."),
+    ] = False,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,19 +88,26 @@ def init(
         parse_each(parse_network, permit_ip, option="--permit-ip"),
         key_type,
         backdate,
+        root_key=root_key or IN_FILE,
+        issuing_key=key or IN_FILE,
     )
     ca_folder = ca_directory(directory)
-    with Authority.create(ca_folder, plan, passphrase=ca_passphrase()) as authority:
+    passphrase = new_passphrase(passphrase_file) if encrypt else ca_passphrase(passphrase_file)
+    tokens = token_access(module)
+    with Authority.create(ca_folder, plan, passphrase=passphrase, tokens=tokens) as authority:
         root, issuing = authority.issuers()
-    root_key = ca_folder / "root.key.pem"
+        root_place, place = authority.key_place(root), authority.key_place(issuing)
+    root_file = ca_folder / ("root.key.pem" if root_place == "file" else "root.key.toml")
     print_result(
         "ca init",
         {
             "trust_domain": trust_domain,
             "ca": ca_folder,
             "bundle": ca_folder / "bundle.pem",
-            "root_key": root_key,
+            "root_key": root_file,
+            "root_key_place": root_place,
             "issuing_ca": issuing.key_id,
+            "issuing_key_place": place,
             "root_not_after": root.certificate.not_valid_after_utc,
             "issuing_not_after": issuing.certificate.not_valid_after_utc,
         },
@@ -86,7 +117,10 @@ def init(
             f"through {quote_path(ca_folder / 'bundle.pem')}",
             f"  issuing CA     {issuing.key_id}, until "
             f"{issuing.certificate.not_valid_after_utc:%Y-%m-%d}",
-            f"Take the root's key away from this machine now: {quote_path(root_key)}",
+            *([f"  its key        {place}"] if place != "file" else []),
+            f"Take the root's key away from this machine now: {quote_path(root_file)}"
+            if root_place == "file"
+            else f"Take the token of the root's key away from this machine now: {root_place}",
             "  It is needed again only to rotate the issuing CA.",
             f"Next: handfast issue NAME{dir_option(directory)}",
         ],

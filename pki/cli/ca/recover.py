@@ -8,10 +8,17 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.authority.directory import AuthorityDirectory
 from pki.authority.recovery import RecoveryResult
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import ca_passphrase, ca_suggested, open_authority, passphrase_remedy
+from pki.cli.state.authority import ca_suggested, open_authority
+from pki.cli.state.key_access import (
+    PassphraseFileOption,
+    ca_passphrase,
+    passphrase_remedy,
+    token_access,
+)
 from pki.cli.state.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
@@ -26,6 +33,7 @@ def recover(
             "--crl", help="A crl.pem of a receiver elsewhere; those below DIR are always read."
         ),
     ] = None,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,10 +43,14 @@ def recover(
         recovered = Authority.recover(
             ca_directory(directory),
             [*named, *read_crls_below(directory)],
-            passphrase=ca_passphrase(),
-            passphrase_remedy=passphrase_remedy(),
+            passphrase=ca_passphrase(
+                passphrase_file,
+                is_needed=AuthorityDirectory(ca_directory(directory)).needs_passphrase(),
+            ),
+            tokens=token_access(),
+            passphrase_remedy=passphrase_remedy(passphrase_file),
         )
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         distribution = distribute(authority, directory)
     print_result(
         "ca recover",

@@ -10,6 +10,7 @@ from pki.authority.ledger import IssuerStatus
 from pki.cli.options import DEFAULT_DIR, DirOption, dir_option
 from pki.cli.output import JsonOption, print_result
 from pki.cli.state.authority import open_authority
+from pki.cli.state.key_access import KeyOption, ModuleOption, PassphraseFileOption
 from pki.cli.state.trust_distribution import distribute
 from pki.keys import KeyType
 
@@ -24,26 +25,31 @@ def rotate(
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of the new key.")
     ] = KeyType.ECDSA_P256,
+    key: KeyOption = None,
+    module: ModuleOption = None,
+    passphrase_file: PassphraseFileOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Make a new issuing CA, bring its CRL to every credential here, and start to use it."""
     if prepare and activate:
         raise typer.BadParameter("--prepare and --activate are two steps: give one of them")
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file, module=module) as authority:
         if activate:
             record = authority.activate_issuer()
         else:
-            record = authority.prepare_issuer(key_type=key_type)
+            record = authority.prepare_issuer(key_type=key_type, place=key)
         distribution = distribute(authority, directory)
         # A receiver without its CRL would refuse everything that it signs.
         if not prepare and not activate and not distribution.failed:
             record = authority.activate_issuer()
+        place = authority.key_place(record)
     print_result(
         "ca rotate",
         {
             "issuing_ca": record.key_id,
             "status": record.status.value,
+            "key_place": place,
             "not_after": record.certificate.not_valid_after_utc,
             **distribution.to_json(),
         },

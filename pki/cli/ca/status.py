@@ -17,6 +17,8 @@ def status(
         issuers, events = authority.issuers(), authority.events()
         _, crls = authority.trust()
         state, accepted_at = authority.ledger_state()
+        places = [authority.key_place(item) for item in issuers]
+        intents = authority.signing_intents()
     rows = [
         {
             "issuer": item.crl.issuer.rfc4514_string(),
@@ -41,8 +43,21 @@ def status(
                         "key_id": item.key_id,
                         "status": item.status.value,
                         "not_after": item.certificate.not_valid_after_utc,
+                        "key_place": place,
                     }
-                    for item in issuers
+                    for item, place in zip(issuers, places, strict=True)
+                ],
+                "signing_intents": [
+                    {
+                        "serial": item.serial,
+                        "subject": item.subject,
+                        "names": list(item.names),
+                        "tbs_sha256": item.tbs_sha256,
+                        "planned_at": item.planned_at,
+                        "not_after": item.not_after,
+                        "revoked_at": item.revoked_at,
+                    }
+                    for item in intents
                 ],
                 "crls": rows,
                 "events": [{"at": at, "kind": kind, "detail": text} for at, kind, text in events],
@@ -53,15 +68,16 @@ def status(
         return
     print_table(
         f"CA in {quote_path(ca_directory(directory))}: {state.sequence} commits",
-        ("kind", "key id", "status", "until (UTC)"),
+        ("kind", "key id", "status", "until (UTC)", "key"),
         [
             (
                 item.kind.value,
                 item.key_id,
                 item.status.value,
                 f"{item.certificate.not_valid_after_utc:%Y-%m-%d}",
+                "in a token" if place.startswith("pkcs11:") else place,
             )
-            for item in issuers
+            for item, place in zip(issuers, places, strict=True)
         ],
     )
     # As in the table above, and short enough for a terminal of 80 columns.
@@ -83,6 +99,20 @@ def status(
             for row in rows
         ],
     )
+    if intents:
+        print_table(
+            "Perhaps signed, and never handed out: revoke by number what is older than a minute",
+            ("serial", "for", "at (UTC)", "revoked"),
+            [
+                (
+                    item.serial,
+                    item.subject,
+                    f"{item.planned_at:%Y-%m-%d %H:%M:%S}",
+                    "no" if item.revoked_at is None else "yes",
+                )
+                for item in intents
+            ],
+        )
     if not events:
         print_result("ca status", {}, ["No event needs attention"], as_json=False)
         return

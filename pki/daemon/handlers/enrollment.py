@@ -31,7 +31,7 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.EnrollResponse:
         """Give a workload the first certificate of a line."""
         parts = self._parts
-        proof = await admit(context, lambda: self._token(request))
+        proof = await admit(context, lambda: self._token(request), parts.refusals.count)
 
         def work() -> enrollment_pb2.EnrollResponse:
             spiffe_id = SpiffeId.parse(request.spiffe_id) if request.spiffe_id else None
@@ -41,14 +41,16 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
             obtained = enroll(parts.context, enrollment, mac_key=parts.mac_key)
             return enrollment_pb2.EnrollResponse(certificate=parts.issued(obtained))
 
-        return await answer(context, parts.enrolling, work)
+        return await answer(context, parts.enrolling, work, parts.refusals.count)
 
     async def GetNonce(
         self, request: enrollment_pb2.GetNonceRequest, context: _Context
     ) -> enrollment_pb2.GetNonceResponse:
         """Return a nonce for one recovery."""
         parts = self._parts
-        recovery_id = await admit(context, lambda: self._recovery_id(request.recovery_id))
+        recovery_id = await admit(
+            context, lambda: self._recovery_id(request.recovery_id), parts.refusals.count
+        )
         nonce = Nonces(parts.mac_key).make(recovery_id, now=parts.context.now())
         return enrollment_pb2.GetNonceResponse(nonce=nonce)
 
@@ -57,7 +59,9 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.RecoverResponse:
         """Give a workload a certificate whose last one has ended."""
         parts = self._parts
-        recovery_id = await admit(context, lambda: self._recovery_id(request.recovery_id))
+        recovery_id = await admit(
+            context, lambda: self._recovery_id(request.recovery_id), parts.refusals.count
+        )
 
         def work() -> enrollment_pb2.RecoverResponse:
             recovery = Recovery(
@@ -71,14 +75,14 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
             obtained = recover(parts.context, recovery, mac_key=parts.mac_key)
             return enrollment_pb2.RecoverResponse(certificate=parts.issued(obtained))
 
-        return await answer(context, parts.enrolling, work)
+        return await answer(context, parts.enrolling, work, parts.refusals.count)
 
     async def GetBundle(
         self, request: enrollment_pb2.GetBundleRequest, context: _Context
     ) -> enrollment_pb2.GetBundleResponse:
         """Return the signed trust bundles after one."""
         parts = self._parts
-        await admit(context, lambda: parts.budgets.take(Budget.BUNDLES))
+        await admit(context, lambda: parts.budgets.take(Budget.BUNDLES), parts.refusals.count)
         return await answer(context, parts.enrolling, lambda: parts.bundles_since(request.since))
 
     def _token(self, request: enrollment_pb2.EnrollRequest) -> TokenCredential:

@@ -66,6 +66,7 @@ def build_certificate(
     issuer_key: PrivateKey,
     validity: Validity,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    serial: int | None = None,
 ) -> x509.Certificate:
     """Build and sign a certificate: the common fields and the extensions of its profile.
 
@@ -76,6 +77,7 @@ def build_certificate(
         issuer_key: the key that signs.
         validity: its validity.
         extensions: (value, critical), without the key identifiers, which are added here.
+        serial: the serial number; None takes a random one.
     """
     subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
     builder = (
@@ -83,7 +85,7 @@ def build_certificate(
         .subject_name(subject)
         .issuer_name(issuer.subject if issuer else subject)
         .public_key(public_key)
-        .serial_number(random_serial())
+        .serial_number(serial if serial is not None else random_serial())
         .not_valid_before(validity.not_before)
         .not_valid_after(validity.not_after)
     )

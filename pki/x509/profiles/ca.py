@@ -152,8 +152,12 @@ class IssuingProfile:
         issuer: x509.Certificate,
         issuer_key: PrivateKey,
         validity: Validity,
+        serial: int | None = None,
     ) -> x509.Certificate:
-        """Build an issuing CA within the limits and check it."""
+        """Build an issuing CA within the limits and check it.
+
+        Without a serial number, it has a random one.
+        """
         certificate = build_certificate(
             subject=subject,
             public_key=check_ca_key(public_key),
@@ -166,6 +170,7 @@ class IssuingProfile:
                 (_trust_domain_san(limits.trust_domain), False),
                 (limits.to_extension(), True),
             ],
+            serial=serial,
         )
         IssuingProfile.check(certificate)
         IssuingProfile.check_limits(certificate, limits)

@@ -79,8 +79,9 @@ class LeafProfile:
         issuer: x509.Certificate,
         issuer_key: PrivateKey,
         validity: Validity,
+        serial: int | None = None,
     ) -> x509.Certificate:
-        """Build a leaf of this kind and check it.
+        """Build a leaf of this kind and check it; without a serial number, with a random one.
 
         Raises:
             CertificateError: if the names do not fit the profile.
@@ -109,6 +110,7 @@ class LeafProfile:
             issuer_key=issuer_key,
             validity=validity,
             extensions=extensions,
+            serial=serial,
         )
         self.check(certificate)
         return certificate

@@ -173,7 +173,7 @@ def test_a_leafs_key_is_never_an_issuing_cas(
 ) -> None:
     key = generate_key()
     ca.issue_request("orders", csr(key))
-    monkeypatch.setattr("pki.authority.rotation.generate_key", lambda _: key)
+    monkeypatch.setattr("pki.authority.signers.new_key.generate_key", lambda _: key)
     with pytest.raises(NotPermittedError, match="leaf"):
         ca.rotate()
     assert len(ca.issuers()) == 2

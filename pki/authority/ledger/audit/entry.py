@@ -68,6 +68,16 @@ class AuditAction(StrEnum):
     DISTRUST = "distrust"
     RECOVER = "recover"
     """An older copy of the ledger was accepted: the log has lost entries."""
+    REGISTER = "register"
+    """A workload was registered."""
+    REGISTER_CHANGE = "register-change"
+    REGISTER_DELETE = "register-delete"
+    TOKEN = "token"  # noqa: S105 - no secret
+    """An enrollment token was made."""
+    RECOVER_LINE = "recover-line"
+    """A line of certificates recovered by itself, after its last one had ended."""
+    BLOCK_LINE = "block-line"
+    """Nothing of a line is renewed or recovered any more."""
     IMPORT_CRLS = "import-crls"
     """Published CRLs were newer than the ledger."""
 

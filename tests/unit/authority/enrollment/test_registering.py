@@ -22,6 +22,7 @@ from pki.authority.enrollment import (
     revoke_workload,
     update_registration,
 )
+from pki.authority.ledger.audit import AuditEntry
 from pki.authority.registrations import Caller, Proof, Registration
 from pki.errors import (
     AlreadyThereError,
@@ -259,3 +260,37 @@ def test_every_way_to_a_signature_passes_the_one_place(
     for attempt in attempts:
         with pytest.raises(RefusedHereError):
             attempt()
+
+
+def test_every_decision_is_in_the_audit_log_with_who_asked(
+    ca: AuthorityContext, clock: Clock
+) -> None:
+    it = enrolled(ca, "orders")
+    old = it.leaf
+    it.renew()
+    clock.move(hours=2)
+    it.recover()
+    it.leaf = old
+    with pytest.raises(NotPermittedError):
+        it.renew()
+    with pytest.raises(NotPermittedError):
+        register(ca, "payments", REGISTRAR)
+    delete_registration(ca, ADMIN, workload_id("orders"))
+    with Authority.open(ca.directory.path, clock=clock) as authority:
+        assert authority.verify_audit_log().findings == ()
+    with ca.ledger.transaction() as transaction:
+        entries = [AuditEntry.parse(text) for _, text, _ in transaction.audit.entries()]
+    told = [(entry.action.value, entry.actor.name.split(":")[0]) for entry in entries]
+    ops, own, registrar = ADMIN.name.split(":")[0], "spiffe", REGISTRAR.name.split(":")[0]
+    assert [item for item in told if item[1] != "local"] == [
+        ("register", ops),
+        ("token", ops),
+        ("issue", "token"),
+        ("renew", own),
+        ("renew", own),
+        ("recover-line", own),
+        ("refuse", own),
+        ("refuse", registrar),
+        ("register-delete", ops),
+        ("revoke", ops),
+    ]
