@@ -28,6 +28,7 @@ from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.renewal_slots import RenewalSlots
+from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import PkiError
 
@@ -62,6 +63,7 @@ class CaParts:
         self.own_leaf_not_after = own_leaf_not_after
         self.heartbeat = heartbeat
         self.budgets = Budgets()
+        self.counters = RequestCounters()
         self.slots = RenewalSlots()
         self.is_stopping = False
         with context.ledger.transaction() as transaction:
@@ -90,6 +92,8 @@ class CaParts:
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""
         now = self.context.now()
+        if not obtained.is_repeated:
+            self.counters.count_issued(now)
         issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
         window = self.slots.window(issued_at if obtained.is_repeated else now, obtained.lifetime)
         return issued_certificate(
@@ -152,7 +156,9 @@ class CaParts:
     def _sign_lists(self) -> None:
         try:
             sign_missing(self.context)
+            self.counters.lists_signed = self.context.now()
         except PkiError as error:
+            self.counters.lists_failed = self.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
         self.context.publish()
