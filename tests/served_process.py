@@ -7,12 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 MAIN = "from pki.cli.entry import main; main()"
 SECONDS = 60.0
+# As where only the core is installed.
+CORE_ONLY = """\
+import sys
+for name in ("typer", "rich", "watchfiles", "sqlalchemy", "alembic", "grpc_health"):
+    sys.modules[name] = None
+"""
 
 
 class Running:
@@ -76,7 +82,7 @@ def handfast(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [sys.executable, "-c", (_WITHOUT_EXTRAS if core_only else "") + MAIN, *arguments],
+        [sys.executable, "-c", (CORE_ONLY if core_only else "") + MAIN, *arguments],
         capture_output=True,
         text=True,
         input=given,
@@ -84,17 +90,3 @@ def handfast(
         timeout=SECONDS,
         env={**os.environ, "HANDFAST_DIR": str(folder)},
     )
-
-
-# As where only the core is installed.
-_WITHOUT_EXTRAS = """
-import sys
-for name in ("typer", "rich", "watchfiles", "sqlalchemy", "alembic", "grpc_health"):
-    sys.modules[name] = None
-"""
-
-
-def addresses(serving: str) -> Sequence[str]:
-    """Return both addresses in the line of a CA that serves."""
-    words = serving.replace(",", "").split()
-    return words[-4], words[-1]
