@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pki.access.prometheus import FAMILIES
 from pki.authority import Authority
+from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IDENTITY_FAMILIES
 from pki.daemon.ca_metrics import CA_FAMILIES
+from pki.errors import LedgerError
 from pki.files import load_credential
+from pki.proofs import EnrollmentToken
+from tests.ca_service import Served
 from tests.interop.shop import SECONDS, eventually
 from tests.served_process import Running, handfast, running
 
@@ -126,3 +131,45 @@ def test_only_this_machine_reads_the_page(tmp_path: Path, command: list[str]) ->
     assert "no loopback address" in done.stderr
     assert "mutual TLS with a role" in done.stderr
     assert not done.stdout
+
+
+def collected(ca: Served) -> Samples:
+    collector, _ = ca.service.collectors()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+def test_events_and_exhausted_budgets_are_counted(ca: Served, tmp_path: Path) -> None:
+    token = EnrollmentToken.parse(ca.token("orders"))
+    with CaIdentity(tmp_path / "orders", token=token) as owner:
+        shutil.copytree(tmp_path / "orders", tmp_path / "stolen")
+        with CaIdentity(tmp_path / "stolen") as thief:
+            thief.renew_now()
+            owner.renew_now()
+            for _ in range(20):
+                owner.renew_now()
+            assert "too many requests" in owner.problem
+    told = collected(ca)
+    assert value(told, "handfast_ca_events_total", kind="second-renewal") == 1
+    assert (value(told, "handfast_ca_budget_refusals_total", budget="renewal") or 0) > 0
+    blocked = {"operation": "Renew", "result": "NOT_RENEWABLE"}
+    assert (value(told, "handfast_ca_requests_total", **blocked) or 0) >= 1
+    exhausted = {"operation": "Renew", "result": "BUDGET_EXHAUSTED"}
+    assert (value(told, "handfast_ca_requests_total", **exhausted) or 0) >= 1
+
+
+def test_a_ledger_that_can_not_be_read_is_told(ca: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert value(collected(ca), "handfast_ca_ledger_readable", workload=CA) == 1
+
+    def broken(*_: object, **__: object) -> None:
+        raise LedgerError("the disk is gone")
+
+    monkeypatch.setattr(ca.authority.context.ledger, "transaction", broken)
+    told = collected(ca)
+    assert value(told, "handfast_ca_ledger_readable", workload=CA) == 0
+    assert value(told, "handfast_ca_ledger_sequence", workload=CA) is None
+    # What needs no ledger is told all the same.
+    assert value(told, "handfast_ca_followers", workload=CA) == 0
