@@ -93,6 +93,7 @@ def served_ca(
     policy: str = POLICY,
     heartbeat: timedelta = timedelta(seconds=0.5),
     ports: tuple[int, int] = (0, 0),
+    oidc: Path | None = None,
 ) -> Iterator[Served]:
     """Serve a CA in a folder; make the CA if there is none."""
     home = folder / "ca"
@@ -112,6 +113,7 @@ def served_ca(
             f"127.0.0.1:{ports[0]}",
             f"127.0.0.1:{ports[1]}",
             heartbeat=heartbeat,
+            oidc=oidc,
         )
         service = CaService(authority, settings, clock)
         try:

@@ -3,9 +3,8 @@
 ``pki.attestation.jwt`` needs ``handfast[oidc]``; the other modules do not.
 """
 
-from pki.attestation.claim_rules import ClaimRules
 from pki.attestation.errors import TokenRefusedError
 from pki.attestation.issuer_config import IssuerConfig
 from pki.attestation.key_set import Algorithm, KeySet
 
-__all__ = ["Algorithm", "ClaimRules", "IssuerConfig", "KeySet", "TokenRefusedError"]
+__all__ = ["Algorithm", "IssuerConfig", "KeySet", "TokenRefusedError"]

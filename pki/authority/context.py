@@ -248,7 +248,7 @@ class AuthorityContext:
         here = [
             item
             for item in transaction.issuers()
-            if self.directory.issuing_key(item.key_id).exists()
+            if self.directory.holds_key(self.directory.issuing_key(item.key_id))
         ]
         try:
             if here:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -100,6 +100,43 @@ def enroll(token: EnrollmentToken, keys: Keys, *, now: datetime) -> Received:
     if root not in bundle.roots_of(domain):
         raise CertificateError("the CA sent roots without the one that the token names")
     return read_certificate(answer, keys.leaf, bundle, expected=None, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class JwtProof:
+    """A JWT as a proof, and what a token would say besides.
+
+    Args:
+        address: where the CA takes enrollments, as gRPC names it.
+        roots: the roots of its trust domain.
+        spiffe_id: the workload to enroll.
+        jwt: the JWT.
+    """
+
+    address: str
+    roots: TrustBundle
+    spiffe_id: SpiffeId
+    jwt: str = field(repr=False)
+
+
+def enroll_by_jwt(proof: JwtProof, keys: Keys, *, now: datetime) -> Received:
+    """Obtain the first certificate of a line with a JWT; as :func:`enroll`."""
+    domain = proof.spiffe_id.trust_domain
+    root = verify_ca(proof.address, domain, now=now, roots=proof.roots.roots_of(domain))
+    request = signing_request(keys.leaf)
+    message = enrollment_pb2.EnrollRequest(
+        jwt=proof.jwt,
+        spiffe_id=str(proof.spiffe_id),
+        request=request,
+        binding=bind_request(
+            keys.leaf, Purpose.ENROLL, domain, proof=proof.jwt.encode(), request=request
+        ),
+        recovery_key=_public(keys.recovery),
+    )
+    with stranger_channel(proof.address, domain, root) as channel:
+        stub = enrollment_pb2_grpc.EnrollmentStub(channel)
+        answer = call(lambda: stub.Enroll(message, timeout=_SECONDS)).certificate
+    return read_certificate(answer, keys.leaf, proof.roots, expected=proof.spiffe_id, now=now)
 
 
 def renew(

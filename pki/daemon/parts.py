@@ -27,6 +27,7 @@ from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
+from pki.daemon.oidc import JwtVerifier
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
@@ -46,6 +47,7 @@ class CaParts:
         addresses: where the CA is reached.
         own_leaf_not_after: returns the end of the CA's own certificate.
         heartbeat: how often a follower hears something at least.
+        jwts: verifies JWTs as proofs.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class CaParts:
         addresses: Addresses,
         own_leaf_not_after: Callable[[], datetime],
         heartbeat: timedelta,
+        jwts: JwtVerifier,
     ) -> None:
+        self.jwts = jwts
         self.context = context
         self.feed = feed
         self.addresses = addresses
@@ -73,6 +77,7 @@ class CaParts:
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
         self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
+        self.attesting = ThreadPoolExecutor(2, "handfast-attest")
         self.refusals = RefusalSums(context.clock)
         """Counts what strangers are refused: the audit log gets one entry a minute and reason."""
         self._signing = PeriodicTask(_SIGN_SECONDS, self._sign_lists, "handfast-sign-lists")
@@ -86,8 +91,11 @@ class CaParts:
         self._signing.stop(5.0)
         self._summing.stop(5.0)
         self._record_refusals(at_end=True)
-        for executor in (self.renewing, self.revoking, self.operating, self.enrolling):
+        for executor in self._executors():
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def _executors(self) -> tuple[ThreadPoolExecutor, ...]:
+        return self.renewing, self.revoking, self.operating, self.enrolling, self.attesting
 
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""

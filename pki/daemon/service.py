@@ -30,6 +30,7 @@ from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
 from pki.daemon.handlers.trust import TrustHandler
 from pki.daemon.messages import Addresses
+from pki.daemon.oidc import JwtVerifier, no_issuers
 from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
@@ -58,6 +59,7 @@ class CaSettings:
             number of its port.
         enroll_advertise: how they reach ``enroll_listen``; tokens hold it.
         heartbeat: how often a follower hears something at least.
+        oidc: the file that names OIDC issuers; None for no proofs by JWT.
         lifetime: of the CA's own certificates.
     """
 
@@ -67,6 +69,7 @@ class CaSettings:
     advertise: str = ""
     enroll_advertise: str = ""
     heartbeat: timedelta = timedelta(seconds=5)
+    oidc: Path | None = None
     lifetime: timedelta = timedelta(hours=1)
 
 
@@ -86,6 +89,9 @@ class CaService:
         self._authority = authority
         self._settings = settings
         context = authority.context
+        self._jwts = no_issuers()
+        if settings.oidc is not None:
+            self._jwts = JwtVerifier.read(settings.oidc, context.settings.limits.trust_domain)
         context.signs_lists_later = True
         self.adopted = register_existing(context)
         """The workloads that were registered now, because they have certificates from before."""
@@ -156,6 +162,7 @@ class CaService:
             addresses=addresses,
             own_leaf_not_after=lambda: self._workload.credential.leaf.not_valid_after_utc,
             heartbeat=settings.heartbeat,
+            jwts=self._jwts,
         )
         watched = parts.counters.watched
         authority_pb2_grpc.add_AuthorityServicer_to_server(watched(AuthorityHandler(parts)), mutual)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pki.ca_client.calls import JwtProof, enroll_by_jwt
 from pki.ca_client.calls import enroll as ask_ca
 from pki.ca_client.store import IdentityStore
 from pki.cli.options import parse_path
@@ -15,9 +16,12 @@ from pki.cli.output import JsonOption, print_result, quote_path
 from pki.clock import system_clock
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
+from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
+from pki.x509 import TrustBundle
+from pki.x509.readers import MAX_BUNDLE_BYTES
 
-_MOST_BYTES = 4096
+_MOST_BYTES, _MOST_JWT_BYTES = 4096, 16 * 1024
 
 
 def enroll(
@@ -33,6 +37,24 @@ def enroll(
         Path | None,
         typer.Option(parser=parse_path, metavar="FILE", help="Read the token from a file."),
     ] = None,
+    jwt_file: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path,
+            metavar="FILE",
+            help="Prove it by a JWT of an OIDC issuer, with --address, --bundle and --name.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --jwt-file: the CA, host:port.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="FILE", help="With --jwt-file: the CA's roots."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="ID", help="With --jwt-file: the SPIFFE ID to enroll.")
+    ] = None,
     recovery: Annotated[
         bool,
         typer.Option(
@@ -42,14 +64,20 @@ def enroll(
     as_json: JsonOption = False,
 ) -> None:
     """Enroll a workload: verify the CA first, make the key here, and bring the certificate."""
-    parsed = EnrollmentToken.parse(_read(token, token_file))
+    by_jwt = _jwt_proof(jwt_file, address, bundle, name)
+    parsed = None if by_jwt else EnrollmentToken.parse(_read(token, token_file))
     store = IdentityStore(out)
     if store.is_enrolled:
         raise StateError(
             f"{quote_path(out)} is enrolled already",
             remedy=f"Keep it fresh: handfast agent {quote_path(out)}; or choose another directory",
         )
-    received = ask_ca(parsed, store.keys(with_recovery=recovery), now=system_clock())
+    keys, now = store.keys(with_recovery=recovery), system_clock()
+    if by_jwt is not None:
+        received = enroll_by_jwt(by_jwt, keys, now=now)
+    else:
+        assert parsed is not None
+        received = ask_ca(parsed, keys, now=now)
     store.save(received, new_recovery_key=recovery)
     leaf = received.credential.leaf
     print_result(
@@ -72,6 +100,26 @@ def enroll(
         ],
         as_json=as_json,
     )
+
+
+def _jwt_proof(
+    jwt_file: Path | None, address: str | None, bundle: Path | None, name: str | None
+) -> JwtProof | None:
+    """Return the proof by a JWT that the options describe; None if they describe none."""
+    if jwt_file is None:
+        if address is not None or bundle is not None or name is not None:
+            raise typer.BadParameter("--address, --bundle and --name belong to --jwt-file")
+        return None
+    if address is None or bundle is None or name is None:
+        raise typer.BadParameter("--jwt-file needs --address, --bundle and --name too")
+    spiffe_id = SpiffeId.parse(name)
+    try:
+        jwt, _ = read_bounded(jwt_file, max_bytes=_MOST_JWT_BYTES)
+        roots, _ = read_bounded(bundle, max_bytes=MAX_BUNDLE_BYTES)
+    except FileNotFoundError as error:
+        raise StateError(f"{quote_untrusted(error.filename)} is not there") from None
+    trusted = TrustBundle.read(roots, default=spiffe_id.trust_domain)
+    return JwtProof(address, trusted, spiffe_id, jwt.decode("ascii", "replace").strip())
 
 
 def _read(token: str | None, token_file: Path | None) -> str:

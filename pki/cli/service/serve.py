@@ -20,6 +20,7 @@ from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
 from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
 from pki.cli.state.authority import open_authority
+from pki.cli.state.key_access import PassphraseFileOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
 from pki.errors import join_first, printable
@@ -56,6 +57,15 @@ def serve(
             help="Who is an admin, and who a registrar.",
         ),
     ] = None,
+    oidc: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path,
+            metavar="FILE",
+            help="The OIDC issuers whose JWTs are proofs: handfast docs oidc.",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFileOption = None,
     heartbeat: Annotated[
         timedelta,
         typer.Option(
@@ -76,14 +86,16 @@ def serve(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if metrics is not None:
         parse_metrics_address(metrics)
-    with open_authority(directory) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):
             print_error(
                 f"note: nobody is an admin yet, by the new {quote_path(file)}",
                 "Make one here: handfast ca admin NAME",
             )
-        settings = CaSettings(file, listen, enroll_listen, advertise, enroll_advertise, heartbeat)
+        settings = CaSettings(
+            file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
+        )
         service = CaService(authority, settings, system_clock)
         asyncio.run(_serve(service, authority, metrics))
 

@@ -31,6 +31,8 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.EnrollResponse:
         """Give a workload the first certificate of a line."""
         parts = self._parts
+        if request.WhichOneof("proof") == "jwt":
+            return await self._enroll_by_jwt(request, context)
         proof = await admit(context, lambda: self._token(request), parts.refusals.count)
 
         def work() -> enrollment_pb2.EnrollResponse:
@@ -42,6 +44,28 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
             return enrollment_pb2.EnrollResponse(certificate=parts.issued(obtained))
 
         return await answer(context, parts.enrolling, work, parts.refusals.count)
+
+    async def _enroll_by_jwt(
+        self, request: enrollment_pb2.EnrollRequest, context: _Context
+    ) -> enrollment_pb2.EnrollResponse:
+        parts, refused = self._parts, self._parts.refusals.count
+        await admit(context, lambda: parts.budgets.take(Budget.JWTS), refused)
+
+        def verify() -> Enrollment:
+            # In threads of their own: the keys of the issuer may have to be fetched.
+            jwt = parts.jwts.verify(request.jwt, now=parts.context.now())
+            spiffe_id = SpiffeId.parse(request.spiffe_id) if request.spiffe_id else None
+            return Enrollment(
+                jwt, request.request, request.binding, request.recovery_key, spiffe_id
+            )
+
+        enrollment = await answer(context, parts.attesting, verify, refused)
+
+        def work() -> enrollment_pb2.EnrollResponse:
+            obtained = enroll(parts.context, enrollment, mac_key=parts.mac_key)
+            return enrollment_pb2.EnrollResponse(certificate=parts.issued(obtained))
+
+        return await answer(context, parts.enrolling, work, refused)
 
     async def GetNonce(
         self, request: enrollment_pb2.GetNonceRequest, context: _Context
