@@ -132,7 +132,7 @@ def _counted(parts: CaParts) -> Iterator[Sample]:
 def _recorded(parts: CaParts) -> list[Sample]:
     """Return what is read from the ledger: all of it, or only that it can't be read."""
     try:
-        with parts.context.ledger.transaction() as transaction:
+        with parts.context.ledger.snapshot() as transaction:
             state, issuers, events = (
                 transaction.state(),
                 transaction.issuers(),
