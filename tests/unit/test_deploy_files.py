@@ -99,6 +99,13 @@ def test_systemd_finds_nothing_to_complain_about(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="no systemd here")
+def test_the_users_of_the_units_can_be_made() -> None:
+    done = run("systemd-sysusers", "--dry-run", str(DEPLOY / "systemd" / "handfast.conf"))
+    assert done.returncode == 0, done.stderr
+    assert "handfast-ca" in done.stdout + done.stderr
+
+
 # The image
 
 
