@@ -7,7 +7,6 @@ import asyncio
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
-import pki
 from services._proto.shop.v1 import (
     audit_pb2,
     audit_pb2_grpc,
@@ -16,7 +15,7 @@ from services._proto.shop.v1 import (
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import read_settings, serve_metrics, serve_until_stopped
+from services.serving import open_workload, read_settings, serve_metrics, serve_until_stopped
 
 
 class Audit(audit_pb2_grpc.AuditServicer):
@@ -43,18 +42,18 @@ class Audit(audit_pb2_grpc.AuditServicer):
 async def main() -> None:
     """Run the service."""
     settings = read_settings(__doc__)
-    async with (
-        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
-        me.channel(settings.peers["orders"], peer="orders") as orders,
-        me.channel(settings.peers["inventory"], peer="inventory") as inventory,
-    ):
-        serve_metrics(me, settings)
-        server = me.server(decision_log="both")
-        audit_pb2_grpc.add_AuditServicer_to_server(Audit(orders, inventory), server)
-        state = health.aio.HealthServicer()
-        me.report_health(state)
-        health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(settings.listen))
+    with open_workload(settings) as me:
+        async with (
+            me.channel(settings.peers["orders"], peer="orders") as orders,
+            me.channel(settings.peers["inventory"], peer="inventory") as inventory,
+        ):
+            serve_metrics(me, settings)
+            server = me.server(decision_log="both")
+            audit_pb2_grpc.add_AuditServicer_to_server(Audit(orders, inventory), server)
+            state = health.aio.HealthServicer()
+            me.report_health(state)
+            health_pb2_grpc.add_HealthServicer_to_server(state, server)
+            await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ import asyncio
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
-import pki
 from services._proto.shop.v1 import (
     gateway_pb2,
     gateway_pb2_grpc,
     orders_pb2,
     orders_pb2_grpc,
 )
-from services.serving import read_settings, serve_metrics, serve_until_stopped
+from services.serving import open_workload, read_settings, serve_metrics, serve_until_stopped
 
 
 class Gateway(gateway_pb2_grpc.GatewayServicer):
@@ -36,17 +35,15 @@ class Gateway(gateway_pb2_grpc.GatewayServicer):
 async def main() -> None:
     """Run the service."""
     settings = read_settings(__doc__)
-    async with (
-        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
-        me.channel(settings.peers["orders"], peer="orders") as orders,
-    ):
-        serve_metrics(me, settings)
-        server = me.server(decision_log="both")
-        gateway_pb2_grpc.add_GatewayServicer_to_server(Gateway(orders), server)
-        state = health.aio.HealthServicer()
-        me.report_health(state)
-        health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(settings.listen))
+    with open_workload(settings) as me:
+        async with me.channel(settings.peers["orders"], peer="orders") as orders:
+            serve_metrics(me, settings)
+            server = me.server(decision_log="both")
+            gateway_pb2_grpc.add_GatewayServicer_to_server(Gateway(orders), server)
+            state = health.aio.HealthServicer()
+            me.report_health(state)
+            health_pb2_grpc.add_HealthServicer_to_server(state, server)
+            await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
-import pki
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
-from services.serving import read_settings, serve_metrics, serve_until_stopped
+from services.serving import open_workload, read_settings, serve_metrics, serve_until_stopped
 
 
 class Inventory(inventory_pb2_grpc.InventoryServicer):
@@ -69,7 +68,7 @@ class Inventory(inventory_pb2_grpc.InventoryServicer):
 async def main() -> None:
     """Run the service."""
     settings = read_settings(__doc__)
-    async with pki.Workload.from_directory(settings.credential, policy=settings.policy) as me:
+    with open_workload(settings) as me:
         serve_metrics(me, settings)
         server = me.server(decision_log="both")
         inventory_pb2_grpc.add_InventoryServicer_to_server(Inventory(), server)

@@ -19,7 +19,7 @@ from services._proto.shop.v1 import (
     payments_pb2,
     payments_pb2_grpc,
 )
-from services.serving import read_settings, serve_metrics, serve_until_stopped
+from services.serving import open_workload, read_settings, serve_metrics, serve_until_stopped
 
 _PRICE_MINOR = 1999
 
@@ -77,18 +77,18 @@ class Orders(orders_pb2_grpc.OrdersServicer):
 async def main() -> None:
     """Run the service."""
     settings = read_settings(__doc__)
-    async with (
-        pki.Workload.from_directory(settings.credential, policy=settings.policy) as me,
-        me.channel(settings.peers["inventory"], peer="inventory") as inventory,
-        me.channel(settings.peers["payments"], peer="payments") as payments,
-    ):
-        serve_metrics(me, settings)
-        server = me.server(decision_log="both")
-        orders_pb2_grpc.add_OrdersServicer_to_server(Orders(inventory, payments), server)
-        state = health.aio.HealthServicer()
-        me.report_health(state)
-        health_pb2_grpc.add_HealthServicer_to_server(state, server)
-        await serve_until_stopped(server, server.add_secure_port(settings.listen))
+    with open_workload(settings) as me:
+        async with (
+            me.channel(settings.peers["inventory"], peer="inventory") as inventory,
+            me.channel(settings.peers["payments"], peer="payments") as payments,
+        ):
+            serve_metrics(me, settings)
+            server = me.server(decision_log="both")
+            orders_pb2_grpc.add_OrdersServicer_to_server(Orders(inventory, payments), server)
+            state = health.aio.HealthServicer()
+            me.report_health(state)
+            health_pb2_grpc.add_HealthServicer_to_server(state, server)
+            await serve_until_stopped(server, server.add_secure_port(settings.listen))
 
 
 if __name__ == "__main__":

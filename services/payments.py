@@ -10,7 +10,14 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 import pki
 from services._proto.shop.v1 import payments_pb2, payments_pb2_grpc
-from services.serving import DRAIN_SECONDS, announce, exit_now, read_settings, serve_metrics
+from services.serving import (
+    DRAIN_SECONDS,
+    announce,
+    exit_now,
+    open_workload,
+    read_settings,
+    serve_metrics,
+)
 
 
 class Payments(payments_pb2_grpc.PaymentsServicer):
@@ -40,7 +47,7 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    with pki.Workload.from_directory(settings.credential, policy=settings.policy) as me:
+    with open_workload(settings) as me:
         serve_metrics(me, settings)
         server = me.sync_server(decision_log="both")
         payments_pb2_grpc.add_PaymentsServicer_to_server(Payments(), server)

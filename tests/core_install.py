@@ -21,7 +21,7 @@ import grpc.aio
 
 import pki
 
-_NEEDS_EXTRAS = ("pki.authority", "pki.cli", "pki.testing")
+_NEEDS_EXTRAS = ("pki.attestation", "pki.authority", "pki.cli", "pki.daemon", "pki.testing")
 _METHOD = "/shop.v1.Payments/Charge"
 _POLICY = """\
 trust_domain = "shop.internal"
@@ -90,6 +90,23 @@ def call_in_threads(certs: Path, policy: Path) -> tuple[bytes, object]:
     return answer, None
 
 
+def probe_itself(certs: Path, policy: Path) -> tuple[int, str]:
+    """Serve as payments, and run the command of a probe in its own image."""
+    health = grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health",
+        {"Check": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"\x08\x01")},
+    )
+    with pki.Workload.from_directory(certs / "payments", policy=policy) as me:
+        server = me.sync_server(health="public")
+        server.add_generic_rpc_handlers((health,))
+        address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            return command("probe", address, "--credential", str(certs / "payments"))
+        finally:
+            server.stop(None).wait()
+
+
 async def call_on_a_loop(certs: Path, policy: Path) -> bytes:
     """Call as orders, on an event loop."""
     async with (
@@ -125,12 +142,15 @@ def main() -> None:
     caller = b"spiffe://shop.internal/orders"
     assert call_in_threads(certs, policy) == (caller, grpc.StatusCode.PERMISSION_DENIED)
     assert asyncio.run(call_on_a_loop(certs, policy)) == caller
+    code, text = probe_itself(certs, policy)
+    assert code == 0, (code, text)
+    assert text.endswith(": SERVING\n"), text
     code, text = command("issue", "orders")
     assert code == 3, (code, text)
     assert "pip install 'handfast[ca,cli]'" in text, text
     sys.stdout.write(
         f"The core alone, on grpcio {grpc.__version__}: {count} modules load, and calls are served "
-        "and refused, in threads and on an event loop\n"
+        "and refused, in threads and on an event loop; a server probes itself\n"
     )
 
 

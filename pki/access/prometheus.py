@@ -302,7 +302,7 @@ def _crls(metrics: WorkloadMetrics) -> Iterator[Sample]:
 
 def _policies(metrics: WorkloadMetrics) -> Iterator[Sample]:
     for file, reloads in metrics.policies:
-        label = (_label_of(file.path),)
+        label = (path_label(file.path),)
         yield from _reloads((POLICY_RELOADS, POLICY_SUCCESS, POLICY_FAILURE), label, reloads)
         policy = file.policy()
         if policy is not None:
@@ -344,6 +344,6 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(SHA256()).hex()[:16]
 
 
-def _label_of(path: Path) -> str:
-    # A path may hold bytes that are no UTF-8; the exposition must be.
+def path_label(path: Path) -> str:
+    """Return a path as a label: it may hold bytes that are no UTF-8; the exposition must be."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -13,7 +13,6 @@ that was suspended notices at once when it wakes:
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from pki.ca_client import calls
 from pki.ca_client.calls import Keys, Line, call
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.received import EndedCertificateError, Received
-from pki.ca_client.retry import pause_after
+from pki.ca_client.renewal_times import STEP_SECONDS, choose_time, pause_after
 from pki.ca_client.store import CaState, IdentityStore
 from pki.ca_client.trust_follower import TrustFollower
 from pki.clock import Clock, system_clock
@@ -41,7 +40,6 @@ from pki.x509.revocation import Announced
 
 log = logging.getLogger("handfast.ca_client")
 
-_STEP_SECONDS = 0.5
 _REPORT_SECONDS = 60.0
 
 
@@ -73,18 +71,24 @@ class CaIdentity:
         self._store = IdentityStore(Path(directory))
         self._with_recovery = with_recovery
         self._lock = threading.RLock()
+        # Two attempts at once would renew one certificate with two keys, as a thief does.
+        self._attempting = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
         self._connection: CaConnection | None = None
         self._attempts = 0
         self._next_attempt = self._next_report = 0.0
         self._problem = ""
         self._is_closed = False
+        # For metrics. None: never in this process, and not said by the CA yet.
+        self.last_success: datetime | None = None
+        self.last_failure: datetime | None = None
+        self.recoveries_left: int | None = None
         if token is not None and not self._store.is_enrolled:
             self._enroll(token)
         self._credential, self._state = self._store.load()
         self.spiffe_id = _spiffe_id_of(self._credential)
         self._lists = self._credential.crls or CrlSet.none()
-        self._renew_at = self._choose_time()
+        self._renew_at = choose_time(self._state.window(), self._credential.leaf)
         if self._has_ended():
             self._attempt()
             if self._has_ended():
@@ -94,7 +98,7 @@ class CaIdentity:
                     remedy="Enroll again, with a new token",
                 )
         self._follower = TrustFollower(self, clock, monotonic)
-        self._task = PeriodicTask(_STEP_SECONDS, self._step, "handfast-identity")
+        self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
         self._task.start()
         self._follower.start()
 
@@ -118,6 +122,11 @@ class CaIdentity:
     def cut_off_since(self) -> datetime | None:
         """Since when the CA has been silent, if that is too long; else None."""
         return self._follower.cut_off_since
+
+    @property
+    def last_heard(self) -> datetime:
+        """When the CA last said something."""
+        return self._follower.last_heard
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Register a function that is called after each change."""
@@ -195,6 +204,7 @@ class CaIdentity:
         keys = self._store.keys(with_recovery=self._with_recovery)
         received = calls.enroll(token, keys, now=self._clock())
         self._store.save(received, new_recovery_key=self._with_recovery)
+        self.recoveries_left = received.recoveries_left
         _log_notes(received)
 
     def _connect(self) -> CaConnection | None:
@@ -224,6 +234,10 @@ class CaIdentity:
             self._report()
 
     def _attempt(self) -> None:
+        with self._attempting:
+            self._renew_or_recover()
+
+    def _renew_or_recover(self) -> None:
         try:
             received, new_recovery_key = (
                 (self._recover(), True) if self._has_ended() else (self._renew(), False)
@@ -272,8 +286,9 @@ class CaIdentity:
             self._credential = received.credential
             self._state = CaState.of(received)
             self._attempts, self._problem = 0, ""
+            self.last_success, self.recoveries_left = self._clock(), received.recoveries_left
             self._next_attempt = self._next_report = 0.0
-            self._renew_at = self._choose_time()
+            self._renew_at = choose_time(self._state.window(), self._credential.leaf)
             connection = self._connection
             if recovered:
                 self._connection = None
@@ -295,9 +310,10 @@ class CaIdentity:
     def _failed(self, error: PkiError) -> None:
         """Plan the next attempt, and say what is wrong."""
         self._attempts += 1
+        self.last_failure = self._clock()
         leaf_end = self._credential.leaf.not_valid_after_utc
         remaining = (leaf_end - self._clock()).total_seconds()
-        pause = pause_after(error, self._attempts, remaining)
+        pause = pause_after(error, attempts=self._attempts, remaining=remaining)
         self._next_attempt = self._monotonic() + pause
         self._problem = (
             f"the certificate of {self.spiffe_id} ends at {leaf_end:%Y-%m-%d %H:%M:%S} UTC and "
@@ -309,18 +325,6 @@ class CaIdentity:
         life = (leaf_end - self._credential.leaf.not_valid_before_utc).total_seconds()
         is_urgent = remaining < life / 4 or isinstance(error, CaRefusedError)
         defer(log.error if is_urgent else log.warning, "%s", self._problem)
-
-    def _choose_time(self) -> datetime:
-        """Return when to renew: a random time inside the window that the CA gave."""
-        begin, end = self._state.window()
-        leaf = self._credential.leaf
-        if not leaf.not_valid_before_utc <= begin <= end <= leaf.not_valid_after_utc:
-            life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-            begin, end = (
-                leaf.not_valid_before_utc + life * 0.5,
-                leaf.not_valid_before_utc + life * 0.6,
-            )
-        return begin + (end - begin) * random.random()  # noqa: S311 - no secret
 
     def _report(self) -> None:
         connection = self._connect()

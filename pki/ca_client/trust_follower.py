@@ -89,6 +89,11 @@ class TrustFollower:
         return (self._clock() - timedelta(seconds=silent)).replace(microsecond=0)
 
     @property
+    def last_heard(self) -> datetime:
+        """When the CA last said something; when this was made if it has not yet."""
+        return self._clock() - timedelta(seconds=self._monotonic() - self._heard_at)
+
+    @property
     def sequence(self) -> int:
         """The number of the newest revocation that is in force here."""
         return self._sequence

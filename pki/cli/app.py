@@ -59,7 +59,7 @@ class _Commands(LazyGroup):
         ),
         "agent": LazyCommand("pki.cli.service.agent:agent", "Example: handfast agent certs/orders"),
         "token": LazyCommand("pki.cli.service.token:app"),
-        "registration": LazyCommand("pki.cli.service.registration:app"),
+        "registration": LazyCommand("pki.cli.service.registrations.group:app"),
         "probe": LazyCommand(
             "pki.cli.service.probe:probe",
             "Example: handfast probe localhost:8443 --credential certs/orders",

@@ -1,8 +1,8 @@
 """What ``handfast`` does where only the core is installed: it names the extras to install.
 
-A service's image needs no command; but the documentation is there, and is printed as plain text.
-The names of the commands stand here because the module that lists them needs the library that is
-missing.
+A service's image needs one command, for the probes that run in it: ``probe`` works. And the
+documentation is there, and is printed as plain text. The names of the commands stand here because
+the module that lists them needs the library that is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pki.extras import extra_of, missing_extra
 from pki.version import __version__
 
 CA_COMMANDS = frozenset(
-    {"ca", "crl", "issue", "list", "registration", "renew", "revoke", "token", "up"}
+    {"audit", "ca", "crl", "issue", "list", "registration", "renew", "revoke", "token", "up"}
 )
 OTHER_COMMANDS = frozenset(
     {
@@ -50,6 +50,11 @@ def run_without_app(arguments: Sequence[str], error: ModuleNotFoundError) -> int
         topic = arguments[1] if len(arguments) == _WITH_TOPIC else None
         if topic is None or not topic.startswith("-"):
             return _print_docs(topic)
+    if command == "probe" and list(arguments[:1]) == [command]:
+        # Loaded here: no other answer needs gRPC.
+        from pki.cli.service.probing import run_plain  # noqa: PLC0415
+
+        return run_plain(arguments[1:])
     if command and command not in CA_COMMANDS | OTHER_COMMANDS:
         return _fail(f"No such command {quote_untrusted(command)}", WRONG_USAGE)
     extras = {"cli", "ca"} if command in CA_COMMANDS else {"cli"}

@@ -30,6 +30,7 @@ from pki.daemon.callers import caller_of
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
 from pki.daemon.renewal_slots import RenewalSlots
+from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import InputError, PkiError
 from pki.x509 import Credential
@@ -70,6 +71,7 @@ class CaParts:
         self.own_credential = own_credential
         self.heartbeat = heartbeat
         self.budgets = Budgets()
+        self.counters = RequestCounters()
         self.slots = RenewalSlots()
         self.is_stopping = False
         with context.ledger.transaction() as transaction:
@@ -102,6 +104,8 @@ class CaParts:
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""
         now = self.context.now()
+        if not obtained.is_repeated:
+            self.counters.count_issued(now)
         issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
         window = self.slots.window(issued_at if obtained.is_repeated else now, obtained.lifetime)
         return issued_certificate(
@@ -180,7 +184,9 @@ class CaParts:
     def _sign_lists(self) -> None:
         try:
             sign_missing(self.context)
+            self.counters.lists_signed = self.context.now()
         except PkiError as error:
+            self.counters.lists_failed = self.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
         self.context.publish()

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
@@ -36,6 +37,9 @@ from pki.daemon.privileges import Privileges
 from pki.daemon.trust_feed import TrustFeed, TrustState
 from pki.daemon.workload import CaWorkload
 from pki.errors import PkiError, StateError
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 log = logging.getLogger("handfast.ca")
 
@@ -125,6 +129,14 @@ class CaService:
             raise StateError("the CA is not served yet")
         return self._parts
 
+    def collectors(self) -> tuple[Collector, ...]:
+        """Return the collectors of the CA's metrics and of those of its workload."""
+        # Loaded here: a CA without metrics does not pay for the library.
+        from pki.daemon.ca_metrics import CaCollector  # noqa: PLC0415
+
+        name = str(self._workload.spiffe_id)
+        return CaCollector(name, lambda: self.parts), self._workload.collector()
+
     async def start(self) -> None:
         """Open both ports and serve.
 
@@ -153,12 +165,15 @@ class CaService:
             heartbeat=settings.heartbeat,
             jwts=self._jwts,
         )
-        authority_pb2_grpc.add_AuthorityServicer_to_server(AuthorityHandler(parts), mutual)
+        watched = parts.counters.watched
+        authority_pb2_grpc.add_AuthorityServicer_to_server(watched(AuthorityHandler(parts)), mutual)
         registrations_pb2_grpc.add_RegistrationsServicer_to_server(
-            RegistrationsHandler(parts), mutual
+            watched(RegistrationsHandler(parts)), mutual
         )
-        trust_pb2_grpc.add_TrustServicer_to_server(TrustHandler(parts), mutual)
-        enrollment_pb2_grpc.add_EnrollmentServicer_to_server(EnrollmentHandler(parts), strangers)
+        trust_pb2_grpc.add_TrustServicer_to_server(watched(TrustHandler(parts)), mutual)
+        enrollment_pb2_grpc.add_EnrollmentServicer_to_server(
+            watched(EnrollmentHandler(parts)), strangers
+        )
         for server in (mutual, strangers):
             servicer = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -209,9 +224,14 @@ class CaService:
 
     def _refresh(self) -> None:
         """Sign lists long before they end."""
+        counters = None if self._parts is None else self._parts.counters
         try:
             self._authority.refresh_crls()
+            if counters is not None:
+                counters.lists_signed = self._authority.context.now()
         except PkiError as error:
+            if counters is not None:
+                counters.lists_failed = self._authority.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
 
 

@@ -1,9 +1,11 @@
 """A caller in a process of its own: reads orders from stdin, and writes the results to stdout.
 
 A line in: ``{"method": ..., "target": ..., "peer": ..., "do": ...}``, where ``do`` is one of call,
-open, read, watch and repeat. A line out: ``{"reason": ..., "details": ...}``.
+open, read, watch, repeat and renew. A line out: ``{"reason": ..., "details": ...}``.
 
-``--plain`` calls with bare grpcio and the files that are there, as an attacker would.
+``--token-file`` enrolls with the CA, and this process keeps the directory fresh; without it,
+another one does. ``--plain`` calls with bare grpcio and the files that are there, as an attacker
+would.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ import grpc
 import grpc.aio
 
 import pki
+from pki.ca_client import CaIdentity, CaSource
+from pki.proofs import EnrollmentToken
 from services._proto.shop.v1 import inventory_pb2, inventory_pb2_grpc
 from services.demo.calls import CALLS
 from services.watching import watch_stock
 
+_PAUSE = 0.02
 Answer = dict[str, Any]
 MakeChannel = Callable[[str, str], grpc.aio.Channel]
 
@@ -47,10 +51,16 @@ def plain_channels(folder: Path) -> MakeChannel:
 
 
 class Caller:
-    """Keeps one channel to each server, and one stream."""
+    """Keeps one channel to each server, and one stream.
 
-    def __init__(self, make: MakeChannel) -> None:
+    Args:
+        make: makes a channel.
+        identity: from the CA, if this process keeps it.
+    """
+
+    def __init__(self, make: MakeChannel, identity: CaIdentity | None = None) -> None:
         self._make = make
+        self._identity = identity
         self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
         self._stream: Any = None
 
@@ -70,6 +80,10 @@ class Caller:
         return {"reason": "ALLOWED", "details": details}
 
     async def _do(self, order: Answer) -> str:
+        if order["do"] == "renew":
+            assert self._identity is not None
+            await asyncio.to_thread(self._identity.renew_now)
+            return self._identity.problem or f"{self._identity.credential.leaf.serial_number:x}"
         channel = self.channel(order["target"], order["peer"])
         match order["do"]:
             case "open":
@@ -102,6 +116,8 @@ class Caller:
         while not await asyncio.to_thread(until.exists):
             await CALLS[order["method"]](channel)
             calls += 1
+            # Not as many as it can: the others need the processor too.
+            await asyncio.sleep(_PAUSE)
         return f"{calls} calls, none failed"
 
 
@@ -111,19 +127,25 @@ async def main() -> None:
     parser.add_argument("--credential", type=Path, required=True)
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--token-file", type=Path)
     settings = parser.parse_args()
+    identity: CaIdentity | None = None
     async with contextlib.AsyncExitStack() as stack:
-        make = plain_channels(settings.credential)
-        if not settings.plain:
-            workload: AbstractAsyncContextManager[pki.Workload] = pki.Workload.from_directory(
-                settings.credential, policy=settings.policy
-            )
-            me = await stack.enter_async_context(workload)
+        if settings.plain:
+            make = plain_channels(settings.credential)
+        else:
+            if settings.token_file is None:
+                me = pki.Workload.from_directory(settings.credential, policy=settings.policy)
+            else:
+                token = EnrollmentToken.parse(settings.token_file.read_text())
+                identity = stack.enter_context(CaIdentity(settings.credential, token=token))
+                me = pki.Workload.from_source(CaSource(identity), policy=settings.policy)
+            await stack.enter_async_context(me)
 
             def make(target: str, peer: str) -> grpc.aio.Channel:
                 return me.channel(target, peer=peer)
 
-        caller = Caller(make)
+        caller = Caller(make, identity)
         while line := await asyncio.to_thread(sys.stdin.readline):
             answer = await caller.obey(json.loads(line))
             sys.stdout.write(json.dumps(answer) + "\n")

@@ -28,6 +28,8 @@ HANDFAST = Path(sys.executable).with_name("handfast")
 # The pages with Python, and how many blocks of each are run by a test, here or where it says.
 BLOCKS = {
     "README.md": 4,
+    "docs/audit.md": 1,  # unit/cli/audit/test_audit_commands.py
+    "docs/ca-service.md": 1,  # interop/ca_service/test_fleet.py
     "docs/decision-log.md": 1,  # unit/access/test_decision_log_docs.py
     "docs/fork.md": 1,  # fault/test_fork.py
     "docs/hsm.md": 1,  # interop/test_token_ca.py

@@ -72,7 +72,7 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"34 rows, 34 as the policy says, 0 otherwise", done.stdout)
+    assert re.search(r"40 rows, 40 as the policy says, 0 otherwise", done.stdout)
     for word in (
         "CERTIFICATE_REVOKED",
         "NO_ROLE",
@@ -81,6 +81,8 @@ def test_the_demo_comes_out_as_the_policy_says_and_leaves_nothing_running(tmp_pa
         "SERVER_CERTIFICATE_REJECTED",
         "CREDENTIAL_ENDED",
         "rotation 3",
+        "PROOF_REFUSED",
+        "RENEWED",
     ):
         assert word in done.stdout
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)

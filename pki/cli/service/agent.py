@@ -8,15 +8,19 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki.ca_client import CaIdentity
 from pki.cli.options import parse_path
 from pki.cli.output import print_error, quote_path
+from pki.cli.service.metrics_page import MetricsOption, metrics_page
 from pki.cli.service.serve import notify_systemd
 from pki.errors import PkiError, StateError, printable
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 log = logging.getLogger("handfast.agent")
 
@@ -28,6 +32,7 @@ def agent(
         list[Path],
         typer.Argument(parser=parse_path, metavar="DIR...", help="Directories that were enrolled."),
     ],
+    metrics: MetricsOption = None,
 ) -> None:
     """Keep enrolled directories fresh until SIGTERM: renewed, recovered, with the newest lists."""
     logging.basicConfig(
@@ -37,20 +42,30 @@ def agent(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     absolute = list(dict.fromkeys(item.absolute() for item in directories))
+    kept: list[CaIdentity] = []
+    # Loaded here: an agent without metrics does not pay for the library.
+    collectors: list[Collector] = []
+    if metrics is not None:
+        from pki.ca_client.identity_metrics import IdentityCollector  # noqa: PLC0415
+
+        collectors.append(IdentityCollector(lambda: kept, lambda: len(absolute) - len(kept)))
     with ExitStack() as stack:
+        page = stack.enter_context(metrics_page(metrics, collectors))
         waiting = absolute
-        started = 0
         is_first = True
         while not ending.is_set():
-            waiting = [item for item in waiting if not _start(item, stack, is_first=is_first)]
+            started = [(item, _start(item, is_first=is_first)) for item in waiting]
+            waiting = [item for item, identity in started if identity is None]
+            kept += [stack.enter_context(identity) for _, identity in started if identity]
             if is_first:
-                started = len(absolute) - len(waiting)
-                if not started and all(not (item / "chain.pem").exists() for item in absolute):
+                if not kept and all(not (item / "chain.pem").exists() for item in absolute):
                     raise StateError(
                         "none of these directories is enrolled",
                         remedy="Enroll them: handfast enroll TOKEN --out DIR",
                     )
-                sys.stdout.write(f"Keeping {started} of {len(absolute)} directories fresh\n")
+                if page:
+                    sys.stdout.write(f"Metrics at {page}\n")
+                sys.stdout.write(f"Keeping {len(kept)} of {len(absolute)} directories fresh\n")
                 sys.stdout.flush()
                 notify_systemd("READY=1")
                 is_first = False
@@ -58,13 +73,13 @@ def agent(
         notify_systemd("STOPPING=1")
 
 
-def _start(directory: Path, stack: ExitStack, *, is_first: bool) -> bool:
-    """Begin to keep a directory fresh; return False if that has to be tried again."""
+def _start(directory: Path, *, is_first: bool) -> CaIdentity | None:
+    """Begin to keep a directory fresh; return None if that has to be tried again."""
     try:
-        stack.enter_context(CaIdentity(directory))
+        identity = CaIdentity(directory)
     except PkiError as error:
         if is_first:
             print_error(f"{quote_path(directory)}: {printable(error.message)}", error.remedy)
-        return False
+        return None
     log.info("%s is kept fresh", quote_path(directory))
-    return True
+    return identity

@@ -18,6 +18,7 @@ from pki.authority import Authority
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
+from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
 from pki.clock import system_clock
@@ -74,6 +75,7 @@ def serve(
             help="How often followers hear something; three times that is a loss.",
         ),
     ] = timedelta(seconds=5),
+    metrics: MetricsOption = None,
     directory: DirOption = DEFAULT_DIR,
 ) -> None:
     """Serve the CA to workloads until SIGTERM; SIGHUP makes it look again at once."""
@@ -82,6 +84,8 @@ def serve(
     )
     # A line for each table of the ledger tells nobody anything.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    if metrics is not None:
+        parse_metrics_address(metrics)
     with open_authority(directory, passphrase_file=passphrase_file) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):
@@ -93,10 +97,10 @@ def serve(
             file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
         )
         service = CaService(authority, settings, system_clock)
-        asyncio.run(_serve(service, authority))
+        asyncio.run(_serve(service, authority, metrics))
 
 
-async def _serve(service: CaService, authority: Authority) -> None:
+async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
 
@@ -121,8 +125,11 @@ async def _serve(service: CaService, authority: Authority) -> None:
         f"Serving the CA of {authority.trust_domain}: workloads at {addresses.authority}, "
         f"enrollment at {addresses.enrollment}"
     )
-    notify_systemd("READY=1")
-    await ending.wait()
+    with metrics_page(metrics, service.collectors() if metrics else ()) as page:
+        if page:
+            _say(f"Metrics at {page}")
+        notify_systemd("READY=1")
+        await ending.wait()
     notify_systemd("STOPPING=1")
     _say("Ending: no new calls; running ones have ten seconds")
     await service.stop(_GRACE_SECONDS)

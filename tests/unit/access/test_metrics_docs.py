@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from pki.access.prometheus import FAMILIES, MetricFamily
+from pki.access.prometheus import FAMILIES as WORKLOAD_FAMILIES
+from pki.access.prometheus import MetricFamily
+from pki.ca_client.identity_metrics import IDENTITY_FAMILIES
+from pki.daemon.ca_metrics import CA_FAMILIES
+
+FAMILIES = (*WORKLOAD_FAMILIES, *CA_FAMILIES, *IDENTITY_FAMILIES)
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")

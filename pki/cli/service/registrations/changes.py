@@ -14,7 +14,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption, choose, complete, parse_each
 from pki.cli.output import JsonOption, print_result
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.registrar import registrar
-from pki.cli.service.registration_lines import registration_json, registration_lines
+from pki.cli.service.registrations.lines import registration_json, registration_lines
 from pki.x509.profiles import LEAF_PROFILES
 
 _PROOFS = sorted(proof.value for proof in LISTED_PROOFS)

@@ -11,7 +11,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, print_table, table_fits
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.registrar import registrar
-from pki.cli.service.registration_lines import registration_json, registration_lines
+from pki.cli.service.registrations.lines import registration_json, registration_lines
 
 _HEADINGS = ("workload", "certificates", "by", "recoveries", "also for")
 

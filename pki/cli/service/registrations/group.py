@@ -12,19 +12,19 @@ from pki.cli.lazy_group import LazyCommand, LazyGroup
 class _RegistrationCommands(LazyGroup):
     lazy_commands: ClassVar = {
         "create": LazyCommand(
-            "pki.cli.service.registration_changes:create",
+            "pki.cli.service.registrations.changes:create",
             "Example: handfast registration create orders --ttl 1h",
         ),
         "update": LazyCommand(
-            "pki.cli.service.registration_changes:update",
+            "pki.cli.service.registrations.changes:update",
             "Example: handfast registration update orders --ttl 30m",
         ),
         "delete": LazyCommand(
-            "pki.cli.service.registration_changes:delete",
+            "pki.cli.service.registrations.changes:delete",
             "Example: handfast registration delete orders",
         ),
         "list": LazyCommand(
-            "pki.cli.service.registration_list:list_registrations",
+            "pki.cli.service.registrations.list:list_registrations",
             "Example: handfast registration list --under prod",
         ),
     }

@@ -1,0 +1,1 @@
+"""``handfast registration``: who may have a certificate."""

@@ -1,0 +1,157 @@
+"""Prometheus metrics of a CA that is served; see docs/metrics.md.
+
+They come beside those of the CA's own workload, which tell its certificate, roots and lists. No
+caller chooses the value of a label.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from pki.access.prometheus import MetricFamily, Sample
+from pki.background import defer
+from pki.daemon.parts import CaParts, log
+from pki.errors import PkiError
+
+_ISSUER = ("kind", "key_id", "status")
+
+REQUESTS = MetricFamily(
+    "handfast_ca_requests_total",
+    "Requests to the CA that have ended, by operation and result.",
+    ("operation", "result"),
+)
+BUDGETS = MetricFamily(
+    "handfast_ca_budget_refusals_total",
+    "Requests that found no place in a budget.",
+    ("budget",),
+)
+FOLLOWERS = MetricFamily("handfast_ca_followers", "Streams that follow the CA now.")
+ISSUED = MetricFamily(
+    "handfast_ca_certificates_issued_total",
+    "Certificates that the CA has issued over the network.",
+)
+LAST_ISSUE = MetricFamily(
+    "handfast_ca_last_issue_timestamp_seconds",
+    "When the last certificate was issued over the network; 0 for never.",
+)
+UNLISTED = MetricFamily(
+    "handfast_ca_revocations_unlisted",
+    "Revocations that followers know, and that are on no signed list yet.",
+)
+LISTS_SUCCESS = MetricFamily(
+    "handfast_ca_list_signing_last_success_timestamp_seconds",
+    "The last time that all due revocation lists were signed; 0 for never.",
+)
+LISTS_FAILURE = MetricFamily(
+    "handfast_ca_list_signing_last_failure_timestamp_seconds",
+    "The last time that revocation lists could not be signed; 0 for never.",
+)
+SEQUENCE = MetricFamily(
+    "handfast_ca_ledger_sequence", "The number of commits that have changed the ledger."
+)
+LEDGER_READABLE = MetricFamily(
+    "handfast_ca_ledger_readable",
+    "1 if the ledger could be read for these numbers, else 0.",
+)
+ISSUER_NOT_BEFORE = MetricFamily(
+    "handfast_ca_issuer_not_before_timestamp_seconds",
+    "When a certificate of the CA itself becomes valid.",
+    _ISSUER,
+)
+ISSUER_NOT_AFTER = MetricFamily(
+    "handfast_ca_issuer_not_after_timestamp_seconds",
+    "When a certificate of the CA itself expires.",
+    _ISSUER,
+)
+EVENTS = MetricFamily(
+    "handfast_ca_events_total",
+    "Events that a person should look at, since the CA was made.",
+    ("kind",),
+)
+CA_FAMILIES = (
+    REQUESTS,
+    BUDGETS,
+    FOLLOWERS,
+    ISSUED,
+    LAST_ISSUE,
+    UNLISTED,
+    LISTS_SUCCESS,
+    LISTS_FAILURE,
+    SEQUENCE,
+    LEDGER_READABLE,
+    ISSUER_NOT_BEFORE,
+    ISSUER_NOT_AFTER,
+    EVENTS,
+)
+
+
+class CaCollector(Collector):
+    """Collects the metrics of a CA for a Prometheus registry; ``CaService.collectors`` makes it.
+
+    Args:
+        name: the CA's SPIFFE ID.
+        parts: returns the parts of the CA.
+    """
+
+    def __init__(self, name: str, parts: Callable[[], CaParts]) -> None:
+        self._name = name
+        self._parts = parts
+
+    def describe(self) -> Iterable[Metric]:
+        """Return each family without a value, so that a registry refuses a second collector."""
+        return [family.empty() for family in CA_FAMILIES]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return each family with its present values."""
+        filled = {family: family.empty() for family in CA_FAMILIES}
+        parts = self._parts()
+        for family, labels, value in (*_counted(parts), *_recorded(parts)):
+            filled[family].add_metric((self._name, *labels), value)
+        return filled.values()
+
+
+def _counted(parts: CaParts) -> Iterator[Sample]:
+    counters, state = parts.counters, parts.feed.state
+    for labels, count in counters.requests().items():
+        yield REQUESTS, labels, count
+    for budget, count in parts.budgets.refused.items():
+        yield BUDGETS, (budget.name.lower(),), count
+    yield FOLLOWERS, (), counters.followers
+    yield ISSUED, (), counters.issued
+    yield LAST_ISSUE, (), _or_never(counters.last_issue)
+    yield UNLISTED, (), len(state.unlisted)
+    yield LISTS_SUCCESS, (), _or_never(counters.lists_signed)
+    yield LISTS_FAILURE, (), _or_never(counters.lists_failed)
+
+
+def _recorded(parts: CaParts) -> list[Sample]:
+    """Return what is read from the ledger: all of it, or only that it can't be read."""
+    try:
+        with parts.context.ledger.snapshot() as transaction:
+            state, issuers, events = (
+                transaction.state(),
+                transaction.issuers(),
+                transaction.events(),
+            )
+    except PkiError as error:
+        defer(log.error, "the ledger could not be read for metrics: %s", error)
+        return [(LEDGER_READABLE, (), 0)]
+    samples: list[Sample] = [(LEDGER_READABLE, (), 1), (SEQUENCE, (), state.sequence)]
+    for item in issuers:
+        labels = (item.kind.value, item.key_id, item.status.value)
+        leaf = item.certificate
+        samples += [
+            (ISSUER_NOT_BEFORE, labels, leaf.not_valid_before_utc.timestamp()),
+            (ISSUER_NOT_AFTER, labels, leaf.not_valid_after_utc.timestamp()),
+        ]
+    kinds = Counter(kind for _, kind, _ in events)
+    return samples + [(EVENTS, (kind,), count) for kind, count in kinds.items()]
+
+
+def _or_never(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()

@@ -1,0 +1,63 @@
+"""A renewal that is asked for during another, and two lines of one workload side by side."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pki.ca_client import CaIdentity
+from pki.ca_client.identity_metrics import IdentityCollector
+from pki.proofs import EnrollmentToken
+from tests.ca_service import Served
+
+
+def test_a_renewal_that_is_asked_for_during_another_is_no_theft(
+    ca: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = EnrollmentToken.parse(ca.token("orders"))
+    with (
+        CaIdentity(tmp_path / "orders", token=token) as identity,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first = identity.credential.leaf.serial_number
+        asked: list[Future[None]] = []
+        save = identity._store.save
+
+        def save_and_ask_again(*arguments: Any, **how: Any) -> None:
+            save(*arguments, **how)
+            # The next request would have another key, and the same certificate is still in use.
+            if not asked:
+                asked.append(threads.submit(identity.renew_now))
+                wait(asked, 1.0)
+
+        monkeypatch.setattr(identity._store, "save", save_and_ask_again)
+        identity.renew_now()
+        asked[0].result()
+        assert identity.credential.leaf.serial_number != first
+        assert ca.authority.events() == ()
+
+
+def test_two_lines_of_one_workload_are_told_apart(ca: Served, tmp_path: Path) -> None:
+    tokens = [EnrollmentToken.parse(ca.token("orders")) for _ in range(2)]
+    with (
+        CaIdentity(tmp_path / "one", token=tokens[0]) as one,
+        CaIdentity(tmp_path / "two", token=tokens[1]) as two,
+    ):
+        registry = CollectorRegistry()
+        registry.register(IdentityCollector(lambda: [one, two], lambda: 0))
+        lines = generate_latest(registry).decode().splitlines()
+        for identity in (one, two):
+            serial = f"{identity.credential.leaf.serial_number:x}"
+            (line,) = [item for item in lines if f'serial="{serial}"' in item]
+            assert f'directory="{identity.directory}"' in line
+        names = [line.partition(" ")[0] for line in lines if not line.startswith("#")]
+        assert len(set(names)) == len(names)
+        assert "handfast_identity_recoveries_left" in " ".join(names), "said at the enrollment"
+        # A failure is told, and then a success.
+        assert one.last_failure is None
+        one.renew_now()
+        assert one.last_success is not None
