@@ -185,8 +185,9 @@ class TrustFollower:
             name = "handfast-trust-next"
             thread = threading.Thread(target=self._run_stream, args=(call,), name=name, daemon=True)
             with self._lock:
+                # Started in the lock: whoever takes it joins it.
+                thread.start()
                 self._successor = thread
-            thread.start()
 
         timer = threading.Timer(remaining * random.uniform(0.5, 0.8), begin)  # noqa: S311
         timer.daemon = True

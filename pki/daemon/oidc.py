@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 * 1024
 _REFUSED = "the JWT is not accepted"
-_REMEDY = "See the log of the CA, and docs/oidc.md"
+_REMEDY = "See the log of the CA, and: handfast docs oidc"
 
 
 class JwtVerifier:

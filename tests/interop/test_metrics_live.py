@@ -155,7 +155,7 @@ def test_running_streams_are_shown_and_those_that_were_ended_by_reason(
             next(stream)
         soon(lambda: page.value("streams_running") == 0)
         assert page.value("streams_ended_total", reason="NO_ROLE") == 1
-        assert page.decisions("/shop.v1.Inventory/WatchStock", "NO_ROLE") == 1
+        soon(lambda: page.decisions("/shop.v1.Inventory/WatchStock", "NO_ROLE") == 1)
 
 
 def test_a_renewal_is_seen_on_disk_and_in_use(shop: Shop) -> None:
