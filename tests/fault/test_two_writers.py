@@ -83,7 +83,8 @@ def test_two_renewals_for_one_request_at_once_are_one(state: Path) -> None:
         ends: list[tuple[int, str, str]] = []
         worker = threading.Thread(target=lambda: ends.extend(together([renew, renew], state)))
         worker.start()
-        worker.join(timeout=3)
+        # Long enough for both to wait for the directory, on a busy machine too.
+        worker.join(timeout=10)
     worker.join()
     assert [code for code, _, _ in ends] == [0, 0], ends
     with Authority.open(state / "ca") as ca:
