@@ -19,9 +19,9 @@ from pki.access.peer import Peer
 from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
-from pki.authority.enrollment.lists import sign_missing
 from pki.authority.ledger import CertificateRecord
 from pki.authority.registrations import Caller
+from pki.authority.revocation import sign_missing
 from pki.authority.rotation.reports import report_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask

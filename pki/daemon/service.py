@@ -21,7 +21,7 @@ from pki._proto.handfast.ca.v1 import (
 )
 from pki.authority import Authority
 from pki.authority.enrollment import register_existing
-from pki.authority.enrollment.lists import sign_missing
+from pki.authority.revocation import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
