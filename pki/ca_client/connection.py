@@ -11,7 +11,6 @@ import grpc
 
 from pki._proto.handfast.ca.v1 import authority_pb2_grpc, trust_pb2_grpc
 from pki.access.counters import Counters
-from pki.ca_client.contact import ca_spiffe_id
 from pki.clock import Clock
 from pki.credentials.provider import CredentialProvider
 from pki.identity import SpiffeId
@@ -105,7 +104,7 @@ class CaConnection:
             self._channel: grpc.Channel = factory.sync_channel(
                 ChannelSettings(
                     address,
-                    ca_spiffe_id(spiffe_id.trust_domain),
+                    SpiffeId.of_ca(spiffe_id.trust_domain),
                     lambda: None,
                     _OPTIONS,
                     None,

@@ -37,11 +37,6 @@ _MOST_BYTES = 256 * 1024
 _SERVICE_OPTIONS = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
 
 
-def ca_spiffe_id(trust_domain: TrustDomain) -> SpiffeId:
-    """Return the name of a trust domain's CA."""
-    return SpiffeId(trust_domain, ("handfast", "ca"))
-
-
 def verify_ca(
     address: str,
     trust_domain: TrustDomain,
@@ -68,7 +63,7 @@ def verify_ca(
         CaUnreachableError: if no handshake was possible.
         CaRefusedError: if somebody else is there.
     """
-    name = ca_spiffe_id(trust_domain)
+    name = SpiffeId.of_ca(trust_domain)
     chain = _presented_chain(address, name, seconds)
     if fingerprint is not None:
         roots = [
@@ -109,7 +104,7 @@ def stranger_channel(
     Only the CA has the DNS name that it is pinned to: the name is derived from its SPIFFE ID, and
     names inside the trust domain are given to nobody else.
     """
-    derived = derive_names(ca_spiffe_id(trust_domain)).dns
+    derived = derive_names(SpiffeId.of_ca(trust_domain)).dns
     assert derived is not None
     options: list[tuple[str, Any]] = [
         ("grpc.ssl_target_name_override", derived.name),

@@ -94,6 +94,11 @@ class SpiffeId:  # noqa: PLW1641 - the dataclass makes __hash__
             return cls.parse(text)
         return cls.of_path(trust_domain, text)
 
+    @classmethod
+    def of_ca(cls, trust_domain: TrustDomain) -> SpiffeId:
+        """Return the name of a trust domain's CA: the one name that workloads accept as theirs."""
+        return cls(trust_domain, ("handfast", "ca"))
+
     @property
     def path(self) -> str:
         """The path without its leading slash: ``prod/orders``."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives import serialization
 
 from pki.errors import InputError
-from pki.identity import TrustDomain
+from pki.identity import SpiffeId, TrustDomain
 from pki.keys import PrivateKey, PublicKey, check_leaf_key
 from pki.proofs.statement import check_signature, sha256, sign, statement
 from pki.proofs.token import MAC_BYTES, authentication_code
@@ -127,7 +127,7 @@ class RecoveryStatement:
         return statement(
             "recover",
             self.trust_domain.name.encode(),
-            f"spiffe://{self.trust_domain.name}/handfast/ca".encode(),
+            str(SpiffeId.of_ca(self.trust_domain)).encode(),
             self.recovery_id.id,
             self.nonce,
             sha256(self.request),

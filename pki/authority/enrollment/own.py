@@ -13,14 +13,9 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf
-from pki.identity import SpiffeId, TrustDomain
+from pki.identity import SpiffeId
 from pki.keys import generate_key
 from pki.x509 import WORKLOAD
-
-
-def ca_spiffe_id(trust_domain: TrustDomain) -> SpiffeId:
-    """Return the name of the CA itself: the one name that workloads accept as their CA."""
-    return SpiffeId(trust_domain, ("handfast", "ca"))
 
 
 def issue_own(context: AuthorityContext, lifetime: timedelta = DEFAULT_LEAF) -> Issued:
@@ -31,7 +26,7 @@ def issue_own(context: AuthorityContext, lifetime: timedelta = DEFAULT_LEAF) -> 
         LedgerError: if it could not be recorded.
     """
     key = generate_key()
-    spiffe_id = ca_spiffe_id(context.settings.limits.trust_domain)
+    spiffe_id = SpiffeId.of_ca(context.settings.limits.trust_domain)
     context = acting_as(context, str(spiffe_id))
     order = LeafOrder(spiffe_id, WORKLOAD, key.public_key(), lifetime, Proof.CA, True)
 

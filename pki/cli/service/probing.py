@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from pki.ca_client.contact import ca_spiffe_id, stranger_channel, verify_ca
+from pki.ca_client.contact import stranger_channel, verify_ca
 from pki.cli.exit_codes import COULD_NOT_TELL, FAILED, WRONG_USAGE
 from pki.clock import system_clock
 from pki.errors import CouldNotTellError, InputError, PkiError, printable, quote_untrusted
@@ -189,9 +189,9 @@ def _ca_channel(probe: Probe, file: Path) -> Iterator[grpc.Channel]:
             f"{quote_untrusted(file)} holds roots of {len(bundle.roots)} trust domains"
         )
     (domain,) = bundle.roots
-    if probe.name and SpiffeId.parse_name(probe.name, domain) != ca_spiffe_id(domain):
+    if probe.name and SpiffeId.parse_name(probe.name, domain) != SpiffeId.of_ca(domain):
         raise InputError(
-            f"--bundle asks the CA, which is {ca_spiffe_id(domain)}, not {probe.name}",
+            f"--bundle asks the CA, which is {SpiffeId.of_ca(domain)}, not {probe.name}",
             remedy="Ask another server with --credential DIR",
         )
     root = verify_ca(

@@ -10,7 +10,6 @@ from pathlib import Path
 import typer
 
 from pki._proto.handfast.ca.v1 import authority_pb2_grpc, registrations_pb2_grpc, trust_pb2_grpc
-from pki.ca_client.contact import ca_spiffe_id
 from pki.identity import SpiffeId
 from pki.workload import Workload
 
@@ -38,7 +37,7 @@ def remote_ca(address: str, credential: Path | None) -> Iterator[RemoteCa]:
     if credential is None:
         raise typer.BadParameter("--ca needs --credential DIR: the CA asks who you are")
     with Workload.from_directory(credential) as me:
-        peer = ca_spiffe_id(me.spiffe_id.trust_domain)
+        peer = SpiffeId.of_ca(me.spiffe_id.trust_domain)
         with me.sync_channel(address, peer=peer) as channel:
             yield RemoteCa(
                 me.spiffe_id,

@@ -26,7 +26,8 @@ from pki._proto.handfast.ca.v1 import (
 )
 from pki.authority.registrations import Proof
 from pki.ca_client import CaIdentity
-from pki.ca_client.contact import ca_spiffe_id, stranger_channel
+from pki.ca_client.contact import stranger_channel
+from pki.identity import SpiffeId
 from pki.keys import generate_key
 from pki.proofs import EnrollmentToken, TokenCredential
 from tests.ca_service import Served
@@ -98,7 +99,7 @@ class Asking:
 def asking(ca: Served, folder: Path, name: str) -> Iterator[Asking]:
     ca.authority.issue(name).save(folder / name)
     with pki.Workload.from_directory(folder / name) as me:
-        peer = ca_spiffe_id(me.spiffe_id.trust_domain)
+        peer = SpiffeId.of_ca(me.spiffe_id.trust_domain)
         with me.sync_channel(ca.address, peer=peer) as channel:
             yield Asking(channel)
 
@@ -138,7 +139,7 @@ def test_a_workload_without_a_role_renews_and_revokes_its_own_alone(
     with (
         CaIdentity(tmp_path / "orders", token=EnrollmentToken.parse(ca.token("orders"))),
         pki.Workload.from_directory(tmp_path / "orders") as me,
-        me.sync_channel(ca.address, peer=ca_spiffe_id(me.spiffe_id.trust_domain)) as channel,
+        me.sync_channel(ca.address, peer=SpiffeId.of_ca(me.spiffe_id.trust_domain)) as channel,
     ):
         orders = Asking(channel)
         other = ca.authority.issue("payments").leaf.serial_number

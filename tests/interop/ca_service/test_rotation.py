@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes
 import pki
 from pki._proto.handfast.ca.v1 import enrollment_pb2, trust_pb2, trust_pb2_grpc
 from pki.ca_client import CaIdentity
-from pki.ca_client.contact import ca_spiffe_id
 from pki.clock import system_clock
 from pki.errors import StateError
+from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
 from pki.x509.bundle_chain import SignedBundle, begin, follow
 from tests.ca_service import Served
@@ -103,7 +103,7 @@ def test_a_report_of_trust_counts_for_its_sender_alone(ca: Served, tmp_path: Pat
     ca.authority.prepare_root()
     with pki.Workload.from_directory(tmp_path / "orders") as me:
         own = me.credential.leaf.serial_number
-        with me.sync_channel(ca.address, peer=ca_spiffe_id(me.spiffe_id.trust_domain)) as channel:
+        with me.sync_channel(ca.address, peer=SpiffeId.of_ca(me.spiffe_id.trust_domain)) as channel:
             trust = trust_pb2_grpc.TrustStub(channel)
 
             def report(serial: int, number: int) -> None:
