@@ -36,7 +36,7 @@ def rotate_status(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = Fals
             for step in status.steps
         ],
     )
-    lines = [due_line(due, now) for due in status.dues]
+    lines = [line for due in status.dues for line in due_lines(due, now)]
     lines += [
         f"{count} certificates hang on issuing CA {issuer.key_id}, which is {issuer.status.value}; "
         f"the last one ends at {end:%Y-%m-%d %H:%M:%S} UTC"
@@ -67,18 +67,17 @@ def hindering_holders(status: RotationStatus) -> tuple[Holder, ...]:
     return ()
 
 
-def due_line(due: Due, now: datetime) -> str:
-    """Return when the successor of a root or an issuing CA is due."""
+def due_lines(due: Due, now: datetime) -> list[str]:
+    """Return when the successor of a root or an issuing CA is due, in lines of 80 columns."""
     kind = "root" if due.issuer.kind.value == "root" else "issuing CA"
-    needed = due.needed(now)
-    command = "handfast ca root" if kind == "root" else "handfast ca rotate"
-    dash = "" if kind == "root" else "--"
-    return (
-        f"{kind} {due.issuer.key_id}: prepare the next one from {due.prepare:%Y-%m-%d} on, and "
-        f"activate it by {due.activate:%Y-%m-%d}"
-        + (f"; {due.prepared.key_id} is prepared" if due.prepared is not None else "")
-        + (f". DUE NOW: {command} {dash}{needed}" if needed else "")
-    )
+    state = f"{due.prepared.key_id} is prepared" if due.prepared is not None else ""
+    if needed := due.needed(now):
+        command = "handfast ca root " if kind == "root" else "handfast ca rotate --"
+        state = f"DUE NOW: {command}{needed}"
+    return [
+        f"The successor of {kind} {due.issuer.key_id}" + (f": {state}" if state else ""),
+        f"  is prepared from {due.prepare:%Y-%m-%d} on, and activated by {due.activate:%Y-%m-%d}",
+    ]
 
 
 def due_facts(due: Due, now: datetime) -> dict[str, object]:

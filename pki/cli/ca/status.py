@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pki.cli.ca.rotate_status import due_facts, due_line
+from pki.cli.ca.rotate_status import due_facts, due_lines
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
 from pki.cli.state.authority import open_authority
@@ -116,7 +116,8 @@ def status(
                 for item in intents
             ],
         )
-    print_result("ca status", {}, [due_line(due, now) for due in dues], as_json=False)
+    lines = [line for due in dues for line in due_lines(due, now)]
+    print_result("ca status", {}, lines, as_json=False)
     if not events:
         print_result("ca status", {}, ["No event needs attention"], as_json=False)
         return

@@ -292,7 +292,7 @@ def test_options_before_status_are_refused_instead_of_ignored(capsys: Capture) -
 def test_status_says_when_each_step_is_due(capsys: Capture) -> None:
     code, out, _ = run_command(capsys, "ca", "status")
     assert code == 0
-    assert out.count("prepare the next one from") == 2
+    assert out.count("is prepared from") == 2
     root, issuing = run_json(capsys, "ca", "status")["due"]
     assert (root["kind"], issuing["kind"], issuing["due_now"]) == ("root", "issuing", None)
 
