@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
-import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
@@ -17,10 +14,11 @@ from pki._proto.handfast.ca.v1 import (
     enrollment_pb2,
     enrollment_pb2_grpc,
 )
-from pki.ca_client.contact import stranger_channel, verify_ca
+from pki.ca_client.bundles import Anchor, meet_ca, newest_bundle, newest_bundle_at
+from pki.ca_client.contact import stranger_channel
 from pki.ca_client.received import Received, read_certificate, read_roots
-from pki.error_info import read_reason, read_retry_after
-from pki.errors import CaRefusedError, CaUnreachableError, CertificateError
+from pki.ca_client.rpc_errors import call
+from pki.errors import CertificateError, PkiError
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
 from pki.proofs import (
@@ -32,32 +30,9 @@ from pki.proofs import (
     encode_recovery_key,
     sign_recovery,
 )
-from pki.x509 import Credential, TrustBundle
+from pki.x509 import TrustBundle
 
 _SECONDS = 15.0
-_LATER = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.ABORTED,
-    }
-)
-_Answer = TypeVar("_Answer")
-
-
-class BusyCaError(CaUnreachableError):
-    """The CA can't answer now.
-
-    Args:
-        message: why.
-        retry_after: seconds until it wants to be asked again; None if it did not say.
-    """
-
-    def __init__(self, message: str, retry_after: float | None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +56,10 @@ def enroll(token: EnrollmentToken, keys: Keys, *, now: datetime) -> Received:
         CaRefusedError: if somebody else is there, or the CA refuses.
         CertificateError: if what it sent is not right.
     """
-    domain = token.trust_domain
-    root = verify_ca(token.address, domain, now=now, fingerprint=token.root)
+    anchor = Anchor(token.trust_domain, fingerprint=token.root)
     request = signing_request(keys.leaf)
     binding = bind_request(
-        keys.leaf, Purpose.ENROLL, domain, proof=token.credential.id, request=request
+        keys.leaf, Purpose.ENROLL, token.trust_domain, proof=token.credential.id, request=request
     )
     message = enrollment_pb2.EnrollRequest(
         token=token.credential.encode(),
@@ -93,13 +67,7 @@ def enroll(token: EnrollmentToken, keys: Keys, *, now: datetime) -> Received:
         binding=binding,
         recovery_key=_public(keys.recovery),
     )
-    with stranger_channel(token.address, domain, root) as channel:
-        stub = enrollment_pb2_grpc.EnrollmentStub(channel)
-        answer = call(lambda: stub.Enroll(message, timeout=_SECONDS)).certificate
-    bundle = read_roots(answer)
-    if root not in bundle.roots_of(domain):
-        raise CertificateError("the CA sent roots without the one that the token names")
-    return read_certificate(answer, keys.leaf, bundle, expected=None, now=now)
+    return _enroll(token.address, anchor, message, keys, expected=None, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +90,7 @@ class JwtProof:
 def enroll_by_jwt(proof: JwtProof, keys: Keys, *, now: datetime) -> Received:
     """Obtain the first certificate of a line with a JWT; as :func:`enroll`."""
     domain = proof.spiffe_id.trust_domain
-    root = verify_ca(proof.address, domain, now=now, roots=proof.roots.roots_of(domain))
+    anchor = Anchor(domain, roots=proof.roots.roots_of(domain))
     request = signing_request(keys.leaf)
     message = enrollment_pb2.EnrollRequest(
         jwt=proof.jwt,
@@ -133,17 +101,30 @@ def enroll_by_jwt(proof: JwtProof, keys: Keys, *, now: datetime) -> Received:
         ),
         recovery_key=_public(keys.recovery),
     )
-    with stranger_channel(proof.address, domain, root) as channel:
-        stub = enrollment_pb2_grpc.EnrollmentStub(channel)
-        answer = call(lambda: stub.Enroll(message, timeout=_SECONDS)).certificate
-    return read_certificate(answer, keys.leaf, proof.roots, expected=proof.spiffe_id, now=now)
+    return _enroll(proof.address, anchor, message, keys, expected=proof.spiffe_id, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The certificate that is renewed, and what its workload trusts.
+
+    Args:
+        leaf: the certificate.
+        spiffe_id: the workload.
+        anchor: what it trusts.
+        enrollment: where the CA hands out trust bundles.
+    """
+
+    leaf: x509.Certificate
+    spiffe_id: SpiffeId
+    anchor: Anchor
+    enrollment: str
 
 
 def renew(
     stub: authority_pb2_grpc.AuthorityStub,
-    present: Credential,
+    present: Presented,
     key: PrivateKey,
-    spiffe_id: SpiffeId,
     *,
     now: datetime,
 ) -> Received:
@@ -151,9 +132,8 @@ def renew(
 
     Args:
         stub: on a channel with the present certificate.
-        present: the credential.
+        present: what is renewed.
         key: the new key.
-        spiffe_id: who we are.
         now: the time.
 
     Raises:
@@ -163,10 +143,20 @@ def renew(
     """
     request = signing_request(key)
     proof = present.leaf.public_bytes(serialization.Encoding.DER)
-    binding = bind_request(key, Purpose.RENEW, spiffe_id.trust_domain, proof=proof, request=request)
+    domain = present.spiffe_id.trust_domain
+    binding = bind_request(key, Purpose.RENEW, domain, proof=proof, request=request)
     message = authority_pb2.RenewRequest(request=request, binding=binding)
     answer = call(lambda: stub.Renew(message, timeout=_SECONDS)).certificate
-    return read_certificate(answer, key, present.bundle, expected=spiffe_id, now=now)
+    anchor = present.anchor
+    notes: tuple[str, ...] = ()
+    if answer.bundle_number > anchor.number:
+        try:
+            anchor = newest_bundle_at(present.enrollment, anchor, now=now)
+        except PkiError as error:
+            # The stream brings it too. Whether the certificate can be used now is seen below.
+            notes = (f"trust bundle {answer.bundle_number} could not be fetched: {error}",)
+    received = read_certificate(answer, key, anchor, expected=present.spiffe_id, now=now)
+    return replace(received, notes=(*received.notes, *notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +166,13 @@ class Line:
     Args:
         recovery_id: as the CA gave it.
         recovery_key: the present one.
-        bundle: the roots that we trust.
+        anchor: what we trust.
         spiffe_id: who we are.
     """
 
     recovery_id: RecoveryId
     recovery_key: PrivateKey
-    bundle: TrustBundle
+    anchor: Anchor
     spiffe_id: SpiffeId
 
 
@@ -202,7 +192,7 @@ def recover(address: str, line: Line, keys: Keys, *, now: datetime) -> Received:
         EndedCertificateError: if the same recovery was made before, and its certificate has ended.
     """
     domain = line.spiffe_id.trust_domain
-    root = verify_ca(address, domain, now=now, roots=line.bundle.roots_of(domain))
+    root, anchor = meet_ca(address, line.anchor, now=now)
     request = signing_request(keys.leaf)
     next_key = _public(keys.recovery)
     with stranger_channel(address, domain, root) as channel:
@@ -219,36 +209,38 @@ def recover(address: str, line: Line, keys: Keys, *, now: datetime) -> Received:
             next_recovery_key=next_key,
         )
         answer = call(lambda: stub.Recover(message, timeout=_SECONDS)).certificate
-    return read_certificate(answer, keys.leaf, line.bundle, expected=line.spiffe_id, now=now)
+        if answer.bundle_number > anchor.number:
+            anchor = newest_bundle(stub, anchor, now=now)
+    return read_certificate(answer, keys.leaf, anchor, expected=line.spiffe_id, now=now)
+
+
+def _enroll(
+    address: str,
+    anchor: Anchor,
+    message: enrollment_pb2.EnrollRequest,
+    keys: Keys,
+    *,
+    expected: SpiffeId | None,
+    now: datetime,
+) -> Received:
+    root, anchor = meet_ca(address, anchor, now=now)
+    with stranger_channel(address, anchor.trust_domain, root) as channel:
+        stub = enrollment_pb2_grpc.EnrollmentStub(channel)
+        answer = call(lambda: stub.Enroll(message, timeout=_SECONDS)).certificate
+        if answer.bundle_number > anchor.number:
+            anchor = newest_bundle(stub, anchor, now=now)
+    if anchor.bundle is None:
+        # A CA without signed bundles: what the verified CA says is all there is.
+        anchor = replace(anchor, roots=anchor.roots or read_roots(answer), fingerprint=None)
+    if root not in anchor.roots:
+        raise CertificateError("the CA sent roots without the one that it proved itself by")
+    return read_certificate(answer, keys.leaf, anchor, expected=expected, now=now)
 
 
 def signing_request(key: PrivateKey) -> bytes:
     """Return a signing request for a key, DER. It asks for no names: the CA knows them."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-
-
-def call(ask: Callable[[], _Answer]) -> _Answer:
-    """Make a call to the CA; turn gRPC's errors into ours.
-
-    Raises:
-        CaUnreachableError: if the CA can't be reached or can't answer now.
-        CaRefusedError: if the CA refuses.
-    """
-    try:
-        return ask()
-    except grpc.RpcError as error:
-        raise of_rpc_error(error) from error
-
-
-def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:
-    """Return our error for one of gRPC's."""
-    details = getattr(error, "details", lambda: "")() or "the call failed"
-    metadata = getattr(error, "trailing_metadata", lambda: ())() or ()
-    code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
-    if code in _LATER:
-        return BusyCaError(f"the CA can't answer now: {details}", read_retry_after(metadata))
-    return CaRefusedError(f"the CA refused: {details}", reason=read_reason(metadata) or "")
 
 
 def _public(key: PrivateKey | None) -> bytes:

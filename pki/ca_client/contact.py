@@ -95,6 +95,21 @@ def verify_ca(
     return verified.path[-1]
 
 
+def presented_root(
+    address: str, trust_domain: TrustDomain, *, seconds: float = _SECONDS
+) -> x509.Certificate:
+    """Return the root that a server presents, which proves nothing: anybody can make one.
+
+    Raises:
+        CaUnreachableError: if no handshake was possible.
+        CaRefusedError: if the server presents no root.
+    """
+    for item in _presented_chain(address, SpiffeId.of_ca(trust_domain), seconds):
+        if item.issuer == item.subject:
+            return item
+    raise CaRefusedError(f"the server at {address} presented no root")
+
+
 @contextmanager
 def stranger_channel(
     address: str, trust_domain: TrustDomain, root: x509.Certificate

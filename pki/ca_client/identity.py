@@ -24,23 +24,25 @@ from typing import Self
 from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2, trust_pb2_grpc
 from pki.background import defer
 from pki.ca_client import calls
-from pki.ca_client.calls import Keys, Line, call
+from pki.ca_client.calls import Keys, Line
 from pki.ca_client.connection import CaConnection
+from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.received import EndedCertificateError, Received
-from pki.ca_client.renewal_times import STEP_SECONDS, choose_time, pause_after
+from pki.ca_client.renewal_plan import RenewalPlan
+from pki.ca_client.renewal_times import STEP_SECONDS
+from pki.ca_client.rpc_errors import call
 from pki.ca_client.store import CaState, IdentityStore
 from pki.ca_client.trust_follower import TrustFollower
 from pki.clock import Clock, system_clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
-from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken, RecoveryId
-from pki.x509 import Credential, CrlSet
-from pki.x509.revocation import Announced
+from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca_client")
 
 _REPORT_SECONDS = 60.0
+_CATCH_UP_PAUSE = 30.0
 
 
 class CaIdentity:
@@ -75,29 +77,20 @@ class CaIdentity:
         self._attempting = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
         self._connection: CaConnection | None = None
-        self._attempts = 0
-        self._next_attempt = self._next_report = 0.0
-        self._problem = ""
+        self._next_report = self._next_catch_up = 0.0
+        self._reported_bundle = 0
         self._is_closed = False
-        # For metrics. None: never in this process, and not said by the CA yet.
-        self.last_success: datetime | None = None
-        self.last_failure: datetime | None = None
         self.recoveries_left: int | None = None
+        """How many recoveries are left in the present period; None until the CA has said it."""
         if token is not None and not self._store.is_enrolled:
             self._enroll(token)
-        self._credential, self._state = self._store.load()
-        self.spiffe_id = _spiffe_id_of(self._credential)
-        self._lists = self._credential.crls or CrlSet.none()
-        self._renew_at = choose_time(self._state.window(), self._credential.leaf)
-        if self._has_ended():
-            self._attempt()
-            if self._has_ended():
-                raise StateError(
-                    f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
-                    f"{self._problem}",
-                    remedy="Enroll again, with a new token",
-                )
-        self._follower = TrustFollower(self, clock, monotonic)
+        self._release = self._store.hold()
+        try:
+            self._load()
+        except BaseException:
+            self._release()
+            raise
+        self._follower = TrustFollower(self._trust, self._trust_stub, clock, monotonic)
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
         self._task.start()
         self._follower.start()
@@ -111,12 +104,22 @@ class CaIdentity:
     def credential(self) -> Credential:
         """The present credential, with the newest lists."""
         with self._lock:
-            return replace(self._credential, crls=self._lists)
+            return replace(self._credential, bundle=self._trust.bundle, crls=self._trust.lists)
 
     @property
     def problem(self) -> str:
         """What the operator should know; empty if there is nothing."""
-        return self._problem
+        return self._plan.problem
+
+    @property
+    def renewals(self) -> RenewalPlan:
+        """When it is renewed next, and how the last attempts ended."""
+        return self._plan
+
+    @property
+    def bundle_refused(self) -> str:
+        """Why the CA's newest trust bundle is not trusted here; empty if it is."""
+        return self._trust.refused
 
     @property
     def cut_off_since(self) -> datetime | None:
@@ -141,6 +144,7 @@ class CaIdentity:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._release()
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -166,39 +170,38 @@ class CaIdentity:
         """
         connection = self._connect()
         if connection is None:
-            raise CaUnreachableError(self._problem or "there is no connection to the CA")
+            raise CaUnreachableError(self._plan.problem or "there is no connection to the CA")
         request = authority_pb2.RevokeRequest(own=True, reason=reason)
         answer = call(lambda: connection.authority.Revoke(request, timeout=10.0))
         return tuple(item.serial for item in answer.certificates)
 
-    # What TrustFollower needs
+    def _load(self) -> None:
+        """Begin with what the directory holds; recover a certificate that has ended."""
+        stored = self._store.load()
+        self._credential, self._state = stored.credential, stored.state
+        self.spiffe_id = stored.spiffe_id
+        self._trust = HeldTrust(self._store, stored, self._clock, self._trust_changed)
+        self._plan = RenewalPlan(self.spiffe_id, self._clock, self._monotonic)
+        self._plan.begin(self._state.window(), self._credential.leaf)
+        if self._has_ended():
+            self._attempt()
+            if self._has_ended():
+                raise StateError(
+                    f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
+                    f"{self._plan.problem}",
+                    remedy="Enroll again, with a new token",
+                )
 
-    def lists(self) -> CrlSet:
-        """Return the lists in force."""
-        return self._lists
-
-    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
-        """Put newer lists and announced revocations in force, and write the lists down."""
-        with self._lock:
-            issuers = (*self._credential.chain[1:], *self._credential.bundle.all_roots())
-            merged, refused = self._lists.merge_newer(crls, issuers=issuers)
-            merged = merged.announce(announced)
-            is_new = merged != self._lists
-            self._lists = merged
-            bundle = self._credential.bundle
-        for line in refused:
-            defer(log.error, "%s", line)
-        if is_new:
-            self._changed()
-            if self._connection is not None:
-                self._connection.use(self.credential)
-        if is_new and crls.crls:
-            self._store.save_trust(bundle, merged)
-
-    def stub(self) -> trust_pb2_grpc.TrustStub | None:
+    def _trust_stub(self) -> trust_pb2_grpc.TrustStub | None:
         """Return the stub to follow the CA with; None if our certificate has ended."""
         connection = self._connect()
         return None if connection is None else connection.trust
+
+    def _trust_changed(self) -> None:
+        self._changed()
+        connection = self._connection
+        if connection is not None:
+            connection.use(self.credential)
 
     def _enroll(self, token: EnrollmentToken) -> None:
         keys = self._store.keys(with_recovery=self._with_recovery)
@@ -217,7 +220,7 @@ class CaIdentity:
                         self._state.authority, self.credential, self.spiffe_id, self._clock
                     )
                 except PkiError as error:
-                    self._problem = f"no connection to the CA: {error}"
+                    self._plan.problem = f"no connection to the CA: {error}"
             return self._connection
 
     def _has_ended(self) -> bool:
@@ -227,9 +230,13 @@ class CaIdentity:
         """Do what is due."""
         if self._is_closed:
             return
-        if self._clock() >= self._renew_at and self._monotonic() >= self._next_attempt:
+        if self._plan.is_due:
             self._attempt()
-        if self._monotonic() >= self._next_report and not self._has_ended():
+        if self.cut_off_since is not None and self._monotonic() >= self._next_catch_up:
+            self._next_catch_up = self._monotonic() + _CATCH_UP_PAUSE
+            self._trust.catch_up(self._state.enrollment)
+        is_news = self._trust.complete_number != self._reported_bundle
+        if (is_news or self._monotonic() >= self._next_report) and not self._has_ended():
             self._next_report = self._monotonic() + _REPORT_SECONDS
             self._report()
 
@@ -248,18 +255,22 @@ class CaIdentity:
             self._store.promote_recovery_key()
             self._store.drop_pending_key()
         except PkiError as error:
-            self._failed(error)
+            self._plan.failed(error, self._credential.leaf)
+            if not self._has_ended() and self._trust.catch_up(self._state.enrollment):
+                self._plan.try_again()
         except Exception as error:
-            self._failed(StateError(f"{type(error).__name__}: {error}"))
+            fault = StateError(f"{type(error).__name__}: {error}")
+            self._plan.failed(fault, self._credential.leaf)
 
     def _renew(self) -> Received:
         connection = self._connect()
         if connection is None:
-            raise CaUnreachableError(self._problem or "there is no connection to the CA")
+            raise CaUnreachableError(self._plan.problem or "there is no connection to the CA")
         key = self._store.renewal_key()
-        return calls.renew(
-            connection.authority, self._credential, key, self.spiffe_id, now=self._clock()
+        present = calls.Presented(
+            self._credential.leaf, self.spiffe_id, self._trust.anchor, self._state.enrollment
         )
+        return calls.renew(connection.authority, present, key, now=self._clock())
 
     def _recover(self) -> Received:
         recovery_key = self._store.recovery_key()
@@ -272,28 +283,28 @@ class CaIdentity:
         line = Line(
             RecoveryId.parse(self._state.recovery_id),
             recovery_key,
-            self._credential.bundle,
+            self._trust.anchor,
             self.spiffe_id,
         )
         keys: Keys = self._store.keys(with_recovery=True)
         return calls.recover(self._state.enrollment, line, keys, now=self._clock())
 
     def _use(self, received: Received, *, new_recovery_key: bool) -> None:
-        self._store.save(received, new_recovery_key=new_recovery_key)
+        self._trust.adopt(received.anchor)
+        self._trust.save(received, new_recovery_key=new_recovery_key)
         _log_notes(received)
         with self._lock:
             recovered = self._has_ended()
             self._credential = received.credential
             self._state = CaState.of(received)
-            self._attempts, self._problem = 0, ""
-            self.last_success, self.recoveries_left = self._clock(), received.recoveries_left
-            self._next_attempt = self._next_report = 0.0
-            self._renew_at = choose_time(self._state.window(), self._credential.leaf)
+            self._plan.succeeded(self._state.window(), self._credential.leaf)
+            self.recoveries_left = received.recoveries_left
+            self._next_report = 0.0
             connection = self._connection
             if recovered:
                 self._connection = None
         if received.credential.crls is not None:
-            self.accept(received.credential.crls, frozenset())
+            self._trust.accept(received.credential.crls, frozenset())
         self._changed()
         if connection is not None and recovered:
             connection.close()
@@ -307,42 +318,20 @@ class CaIdentity:
             received.credential.leaf.not_valid_after_utc,
         )
 
-    def _failed(self, error: PkiError) -> None:
-        """Plan the next attempt, and say what is wrong."""
-        self._attempts += 1
-        self.last_failure = self._clock()
-        leaf_end = self._credential.leaf.not_valid_after_utc
-        remaining = (leaf_end - self._clock()).total_seconds()
-        pause = pause_after(error, attempts=self._attempts, remaining=remaining)
-        self._next_attempt = self._monotonic() + pause
-        self._problem = (
-            f"the certificate of {self.spiffe_id} ends at {leaf_end:%Y-%m-%d %H:%M:%S} UTC and "
-            f"could not be renewed: {error}"
-            if remaining > 0
-            else f"the certificate of {self.spiffe_id} ended at {leaf_end:%Y-%m-%d %H:%M:%S} UTC "
-            f"and could not be recovered: {error}"
-        )
-        life = (leaf_end - self._credential.leaf.not_valid_before_utc).total_seconds()
-        is_urgent = remaining < life / 4 or isinstance(error, CaRefusedError)
-        defer(log.error if is_urgent else log.warning, "%s", self._problem)
-
     def _report(self) -> None:
         connection = self._connect()
         if connection is None:
             return
+        self._reported_bundle = self._trust.complete_number
         report = trust_pb2.ReportTrustRequest(
-            serial=f"{self._credential.leaf.serial_number:x}", sequence=self._follower.sequence
+            bundle_number=self._reported_bundle,
+            serial=f"{self._credential.leaf.serial_number:x}",
+            sequence=self._follower.sequence,
         )
         try:
             call(lambda: connection.trust.ReportTrust(report, timeout=5.0))
         except PkiError as error:
             defer(log.info, "the CA could not be told what is trusted here: %s", error)
-
-
-def _spiffe_id_of(credential: Credential) -> SpiffeId:
-    if credential.spiffe_id is None:
-        raise StateError("the certificate holds no SPIFFE ID, so it is no workload's")
-    return credential.spiffe_id
 
 
 def _log_notes(received: Received) -> None:

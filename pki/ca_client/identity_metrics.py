@@ -109,8 +109,8 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield IDENTITY, (f"{leaf.serial_number:x}",), 1
     yield NOT_BEFORE, (), leaf.not_valid_before_utc.timestamp()
     yield NOT_AFTER, (), leaf.not_valid_after_utc.timestamp()
-    yield RENEWAL_SUCCESS, (), _or_never(identity.last_success)
-    yield RENEWAL_FAILURE, (), _or_never(identity.last_failure)
+    yield RENEWAL_SUCCESS, (), _or_never(identity.renewals.last_success)
+    yield RENEWAL_FAILURE, (), _or_never(identity.renewals.last_failure)
     yield LAST_HEARD, (), identity.last_heard.timestamp()
     yield SILENT, (), identity.cut_off_since is not None
     if identity.recoveries_left is not None:

@@ -10,6 +10,7 @@ from cryptography import x509
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pki._proto.handfast.ca.v1 import certificate_pb2
+from pki.ca_client.bundles import Anchor
 from pki.errors import CertificateError, PkiError, VerificationError
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
@@ -45,6 +46,7 @@ class Received:
         authority_address: where workloads with a certificate reach the CA.
         enrollment_address: where those without reach it.
         notes: what differs from what was asked for.
+        anchor: the roots of the credential, and the signed bundle that they come from.
     """
 
     credential: Credential
@@ -56,6 +58,7 @@ class Received:
     authority_address: str
     enrollment_address: str
     notes: tuple[str, ...]
+    anchor: Anchor
 
 
 class EndedCertificateError(PkiError):
@@ -65,7 +68,7 @@ class EndedCertificateError(PkiError):
 def read_certificate(
     message: certificate_pb2.IssuedCertificate,
     key: PrivateKey,
-    bundle: TrustBundle,
+    anchor: Anchor,
     *,
     expected: SpiffeId | None,
     now: datetime,
@@ -75,7 +78,7 @@ def read_certificate(
     Args:
         message: from the CA.
         key: ours.
-        bundle: the roots that we trust.
+        anchor: what we trust.
         expected: who we are; None if only the CA knows.
         now: the time.
 
@@ -86,7 +89,7 @@ def read_certificate(
     """
     if not 1 <= len(message.chain) <= MAX_CHAIN_LENGTH:
         raise CertificateError(f"the CA sent a chain of {len(message.chain)} certificates")
-    chain = tuple(_certificate(der) for der in message.chain)
+    chain, bundle = tuple(_certificate(der) for der in message.chain), anchor.trust()
     credential = Credential(key, chain, bundle, read_crls(message.crls))
     if chain[0].not_valid_after_utc < now:
         raise EndedCertificateError("the certificate has ended meanwhile")
@@ -113,10 +116,13 @@ def read_certificate(
         message.authority_address,
         message.enrollment_address,
         tuple(message.notes),
+        anchor,
     )
 
 
-def read_roots(message: certificate_pb2.IssuedCertificate) -> TrustBundle:
+def read_roots(
+    message: certificate_pb2.IssuedCertificate,
+) -> tuple[x509.Certificate, ...]:
     """Read the roots that came with the first certificate of a line.
 
     Raises:
@@ -124,7 +130,7 @@ def read_roots(message: certificate_pb2.IssuedCertificate) -> TrustBundle:
     """
     if not 1 <= len(message.roots) <= _MOST_ROOTS:
         raise CertificateError(f"the CA sent {len(message.roots)} roots")
-    return TrustBundle.of_roots(_certificate(der) for der in message.roots)
+    return TrustBundle.of_roots(_certificate(der) for der in message.roots).all_roots()
 
 
 def read_crls(ders: Iterable[bytes]) -> CrlSet | None:

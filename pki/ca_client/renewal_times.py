@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from pki.ca_client.calls import BusyCaError
+from pki.ca_client.rpc_errors import BusyCaError
 from pki.errors import CaRefusedError, PkiError
 
 STEP_SECONDS = 0.5

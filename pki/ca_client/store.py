@@ -3,6 +3,7 @@
 Beside the credential (``key.pem``, ``chain.pem``, ``bundle.pem``, ``crl.pem``) lie
 
 - ``.handfast-ca.json``: where the CA is, when to renew, the id for a recovery;
+- ``.handfast-bundle.json``: the signed trust bundle that the roots in ``bundle.pem`` are of;
 - ``.handfast-recovery.pem``: the recovery key, and ``.handfast-recovery.next.pem``: the one that
   replaces it. Like every key, the next one is written before a request names it.
 """
@@ -10,18 +11,22 @@ Beside the credential (``key.pem``, ``chain.pem``, ``bundle.pem``, ``crl.pem``) 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pki.ca_client.bundles import Anchor
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.files import (
     HANDFAST,
+    BusyFolderError,
     ensure_pending_key,
+    hold_lock,
     load_credential,
     read_bounded,
     remove_durably,
@@ -32,10 +37,15 @@ from pki.files import (
 )
 from pki.files.open_folder import PRIVATE
 from pki.files.overwrite import CredentialOwner, refuse_overwrite
+from pki.identity import SpiffeId, TrustDomain
 from pki.keys import PrivateKey, generate_key, private_key_to_pem, read_private_key
 from pki.x509 import Credential, CrlSet, TrustBundle, read_names
+from pki.x509.bundle_chain import BundleRefusedError, SignedBundle
+from pki.x509.bundle_chain.signed import MAX_BUNDLE_BYTES
 
 STATE = ".handfast-ca.json"
+SIGNED_BUNDLE = ".handfast-bundle.json"
+IN_USE = ".handfast-identity.lock"
 RECOVERY_KEY = ".handfast-recovery.pem"
 NEXT_RECOVERY_KEY = ".handfast-recovery.next.pem"
 _VERSION = 1
@@ -86,6 +96,23 @@ class CaState:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an identity's directory holds.
+
+    Args:
+        credential: with the roots of the signed bundle, if there is one.
+        spiffe_id: the workload.
+        state: what the workload knows of its CA.
+        anchor: the CA's roots, and the signed bundle that they come from.
+    """
+
+    credential: Credential
+    spiffe_id: SpiffeId
+    state: CaState
+    anchor: Anchor
+
+
 class IdentityStore:
     """The directory of a workload's identity.
 
@@ -101,13 +128,35 @@ class IdentityStore:
         """Whether the directory holds what an enrollment leaves there."""
         return (self.directory / STATE).exists()
 
-    def load(self) -> tuple[Credential, CaState]:
-        """Read credential and state, whether the certificate has ended or not.
+    def hold(self) -> Callable[[], None]:
+        """Keep all other processes from renewing this identity, until the returned function runs.
+
+        Two that renew one certificate, each with a key of its own, look like a theft to the CA.
 
         Raises:
-            PkiError: if one of them is missing or damaged.
+            StateError: if somebody keeps it fresh already, here or in another process.
         """
-        loaded = load_credential(self.directory, layout=HANDFAST)
+        try:
+            return hold_lock(self.directory, name=IN_USE)
+        except BusyFolderError:
+            raise StateError(
+                f"{quote_untrusted(self.directory)} is kept fresh by another process, or by this "
+                "one already",
+                remedy="Stop the other one; or read what it keeps fresh with "
+                "pki.Workload.from_directory()",
+            ) from None
+
+    def load(self) -> Stored:
+        """Read everything, whether the certificate has ended or not.
+
+        Raises:
+            PkiError: if something is missing or damaged.
+        """
+        credential = load_credential(self.directory, layout=HANDFAST).credential
+        spiffe_id = credential.spiffe_id
+        if spiffe_id is None:
+            raise StateError("the certificate holds no SPIFFE ID, so it is no workload's")
+        domain = spiffe_id.trust_domain
         path = self.directory / STATE
         try:
             data, _ = read_bounded(path, max_bytes=_MOST_BYTES)
@@ -116,7 +165,15 @@ class IdentityStore:
                 f"{quote_untrusted(path)} is not there: this directory was not enrolled",
                 remedy="Enroll it: handfast enroll TOKEN --out DIR",
             ) from None
-        return loaded.credential, _read_state(data, path)
+        state = _read_state(data, path)
+        bundle = self._read_bundle(domain)
+        anchor = Anchor(domain, roots=credential.bundle.roots_of(domain))
+        if bundle is not None:
+            # A process that ended between the two files left older roots in bundle.pem.
+            anchor = Anchor(domain, roots=bundle.content.roots, bundle=bundle)
+            newest = anchor.trust(beside=credential.bundle)
+            credential = replace(credential, bundle=newest)
+        return Stored(credential, spiffe_id, state, anchor)
 
     def keys(self, *, with_recovery: bool) -> Keys:
         """Return the keys for the next request; they are on disk when this returns.
@@ -141,34 +198,46 @@ class IdentityStore:
         """Return the line's recovery key; None if there is none."""
         return self._read_key(RECOVERY_KEY)
 
-    def save(self, received: Received, *, new_recovery_key: bool) -> None:
+    def save(
+        self,
+        received: Received,
+        *,
+        new_recovery_key: bool,
+        anchor: Anchor | None = None,
+        bundle: TrustBundle | None = None,
+    ) -> None:
         """Write what the CA handed out: first what a recovery needs, then the credential.
 
         Args:
             received: from the CA.
             new_recovery_key: whether the next recovery key is the line's from now on.
+            anchor: what is trusted now; None for what was trusted when it was handed out.
+            bundle: all roots; None for the CA's alone.
 
         Raises:
             StateError: if a file can't be written, or the directory holds a credential of another
                 workload or another CA; the files there still work then.
         """
-        credential = received.credential
+        anchor = anchor or received.anchor
+        credential = replace(received.credential, bundle=bundle or anchor.trust())
         owner = CredentialOwner(received.spiffe_id, read_names(credential.leaf).subject)
-        issuers = (
-            *credential.chain[1:],
-            *credential.bundle.roots_of(received.spiffe_id.trust_domain),
-        )
+        issuers = (*credential.chain[1:], *anchor.roots)
         with writer_lock(self.directory):
             refuse_overwrite(self.directory, owner, layout=HANDFAST, ca_certificates=issuers)
             if new_recovery_key:
                 self.promote_recovery_key()
             state = json.dumps({"version": _VERSION, **asdict(CaState.of(received))}, indent=1)
             self._write(STATE, state.encode() + b"\n")
-            save_credential(received.credential, self.directory, layout=HANDFAST)
+            if anchor.bundle is not None:
+                self._write(SIGNED_BUNDLE, anchor.bundle.encode())
+            save_credential(credential, self.directory, layout=HANDFAST)
 
-    def save_trust(self, bundle: TrustBundle, crls: CrlSet) -> None:
-        """Write the roots and the revocation lists."""
-        save_trust(bundle, crls, self.directory, layout=HANDFAST)
+    def save_trust(self, anchor: Anchor, bundle: TrustBundle, crls: CrlSet) -> None:
+        """Write the signed bundle, all roots and the revocation lists."""
+        with writer_lock(self.directory):
+            if anchor.bundle is not None:
+                self._write(SIGNED_BUNDLE, anchor.bundle.encode())
+            save_trust(bundle, crls, self.directory, layout=HANDFAST)
 
     def promote_recovery_key(self) -> None:
         """Put the next recovery key in the place of the present one."""
@@ -182,6 +251,27 @@ class IdentityStore:
         """Remove the key of a request that came to nothing."""
         with writer_lock(self.directory):
             remove_durably(self.directory / HANDFAST.next_key)
+
+    def _read_bundle(self, domain: TrustDomain) -> SignedBundle | None:
+        path = self.directory / SIGNED_BUNDLE
+        try:
+            data, _ = read_bounded(path, max_bytes=MAX_BUNDLE_BYTES)
+        except FileNotFoundError:
+            return None
+        try:
+            # It was verified before it was written, by roots that may have ended since.
+            bundle = SignedBundle.read(data)
+        except BundleRefusedError as error:
+            raise InputError(
+                f"{quote_untrusted(path)} is damaged: {error.message}",
+                remedy="Enroll again: handfast enroll TOKEN --out DIR",
+            ) from None
+        if bundle.content.trust_domain != domain:
+            raise InputError(
+                f"{quote_untrusted(path)} is of {bundle.content.trust_domain}, and the certificate "
+                f"of {domain}"
+            )
+        return bundle
 
     def _read_key(self, name: str) -> PrivateKey | None:
         with suppress(FileNotFoundError):

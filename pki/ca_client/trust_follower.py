@@ -14,18 +14,18 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
 from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
 from pki.background import defer
+from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.received import read_crl
 from pki.clock import Clock
 from pki.errors import PkiError
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
-from pki.x509.revocation import Announced
 
 log = logging.getLogger("handfast.ca_client")
 
@@ -33,35 +33,25 @@ _FIRST_SILENCE, _MISSED = 15.0, 3
 _LEAST_PAUSE, _MOST_PAUSE = 0.2, 15.0
 
 
-class TrustKeeper(Protocol):
-    """What is kept up to date."""
-
-    def lists(self) -> CrlSet:
-        """Return the lists in force."""
-
-    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
-        """Put newer lists and announced revocations in force."""
-
-    def stub(self) -> trust_pb2_grpc.TrustStub | None:
-        """Return the stub to call; None while there is no connection."""
-
-
 class TrustFollower:
     """Follows the CA in threads of its own, from :meth:`start` until :meth:`stop`.
 
     Args:
-        keeper: what is kept up to date.
+        trust: what is kept up to date.
+        stub: returns the stub to call; None while there is no connection.
         clock: returns the time.
         monotonic: returns seconds that only grow.
     """
 
     def __init__(
         self,
-        keeper: TrustKeeper,
+        trust: HeldTrust,
+        stub: Callable[[], trust_pb2_grpc.TrustStub | None],
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keeper = keeper
+        self._trust = trust
+        self._stub = stub
         self._clock = clock
         self._monotonic = monotonic
         self._stopping = threading.Event()
@@ -137,12 +127,13 @@ class TrustFollower:
         Args:
             before: the call of the stream whose place it takes once it has said something.
         """
-        stub = self._keeper.stub()
+        stub = self._stub()
         if stub is None:
             return
         call: Any = None
         next_stream: threading.Timer | None = None
         parts: dict[bytes, list[bytes]] = {}
+        is_complete = False
         try:
             call = stub.WatchTrust(self._request())
             with self._lock:
@@ -151,7 +142,8 @@ class TrustFollower:
                 call.cancel()
             for update in call:
                 self._heard_at = self._monotonic()
-                self._apply(update, parts)
+                self._apply(update, parts, is_complete=is_complete)
+                is_complete = True
                 if before is not None:
                     before.cancel()
                     before = None
@@ -195,23 +187,32 @@ class TrustFollower:
         return timer
 
     def _request(self) -> trust_pb2.WatchTrustRequest:
-        request = trust_pb2.WatchTrustRequest(since=self._sequence, epoch=self._epoch)
-        for issuer, crl in self._keeper.lists().crls.items():
+        request = trust_pb2.WatchTrustRequest(
+            since=self._sequence, epoch=self._epoch, bundle_number=self._trust.anchor.number
+        )
+        for issuer, crl in self._trust.lists.crls.items():
             if crl.number.bit_length() <= 64:
                 request.crls.add(issuer_key_id=issuer.key_id, number=crl.number)
         return request
 
-    def _apply(self, update: trust_pb2.TrustUpdate, parts: dict[bytes, list[bytes]]) -> None:
+    def _apply(
+        self, update: trust_pb2.TrustUpdate, parts: dict[bytes, list[bytes]], *, is_complete: bool
+    ) -> None:
         match update.WhichOneof("update"):
             case "heartbeat":
                 seconds = update.heartbeat.next_within_milliseconds / 1000
                 self._silence = min(max(seconds, 0.1), 600.0)
+                # The first one comes before all else.
+                if is_complete:
+                    self._trust.settle()
+            case "bundles":
+                self._trust.accept_bundles(update.bundles.bundles)
             case "revocations":
                 announced = frozenset(
                     (entry.issuer_key_id, int.from_bytes(entry.serial, "big"))
                     for entry in update.revocations.entries
                 )
-                self._keeper.accept(CrlSet.none(), announced)
+                self._trust.accept(CrlSet.none(), announced)
             case "crl":
                 self._add_part(update.crl, parts)
             case "policy":
@@ -225,7 +226,7 @@ class TrustFollower:
             raise PkiError("the CA sent a revocation list that is too long")
         if not part.more:
             crl = read_crl(b"".join(parts.pop(part.issuer_key_id)))
-            self._keeper.accept(CrlSet.of([crl]), frozenset())
+            self._trust.accept(CrlSet.of([crl]), frozenset())
 
     def _watch_silence(self) -> None:
         """End a stream that is silent for too long, so that another one is tried."""

@@ -35,7 +35,7 @@ class TrustState:
     Args:
         ledger: which ledger, and its latest commit.
         bundle: the trusted roots.
-        bundle_number: of the newest signed bundle; 0 before the first.
+        bundles: the signed bundles in their encoding, from number 1 on.
         issuing: the key id of the issuing CA that signs leaves; empty if there is none.
         crls: the signed lists, by the key identifier of the issuing CA.
         unlisted: the revocations that are on no signed list yet, in order.
@@ -45,12 +45,17 @@ class TrustState:
 
     ledger: LedgerState
     bundle: TrustBundle
-    bundle_number: int
+    bundles: tuple[bytes, ...]
     issuing: str
     crls: Mapping[bytes, Crl]
     unlisted: tuple[tuple[LoggedRevocation, Announced], ...]
     newest: int
     policy: str
+
+    @property
+    def bundle_number(self) -> int:
+        """The number of the newest signed bundle; 0 before the first."""
+        return len(self.bundles)
 
     def crl_set(self) -> CrlSet:
         """Return the lists with what is on none of them yet."""
@@ -147,11 +152,13 @@ class TrustFeed:
                 and item.serial not in _revoked(crls.get(issuers[item.issuer_id]))
             )
             newest = max(number, transaction.revocations.newest())
-            signed_bundle = transaction.rotation.newest_bundle()
+            bundles = before.bundles if before is not None and is_same_ledger else ()
+            later = transaction.rotation.bundles(since=len(bundles))
+            bundles += tuple(item.bundle.encode() for item in later)
             return TrustState(
                 transaction.state(),
                 bundle,
-                0 if signed_bundle is None else signed_bundle.bundle.number,
+                bundles,
                 _active_issuing(transaction),
                 crls,
                 unlisted,
@@ -196,6 +203,8 @@ class Follower:
         self._ends_at = ends_at
         self._crls = {item.issuer_key_id: item.number for item in request.crls}
         self._number = -1
+        self._bundle = request.bundle_number
+        self._is_first = True
         self._policy: str | None = None
 
     def updates(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
@@ -204,6 +213,8 @@ class Follower:
             is_known = self._request.epoch == state.ledger.ledger_id
             self._number = min(self._request.since, state.newest) if is_known else 0
         yield from self._revocations(state)
+        # Before the lists, which may be those of a new root.
+        yield from self._bundles(state)
         for key_id, crl in state.crls.items():
             if self._crls.get(key_id) != crl.number:
                 yield from self._crl(state, key_id, crl)
@@ -214,12 +225,27 @@ class Follower:
             yield update
 
     def heartbeat(self, state: TrustState, now: datetime) -> trust_pb2.TrustUpdate:
-        """Return the update that says only that there is none."""
+        """Return the update that says: that is all there is to know now."""
         update = self._update(state)
         update.heartbeat.next_within_milliseconds = int(self._heartbeat.total_seconds() * 1000)
         update.heartbeat.time.CopyFrom(timestamp(now))
         update.heartbeat.stream_ends_at.CopyFrom(timestamp(self._ends_at))
         return update
+
+    def _bundles(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
+        """Return the bundles that the follower lacks.
+
+        The first time with one that it has, so that it notices if we have another of that number.
+        """
+        begin = self._bundle
+        if self._is_first:
+            begin = max(0, min(begin, state.bundle_number) - 1)
+            self._is_first = False
+        for bundle in state.bundles[begin:]:
+            update = self._update(state)
+            update.bundles.bundles.append(bundle)
+            yield update
+        self._bundle = state.bundle_number
 
     def _revocations(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
         numbers = [item.number for item, _ in state.unlisted]

@@ -3,7 +3,7 @@
 from pki.files.atomic import read_bounded, remove_durably, write_durably
 from pki.files.credential_files import KeyMode
 from pki.files.layouts import HANDFAST, LAYOUTS, Layout, detect_layout, find_layout
-from pki.files.lock import locked
+from pki.files.lock import BusyFolderError, hold_lock, locked
 from pki.files.partial_credential import PartialCredential, read_partial_credential
 from pki.files.reader import LoadedCredential, load_credential, load_crls
 from pki.files.writer import ensure_pending_key, save_credential, save_trust, writer_lock
@@ -11,6 +11,7 @@ from pki.files.writer import ensure_pending_key, save_credential, save_trust, wr
 __all__ = [
     "HANDFAST",
     "LAYOUTS",
+    "BusyFolderError",
     "KeyMode",
     "Layout",
     "LoadedCredential",
@@ -18,6 +19,7 @@ __all__ = [
     "detect_layout",
     "ensure_pending_key",
     "find_layout",
+    "hold_lock",
     "load_credential",
     "load_crls",
     "locked",

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
@@ -82,6 +83,19 @@ def locked(
         finally:
             _held.folders.discard(key)
             os.close(descriptor)
+
+
+def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
+    """Lock a folder until the returned function is called, or the process ends.
+
+    Unlike :func:`locked` it belongs to no thread, and nobody enters it a second time.
+
+    Raises:
+        BusyFolderError: if somebody holds it, in this process or another one.
+        StateError: if the lock file belongs to another user or is no regular file.
+    """
+    with opened_folder(folder) as opened:
+        return partial(os.close, _acquire(opened, name, 0, time.sleep))
 
 
 def _acquire(

@@ -74,6 +74,15 @@ class LineRecords:
             row.recovery_key,
         )
 
+    def origin(self, line_id: str) -> tuple[str, int] | None:
+        """Return a line's proof, and the ledger's id of its first certificate."""
+        certificates, lines = tables.certificates, tables.lines
+        proof = self._connection.scalar(select(lines.c.proof).where(lines.c.id == line_id))
+        first = self._connection.scalar(
+            select(func.min(certificates.c.id)).where(certificates.c.line_id == line_id)
+        )
+        return None if proof is None or first is None else (proof, first)
+
     def origins(self) -> dict[str, tuple[str, int]]:
         """Return each line's proof, and the ledger's id of its first certificate."""
         certificates, lines = tables.certificates, tables.lines

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.rows import to_moment, to_seconds
@@ -117,10 +118,13 @@ class RotationRecords:
 
     def reports(self) -> tuple[TrustReport, ...]:
         """Return the newest report for each certificate."""
-        return tuple(
-            TrustReport(row.serial, row.spiffe_id, row.bundle_number, to_moment(row.reported_at))
-            for row in self._connection.execute(select(tables.trust_reports))
-        )
+        return tuple(map(_report, self._connection.execute(select(tables.trust_reports))))
+
+    def report_of(self, serial: str) -> TrustReport | None:
+        """Return the newest report for a certificate; None if there is none."""
+        query = select(tables.trust_reports).where(tables.trust_reports.c.serial == serial)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _report(row)
 
     def put_request(self, digest: str, request: bytes, *, now: datetime) -> None:
         """Record the request that waits for a root's answer, in place of an earlier one."""
@@ -139,3 +143,7 @@ class RotationRecords:
     def end_request(self) -> None:
         """Forget the request: it was answered, or another one takes its place."""
         self._connection.execute(delete(tables.root_requests))
+
+
+def _report(row: Row[Any]) -> TrustReport:
+    return TrustReport(row.serial, row.spiffe_id, row.bundle_number, to_moment(row.reported_at))

@@ -3,9 +3,9 @@
 1. Each certificate counts that a receiver could accept now: recorded, unexpired, not revoked, of an
    issuing CA that is neither distrusted nor withdrawn.
 2. The holder of a certificate trusts the bundle that was handed out with it, or a newer one: the
-   newest that was recorded before it was issued. Over the network, a bundle comes with the first
-   certificate of a line alone: who renews there keeps its roots. The CA itself takes each new
-   bundle from its ledger.
+   newest that was recorded before it was issued. Over the network, that is so for the first
+   certificate of a line alone: who renews there fetches newer bundles by themselves, and reports
+   what they got. The CA itself takes each new bundle from its ledger.
 3. A report counts for the certificate that it names, and for the other certificates of its line of
    renewals that were issued before it: they belong to one workload. The newest report counts, even
    if its number is lower: the workload went back.
@@ -75,8 +75,7 @@ def find_holders(transaction: Transaction, *, now: datetime) -> tuple[Holder, ..
         proof, first = origins[certificate.line_id]
         if proof == Proof.CA:
             continue
-        with_bundle = certificate.id if proof == Proof.OPERATOR else first
-        number = _handed_out_with(with_bundle, bundles)
+        number = _handed_out_with(_certificate_with_bundle(certificate, proof, first), bundles)
         report = reports.get(certificate.id)
         reported_at = None
         if report is not None and report.reported_at >= certificate.issued_at:
@@ -107,6 +106,26 @@ def hanging_on(holders: Iterable[Holder], root: IssuerRecord) -> tuple[Holder, .
 def last_end(holders: Iterable[Holder]) -> datetime | None:
     """Return when the last certificate of these holders ends; None without holders."""
     return max((item.certificate.not_after for item in holders), default=None)
+
+
+def bundle_without_report(transaction: Transaction, certificate: CertificateRecord) -> int:
+    """Return the bundle that a certificate's holder trusts by what was handed out to them."""
+    origin = transaction.lines.origin(certificate.line_id)
+    if origin is None:
+        return 0
+    carrier = _certificate_with_bundle(certificate, *origin)
+    return _handed_out_with(carrier, transaction.rotation.bundles())
+
+
+def _certificate_with_bundle(certificate: CertificateRecord, proof: str, first: int) -> int:
+    """Return the id of the certificate with which a bundle was handed out for sure.
+
+    Args:
+        certificate: the certificate.
+        proof: by which its line began.
+        first: the id of the first certificate of its line.
+    """
+    return certificate.id if proof == Proof.OPERATOR else first
 
 
 def _handed_out_with(certificate_id: int, bundles: Sequence[BundleRecord]) -> int:

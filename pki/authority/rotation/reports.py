@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import TrustReport
+from pki.authority.rotation.readiness import bundle_without_report
 from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.identity import SpiffeId
 
@@ -35,7 +36,6 @@ def report_trust(
         newest = transaction.rotation.newest_bundle()
         if newest is None or not 1 <= bundle_number <= newest.bundle.number:
             raise InputError(f"there is no trust bundle with the number {bundle_number}")
-        known = {item.serial: item.bundle_number for item in transaction.rotation.reports()}
         recorded = 0
         for spiffe_id, serial in held:
             certificate = transaction.certificate_by_serial(serial)
@@ -44,9 +44,13 @@ def report_trust(
                     f"{spiffe_id} has no certificate with the serial number "
                     f"{quote_untrusted(serial)}, so it can't report what that one's holder trusts"
                 )
-            # It came with this bundle, or a report said so before.
-            came_with = newest.bundle.number if certificate.id > newest.last_certificate else 0
-            if known.get(serial, came_with) == bundle_number:
+            report = transaction.rotation.report_of(serial)
+            known = (
+                report.bundle_number
+                if report is not None
+                else bundle_without_report(transaction, certificate)
+            )
+            if known == bundle_number:
                 continue
             transaction.rotation.put_report(
                 TrustReport(serial, str(spiffe_id), bundle_number, context.now())

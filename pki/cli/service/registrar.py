@@ -18,7 +18,7 @@ from pki.authority.enrollment import (
     update_registration,
 )
 from pki.authority.enrollment.registering import Changed
-from pki.ca_client.calls import call
+from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
 from pki.cli.state.authority import open_authority

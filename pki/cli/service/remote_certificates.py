@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pki._proto.handfast.ca.v1 import authority_pb2
-from pki.ca_client.calls import call
+from pki.ca_client.rpc_errors import call
 from pki.cli.output import print_result, print_table, table_fits
 from pki.cli.service.remote import SECONDS, remote_ca
 from pki.errors import InputError, PkiError, quote_untrusted

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.authority.enrollment import create_token
 from pki.authority.ledger.hierarchy import active_root
-from pki.ca_client.calls import call
+from pki.ca_client.rpc_errors import call
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result

@@ -40,6 +40,7 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
         yield follower.heartbeat(state, parts.context.now())
         for update in follower.updates(state):
             yield update
+        yield follower.heartbeat(state, parts.context.now())
         while not parts.is_stopping:
             newer = await parts.feed.wait(state, seconds)
             if newer is state:
@@ -48,6 +49,8 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
             state = newer
             for update in follower.updates(state):
                 yield update
+            # Tells the follower at once that it has everything.
+            yield follower.heartbeat(state, parts.context.now())
 
     async def ReportTrust(
         self, request: trust_pb2.ReportTrustRequest, context: _Context

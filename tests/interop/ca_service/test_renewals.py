@@ -58,6 +58,6 @@ def test_two_lines_of_one_workload_are_told_apart(ca: Served, tmp_path: Path) ->
         assert len(set(names)) == len(names)
         assert "handfast_identity_recoveries_left" in " ".join(names), "said at the enrollment"
         # A failure is told, and then a success.
-        assert one.last_failure is None
+        assert one.renewals.last_failure is None
         one.renew_now()
-        assert one.last_success is not None
+        assert one.renewals.last_success is not None

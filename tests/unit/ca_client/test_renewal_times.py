@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from pki.ca_client.calls import BusyCaError
 from pki.ca_client.renewal_times import choose_time, pause_after
+from pki.ca_client.rpc_errors import BusyCaError
 from pki.errors import CaRefusedError, CaUnreachableError
 from tests.support import NOW, Hierarchy
 

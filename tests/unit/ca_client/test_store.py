@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
+from pki.ca_client.bundles import Anchor
 from pki.ca_client.received import Received
 from pki.ca_client.store import NEXT_RECOVERY_KEY, RECOVERY_KEY, STATE, IdentityStore
 from pki.errors import InputError, PkiError, StateError
@@ -39,6 +40,7 @@ def received(ca: Authority, store: IdentityStore) -> Received:
         "ca.shop.internal:8443",
         "ca.shop.internal:8444",
         (),
+        Anchor(ca.trust_domain, roots=issued.bundle.all_roots()),
     )
 
 
@@ -59,9 +61,9 @@ def test_what_was_saved_is_read_again(tmp_path: Path, ca: Authority) -> None:
     store = IdentityStore(tmp_path / "orders")
     got = received(ca, store)
     store.save(got, new_recovery_key=True)
-    credential, state = IdentityStore(tmp_path / "orders").load()
-    assert credential.leaf == got.credential.leaf
-    assert state.window() == (got.renew_begin, got.renew_end)
+    stored = IdentityStore(tmp_path / "orders").load()
+    assert stored.credential.leaf == got.credential.leaf
+    assert stored.state.window() == (got.renew_begin, got.renew_end)
     assert store.is_enrolled
     assert not (tmp_path / "orders" / NEXT_RECOVERY_KEY).exists()
     for name in (STATE, RECOVERY_KEY, "key.pem"):

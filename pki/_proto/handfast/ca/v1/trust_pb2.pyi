@@ -99,7 +99,7 @@ class TrustUpdate(_message.Message):
     """The numbers of one epoch can be compared; another ledger has another epoch."""
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Nothing has changed."""
+        """That is all there is to know now."""
 
     @_builtins.property
     def revocations(self) -> Global___Revocations:
@@ -111,7 +111,9 @@ class TrustUpdate(_message.Message):
 
     @_builtins.property
     def bundles(self) -> Global___Bundles:
-        """Signed trust bundles after the caller's."""
+        """Signed trust bundles after the caller's. The first of a stream may be one that the caller has
+        already: if it is another one with that number, somebody signed two histories.
+        """
 
     @_builtins.property
     def policy(self) -> Global___PolicyVersion:
@@ -140,7 +142,9 @@ Global___TrustUpdate: _TypeAlias = TrustUpdate  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Sent when nothing else was for a while."""
+    """Sent first, after all that was in force when the stream began, after each change, and when nothing
+    else was sent for a while. From the second one on, the caller has all that is in force.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,58 @@
+"""gRPC's errors of calls to the CA, as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+
+from pki.error_info import read_reason, read_retry_after
+from pki.errors import CaRefusedError, CaUnreachableError
+
+_LATER = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+_Answer = TypeVar("_Answer")
+
+
+class BusyCaError(CaUnreachableError):
+    """The CA can't answer now.
+
+    Args:
+        message: why.
+        retry_after: seconds until it wants to be asked again; None if it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def call(ask: Callable[[], _Answer]) -> _Answer:
+    """Make a call to the CA; turn gRPC's errors into ours.
+
+    Raises:
+        CaUnreachableError: if the CA can't be reached or can't answer now.
+        CaRefusedError: if the CA refuses.
+    """
+    try:
+        return ask()
+    except grpc.RpcError as error:
+        raise of_rpc_error(error) from error
+
+
+def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:
+    """Return our error for one of gRPC's."""
+    details = getattr(error, "details", lambda: "")() or "the call failed"
+    metadata = getattr(error, "trailing_metadata", lambda: ())() or ()
+    code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
+    if code in _LATER:
+        return BusyCaError(f"the CA can't answer now: {details}", read_retry_after(metadata))
+    return CaRefusedError(f"the CA refused: {details}", reason=read_reason(metadata) or "")
