@@ -117,6 +117,11 @@ class CaIdentity:
         return self._plan
 
     @property
+    def bundle_number(self) -> int:
+        """The number of the signed trust bundle in force; 0 for none."""
+        return self._trust.anchor.number
+
+    @property
     def bundle_refused(self) -> str:
         """Why the CA's newest trust bundle is not trusted here; empty if it is."""
         return self._trust.refused

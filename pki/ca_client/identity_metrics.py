@@ -49,6 +49,16 @@ SILENT = MetricFamily(
     "1 if the CA has been silent for too long, so that new revocations are not known here, else 0.",
     _DIRECTORY,
 )
+BUNDLE_NUMBER = MetricFamily(
+    "handfast_identity_bundle_number",
+    "The number of the signed trust bundle in force; 0 for none.",
+    _DIRECTORY,
+)
+BUNDLE_REFUSED = MetricFamily(
+    "handfast_identity_bundle_refused",
+    "1 if the newest trust bundle of the CA was refused here, else 0.",
+    _DIRECTORY,
+)
 RECOVERIES = MetricFamily(
     "handfast_identity_recoveries_left",
     "How often the workload may recover by itself; absent until the CA has said it.",
@@ -67,6 +77,8 @@ IDENTITY_FAMILIES = (
     RENEWAL_FAILURE,
     LAST_HEARD,
     SILENT,
+    BUNDLE_NUMBER,
+    BUNDLE_REFUSED,
     RECOVERIES,
     DIRECTORIES,
 )
@@ -113,6 +125,8 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield RENEWAL_FAILURE, (), _or_never(identity.renewals.last_failure)
     yield LAST_HEARD, (), identity.last_heard.timestamp()
     yield SILENT, (), identity.cut_off_since is not None
+    yield BUNDLE_NUMBER, (), identity.bundle_number
+    yield BUNDLE_REFUSED, (), bool(identity.bundle_refused)
     if identity.recoveries_left is not None:
         yield RECOVERIES, (), identity.recoveries_left
 

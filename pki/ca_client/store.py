@@ -134,8 +134,11 @@ class IdentityStore:
         Two that renew one certificate, each with a key of its own, look like a theft to the CA.
 
         Raises:
-            StateError: if somebody keeps it fresh already, here or in another process.
+            StateError: if it was not enrolled, or somebody keeps it fresh already, here or in
+                another process.
         """
+        if not self.is_enrolled:
+            raise self._not_enrolled()
         try:
             return hold_lock(self.directory, name=IN_USE)
         except BusyFolderError:
@@ -161,10 +164,7 @@ class IdentityStore:
         try:
             data, _ = read_bounded(path, max_bytes=_MOST_BYTES)
         except FileNotFoundError:
-            raise StateError(
-                f"{quote_untrusted(path)} is not there: this directory was not enrolled",
-                remedy="Enroll it: handfast enroll TOKEN --out DIR",
-            ) from None
+            raise self._not_enrolled() from None
         state = _read_state(data, path)
         bundle = self._read_bundle(domain)
         anchor = Anchor(domain, roots=credential.bundle.roots_of(domain))
@@ -251,6 +251,13 @@ class IdentityStore:
         """Remove the key of a request that came to nothing."""
         with writer_lock(self.directory):
             remove_durably(self.directory / HANDFAST.next_key)
+
+    def _not_enrolled(self) -> StateError:
+        return StateError(
+            f"{quote_untrusted(self.directory / STATE)} is not there: this directory was not "
+            "enrolled",
+            remedy="Enroll it: handfast enroll TOKEN --out DIR",
+        )
 
     def _read_bundle(self, domain: TrustDomain) -> SignedBundle | None:
         path = self.directory / SIGNED_BUNDLE

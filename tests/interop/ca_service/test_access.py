@@ -382,12 +382,14 @@ def test_who_follows_hears_at_once_and_then_regularly(ca: Served, tmp_path: Path
         assert seen.count("crl") == 2, "the root's list, and the issuing CA's"
         assert "policy" in seen
         # Nobody is sent again what it has.
-        request = trust_pb2.WatchTrustRequest()
+        request = trust_pb2.WatchTrustRequest(bundle_number=1)
         for crl in ca.service.parts.feed.state.crls.values():
             request.crls.add(issuer_key_id=crl.issuer.key_id, number=crl.number)
         again = ops.trust.WatchTrust(request, timeout=SECONDS)
-        assert [next(again).WhichOneof("update") for _ in range(3)] == [
+        assert [next(again).WhichOneof("update") for _ in range(4)] == [
             "heartbeat",
+            # One that it has: another one of that number would be a fork.
+            "bundles",
             "policy",
             "heartbeat",
         ]

@@ -14,10 +14,12 @@ import grpc
 import pytest
 
 import pki
+from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.authority import Authority
 from pki.ca_client import CaIdentity, calls
 from pki.clock import system_clock
 from pki.errors import CaRefusedError, CaUnreachableError, InputError, PkiError
+from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.ca_service import Served, served_ca
@@ -85,8 +87,13 @@ def test_a_revocation_ends_running_streams_within_a_second(
         serial = caller.credential.leaf.serial_number
         begun = time.monotonic()
         if way == "service":
-            with CaIdentity(tmp_path / "caller") as identity:
-                identity.revoke_own("key-compromise")
+            ca_name = SpiffeId.of_ca(caller.spiffe_id.trust_domain)
+            with (
+                pki.Workload.from_directory(tmp_path / "caller") as me,
+                me.sync_channel(ca.address, peer=ca_name) as to_ca,
+            ):
+                request = authority_pb2.RevokeRequest(own=True, reason="key-compromise")
+                authority_pb2_grpc.AuthorityStub(to_ca).Revoke(request, timeout=SECONDS)
         else:
             # As a command on the CA's folder beside the running service does.
             with Authority.open(ca.authority.path) as other:
