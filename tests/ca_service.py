@@ -29,7 +29,11 @@ registrar = ["spiffe://shop.internal/ci"]
 
 [[grant]]
 role = "ca-admin"
-methods = ["/handfast.ca.v1.Authority/*", "/handfast.ca.v1.Registrations/*"]
+methods = [
+  "/handfast.ca.v1.Audit/*",
+  "/handfast.ca.v1.Authority/*",
+  "/handfast.ca.v1.Registrations/*",
+]
 
 [[grant]]
 role = "registrar"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pki.authority import lifetimes
 from pki.authority.admission import Admission
-from pki.authority.audit import CheckpointPublication, audit_origin
+from pki.authority.audit import CheckpointPublication
 from pki.authority.context import AuthorityContext
 from pki.authority.directory import (
     AUDIT_KEY,
@@ -184,7 +184,7 @@ def create_root(
     for place in (plan.root_key, plan.issuing_key):
         check_place(place, tokens)
     ledger = _open_new_ledger(directory)
-    publication = CheckpointPublication(directory, audit_origin(plan.trust_domain), passphrase)
+    publication = CheckpointPublication(directory, plan.trust_domain.audit_log, passphrase)
     try:
         settings = _record_root(
             plan,

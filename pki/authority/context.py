@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority.admission import Admission
-from pki.authority.audit import CheckpointPublication, audit_origin
+from pki.authority.audit import CheckpointPublication
 from pki.authority.crl_import import import_crls
 from pki.authority.crls import current_crls, refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
@@ -326,7 +326,7 @@ def open_context(
         ledger.close()
         raise
     signing = Signing(Admission(settings.limits), settings.backdate)
-    origin = audit_origin(settings.limits.trust_domain)
+    origin = settings.limits.trust_domain.audit_log
     publication = CheckpointPublication(directory, origin, passphrase)
     return AuthorityContext(
         directory,

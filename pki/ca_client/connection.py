@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from pki._proto.handfast.ca.v1 import authority_pb2_grpc, trust_pb2_grpc
+from pki._proto.handfast.ca.v1 import audit_pb2_grpc, authority_pb2_grpc, trust_pb2_grpc
 from pki.access.counters import Counters
 from pki.clock import Clock
 from pki.credentials.provider import CredentialProvider
@@ -116,6 +116,7 @@ class CaConnection:
             self._provider.close()
             raise
         self.authority = authority_pb2_grpc.AuthorityStub(self._channel)
+        self.audit = audit_pb2_grpc.AuditStub(self._channel)
         self.trust = trust_pb2_grpc.TrustStub(self._channel)
 
     def use(self, credential: Credential) -> None:

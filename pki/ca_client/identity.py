@@ -21,18 +21,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2, trust_pb2_grpc
+from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2
 from pki.background import defer
 from pki.ca_client import calls
 from pki.ca_client.calls import Keys, Line
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.held_trust import HeldTrust
+from pki.ca_client.log_witness import LogWitness
 from pki.ca_client.received import EndedCertificateError, Received
 from pki.ca_client.renewal_plan import RenewalPlan
 from pki.ca_client.renewal_times import STEP_SECONDS
 from pki.ca_client.rpc_errors import call
 from pki.ca_client.store import CaState, IdentityStore
 from pki.ca_client.trust_follower import TrustFollower
+from pki.ca_client.witness_store import WitnessStore
 from pki.clock import Clock, system_clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
@@ -90,10 +92,18 @@ class CaIdentity:
         except BaseException:
             self._release()
             raise
-        self._follower = TrustFollower(self._trust, self._trust_stub, clock, monotonic)
+        self._follower = TrustFollower(self._trust, self._connect, clock, monotonic)
+        self.log_witness = LogWitness(
+            WitnessStore(self.directory),
+            self.spiffe_id,
+            self._connect,
+            lambda: self._trust.anchor,
+            clock,
+        )
+        """Looks now and then whether the CA's audit log was rewritten."""
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
-        self._task.start()
-        self._follower.start()
+        for part in (self._task, self._follower, self.log_witness):
+            part.start()
 
     @property
     def directory(self) -> Path:
@@ -144,6 +154,7 @@ class CaIdentity:
         """Stop keeping it fresh."""
         self._is_closed = True
         self._follower.stop()
+        self.log_witness.stop()
         self._task.stop(5.0)
         with self._lock:
             connection, self._connection = self._connection, None
@@ -196,11 +207,6 @@ class CaIdentity:
                     f"{self._plan.problem}",
                     remedy="Enroll again, with a new token",
                 )
-
-    def _trust_stub(self) -> trust_pb2_grpc.TrustStub | None:
-        """Return the stub to follow the CA with; None if our certificate has ended."""
-        connection = self._connect()
-        return None if connection is None else connection.trust
 
     def _trust_changed(self) -> None:
         self._changed()

@@ -59,6 +59,21 @@ BUNDLE_REFUSED = MetricFamily(
     "1 if the newest trust bundle of the CA was refused here, else 0.",
     _DIRECTORY,
 )
+LOG_SIZE = MetricFamily(
+    "handfast_identity_audit_log_size",
+    "How many entries the CA's audit log had when it was last found to extend what it was.",
+    _DIRECTORY,
+)
+LOG_DISPUTED = MetricFamily(
+    "handfast_identity_audit_log_disputed",
+    "1 if the CA's audit log was rewritten, went back, or has another history elsewhere, else 0.",
+    _DIRECTORY,
+)
+LOG_WITNESSES = MetricFamily(
+    "handfast_identity_audit_log_witnesses",
+    "How many other witnesses accepted the same history of the CA's audit log.",
+    _DIRECTORY,
+)
 RECOVERIES = MetricFamily(
     "handfast_identity_recoveries_left",
     "How often the workload may recover by itself; absent until the CA has said it.",
@@ -79,6 +94,9 @@ IDENTITY_FAMILIES = (
     SILENT,
     BUNDLE_NUMBER,
     BUNDLE_REFUSED,
+    LOG_SIZE,
+    LOG_DISPUTED,
+    LOG_WITNESSES,
     RECOVERIES,
     DIRECTORIES,
 )
@@ -127,6 +145,9 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield SILENT, (), identity.cut_off_since is not None
     yield BUNDLE_NUMBER, (), identity.bundle_number
     yield BUNDLE_REFUSED, (), bool(identity.bundle_refused)
+    yield LOG_SIZE, (), identity.log_witness.size
+    yield LOG_DISPUTED, (), bool(identity.log_witness.problem)
+    yield LOG_WITNESSES, (), identity.log_witness.others
     if identity.recoveries_left is not None:
         yield RECOVERIES, (), identity.recoveries_left
 

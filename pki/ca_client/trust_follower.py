@@ -18,8 +18,9 @@ from typing import Any
 
 import grpc
 
-from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
+from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.background import defer
+from pki.ca_client.connection import CaConnection
 from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.received import read_crl
 from pki.clock import Clock
@@ -38,7 +39,7 @@ class TrustFollower:
 
     Args:
         trust: what is kept up to date.
-        stub: returns the stub to call; None while there is no connection.
+        connect: returns the connection to the CA; None while there is none.
         clock: returns the time.
         monotonic: returns seconds that only grow.
     """
@@ -46,12 +47,12 @@ class TrustFollower:
     def __init__(
         self,
         trust: HeldTrust,
-        stub: Callable[[], trust_pb2_grpc.TrustStub | None],
+        connect: Callable[[], CaConnection | None],
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trust = trust
-        self._stub = stub
+        self._connect = connect
         self._clock = clock
         self._monotonic = monotonic
         self._stopping = threading.Event()
@@ -127,15 +128,15 @@ class TrustFollower:
         Args:
             before: the call of the stream whose place it takes once it has said something.
         """
-        stub = self._stub()
-        if stub is None:
+        connection = self._connect()
+        if connection is None:
             return
         call: Any = None
         next_stream: threading.Timer | None = None
         parts: dict[bytes, list[bytes]] = {}
         is_complete = False
         try:
-            call = stub.WatchTrust(self._request())
+            call = connection.trust.WatchTrust(self._request())
             with self._lock:
                 self._calls.add(call)
             if self._stopping.is_set():

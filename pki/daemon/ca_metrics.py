@@ -73,6 +73,14 @@ EVENTS = MetricFamily(
     "Events that a person should look at, since the CA was made.",
     ("kind",),
 )
+LOG_WITNESSES = MetricFamily(
+    "handfast_ca_audit_log_witnesses",
+    "Witnesses of the audit log whose cosignatures are handed out.",
+)
+LOG_DISPUTED = MetricFamily(
+    "handfast_ca_audit_log_disputed_total",
+    "Checkpoints that witnesses accepted and that are not on the audit log's history.",
+)
 CA_FAMILIES = (
     REQUESTS,
     BUDGETS,
@@ -87,6 +95,8 @@ CA_FAMILIES = (
     ISSUER_NOT_BEFORE,
     ISSUER_NOT_AFTER,
     EVENTS,
+    LOG_WITNESSES,
+    LOG_DISPUTED,
 )
 
 
@@ -127,6 +137,8 @@ def _counted(parts: CaParts) -> Iterator[Sample]:
     yield UNLISTED, (), len(state.unlisted)
     yield LISTS_SUCCESS, (), _or_never(counters.lists_signed)
     yield LISTS_FAILURE, (), _or_never(counters.lists_failed)
+    yield LOG_WITNESSES, (), len(parts.witnesses)
+    yield LOG_DISPUTED, (), parts.witnesses.disputed
 
 
 def _recorded(parts: CaParts) -> list[Sample]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _AUTHORITY = "/handfast.ca.v1.Authority/"
 _TRUST = "/handfast.ca.v1.Trust/"
+_AUDIT = "/handfast.ca.v1.Audit/"
 _REGISTRATIONS = "/handfast.ca.v1.Registrations/"
 _HEALTH = "/grpc.health.v1.Health/"
 
@@ -11,6 +12,7 @@ WORKLOAD_METHODS = frozenset(
     {
         *(_AUTHORITY + name for name in ("Renew", "Revoke")),
         *(_TRUST + name for name in ("WatchTrust", "ReportTrust")),
+        *(_AUDIT + name for name in ("GetCheckpoint", "AddCosignature")),
         *(_HEALTH + name for name in ("Check", "Watch")),
     }
 )
@@ -19,6 +21,7 @@ WORKLOAD_METHODS = frozenset(
 GRANTED_METHODS = frozenset(
     {
         *(_AUTHORITY + name for name in ("IssueBatch", "ListCertificates", "CreateToken")),
+        _AUDIT + "GetTile",
         *(
             _REGISTRATIONS + name
             for name in (

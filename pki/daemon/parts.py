@@ -27,6 +27,7 @@ from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
+from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
 from pki.daemon.renewal_slots import RenewalSlots
@@ -73,6 +74,7 @@ class CaParts:
         self.budgets = Budgets()
         self.counters = RequestCounters()
         self.slots = RenewalSlots()
+        self.witnesses = LogWitnesses(context)
         self.is_stopping = False
         with context.ledger.transaction() as transaction:
             self.mac_key = transaction.proofs.mac_key()
@@ -95,6 +97,7 @@ class CaParts:
         self._signing.stop(5.0)
         self._summing.stop(5.0)
         self._record_refusals(at_end=True)
+        self.witnesses.save()
         for executor in self._executors():
             executor.shutdown(wait=True, cancel_futures=True)
 

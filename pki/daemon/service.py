@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from pki._proto.handfast.ca.v1 import (
+    audit_pb2_grpc,
     authority_pb2_grpc,
     enrollment_pb2_grpc,
     registrations_pb2_grpc,
@@ -25,6 +26,7 @@ from pki.authority.revocation import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
+from pki.daemon.handlers.audit import AuditHandler
 from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
@@ -170,6 +172,7 @@ class CaService:
         registrations_pb2_grpc.add_RegistrationsServicer_to_server(
             watched(RegistrationsHandler(parts)), mutual
         )
+        audit_pb2_grpc.add_AuditServicer_to_server(watched(AuditHandler(parts)), mutual)
         trust_pb2_grpc.add_TrustServicer_to_server(watched(TrustHandler(parts)), mutual)
         enrollment_pb2_grpc.add_EnrollmentServicer_to_server(
             watched(EnrollmentHandler(parts)), strangers

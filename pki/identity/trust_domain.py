@@ -47,6 +47,11 @@ class TrustDomain:  # noqa: PLW1641 - the dataclass makes __hash__
         """The trust domain's own ID, ``spiffe://shop.internal``, as CA certificates hold it."""
         return f"spiffe://{self.name}"
 
+    @property
+    def audit_log(self) -> str:
+        """The name of the audit log of the trust domain's CA, which the log's key has too."""
+        return f"{self.name}/handfast/audit"
+
     def encloses(self, other: TrustDomain) -> bool:
         """Return whether the other trust domain is this one or, as a DNS name, below it.
 

@@ -24,7 +24,6 @@ from pki.errors import OlderLedgerError, PkiError, StateError, quote_untrusted
 from pki.files import locked
 from pki.files.atomic import read_file_in
 from pki.files.open_folder import PUBLIC, opened_folder
-from pki.identity import TrustDomain
 from pki.keys import KeyType, generate_key
 from pki.transparency import Checkpoint, VerifierKey, open_checkpoint, tree_root
 from pki.transparency.note import MAX_NOTE_BYTES
@@ -34,11 +33,6 @@ VERIFIER_KEY = "audit.vkey"
 _WHAT = "the audit log's key"
 _WAIT_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-
-
-def audit_origin(trust_domain: TrustDomain) -> str:
-    """Return the name of a CA's audit log, which its key has too."""
-    return f"{trust_domain}/handfast/audit"
 
 
 class CheckpointPublication:

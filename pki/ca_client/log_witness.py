@@ -1,0 +1,173 @@
+"""An identity as a witness of its CA's audit log.
+
+1. Now and then it asks for the newest checkpoint, and accepts it only if it extends the one that it
+   accepted last. That one is on disk before it cosigns.
+2. A log that was rewritten, or that went back, is told, and the evidence kept. What was accepted
+   stays: whoever has looked into it removes the two files.
+3. What other witnesses accepted must lie on the same history. So a CA that shows two histories to
+   two witnesses is found out, unless it also keeps each from hearing of the other: then the number
+   of witnesses says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from pki._proto.handfast.ca.v1 import audit_pb2
+from pki.background import defer
+from pki.ca_client.bundles import Anchor
+from pki.ca_client.connection import CaConnection
+from pki.ca_client.rpc_errors import call
+from pki.ca_client.witness_store import CHECKPOINT, WitnessStore
+from pki.clock import Clock
+from pki.credentials.periodic import PeriodicTask
+from pki.errors import PkiError
+from pki.identity import SpiffeId
+from pki.transparency import (
+    Checkpoint,
+    ConsistencyError,
+    ForkError,
+    StepBackError,
+    VerifierKey,
+    Witness,
+    cosign,
+    open_checkpoint,
+    verify_consistency,
+    verify_cosignatures,
+)
+from pki.transparency.note import COSIGNATURE_V1, ED25519
+
+log = logging.getLogger("handfast.ca_client")
+
+_SECONDS = 10.0
+_STEP_SECONDS = 60.0
+
+
+class LogWitness:
+    """The witness of one identity.
+
+    Args:
+        store: where it keeps what it accepted.
+        spiffe_id: its name.
+        connect: returns the connection to the CA; None while there is none.
+        anchor: returns what is trusted now: the log's key is in the signed bundle.
+        clock: returns the time.
+    """
+
+    def __init__(
+        self,
+        store: WitnessStore,
+        spiffe_id: SpiffeId,
+        connect: Callable[[], CaConnection | None],
+        anchor: Callable[[], Anchor],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._spiffe_id = spiffe_id
+        self._connect = connect
+        self._anchor = anchor
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._witness: Witness | None = None
+        self.problem = ""
+        """Why the log is not what it was; empty if nothing is wrong."""
+        self.others = 0
+        """How many other witnesses' checkpoints lie on the same history."""
+        # Not all at once: each at times of its own.
+        seconds = _STEP_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        self._task = PeriodicTask(seconds, self.look, "handfast-witness")
+
+    @property
+    def size(self) -> int:
+        """How many entries the accepted checkpoint has; 0 before the first."""
+        return 0 if self._witness is None else self._witness.size
+
+    def start(self) -> None:
+        """Begin to look now and then."""
+        self._task.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._task.stop(2.0)
+
+    def look(self) -> None:
+        """Look at the log now. What is wrong is told, here and in :attr:`problem`."""
+        with self._lock:
+            try:
+                self._look()
+            except (ForkError, StepBackError) as error:
+                if not self.problem:
+                    defer(log.error, "the CA's audit log: %s", error)
+                self.problem = str(error)
+            except PkiError as error:
+                defer(log.info, "the CA's audit log could not be looked at: %s", error)
+
+    def _look(self) -> None:
+        anchor, connection = self._anchor(), self._connect()
+        key = anchor.bundle.content.audit_key if anchor.bundle is not None else None
+        if key is None or connection is None:
+            return
+        log_key = VerifierKey(anchor.trust_domain.audit_log, ED25519, key)
+        if self._witness is None or self._witness.log_key != log_key:
+            self._witness = self._store.load(log_key)
+        witness, stub = self._witness, connection.audit
+        request = audit_pb2.GetCheckpointRequest(since=witness.size)
+        shown = call(partial(stub.GetCheckpoint, request, timeout=_SECONDS))
+        try:
+            accepted = witness.accept(shown.checkpoint, tuple(shown.consistency))
+            assert accepted.last is not None  # it was just accepted
+            others = self._compare(shown.witnessed, accepted.last.checkpoint, log_key)
+        except (ForkError, StepBackError):
+            self._store.keep_evidence(shown.checkpoint)
+            raise
+        self._store.save(accepted)
+        self._witness, self.others, self.problem = accepted, others, ""
+        own_key = self._store.key()
+        own = VerifierKey.of(str(self._spiffe_id), own_key.public_key(), kind=COSIGNATURE_V1)
+        signature = cosign(accepted.last.note, own.name, own_key, at=self._clock())
+        note = accepted.last.note.with_signatures([signature]).to_bytes()
+        send = audit_pb2.AddCosignatureRequest(checkpoint=note, key=str(own))
+        call(partial(stub.AddCosignature, send, timeout=_SECONDS))
+
+    def _compare(
+        self, witnessed: Iterable[audit_pb2.Witnessed], newest: Checkpoint, log_key: VerifierKey
+    ) -> int:
+        """Return how many others accepted this history.
+
+        Raises:
+            ForkError: if one accepted another.
+        """
+        names = set()
+        for item in witnessed:
+            try:
+                key = VerifierKey.parse(item.key)
+                signed = open_checkpoint(item.checkpoint, [log_key])
+                is_theirs = bool(verify_cosignatures(signed.note, [key]))
+            except PkiError as error:
+                defer(log.warning, "the CA sent a cosignature that can't be used: %s", error)
+                continue
+            if not is_theirs or key.name == str(self._spiffe_id):
+                continue
+            theirs = signed.checkpoint
+            try:
+                verify_consistency(
+                    old_size=theirs.size,
+                    old_root=theirs.root,
+                    new_size=newest.size,
+                    new_root=newest.root,
+                    proof=tuple(item.consistency),
+                )
+            except ConsistencyError as error:
+                self._store.keep_evidence(item.checkpoint)
+                raise ForkError(
+                    f"log {newest.origin} is forked: {key.name} accepted a tree of {theirs.size} "
+                    f"entries which that of {newest.size} does not extend: {error.message}",
+                    remedy=f"Keep {CHECKPOINT} of both, and find out who changed the log: "
+                    "handfast audit verify",
+                ) from error
+            names.add(key.name)
+        return len(names)

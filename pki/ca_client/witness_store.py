@@ -1,0 +1,91 @@
+"""What a witness of the CA's audit log keeps in its identity's directory.
+
+- ``.handfast-audit.checkpoint``: the checkpoint that was accepted last, a signed note.
+- ``.handfast-audit.vkey``: the key of the log that signed it.
+- ``.handfast-witness.pem``: the witness's own key, used for cosignatures alone.
+- ``.handfast-audit.disputed``: a checkpoint that does not extend the accepted one, as evidence.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pki.errors import StateError, quote_untrusted
+from pki.files import HANDFAST, read_bounded, write_durably
+from pki.files.open_folder import PRIVATE, PUBLIC
+from pki.keys import KeyType, generate_key, private_key_to_pem, read_private_key
+from pki.transparency import VerifierKey, Witness
+from pki.transparency.note import MAX_NOTE_BYTES
+
+CHECKPOINT = ".handfast-audit.checkpoint"
+LOG_KEY = ".handfast-audit.vkey"
+WITNESS_KEY = ".handfast-witness.pem"
+DISPUTED = ".handfast-audit.disputed"
+_MOST_BYTES = 16 * 1024
+
+
+class WitnessStore:
+    """The files of one witness.
+
+    Args:
+        directory: of the identity; it exists.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self, log_key: VerifierKey) -> Witness:
+        """Return the witness as it was kept; for a log with another key now, with what it accepted.
+
+        Raises:
+            PkiError: if a file is damaged: then nobody knows what was accepted.
+        """
+        note, line = self._read(CHECKPOINT, MAX_NOTE_BYTES), self._read(LOG_KEY, _MOST_BYTES)
+        if note is None or line is None:
+            return Witness(log_key)
+        kept = Witness.restore(VerifierKey.parse(line.decode("ascii", "replace").strip()), note)
+        return Witness(log_key, kept.last)
+
+    def save(self, witness: Witness) -> None:
+        """Keep what was accepted; it is on disk when this returns.
+
+        Raises:
+            StateError: if it can't be written.
+        """
+        note = witness.stored()
+        if note is not None:
+            # The key first: with an older note beside it, the note is not read as this key's.
+            self._write(LOG_KEY, f"{witness.log_key}\n".encode(), PUBLIC)
+            self._write(CHECKPOINT, note, PUBLIC)
+
+    def keep_evidence(self, note: bytes) -> None:
+        """Keep the first checkpoint that does not extend the accepted one."""
+        if self._read(DISPUTED, MAX_NOTE_BYTES) is None:
+            self._write(DISPUTED, note, PUBLIC)
+
+    def key(self) -> Ed25519PrivateKey:
+        """Return the witness's own key; it is on disk when this returns.
+
+        Raises:
+            PkiError: if it can't be read or written.
+        """
+        data = self._read(WITNESS_KEY, _MOST_BYTES)
+        if data is None:
+            made = generate_key(KeyType.ED25519)
+            self._write(WITNESS_KEY, private_key_to_pem(made), PRIVATE)
+        else:
+            made = read_private_key(data)
+        if not isinstance(made, Ed25519PrivateKey):
+            raise StateError(f"{quote_untrusted(self._directory / WITNESS_KEY)} is no Ed25519 key")
+        return made
+
+    def _read(self, name: str, most: int) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return read_bounded(self._directory / name, max_bytes=most)[0]
+        return None
+
+    def _write(self, name: str, data: bytes, mode: int) -> None:
+        write_durably(self._directory / name, data, mode=mode, like=HANDFAST.key)

@@ -1,0 +1,233 @@
+"""What the witnesses of the audit log accepted last: kept, checked against the log, handed out.
+
+1. Only what the log's own key signed is taken, and only from the workload whose name the key has.
+2. A checkpoint that is not on this history is the witness's proof that somebody changed it: it is
+   refused, and told.
+3. Each witness sees what others accepted, with proofs: so who shows two witnesses two histories is
+   found out by both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from pki.authority.context import AuthorityContext
+from pki.authority.ledger import Transaction
+from pki.background import defer
+from pki.errors import InputError, NotPermittedError, PkiError, StateError, quote_untrusted
+from pki.files import read_bounded, write_durably
+from pki.files.open_folder import PUBLIC
+from pki.identity import SpiffeId
+from pki.transparency import (
+    SignedCheckpoint,
+    SignedNote,
+    TransparencyError,
+    VerifierKey,
+    consistency_proof,
+    open_checkpoint,
+    tree_root,
+    verify_cosignatures,
+)
+
+log = logging.getLogger("handfast.ca")
+
+FILE = "audit.cosigned.json"
+_MOST_WITNESSES, _MOST_SHOWN = 64, 16
+# The instances of one workload; nobody pushes others out by making keys.
+_MOST_OF_ONE_NAME = 4
+_MOST_BYTES = 1024 * 1024
+_WRITE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A checkpoint that a witness accepted and cosigned, and the proof that leads from it.
+
+    Args:
+        key: the witness's, as a vkey.
+        note: the signed note.
+        consistency: from it to the newest checkpoint.
+    """
+
+    key: str
+    note: bytes
+    consistency: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogView:
+    """What one witness is shown.
+
+    Args:
+        note: the newest checkpoint.
+        consistency: the proof from the checkpoint that the witness has.
+        others: what other witnesses accepted.
+    """
+
+    note: bytes
+    consistency: tuple[bytes, ...]
+    others: tuple[Accepted, ...]
+
+
+class LogWitnesses:
+    """The witnesses of one CA's log, the latest of them.
+
+    Args:
+        context: the CA.
+    """
+
+    def __init__(self, context: AuthorityContext) -> None:
+        self._context = context
+        self._file: Path = context.directory.path / FILE
+        self._lock = threading.Lock()
+        self._accepted: OrderedDict[str, SignedCheckpoint] = OrderedDict()
+        self._written_at = 0.0
+        self.disputed = 0
+        """How many checkpoints of witnesses were not on this history."""
+        self._load()
+
+    def __len__(self) -> int:
+        """Return how many witnesses there are."""
+        return len(self._accepted)
+
+    def view(self, since: int, own_name: str) -> LogView:
+        """Return the newest checkpoint, for a witness that accepted one before.
+
+        Args:
+            since: how many entries that one has.
+            own_name: the witness's; its own cosignatures are left out.
+
+        Raises:
+            StateError: if there is no checkpoint yet.
+        """
+        with self._lock:
+            others = [
+                (key, signed)
+                for key, signed in reversed(self._accepted.items())
+                if VerifierKey.parse(key).name != own_name
+            ][:_MOST_SHOWN]
+        published = self._context.publication.read()
+        with self._context.ledger.snapshot() as transaction:
+            log_key = _log_key(transaction)
+            if published is None:
+                raise StateError("the audit log has no published checkpoint yet")
+            newest = open_checkpoint(published, [log_key]).checkpoint
+            return LogView(
+                published,
+                _proof(transaction, since, newest.size),
+                tuple(
+                    Accepted(
+                        key,
+                        signed.note.to_bytes(),
+                        _proof(transaction, signed.checkpoint.size, newest.size),
+                    )
+                    for key, signed in others
+                    if signed.checkpoint.size <= newest.size
+                ),
+            )
+
+    def add(self, caller: SpiffeId, note: bytes, key: str) -> None:
+        """Take a checkpoint that a witness cosigned.
+
+        Raises:
+            NotPermittedError: if the key has another name than the caller.
+            InputError: if it is malformed or not signed by both, or not on this history.
+        """
+        try:
+            witness = VerifierKey.parse(key)
+            if witness.name != str(caller):
+                raise NotPermittedError(
+                    f"{caller} can't cosign for {quote_untrusted(witness.name)}"
+                )
+            with self._context.ledger.snapshot() as transaction:
+                signed = _checked(transaction, note, witness)
+                is_ours = _is_on_history(transaction, signed)
+        except TransparencyError as error:
+            raise InputError(str(error)) from error
+        if not is_ours:
+            self.disputed += 1
+            defer(
+                log.error,
+                "%s has a checkpoint of %d entries that is not on the audit log's history: the "
+                "ledger was rewritten, or an older copy was accepted. See: handfast audit verify",
+                caller,
+                signed.checkpoint.size,
+            )
+            raise InputError("this checkpoint is not on the history of the audit log")
+        with self._lock:
+            self._accepted[key] = signed
+            self._accepted.move_to_end(key)
+            same = [item for item in self._accepted if VerifierKey.parse(item).name == str(caller)]
+            for item in same[:-_MOST_OF_ONE_NAME]:
+                del self._accepted[item]
+            while len(self._accepted) > _MOST_WITNESSES:
+                self._accepted.popitem(last=False)
+        if time.monotonic() - self._written_at > _WRITE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write them down. They come anew from the witnesses too, so a failure is only told."""
+        self._written_at = time.monotonic()
+        with self._lock:
+            kept = [[key, item.note.to_bytes().decode()] for key, item in self._accepted.items()]
+        try:
+            write_durably(self._file, json.dumps(kept, indent=1).encode(), mode=PUBLIC)
+        except (PkiError, OSError) as error:
+            defer(log.warning, "cosignatures could not be written: %s", error)
+
+    def _load(self) -> None:
+        try:
+            data, _ = read_bounded(self._file, max_bytes=_MOST_BYTES)
+            with self._context.ledger.snapshot() as transaction:
+                for key, note in json.loads(data):
+                    signed = _checked(transaction, note.encode(), VerifierKey.parse(key))
+                    if _is_on_history(transaction, signed):
+                        self._accepted[key] = signed
+                    else:
+                        self.disputed += 1
+                        defer(
+                            log.error,
+                            "a checkpoint in %s is not on the audit log's history",
+                            self._file,
+                        )
+        except FileNotFoundError:
+            return
+        except (PkiError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            defer(log.warning, "%s can't be used: %s", self._file, error)
+
+
+def _log_key(transaction: Transaction) -> VerifierKey:
+    key = transaction.audit.verifier_key()
+    if key is None:
+        raise StateError("the audit log has no key yet")
+    return VerifierKey.parse(key)
+
+
+def _checked(transaction: Transaction, note: bytes, witness: VerifierKey) -> SignedCheckpoint:
+    """Return a checkpoint that the log signed and this witness cosigned, without other lines."""
+    log_key = _log_key(transaction)
+    signed = open_checkpoint(note, [log_key])
+    if not verify_cosignatures(signed.note, [witness]):
+        raise InputError(f"{quote_untrusted(witness.name)} did not cosign this checkpoint")
+    lines = tuple(
+        item for item in signed.note.signatures if item.is_by(log_key) or item.is_by(witness)
+    )
+    return SignedCheckpoint(signed.checkpoint, SignedNote(signed.note.text, lines[:4]))
+
+
+def _is_on_history(transaction: Transaction, signed: SignedCheckpoint) -> bool:
+    checkpoint = signed.checkpoint
+    return (
+        checkpoint.size <= transaction.audit.head().size
+        and tree_root(transaction.audit, checkpoint.size) == checkpoint.root
+    )
+
+
+def _proof(transaction: Transaction, old: int, new: int) -> tuple[bytes, ...]:
+    return consistency_proof(transaction.audit, old_size=old, new_size=new) if old <= new else ()
