@@ -18,19 +18,19 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-core test-lowest test-pythons
+.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-core test-lowest test-pythons wheels
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 # The stamp is touched last, so that a set-up that was interrupted is taken up again.
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml distributions/ca/pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Name a Python 3.11 or newer with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handfast needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e distributions/ca >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
 $(PROTOS_READY): protos/requirements.txt
@@ -42,10 +42,10 @@ $(PROTOS_READY): protos/requirements.txt
 $(LOWEST_READY): $(READY) tests/lowest-requirements.txt
 	@$(PYTHON) -m venv $(LOWEST_VENV)
 	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/lowest-requirements.txt
-	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e distributions/ca
 	@touch $@
 
-# The wheel with what it needs and nothing else, as in the image of a service.
+# The core's wheel with what it needs and nothing else, as in the image of a service.
 $(CORE_READY): $(READY) tests/core-requirements.txt
 	@$(PYTHON) -m venv $(CORE_VENV)
 	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/core-requirements.txt
@@ -64,7 +64,7 @@ test: $(READY) ## run the tests, counting branches across all processes
 test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
 	@$(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) tests/interop $(PYTEST_ARGS)
 
-test-core: $(CORE_READY) ## run a server and a client where the wheel is installed without any extra
+test-core: $(CORE_READY) ## run a server and a client where the core's wheel is installed alone
 	@rm -rf build/core && mkdir -p build/core
 	@$(BIN)/python -m hatchling build -t wheel -d build/core >build/core/build.log 2>&1 || { cat build/core/build.log >&2; exit 1; }
 	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall build/core/*.whl
@@ -83,6 +83,9 @@ lint: $(READY) $(PROTOS_READY) ## check style, types, layers, stubs, made pages,
 	@if ls build/coverage/data.* >/dev/null 2>&1; then $(BIN)/python -m coverage combine --quiet; fi
 	@$(BIN)/python -m coverage report --fail-under=95
 
+wheels: $(READY) ## build both wheels, of handfast and handfast-ca, in dist/
+	@for folder in . distributions/ca; do (cd $$folder && $(abspath $(BIN))/python -m hatchling build -t wheel -d $(CURDIR)/dist) || exit 1; done
+
 docs: $(READY) ## make the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo "Open build/site/index.html"
 
@@ -100,11 +103,12 @@ bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARG
 
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
+# handfast-ca lies in this repository, and no index is asked for it.
 lock: $(READY) ## write the lock files for pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
-	@$(LOCK) $(LOCK_ARGS) pyproject.toml --all-extras --group dev -o requirements.txt
+	@echo handfast-ca | $(LOCK) --excludes - $(LOCK_ARGS) pyproject.toml --all-extras --group dev -o requirements.txt
 	@$(LOCK) $(LOCK_ARGS) protos/requirements.in -o protos/requirements.txt
 	@$(LOCK) $(LOCK_ARGS) pyproject.toml tests/core-requirements.in -o tests/core-requirements.txt
-	@$(LOCK) pyproject.toml --all-extras --group interop --resolution lowest-direct -o tests/lowest-requirements.txt
+	@echo handfast-ca | $(LOCK) --excludes - pyproject.toml --all-extras --group interop --resolution lowest-direct -o tests/lowest-requirements.txt
 
 test-pythons: ## run the tests on each declared Python that is here
 	@tests/on_each_python.sh

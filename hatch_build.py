@@ -1,22 +1,18 @@
-"""Puts the pages of ``docs/`` into the wheel, for ``handfast docs``."""
+"""Lets the extras require ``handfast-ca`` at exactly the version of this distribution."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
-class DocsHook(BuildHookInterface[Any]):
-    """Adds each page that ``handfast docs`` prints."""
+class ExtrasOfThisVersionHook(MetadataHookInterface):
+    """Declares the extras that ``pyproject.toml`` lists for this hook."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the pages to a wheel; an editable installation reads them from the checkout."""
-        if version == "editable":
-            return
-        docs = Path(self.root) / "docs"
-        for path in docs.rglob("*.md"):
-            page = path.relative_to(docs)
-            if page.parts[0] != "adr":
-                build_data["force_include"][str(path)] = f"pki/docs/{page.as_posix()}"
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add the extras, with the version in place of ``{version}``."""
+        metadata["optional-dependencies"] = {
+            extra: [line.replace("{version}", metadata["version"]) for line in lines]
+            for extra, lines in self.config["optional-dependencies"].items()
+        }

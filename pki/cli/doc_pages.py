@@ -1,11 +1,13 @@
 """The pages of the documentation of this version: found by topic, listed, and completed.
 
-This needs no library of an extra, so that the core alone prints a page too.
+This needs no library of an extra, so that the core alone prints a page too. The pages of failures
+are made from the table in ``pki.failures``, so that no installation holds it twice.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pki.errors import InputError, quote_untrusted
@@ -18,26 +20,6 @@ _START = "quickstart"
 _SIMILAR = 0.75  # below, a guess would not look like what was written
 
 
-def find_pages() -> dict[str, Path]:
-    """Return the pages by topic.
-
-    Raises:
-        InputError: if they are not installed.
-    """
-    folder = next((item for item in _FOLDERS if item.is_dir()), None)
-    if folder is None:
-        raise InputError(
-            "the documentation is not installed",
-            remedy="Install handfast from its wheel, or read docs/ in its source",
-        )
-    pages = {
-        path.relative_to(folder).with_suffix("").as_posix().removesuffix("/README"): path
-        for path in sorted(folder.rglob("*.md"))
-    }
-    # The reasons for the code's design are for those who change it.
-    return {name: path for name, path in pages.items() if name.partition("/")[0] != "adr"}
-
-
 def read_page(topic: str) -> tuple[str, str]:
     """Return a page's name and text.
 
@@ -47,16 +29,23 @@ def read_page(topic: str) -> tuple[str, str]:
     Raises:
         InputError: if there is no such page.
     """
-    pages = find_pages()
-    name = topic.removeprefix("docs/").removesuffix(".md").strip("/")
-    path = pages.get(name) or pages.get(f"{_FAILURES}{name}")
-    if path is None:
-        close = difflib.get_close_matches(name, [*pages, *_failure_names(pages)], 3, _SIMILAR)
-        raise InputError(
-            f"there is no page {quote_untrusted(topic)}",
-            remedy=f"Is it {' or '.join(close)}?" if close else "List them with: handfast docs",
-        )
-    return name, _text(path)
+    from pki.failures import FAILURES  # noqa: PLC0415 - loaded for pages alone
+    from pki.failures.pages import make_index, make_page  # noqa: PLC0415
+
+    files = _find_files()
+    name = topic.removeprefix("docs/").removesuffix(".md").removesuffix("/README").strip("/")
+    if name in files:
+        return name, files[name].read_text(encoding="utf-8")
+    if name == _FAILURES.rstrip("/"):
+        return name, make_index()
+    slug = name.removeprefix(_FAILURES)
+    if slug in FAILURES:
+        return name, make_page(FAILURES[slug])
+    close = difflib.get_close_matches(name, [*files, *FAILURES], 3, _SIMILAR)
+    raise InputError(
+        f"there is no page {quote_untrusted(topic)}",
+        remedy=f"Is it {' or '.join(close)}?" if close else "List them with: handfast docs",
+    )
 
 
 def read_titles() -> dict[str, str]:
@@ -65,13 +54,19 @@ def read_titles() -> dict[str, str]:
     Raises:
         InputError: if they are not installed.
     """
-    return {
-        name: _text(path).partition("\n")[0].removeprefix("#").strip()
-        for name, path in find_pages().items()
+    from pki.failures import FAILURES  # noqa: PLC0415 - loaded for pages alone
+    from pki.failures.pages import INDEX_TITLE, title_of  # noqa: PLC0415
+
+    titles = {
+        name: path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+        for name, path in _find_files().items()
     }
+    titles[_FAILURES.rstrip("/")] = INDEX_TITLE
+    titles |= {f"{_FAILURES}{slug}": title_of(FAILURES[slug]) for slug in FAILURES}
+    return dict(sorted(titles.items()))
 
 
-def list_lines(titles: dict[str, str]) -> list[str]:
+def list_lines(titles: Mapping[str, str]) -> list[str]:
     """Return the list of all topics: the pages, then the failures, one a line.
 
     Args:
@@ -96,19 +91,35 @@ def list_lines(titles: dict[str, str]) -> list[str]:
 
 def complete_topic(incomplete: str) -> list[str]:
     """Return the topics that begin so: for the completion of the command line."""
+    from pki.failures import FAILURES  # noqa: PLC0415 - loaded for pages alone
+
     try:
-        pages = find_pages()
+        files = _find_files()
     except (InputError, OSError):
         return []
-    names = [*(name for name in pages if "/" not in name), *_failure_names(pages)]
+    names = [*(name for name in files if "/" not in name), _FAILURES.rstrip("/"), *FAILURES]
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _failure_names(pages: dict[str, Path]) -> list[str]:
-    return [name.removeprefix(_FAILURES) for name in pages if name.startswith(_FAILURES)]
+def _find_files() -> dict[str, Path]:
+    """Return the pages that are files, by topic.
 
-
-def _text(path: Path) -> str:
-    """Return a page, without the note for those who would change it."""
-    text = path.read_text(encoding="utf-8")
-    return text.partition("-->")[2].lstrip() if text.startswith("<!--") else text
+    Raises:
+        InputError: if they are not installed.
+    """
+    folder = next((item for item in _FOLDERS if item.is_dir()), None)
+    if folder is None:
+        raise InputError(
+            "the documentation is not installed",
+            remedy="Install handfast from its wheel, or read docs/ in its source",
+        )
+    files = {
+        path.relative_to(folder).with_suffix("").as_posix().removesuffix("/README"): path
+        for path in sorted(folder.rglob("*.md"))
+    }
+    # The reasons for the code's design are for those who change it, and failures are in a table.
+    return {
+        name: path
+        for name, path in files.items()
+        if name.partition("/")[0] not in {"adr", _FAILURES.rstrip("/")}
+    }

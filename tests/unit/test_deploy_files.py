@@ -149,10 +149,29 @@ def test_what_the_image_is_built_of_is_enough(tmp_path: Path) -> None:
         if name == "COPY" and not value.startswith("--from"):
             for item in items:
                 if (ROOT / item).is_dir():
-                    shutil.copytree(ROOT / item, source / target)
+                    shutil.copytree(ROOT / item, source / target, symlinks=True)
                 else:
                     shutil.copy(ROOT / item, source / target)
-    done = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=source)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = (source / "dist").glob("handfast-*.whl")
-    assert wheel.stat().st_size > 300_000
+    for folder in (source, source / "distributions" / "ca"):
+        done = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        (wheel,) = (folder / "dist").iterdir()
+        assert wheel.stat().st_size > 300_000
+
+
+@pytest.mark.parametrize(
+    ("extras", "installed"),
+    [("ca,cli", [".[ca,cli]", "./distributions/ca"]), ("", [".[]"])],
+    ids=["all", "core"],
+)
+def test_an_image_of_the_core_alone_has_no_ca(extras: str, installed: list[str]) -> None:
+    (line,) = [value for name, value in instructions() if name == "RUN" and "pip install" in value]
+    words = line.partition("pip install")[2]
+    done = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {words}"],
+        env={"EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [word for word in done.stdout.splitlines() if not word.startswith("--")] == installed
