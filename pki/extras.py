@@ -35,7 +35,6 @@ _EXTRAS = MappingProxyType(
         "pki.daemon": "ca",
         "pki.inspection": "cli",
         "pki.oidc": "oidc",
-        "pki.transparency": "ca",
     }
 )
 
