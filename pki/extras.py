@@ -35,6 +35,7 @@ _EXTRAS = MappingProxyType(
         "pki.daemon": "ca",
         "pki.inspection": "cli",
         "pki.oidc": "oidc",
+        "pki.web": "cli",
     }
 )
 

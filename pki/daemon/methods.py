@@ -8,6 +8,9 @@ _AUDIT = "/handfast.ca.v1.Audit/"
 _REGISTRATIONS = "/handfast.ca.v1.Registrations/"
 _HEALTH = "/grpc.health.v1.Health/"
 
+METRICS_METHOD = "/handfast.v1.Metrics/Read"
+"""What a policy grants to who may read metrics over the network; no gRPC method."""
+
 WORKLOAD_METHODS = frozenset(
     {
         *(_AUTHORITY + name for name in ("Renew", "Revoke")),
@@ -22,6 +25,7 @@ GRANTED_METHODS = frozenset(
     {
         *(_AUTHORITY + name for name in ("IssueBatch", "ListCertificates", "CreateToken")),
         _AUDIT + "GetTile",
+        METRICS_METHOD,
         *(
             _REGISTRATIONS + name
             for name in (

@@ -139,6 +139,11 @@ class CaService:
         name = str(self._workload.spiffe_id)
         return CaCollector(name, lambda: self.parts), self._workload.collector()
 
+    @property
+    def workload(self) -> CaWorkload:
+        """The CA's own workload."""
+        return self._workload
+
     async def start(self) -> None:
         """Open both ports and serve.
 

@@ -148,6 +148,11 @@ class TlsConnection:
             except SSL.ZeroReturnError:
                 return b""
 
+    def end(self, deadline: Deadline) -> None:
+        """Tell the peer that nothing follows: after that, a missing end is no truncation."""
+        self.tls.shutdown()
+        self._send_pending(deadline)
+
     def __enter__(self) -> Self:
         """Return the connection itself."""
         return self

@@ -19,6 +19,7 @@ from pki.rpc.client.channel_aio import AioChannel
 from pki.rpc.client.channel_sync import SyncChannel
 from pki.rpc.client.factory import ChannelArguments, ChannelFactory, ChannelSettings
 from pki.rpc.options import ChannelOptions
+from pki.rpc.server.access_control import AccessControl
 from pki.rpc.server.factory import AccessSettings, ServerFactory, ServerSettings
 from pki.rpc.server.health_access import HealthAccess, public_methods
 from pki.rpc.server.interceptor_aio import AioAuthInterceptor
@@ -156,6 +157,21 @@ class Workload(WorkloadLifecycle):
             InputError: if the address names no fixed port number.
         """
         return self._servers.server_credentials(address)
+
+    def access_control(self, policy: PathLike | None = None) -> AccessControl:
+        """Make what authorizes the callers of a server that is not gRPC's.
+
+        Its ``authorize(certificates, method)`` takes the caller's certificates as gRPC names them:
+        ``{"x509_pem_cert": [leaf], "x509_pem_cert_chain": [chain]}``.
+
+        Args:
+            policy: the policy file; None uses the workload's.
+
+        Raises:
+            PkiError: if there is no policy, or a bad one.
+        """
+        settings = self._access_settings(policy, LogWhen.ON_DENY, HealthAccess.GRANTED)
+        return self._servers.access_control(settings)
 
     def channel(
         self,

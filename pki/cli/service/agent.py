@@ -18,6 +18,7 @@ from pki.cli.output import print_error, quote_path
 from pki.cli.service.metrics_page import MetricsOption, metrics_page
 from pki.cli.service.serve import notify_systemd
 from pki.errors import PkiError, StateError, printable
+from pki.workload import Workload
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -33,6 +34,15 @@ def agent(
         typer.Argument(parser=parse_path, metavar="DIR...", help="Directories that were enrolled."),
     ],
     metrics: MetricsOption = None,
+    metrics_policy: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path,
+            metavar="FILE",
+            help="Who may read --metrics on another address than a loopback one. The page has the "
+            "certificate of the first directory.",
+        ),
+    ] = None,
 ) -> None:
     """Keep enrolled directories fresh until SIGTERM: renewed, recovered, with the newest lists."""
     logging.basicConfig(
@@ -50,7 +60,9 @@ def agent(
 
         collectors.append(IdentityCollector(lambda: kept, lambda: len(absolute) - len(kept)))
     with ExitStack() as stack:
-        page = stack.enter_context(metrics_page(metrics, collectors))
+        page = stack.enter_context(
+            metrics_page(metrics, collectors, lambda: _reader(absolute[0], metrics_policy))
+        )
         waiting = absolute
         is_first = True
         while not ending.is_set():
@@ -71,6 +83,16 @@ def agent(
                 is_first = False
             ending.wait(_RETRY_SECONDS)
         notify_systemd("STOPPING=1")
+
+
+def _reader(directory: Path, policy: Path | None) -> Workload:
+    """Return the workload that shows the metrics over the network."""
+    if policy is None:
+        raise StateError(
+            "metrics on an address that other machines reach need a policy",
+            remedy="Name it with --metrics-policy FILE: handfast docs metrics",
+        )
+    return Workload.from_directory(directory, policy=policy)
 
 
 def _start(directory: Path, *, is_first: bool) -> CaIdentity | None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -125,7 +126,8 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
         f"Serving the CA of {authority.trust_domain}: workloads at {addresses.authority}, "
         f"enrollment at {addresses.enrollment}"
     )
-    with metrics_page(metrics, service.collectors() if metrics else ()) as page:
+    collectors = service.collectors() if metrics else ()
+    with metrics_page(metrics, collectors, lambda: nullcontext(service.workload)) as page:
         if page:
             _say(f"Metrics at {page}")
         notify_systemd("READY=1")

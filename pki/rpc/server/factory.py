@@ -147,11 +147,11 @@ class ServerFactory:
 
     def aio_interceptor(self, settings: AccessSettings) -> AioAuthInterceptor:
         """Make the authorizing interceptor of an asyncio server."""
-        return AioAuthInterceptor(self._access_control(settings))
+        return AioAuthInterceptor(self.access_control(settings))
 
     def sync_interceptor(self, settings: AccessSettings) -> SyncAuthInterceptor:
         """Make the authorizing interceptor of a synchronous server."""
-        return SyncAuthInterceptor(self._access_control(settings))
+        return SyncAuthInterceptor(self.access_control(settings))
 
     def server_credentials(self, address: str) -> grpc.ServerCredentials:
         """Make the credentials of one port; see ``Workload.server_credentials``."""
@@ -161,7 +161,8 @@ class ServerFactory:
         port.bind(address, number)
         return port.credentials()
 
-    def _access_control(self, settings: AccessSettings) -> AccessControl:
+    def access_control(self, settings: AccessSettings) -> AccessControl:
+        """Make the access control of one server, which follows what is in force."""
         self._check_usable()
         authorizer = CallAuthorizer(
             lambda: self._provider.snapshot.verifier,

@@ -1,0 +1,214 @@
+"""One page over HTTPS, for callers with a client certificate and a role.
+
+1. The certificate is verified as for a gRPC call, anew for each request: chain, profile, time,
+   revocation, policy. There are no sessions to resume, and one request for each connection.
+2. Nothing of the request is read before that.
+3. A caller that hangs or floods takes one of a few places, for a few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+
+from OpenSSL import SSL
+
+from pki.access.authorizer import AuthContext
+from pki.access.call_verdict import CallVerdict
+from pki.background import defer
+from pki.errors import quote_untrusted
+from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
+from pki.x509 import Credential
+from pki.x509.readers import to_pem
+
+log = logging.getLogger("handfast.web")
+
+_SECONDS, _POLL_SECONDS = 10.0, 0.25
+_AT_ONCE = 8
+_MOST_BYTES, _MOST_HEAD = 256 * 1024, 16 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page.
+
+    Args:
+        path: where it is, e.g. ``/metrics``.
+        method: by which the policy grants it, e.g. ``/handfast.v1.Metrics/Read``.
+        content_type: of the content.
+        content: returns it.
+    """
+
+    path: str
+    method: str
+    content_type: str
+    content: Callable[[], bytes]
+
+
+class PageServer:
+    """Serves a page from :meth:`start` until :meth:`stop`.
+
+    Args:
+        host: the address to listen on.
+        port: the port; 0 takes a free one.
+        credential: returns the server's present credential.
+        authorize: returns the verdict on a caller, by its certificates as PEM and a method.
+        page: the page.
+
+    Raises:
+        OSError: if the port can't be listened on.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        credential: Callable[[], Credential],
+        authorize: Callable[[AuthContext, str], CallVerdict],
+        page: Page,
+    ) -> None:
+        self._credential = credential
+        self._authorize = authorize
+        self._page = page
+        self._ending = threading.Event()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, port), family=family)
+        self._listening.settimeout(_POLL_SECONDS)
+        self.port: int = self._listening.getsockname()[1]
+        self._context: tuple[Credential, SSL.Context] | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, name="handfast-page", daemon=True)
+
+    def start(self) -> None:
+        """Accept callers from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no callers any more; let running requests end."""
+        self._ending.set()
+        self._thread.join(_SECONDS)
+
+    def _serve(self) -> None:
+        free = threading.BoundedSemaphore(_AT_ONCE)
+        with self._listening, ThreadPoolExecutor(_AT_ONCE, "handfast-page") as pool:
+            while not self._ending.is_set():
+                if not free.acquire(timeout=_POLL_SECONDS):
+                    continue
+                try:
+                    plain, _ = self._listening.accept()
+                except OSError:
+                    # Nobody connected, the caller left already, or no descriptor is left.
+                    free.release()
+                    self._ending.wait(0.01)
+                    continue
+                accepted = pool.submit(self._answer, plain)
+                accepted.add_done_callback(lambda _: free.release())
+
+    def _answer(self, plain: socket.socket) -> None:
+        deadline = Deadline(_SECONDS)
+        try:
+            with TlsConnection(plain, self._tls_context(), max_bytes=_MOST_BYTES) as connection:
+                connection.tls.set_accept_state()
+                connection.do_handshake(deadline)
+                verdict = self._authorize(_auth_context(connection.tls), self._page.method)
+                head = _read_head(connection, deadline)
+                connection.write(self._response(head, verdict), deadline)
+                connection.end(deadline)
+        except SSL.Error as error:
+            defer(log.info, "a caller of %s: %s", self._page.path, ssl_error_message(error))
+        except (OSError, TooManyBytesError, ValueError) as error:
+            defer(log.info, "a caller of %s: %s", self._page.path, quote_untrusted(error))
+        except Exception as error:
+            defer(log.error, "%s could not be shown: %r", self._page.path, error)
+
+    def _response(self, head: bytes, verdict: CallVerdict) -> bytes:
+        request = _Request(head)
+        if verdict.refusal is not None:
+            text = f"{verdict.refusal.name}: {verdict.refusal.message}\n"
+            return _make_response(HTTPStatus.FORBIDDEN, "text/plain", text.encode())
+        if request.error_code is not None or request.command not in {"GET", "HEAD"}:
+            return _make_response(HTTPStatus.BAD_REQUEST, "text/plain", b"only GET\n")
+        if request.path.partition("?")[0] != self._page.path:
+            return _make_response(HTTPStatus.NOT_FOUND, "text/plain", b"not here\n")
+        made = _make_response(HTTPStatus.OK, self._page.content_type, self._page.content())
+        if request.command == "HEAD":
+            made = made[: made.index(_END_OF_HEAD) + len(_END_OF_HEAD)]
+        return made
+
+    def _tls_context(self) -> SSL.Context:
+        credential = self._credential()
+        with self._lock:
+            if self._context is None or self._context[0] is not credential:
+                self._context = credential, _make_context(credential)
+            return self._context[1]
+
+
+class _Request(BaseHTTPRequestHandler):
+    """The head of a request, parsed by the standard library without a connection."""
+
+    def __init__(self, head: bytes) -> None:
+        self.rfile = BytesIO(head)
+        self.wfile = BytesIO()
+        self.raw_requestline = self.rfile.readline(_MOST_HEAD)
+        self.error_code: int | None = None
+        self.command, self.path = "", ""
+        self.parse_request()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        del message, explain
+        self.error_code = code
+
+
+def _make_context(credential: Credential) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+    # OpenSSL checks that the caller has the key; the chain is verified afterwards, as for a call.
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+    context.set_alpn_select_callback(
+        lambda _, offered: b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+    )
+    context.use_certificate(credential.leaf)
+    for issuer in credential.chain[1:]:
+        context.add_extra_chain_cert(issuer)
+    context.use_privatekey(credential.key)
+    return context
+
+
+def _auth_context(tls: SSL.Connection) -> AuthContext:
+    """Return what gRPC says of a caller's certificates."""
+    leaf = tls.get_peer_certificate(as_cryptography=True)
+    if leaf is None:
+        return {}
+    chain = [item.to_cryptography() for item in tls.get_peer_cert_chain() or ()]
+    if not chain or chain[0] != leaf:
+        chain.insert(0, leaf)
+    return {"x509_pem_cert": [to_pem([leaf])], "x509_pem_cert_chain": [to_pem(chain)]}
+
+
+def _read_head(connection: TlsConnection, deadline: Deadline) -> bytes:
+    head = b""
+    while _END_OF_HEAD not in head:
+        data = connection.read(deadline)
+        head += data
+        if not data or len(head) > _MOST_HEAD:
+            raise ValueError("the head of the request does not end")
+    return head
+
+
+def _make_response(status: HTTPStatus, content_type: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+    )
+    return head.encode() + body
