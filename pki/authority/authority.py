@@ -36,6 +36,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
+        ledger: Path | None = None,
         clock: Clock = system_clock,
     ) -> Authority:
         """Make a CA in a directory: root, issuing CA, CRLs and ledger.
@@ -45,6 +46,7 @@ class Authority(RotatingAuthority):
             plan: the CA's settings; with a trust domain alone, the others have their defaults.
             passphrase: encrypts the CA's keys on disk.
             tokens: how to reach the PKCS#11 tokens in which keys live.
+            ledger: the ledger's file, if it shall be in another folder; then each opening names it.
             clock: returns the time.
 
         Raises:
@@ -53,7 +55,14 @@ class Authority(RotatingAuthority):
         """
         if not isinstance(plan, AuthorityPlan):
             plan = AuthorityPlan(TrustDomain.parse(str(plan)))
-        context = create_root(plan, Path(path), clock=clock, passphrase=passphrase, tokens=tokens)
+        context = create_root(
+            plan,
+            Path(path),
+            clock=clock,
+            passphrase=passphrase,
+            tokens=tokens,
+            ledger_file=ledger,
+        )
         authority = cls(context)
         try:
             authority.rotate(
@@ -110,6 +119,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
+        ledger: Path | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
         passphrase_remedy: str = "",
@@ -120,6 +130,7 @@ class Authority(RotatingAuthority):
             path: the CA's directory.
             passphrase: of the CA's keys.
             tokens: as :meth:`create`.
+            ledger: as :meth:`create`.
             clock: returns the time.
             read_only: publish nothing.
             passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
@@ -134,6 +145,7 @@ class Authority(RotatingAuthority):
             tokens=tokens,
             clock=clock,
             passphrase_remedy=passphrase_remedy,
+            ledger_file=ledger,
         )
         authority = cls(context)
         if not read_only:
@@ -152,6 +164,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
+        ledger: Path | None = None,
         clock: Clock = system_clock,
         passphrase_remedy: str = "",
     ) -> RecoveryResult:
@@ -162,6 +175,7 @@ class Authority(RotatingAuthority):
             crls: every CRL that receivers hold; those in the CA's directory are read anyway.
             passphrase: of the CA's keys.
             tokens: as :meth:`create`.
+            ledger: as :meth:`create`.
             clock: returns the time.
             passphrase_remedy: as :meth:`open`.
 
@@ -176,6 +190,7 @@ class Authority(RotatingAuthority):
             clock=clock,
             accept_older=True,
             passphrase_remedy=passphrase_remedy,
+            ledger_file=ledger,
         )
         try:
             return recovery.recover(context, crls)

@@ -161,6 +161,7 @@ def create_root(
     clock: Clock,
     passphrase: bytes | None,
     tokens: TokenAccess | None = None,
+    ledger_file: Path | None = None,
 ) -> AuthorityContext:
     """Make a CA's root and ledger in a directory.
 
@@ -170,6 +171,7 @@ def create_root(
         clock: returns the time.
         passphrase: encrypts the CA's keys on disk.
         tokens: how to reach the tokens of keys that live in one.
+        ledger_file: where the ledger lies; None for the directory.
 
     Raises:
         StateError: if the directory holds a CA already or can't be written.
@@ -177,7 +179,7 @@ def create_root(
         SignerError: if a token can't be used.
     """
     plan.check()
-    directory = AuthorityDirectory(path)
+    directory = AuthorityDirectory(path, ledger_file=ledger_file)
     limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
     signing = Signing(Admission(limits), plan.backdate)
     tokens = tokens or TokenAccess()

@@ -295,6 +295,7 @@ def open_context(
     clock: Clock,
     accept_older: bool = False,
     passphrase_remedy: str = "",
+    ledger_file: Path | None = None,
 ) -> AuthorityContext:
     """Open the CA in a directory.
 
@@ -305,12 +306,13 @@ def open_context(
         clock: returns the time.
         accept_older: open an older copy of the ledger too.
         passphrase_remedy: what to do if the passphrase is missing or wrong.
+        ledger_file: where the ledger lies; None for the directory.
 
     Raises:
         StateError: if the directory holds no CA.
         OlderLedgerError: if its ledger is an older copy, and ``accept_older`` is not set.
     """
-    directory = AuthorityDirectory(path)
+    directory = AuthorityDirectory(path, ledger_file=ledger_file)
     if passphrase_remedy:
         directory = replace(directory, passphrase_remedy=passphrase_remedy)
     directory.check()

@@ -41,15 +41,17 @@ class AuthorityDirectory:
     Args:
         path: the directory.
         passphrase_remedy: what to do if the passphrase of a key is missing or wrong.
+        ledger_file: the ledger, if it is in another folder.
     """
 
     path: Path
     passphrase_remedy: str = "Give passphrase= to pki.Authority.open"  # noqa: S105 - no secret
+    ledger_file: Path | None = None
 
     @property
     def ledger(self) -> Path:
         """The ledger's file."""
-        return self.path / _LEDGER
+        return self.ledger_file or self.path / _LEDGER
 
     @property
     def root_key(self) -> Path:
@@ -149,6 +151,9 @@ class AuthorityDirectory:
             ) from error
         with opened_folder(self.path) as folder:
             check_folder_status(self.path, folder.status())
+        if self.ledger_file is not None:
+            make_folder(self.ledger_file.parent, give=False)
+            check_ledger_files(self.ledger_file)
 
     def check(self) -> None:
         """Check that no other user can change the directory or the ledger, or leads root elsewhere.

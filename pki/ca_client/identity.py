@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -45,6 +45,7 @@ log = logging.getLogger("handfast.ca_client")
 
 _REPORT_SECONDS = 60.0
 _CATCH_UP_PAUSE = 30.0
+_LAST_SECOND = timedelta(seconds=1)
 
 
 class CaIdentity:
@@ -235,7 +236,8 @@ class CaIdentity:
             return self._connection
 
     def _has_ended(self) -> bool:
-        return self._clock() > self._credential.leaf.not_valid_after_utc
+        # Certificates and the CA count whole seconds: within the last one it is no recovery yet.
+        return self._clock() >= self._credential.leaf.not_valid_after_utc + _LAST_SECOND
 
     def _step(self) -> None:
         """Do what is due."""

@@ -31,6 +31,7 @@ from pki.cli.state.key_access import (
     parse_key_place,
     token_access,
 )
+from pki.cli.state.ledger_place import LedgerOption
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
 
@@ -78,6 +79,7 @@ def init(
         typer.Option("--encrypt", help="Encrypt the keys in files; ask for a passphrase."),
     ] = False,
     passphrase_file: PassphraseFileOption = None,
+    ledger: LedgerOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +96,9 @@ def init(
     ca_folder = ca_directory(directory)
     passphrase = new_passphrase(passphrase_file) if encrypt else ca_passphrase(passphrase_file)
     tokens = token_access(module)
-    with Authority.create(ca_folder, plan, passphrase=passphrase, tokens=tokens) as authority:
+    with Authority.create(
+        ca_folder, plan, passphrase=passphrase, tokens=tokens, ledger=ledger
+    ) as authority:
         root, issuing = authority.issuers()
         root_place, place = authority.key_place(root), authority.key_place(issuing)
     root_file = ca_folder / ("root.key.pem" if root_place == "file" else "root.key.toml")

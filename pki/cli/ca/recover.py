@@ -19,6 +19,7 @@ from pki.cli.state.key_access import (
     passphrase_remedy,
     token_access,
 )
+from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.trust_distribution import distribute, read_crls_below
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
@@ -48,6 +49,7 @@ def recover(
                 is_needed=AuthorityDirectory(ca_directory(directory)).needs_passphrase(),
             ),
             tokens=token_access(),
+            ledger=ledger_elsewhere(),
             passphrase_remedy=passphrase_remedy(passphrase_file),
         )
     with open_authority(directory, passphrase_file=passphrase_file) as authority:

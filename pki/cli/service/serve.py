@@ -22,6 +22,7 @@ from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
 from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
+from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
 from pki.errors import join_first, printable
@@ -77,6 +78,7 @@ def serve(
         ),
     ] = timedelta(seconds=5),
     metrics: MetricsOption = None,
+    ledger: LedgerOption = None,
     directory: DirOption = DEFAULT_DIR,
 ) -> None:
     """Serve the CA to workloads until SIGTERM; SIGHUP makes it look again at once."""
@@ -87,7 +89,7 @@ def serve(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if metrics is not None:
         parse_metrics_address(metrics)
-    with open_authority(directory, passphrase_file=passphrase_file) as authority:
+    with open_authority(directory, passphrase_file=passphrase_file, ledger=ledger) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):
             print_error(

@@ -27,6 +27,7 @@ from pki.cli.output import quote_path
 from pki.cli.service.ca_policy import CA_POLICY, add_admin
 from pki.cli.service.first_calls import METHOD, OTHER_METHOD, call, greeter, policy_text
 from pki.cli.service.operator import operator
+from pki.cli.state.ledger_place import LEDGER_VARIABLE
 from pki.clock import system_clock
 from pki.errors import StateError, printable, quote_untrusted
 from pki.files import write_durably
@@ -114,7 +115,12 @@ def _running(arguments: Sequence[str], directory: Path, ready: str) -> Iterator[
     """Run a command of handfast beside this one, from when it says that it is ready."""
     _show("handfast " + " ".join(arguments) + " &", directory)
     log = directory / ("agent.log" if arguments[0] == "agent" else "ca.log")
-    environment = {**os.environ, "HANDFAST_DIR": str(directory), "PYTHONUNBUFFERED": "1"}
+    # Its own CA, whatever the environment says of another one.
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != LEDGER_VARIABLE},
+        "HANDFAST_DIR": str(directory),
+        "PYTHONUNBUFFERED": "1",
+    }
     with (
         log.open("w") as written,
         subprocess.Popen(  # noqa: S603 - our own command
