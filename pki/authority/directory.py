@@ -140,19 +140,9 @@ class AuthorityDirectory:
         Raises:
             StateError: if it can't be made.
         """
-        # Not given to the owner of the folder above: the CA's folders belong to who makes the CA.
-        make_folder(self.path.parent, give=False)
-        try:
-            with opened_folder(self.path.parent) as parent, suppress(FileExistsError):
-                parent.make_folder(self.path.name, mode=0o700, give=False)
-        except OSError as error:
-            raise StateError(
-                f"{quote_untrusted(self.path)} can't be made: {error.strerror}"
-            ) from error
-        with opened_folder(self.path) as folder:
-            check_folder_status(self.path, folder.status())
+        _make_private(self.path)
         if self.ledger_file is not None:
-            make_folder(self.ledger_file.parent, give=False)
+            _make_private(self.ledger_file.parent)
             check_ledger_files(self.ledger_file)
 
     def check(self) -> None:
@@ -321,6 +311,18 @@ class AuthorityDirectory:
         """Lock out other publishers, so that no older state of the ledger replaces a newer one."""
         with locked(self.path, name=".publish.lock"):
             yield
+
+
+def _make_private(path: Path) -> None:
+    # Not given to the owner of the folder above: the CA's folders belong to who makes the CA.
+    make_folder(path.parent, give=False)
+    try:
+        with opened_folder(path.parent) as parent, suppress(FileExistsError):
+            parent.make_folder(path.name, mode=0o700, give=False)
+    except OSError as error:
+        raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
+    with opened_folder(path) as folder:
+        check_folder_status(path, folder.status())
 
 
 def lost_ledger_error(directory: AuthorityDirectory, ca_files: Sequence[str]) -> StateError:

@@ -220,7 +220,7 @@ class CaIdentity:
         received = calls.enroll(token, keys, now=self._clock())
         self._store.save(received, new_recovery_key=self._with_recovery)
         self.recoveries_left = received.recoveries_left
-        _log_notes(received)
+        received.log_notes()
 
     def _connect(self) -> CaConnection | None:
         with self._lock:
@@ -305,7 +305,7 @@ class CaIdentity:
     def _use(self, received: Received, *, new_recovery_key: bool) -> None:
         self._trust.adopt(received.anchor)
         self._trust.save(received, new_recovery_key=new_recovery_key)
-        _log_notes(received)
+        received.log_notes()
         with self._lock:
             recovered = self._has_ended()
             self._credential = received.credential
@@ -345,8 +345,3 @@ class CaIdentity:
             call(lambda: connection.trust.ReportTrust(report, timeout=5.0))
         except PkiError as error:
             defer(log.info, "the CA could not be told what is trusted here: %s", error)
-
-
-def _log_notes(received: Received) -> None:
-    for note in received.notes:
-        defer(log.warning, "%s", note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from cryptography import x509
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pki._proto.handfast.ca.v1 import certificate_pb2
+from pki.background import defer
 from pki.ca_client.bundles import Anchor
 from pki.errors import CertificateError, PkiError, VerificationError
 from pki.identity import SpiffeId
@@ -28,6 +30,8 @@ from pki.x509 import (
 )
 from pki.x509.decoding import UNREADABLE
 from pki.x509.readers import MAX_CHAIN_LENGTH
+
+log = logging.getLogger("handfast.ca_client")
 
 _MOST_ROOTS = 64
 
@@ -59,6 +63,11 @@ class Received:
     enrollment_address: str
     notes: tuple[str, ...]
     anchor: Anchor
+
+    def log_notes(self) -> None:
+        """Log what differs from what was asked for."""
+        for note in self.notes:
+            defer(log.warning, "%s", note)
 
 
 class EndedCertificateError(PkiError):
