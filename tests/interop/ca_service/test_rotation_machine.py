@@ -171,7 +171,7 @@ class _Finishing(ServedRotation):
 
 TestServedRotation = _Finishing.TestCase
 TestServedRotation.settings = settings(
-    max_examples=25,
+    max_examples=2,
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
