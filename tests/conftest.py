@@ -14,6 +14,7 @@ import pytest
 from pki.authority import Authority
 from pki.authority.signers import Pkcs11Uri
 from tests.interop.shop import Shop
+from tests.new_ledgers import migrated_once
 from tests.softhsm import SoftHsm, make_softhsm, plan_of
 from tests.support import Clock
 
@@ -28,6 +29,13 @@ def no_proxy_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no proxy of this machine's environment come between the two ends of a test."""
     for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_ledgers() -> Iterator[None]:
+    """Write a new ledger's tables as the first new ledger had them, without alembic."""
+    with migrated_once():
+        yield
 
 
 @pytest.fixture
