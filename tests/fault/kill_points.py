@@ -41,8 +41,11 @@ class KillAt:
         self.number, self.report, self.seen = number, report, 0
 
     def __call__(self, _: FrameType, kind: str, callee: object) -> None:
+        # Most events are calls of Python's own functions.
+        if kind not in {"c_call", "c_return"}:
+            return
         name = getattr(callee, "__name__", "")
-        if name not in TRACES or kind not in {"c_call", "c_return"}:
+        if name not in TRACES:
             return
         if name != "commit" and getattr(callee, "__module__", "") != "posix":
             return  # str.replace and its like
