@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -21,8 +22,14 @@ def _names(path: Path, *kinds: type[ast.AST]) -> set[str]:
     }
 
 
-CLASSES = {path: _names(path, ast.ClassDef) for path in MODULES}
-FUNCTIONS = {path: _names(path, ast.FunctionDef, ast.AsyncFunctionDef) for path in MODULES}
+@functools.cache
+def classes() -> dict[Path, set[str]]:
+    return {path: _names(path, ast.ClassDef) for path in MODULES}
+
+
+@functools.cache
+def functions() -> dict[Path, set[str]]:
+    return {path: _names(path, ast.FunctionDef, ast.AsyncFunctionDef) for path in MODULES}
 
 
 def test_every_path_that_is_named_is_there() -> None:
@@ -41,13 +48,13 @@ def test_every_dotted_name_is_there() -> None:
 def test_every_class_that_is_named_is_there() -> None:
     named = {word for word in CODE if re.fullmatch(r"([A-Z][a-z0-9]+)+", word)}
     assert len(named) > 40
-    assert named - set().union(*CLASSES.values()) == set()
+    assert named - set().union(*classes().values()) == set()
 
 
 def test_every_function_that_is_named_is_there() -> None:
     named = {word.removesuffix("()") for word in CODE if re.fullmatch(r"[a-z_]+\(\)", word)}
     # A method of gRPC's errors.
-    assert named - {"details"} - set().union(*FUNCTIONS.values()) == set()
+    assert named - {"details"} - set().union(*functions().values()) == set()
 
 
 def test_a_name_with_its_module_beside_it_is_defined_there() -> None:
@@ -55,7 +62,7 @@ def test_a_name_with_its_module_beside_it_is_defined_there() -> None:
     assert len(pairs) > 30
     for name, module in pairs:
         path = ROOT / module
-        assert name in CLASSES[path] | FUNCTIONS[path], f"{name} in {module}"
+        assert name in classes()[path] | functions()[path], f"{name} in {module}"
 
 
 def test_every_package_is_named() -> None:
