@@ -18,6 +18,7 @@ from pki.clock import Clock, system_clock
 from pki.daemon import CaService, CaSettings
 from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
+from tests.ready_made import ReadyMade
 
 OPERATOR = Caller("the operator", is_admin=True)
 POLICY = """\
@@ -89,6 +90,9 @@ class Served:
         )
 
 
+_READY_MADE = ReadyMade(lambda home: Authority.create(home, "shop.internal").close())
+
+
 @contextmanager
 def served_ca(
     folder: Path,
@@ -101,10 +105,11 @@ def served_ca(
 ) -> Iterator[Served]:
     """Serve a CA in a folder; make the CA if there is none."""
     home = folder / "ca"
-    if home.exists():
-        authority = Authority.open(home, clock=clock)
-    else:
-        authority = Authority.create(home, "shop.internal", clock=clock)
+    if not home.exists() and clock is not system_clock:
+        Authority.create(home, "shop.internal", clock=clock).close()
+    elif not home.exists():
+        _READY_MADE.write(home)
+    authority = Authority.open(home, clock=clock)
     file = folder / "ca-policy.toml"
     if not file.exists():
         file.write_text(policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from pki.cli.app import run
 from pki.keys import PrivateKey
+from tests.ready_made import ReadyMade
 from tests.support import request_for
 
 Capture = pytest.CaptureFixture[str]
@@ -33,6 +35,22 @@ def run_json(capsys: Capture, *arguments: str | Path) -> dict[str, Any]:
     code, out, _ = run_command(capsys, *arguments, "--json")
     answer: dict[str, Any] = json.loads(out)
     return {**answer, "code": code}
+
+
+def make_state(state: Path, *names: str) -> None:
+    """Write the state folder that ``ca init`` and ``issue`` make, for tests of what comes then."""
+    _ready_state(names).write(state)
+
+
+@functools.cache
+def _ready_state(names: tuple[str, ...]) -> ReadyMade:
+    def make(folder: Path) -> None:
+        state = ("--dir", str(folder))
+        assert run(["ca", "init", "--trust-domain", "shop.internal", *state]) == 0
+        for name in names:
+            assert run(["issue", name, *state]) == 0
+
+    return ReadyMade(make)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

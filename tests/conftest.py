@@ -41,9 +41,7 @@ def new_ledgers() -> Iterator[None]:
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """Return a CA with a policy, and credentials for a server, a caller and a stranger."""
-    made = Shop(tmp_path)
-    for name in ("server", "caller", "stranger"):
-        made.directory(name)
+    made = Shop(tmp_path, "server", "caller", "stranger")
     yield made
     made.ca.close()
 

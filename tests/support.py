@@ -18,6 +18,7 @@ from pki.x509 import WORKLOAD, Crl, CrlSet, NameLimits, TrustBundle
 from pki.x509.profiles import IssuingProfile, LeafNames, LeafProfile, RootProfile
 from pki.x509.profiles.builder import Validity, key_usage
 from pki.x509.revocation import RevokedEntry
+from tests.ready_made import ReadyMade
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 SHOP = TrustDomain("shop.internal")
@@ -37,8 +38,21 @@ class Clock:
         self.at += timedelta(**by)
 
 
-def make_authority(folder: Path, clock: Clock | None = None) -> Authority:
+def create_authority(folder: Path, clock: Clock | None = None) -> Authority:
+    """Make a CA, for tests of how one is made."""
     return Authority.create(folder / "ca", SHOP, clock=clock or Clock())
+
+
+_READY_MADE = ReadyMade(lambda folder: create_authority(folder).close())
+
+
+def make_authority(folder: Path, clock: Clock | None = None) -> Authority:
+    """Return a CA as it was made, for tests of what it does then."""
+    clock = clock or Clock()
+    if clock() != NOW or (folder / "ca").exists():
+        return create_authority(folder, clock)
+    _READY_MADE.write(folder)
+    return Authority.open(folder / "ca", clock=clock)
 
 
 def name(common_name: str) -> x509.Name:

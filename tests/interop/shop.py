@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import shutil
@@ -38,6 +39,7 @@ from services._proto.shop.v1 import (
 from services._proto.shop.v1 import (
     payments_pb2 as pay,
 )
+from tests.ready_made import ReadyMade
 
 POLICY = """\
 trust_domain = "shop.internal"
@@ -154,14 +156,13 @@ class SyncPayments(payments_pb2_grpc.PaymentsServicer):
 class Shop:
     """A CA, credential directories and a policy in a folder, and what is run on them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *names: str) -> None:
+        """Write the CA, the policy, and the credential directories of these names."""
         self.home = home
         self.clock = ShiftedClock()
-        plan = AuthorityPlan(TrustDomain("shop.internal"), (DnsName("localhost"),))
-        self.ca = Authority.create(home / "ca", plan)
+        _ready_shop(names).write(home)
+        self.ca = Authority.open(home / "ca")
         self.policy = home / "policy" / "policy.toml"
-        self.policy.parent.mkdir()
-        self.policy.write_text(POLICY)
 
     def directory(self, name: str) -> Path:
         """Return a workload's credential directory, issued when it is first asked for."""
@@ -180,11 +181,7 @@ class Shop:
 
     def bring_trust(self) -> None:
         """Bring the CA's present lists to everybody."""
-        for folder in self.home.iterdir():
-            if (folder / "crl.pem").exists() and folder.name != "ca":
-                aside = folder / ".crl.aside"
-                shutil.copy(self.home / "ca" / "crl.pem", aside)
-                aside.replace(folder / "crl.pem")
+        _bring_trust(self.home)
 
     def write_policy(self, text: str) -> None:
         """Replace the policy as an editor does."""
@@ -241,6 +238,28 @@ class Shop:
     def server(self, kind: str, me: pki.Workload, **how: Any) -> Any:
         """Run a server of either kind."""
         return self.aio_server(me, **how) if kind == "aio" else self.sync_server(me, **how)
+
+
+def _bring_trust(home: Path) -> None:
+    for folder in home.iterdir():
+        if (folder / "crl.pem").exists() and folder.name != "ca":
+            aside = folder / ".crl.aside"
+            shutil.copy(home / "ca" / "crl.pem", aside)
+            aside.replace(folder / "crl.pem")
+
+
+@functools.cache
+def _ready_shop(names: tuple[str, ...]) -> ReadyMade:
+    def make(home: Path) -> None:
+        (home / "policy").mkdir(parents=True)
+        (home / "policy" / "policy.toml").write_text(POLICY)
+        plan = AuthorityPlan(TrustDomain("shop.internal"), (DnsName("localhost"),))
+        with Authority.create(home / "ca", plan) as ca:
+            for name in names:
+                ca.issue(name).save(home / name)
+        _bring_trust(home)
+
+    return ReadyMade(make)
 
 
 def get_stock(channel: grpc.Channel, **how: Any) -> int:

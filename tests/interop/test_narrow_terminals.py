@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pki.cli.app import run
-from tests.command import Capture, run_command, run_json
+from tests.command import Capture, make_state, run_command, run_json
 
 MAIN = "from pki.cli.entry import main; main()"
 
@@ -24,9 +23,7 @@ MAIN = "from pki.cli.entry import main; main()"
 @pytest.fixture(autouse=True)
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    for name in ("orders", "payments", "prod/eu/storefront"):
-        assert run(["issue", name]) == 0
+    make_state(Path("certs"), "orders", "payments", "prod/eu/storefront")
 
 
 def in_terminal(columns: int, *arguments: str) -> str:

@@ -13,7 +13,7 @@ from pki.authority import Authority
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import Ledger
 from pki.errors import PkiError, StateError
-from tests.support import SHOP, Clock, make_authority
+from tests.support import SHOP, Clock, create_authority, make_authority
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,9 +86,9 @@ def test_a_key_that_lies_there_is_taken_up_and_never_written_over(
     with monkeypatch.context() as patch:
         patch.setattr("pki.authority.ledger.Transaction.put_settings", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            make_authority(tmp_path)
+            create_authority(tmp_path)
     key = (tmp_path / "ca" / "root.key.pem").read_bytes()
-    with make_authority(tmp_path) as ca:
+    with create_authority(tmp_path) as ca:
         ca.issue("orders")
     assert (tmp_path / "ca" / "root.key.pem").read_bytes() == key
 
@@ -102,9 +102,9 @@ def test_a_set_up_that_was_cut_off_before_its_issuing_ca_says_so_and_is_finished
     with monkeypatch.context() as patch:
         patch.setattr(AuthorityContext, "root_ca", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            make_authority(tmp_path)
+            create_authority(tmp_path)
     with pytest.raises(StateError, match="set-up was interrupted before") as caught:
-        make_authority(tmp_path)
+        create_authority(tmp_path)
     assert "handfast ca rotate" in caught.value.remedy
     with Authority.open(tmp_path / "ca", clock=Clock()) as ca:
         with pytest.raises(StateError, match="set-up was interrupted") as caught:
@@ -120,7 +120,7 @@ def test_a_set_up_that_was_cut_off_before_its_issuing_ca_says_so_and_is_finished
 def test_no_key_is_written_over_by_one_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with make_authority(tmp_path) as ca:
+    with create_authority(tmp_path) as ca:
         monkeypatch.setattr(
             "pki.authority.rotation.issuing_keys.key_id_of", lambda _: "0123456789abcdef"
         )

@@ -16,6 +16,7 @@ from pki.clock import system_clock
 from pki.errors import NotPermittedError
 from pki.files import load_credential
 from pki.x509 import CrlSet
+from tests.command import make_state
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,8 +24,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
     return tmp_path / "certs"
 
 

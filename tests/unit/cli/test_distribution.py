@@ -23,6 +23,7 @@ from tests.command import (
     Capture,
     chown_all,
     files_of,
+    make_state,
     run_as,
     run_command,
     run_json,
@@ -36,9 +37,7 @@ WORKLOADS = ("a", "b", "c", "d")
 @pytest.fixture(autouse=True)
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    for name in WORKLOADS:
-        assert run(["issue", name]) == 0
+    make_state(Path("certs"), *WORKLOADS)
     return Path("certs/ca")
 
 

@@ -21,7 +21,7 @@ from pki.errors import StateError
 from pki.files import atomic, load_credential
 from pki.files.lock import WAIT_SECONDS, BusyFolderError
 from pki.x509 import CrlSet
-from tests.command import MALLORY, Capture, chown_all, run_command, run_json
+from tests.command import MALLORY, Capture, chown_all, make_state, run_command, run_json
 
 MINE = Path("certs/mallory")
 # Found before and after mallory's folder, and nested as deep as what lies in it.
@@ -34,9 +34,7 @@ def state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     fixture = "shared_folder" if os.geteuid() == 0 else "tmp_path"
     folder: Path = request.getfixturevalue(fixture)
     monkeypatch.chdir(folder)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    for name in ("mallory", *OTHERS):
-        assert run(["issue", name]) == 0
+    make_state(Path("certs"), "mallory", *OTHERS)
     yield Path("certs")
     # Python's own removal can't remove a thousand levels.
     subprocess.run(["rm", "-rf", str(folder / MINE)], check=True)

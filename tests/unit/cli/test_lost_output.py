@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Capture, run_command, run_json
+from tests.command import Capture, make_state, run_json
 
 _RUN = "from pki.cli.entry import main; main()"
 
 
 @pytest.fixture
-def state(tmp_path: Path, capsys: Capture) -> Path:
+def state(tmp_path: Path) -> Path:
     folder = tmp_path / "certs"
-    init = run_command(capsys, "ca", "init", "--trust-domain", "shop.internal", "--dir", folder)
-    assert init[0] == 0, init
-    for name in ("orders", "billing"):
-        assert run_command(capsys, "issue", name, "--dir", folder)[0] == 0
+    make_state(folder, "orders", "billing")
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from pki.cli.app import run
 from pki.files import load_credential
 from pki.keys import generate_key, private_key_to_pem
-from tests.command import Capture, files_of, run_command, run_json, write_request
+from tests.command import Capture, files_of, make_state, run_command, run_json, write_request
 
 NAMES = ("orders", "payments", "prod/web")
 
@@ -26,9 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ca() -> Path:
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    for name in NAMES:
-        assert run(["issue", name]) == 0
+    make_state(Path("certs"), *NAMES)
     return Path("certs")
 
 

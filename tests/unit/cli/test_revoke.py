@@ -11,7 +11,7 @@ import pytest
 from pki.authority import Authority
 from pki.cli.app import run
 from pki.x509 import CrlSet
-from tests.command import Capture, run_command, run_json
+from tests.command import Capture, make_state, run_command, run_json
 
 ORDERS = Path("certs/orders")
 
@@ -19,8 +19,7 @@ ORDERS = Path("certs/orders")
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
     return tmp_path
 
 

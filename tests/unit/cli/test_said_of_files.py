@@ -16,7 +16,7 @@ from pki.errors import CredentialError, PkiError, printable
 from pki.files import LAYOUTS, load_credential, save_credential
 from pki.keys import generate_key
 from pki.x509.readers import to_pem
-from tests.command import Capture, files_of, run_command, write_request
+from tests.command import Capture, files_of, make_state, run_command, write_request
 
 ORDERS = Path("certs/orders")
 NASTY = "a\x1b[31m\u202e\u2066\x07b\nc;d"
@@ -30,8 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def orders() -> Path:
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
     return ORDERS
 
 

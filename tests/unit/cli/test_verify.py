@@ -11,15 +11,14 @@ from pki.authority import Authority
 from pki.cli.app import run
 from pki.clock import system_clock
 from pki.x509 import SERVER
-from tests.command import Capture, run_command
+from tests.command import Capture, make_state, run_command
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HANDFAST_DIR", raising=False)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
 
 
 def refusal(capsys: Capture, *options: str, side: str = "server") -> tuple[str, str]:

@@ -14,7 +14,7 @@ from pki.files import LAYOUTS, load_credential
 from pki.files.writer import save_chain
 from pki.keys import generate_key, private_key_to_pem
 from pki.x509 import CrlSet
-from tests.command import Capture, files_of, run_command, run_json, write_request
+from tests.command import Capture, files_of, make_state, run_command, run_json, write_request
 
 ORDERS = Path("certs/orders")
 
@@ -22,7 +22,7 @@ ORDERS = Path("certs/orders")
 @pytest.fixture(autouse=True)
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
+    make_state(Path("certs"))
     return Path("certs/ca")
 
 

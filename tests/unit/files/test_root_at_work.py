@@ -16,7 +16,16 @@ from pki.cli.app import run
 from pki.errors import StateError
 from pki.files import access, load_credential, save_credential, writer, writer_lock
 from pki.files.open_folder import opened_folder
-from tests.command import MALLORY, NOBODY, Capture, chown_all, files_of, run_as, run_command
+from tests.command import (
+    MALLORY,
+    NOBODY,
+    Capture,
+    chown_all,
+    files_of,
+    make_state,
+    run_as,
+    run_command,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who is the one to be misled")
 ORDERS = Path("certs/orders")
@@ -28,8 +37,7 @@ FILES = ("key.pem", "chain.pem", "bundle.pem", "crl.pem")
 @pytest.fixture(autouse=True)
 def ca(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(shared_folder)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
     return shared_folder
 
 

@@ -13,7 +13,7 @@ from pki.authority import Authority
 from pki.cli.app import run
 from pki.clock import system_clock
 from pki.x509 import TrustBundle
-from tests.command import Capture, run_command, run_json
+from tests.command import Capture, make_state, run_command, run_json
 
 ROOTS = Path("roots")
 REQUEST = "certs/root-request.json"
@@ -23,8 +23,7 @@ REQUEST = "certs/root-request.json"
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the state folder of a CA whose root's key lies elsewhere."""
     monkeypatch.chdir(tmp_path)
-    assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
-    assert run(["issue", "orders"]) == 0
+    make_state(Path("certs"), "orders")
     ROOTS.mkdir(mode=0o700)
     shutil.move("certs/ca/root.key.pem", ROOTS)
     return tmp_path / "certs"
