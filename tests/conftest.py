@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,31 @@ from tests.support import Clock
 # handler: otherwise the programs that a test interrupts would ignore SIGINT too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Counting coverage makes code run half as fast. What these tests run, others run too: in these it
+# is not counted, or not in the processes that they start.
+UNCOUNTED = ("tests/fault/", "tests/property/", "tests/vectors/")
+UNCOUNTED_PROCESSES = (*UNCOUNTED, "tests/interop/test_do")
+
+
+@pytest.fixture(autouse=True)
+def coverage_where_it_counts(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Count no coverage in tests that add none."""
+    if request.node.nodeid.startswith(UNCOUNTED_PROCESSES):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    trace, of_threads = sys.gettrace(), threading.gettrace()
+    is_coverage = type(trace).__module__.startswith("coverage")  # and no debugger
+    if not is_coverage or not request.node.nodeid.startswith(UNCOUNTED):
+        yield
+        return
+    sys.settrace(None)
+    threading.settrace(None)
+    yield
+    sys.settrace(trace)
+    threading.settrace(of_threads)
 
 
 @pytest.fixture(autouse=True)
