@@ -15,6 +15,8 @@ from tests.deployed import DEPLOY, ROOT, Machine
 from tests.interop.shop import eventually
 from tests.served_process import SECONDS
 
+pytestmark = pytest.mark.documents
+
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the development tools")
 Container = dict[str, Any]
 

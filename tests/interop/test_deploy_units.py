@@ -15,6 +15,8 @@ import pytest
 from tests.deployed import DEPLOY, Machine, NotifySocket
 from tests.served_process import SECONDS
 
+pytestmark = pytest.mark.documents
+
 CA, AGENT = "handfast-ca.service", "handfast-agent@.service"
 Settings = dict[str, list[str]]
 

@@ -22,6 +22,8 @@ from prometheus_client import CollectorRegistry
 import pki
 from tests.interop.shop import Shop, eventually, free_port
 
+pytestmark = pytest.mark.documents
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 HANDFAST = Path(sys.executable).with_name("handfast")

@@ -29,6 +29,8 @@ from services._proto.shop.v1 import (
 from services.watching import watch_stock
 from tests.interop.shop import SECONDS, eventually, free_port
 
+pytestmark = pytest.mark.documents
+
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "services" / "policy.toml"
 
