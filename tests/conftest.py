@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Counting coverage makes code run half as fast. What these tests run, others run too: in these it
 # is not counted, or not in the processes that they start.
 UNCOUNTED = ("tests/fault/", "tests/property/", "tests/vectors/")
-UNCOUNTED_PROCESSES = (*UNCOUNTED, "tests/interop/test_do")
+UNCOUNTED_PROCESSES = (*UNCOUNTED, "tests/interop/test_do", "tests/interop/test_services.py")
 
 
 @pytest.fixture(autouse=True)
