@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ from tests.support import Clock
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# On a busy machine any example may take longer than hypothesis allows by itself.
+with suppress(ImportError):  # not there on the lowest versions
+    from hypothesis import settings
+
+    settings.register_profile("no deadline", deadline=None)
+    settings.load_profile("no deadline")
 
 # Counting coverage makes code run half as fast. What these tests run, others run too: in these it
 # is not counted, or not in the processes that they start.
