@@ -124,7 +124,9 @@ def test_a_live_ca_and_an_agent_tell_what_they_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["ca", "serve"], ["agent", "orders"]])
-def test_an_address_that_is_none_is_refused_before_anything_is_served(tmp_path: Path, command: list[str]) -> None:
+def test_an_address_that_is_none_is_refused_before_anything_is_served(
+    tmp_path: Path, command: list[str]
+) -> None:
     handfast(tmp_path, "ca", "init", "--trust-domain", "shop.internal")
     done = handfast(tmp_path, *command, "--metrics", "ca.internal:9464")
     assert done.returncode == 1
