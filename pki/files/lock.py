@@ -15,8 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
@@ -95,7 +94,10 @@ def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
         StateError: if the lock file belongs to another user or is no regular file.
     """
     with opened_folder(folder) as opened:
-        return partial(os.close, _acquire(opened, name, 0, time.sleep))
+        held = ExitStack()
+        held.callback(os.close, _acquire(opened, name, 0, time.sleep))
+    # A second call does nothing: the number of the descriptor may be another file's by then.
+    return held.close
 
 
 def _acquire(

@@ -223,8 +223,13 @@ def test_one_process_keeps_a_directory_fresh(ca: Served, tmp_path: Path) -> None
             CaIdentity(tmp_path / "orders")
         with pki.Workload.from_directory(tmp_path / "orders") as reader:
             assert reader.credential.leaf == identity.credential.leaf
-    with CaIdentity(tmp_path / "orders"):
-        pass
+    with CaIdentity(tmp_path / "orders") as identity:
+        identity.close()
+        # It closes nothing twice: a descriptor's number may be another file's by then.
+        with CaIdentity(tmp_path / "orders"):
+            identity.close()
+            with pytest.raises(StateError, match="kept fresh by another process"):
+                CaIdentity(tmp_path / "orders")
 
 
 def test_bundles_of_another_ca_lead_nowhere(ca: Served, tmp_path: Path) -> None:
