@@ -12,7 +12,9 @@ from pki.authority import issuance, recovery, renewal
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
+from pki.authority.ledger.ledger import WRITING, LedgerAccess
 from pki.authority.orders import order_leaf
+from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult
 from pki.authority.rotation.operations import RotatingAuthority
 from pki.authority.signers import TokenAccess
@@ -63,7 +65,7 @@ class Authority(RotatingAuthority):
             tokens=tokens,
             ledger_file=ledger,
         )
-        authority = cls(context)
+        authority = cls(record_first(context))
         try:
             authority.rotate(
                 key_type=plan.key_type, lifetime=plan.issuing_lifetime, place=plan.issuing_key
@@ -123,6 +125,7 @@ class Authority(RotatingAuthority):
         clock: Clock = system_clock,
         read_only: bool = False,
         passphrase_remedy: str = "",
+        access: LedgerAccess = WRITING,
     ) -> Authority:
         """Open a CA, and publish its bundle and CRLs again in case a crash prevented that.
 
@@ -134,10 +137,13 @@ class Authority(RotatingAuthority):
             clock: returns the time.
             read_only: publish nothing.
             passphrase_remedy: what an error says to do if the passphrase is missing or wrong.
+            access: how long to wait for a ledger that another process writes to, or that it can't
+                be written now: then only revocations are done, and are recorded later.
 
         Raises:
             StateError: if the directory holds no CA.
             OlderLedgerError: if its ledger is an older copy.
+            LedgerError: if its ledger can't be written now, and ``access`` does not say so.
         """
         context = open_context(
             Path(path),
@@ -146,9 +152,10 @@ class Authority(RotatingAuthority):
             clock=clock,
             passphrase_remedy=passphrase_remedy,
             ledger_file=ledger,
+            access=access,
         )
-        authority = cls(context)
-        if not read_only:
+        authority = cls(record_first(context))
+        if not read_only and not access.for_reading:
             try:
                 authority._context.publish()
             except BaseException:
@@ -193,7 +200,7 @@ class Authority(RotatingAuthority):
             ledger_file=ledger,
         )
         try:
-            return recovery.recover(context, crls)
+            return recovery.recover(record_first(context), crls)
         finally:
             context.ledger.close()
 

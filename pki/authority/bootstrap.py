@@ -23,6 +23,7 @@ from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Le
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.ledger_files import MARK
 from pki.authority.orders import ca_subject
+from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.signers import TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, check_place, make_signer
 from pki.authority.signing import Signing
@@ -201,8 +202,9 @@ def create_root(
     except BaseException:
         ledger.close()
         raise
+    pending = PendingRevocations(directory.path)
     return AuthorityContext(
-        directory, ledger, settings, signing, clock, publication, passphrase, tokens=tokens
+        directory, ledger, settings, signing, clock, publication, pending, passphrase, tokens=tokens
     )
 
 

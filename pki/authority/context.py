@@ -25,6 +25,9 @@ from pki.authority.ledger import (
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
 from pki.authority.ledger.hierarchy import no_active_issuer_error, trusted_roots
+from pki.authority.ledger.ledger import WRITING, LedgerAccess
+from pki.authority.ledger.reserve import Reserve
+from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
@@ -46,16 +49,25 @@ class AuthorityContext:
     signing: Signing
     clock: Clock
     publication: CheckpointPublication
+    pending: PendingRevocations
     passphrase: bytes | None = field(default=None, repr=False)
     actor: Actor = field(default_factory=Actor.local)
     signs_lists_later: bool = False
     """Whether a revocation is announced before its list is signed: a long list takes seconds."""
+    revocation_wait: float = 5.0
+    """How many seconds a revocation waits for a ledger that another process holds."""
     tokens: TokenAccess = field(default_factory=TokenAccess, repr=False)
     _signers: dict[str, Signer] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Publish the audit log's checkpoint after each commit that adds to it."""
         self.ledger.after_entries = self.publication.after_entries
+        self.signing.before_signing = self.pending.refuse_all
+
+    @property
+    def reserve(self) -> Reserve:
+        """Space that is given up when a revocation finds a full disk."""
+        return Reserve(self.directory.ledger.parent, self.directory.crls)
 
     def audit_entry(
         self,
@@ -70,14 +82,8 @@ class AuthorityContext:
     ) -> AuditEntry:
         """Return an entry for the audit log, made by the one who asks for the operation.
 
-        Args:
-            action: what is decided.
-            certificate: as :meth:`AuditEntry.of`, with what follows.
-            subject: the SPIFFE ID that it is about.
-            serial: of the certificate, if that is not there.
-            reason: why.
-            at: the time that the ledger's row holds; None is now.
-            details: what else belongs to it.
+        The arguments are those of :meth:`AuditEntry.of`; ``at`` is the time that the ledger's row
+        holds, and None is now.
         """
         return AuditEntry.of(
             action,
@@ -189,17 +195,19 @@ class AuthorityContext:
         """Return the trust bundle, and the CRLs of all issuers that may still be in use."""
         crls = current_crls(transaction, now=self.now())
         roots = trusted_roots(transaction.issuers())
-        return TrustBundle.of_roots(item.certificate for item in roots), CrlSet.of(crls)
+        bundle = TrustBundle.of_roots(item.certificate for item in roots)
+        return bundle, self.pending.newest(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.
 
-        CRLs that are in the directory and newer than the ledger are imported first. The audit log's
-        checkpoint is published too.
+        What is pending is recorded first, and CRLs in the directory that are newer than the ledger
+        are imported. The audit log's checkpoint is published too, and space is taken in reserve.
 
         Raises:
             OlderLedgerError: if the published checkpoint is not on the ledger's own history.
         """
+        self.ledger.record_pending()
         with self.directory.publishing():
             with self.ledger.transaction() as transaction:
                 self.publication.refuse_rewritten(transaction)
@@ -211,6 +219,8 @@ class AuthorityContext:
                 head = transaction.audit.head()
             self.directory.publish(bundle, crls)
             self.publication.publish_all(head)
+        self.reserve.make()
+        self.pending.file.prepare()
         return bundle, crls
 
     def import_crls(
@@ -218,10 +228,7 @@ class AuthorityContext:
     ) -> bool:
         """Import published CRLs into the ledger; return whether they held something new.
 
-        Args:
-            published: the CRLs.
-            transaction: of the ledger.
-            skip_numbers: how many CRL numbers to skip, for CRLs that may be out and are unknown.
+        ``skip_numbers`` are left out for CRLs that may be out and are unknown.
 
         Raises:
             StateError: if a new CRL must be signed, and the key for it is not there.
@@ -296,6 +303,7 @@ def open_context(
     accept_older: bool = False,
     passphrase_remedy: str = "",
     ledger_file: Path | None = None,
+    access: LedgerAccess = WRITING,
 ) -> AuthorityContext:
     """Open the CA in a directory.
 
@@ -307,6 +315,7 @@ def open_context(
         accept_older: open an older copy of the ledger too.
         passphrase_remedy: what to do if the passphrase is missing or wrong.
         ledger_file: where the ledger lies; None for the directory.
+        access: how to open the ledger.
 
     Raises:
         StateError: if the directory holds no CA.
@@ -317,11 +326,11 @@ def open_context(
         directory = replace(directory, passphrase_remedy=passphrase_remedy)
     directory.check()
     directory.refuse_lost_ledger()
-    ledger = Ledger.open(directory.ledger)
+    ledger = Ledger.open(directory.ledger, access)
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
-            if not accept_older:
+            if not accept_older and not access.for_reading:
                 # Else the recovery does it, which must see the ledger's mark as it is.
                 transaction.audit.begin(at=clock(), actor=Actor.local())
     except BaseException:
@@ -337,6 +346,7 @@ def open_context(
         signing,
         clock,
         publication,
+        PendingRevocations(directory.path),
         passphrase,
         tokens=tokens or TokenAccess(),
     )

@@ -76,7 +76,7 @@ def import_crls(
         unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(issuer.id)}
         new = [
             item
-            for item in _entries(crl)
+            for item in entries_of(crl)
             if item.serial not in on_current | unrecorded
             and not _is_recorded(transaction, issuer, item.serial)
         ]
@@ -194,7 +194,8 @@ def _revoke(
         )
 
 
-def _entries(crl: Crl) -> list[RevokedEntry]:
+def entries_of(crl: Crl) -> list[RevokedEntry]:
+    """Return what a CRL revokes, with dates and reasons."""
     entries = []
     for item in crl.crl:
         try:

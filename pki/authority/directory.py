@@ -23,6 +23,7 @@ from pki.files import HANDFAST, locked, save_trust, write_durably
 from pki.files.access import check_folder_status, trusted_owners
 from pki.files.atomic import make_folder, read_file_in
 from pki.files.credential_files import error_context
+from pki.files.lock import WAIT_SECONDS
 from pki.files.open_folder import PRIVATE, opened_folder
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint, read_private_key
 from pki.keys.encoding import MAX_KEY_BYTES
@@ -307,9 +308,9 @@ class AuthorityDirectory:
             return None
 
     @contextmanager
-    def publishing(self) -> Iterator[None]:
+    def publishing(self, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
         """Lock out other publishers, so that no older state of the ledger replaces a newer one."""
-        with locked(self.path, name=".publish.lock"):
+        with locked(self.path, name=".publish.lock", wait_seconds=wait_seconds):
             yield
 
 

@@ -214,7 +214,11 @@ def hand_out(
     """Return a certificate with all that its workload needs.
 
     Only after the transaction commits may anybody see it.
+
+    Raises:
+        NotPermittedError: if it was issued before, and a revocation of it is pending.
     """
+    context.pending.refuse(f"{leaf.serial_number:x}")
     bundle, crls = context.trust(transaction)
     own = tuple(item.certificate for item in transaction.issuers())
     issuer = next(certificate for certificate in own if certificate.subject == leaf.issuer)

@@ -50,7 +50,7 @@ class AuthorityReader:
 
     def trust(self) -> tuple[TrustBundle, CrlSet]:
         """Return the trust bundle and the current CRLs."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return self._context.trust(transaction)
 
     def certificates(
@@ -63,19 +63,19 @@ class AuthorityReader:
             with_ended: include those that have ended.
         """
         now = self._context.now()
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.certificates(
                 ends_after=None if with_ended else now, ends_before=ends_before
             )
 
     def certificate(self, serial: int) -> CertificateRecord | None:
         """Return the issued certificate with a serial number; None if there is none."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.certificate_by_serial(f"{serial:x}")
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
         """Return the CA's own certificates: the root, then the issuing CAs by age."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.issuers()
 
     def signing_intents(self) -> tuple[SigningIntent, ...]:
@@ -84,7 +84,7 @@ class AuthorityReader:
         One of these moments ago is being signed. An older one was perhaps signed, and never handed
         out: the process that asked for it died.
         """
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.intents.all()
 
     def key_place(self, issuer: IssuerRecord) -> str:
@@ -110,7 +110,7 @@ class AuthorityReader:
         Done first, nobody types a PIN while an operation holds the ledger. A token that does not
         work is refused by the operation that needs it.
         """
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             signer = self._context.active_signer(transaction)
         if signer is not None:
             with suppress(SignerError):
@@ -118,7 +118,7 @@ class AuthorityReader:
 
     def ledger_state(self) -> tuple[LedgerState, datetime | None]:
         """Return the ledger's id and latest commit, and when an older copy was accepted last."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.state(), transaction.recovery.accepted_at()
 
     def migration_warnings(self) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ class AuthorityReader:
 
     def events(self) -> tuple[tuple[datetime, str, str], ...]:
         """Return the events that a person should look at: time, kind, detail."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.events()
 
     def verify_audit_log(

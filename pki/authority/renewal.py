@@ -132,7 +132,7 @@ def check_renewable(
             is blocked.
     """
     remedy = f"Issue a new one: handfast issue {record.spiffe_id}"
-    if record.revoked_at is not None:
+    if record.revoked_at is not None or context.pending.holds(record.serial):
         raise NotRenewableError(f"certificate {record.serial} was revoked", remedy=remedy)
     if record.not_after < context.now():
         raise NotRenewableError(

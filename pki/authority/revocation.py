@@ -1,8 +1,10 @@
-"""Revoke certificates with all their renewals, for good, and sign CRLs anew."""
+"""Revoke certificates with all their renewals, for good."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from string import hexdigits
 from types import MappingProxyType
 
@@ -12,22 +14,18 @@ from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import (
     CertificateRecord,
-    CrlRecord,
     IssuerKind,
-    IssuerRecord,
     IssuerStatus,
     SigningIntent,
     Transaction,
 )
-from pki.authority.ledger.audit import AuditAction
-from pki.authority.ledger.audit.entry import shorten_list
-from pki.authority.ledger.hierarchy import is_usable, trusted_roots
+from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.audit.entry import Detail, shorten_list
+from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
-from pki.errors import InputError, StateError, quote_untrusted
+from pki.errors import InputError, quote_untrusted
 from pki.identity import SpiffeId
-from pki.x509 import Crl
-from pki.x509.readers import read_crls
 from pki.x509.revocation import RevokedEntry
 
 # RFC 5280 §5.3.1, without the hold, because a revocation is final here, and the reasons for CAs.
@@ -120,15 +118,11 @@ def revoke(
             if record is not None:
                 known.append(record)
             elif (intent := transaction.intents.of_serial(serial)) is not None:
-                _revoke_intents(context, transaction, [intent], reason)
-            elif _may_be_unrecorded(context, transaction, serial):
+                revoke_intents(context, transaction, [intent], reason)
+            elif may_be_unrecorded(context, transaction, serial):
                 _revoke_unrecorded(context, transaction, serial, reason)
             else:
-                raise InputError(
-                    "this CA issued no certificate with the serial number "
-                    f"{quote_untrusted(serial)}",
-                    remedy="See them with: handfast list",
-                )
+                raise unknown_serial_error(serial)
         return revoke_records(context, transaction, known, reason, whole_line=whole_line)
 
 
@@ -150,12 +144,9 @@ def revoke_workload(
         now = context.now()
         live = transaction.certificates_of_workload(str(spiffe_id), ends_after=now)
         intents = transaction.intents.of_subject(str(spiffe_id), ends_after=now)
-        _revoke_intents(context, transaction, intents, reason)
+        revoke_intents(context, transaction, intents, reason)
         if not live and not intents:
-            raise InputError(
-                f"{spiffe_id} has no certificate that is still valid",
-                remedy="See them with: handfast list --all",
-            )
+            raise no_certificate_error(spiffe_id)
         return revoke_records(context, transaction, live, reason, whole_line=False)
 
 
@@ -166,15 +157,24 @@ def revoke_records(
     reason: x509.ReasonFlags,
     *,
     whole_line: bool = False,
+    decided_at: datetime | None = None,
 ) -> tuple[CertificateRecord, ...]:
     """Revoke certificates of the ledger with all their renewals; end the recovery of their lines.
 
     The reason ``key-compromise`` blocks the lines: nothing of them is renewed any more.
 
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        certificates: the certificates to begin with.
+        reason: one of RFC 5280's reasons.
+        whole_line: revoke also the certificates from which these were renewed.
+        decided_at: when it was decided, if it could not be recorded then.
+
     Returns:
         All certificates that are revoked now, oldest first.
     """
-    now = context.now()
+    now = decided_at or context.now()
     is_compromise = reason is x509.ReasonFlags.key_compromise
     revoked = with_renewals(
         certificates, transaction, same_keys=is_compromise, whole_line=whole_line
@@ -185,12 +185,15 @@ def revoke_records(
     for item in sorted(revoked, key=lambda item: item.id):
         if item.revoked_at is None:
             transaction.audit.append(
-                context.audit_entry(
-                    AuditAction.REVOKE,
-                    certificate=item.certificate,
-                    at=now,
-                    subject=item.spiffe_id,
-                    reason=reason.value,
+                decided_then(
+                    context.audit_entry(
+                        AuditAction.REVOKE,
+                        certificate=item.certificate,
+                        at=now if decided_at is None else context.now(),
+                        subject=item.spiffe_id,
+                        reason=reason.value,
+                    ),
+                    decided_at,
                 )
             )
     lines = {item.line_id for item in revoked}
@@ -210,23 +213,28 @@ def revoke_records(
     )
 
 
-def _revoke_intents(
+def revoke_intents(
     context: AuthorityContext,
     transaction: Transaction,
     intents: Sequence[SigningIntent],
     reason: x509.ReasonFlags,
+    *,
+    decided_at: datetime | None = None,
 ) -> None:
     """Put the serial numbers of leaves on the CRLs that were perhaps signed, not recorded."""
-    now = context.now()
+    now = decided_at or context.now()
     open_ones = [item for item in intents if item.revoked_at is None]
     transaction.intents.mark_revoked([item.serial for item in open_ones], at=now)
     for item in open_ones:
         transaction.audit.append(
-            context.audit_entry(
-                AuditAction.REVOKE,
-                subject=item.subject,
-                serial=item.serial,
-                reason=reason.value,
+            decided_then(
+                context.audit_entry(
+                    AuditAction.REVOKE,
+                    subject=item.subject,
+                    serial=item.serial,
+                    reason=reason.value,
+                ),
+                decided_at,
             )
         )
     if reason is x509.ReasonFlags.key_compromise:
@@ -242,36 +250,31 @@ def _revoke_intents(
             context.refresh_crl(issuer, transaction)
 
 
-def _refresh_future_root_crl(
-    context: AuthorityContext, root: IssuerRecord, transaction: Transaction
-) -> int:
-    """Sign a root's CRL anew if its begin is in the future and the root's key is there."""
-    current = transaction.crls.current(root.id)
-    if current is None or not context.has_root_key(root, transaction):
-        return 0
-    crl = Crl.of(read_crls(current.der)[0])
-    now = context.now()
-    if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
-        return 0
-    if context.root_ca_if_there(root, transaction) is None:
-        return 0
-    context.refresh_root_crls(root, transaction)
-    return 1
+def decided_then(entry: AuditEntry, decided_at: datetime | None) -> AuditEntry:
+    """Return the entry of a revocation that could not be recorded when it was decided."""
+    if decided_at is None:
+        return entry
+    details: dict[str, Detail] = {"revoked_at": int(decided_at.timestamp()), "source": "pending"}
+    return replace(entry, details={**entry.details, **details})
 
 
-def _is_due(context: AuthorityContext, current: CrlRecord | None) -> bool:
-    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it."""
-    if current is None:
-        return True
-    now, lifetime = context.now(), context.settings.crl_lifetime
-    # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
-    # signed now.
-    crl = Crl.of(read_crls(current.der)[0])
-    remaining = current.next_update - now
-    return crl.this_update > now or remaining < lifetime / 2 or remaining > lifetime
+def unknown_serial_error(serial: str) -> InputError:
+    """Return the error for a serial number that this CA can't have used."""
+    return InputError(
+        f"this CA issued no certificate with the serial number {quote_untrusted(serial)}",
+        remedy="See them with: handfast list",
+    )
 
 
-def _may_be_unrecorded(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:
+def no_certificate_error(spiffe_id: SpiffeId) -> InputError:
+    """Return the error for a workload that has nothing to revoke."""
+    return InputError(
+        f"{spiffe_id} has no certificate that is still valid",
+        remedy="See them with: handfast list --all",
+    )
+
+
+def may_be_unrecorded(context: AuthorityContext, transaction: Transaction, serial: str) -> bool:
     """Return whether this serial number may be of a valid certificate that an older ledger lost."""
     accepted = transaction.recovery.accepted_at()
     is_serial = bool(serial) and set(serial) <= set(hexdigits) and int(serial, 16) < _SERIAL_END
@@ -292,57 +295,3 @@ def _revoke_unrecorded(
             entry = RevokedEntry(int(serial, 16), now, reason)
             transaction.recovery.add_unrecorded(issuer.id, [entry])
             context.refresh_crl(issuer, transaction)
-
-
-def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
-    """Sign a new CRL for each issuer whose CRL is due.
-
-    An issuing CA's CRL is due past half of its lifetime, or if it was signed by a clock that was
-    ahead; the root's CRL is due only in the second case.
-
-    Args:
-        context: the CA.
-        force: sign all of them.
-
-    Returns:
-        How many were signed.
-
-    Raises:
-        StateError: if the key for one of them is not there.
-    """
-    now = context.now()
-    signed = 0
-    with context.ledger.transaction() as transaction:
-        for issuer in transaction.issuers():
-            ended = issuer.certificate.not_valid_after_utc < now
-            if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
-                continue
-            current = transaction.crls.current(issuer.id)
-            if not force and not _is_due(context, current):
-                continue
-            try:
-                context.refresh_crl(issuer, transaction)
-            except StateError:
-                # The key of a distrusted CA may be destroyed; nobody needs its CRL any more.
-                if issuer.status is not IssuerStatus.DISTRUSTED:
-                    raise
-            else:
-                signed += 1
-        for root in trusted_roots(transaction.issuers()):
-            signed += _refresh_future_root_crl(context, root, transaction)
-    return signed
-
-
-def sign_missing(context: AuthorityContext) -> int:
-    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
-    now, signed = context.now(), 0
-    with context.ledger.transaction() as transaction:
-        for issuer in transaction.issuers():
-            if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
-                continue
-            current = transaction.crls.current(issuer.id)
-            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
-            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
-                context.refresh_crl(issuer, transaction)
-                signed += 1
-    return signed

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from pki.authority import recovery, revocation
 from pki.authority.ledger import CertificateRecord
+from pki.authority.pending.record import PendingRevocation
+from pki.authority.publishing import revoking as publishing
+from pki.authority.publishing.pending_lists import publish_pending
+from pki.authority.publishing.refreshing import refresh_crls
 from pki.authority.reader import AuthorityReader
 from pki.identity import SpiffeId
 from pki.x509 import CrlSet
@@ -18,6 +22,9 @@ class RevokingAuthority(AuthorityReader):
         self, serial: int | str, *, reason: str = "unspecified", whole_line: bool = False
     ) -> tuple[CertificateRecord, ...]:
         """Revoke a certificate with all its renewals, and publish the CRLs.
+
+        If the ledger can't be written now, the revocation is published all the same, and recorded
+        as soon as it can be: see :meth:`pending_revocations`.
 
         The CRLs are written into the CA's own directory alone: credential directories get them from
         ``handfast crl`` or ``handfast renew``.
@@ -53,8 +60,8 @@ class RevokingAuthority(AuthorityReader):
             for item in serials
         ]
         flag = revocation.parse_reason(reason)
-        revoked = revocation.revoke(self._context, texts, flag, whole_line=whole_line)
-        self._context.publish()
+        revoked = publishing.revoke(self._context, texts, flag, whole_line=whole_line)
+        self._publish()
         return revoked
 
     def revoke_workload(
@@ -71,13 +78,27 @@ class RevokingAuthority(AuthorityReader):
         """
         spiffe_id = SpiffeId.parse_name(name, self.trust_domain)
         flag = revocation.parse_reason(reason)
-        revoked = revocation.revoke_workload(self._context, spiffe_id, flag)
-        self._context.publish()
+        revoked = publishing.revoke_workload(self._context, spiffe_id, flag)
+        self._publish()
         return revoked
+
+    def pending_revocations(self) -> tuple[PendingRevocation, ...]:
+        """Return the revocations that are in force, and that the ledger does not hold yet."""
+        return self._context.pending.records()
+
+    def is_pending_kept(self) -> bool:
+        """Return whether what is pending is kept beyond the end of this process."""
+        return self._context.pending.is_on_disk_alone()
+
+    def _publish(self) -> None:
+        if self._context.pending.is_empty():
+            self._context.publish()
+        else:
+            publish_pending(self._context)
 
     def certificates_of(self, spiffe_id: SpiffeId) -> tuple[CertificateRecord, ...]:
         """Return the certificates of a workload that have not ended, oldest first."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.certificates_of_workload(
                 str(spiffe_id), ends_after=self._context.now()
             )
@@ -89,7 +110,7 @@ class RevokingAuthority(AuthorityReader):
             prefix: hex; colons, ``0x``, leading zeros and dots at the end are left out.
         """
         digits, _ = revocation.parse_serial_prefix(prefix)
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             return transaction.certificates_with_serial(digits)
 
     def import_crls(self, crls: CrlSet) -> bool:
@@ -122,6 +143,6 @@ class RevokingAuthority(AuthorityReader):
         Raises:
             StateError: if the key for one of them is not there.
         """
-        signed = revocation.refresh_crls(self._context, force=force)
+        signed = refresh_crls(self._context, force=force)
         self._context.publish()
         return signed

@@ -90,6 +90,7 @@ def sign_in_steps(
         decide: decides in a transaction, and returns its result or what is to be signed. It is
             called again with the signed leaf, and decides everything anew.
     """
+    ledger.record_pending()
     with ledger.transaction() as transaction:
         result = decide(transaction, None)
     if not isinstance(result, PlannedLeaf):
@@ -112,6 +113,8 @@ class Signing:
     def __init__(self, admission: Admission, backdate: timedelta) -> None:
         self.admission = admission
         self._backdate = backdate
+        self.before_signing: Callable[[], object] = lambda: None
+        """Refuses to sign as long as a revocation is pending that may forbid it."""
 
     def plan_leaf(
         self, order: LeafOrder, by: SigningCa, transaction: Transaction, *, now: datetime
@@ -122,6 +125,7 @@ class Signing:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the issuing CA's validity.
         """
+        self.before_signing()
         issuer = by.record.certificate
         validity = self.leaf_validity(order.lifetime, issuer, now=now)
         self.admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
@@ -162,6 +166,7 @@ class Signing:
         """
         planned, certificate = signed.planned, signed.leaf
         if planned.by.is_external:
+            self.before_signing()
             until = planned.validity.not_after
             self.admission.admit_leaf(planned.order, transaction, until=until, now=now)
             _complete_intent(planned.by, certificate, transaction)
@@ -211,6 +216,7 @@ class Signing:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the root's validity.
         """
+        self.before_signing()
         self.admission.admit_issuer(order, transaction)
         check_validity(root, now, what="root")
 

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pki.authority import Authority, CertificateRecord
+from pki.authority.directory import AuthorityDirectory
+from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
+from pki.authority.pending.file import PENDING
 from pki.authority.revocation import REASONS
+from pki.cli.exit_codes import PARTLY
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, complete, dir_option
-from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
+from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import Distribution, distribute
-from pki.errors import LedgerError, PkiError, StateError, join_first, quote_untrusted
+from pki.errors import (
+    LedgerError,
+    OlderLedgerError,
+    PkiError,
+    StateError,
+    join_first,
+    quote_untrusted,
+)
 
 _MOST_SHOWN = 5
+_WAIT_SECONDS = 5.0
 
 
 def revoke(
@@ -65,6 +80,8 @@ def revoke(
         revoked, not_published = _revoke(authority, revocation_target, reason)
         distribution = _distribute(authority, directory)
         others = other_valid_certificates(authority, revoked)
+        pending = authority.pending_revocations()
+        is_kept = authority.is_pending_kept()
     if not_published is not None:
         distribution.failed.insert(0, (ca_directory(directory), not_published))
     crl_path = ca_directory(directory) / "crl.pem"
@@ -78,6 +95,7 @@ def revoke(
             "already_revoked": [item.serial for item in revoked if item.serial in before],
             "reason": reason,
             "crl": crl_path,
+            "recorded": not pending,
             **distribution.to_json(),
             "still_valid": [
                 {"serial": item.serial, "spiffe_id": item.spiffe_id} for item in others
@@ -97,22 +115,59 @@ def revoke(
         ],
         as_json=as_json,
     )
+    if pending and not is_kept and not_published is not None and not distribution.updated:
+        raise not_published
+    if pending:
+        _tell_pending(directory, is_kept=is_kept)
     distribution.exit_if_incomplete("The certificate is revoked")
+    if pending:
+        raise typer.Exit(PARTLY)
 
 
 def _open(directory: Path, passphrase_file: Path | None) -> Authority:
-    """Open the CA, also if its own CRL can't be written: that must not stop a revocation.
+    """Open the CA, also if nothing can be written: that must not stop a revocation.
 
     Raises:
         PkiError: if it can't be opened.
     """
+    patient = LedgerAccess(wait_seconds=_WAIT_SECONDS)
     try:
-        return open_authority(directory, passphrase_file=passphrase_file)
-    except LedgerError:
+        return open_authority(directory, passphrase_file=passphrase_file, access=patient)
+    except OlderLedgerError:
         raise
+    except LedgerError as error:
+        home = AuthorityDirectory(ca_directory(directory), ledger_file=ledger_elsewhere())
+        disk = home.ledger.parent
+        if is_for_lack_of_room(error, disk) and Reserve(disk, home.crls).release():
+            with suppress(LedgerError):
+                return open_authority(directory, passphrase_file=passphrase_file, access=patient)
+        # Opened without a lock. The revocation is published, and recorded as soon as it can be.
+        return open_authority(
+            directory, passphrase_file=passphrase_file, access=LedgerAccess(for_reading=True)
+        )
     except StateError:
         # Opened without publishing. After the revocation it is published again, or the error shown.
-        return open_authority(directory, read_only=True, passphrase_file=passphrase_file)
+        return open_authority(
+            directory, read_only=True, passphrase_file=passphrase_file, access=patient
+        )
+
+
+def _tell_pending(directory: Path, *, is_kept: bool) -> None:
+    """Say that a revocation is not recorded yet, and who will record it."""
+    path = quote_path(ca_directory(directory) / PENDING)
+    if is_kept:
+        print_error(
+            f"The certificate is revoked, and the ledger could not record it: {path} keeps it",
+            "The next command that changes the CA records it, and so does handfast ca serve; until "
+            "then nothing is issued. See why the ledger can't be written: its disk, and who holds "
+            "it (fuser)",
+        )
+    else:
+        print_error(
+            f"The certificate is on the new CRLs alone: neither the ledger nor {path} could keep "
+            "the revocation",
+            "Revoke it again once the CA's folder can be written to",
+        )
 
 
 def _revoke(
@@ -131,8 +186,15 @@ def _revoke(
             return authority.revoke_workload(str(target.workload), reason=reason), None
         revoked = authority.revoke_all(named, reason=reason, whole_line=target.whole_line)
     except PkiError as error:
-        # The revocation may be recorded, and only its CRL not written: then go on with the rest.
-        line = [item for item in renewal_line(authority, named) if item.revoked_at is not None]
+        # The revocation may be recorded or pending, and only its CRL not written: then go on.
+        pending = {
+            item.serial for record in authority.pending_revocations() for item in record.entries
+        }
+        line = [
+            item
+            for item in renewal_line(authority, named)
+            if item.revoked_at is not None or item.serial in pending
+        ]
         if not named or not set(named) <= {item.serial for item in line}:
             raise
         return tuple(line), error
@@ -141,7 +203,7 @@ def _revoke(
 
 def _revoked_line(record: CertificateRecord, *, is_new: bool) -> str:
     subject = f"{record.serial} of {record.spiffe_id}"
-    if is_new:
+    if is_new or record.revoked_at is None:
         return f"Revoked {subject}"
     return f"{subject} was revoked already, at {record.revoked_at:%Y-%m-%d %H:%M:%S} UTC"
 

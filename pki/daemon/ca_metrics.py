@@ -43,6 +43,14 @@ UNLISTED = MetricFamily(
     "handfast_ca_revocations_unlisted",
     "Revocations that followers know, and that are on no signed list yet.",
 )
+PENDING = MetricFamily(
+    "handfast_ca_revocations_pending",
+    "Certificates that are revoked, and that the ledger could not record as such yet.",
+)
+RESERVE = MetricFamily(
+    "handfast_ca_reserve_bytes",
+    "Space beside the ledger that a revocation may take on a full disk; 0 if it was taken.",
+)
 LISTS_SUCCESS = MetricFamily(
     "handfast_ca_list_signing_last_success_timestamp_seconds",
     "The last time that all due revocation lists were signed; 0 for never.",
@@ -88,6 +96,8 @@ CA_FAMILIES = (
     ISSUED,
     LAST_ISSUE,
     UNLISTED,
+    PENDING,
+    RESERVE,
     LISTS_SUCCESS,
     LISTS_FAILURE,
     SEQUENCE,
@@ -135,6 +145,8 @@ def _counted(parts: CaParts) -> Iterator[Sample]:
     yield ISSUED, (), counters.issued
     yield LAST_ISSUE, (), _or_never(counters.last_issue)
     yield UNLISTED, (), len(state.unlisted)
+    yield PENDING, (), len(state.pending)
+    yield RESERVE, (), parts.context.reserve.held()
     yield LISTS_SUCCESS, (), _or_never(counters.lists_signed)
     yield LISTS_FAILURE, (), _or_never(counters.lists_failed)
     yield LOG_WITNESSES, (), len(parts.witnesses)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import issue_own
 from pki.x509 import Credential, CrlSet, RevocationMode, TrustBundle
+
+_WAIT_SECONDS = 1.0
 
 
 class OwnCredential:
@@ -23,7 +26,8 @@ class OwnCredential:
     is_local = True
 
     def __init__(self, context: AuthorityContext, lifetime: timedelta = timedelta(hours=1)) -> None:
-        self._context = context
+        # Whoever holds the ledger must not hold up what this thread does besides.
+        self._context = replace(context, ledger=context.ledger.waiting(_WAIT_SECONDS))
         self._lifetime = lifetime
         self._lock = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
@@ -43,11 +47,13 @@ class OwnCredential:
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
         """Return the credential; issue another one if it is past half of its life."""
-        with self._lock:
-            if self._context.now() >= self._renew_at:
-                self._credential = issue_own(self._context, self._lifetime).credential
+        if self._context.now() >= self._renew_at:
+            # Not in the lock, which a revocation takes.
+            issued = issue_own(self._context, self._lifetime)
+            with self._lock:
+                self._credential = issued.credential
                 self._renew_at = self._half_life()
-            return self._credential, ()
+        return self._credential, ()
 
     def renew(self) -> None:
         """Issue another one now: the issuing CA or the trust bundle has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives import hashes
@@ -20,8 +21,10 @@ from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
 from pki.authority.ledger import CertificateRecord
+from pki.authority.publishing.pending_lists import publish_pending
+from pki.authority.publishing.recording import record_pending
+from pki.authority.publishing.refreshing import sign_missing
 from pki.authority.registrations import Caller
-from pki.authority.revocation import sign_missing
 from pki.authority.rotation.reports import report_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
@@ -67,6 +70,8 @@ class CaParts:
     ) -> None:
         self.jwts = jwts
         self.context = context
+        # The ledger is tried again and again, so no attempt waits for long.
+        self._impatient = replace(context, ledger=context.ledger.waiting(context.revocation_wait))
         self.feed = feed
         self.addresses = addresses
         self.own_credential = own_credential
@@ -119,7 +124,8 @@ class CaParts:
         self, records: Iterable[CertificateRecord]
     ) -> list[authority_pb2.CertificateSummary]:
         """Return what is said of certificates in a list."""
-        with self.context.ledger.transaction() as transaction:
+        # Without the lock: a revocation is answered whoever holds the ledger.
+        with self.context.ledger.snapshot() as transaction:
             issuers = transaction.issuers()
         return [certificate_summary(record, issuers) for record in records]
 
@@ -185,6 +191,10 @@ class CaParts:
             defer(log.error, "refusals of strangers could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
+        if not self._record_pending():
+            self.counters.lists_failed = self.context.now()
+            self.feed.refresh()
+            return
         try:
             sign_missing(self.context)
             self.counters.lists_signed = self.context.now()
@@ -193,3 +203,21 @@ class CaParts:
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
         self.context.publish()
+
+    def _record_pending(self) -> bool:
+        """Record what is pending; if that can't be done yet, sign and publish lists with it.
+
+        Returns:
+            Whether nothing is pending any more.
+        """
+        try:
+            record_pending(self._impatient)
+        except PkiError as error:
+            defer(log.error, "a pending revocation could not be recorded: %s", error)
+        else:
+            return True
+        try:
+            publish_pending(self.context)
+        except PkiError as error:
+            defer(log.error, "lists with a pending revocation could not be published: %s", error)
+        return False

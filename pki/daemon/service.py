@@ -22,7 +22,7 @@ from pki._proto.handfast.ca.v1 import (
 )
 from pki.authority import Authority
 from pki.authority.enrollment import register_existing
-from pki.authority.revocation import sign_missing
+from pki.authority.publishing.refreshing import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("handfast.ca")
 
-_LEDGER_SECONDS = 0.25
+_LEDGER_SECONDS, _REVOCATION_SECONDS = 0.25, 0.4
 _REFRESH_SECONDS = 600.0
 
 
@@ -95,6 +95,8 @@ class CaService:
         if settings.oidc is not None:
             self._jwts = JwtVerifier.read(settings.oidc, context.settings.limits.trust_domain)
         context.signs_lists_later = True
+        # Within a second, followers refuse what is revoked, whoever holds the ledger.
+        context.revocation_wait = _REVOCATION_SECONDS
         self.adopted = register_existing(context)
         """The workloads that were registered now, because they have certificates from before."""
         authority.refresh_crls()
@@ -227,7 +229,9 @@ class CaService:
         except PkiError as error:
             defer(log.error, "the ledger could not be read: %s", error)
             return
-        if self._feed.state.unlisted and self._parts is not None:
+        self._authority.context.reserve.make()
+        state = self._feed.state
+        if (state.unlisted or state.pending) and self._parts is not None:
             self._parts.sign_lists_soon()
 
     def _refresh(self) -> None:

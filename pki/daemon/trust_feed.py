@@ -18,6 +18,7 @@ from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
+from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy
 from pki.daemon.messages import timestamp
 from pki.x509 import Crl, CrlSet, TrustBundle
@@ -41,6 +42,7 @@ class TrustState:
         unlisted: the revocations that are on no signed list yet, in order.
         newest: the number of the newest revocation.
         policy: the digest of the CA's policy.
+        pending: the certificates that are revoked, and that the ledger does not hold as such yet.
     """
 
     ledger: LedgerState
@@ -51,6 +53,7 @@ class TrustState:
     unlisted: tuple[tuple[LoggedRevocation, Announced], ...]
     newest: int
     policy: str
+    pending: tuple[PendingEntry, ...] = ()
 
     @property
     def bundle_number(self) -> int:
@@ -59,7 +62,9 @@ class TrustState:
 
     def crl_set(self) -> CrlSet:
         """Return the lists with what is on none of them yet."""
-        return CrlSet.of(self.crls.values()).announce(item for _, item in self.unlisted)
+        announced = [item for _, item in self.unlisted]
+        announced += [(bytes.fromhex(item.issuer), int(item.serial, 16)) for item in self.pending]
+        return CrlSet.of(self.crls.values()).announce(announced)
 
 
 class TrustFeed:
@@ -82,15 +87,18 @@ class TrustFeed:
         self._changed = changed
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._lists: Mapping[IssuerId, Crl] = {}
         self.state = self._read(None)
 
     def refresh(self) -> bool:
         """Read the ledger if it has changed; return whether there is something new to tell."""
         with self._lock:
-            with self._context.ledger.transaction() as transaction:
+            pending, lists = self._pending()
+            with self._context.ledger.snapshot(newest=True) as transaction:
                 ledger = transaction.state()
             before, policy = self.state, self._policy_digest()
-            if ledger == before.ledger and policy == before.policy:
+            seen = (before.ledger, before.policy, before.pending, self._lists)
+            if (ledger, policy, pending, lists) == seen:
                 return False
             state = self._read(before)
             self.state = state
@@ -127,7 +135,9 @@ class TrustFeed:
 
     def _read(self, before: TrustState | None) -> TrustState:
         now = self._context.now()
-        with self._context.ledger.transaction() as transaction:
+        # Before the ledger: what leaves the pending ones is in the ledger by then.
+        pending, self._lists = self._pending()
+        with self._context.ledger.snapshot(newest=True) as transaction:
             bundle, crl_set = self._context.trust(transaction)
             issuers = {
                 item.id: IssuerId.of_ca(item.certificate).key_id for item in transaction.issuers()
@@ -164,7 +174,16 @@ class TrustFeed:
                 unlisted,
                 newest,
                 self._policy_digest(),
+                pending,
             )
+
+    def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
+        """Return what the ledger can't record now, and the lists that were signed for it."""
+        pending = self._context.pending
+        if pending.is_empty():
+            return (), {}
+        entries = dict.fromkeys(item for record in pending.records() for item in record.entries)
+        return tuple(entries), pending.lists()
 
     def _policy_digest(self) -> str:
         policy = self._policy()
@@ -180,6 +199,10 @@ def _active_issuing(transaction: Transaction) -> str:
 
 def _same(before: Crl | None, crl: Crl) -> Crl:
     return before if before is not None and before.number == crl.number else crl
+
+
+def _octets(serial: int) -> bytes:
+    return serial.to_bytes((serial.bit_length() + 7) // 8, "big")
 
 
 def _revoked(crl: Crl | None) -> frozenset[int]:
@@ -205,6 +228,7 @@ class Follower:
         self._number = -1
         self._bundle = request.bundle_number
         self._is_first = True
+        self._pending: frozenset[PendingEntry] = frozenset()
         self._policy: str | None = None
 
     def updates(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
@@ -257,12 +281,27 @@ class Follower:
             for item, (key_id, serial) in part:
                 entry = update.revocations.entries.add(
                     issuer_key_id=key_id,
-                    serial=serial.to_bytes((serial.bit_length() + 7) // 8, "big"),
+                    serial=_octets(serial),
                 )
                 entry.revoked_at.CopyFrom(timestamp(item.revoked_at))
                 entry.not_after.CopyFrom(timestamp(item.not_after))
             yield update
         self._number = max(self._number, state.newest)
+        yield from self._pending_ones(state)
+
+    def _pending_ones(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
+        """Return what has no number yet; with its number, it is sent once more."""
+        entries = [item for item in state.pending if item not in self._pending]
+        for begin in range(0, len(entries), _MOST_ENTRIES):
+            update = self._update(state)
+            for item in entries[begin : begin + _MOST_ENTRIES]:
+                entry = update.revocations.entries.add(
+                    issuer_key_id=bytes.fromhex(item.issuer), serial=_octets(int(item.serial, 16))
+                )
+                entry.revoked_at.FromSeconds(item.revoked_at)
+                entry.not_after.FromSeconds(item.not_after)
+            yield update
+        self._pending = frozenset(state.pending)
 
     def _crl(self, state: TrustState, key_id: bytes, crl: Crl) -> Iterator[trust_pb2.TrustUpdate]:
         der = crl.der

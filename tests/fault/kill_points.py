@@ -20,6 +20,8 @@ from types import FrameType
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.ledger import IssuerKind
+from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.pending.file import PendingFile
 from pki.authority.rotation.root import RootKeys, sign_request
 from pki.authority.signers import Pkcs11Uri, TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace
@@ -32,7 +34,9 @@ from tests.new_ledgers import migrated_once
 from tests.support import Clock
 
 # Between two of these nothing changes on disk but a file set aside, which nobody reads.
-TRACES = frozenset({"fsync", "replace", "link", "rename", "unlink", "commit"})
+TRACES = frozenset(
+    {"fsync", "replace", "link", "rename", "unlink", "commit", "pwrite", "ftruncate"}
+)
 
 
 class KillAt:
@@ -90,6 +94,14 @@ def revoke(home: Path) -> None:
         ca.revoke(serial(home, 0), reason="key-compromise")
 
 
+def revoke_unrecorded(home: Path) -> None:
+    """Revoke while the ledger can't be written, and record it as soon as it can be."""
+    reading = LedgerAccess(for_reading=True)
+    with Authority.open(home, tokens=TOKENS, clock=Clock(), access=reading) as ca:
+        ca.revoke(serial(home, 0), reason="key-compromise")
+    open_ca(home).close()
+
+
 def renew(home: Path) -> None:
     with open_ca(home) as ca:
         record = ca.certificate(serial(home, 0))
@@ -143,6 +155,7 @@ OPERATIONS: dict[str, Callable[[Path], None]] = {
     for item in (
         issue,
         revoke,
+        revoke_unrecorded,
         renew,
         rotate,
         distrust,
@@ -187,6 +200,11 @@ def check(home: Path, operation: str, seen: CrlSet) -> int:
             open_ca(home).close()
         except OlderLedgerError:
             Authority.recover(home, tokens=TOKENS, clock=Clock())
+    # Whoever saw a list refuses what is on it; what is in the file is in force too.
+    out = CrlSet.read((home / "crl.pem").read_bytes())
+    pending = PendingFile(home).read()
+    known = {f"{number:x}" for item in out.crls.values() for number in item.revoked}
+    known |= {item.serial for record in pending for item in record.entries}
     with open_ca(home) as ca:
         published = CrlSet.read((home / "crl.pem").read_bytes())
         _, crls = ca.trust()
@@ -194,9 +212,12 @@ def check(home: Path, operation: str, seen: CrlSet) -> int:
             item.der for item in crls.crls.values()
         }, "what is published is not what the ledger holds"
         assert seen.merge_newer(crls)[1] == (), "a list went back"
+        assert out.merge_newer(crls)[1] == (), "a list went back"
         listed = {f"{number:x}" for item in crls.crls.values() for number in item.revoked}
         if operation in {"import_crls", "recover"}:
             assert f"{serial(home, 1):x}" in listed, "what was revoked is so no more"
+        assert known <= listed, "what was out is revoked no more"
+        assert ca.pending_revocations() == ()
         records = ca.certificates(with_ended=True)
         assert {item.serial for item in records if item.revoked_at} <= listed
         check_bundles(home, ca)

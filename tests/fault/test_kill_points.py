@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 OPERATIONS = [
     "issue",
     "revoke",
+    "revoke_unrecorded",
     "renew",
     "rotate",
     "distrust",

@@ -7,11 +7,12 @@ from cryptography import x509
 from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment.acting import acting_as
-from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction
+from pki.authority.publishing.revoking import revoke, revoke_or_pend
+from pki.authority.publishing.revoking import revoke_workload as revoke_all_of
 from pki.authority.registrations import Caller
-from pki.authority.revocation import parse_reason, parse_serial, revoke, revoke_records
-from pki.authority.revocation import revoke_workload as revoke_all_of
+from pki.authority.revocation import parse_reason, parse_serial, revoke_records
 from pki.errors import NotFoundError, NotPermittedError
 from pki.identity import SpiffeId
 from pki.x509 import read_names
@@ -28,11 +29,24 @@ def revoke_own(
     """
     flag = parse_reason(reason)
     context = acting_as(context, read_names(presented).uris[0])
-    with context.ledger.transaction() as transaction:
+
+    def found(transaction: Transaction) -> CertificateRecord:
         record = transaction.certificate_by_serial(f"{presented.serial_number:x}")
         if record is None or record.certificate != presented:
             raise NotFoundError("the certificate is not one that this CA issued")
-        return revoke_records(context, transaction, [record], flag, whole_line=True)
+        return record
+
+    def record(on: AuthorityContext) -> tuple[CertificateRecord, ...]:
+        with on.ledger.transaction() as transaction:
+            return revoke_records(on, transaction, [found(transaction)], flag, whole_line=True)
+
+    return revoke_or_pend(
+        context,
+        record,
+        lambda transaction: [found(transaction).serial],
+        flag,
+        whole_line=True,
+    )
 
 
 def revoke_serial(

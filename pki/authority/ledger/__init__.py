@@ -1,7 +1,7 @@
 """The CA's ledger. Each operation makes all its changes in one durable commit."""
 
 from pki.authority.ledger.intents import SigningIntent
-from pki.authority.ledger.ledger import Ledger
+from pki.authority.ledger.ledger import Ledger, LedgerAccess
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,
@@ -23,6 +23,7 @@ __all__ = [
     "IssuerRecord",
     "IssuerStatus",
     "Ledger",
+    "LedgerAccess",
     "NameKind",
     "SigningIntent",
     "Transaction",

@@ -1,15 +1,19 @@
 """The ledger in SQLite: write-ahead log, every commit durable, one writer at a time.
 
 A transaction takes the write lock when it begins (``BEGIN IMMEDIATE``), so no other process changes
-what it reads before it commits.
+what it reads before it commits. A ledger that can't be written now is opened for reading alone:
+then its transactions see it as it was committed last, and change nothing.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,19 +28,45 @@ from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, qu
 from pki.files.open_folder import opened_folder
 
 SCHEMA_VERSION = "0006"
-_BUSY_MILLISECONDS = 30_000
-_READING = "handfast_reading"
+BUSY_SECONDS = 30.0
+_READING, _BUSY = "handfast_reading", "handfast_busy"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccess:
+    """How to open a ledger.
+
+    Args:
+        for_reading: take no lock and change nothing: for a ledger that can't be written now.
+        wait_seconds: how long each transaction waits for another process that writes.
+    """
+
+    for_reading: bool = False
+    wait_seconds: float = BUSY_SECONDS
+
+
+WRITING = LedgerAccess()
 
 
 class Ledger:
     """The CA's database. Make one with :meth:`create` or :meth:`open`, and close it after use."""
 
-    def __init__(self, engine: Engine, mark: LedgerMark, *, migrated: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        mark: LedgerMark,
+        *,
+        migrated: bool = False,
+        for_reading: bool = False,
+    ) -> None:
         self._engine = engine
         self.mark = mark
         self.migrated = migrated
+        self.is_for_reading = for_reading
         # Called after each commit that added to the audit log; it must not raise.
         self.after_entries: Callable[[AuditHead], None] = lambda _: None
+        # Called before anything is decided that a revocation may forbid which is not recorded yet.
+        self.recorder: Callable[[Ledger], object] = lambda _: None
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -59,7 +89,7 @@ class Ledger:
         return cls._connect(path)
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
+    def open(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
         """Open a ledger, and migrate its tables to this version.
 
         Raises:
@@ -68,15 +98,36 @@ class Ledger:
         """
         if not path.is_file():
             raise StateError(f"ledger {quote_untrusted(path)} is not there")
-        return cls._connect(path)
+        return cls._connect(path, access)
+
+    def waiting(self, seconds: float) -> Ledger:
+        """Return this ledger, whose transactions wait so long at most for others that write.
+
+        The two share their connections; close only one of them.
+        """
+        other = copy.copy(self)
+        other._engine = self._engine.execution_options(**{_BUSY: seconds})
+        return other
+
+    def record_pending(self) -> None:
+        """Record what is pending, before something is decided that depends on it.
+
+        Raises:
+            LedgerError: if the ledger still can't record it.
+        """
+        self.recorder(self)
 
     @classmethod
-    def _connect(cls, path: Path) -> Ledger:
-        engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
-        _check_around_opening(engine, path.absolute())
+    def _connect(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
+        path = path.absolute()
+        engine = create_engine(_url(path, access))
+        _check_around_opening(engine, path, access)
         event.listen(engine, "begin", _begin)
+        engine = engine.execution_options(
+            **{_BUSY: access.wait_seconds, _READING: access.for_reading}
+        )
         try:
-            migrated = _migrate(engine)
+            migrated = _migrate(engine, access)
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(
@@ -92,7 +143,12 @@ class Ledger:
         except PkiError:
             engine.dispose()
             raise
-        return cls(engine, LedgerMark(path.with_name(MARK)), migrated=migrated)
+        return cls(
+            engine,
+            LedgerMark(path.with_name(MARK)),
+            migrated=migrated,
+            for_reading=access.for_reading,
+        )
 
     @contextmanager
     def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
@@ -106,11 +162,14 @@ class Ledger:
 
         Raises:
             OlderLedgerError: if the ledger is an older copy, and ``accept_older`` is not set.
-            StateError: if the block changed something and the mark is behind and can't be written;
-                then nothing was recorded.
             CommitInDoubtError: if it is not known whether the commit took place.
-            LedgerError: if the ledger fails; then nothing was recorded.
+            LedgerError: if the ledger fails, or the block changed something and the mark is behind
+                and can't be written; then nothing was recorded.
         """
+        if self.is_for_reading:
+            with self.snapshot(newest=not accept_older) as transaction:
+                yield transaction
+            return
         try:
             with self._engine.connect() as connection, connection.begin() as sql_transaction:
                 transaction = Transaction(connection)
@@ -120,7 +179,7 @@ class Ledger:
                 yield transaction
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
-                    raise mark_error
+                    raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
                 token = transaction.advance() if transaction.changed else None
                 state = transaction.state() if token else None
                 head = transaction.audit.head() if transaction.audit.changed else None
@@ -145,20 +204,30 @@ class Ledger:
             self.after_entries(head)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self, *, newest: bool = False) -> Iterator[Transaction]:
         """Run a block on the ledger as it is now, for reading alone: writers are not locked out.
 
+        Args:
+            newest: refuse an older copy of the ledger.
+
         Raises:
+            OlderLedgerError: if it is one.
             LedgerError: if the ledger fails.
         """
+        # Read first: a mark that is read after the ledger may be of a commit after it.
+        mark = self.mark.read() if newest else None
         try:
             with self._engine.connect() as connection:
                 reading = connection.execution_options(**{_READING: True})
                 with reading.begin() as sql_transaction:
-                    yield Transaction(reading)
+                    transaction = Transaction(reading)
+                    if newest:
+                        self.mark.refuse_older(mark, transaction.state())
+                    yield transaction
                     sql_transaction.rollback()
         except SQLAlchemyError as error:
-            raise LedgerError(f"ledger can't be read: {_cause(error)}") from error
+            what = "written now" if self.is_for_reading else "read"
+            raise LedgerError(f"ledger can't be {what}: {_cause(error)}") from error
 
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
@@ -178,21 +247,38 @@ class Ledger:
         self._engine.dispose()
 
 
+def _url(path: Path, access: LedgerAccess) -> URL:
+    """Return what SQLite opens.
+
+    Without a write-ahead log, everything is in the ledger's file. If the folder can't be written
+    either, SQLite could not make what it locks with, and is told that nobody changes the file.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    is_alone = not log.exists() or not log.stat().st_size
+    if access.for_reading and is_alone and not os.access(path.parent, os.W_OK, effective_ids=True):
+        query = {"immutable": "1", "uri": "true"}
+        return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    return URL.create("sqlite", database=str(path))
+
+
 def _begin(connection: Connection) -> None:
-    is_reading = connection.get_execution_options().get(_READING)
-    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    milliseconds = int(options.get(_BUSY, BUSY_SECONDS) * 1000)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={milliseconds}")
+    connection.exec_driver_sql("BEGIN" if options.get(_READING) else "BEGIN IMMEDIATE")
 
 
-def _check_around_opening(engine: Engine, path: Path) -> None:
+def _check_around_opening(engine: Engine, path: Path, access: LedgerAccess) -> None:
     def check(*_: object) -> None:
         check_ledger_files(path)
 
     def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         try:
             check_opened_files(path, "")
-            _prepare(connection)
-            # The journal mode has made SQLite open the write-ahead log too.
-            check_opened_files(path, "", "-wal", "-shm")
+            _prepare(connection, access)
+            if not access.for_reading:
+                # The journal mode has made SQLite open the write-ahead log too.
+                check_opened_files(path, "", "-wal", "-shm")
         except BaseException:
             connection.close()
             raise
@@ -201,21 +287,21 @@ def _check_around_opening(engine: Engine, path: Path) -> None:
     event.listen(engine, "connect", prepare)
 
 
-def _prepare(connection: DBAPIConnection) -> None:
+def _prepare(connection: DBAPIConnection, access: LedgerAccess) -> None:
     # Turns the driver's own transactions off: the "begin" event above begins them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={_BUSY_MILLISECONDS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
+    pragmas = (
+        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
+        *(["query_only=ON"] if access.for_reading else ["journal_mode=WAL", "synchronous=FULL"]),
         "foreign_keys=ON",
-    ):
+    )
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _migrate(engine: Engine) -> bool:
+def _migrate(engine: Engine, access: LedgerAccess) -> bool:
     """Migrate the tables to this version; return whether there was something to do."""
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
@@ -227,6 +313,8 @@ def _migrate(engine: Engine) -> bool:
                     f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
                     remedy="Use the newer handfast that wrote it",
                 )
+        if access.for_reading:
+            raise LedgerError("the ledger is from an older handfast, and can't be written now")
         # Imported here, because importing alembic takes longer than issuing a certificate.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415

@@ -11,6 +11,7 @@ import os
 import stat
 from pathlib import Path
 
+from pki.authority.ledger.reserve import RESERVE
 from pki.errors import StateError, quote_untrusted
 from pki.files.access import check_folder_status, distrust_reason, trusted_owners
 from pki.files.open_folder import OpenFolder, opened_folder
@@ -71,7 +72,7 @@ def _check_beside(ledger: Path) -> None:
 
 def _names(folder: OpenFolder, ledger: str) -> list[str]:
     others = (name for name in sorted(folder.names()) if name.startswith(f"{ledger}-"))
-    return [ledger, *others, MARK]
+    return [ledger, *others, MARK, RESERVE]
 
 
 def _check_file(folder: OpenFolder, name: str, owners: frozenset[int]) -> None:

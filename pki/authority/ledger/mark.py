@@ -85,6 +85,27 @@ class LedgerMark:
             OlderLedgerError: if the ledger is an older copy, or may be, or is another ledger.
         """
         mark = self.read()
+        self.refuse_older(mark, ledger)
+        if mark is None or mark.sequence < ledger.sequence:
+            try:
+                self.write(ledger)
+            except OlderLedgerError:
+                raise
+            except StateError as error:
+                return error
+        return None
+
+    def refuse_older(self, mark: LedgerState | None, ledger: LedgerState) -> None:
+        """Refuse a ledger that is behind its mark, or has another one or none.
+
+        Args:
+            mark: what :meth:`read` has returned, before the ledger's own state was read, or in a
+                transaction that locks others out.
+            ledger: the ledger's state.
+
+        Raises:
+            OlderLedgerError: as :meth:`compare`.
+        """
         if mark is None:
             # The first commit makes the CA. A crash right after it leaves no mark.
             if ledger.sequence > 1:
@@ -105,14 +126,6 @@ class LedgerMark:
                 f"{quote_untrusted(self._path)} knows of commit {mark.sequence}",
                 remedy=_REMEDY,
             )
-        if mark is None or mark.sequence < ledger.sequence:
-            try:
-                self.write(ledger)
-            except OlderLedgerError:
-                raise
-            except StateError as error:
-                return error
-        return None
 
     def write(self, ledger: LedgerState, *, replace: bool = False) -> None:
         """Write the state after a durable commit; never replace a higher number by a lower one.

@@ -230,13 +230,13 @@ class RotatingAuthority(RevokingAuthority):
         """
         if since < 0:
             raise InputError(f"no trust bundle has the number {since}")
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             records = transaction.rotation.bundles(since=since, most=most)
         return tuple(item.bundle for item in records)
 
     def bundle_number(self) -> int:
         """Return the number of the newest trust bundle; 0 before the first."""
-        with self._context.ledger.transaction() as transaction:
+        with self._context.ledger.snapshot(newest=True) as transaction:
             newest = transaction.rotation.newest_bundle()
         return newest.bundle.number if newest is not None else 0
 

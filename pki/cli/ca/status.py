@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from pki.authority.pending.record import PendingRevocation
 from pki.cli.ca.rotate_status import due_facts, due_lines
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
@@ -21,6 +24,9 @@ def status(
         places = [authority.key_place(item) for item in issuers]
         intents = authority.signing_intents()
         dues = authority.rotation_status().dues
+        reserve = authority.context.reserve
+        held, wanted = reserve.held(), reserve.wanted()
+        pending = authority.pending_revocations()
     rows = [
         {
             "issuer": item.crl.issuer.rfc4514_string(),
@@ -60,6 +66,16 @@ def status(
                         "revoked_at": item.revoked_at,
                     }
                     for item in intents
+                ],
+                "reserve": {"bytes": held, "wanted": wanted},
+                "pending_revocations": [
+                    {
+                        "at": record.at,
+                        "actor": record.actor,
+                        "reason": record.reason,
+                        "serials": [item.serial for item in record.entries],
+                    }
+                    for record in pending
                 ],
                 "due": [due_facts(due, now) for due in dues],
                 "crls": rows,
@@ -116,7 +132,8 @@ def status(
                 for item in intents
             ],
         )
-    lines = [line for due in dues for line in due_lines(due, now)]
+    lines = [*_space_lines(held, wanted, pending)]
+    lines += [line for due in dues for line in due_lines(due, now)]
     print_result("ca status", {}, lines, as_json=False)
     if not events:
         print_result("ca status", {}, ["No event needs attention"], as_json=False)
@@ -126,3 +143,21 @@ def status(
         ("at (UTC)", "kind", "what"),
         [(f"{at:%Y-%m-%d %H:%M:%S}", kind, text) for at, kind, text in events],
     )
+
+
+def _space_lines(held: int, wanted: int, pending: Sequence[PendingRevocation]) -> Iterator[str]:
+    """Yield what stands between a full disk and a revocation, and what is not recorded yet."""
+    if held >= wanted:
+        yield f"In reserve for revocations on a full disk: {held // 1024} KiB"
+    else:
+        yield (
+            f"IN RESERVE for revocations on a full disk: {held // 1024} KiB of {wanted // 1024}: "
+            "make room there"
+        )
+    if pending:
+        count = sum(len(record.entries) for record in pending)
+        noun = "certificate is" if count == 1 else "certificates are"
+        yield (
+            f"NOT RECORDED YET: {count} {noun} revoked since {pending[0].at:%Y-%m-%d %H:%M:%S} UTC "
+            "that the ledger does not hold. Nothing is issued before it can be written again"
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.authority.ledger.ledger import WRITING, LedgerAccess
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.key_access import ca_passphrase, passphrase_remedy, token_access
@@ -26,6 +27,7 @@ def open_authority(
     passphrase_file: Path | None = None,
     module: Path | None = None,
     ledger: Path | None = None,
+    access: LedgerAccess = WRITING,
 ) -> Authority:
     """Open the CA in a state folder.
 
@@ -35,6 +37,7 @@ def open_authority(
         passphrase_file: the file with the passphrase of its keys.
         module: the PKCS#11 module.
         ledger: the ledger, if it is not in the CA's folder; None asks the environment.
+        access: how to open the ledger.
 
     Raises:
         StateError: if there is no CA, or another user can change or replace it.
@@ -52,6 +55,7 @@ def open_authority(
             ledger=ledger,
             read_only=read_only,
             passphrase_remedy=passphrase_remedy(passphrase_file),
+            access=access,
         )
     if not read_only:
         authority.log_in()

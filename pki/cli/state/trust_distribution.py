@@ -87,7 +87,9 @@ def distribute(authority: Authority, state: Path) -> Distribution:
     bundle_number = authority.bundle_number()
     held: list[tuple[SpiffeId, str]] = []
     result = Distribution()
-    for crls in read_crls_below(state):
+    # Nothing can be imported or reported as long as the ledger can't even record a revocation.
+    is_recording = not authority.pending_revocations()
+    for crls in read_crls_below(state) if is_recording else ():
         try:
             # A CRL newer than the ledger shows that the whole CA was restored from a backup.
             authority.import_crls(crls)
@@ -105,7 +107,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
 
     folders = credential_folders(state, ca_directory(state), result.failed)
     work_through(folders, update, result.failed)
-    if bundle_number:
+    if bundle_number and is_recording:
         authority.report_trust(held, bundle_number)
     return result
 

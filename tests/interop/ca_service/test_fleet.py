@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 import pki
@@ -21,12 +19,11 @@ from pki.clock import system_clock
 from pki.errors import CaRefusedError, CaUnreachableError, InputError, PkiError
 from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
-from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.ca_service import Served, served_ca
+from tests.interop.fleet import fleet, serving
 from tests.interop.shop import (
     POLICY,
     SECONDS,
-    SyncInventory,
     ended,
     eventually,
     free_port,
@@ -40,33 +37,6 @@ def policy(tmp_path: Path) -> Path:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
     return file
-
-
-@contextmanager
-def serving(me: pki.Workload) -> Iterator[str]:
-    server = me.sync_server()
-    inventory_pb2_grpc.add_InventoryServicer_to_server(SyncInventory(), server)
-    port = server.add_secure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0).wait()
-
-
-@contextmanager
-def fleet(ca: Served, folder: Path, policy: Path) -> Iterator[tuple[Any, Any, grpc.Channel]]:
-    """Enroll a server and a caller, and connect them."""
-    with ExitStack() as stack:
-        server, caller = (
-            stack.enter_context(
-                pki.Workload.from_ca(folder / name, token=ca.token(name), policy=policy)
-            )
-            for name in ("server", "caller")
-        )
-        address = stack.enter_context(serving(server))
-        channel = stack.enter_context(caller.sync_channel(address, peer="server"))
-        yield server, caller, channel
 
 
 def test_two_workloads_enroll_and_call_each_other(ca: Served, tmp_path: Path, policy: Path) -> None:

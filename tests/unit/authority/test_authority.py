@@ -679,17 +679,23 @@ def test_nothing_is_handed_out_when_the_commit_fails(tmp_path: Path, ca: Authori
     assert accepted(ca, ca.issue("orders").credential) == ""
 
 
-def test_a_failed_revocation_changes_nothing_and_says_so(tmp_path: Path, ca: Authority) -> None:
+def test_a_revocation_that_the_ledger_refuses_is_in_force_and_recorded_later(
+    tmp_path: Path, ca: Authority
+) -> None:
     issued = ca.issue("orders")
     break_ledger(
         tmp_path / "ca",
         "CREATE TRIGGER no BEFORE INSERT ON lists BEGIN SELECT RAISE(ABORT, 'disk'); END",
     )
-    with pytest.raises(LedgerError):
-        ca.revoke(issued.leaf.serial_number)
-    break_ledger(tmp_path / "ca", "DROP TRIGGER no")
+    ca.revoke(issued.leaf.serial_number)
     assert ca.certificates()[0].revoked_at is None
-    assert accepted(ca, issued.credential) == ""
+    assert accepted(ca, issued.credential) == "REVOKED"
+    with pytest.raises(LedgerError):
+        ca.issue("payments")
+    break_ledger(tmp_path / "ca", "DROP TRIGGER no")
+    ca.issue("payments")
+    assert ca.certificates()[0].revoked_at is not None
+    assert accepted(ca, issued.credential) == "REVOKED"
 
 
 def test_a_ledger_that_is_none_or_of_a_newer_handfast_is_refused(

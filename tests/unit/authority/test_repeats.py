@@ -158,12 +158,14 @@ def test_a_commit_that_did_not_take_place_is_not_taken_for_one(
         raise LostAnswer("disk I/O error")
 
     monkeypatch.setattr(engine.dialect, "do_commit", fail)
+    ca.revoke(leaf.serial_number)
     with pytest.raises(LedgerError, match="could not record"):
-        ca.revoke(leaf.serial_number)
+        ca.issue("payments")
     monkeypatch.undo()
     record = ca.certificate(leaf.serial_number)
     assert record is not None
     assert record.revoked_at is None
+    assert len(ca.pending_revocations()) == 1
 
 
 def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(

@@ -1,0 +1,140 @@
+"""What is pending in this process and in the CA's folder, and the lists that were signed for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from pki.authority.pending.file import PendingFile
+from pki.authority.pending.record import PendingRevocation
+from pki.errors import LedgerError, NotPermittedError, PkiError
+from pki.x509 import Crl, CrlSet
+from pki.x509.revocation import Announced, IssuerId
+
+
+class PendingRevocations:
+    """The revocations that the ledger does not hold yet.
+
+    Args:
+        folder: the CA's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = PendingFile(folder)
+        self._lock = threading.Lock()
+        self._in_memory: dict[str, PendingRevocation] = {}
+        self._lists: dict[IssuerId, Crl] = {}
+
+    def add(self, record: PendingRevocation) -> PkiError | None:
+        """Keep a revocation; return why it is in memory alone, if it is."""
+        with self._lock:
+            self._in_memory[record.id] = record
+        try:
+            self.file.append(record)
+        except PkiError as error:
+            return error
+        with self._lock:
+            del self._in_memory[record.id]
+        return None
+
+    def records(self) -> tuple[PendingRevocation, ...]:
+        """Return what is pending, oldest first.
+
+        Raises:
+            StateError: if the file can't be read.
+        """
+        with self._lock:
+            in_memory = tuple(self._in_memory.values())
+        found = {item.id: item for item in (*self.file.read(), *in_memory)}
+        return tuple(sorted(found.values(), key=lambda item: item.at))
+
+    def is_empty(self) -> bool:
+        """Return whether nothing is pending.
+
+        Raises:
+            StateError: if the file can't be read.
+        """
+        return not self._in_memory and self.file.is_empty()
+
+    def is_on_disk_alone(self) -> bool:
+        """Return whether all that is pending is kept beyond the end of this process."""
+        return not self._in_memory
+
+    def forget(self, recorded: Collection[str]) -> None:
+        """Forget what the ledger holds now.
+
+        Args:
+            recorded: the ids of the revocations.
+
+        Raises:
+            StateError: if the file can't be emptied.
+        """
+        with self._lock:
+            for number in recorded:
+                self._in_memory.pop(number, None)
+        self.file.empty(recorded)
+
+    def refuse_all(self) -> None:
+        """Refuse to sign anything as long as a revocation is pending.
+
+        Raises:
+            LedgerError: if one is.
+            StateError: if the file can't be read.
+        """
+        if not self.is_empty():
+            raise LedgerError(
+                "a revocation is not recorded in the ledger yet: nothing is signed before it is",
+                remedy="See why the ledger can't be written: its disk, and who holds it (fuser)",
+            )
+
+    def refuse(self, serial: str) -> None:
+        """Refuse a certificate whose revocation is pending.
+
+        Raises:
+            NotPermittedError: if it is.
+            StateError: if the file can't be read.
+        """
+        if self.holds(serial):
+            raise NotPermittedError(f"certificate {serial} was revoked")
+
+    def holds(self, serial: str) -> bool:
+        """Return whether a certificate's revocation is pending.
+
+        Raises:
+            StateError: if the file can't be read.
+        """
+        if self.is_empty():
+            return False
+        return any(item.serial == serial for record in self.records() for item in record.entries)
+
+    def announced(self) -> frozenset[Announced]:
+        """Return what followers are to be told of all that is pending.
+
+        Raises:
+            StateError: if the file can't be read.
+        """
+        return frozenset(
+            (bytes.fromhex(item.issuer), int(item.serial, 16))
+            for record in self.records()
+            for item in record.entries
+        )
+
+    def use_list(self, crl: Crl) -> None:
+        """Let a list that was signed for what is pending take the place of the ledger's."""
+        with self._lock:
+            self._lists[crl.issuer] = crl
+
+    def lists(self) -> Mapping[IssuerId, Crl]:
+        """Return the lists that were signed for what is pending."""
+        with self._lock:
+            return dict(self._lists)
+
+    def newest(self, crls: Iterable[Crl]) -> CrlSet:
+        """Return the ledger's lists, or those that were signed since for what is pending."""
+        lists = self.lists()
+        chosen: list[Crl] = []
+        for item in crls:
+            other = lists.get(item.issuer)
+            chosen.append(other if other is not None and other.number > item.number else item)
+        return CrlSet.of(chosen)

@@ -1,0 +1,1 @@
+"""What makes revocations known: lists signed anew, and a way that publishes before it records."""

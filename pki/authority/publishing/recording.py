@@ -1,0 +1,159 @@
+"""Record in the ledger what is pending, in one commit, with all that a revocation does there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, Transaction
+from pki.authority.ledger.audit import Actor, AuditAction
+from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.pending.record import PendingRevocation
+from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
+from pki.authority.renewals import with_renewals
+from pki.authority.revocation import decided_then, revoke_intents, revoke_records
+from pki.x509 import Crl, CrlSet
+from pki.x509.readers import read_crls
+from pki.x509.revocation import IssuerId
+
+
+def record_first(context: AuthorityContext) -> AuthorityContext:
+    """Let everything that signs or publishes record what is pending first; return the CA."""
+    if not context.ledger.is_for_reading:
+        context.ledger.recorder = lambda ledger: record_pending(replace(context, ledger=ledger))
+    return context
+
+
+def record_pending(context: AuthorityContext) -> int:
+    """Record what is pending, sign its lists, and forget it; return how many there were.
+
+    What is recorded already, because a crash came before it was forgotten, is left as it is.
+
+    Raises:
+        LedgerError: if the ledger still can't record; then all of it stays pending.
+        PkiError: if it can't be read, or a list can't be signed; then too.
+    """
+    if context.pending.is_empty():
+        return 0
+    records = context.pending.records()
+    published = context.directory.read_published(unless=CrlSet.none())
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            _raise_floor(context, transaction, issuer, records, published)
+        for record in records:
+            _record(replace(context, actor=Actor(record.actor)), transaction, record)
+        for issuer in transaction.issuers():
+            if _needs_list(context, transaction, issuer, records):
+                context.refresh_crl(issuer, transaction)
+    context.pending.forget({item.id for item in records})
+    return len(records)
+
+
+def _raise_floor(
+    context: AuthorityContext,
+    transaction: Transaction,
+    issuer: IssuerRecord,
+    records: tuple[PendingRevocation, ...],
+    published: CrlSet | None,
+) -> None:
+    """Let the next list have a number above all that may be out: those of another process too."""
+    if not _needs_list(context, transaction, issuer, records):
+        return
+    name = IssuerId.of_ca(issuer.certificate)
+    current = transaction.crls.current(issuer.id)
+    floor = max(0 if current is None else current.number, transaction.recovery.crl_floor(issuer.id))
+    seen = [
+        context.pending.lists().get(name),
+        None if published is None else published.crls.get(name),
+    ]
+    signed = [item.number for item in seen if item and item.is_signed_by(issuer.certificate)]
+    transaction.recovery.raise_crl_floor(issuer.id, max(floor + 2 * SKIPPED_NUMBERS, *signed, 0))
+
+
+def _needs_list(
+    context: AuthorityContext,
+    transaction: Transaction,
+    issuer: IssuerRecord,
+    records: tuple[PendingRevocation, ...],
+) -> bool:
+    """Return whether the ledger's list lacks what is pending, or is behind one that is out."""
+    if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
+        return False
+    name = IssuerId.of_ca(issuer.certificate)
+    serials = {entry.serial for record in records for entry in record.entries_of(name.key_id)}
+    if not serials:
+        return False
+    current = transaction.crls.current(issuer.id)
+    if current is None:
+        return True
+    own = context.pending.lists().get(name)
+    is_behind = own is not None and own.number > current.number
+    return is_behind or not serials <= Crl.of(read_crls(current.der)[0]).revoked
+
+
+def _record(context: AuthorityContext, transaction: Transaction, record: PendingRevocation) -> None:
+    """Record one revocation: that of today may include what was renewed meanwhile."""
+    # All lists are signed once, at the end.
+    context = replace(context, signs_lists_later=True)
+    reason = x509.ReasonFlags(record.reason)
+    known, unknown = [], []
+    for serial in dict.fromkeys((*record.serials, *(item.serial for item in record.entries))):
+        certificate = transaction.certificate_by_serial(serial)
+        if certificate is not None:
+            known.append(certificate)
+        elif (intent := transaction.intents.of_serial(serial)) is not None:
+            revoke_intents(context, transaction, [intent], reason, decided_at=record.at)
+        else:
+            unknown.append(serial)
+    if known and not _is_recorded(transaction, known, record):
+        revoke_records(
+            context,
+            transaction,
+            known,
+            reason,
+            whole_line=record.whole_line,
+            decided_at=record.at,
+        )
+    for serial in unknown:
+        _record_unknown(context, transaction, record, serial)
+
+
+def _is_recorded(
+    transaction: Transaction, known: list[CertificateRecord], record: PendingRevocation
+) -> bool:
+    """Return whether the ledger holds it, because a crash came before it was forgotten."""
+    is_compromise = record.reason == x509.ReasonFlags.key_compromise.value
+    revoked = with_renewals(
+        known, transaction, same_keys=is_compromise, whole_line=record.whole_line
+    )
+    lines = [transaction.lines.get(item) for item in {item.line_id for item in revoked}]
+    are_blocked = all(item is not None and item.blocked_at is not None for item in lines)
+    return all(item.revoked_at is not None for item in revoked) and (
+        are_blocked or not is_compromise
+    )
+
+
+def _record_unknown(
+    context: AuthorityContext, transaction: Transaction, record: PendingRevocation, serial: str
+) -> None:
+    """Keep a serial number of a certificate that the ledger lacks on all later lists."""
+    is_new = False
+    for issuer in transaction.issuers():
+        name = IssuerId.of_ca(issuer.certificate)
+        listed = {item.serial for item in transaction.recovery.unrecorded_of(issuer.id)}
+        entries = [
+            entry
+            for entry in record.entries_of(name.key_id)
+            if entry.serial == int(serial, 16) and entry.serial not in listed
+        ]
+        transaction.recovery.add_unrecorded(issuer.id, entries)
+        is_new = is_new or bool(entries)
+    if is_new:
+        transaction.audit.append(
+            decided_then(
+                context.audit_entry(AuditAction.REVOKE, serial=serial, reason=record.reason),
+                record.at,
+            )
+        )

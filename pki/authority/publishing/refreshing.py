@@ -1,0 +1,93 @@
+"""Sign revocation lists anew: long before they end, and where one lacks a revocation."""
+
+from __future__ import annotations
+
+from pki.authority.context import AuthorityContext
+from pki.authority.ledger import CrlRecord, IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger.hierarchy import is_usable, trusted_roots
+from pki.errors import StateError
+from pki.x509 import Crl
+from pki.x509.readers import read_crls
+
+
+def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
+    """Sign a new CRL for each issuer whose CRL is due.
+
+    An issuing CA's CRL is due past half of its lifetime, or if it was signed by a clock that was
+    ahead; the root's CRL is due only in the second case.
+
+    Args:
+        context: the CA.
+        force: sign all of them.
+
+    Returns:
+        How many were signed.
+
+    Raises:
+        StateError: if the key for one of them is not there.
+    """
+    now = context.now()
+    signed = 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            ended = issuer.certificate.not_valid_after_utc < now
+            if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
+                continue
+            current = transaction.crls.current(issuer.id)
+            if not force and not _is_due(context, current):
+                continue
+            try:
+                context.refresh_crl(issuer, transaction)
+            except StateError:
+                # The key of a distrusted CA may be destroyed; nobody needs its CRL any more.
+                if issuer.status is not IssuerStatus.DISTRUSTED:
+                    raise
+            else:
+                signed += 1
+        for root in trusted_roots(transaction.issuers()):
+            signed += _refresh_future_root_crl(context, root, transaction)
+    return signed
+
+
+def sign_missing(context: AuthorityContext) -> int:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
+    now, signed = context.now(), 0
+    with context.ledger.transaction() as transaction:
+        for issuer in transaction.issuers():
+            if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
+                continue
+            current = transaction.crls.current(issuer.id)
+            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
+                context.refresh_crl(issuer, transaction)
+                signed += 1
+    return signed
+
+
+def _refresh_future_root_crl(
+    context: AuthorityContext, root: IssuerRecord, transaction: Transaction
+) -> int:
+    """Sign a root's CRL anew if its begin is in the future and the root's key is there."""
+    current = transaction.crls.current(root.id)
+    if current is None or not context.has_root_key(root, transaction):
+        return 0
+    crl = Crl.of(read_crls(current.der)[0])
+    now = context.now()
+    if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
+        return 0
+    if context.root_ca_if_there(root, transaction) is None:
+        return 0
+    context.refresh_root_crls(root, transaction)
+    return 1
+
+
+def _is_due(context: AuthorityContext, current: CrlRecord | None) -> bool:
+    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it."""
+    if current is None:
+        return True
+    now, lifetime = context.now(), context.settings.crl_lifetime
+    # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
+    # signed now.
+    crl = Crl.of(read_crls(current.der)[0])
+    remaining = current.next_update - now
+    return crl.this_update > now or remaining < lifetime / 2 or remaining > lifetime

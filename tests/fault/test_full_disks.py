@@ -1,0 +1,129 @@
+"""A CA whose disk is really full: a revocation takes the space in reserve, or does without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pki.authority import Authority
+from pki.errors import LedgerError, StateError
+from pki.x509 import CrlSet
+from tests.served_process import handfast
+
+SIZE = 16 * 1024 * 1024
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of its own, which a test can fill up."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system to fill up")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"root may not mount a tmpfs here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Take all that is left of a file system."""
+    with (disk / "filler").open("ab", buffering=0) as filler:
+        for size in (1 << 20, 4096, 1):
+            while True:
+                try:
+                    if filler.write(b"x" * size) < size:
+                        break
+                except OSError:
+                    break
+
+
+def use_up(ca: Authority, disk: Path) -> None:
+    """Issue until nothing can be recorded any more, in the ledger's own files either."""
+    fill(disk)
+    for _ in range(2000):
+        try:
+            ca.issue("payments")
+        except StateError:
+            fill(disk)
+            return
+    raise AssertionError("the disk is not full")
+
+
+def revoked_in(folder: Path) -> frozenset[str]:
+    crls = CrlSet.read((folder / "crl.pem").read_bytes())
+    return frozenset(f"{number:x}" for item in crls.crls.values() for number in item.revoked)
+
+
+def make_ca(folder: Path) -> str:
+    """Make a CA that has issued a certificate; return its serial number."""
+    with Authority.create(folder / "ca", "shop.internal") as ca:
+        issued = ca.issue("orders")
+        issued.save(folder / "orders")
+        return f"{issued.leaf.serial_number:x}"
+
+
+def test_a_revocation_takes_the_space_in_reserve_and_nothing_else_does(disk: Path) -> None:
+    serial = make_ca(disk)
+    with Authority.open(disk / "ca") as ca:
+        fill(disk)
+        use_up(ca, disk)
+        assert ca.context.reserve.held() > 0
+        ca.revoke(serial)
+        assert serial in revoked_in(disk / "ca")
+        assert ca.pending_revocations() == ()
+        record = ca.certificate(int(serial, 16))
+        assert record is not None
+        assert record.revoked_at is not None
+        assert ca.context.reserve.held() == 0
+        # There is room again, and with the next thing that is published the reserve is there too.
+        (disk / "filler").unlink()
+        ca.refresh_crls(force=True)
+        assert ca.context.reserve.held() >= ca.context.reserve.wanted()
+        assert ca.verify_audit_log().findings == ()
+
+
+def test_the_command_takes_the_space_in_reserve_too(disk: Path) -> None:
+    serial = make_ca(disk)
+    fill(disk)
+    assert handfast(disk, "issue", "payments").returncode != 0
+    done = handfast(disk, "revoke", "orders")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert serial in revoked_in(disk / "ca") & revoked_in(disk / "orders")
+    with Authority.open(disk / "ca", read_only=True) as ca:
+        assert ca.pending_revocations() == ()
+        assert ca.verify_audit_log().findings == ()
+    status = handfast(disk, "ca", "status")
+    assert "IN RESERVE for revocations on a full disk: 0 KiB of 1024" in status.stdout, status
+
+
+def test_without_a_reserve_it_is_kept_where_space_was_taken_before(
+    disk: Path, tmp_path: Path
+) -> None:
+    serial = make_ca(disk)
+    with Authority.open(disk / "ca") as ca:
+        (disk / "ca" / "ledger.reserve").unlink()
+        fill(disk)
+        use_up(ca, disk)
+        with pytest.raises(StateError):
+            ca.revoke(serial)  # The list can't be written to this disk.
+        assert [item.serials for item in ca.pending_revocations()] == [(serial,)]
+        assert ca.is_pending_kept()
+        _, crls = ca.trust()
+        assert any(int(serial, 16) in item.revoked for item in crls.crls.values())
+        with pytest.raises(LedgerError):
+            ca.issue("refunds")
+    (disk / "filler").unlink()
+    with Authority.open(disk / "ca") as again:
+        assert again.pending_revocations() == ()
+        assert serial in revoked_in(disk / "ca")
+        assert again.verify_audit_log().findings == ()
+        again.issue("refunds")
