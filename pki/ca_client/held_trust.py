@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from pki.background import defer
+from pki.ca_client.announced_store import AnnouncedUntil, still_needed
 from pki.ca_client.bundles import Anchor, newest_bundle_at
 from pki.ca_client.received import Received
 from pki.ca_client.store import IdentityStore, Stored
@@ -18,7 +19,6 @@ from pki.clock import Clock
 from pki.errors import PkiError
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.bundle_chain import BundleRefusedError, SignedBundle
-from pki.x509.revocation import Announced
 
 log = logging.getLogger("handfast.ca_client")
 
@@ -45,7 +45,9 @@ class HeldTrust:
         self._store = store
         self._anchor = stored.anchor
         self._bundle = stored.credential.bundle
-        self._lists = stored.credential.crls or CrlSet.none()
+        # With what was announced, from the first moment.
+        self._lists = (stored.credential.crls or CrlSet.none()).announce(stored.announced)
+        self._announced = dict(stored.announced)
         self._issuing = stored.credential.chain[1:]
         self._clock = clock
         self._changed = changed
@@ -77,8 +79,9 @@ class HeldTrust:
         """Why the CA's newest bundle is not trusted here; empty if it is."""
         return self._told
 
-    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
+    def accept(self, crls: CrlSet, announced: AnnouncedUntil | None = None) -> None:
         """Put newer lists, and revocations that are on no list yet, in force."""
+        announced = announced or {}
         with self._lock:
             issuers = (*self._issuing, *self._bundle.all_roots())
             merged, refused = self._lists.merge_newer(crls, issuers=issuers)
@@ -91,6 +94,22 @@ class HeldTrust:
             defer(log.error, "%s", line)
         if is_new and crls.crls:
             self._write()
+        if is_new:
+            self._keep_announced(announced)
+
+    def _keep_announced(self, announced: AnnouncedUntil) -> None:
+        """Write down what no list holds yet, after the lists. It counts even if that fails."""
+        with self._writing:
+            before = self._announced
+            self._announced = still_needed(
+                {**before, **announced}, self._lists.announced, now=self._clock()
+            )
+            if self._announced == before:
+                return
+            try:
+                self._store.save_announced(self._announced)
+            except PkiError as error:
+                defer(log.error, "an announced revocation could not be kept on disk: %s", error)
 
     def accept_bundles(self, bundles: Sequence[bytes]) -> None:
         """Follow signed bundles, and trust the newest from now on.

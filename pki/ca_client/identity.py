@@ -317,7 +317,7 @@ class CaIdentity:
             if recovered:
                 self._connection = None
         if received.credential.crls is not None:
-            self._trust.accept(received.credential.crls, frozenset())
+            self._trust.accept(received.credential.crls)
         self._changed()
         if connection is not None and recovered:
             connection.close()

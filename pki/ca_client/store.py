@@ -4,6 +4,7 @@ Beside the credential (``key.pem``, ``chain.pem``, ``bundle.pem``, ``crl.pem``) 
 
 - ``.handfast-ca.json``: where the CA is, when to renew, the id for a recovery;
 - ``.handfast-bundle.json``: the signed trust bundle that the roots in ``bundle.pem`` are of;
+- ``.handfast-announced.json``: the revocations that were announced and that no list holds yet;
 - ``.handfast-recovery.pem``: the recovery key, and ``.handfast-recovery.next.pem``: the one that
   replaces it. Like every key, the next one is written before a request names it.
 """
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pki.ca_client.announced_store import AnnouncedStore, AnnouncedUntil
 from pki.ca_client.bundles import Anchor
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
@@ -105,12 +107,14 @@ class Stored:
         spiffe_id: the workload.
         state: what the workload knows of its CA.
         anchor: the CA's roots, and the signed bundle that they come from.
+        announced: the revocations that were announced, and that no list held yet.
     """
 
     credential: Credential
     spiffe_id: SpiffeId
     state: CaState
     anchor: Anchor
+    announced: AnnouncedUntil
 
 
 class IdentityStore:
@@ -173,7 +177,7 @@ class IdentityStore:
             anchor = Anchor(domain, roots=bundle.content.roots, bundle=bundle)
             newest = anchor.trust(beside=credential.bundle)
             credential = replace(credential, bundle=newest)
-        return Stored(credential, spiffe_id, state, anchor)
+        return Stored(credential, spiffe_id, state, anchor, AnnouncedStore(self.directory).load())
 
     def keys(self, *, with_recovery: bool) -> Keys:
         """Return the keys for the next request; they are on disk when this returns.
@@ -238,6 +242,10 @@ class IdentityStore:
             if anchor.bundle is not None:
                 self._write(SIGNED_BUNDLE, anchor.bundle.encode())
             save_trust(bundle, crls, self.directory, layout=HANDFAST)
+
+    def save_announced(self, announced: AnnouncedUntil) -> None:
+        """Write the revocations that were announced, and that no list holds yet."""
+        AnnouncedStore(self.directory).save(announced)
 
     def promote_recovery_key(self) -> None:
         """Put the next recovery key in the place of the present one."""

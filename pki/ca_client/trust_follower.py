@@ -209,10 +209,12 @@ class TrustFollower:
             case "bundles":
                 self._trust.accept_bundles(update.bundles.bundles)
             case "revocations":
-                announced = frozenset(
-                    (entry.issuer_key_id, int.from_bytes(entry.serial, "big"))
+                announced = {
+                    (entry.issuer_key_id, int.from_bytes(entry.serial, "big")): (
+                        entry.not_after.seconds
+                    )
                     for entry in update.revocations.entries
-                )
+                }
                 self._trust.accept(CrlSet.none(), announced)
             case "crl":
                 self._add_part(update.crl, parts)
@@ -227,7 +229,7 @@ class TrustFollower:
             raise PkiError("the CA sent a revocation list that is too long")
         if not part.more:
             crl = read_crl(b"".join(parts.pop(part.issuer_key_id)))
-            self._trust.accept(CrlSet.of([crl]), frozenset())
+            self._trust.accept(CrlSet.of([crl]))
 
     def _watch_silence(self) -> None:
         """End a stream that is silent for too long, so that another one is tried."""

@@ -23,7 +23,7 @@ from pki.proofs import EnrollmentToken
 from pki.x509 import TrustBundle
 from pki.x509.bundle_chain import SignedBundle
 from tests.ca_service import Served, served_ca
-from tests.interop.ca_service.test_fleet import fleet
+from tests.interop.fleet import fleet
 from tests.interop.shop import POLICY, eventually, free_port, get_stock
 
 
