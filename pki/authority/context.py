@@ -12,7 +12,7 @@ from cryptography import x509
 from pki.authority.admission import Admission
 from pki.authority.audit import CheckpointPublication
 from pki.authority.crl_import import import_crls
-from pki.authority.crls import current_crls, refresh_issuing_crl, sign_root_crls
+from pki.authority.crls import KnownCrls, current_crls, refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import (
     AuthoritySettings,
@@ -80,11 +80,7 @@ class AuthorityContext:
         at: datetime | None = None,
         **details: Detail,
     ) -> AuditEntry:
-        """Return an entry for the audit log, made by the one who asks for the operation.
-
-        The arguments are those of :meth:`AuditEntry.of`; ``at`` is the time that the ledger's row
-        holds, and None is now.
-        """
+        """Return an entry of the one who asks, as :meth:`AuditEntry.of`; ``at`` is now if None."""
         return AuditEntry.of(
             action,
             at or self.now(),
@@ -191,12 +187,13 @@ class AuthorityContext:
             backdate=self.settings.backdate,
         )
 
-    def trust(self, transaction: Transaction) -> tuple[TrustBundle, CrlSet]:
-        """Return the trust bundle, and the CRLs of all issuers that may still be in use."""
-        crls = current_crls(transaction, now=self.now())
+    def trust(
+        self, transaction: Transaction, *, known: KnownCrls | None = None
+    ) -> tuple[TrustBundle, CrlSet]:
+        """Return the trust bundle, and the CRLs as :func:`current_crls` does."""
+        crls = current_crls(transaction, now=self.now(), known=known)
         roots = trusted_roots(transaction.issuers())
-        bundle = TrustBundle.of_roots(item.certificate for item in roots)
-        return bundle, self.pending.newest(crls)
+        return TrustBundle.of_roots(item.certificate for item in roots), self.pending.newest(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.

@@ -27,7 +27,6 @@ from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.renewals import with_renewals
 from pki.errors import StateError
 from pki.x509 import Crl, CrlSet
-from pki.x509.readers import read_crls
 from pki.x509.revocation import IssuerId, RevokedEntry
 
 _SOURCE = "published-crl"
@@ -109,10 +108,8 @@ def import_crls(
 
 def _serials_on_current_crl(transaction: Transaction, issuer: IssuerRecord) -> frozenset[int]:
     """Return the serial numbers on the issuer's current CRL in the ledger."""
-    record = transaction.crls.current(issuer.id)
-    if record is None:
-        return frozenset()
-    return Crl.of(read_crls(record.der)[0]).revoked
+    crl = transaction.crls.current_list(issuer.id)
+    return frozenset() if crl is None else crl.revoked
 
 
 def _is_recorded(transaction: Transaction, issuer: IssuerRecord, serial: int) -> bool:

@@ -9,7 +9,7 @@ where ``base`` is higher than every number used before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, combinations
@@ -21,10 +21,10 @@ from pki.authority.ledger.hierarchy import issued_by, root_of
 from pki.authority.signing import SigningCa, check_validity
 from pki.keys import PrivateKey
 from pki.x509 import Crl
-from pki.x509.readers import read_crls
-from pki.x509.revocation import RevokedEntry
+from pki.x509.revocation import IssuerId, RevokedEntry
 
 _NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
+KnownCrls = Mapping[IssuerId, Crl]
 # Six issuing CAs have 63 sets. For more issuing CAs, only sets of one and two are signed ahead.
 _ALL_SETS_UP_TO = 6
 
@@ -47,7 +47,7 @@ def refresh_issuing_crl(
         backdate: how long before ``now`` the CRL begins.
     """
     now = now.replace(microsecond=0)
-    current = transaction.crls.current(ca.record.id)
+    current = transaction.crls.current_number(ca.record.id) or 0
     # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's end.
     revoked = transaction.revoked_of(ca.record.id, ends_after=now - lifetime)
     floor = transaction.recovery.crl_floor(ca.record.id)
@@ -62,7 +62,7 @@ def refresh_issuing_crl(
         ),
         issuer=ca.record.certificate,
         issuer_key=ca.key,
-        number=max(current.number if current else 0, floor) + 1,
+        number=max(current, floor) + 1,
         this_update=now - backdate,
         next_update=now + lifetime,
     )
@@ -70,24 +70,44 @@ def refresh_issuing_crl(
     return crl
 
 
-def current_crls(transaction: Transaction, *, now: datetime) -> list[Crl]:
-    """Return the CRLs of all issuers that may still be in use.
+def current_numbers(transaction: Transaction, *, now: datetime) -> dict[IssuerId, tuple[int, int]]:
+    """Return the ledger's ids of all issuers that may still be in use, with their CRLs' numbers.
 
     An issuing CA that has ended and signs no more is left out, and so is all that a withdrawn root
     has signed. After a root's end nothing is left out: a clock that says so is most often wrong,
     and what was published must stay.
     """
     issuers = transaction.issuers()
-    crls: list[Crl] = []
+    numbers: dict[IssuerId, tuple[int, int]] = {}
     for record in issuers:
-        current = transaction.crls.current(record.id)
+        number = transaction.crls.current_number(record.id)
         root = root_of(record, issuers)
-        if current is None or root.status is IssuerStatus.WITHDRAWN:
+        if number is None or root.status is IssuerStatus.WITHDRAWN:
             continue
         root_end = root.certificate.not_valid_after_utc
         ended = record.certificate.not_valid_after_utc < now <= root_end
         if not (ended and record.status in _NO_LONGER_SIGNING):
-            crls.append(Crl.of(read_crls(current.der)[0]))
+            numbers[IssuerId.of_ca(record.certificate)] = record.id, number
+    return numbers
+
+
+def current_crls(
+    transaction: Transaction, *, now: datetime, known: KnownCrls | None = None
+) -> list[Crl]:
+    """Return the CRLs of all issuers that may still be in use; as :func:`current_numbers`.
+
+    Args:
+        transaction: of the ledger.
+        now: the time.
+        known: CRLs of this ledger. One with the number of the current one is returned as it is,
+            because no two have the same number.
+    """
+    crls: list[Crl] = []
+    for name, (issuer_id, number) in current_numbers(transaction, now=now).items():
+        crl = known.get(name) if known is not None else None
+        if crl is None or crl.number != number:
+            crl = transaction.crls.current_list(issuer_id)
+        crls += [] if crl is None else [crl]
     return crls
 
 
@@ -135,10 +155,10 @@ def root_crl_order(
     """
     check_validity(root.certificate, now, what="root")
     issuing = issued_by(root, transaction.issuers())
-    before = transaction.crls.current(root.id)
+    before = transaction.crls.current_number(root.id) or 0
     numbers = (
         transaction.crls.highest_presigned_number(root.id),
-        before.number if before else 0,
+        before,
         transaction.recovery.crl_floor(root.id),
     )
     now = now.replace(microsecond=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -12,8 +14,41 @@ from pki.authority.ledger.records import CrlRecord
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError
 from pki.x509 import Crl
+from pki.x509.readers import read_crls
 
+_MOST_DECODED = 16 * 1024 * 1024
 _REMEDY = "Sign a new CRL (handfast crl). For the root's CRL, bring the root's key back first"
+
+
+class _Decoded:
+    """The CRLs that were decoded last: one of 100,000 entries takes more than a second each time.
+
+    Known by their bytes, so it does not matter which ledger they are in.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lists: OrderedDict[bytes, Crl] = OrderedDict()
+
+    def of(self, der: bytes) -> Crl:
+        with self._lock:
+            crl = self._lists.get(der)
+            if crl is not None:
+                self._lists.move_to_end(der)
+                return crl
+        crl = Crl.of(read_crls(der)[0])
+        self.keep(der, crl)
+        return crl
+
+    def keep(self, der: bytes, crl: Crl) -> None:
+        with self._lock:
+            self._lists[der] = crl
+            size = sum(map(len, self._lists))
+            while size > _MOST_DECODED and len(self._lists) > 1:
+                size -= len(self._lists.popitem(last=False)[0])
+
+
+_decoded = _Decoded()
 
 
 class CrlRecords:
@@ -29,10 +64,10 @@ class CrlRecords:
             LedgerError: if its number is not higher than that of the current list and of every list
                 that an older ledger may have lost.
         """
-        current = self.current(issuer_id)
-        if current is not None and crl.number <= current.number:
+        current = self.current_number(issuer_id)
+        if current is not None and crl.number <= current:
             raise LedgerError(
-                f"CRL number {crl.number} is not higher than {current.number}, the number of the "
+                f"CRL number {crl.number} is not higher than {current}, the number of the "
                 "current CRL",
                 remedy=_REMEDY,
             )
@@ -42,14 +77,16 @@ class CrlRecords:
                 remedy=_REMEDY,
             )
         self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))
+        der = crl.der
         self._connection.execute(
             insert(tables.crls).values(
                 issuer_id=issuer_id,
                 number=crl.number,
-                list=crl.der,
+                list=der,
                 next_update=int(crl.next_update.timestamp()),
             )
         )
+        _decoded.keep(der, crl)
 
     def current(self, issuer_id: int) -> CrlRecord | None:
         """Return an issuer's current CRL; None if it has none yet."""
@@ -60,6 +97,19 @@ class CrlRecords:
             return None
         next_update = datetime.fromtimestamp(row.next_update, tz=UTC)
         return CrlRecord(row.issuer_id, row.number, row.list, next_update)
+
+    def current_number(self, issuer_id: int) -> int | None:
+        """Return the number of an issuer's current CRL, without reading the list itself."""
+        table = tables.crls
+        number: int | None = self._connection.scalar(
+            select(table.c.number).where(table.c.issuer_id == issuer_id)
+        )
+        return number
+
+    def current_list(self, issuer_id: int) -> Crl | None:
+        """Return an issuer's current CRL, decoded; None if it has none yet."""
+        current = self.current(issuer_id)
+        return None if current is None else _decoded.of(current.der)
 
     def put_presigned(self, root_id: int, presigned: Iterable[tuple[Sequence[int], Crl]]) -> None:
         """Replace a root's lists that are signed ahead.

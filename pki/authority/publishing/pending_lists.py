@@ -15,7 +15,6 @@ from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.pending.record import PendingRevocation
 from pki.errors import PkiError, StateError
 from pki.x509 import Crl, CrlSet, TrustBundle
-from pki.x509.readers import read_crls
 from pki.x509.revocation import IssuerId, RevokedEntry
 
 _WAIT_SECONDS = 2.0
@@ -78,8 +77,8 @@ def _sign(
     }
     if not entries:
         return
-    current = transaction.crls.current(issuer.id)
-    held = [] if current is None else [Crl.of(read_crls(current.der)[0])]
+    current = transaction.crls.current_list(issuer.id)
+    held = [] if current is None else [current]
     seen = [
         context.pending.lists().get(name),
         None if published is None else published.crls.get(name),

@@ -14,8 +14,7 @@ from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
 from pki.authority.renewals import with_renewals
 from pki.authority.revocation import decided_then, revoke_intents, revoke_records
-from pki.x509 import Crl, CrlSet
-from pki.x509.readers import read_crls
+from pki.x509 import CrlSet
 from pki.x509.revocation import IssuerId
 
 
@@ -62,8 +61,8 @@ def _raise_floor(
     if not _needs_list(context, transaction, issuer, records):
         return
     name = IssuerId.of_ca(issuer.certificate)
-    current = transaction.crls.current(issuer.id)
-    floor = max(0 if current is None else current.number, transaction.recovery.crl_floor(issuer.id))
+    current = transaction.crls.current_number(issuer.id) or 0
+    floor = max(current, transaction.recovery.crl_floor(issuer.id))
     seen = [
         context.pending.lists().get(name),
         None if published is None else published.crls.get(name),
@@ -85,12 +84,12 @@ def _needs_list(
     serials = {entry.serial for record in records for entry in record.entries_of(name.key_id)}
     if not serials:
         return False
-    current = transaction.crls.current(issuer.id)
+    current = transaction.crls.current_list(issuer.id)
     if current is None:
         return True
     own = context.pending.lists().get(name)
     is_behind = own is not None and own.number > current.number
-    return is_behind or not serials <= Crl.of(read_crls(current.der)[0]).revoked
+    return is_behind or not serials <= current.revoked
 
 
 def _record(context: AuthorityContext, transaction: Transaction, record: PendingRevocation) -> None:

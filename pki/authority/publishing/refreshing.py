@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger import CrlRecord, IssuerKind, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.errors import StateError
 from pki.x509 import Crl
-from pki.x509.readers import read_crls
 
 
 def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
@@ -33,7 +32,7 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             ended = issuer.certificate.not_valid_after_utc < now
             if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
                 continue
-            current = transaction.crls.current(issuer.id)
+            current = transaction.crls.current_list(issuer.id)
             if not force and not _is_due(context, current):
                 continue
             try:
@@ -56,8 +55,8 @@ def sign_missing(context: AuthorityContext) -> int:
         for issuer in transaction.issuers():
             if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
                 continue
-            current = transaction.crls.current(issuer.id)
-            listed = Crl.of(read_crls(current.der)[0]).revoked if current else frozenset()
+            current = transaction.crls.current_list(issuer.id)
+            listed = frozenset() if current is None else current.revoked
             if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
                 context.refresh_crl(issuer, transaction)
                 signed += 1
@@ -68,12 +67,11 @@ def _refresh_future_root_crl(
     context: AuthorityContext, root: IssuerRecord, transaction: Transaction
 ) -> int:
     """Sign a root's CRL anew if its begin is in the future and the root's key is there."""
-    current = transaction.crls.current(root.id)
+    current = transaction.crls.current_list(root.id)
     if current is None or not context.has_root_key(root, transaction):
         return 0
-    crl = Crl.of(read_crls(current.der)[0])
     now = context.now()
-    if crl.this_update <= now or now < root.certificate.not_valid_before_utc:
+    if current.this_update <= now or now < root.certificate.not_valid_before_utc:
         return 0
     if context.root_ca_if_there(root, transaction) is None:
         return 0
@@ -81,13 +79,12 @@ def _refresh_future_root_crl(
     return 1
 
 
-def _is_due(context: AuthorityContext, current: CrlRecord | None) -> bool:
+def _is_due(context: AuthorityContext, current: Crl | None) -> bool:
     """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it."""
     if current is None:
         return True
     now, lifetime = context.now(), context.settings.crl_lifetime
     # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
     # signed now.
-    crl = Crl.of(read_crls(current.der)[0])
     remaining = current.next_update - now
-    return crl.this_update > now or remaining < lifetime / 2 or remaining > lifetime
+    return current.this_update > now or remaining < lifetime / 2 or remaining > lifetime

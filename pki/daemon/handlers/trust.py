@@ -10,8 +10,8 @@ import grpc.aio
 from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
 from pki.access.peer import peer
 from pki.daemon.budgets import Budget
+from pki.daemon.follower import Follower
 from pki.daemon.status import admit, answer
-from pki.daemon.trust_feed import Follower
 from pki.errors import InputError
 
 if TYPE_CHECKING:
