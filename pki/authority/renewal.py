@@ -138,7 +138,7 @@ def check_renewable(
         raise NotRenewableError(
             f"certificate {record.serial} expired at {record.not_after}", remedy=remedy
         )
-    check_issuer_trusted(record, transaction)
+    check_not_distrusted(record, transaction)
     line = transaction.lines.get(record.line_id)
     if line is None or line.blocked_at is not None:
         why = "unknown" if line is None else line.blocked_reason
@@ -148,8 +148,11 @@ def check_renewable(
         )
 
 
-def check_issuer_trusted(record: CertificateRecord, transaction: Transaction) -> None:
+def check_not_distrusted(record: CertificateRecord, transaction: Transaction) -> None:
     """Check that the issuing CA of a certificate is not distrusted.
+
+    A withdrawn one is no obstacle: what replaces the certificate is signed under another root, and
+    a workload that slept through a whole rotation comes back so.
 
     Raises:
         NotRenewableError: if it is.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pki.authority.ledger import CertificateRecord, IssuerRecord, IssuerStatus, Transaction
+from pki.authority.ledger import CertificateRecord, IssuerRecord, Transaction
+from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.orders import LeafOrder
 from pki.errors import NotPermittedError
 from pki.keys import public_key_fingerprint
@@ -69,5 +70,5 @@ def _is_still_usable(
     return (
         record.not_after == end
         and record.not_before <= now <= record.not_after
-        and issuer.status is not IssuerStatus.DISTRUSTED
+        and is_usable(issuer)
     )

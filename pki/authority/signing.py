@@ -21,11 +21,11 @@ from cryptography import x509
 from pki.authority.admission import Admission
 from pki.authority.ledger import (
     IssuerRecord,
-    IssuerStatus,
     Ledger,
     SigningIntent,
     Transaction,
 )
+from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.ledger.records import NewCertificate
 from pki.authority.lifetimes import check_issuing_lifetime, check_within_root
 from pki.authority.orders import IssuerOrder, LeafOrder
@@ -272,9 +272,10 @@ def _complete_intent(
     by: SigningCa, certificate: x509.Certificate, transaction: Transaction
 ) -> None:
     issuer = next(item for item in transaction.issuers() if item.id == by.record.id)
-    if issuer.status is IssuerStatus.DISTRUSTED:
+    if not is_usable(issuer):
         raise NotPermittedError(
-            f"issuing CA {issuer.key_id} was distrusted while it signed", remedy="Ask again"
+            f"issuing CA {issuer.key_id} was {issuer.status.value} while it signed",
+            remedy="Ask again",
         )
     if not transaction.intents.complete(certificate):
         raise NotPermittedError(

@@ -32,7 +32,7 @@ from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
-from pki.authority.renewal import check_issuer_trusted
+from pki.authority.renewal import check_not_distrusted
 from pki.authority.signing import PlannedLeaf
 from pki.errors import (
     NotPermittedError,
@@ -280,7 +280,7 @@ def _allowed(
     last_end = transaction.lines.last_end(line.id)
     if newest.revoked_at is not None or last_end is None:
         raise NotRecoverableError("the line's last certificate was revoked", remedy=_REMEDY)
-    check_issuer_trusted(newest, transaction)
+    check_not_distrusted(newest, transaction)
     if now <= last_end:
         raise NotRecoverableError(
             f"the line's last certificate is valid until {last_end:%Y-%m-%d %H:%M:%S} UTC",

@@ -80,6 +80,17 @@ def test_another_key_name_kind_or_lifetime_is_another_order(ca: Authority) -> No
         ca.issue_request("payments", csr(key))
 
 
+def test_a_withdrawn_issuing_cas_certificate_is_not_given_again(ca: Authority) -> None:
+    key = generate_key()
+    first = ca.issue_request("orders", csr(key))
+    ca.prepare_root()
+    ca.activate_root(force=True)
+    ca.withdraw_root(force=True)
+    again = ca.issue_request("orders", csr(key))
+    assert again.leaf != first.leaf
+    assert again.leaf.issuer == ca.issuers()[-1].certificate.subject
+
+
 def test_a_distrusted_issuing_cas_certificate_is_not_given_again(ca: Authority) -> None:
     key = generate_key()
     first = ca.issue_request("orders", csr(key))

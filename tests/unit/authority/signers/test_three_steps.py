@@ -177,6 +177,21 @@ def test_a_certificate_that_was_revoked_while_it_was_signed_is_not_handed_out(
     assert ca.certificates() == ()
 
 
+def test_a_ca_that_was_withdrawn_while_it_signed_hands_nothing_out(
+    ca: Authority, signer: Elsewhere
+) -> None:
+    def replace_root() -> None:
+        with Authority.open(ca.path, clock=Clock()) as other:
+            other.prepare_root()
+            other.activate_root(force=True)
+            other.withdraw_root(force=True)
+
+    signer.before = replace_root
+    with pytest.raises(NotPermittedError, match="was withdrawn while it signed"):
+        ca.issue("orders")
+    assert ca.certificates() == ()
+
+
 def test_a_ca_that_was_distrusted_while_it_signed_hands_nothing_out(
     ca: Authority, signer: Elsewhere
 ) -> None:
