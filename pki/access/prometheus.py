@@ -333,10 +333,11 @@ def _reloads(
         yield total, (*labels, result.value), count
     yield success, labels, reloads.last_success.timestamp()
     # 0 for never, so that the two can always be compared.
-    yield failure, labels, _or_never(reloads.last_failure)
+    yield failure, labels, or_never(reloads.last_failure)
 
 
-def _or_never(moment: datetime | None) -> float:
+def or_never(moment: datetime | None) -> float:
+    """Return a time as the value of a metric: seconds since 1970, or 0 for never."""
     return 0.0 if moment is None else moment.timestamp()
 
 

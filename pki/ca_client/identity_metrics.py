@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from pki.access.prometheus import MetricFamily, Sample, path_label
+from pki.access.prometheus import MetricFamily, Sample, or_never, path_label
 from pki.ca_client.identity import CaIdentity
 
 _DIRECTORY = ("directory",)
@@ -139,8 +138,8 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield IDENTITY, (f"{leaf.serial_number:x}",), 1
     yield NOT_BEFORE, (), leaf.not_valid_before_utc.timestamp()
     yield NOT_AFTER, (), leaf.not_valid_after_utc.timestamp()
-    yield RENEWAL_SUCCESS, (), _or_never(identity.renewals.last_success)
-    yield RENEWAL_FAILURE, (), _or_never(identity.renewals.last_failure)
+    yield RENEWAL_SUCCESS, (), or_never(identity.renewals.last_success)
+    yield RENEWAL_FAILURE, (), or_never(identity.renewals.last_failure)
     yield LAST_HEARD, (), identity.last_heard.timestamp()
     yield SILENT, (), identity.cut_off_since is not None
     yield BUNDLE_NUMBER, (), identity.bundle_number
@@ -150,7 +149,3 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield LOG_WITNESSES, (), identity.log_witness.others
     if identity.recoveries_left is not None:
         yield RECOVERIES, (), identity.recoveries_left
-
-
-def _or_never(moment: datetime | None) -> float:
-    return 0.0 if moment is None else moment.timestamp()

@@ -118,8 +118,8 @@ def read_certificate(
     return Received(
         credential,
         spiffe_id,
-        _moment(message.renewal.begin),
-        _moment(message.renewal.end),
+        read_moment(message.renewal.begin),
+        read_moment(message.renewal.end),
         message.recovery_id,
         message.recoveries_left,
         message.authority_address,
@@ -171,7 +171,12 @@ def _certificate(der: bytes) -> x509.Certificate:
         raise CertificateError("the CA sent a certificate that can't be decoded") from None
 
 
-def _moment(message: Timestamp) -> datetime:
+def read_moment(message: Timestamp) -> datetime:
+    """Read a time.
+
+    Raises:
+        CertificateError: if there is no such time.
+    """
     try:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from pki.access.prometheus import MetricFamily, Sample
+from pki.access.prometheus import MetricFamily, Sample, or_never
 from pki.background import defer
 from pki.daemon.parts import CaParts, log
 from pki.errors import PkiError
@@ -143,12 +142,12 @@ def _counted(parts: CaParts) -> Iterator[Sample]:
         yield BUDGETS, (budget.name.lower(),), count
     yield FOLLOWERS, (), counters.followers
     yield ISSUED, (), counters.issued
-    yield LAST_ISSUE, (), _or_never(counters.last_issue)
+    yield LAST_ISSUE, (), or_never(counters.last_issue)
     yield UNLISTED, (), len(state.unlisted)
     yield PENDING, (), len(state.pending)
     yield RESERVE, (), parts.context.reserve.held()
-    yield LISTS_SUCCESS, (), _or_never(counters.lists_signed)
-    yield LISTS_FAILURE, (), _or_never(counters.lists_failed)
+    yield LISTS_SUCCESS, (), or_never(counters.lists_signed)
+    yield LISTS_FAILURE, (), or_never(counters.lists_failed)
     yield LOG_WITNESSES, (), len(parts.witnesses)
     yield LOG_DISPUTED, (), parts.witnesses.disputed
 
@@ -175,7 +174,3 @@ def _recorded(parts: CaParts) -> list[Sample]:
         ]
     kinds = Counter(kind for _, kind, _ in events)
     return samples + [(EVENTS, (kind,), count) for kind, count in kinds.items()]
-
-
-def _or_never(moment: datetime | None) -> float:
-    return 0.0 if moment is None else moment.timestamp()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from pki._proto.handfast.ca.v1 import authority_pb2
+from pki.ca_client.received import read_moment
 from pki.ca_client.rpc_errors import call
 from pki.cli.output import print_result, print_table, table_fits
 from pki.cli.service.remote import SECONDS, remote_ca
@@ -31,7 +29,11 @@ def revoke_remotely(
         "revoke",
         {
             "revoked": [
-                {"serial": item.serial, "spiffe_id": item.spiffe_id, "at": _moment(item.revoked_at)}
+                {
+                    "serial": item.serial,
+                    "spiffe_id": item.spiffe_id,
+                    "at": read_moment(item.revoked_at),
+                }
                 for item in answer.certificates
             ],
             "reason": reason,
@@ -61,7 +63,7 @@ def list_remotely(ca: str, credential: Path | None, *, with_ended: bool, as_json
             item.spiffe_id,
             item.serial,
             item.profile,
-            f"{_moment(item.not_after):%Y-%m-%d %H:%M:%S}",
+            f"{read_moment(item.not_after):%Y-%m-%d %H:%M:%S}",
             f"revoked: {item.reason}" if item.HasField("revoked_at") else "good",
         )
         for item in found
@@ -77,8 +79,10 @@ def list_remotely(ca: str, credential: Path | None, *, with_ended: bool, as_json
                     "serial": item.serial,
                     "spiffe_id": item.spiffe_id,
                     "profile": item.profile,
-                    "not_after": _moment(item.not_after),
-                    "revoked_at": _moment(item.revoked_at) if item.HasField("revoked_at") else None,
+                    "not_after": read_moment(item.not_after),
+                    "revoked_at": read_moment(item.revoked_at)
+                    if item.HasField("revoked_at")
+                    else None,
                     "issuer": item.issuer,
                 }
                 for item in found
@@ -104,7 +108,3 @@ def _request(target: str, domain: TrustDomain) -> authority_pb2.RevokeRequest:
             "number",
             remedy="With --ca, give a serial number whole",
         ) from error
-
-
-def _moment(message: Timestamp) -> datetime:
-    return message.ToDatetime(tzinfo=UTC)
