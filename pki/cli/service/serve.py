@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -118,11 +119,7 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     loop.add_signal_handler(signal.SIGHUP, service.look_again)
     await service.start()
     if service.adopted:
-        names = [str(item) for item in service.adopted]
-        _say(
-            f"Registered {len(names)} workloads that have certificates from before: "
-            f"{join_first(names, _MOST_SHOWN)}"
-        )
+        _say(adopted_line([str(item) for item in service.adopted]))
     addresses = service.parts.addresses
     _say(
         f"Serving the CA of {authority.trust_domain}: workloads at {addresses.authority}, "
@@ -137,6 +134,12 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     notify_systemd("STOPPING=1")
     _say("Ending: no new calls; running ones have ten seconds")
     await service.stop(_GRACE_SECONDS)
+
+
+def adopted_line(names: Sequence[str]) -> str:
+    """Say which workloads were registered because they have certificates from before."""
+    verb = "1 workload that has" if len(names) == 1 else f"{len(names)} workloads that have"
+    return f"Registered {verb} certificates from before: {join_first(names, _MOST_SHOWN)}"
 
 
 def _say(line: str) -> None:
