@@ -29,7 +29,7 @@ from pki.transparency import (
 )
 from pki.transparency.note import COSIGNATURE_V1
 from tests.ca_service import Served, served_ca
-from tests.interop.ca_service.test_access import refused
+from tests.interop.asking import refused
 from tests.interop.shop import SECONDS, free_port
 from tests.unit.authority.audit.logged import kinds, published, rebuild_tree, rewriting
 

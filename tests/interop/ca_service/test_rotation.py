@@ -16,7 +16,7 @@ from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
 from pki.x509.bundle_chain import SignedBundle, begin, follow
 from tests.ca_service import Served
-from tests.interop.ca_service.test_access import refused, stranger
+from tests.interop.asking import refused, stranger
 from tests.interop.shop import SECONDS, eventually
 
 
