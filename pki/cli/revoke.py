@@ -21,8 +21,8 @@ from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
-from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
+from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import Distribution, distribute
 from pki.errors import (

@@ -7,6 +7,7 @@ the CA's folder. It publishes a :class:`TrustState` that is replaced whole, and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,10 +21,13 @@ from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy
+from pki.background import defer
+from pki.errors import PkiError
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.revocation import Announced, IssuerId
 
 _PAGE = 10_000
+log = logging.getLogger("handfast.ca")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class TrustFeed:
         self._lists: Mapping[IssuerId, Crl] = {}
         self._by_issuer: dict[IssuerId, Crl] = {}
         self._are_lists_behind = False
+        self._entries: tuple[PendingEntry, ...] = ()
         self.state = self._read(None, with_lists=True)
 
     def refresh(self) -> bool:
@@ -217,10 +222,17 @@ class TrustFeed:
     def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
         """Return what the ledger can't record now, and the lists that were signed for it."""
         pending = self._context.pending
-        if pending.is_empty():
-            return (), {}
-        entries = dict.fromkeys(item for record in pending.records() for item in record.entries)
-        return tuple(entries), pending.lists()
+        try:
+            if pending.is_empty():
+                self._entries = ()
+                return (), {}
+            entries = dict.fromkeys(item for record in pending.records() for item in record.entries)
+        except PkiError as error:
+            # What else is revoked is told all the same, and nothing is signed until it can be read.
+            defer(log.error, "what is pending can't be read: %s", error)
+            return self._entries, self._lists
+        self._entries = tuple(entries)
+        return self._entries, pending.lists()
 
     def _policy_digest(self) -> str:
         policy = self._policy()

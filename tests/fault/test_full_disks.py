@@ -127,3 +127,34 @@ def test_without_a_reserve_it_is_kept_where_space_was_taken_before(
         assert serial in revoked_in(disk / "ca")
         assert again.verify_audit_log().findings == ()
         again.issue("refunds")
+
+
+def test_the_command_does_without_a_reserve_too(disk: Path) -> None:
+    serial = make_ca(disk)
+    (disk / "ca" / "ledger.reserve").unlink()
+    fill(disk)
+    done = handfast(disk, "revoke", "orders")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "revocations.pending keeps it" in done.stderr
+    (disk / "filler").unlink()
+    assert handfast(disk, "crl").returncode == 0
+    assert serial in revoked_in(disk / "ca") & revoked_in(disk / "orders")
+    assert handfast(disk, "audit", "verify").returncode == 0
+
+
+def test_the_reserve_lies_on_the_disk_of_the_ledger(disk: Path, tmp_path: Path) -> None:
+    ledger = disk / "ledger" / "ledger.db"
+    with Authority.create(tmp_path / "ca", "shop.internal", ledger=ledger) as ca:
+        assert (disk / "ledger" / "ledger.reserve").exists()
+        serial = f"{ca.issue('orders').leaf.serial_number:x}"
+        use_up(ca, disk)
+        ca.revoke(serial)
+        assert ca.pending_revocations() == ()
+        assert serial in revoked_in(tmp_path / "ca")
+        assert ca.context.reserve.held() == 0
+        # And once more, without any: the CA's own folder keeps it.
+        other = ca.certificates()[-1].serial
+        use_up(ca, disk)
+        ca.revoke(other)
+        assert ca.is_pending_kept()
+        assert {serial, other} <= revoked_in(tmp_path / "ca")

@@ -120,7 +120,20 @@ class Ledger:
     @classmethod
     def _connect(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
         path = path.absolute()
-        engine = create_engine(_url(path, access))
+        try:
+            return cls._connect_to(URL.create("sqlite", database=str(path)), path, access)
+        except LedgerError:
+            # SQLite makes files beside a ledger to read it: not on a full disk, nor in a folder
+            # that can't be written. Without a write-ahead log, all is in the ledger's own file.
+            if not access.for_reading or not _is_alone(path):
+                raise
+        query = {"immutable": "1", "uri": "true"}
+        url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+        return cls._connect_to(url, path, access)
+
+    @classmethod
+    def _connect_to(cls, url: URL, path: Path, access: LedgerAccess) -> Ledger:
+        engine = create_engine(url)
         _check_around_opening(engine, path, access)
         event.listen(engine, "begin", _begin)
         engine = engine.execution_options(
@@ -247,18 +260,10 @@ class Ledger:
         self._engine.dispose()
 
 
-def _url(path: Path, access: LedgerAccess) -> URL:
-    """Return what SQLite opens.
-
-    Without a write-ahead log, everything is in the ledger's file. If the folder can't be written
-    either, SQLite could not make what it locks with, and is told that nobody changes the file.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    is_alone = not log.exists() or not log.stat().st_size
-    if access.for_reading and is_alone and not os.access(path.parent, os.W_OK, effective_ids=True):
-        query = {"immutable": "1", "uri": "true"}
-        return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-    return URL.create("sqlite", database=str(path))
+def _is_alone(ledger: Path) -> bool:
+    """Return whether no write-ahead log holds commits that the ledger's file lacks."""
+    log = ledger.with_name(f"{ledger.name}-wal")
+    return not log.exists() or not log.stat().st_size
 
 
 def _begin(connection: Connection) -> None:

@@ -131,3 +131,13 @@ def test_the_list_of_a_new_issuing_ca_comes_with_it(ca: Authority) -> None:
     feed.refresh()
     assert len(feed.state.crls) == 3
     assert feed.state.issuing == ca.issuers()[-1].key_id
+
+
+def test_a_pending_file_that_is_damaged_holds_up_no_other_revocation(ca: Authority) -> None:
+    feed = feed_of(ca)
+    serial = revoke(ca, "orders")
+    file = ca.context.pending.file.path
+    file.write_bytes(b"damage\n" + b"more\n")
+    file.chmod(0o666)
+    assert feed.refresh()
+    assert announced(feed) == {serial}
