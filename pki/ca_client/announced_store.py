@@ -94,5 +94,5 @@ class AnnouncedStore:
     def _damaged(self) -> InputError:
         return InputError(
             f"{quote_untrusted(self._path)} is damaged: what was revoked last is not known",
-            remedy="Remove it once the CA can be reached, which tells it again",
+            remedy="Move it away once the CA can be reached, which tells it again",
         )

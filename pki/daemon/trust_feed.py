@@ -27,6 +27,7 @@ from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.revocation import Announced, IssuerId
 
 _PAGE = 10_000
+_LONG_BYTES = 256 * 1024  # of lists: some thousand entries, a tenth of a second
 log = logging.getLogger("handfast.ca")
 
 
@@ -166,7 +167,7 @@ class TrustFeed:
                 before is not None and before.ledger.ledger_id == transaction.state().ledger_id
             )
             lists = self._by_issuer if is_same_ledger else {}
-            self._are_lists_behind = not with_lists and self._has_newer(transaction, lists, now)
+            self._are_lists_behind = not with_lists and self._has_long_ones(transaction, lists, now)
             if not self._are_lists_behind:
                 _, crl_set = self._context.trust(transaction, known=lists)
                 self._by_issuer = dict(crl_set.crls)
@@ -203,21 +204,22 @@ class TrustFeed:
                 pending,
             )
 
-    def _has_newer(
+    def _has_long_ones(
         self, transaction: Transaction, lists: Mapping[IssuerId, Crl], now: datetime
     ) -> bool:
-        """Return whether there are newer lists of the same issuers.
+        """Return whether there are newer lists of the same issuers that take long to decode.
 
         The first list of an issuer is never left for later: nobody accepts a leaf before it.
         """
         current = current_numbers(transaction, now=now)
         if current.keys() != lists.keys():
             return False
-        pending = {name: crl.number for name, crl in self._lists.items()}
-        return any(
-            max(number, pending.get(name, 0)) > lists[name].number
-            for name, (_, number) in current.items()
-        )
+        newer = [
+            issuer_id
+            for name, (issuer_id, number) in current.items()
+            if number > lists[name].number
+        ]
+        return sum(map(transaction.crls.current_size, newer)) > _LONG_BYTES
 
     def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
         """Return what the ledger can't record now, and the lists that were signed for it."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.records import CrlRecord
@@ -105,6 +105,14 @@ class CrlRecords:
             select(table.c.number).where(table.c.issuer_id == issuer_id)
         )
         return number
+
+    def current_size(self, issuer_id: int) -> int:
+        """Return how many bytes an issuer's current CRL has; 0 if it has none yet."""
+        table = tables.crls
+        size = self._connection.scalar(
+            select(func.length(table.c.list)).where(table.c.issuer_id == issuer_id)
+        )
+        return int(size or 0)
 
     def current_list(self, issuer_id: int) -> Crl | None:
         """Return an issuer's current CRL, decoded; None if it has none yet."""

@@ -10,6 +10,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.ledger.crls import CrlRecords
+from pki.daemon import trust_feed
 from pki.daemon.trust_feed import TrustFeed
 from pki.x509 import Crl
 from tests.interop.shop import eventually
@@ -96,6 +97,7 @@ def test_no_revocation_waits_until_a_long_list_is_decoded(
     later = ca.issue("payments").leaf.serial_number
     first = revoke(ca, "orders")
     ca.refresh_crls(force=True)
+    monkeypatch.setattr(trust_feed, "_LONG_BYTES", 0)
     is_decoded, decoding = threading.Event(), threading.Event()
     read = CrlRecords.current_list
 
