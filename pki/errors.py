@@ -170,6 +170,13 @@ class AlreadyThereError(StateError):
     """There is such a thing already."""
 
 
+class WrongStepError(StateError):
+    """The state of the CA does not allow this step now: another one comes first.
+
+    The message is for whoever asked, also over the network: it names no path.
+    """
+
+
 class ChangedMeanwhileError(StateError):
     """Somebody else has changed it since it was read: read it again."""
 

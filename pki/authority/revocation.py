@@ -24,6 +24,7 @@ from pki.authority.ledger.audit.entry import Detail, shorten_list
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
+from pki.authority.rotation.requested import revoke_requested
 from pki.errors import InputError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509.revocation import RevokedEntry
@@ -39,8 +40,6 @@ REASONS = MappingProxyType(
         "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
     }
 )
-
-
 _SERIAL_END = 1 << 159  # RFC 5280 §4.1.2.2: 20 octets, and positive
 
 
@@ -97,8 +96,8 @@ def revoke(
     Returns:
         All certificates that are revoked now, oldest first, those included that were revoked
         before. A serial number without a certificate is put on the CRLs alone, and is not among
-        the results: one that an external signer was asked to sign, or one that an older ledger,
-        accepted within the last day, does not hold.
+        the results: one that an external signer or a root was asked to sign, or one that an older
+        ledger, accepted within the last day, does not hold.
 
     Raises:
         InputError: if the CA did not issue one of them; then none is revoked.
@@ -119,6 +118,8 @@ def revoke(
                 known.append(record)
             elif (intent := transaction.intents.of_serial(serial)) is not None:
                 revoke_intents(context, transaction, [intent], reason)
+            elif revoke_requested(context, transaction, serial, reason):
+                continue
             elif may_be_unrecorded(context, transaction, serial):
                 _revoke_unrecorded(context, transaction, serial, reason)
             else:

@@ -285,7 +285,12 @@ def _complete_intent(
 
 
 def sign_issuer(
-    order: IssuerOrder, *, subject: x509.Name, root: x509.Certificate, root_key: PrivateKey
+    order: IssuerOrder,
+    *,
+    subject: x509.Name,
+    root: x509.Certificate,
+    root_key: PrivateKey,
+    serial: int | None,
 ) -> x509.Certificate:
     """Sign an issuing CA with the root's key, wherever that is; the CA has admitted it before."""
     return IssuingProfile.build(
@@ -295,6 +300,7 @@ def sign_issuer(
         issuer=root,
         issuer_key=root_key,
         validity=order.validity,
+        serial=serial,
     )
 
 

@@ -14,6 +14,7 @@ from pki.keys.kinds import (
     check_ca_key,
     check_leaf_key,
     generate_key,
+    is_of_type,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_leaf_key",
     "delegated_key",
     "generate_key",
+    "is_of_type",
     "private_key_to_pem",
     "public_key_fingerprint",
     "read_private_key",

@@ -47,6 +47,20 @@ def generate_key(kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
             return ed25519.Ed25519PrivateKey.generate()
 
 
+def is_of_type(key: PublicKey, kind: KeyType) -> bool:
+    """Return whether a public key is of a type that handfast generates."""
+    match key:
+        case ed25519.Ed25519PublicKey():
+            return kind is KeyType.ED25519
+        case rsa.RSAPublicKey():
+            sizes = {KeyType.RSA_3072: 3072, KeyType.RSA_4096: 4096}
+            return sizes.get(kind) == key.key_size
+        case ec.EllipticCurvePublicKey():
+            curves = {KeyType.ECDSA_P256: ec.SECP256R1, KeyType.ECDSA_P384: ec.SECP384R1}
+            return kind in curves and isinstance(key.curve, curves[kind])
+    return False
+
+
 def check_ca_key(key: object) -> PublicKey:
     """Check that a CA may have a public key; return the key.
 

@@ -20,7 +20,7 @@ from pki.authority.ledger import Ledger
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import STRANGER, shorten
 from pki.clock import Clock
-from pki.errors import InputError, NotPermittedError, PkiError
+from pki.errors import InputError, NotPermittedError, PkiError, WrongStepError
 
 _log = logging.getLogger(__name__)
 _INTERVAL = timedelta(minutes=1)
@@ -38,7 +38,7 @@ def recorded_refusals(ledger: Ledger, entry: AuditEntry) -> Iterator[None]:
     """
     try:
         yield
-    except (NotPermittedError, InputError) as refusal:
+    except (NotPermittedError, InputError, WrongStepError) as refusal:
         try:
             with ledger.transaction() as transaction:
                 transaction.audit.append(replace(entry, reason=shorten(refusal.message)))

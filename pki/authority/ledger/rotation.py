@@ -128,21 +128,17 @@ class RotationRecords:
 
     def put_request(self, digest: str, request: bytes, *, now: datetime) -> None:
         """Record the request that waits for a root's answer, in place of an earlier one."""
-        self.end_request()
+        self._connection.execute(delete(tables.root_requests))
         self._connection.execute(
             insert(tables.root_requests).values(
                 digest=digest, request=request, made_at=to_seconds(now)
             )
         )
 
-    def pending_request(self) -> bytes | None:
-        """Return the request that waits for a root's answer; None if there is none."""
+    def newest_request(self) -> bytes | None:
+        """Return the newest request for a root's answer, if it has ended too; None before it."""
         request: bytes | None = self._connection.scalar(select(tables.root_requests.c.request))
         return request
-
-    def end_request(self) -> None:
-        """Forget the request: it was answered, or another one takes its place."""
-        self._connection.execute(delete(tables.root_requests))
 
 
 def _report(row: Row[Any]) -> TrustReport:

@@ -324,7 +324,7 @@ trust_reports = Table(
     Column("reported_at", BigInteger, nullable=False, index=True),
 )
 
-# The request that waits until it is signed where the root is; one row at most.
+# The newest request that waits, or waited, until it is signed where the root is; one row at most.
 root_requests = Table(
     "root_requests",
     metadata,

@@ -22,15 +22,17 @@ from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import shorten
 from pki.authority.ledger.hierarchy import active_root, issued_by, root_of
 from pki.authority.orders import ca_subject
-from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer, pending_key_ids
+from pki.authority.rotation.issuing_keys import kept_key_ids, new_issuing_key, new_issuing_signer
+from pki.authority.rotation.pending import asked_again
 from pki.authority.rotation.planning import plan_request
 from pki.authority.rotation.recording import carry_out
 from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest, issuing_csr
 from pki.authority.rotation.tokens import answer_with_tokens
 from pki.authority.signers.new_key import KeyPlace
-from pki.errors import InputError, StateError, quote_untrusted
-from pki.keys import KeyType, PrivateKey
+from pki.errors import InputError, WrongStepError, quote_untrusted
+from pki.keys import KeyType, PrivateKey, is_of_type
 from pki.x509 import Crl
+from pki.x509.profiles.builder import random_serial
 from pki.x509.readers import read_crls
 
 
@@ -65,15 +67,22 @@ def prepare_issuer(
         may_wait: if the root's key is not there, keep a request for it.
 
     Raises:
-        StateError: if another issuing CA is prepared already, or the root's key is not there and
-            the request may not wait.
+        WrongStepError: if another issuing CA is prepared already.
+        StateError: if the root's key is not there and the request may not wait.
         InputError: if the lifetime does not fit the leaves or the root.
         SignerError: if a token can't be used.
     """
+    if may_wait and place is None:
+        with context.ledger.transaction() as transaction:
+            again = asked_again(
+                context, transaction, lambda kept: _is_same(kept, key_type, lifetime)
+            )
+        if again is not None:
+            return Prepared(None, again)
     signer = new_issuing_signer(context, key_type, place)
     key_id = key_id_of(signer.key)
     with new_issuing_key(context, signer) as unused, context.ledger.transaction() as transaction:
-        unused.extend(pending_key_ids(transaction))
+        unused.extend(kept_key_ids(transaction))
         issuers = transaction.issuers()
         root = active_root(issuers)
         refuse_second_prepared(root, issuers)
@@ -108,25 +117,48 @@ def issuer_request(
     limits = context.settings.limits
     subject = ca_subject(limits.trust_domain, IssuerKind.ISSUING, key_id_of(key))
     validity = context.signing.issuer_validity(lifetime, root, now=now)
-    request = IssuerRequest(root, limits, validity, issuing_csr(key, subject))
+    request = IssuerRequest(root, limits, validity, issuing_csr(key, subject), random_serial())
     context.signing.admit_issuer(request.order(), transaction, root=root, now=now)
     return request
 
 
-def activate_issuer(context: AuthorityContext) -> IssuerRecord:
+def activate_issuer(context: AuthorityContext, key_id: str | None = None) -> IssuerRecord:
     """Activate the prepared issuing CA; the one before signs no more leaves.
 
+    Args:
+        context: the CA.
+        key_id: its whole key id; None takes the one that is prepared. One that is active already
+            stays so.
+
     Raises:
-        StateError: if none is prepared under the active root.
+        WrongStepError: if none is prepared under the active root, or another one.
     """
     with context.ledger.transaction() as transaction:
         issuers = transaction.issuers()
+        for item in issuers:
+            is_active = (item.kind, item.status) == (IssuerKind.ISSUING, IssuerStatus.ACTIVE)
+            if is_active and item.key_id == key_id:
+                return item
         prepared = prepared_under(active_root(issuers), issuers)
         if prepared is None:
-            raise StateError(
+            raise WrongStepError(
                 "no issuing CA is prepared", remedy="Make one: handfast ca rotate --prepare"
             )
+        refuse_another(prepared, key_id, "issuing CA")
         return activate(context, prepared, transaction)
+
+
+def refuse_another(prepared: IssuerRecord, key_id: str | None, what: str) -> None:
+    """Refuse a step for another issuing CA or root than the one that is prepared.
+
+    Raises:
+        WrongStepError: if the key id is another one.
+    """
+    if key_id is not None and key_id != prepared.key_id:
+        raise WrongStepError(
+            f"{what} {quote_untrusted(key_id)} is not prepared: {prepared.key_id} is",
+            remedy="See where the rotation stands: handfast ca rotate status",
+        )
 
 
 def activate(
@@ -162,7 +194,7 @@ def distrust_issuer(
 
     Raises:
         InputError: if the key id names none or several.
-        StateError: if the root's key is not there, and no CRL was signed ahead for this case.
+        WrongStepError: if the root's key is not there, and no CRL was signed ahead for this case.
     """
     refusal = context.audit_entry(
         AuditAction.REFUSE, asked=AuditAction.DISTRUST.value, issuing_ca=shorten(key_id)
@@ -225,13 +257,27 @@ def refuse_second_prepared(root: IssuerRecord, issuers: Sequence[IssuerRecord]) 
     """Refuse to prepare an issuing CA beside another one of the same root.
 
     Raises:
-        StateError: if one is prepared.
+        WrongStepError: if one is prepared.
     """
     if prepared_under(root, issuers) is not None:
-        raise StateError(
+        raise WrongStepError(
             "an issuing CA is prepared already",
             remedy="Activate it: handfast ca rotate --activate",
         )
+
+
+def is_same_issuing(request: RootRequest, key_type: KeyType, lifetime: timedelta) -> bool:
+    """Return whether a request asks for an issuing CA of this kind and lifetime."""
+    issuing = request.issuing
+    return (
+        issuing is not None
+        and is_of_type(issuing.public_key(), key_type)
+        and issuing.validity.not_after - request.made_at == lifetime
+    )
+
+
+def _is_same(request: RootRequest, key_type: KeyType, lifetime: timedelta) -> bool:
+    return request.purpose is Purpose.ISSUING_CA and is_same_issuing(request, key_type, lifetime)
 
 
 def _use_presigned_crl(root: IssuerRecord, transaction: Transaction) -> None:
@@ -242,16 +288,19 @@ def _use_presigned_crl(root: IssuerRecord, transaction: Transaction) -> None:
     ]
     presigned = transaction.crls.presigned(root.id, distrusted)
     if presigned is None:
-        raise StateError(
+        raise WrongStepError(
             "no root CRL was signed ahead that revokes exactly these issuing CAs",
             remedy="Bring the root's key back and try again",
         )
     crl = Crl.of(read_crls(presigned)[0])
+    before = transaction.crls.current(root.id)
+    published = Crl.of(read_crls(before.der)[0]).revoked if before is not None else frozenset()
     unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(root.id)}
-    if not unrecorded <= crl.revoked:
-        raise StateError(
-            "the root's CRL revokes issuing CAs that this ledger has lost, and the CRL that was "
-            "signed ahead does not",
+    # One that no list revokes yet may wait for the root: the leaked one may not.
+    if not unrecorded & published <= crl.revoked:
+        raise WrongStepError(
+            "the root's CRL revokes issuing CAs that this ledger does not hold, and the one signed "
+            "ahead does not",
             remedy="Bring the root's key back and try again",
         )
     transaction.crls.put(root.id, crl)

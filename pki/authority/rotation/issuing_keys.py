@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pki.authority.context import AuthorityContext
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, Transaction
+from pki.authority.rotation.pending import kept_request, pending_request
 from pki.authority.rotation.requests import RootRequest
 from pki.authority.signers import ExternalSigner, FileSigner, Signer
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, make_signer
@@ -59,10 +60,27 @@ def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[
         _remove_unused_key(context, other)
 
 
-def pending_key_ids(transaction: Transaction) -> list[str]:
-    """Return the id of the issuing CA's key that the pending request names, if it names one."""
-    data = transaction.rotation.pending_request()
-    issuing = RootRequest.read(data).issuing if data is not None else None
+def kept_key_ids(transaction: Transaction) -> list[str]:
+    """Return the id of the issuing CA's key that the newest request names, if it names one."""
+    return _key_ids(kept_request(transaction))
+
+
+@contextmanager
+def ended_keys_removed(context: AuthorityContext) -> Iterator[None]:
+    """Remove the key of the newest request's issuing CA, if that request has ended after the block.
+
+    Nothing of this hinders the block: a spare key is harmless.
+    """
+    before: list[str] = []
+    with suppress(PkiError), context.ledger.transaction() as transaction:
+        before = kept_key_ids(transaction)
+    yield
+    for key_id in before:
+        _remove_unused_key(context, key_id)
+
+
+def _key_ids(request: RootRequest | None) -> list[str]:
+    issuing = request.issuing if request is not None else None
     return [issuing.key_id()] if issuing is not None else []
 
 
@@ -101,7 +119,7 @@ def _remove_unused_key(
     try:
         with context.ledger.transaction() as transaction:
             named = {item.key_id for item in transaction.issuers()}
-            named.update(pending_key_ids(transaction))
+            named.update(_key_ids(pending_request(context, transaction)))
     except PkiError:
         # Whether the issuing CA was recorded is not known: a spare key is harmless, a lost one not.
         return

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import Any
 
 from cryptography import x509
 
+from pki.authority.audit import recorded_refusals
 from pki.authority.ledger import IssuerRecord
+from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit.entry import shorten
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_ROOT
 from pki.authority.revoking import RevokingAuthority
 from pki.authority.rotation import importing, issuing, reports, root_crls, roots
 from pki.authority.rotation.answers import RootAnswer
 from pki.authority.rotation.issuing import Prepared
+from pki.authority.rotation.issuing_keys import ended_keys_removed
+from pki.authority.rotation.pending import pending_request
 from pki.authority.rotation.readiness import Holder
 from pki.authority.rotation.requests import RootRequest
+from pki.authority.rotation.root import key_id_of_root
 from pki.authority.rotation.status import RotationStatus, rotation_status
 from pki.authority.signers.new_key import KeyPlace
 from pki.errors import InputError
@@ -44,10 +52,11 @@ class RotatingAuthority(RevokingAuthority):
             StateError: if the root's key is not there, or a token can't be used.
             InputError: if the lifetime does not fit.
         """
-        prepared = issuing.prepare_issuer(
-            self._context, key_type=key_type, lifetime=lifetime, place=place
-        )
-        self._context.publish()
+        with self._asked("prepare"):
+            prepared = issuing.prepare_issuer(
+                self._context, key_type=key_type, lifetime=lifetime, place=place
+            )
+        self._publish()
         assert prepared.issuer is not None
         return prepared.issuer
 
@@ -60,28 +69,38 @@ class RotatingAuthority(RevokingAuthority):
     ) -> Prepared:
         """Prepare the next issuing CA; without the root's key, keep a request for it.
 
+        The same again within an hour is the same request.
+
         Args:
             key_type: as :meth:`prepare_issuer`.
             lifetime: as :meth:`prepare_issuer`.
             place: as :meth:`prepare_issuer`.
 
         Raises:
-            StateError: if another one is prepared already.
+            WrongStepError: if another one is prepared already.
             InputError: if the lifetime does not fit.
         """
-        prepared = issuing.prepare_issuer(
-            self._context, key_type=key_type, lifetime=lifetime, place=place, may_wait=True
-        )
-        self._context.publish()
+        with self._asked("prepare"):
+            prepared = issuing.prepare_issuer(
+                self._context, key_type=key_type, lifetime=lifetime, place=place, may_wait=True
+            )
+        self._publish()
         return prepared
 
-    def activate_issuer(self) -> IssuerRecord:
+    def activate_issuer(self, key_id: str | None = None) -> IssuerRecord:
         """Make the prepared issuing CA the one that signs leaves.
 
+        Args:
+            key_id: its whole key id; None takes the one that is prepared. One that is active
+                already stays so.
+
         Raises:
-            StateError: if none is prepared.
+            WrongStepError: if none is prepared, or another one.
         """
-        return issuing.activate_issuer(self._context)
+        with self._asked("activate", issuing_ca=shorten(key_id or "")):
+            record = issuing.activate_issuer(self._context, key_id)
+        self._publish()
+        return record
 
     def rotate(
         self,
@@ -113,10 +132,12 @@ class RotatingAuthority(RevokingAuthority):
 
         Raises:
             InputError: if the key id names none.
-            StateError: if the root's key is not there, and no CRL was signed ahead for this case.
+            WrongStepError: if the root's key is not there, and no CRL was signed ahead for this
+                case.
         """
-        record, _ = issuing.distrust_issuer(self._context, key_id)
-        self._context.publish()
+        with ended_keys_removed(self._context):
+            record, _ = issuing.distrust_issuer(self._context, key_id)
+        self._publish()
         return record
 
     def prepare_root(
@@ -139,28 +160,39 @@ class RotatingAuthority(RevokingAuthority):
             The issuing CA, or the request that the roots must sign first.
 
         Raises:
-            StateError: if another root's rotation is under way.
+            WrongStepError: if another root's rotation is under way.
             InputError: if the certificate can't take the active root's place.
         """
         plan = roots.RootPlan(key_type, root_lifetime, issuing_lifetime)
-        prepared = roots.prepare_root(self._context, certificate, plan)
-        self._context.publish()
+        name = key_id_of_root(certificate) if certificate is not None else ""
+        with self._asked("prepare", root=name):
+            prepared = roots.prepare_root(self._context, certificate, plan)
+        self._publish()
         return prepared
 
-    def activate_root(self, *, force: bool = False) -> tuple[IssuerRecord, tuple[Holder, ...]]:
+    def activate_root(
+        self, key_id: str | None = None, *, force: bool = False
+    ) -> tuple[IssuerRecord, tuple[Holder, ...]]:
         """Issue leaves under the prepared root from now on.
 
         Args:
+            key_id: its whole key id; None takes the one that is prepared. One that is active
+                already stays so.
             force: do it even if that strands workloads.
 
         Returns:
             The active root, and the holders that this has stranded.
 
         Raises:
-            StateError: if no root is prepared, or a workload would be stranded.
+            WrongStepError: if no root is prepared, or another one, or a workload would be
+                stranded.
         """
-        result = roots.activate_root(self._context, force=force)
-        self._context.publish()
+        with (
+            self._asked("activate", root=shorten(key_id or "")),
+            ended_keys_removed(self._context),
+        ):
+            result = roots.activate_root(self._context, key_id, force=force)
+        self._publish()
         return result
 
     def withdraw_root(
@@ -177,10 +209,15 @@ class RotatingAuthority(RevokingAuthority):
             the root now.
 
         Raises:
-            StateError: if it is not the root's turn, or a workload would be stranded.
+            InputError: if there is no such root.
+            WrongStepError: if it is not the root's turn, or a workload would be stranded.
         """
-        result = roots.withdraw_root(self._context, key_id, force=force)
-        self._context.publish()
+        with (
+            self._asked("withdraw", root=shorten(key_id or "")),
+            ended_keys_removed(self._context),
+        ):
+            result = roots.withdraw_root(self._context, key_id, force=force)
+        self._publish()
         return result
 
     def renew_root_crls(self, *, audit_key: bytes | None = None) -> RootRequest | None:
@@ -189,8 +226,9 @@ class RotatingAuthority(RevokingAuthority):
         Args:
             audit_key: a new key of the audit log (Ed25519), for a new trust bundle.
         """
-        request = root_crls.renew_root_crls(self._context, audit_key=audit_key)
-        self._context.publish()
+        with self._asked("root-crls"), ended_keys_removed(self._context):
+            request = root_crls.renew_root_crls(self._context, audit_key=audit_key)
+        self._publish()
         return request
 
     def import_answers(
@@ -203,20 +241,28 @@ class RotatingAuthority(RevokingAuthority):
             force: complete a withdrawal even if it strands workloads.
 
         Returns:
-            The request that is answered, and the holders that this has stranded.
+            The request that is answered, and the holders that this has stranded. What was
+            imported before is imported once, and then has stranded nobody.
 
         Raises:
             InputError: if a part is not what was requested.
-            StateError: if no request is pending, the CA has changed since, or a part is missing.
+            WrongStepError: if no request is pending, the CA has changed since, a part is missing,
+                or a workload would be stranded.
         """
-        parsed = [RootAnswer.read(answer) for answer in answers]
-        result = importing.import_answers(self._context, parsed, force=force)
-        self._context.publish()
+        with self._asked("root-answer"):
+            parsed = [RootAnswer.read(answer) for answer in answers]
+            result = importing.import_answers(self._context, parsed, force=force)
+        self._publish()
         return result
 
     def rotation_status(self) -> RotationStatus:
         """Return where rotations stand: steps, holders of certificates, and what is due."""
         return rotation_status(self._context)
+
+    def pending_request(self) -> RootRequest | None:
+        """Return the request that waits to be signed where the roots are; None if there is none."""
+        with self._context.ledger.transaction() as transaction:
+            return pending_request(self._context, transaction)
 
     def bundles(self, *, since: int = 0, most: int | None = None) -> tuple[SignedBundle, ...]:
         """Return the signed trust bundles with higher numbers, in order.
@@ -253,3 +299,13 @@ class RotatingAuthority(RevokingAuthority):
             InputError: if there is no bundle of that number.
         """
         return reports.report_trust(self._context, held, bundle_number)
+
+    def _publish(self) -> None:
+        """Bring what a step has changed to the CA's own files."""
+        self._context.publish()
+
+    def _asked(self, asked: str, **details: str) -> AbstractContextManager[None]:
+        """Record a refusal of what the block does."""
+        known: dict[str, Any] = {name: value for name, value in details.items() if value}
+        entry = self._context.audit_entry(AuditAction.REFUSE, asked=asked, **known)
+        return recorded_refusals(self._context.ledger, entry)

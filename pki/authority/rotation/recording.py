@@ -21,11 +21,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from pki.authority.context import AuthorityContext
-from pki.authority.crls import RootCrlOrder, record_root_crls, root_crl_order
+from pki.authority.crls import RootCrlOrder, record_root_crls
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import issued_by
 from pki.authority.rotation.answers import RootAnswer, root_id
+from pki.authority.rotation.pending import check_current, keep_request, record_or_new
 from pki.authority.rotation.planning import root_record_of
 from pki.authority.rotation.requests import IssuerRequest, RootRequest
 from pki.authority.rotation.root import (
@@ -36,7 +37,7 @@ from pki.authority.rotation.root import (
     sign_request,
     with_issuing,
 )
-from pki.errors import InputError, StateError
+from pki.errors import InputError, WrongStepError
 from pki.keys import public_key_fingerprint
 from pki.x509 import Crl
 from pki.x509.bundle_chain import follow
@@ -45,7 +46,12 @@ from pki.x509.profiles import IssuingProfile
 
 
 def carry_out(
-    context: AuthorityContext, transaction: Transaction, request: RootRequest, *, may_wait: bool
+    context: AuthorityContext,
+    transaction: Transaction,
+    request: RootRequest,
+    *,
+    may_wait: bool,
+    forced: bool = False,
 ) -> bool:
     """Carry out a request with the roots' keys in this process, or keep it until it is answered.
 
@@ -57,6 +63,7 @@ def carry_out(
         transaction: of the ledger.
         request: the request.
         may_wait: keep it in the ledger if a key is not there.
+        forced: for the log: whether it is to be done even if it strands workloads.
 
     Returns:
         Whether it was carried out.
@@ -65,7 +72,7 @@ def carry_out(
         StateError: if a root's key is not there, and the request may not wait.
     """
     check_request(request)
-    roots = [_record_or_new(root, transaction, now=request.made_at) for root in request.roots()]
+    roots = [record_or_new(root, transaction, now=request.made_at) for root in request.roots()]
     opened = [
         context.root_ca(root, transaction)
         for root in roots
@@ -74,7 +81,7 @@ def carry_out(
     keys = RootKeys.of(*(item.key for item in opened if not item.is_external))
     if not missing_keys(request, keys):
         answer = sign_request(request, keys, now=request.made_at)
-        record_answer(context, transaction, request, answer)
+        record_answer(context, transaction, request, answer, forced=forced)
         return True
     missing = missing_keys(request, RootKeys.of(*(item.key for item in opened)))
     if missing and not may_wait:
@@ -84,14 +91,26 @@ def carry_out(
         # A token that is away is told before anything is recorded.
         for item in opened:
             item.signer.connect()
-    transaction.rotation.put_request(request.digest, request.encode(), now=context.now())
+    keep_request(context, transaction, request)
     return False
 
 
 def record_answer(
-    context: AuthorityContext, transaction: Transaction, request: RootRequest, answer: RootAnswer
+    context: AuthorityContext,
+    transaction: Transaction,
+    request: RootRequest,
+    answer: RootAnswer,
+    *,
+    forced: bool = False,
 ) -> None:
     """Check an answer by the rules above, and record all that it holds.
+
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        request: the request.
+        answer: the answer to it.
+        forced: for the log: whether it is to be done even if it strands workloads.
 
     Raises:
         InputError: if a part of the answer is not what was requested.
@@ -100,12 +119,11 @@ def record_answer(
     now = context.now()
     if answer.request != request.digest:
         raise InputError("the answer is to another request than the one that is pending")
+    check_current(context, transaction, request)
     _check_bundle(request, answer, transaction, now=now)
     orders = [
         (order, _recorded(context, order.root, transaction, now=now)) for order in request.crls
     ]
-    for order, root in orders:
-        _check_unchanged(order, root, transaction, context)
     if request.issuing is not None:
         _record_issuing(
             context,
@@ -124,27 +142,20 @@ def record_answer(
         record_root_crls(complete, crls, root, transaction)
     if request.bundle is not None and answer.bundle is not None:
         transaction.rotation.add_bundle(answer.bundle, now=now)
-        is_withdrawn = _withdraw_removed(context, request, transaction)
+        is_withdrawn = _withdraw_removed(context, request, transaction, forced=forced)
         if request.issuing is None and not is_withdrawn:
             details = _bundle_details(request)
             transaction.audit.append(context.audit_entry(AuditAction.BUNDLE, **details))
-
-
-def _record_or_new(
-    root: x509.Certificate, transaction: Transaction, *, now: datetime
-) -> IssuerRecord:
-    """Return the ledger's record of a root, or what it will be once the root is recorded."""
-    record = root_record_of(root, transaction)
-    if record is not None:
-        return record
-    return IssuerRecord(0, IssuerKind.ROOT, IssuerStatus.PREPARED, key_id_of_root(root), root, now)
+    if request.issuing is None and request.bundle is None:
+        names = [root.key_id for _, root in orders]
+        transaction.audit.append(context.audit_entry(AuditAction.ROOT_CRLS, roots=names))
 
 
 def _recorded(
     context: AuthorityContext, root: x509.Certificate, transaction: Transaction, *, now: datetime
 ) -> IssuerRecord:
     """Return the ledger's record of a root; a new root is recorded as prepared."""
-    record = _record_or_new(root, transaction, now=now)
+    record = record_or_new(root, transaction, now=now)
     if record.id:
         return record
     transaction.add_issuer(
@@ -153,7 +164,7 @@ def _recorded(
     transaction.audit.append(
         context.audit_entry(AuditAction.PREPARE, certificate=root, root=record.key_id)
     )
-    return _record_or_new(root, transaction, now=now)
+    return record_or_new(root, transaction, now=now)
 
 
 def _check_bundle(
@@ -161,11 +172,8 @@ def _check_bundle(
 ) -> None:
     """Check the trust bundle as a follower of the newest one would."""
     newest = transaction.rotation.newest_bundle()
-    content = newest.bundle.content if newest is not None else None
     if request.bundle is None:
         return
-    if content != request.previous:
-        raise _changed("the newest trust bundle is another one")
     if answer.bundle is None:
         raise _missing("the trust bundle", request.bundle.roots)
     if answer.bundle.content.encode() != request.bundle.encode():
@@ -176,21 +184,6 @@ def _check_bundle(
     for root in request.bundle.roots:
         if not answer.bundle.is_signed_by(root):
             raise _missing("the first trust bundle's signature of each root", [root])
-
-
-def _check_unchanged(
-    order: RootCrlOrder, root: IssuerRecord, transaction: Transaction, context: AuthorityContext
-) -> None:
-    """Check that a root's CRLs would be ordered in the same way now."""
-    now = root_crl_order(root, transaction, now=context.now(), backdate=context.settings.backdate)
-    if (now.base, now.distrusted, now.unrecorded) != (
-        order.base,
-        order.distrusted,
-        order.unrecorded,
-    ):
-        raise _changed(f"root {root.key_id} has revoked another issuing CA, or signed another CRL")
-    if not set(now.trusted) <= set(order.trusted):
-        raise _changed(f"root {root.key_id} has signed another issuing CA")
 
 
 def _record_issuing(
@@ -206,8 +199,6 @@ def _record_issuing(
     if certificate is None:
         raise _missing("the issuing CA", [request.root])
     order = request.order()
-    if order.limits != context.settings.limits:
-        raise _changed("the limits of this CA are others")
     context.signing.admit_issuer(order, transaction, root=request.root, now=now)
     IssuingProfile.check(certificate)
     IssuingProfile.check_limits(certificate, order.limits)
@@ -227,6 +218,8 @@ def _record_issuing(
     )
     if signed != asked:
         raise InputError("the answer holds an issuing CA with another name, key or validity")
+    if request.serial not in {None, certificate.serial_number}:
+        raise InputError("the answer holds an issuing CA with another serial number")
     try:
         certificate.verify_directly_issued_by(request.root)
     except (InvalidSignature, *UNREADABLE):
@@ -266,20 +259,20 @@ def _check_crls(order: RootCrlOrder, crls: Sequence[Crl]) -> None:
 
 
 def _withdraw_removed(
-    context: AuthorityContext, request: RootRequest, transaction: Transaction
+    context: AuthorityContext, request: RootRequest, transaction: Transaction, *, forced: bool
 ) -> bool:
     """Withdraw the roots that the new bundle does not hold; return whether there are any."""
-    assert request.bundle is not None
     is_withdrawn = False
-    for root in request.previous.roots if request.previous is not None else ():
+    for root in request.removed_roots():
         record = root_record_of(root, transaction)
-        if record is not None and root not in request.bundle.roots:
+        if record is not None:
             transaction.audit.append(
                 context.audit_entry(
                     AuditAction.WITHDRAW,
                     certificate=root,
                     root=record.key_id,
                     **_bundle_details(request),
+                    **forced_detail(forced=forced),
                 )
             )
             is_withdrawn = True
@@ -289,6 +282,11 @@ def _withdraw_removed(
     return is_withdrawn
 
 
+def forced_detail(*, forced: bool) -> dict[str, Any]:
+    """Return what the audit log holds of a step that was forced; empty if it was not."""
+    return {"forced": 1} if forced else {}
+
+
 def _bundle_details(request: RootRequest) -> dict[str, Any]:
     """Return what the audit log holds of a request's trust bundle; empty without one."""
     if request.bundle is None:
@@ -296,17 +294,10 @@ def _bundle_details(request: RootRequest) -> dict[str, Any]:
     return {"bundle": request.bundle.number, "bundle_sha256": request.bundle.digest.hex()}
 
 
-def _missing(what: str, roots: Sequence[x509.Certificate]) -> StateError:
-    return StateError(
+def _missing(what: str, roots: Sequence[x509.Certificate]) -> WrongStepError:
+    return WrongStepError(
         f"the answer lacks {what}",
         remedy="Sign the request with the key of root "
         f"{' and of root '.join(key_id_of_root(root) for root in roots)} too, and import all "
         "answers at once",
-    )
-
-
-def _changed(why: str) -> StateError:
-    return StateError(
-        f"the CA has changed since the request was made: {why}",
-        remedy="Make a new request, and have it signed",
     )

@@ -68,12 +68,14 @@ class IssuerRequest:
         limits: the names that it may certify.
         validity: of its certificate.
         csr: a certificate request (DER), which proves possession of the new key.
+        serial: the serial number of its certificate; None in a request of before the CA chose it.
     """
 
     root: x509.Certificate
     limits: NameLimits
     validity: Validity
     csr: bytes
+    serial: int | None = None
 
     def public_key(self) -> PublicKey:
         """Return the new key, after a check of the proof of possession.
@@ -143,6 +145,12 @@ class RootRequest:
         ]
         return tuple(dict.fromkeys(named))
 
+    def removed_roots(self) -> tuple[x509.Certificate, ...]:
+        """Return the roots that the new trust bundle holds no more."""
+        if self.bundle is None or self.previous is None:
+            return ()
+        return tuple(root for root in self.previous.roots if root not in self.bundle.roots)
+
     def encode(self) -> bytes:
         """Return the request in its one encoding."""
         document: dict[str, object] = {
@@ -153,14 +161,7 @@ class RootRequest:
             "crls": [_encode_crls(order) for order in self.crls],
         }
         if self.issuing is not None:
-            document["issuing"] = {
-                "root": der(self.issuing.root),
-                "dns": [item.name for item in self.issuing.limits.dns],
-                "ip": [str(item) for item in self.issuing.limits.ip],
-                "not_before": seconds(self.issuing.validity.not_before),
-                "not_after": seconds(self.issuing.validity.not_after),
-                "csr": self.issuing.csr,
-            }
+            document["issuing"] = _encode_issuing(self.issuing)
         if self.bundle is not None:
             document["bundle"] = self.bundle.encode()
         if self.previous is not None:
@@ -245,17 +246,35 @@ def _optional(document: canonical_json.Members, name: str) -> BundleContent | No
     return BundleContent.read(document.octets(name)) if name in document else None
 
 
+def _encode_issuing(issuing: IssuerRequest) -> dict[str, object]:
+    document: dict[str, object] = {
+        "root": der(issuing.root),
+        "dns": [item.name for item in issuing.limits.dns],
+        "ip": [str(item) for item in issuing.limits.ip],
+        "not_before": seconds(issuing.validity.not_before),
+        "not_after": seconds(issuing.validity.not_after),
+        "csr": issuing.csr,
+    }
+    if issuing.serial is not None:
+        document["serial"] = f"{issuing.serial:x}"
+    return document
+
+
 def _read_issuing(document: canonical_json.Members, domain: TrustDomain) -> IssuerRequest:
-    document.require(("csr", "dns", "ip", "not_after", "not_before", "root"))
+    document.require(("csr", "dns", "ip", "not_after", "not_before", "root"), optional=("serial",))
     return IssuerRequest(
         decode_certificate(document.octets("root"), what="request to the root"),
         NameLimits(
             domain,
             tuple(map(DnsName.parse, document.text_list("dns", most=_MAX_NAMES))),
-            tuple(map(_network, document.text_list("ip", most=_MAX_NAMES))),
+            tuple(
+                _parse(ipaddress.ip_network, item)
+                for item in document.text_list("ip", most=_MAX_NAMES)
+            ),
         ),
         Validity(moment(document, "not_before"), moment(document, "not_after")),
         document.octets("csr"),
+        _serial(document.text("serial")) if "serial" in document else None,
     )
 
 
@@ -309,8 +328,10 @@ def _read_entry(document: canonical_json.Members) -> RevokedEntry:
     )
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return _parse(ipaddress.ip_network, text)
+def _serial(text: str) -> int:
+    if text == "0":
+        raise InputError("request to the root holds the serial number 0, which no certificate has")
+    return _parse_hex(text)
 
 
 def _parse_hex(text: str) -> int:

@@ -112,6 +112,7 @@ def sign_request(request: RootRequest, keys: RootKeys, *, now: datetime) -> Root
                 subject=request.issuing.subject(),
                 root=request.issuing.root,
                 root_key=key,
+                serial=request.issuing.serial,
             )
     bundle = None
     if request.bundle is not None:
@@ -180,11 +181,7 @@ def describe_request(request: RootRequest) -> list[str]:
         for root in request.bundle.roots:
             verb = "keeps" if root in before else "ADDS"
             lines.append(f"    {verb} {describe_root(root)}")
-        lines += [
-            f"    REMOVES {describe_root(root)}"
-            for root in (request.previous.roots if request.previous is not None else ())
-            if root not in request.bundle.roots
-        ]
+        lines += [f"    REMOVES {describe_root(root)}" for root in request.removed_roots()]
         old_key = request.previous.audit_key if request.previous is not None else None
         if request.bundle.audit_key is not None and request.bundle.audit_key != old_key:
             lines.append(f"    SETS the audit log's key {request.bundle.audit_key.hex()}")
@@ -195,6 +192,8 @@ def describe_request(request: RootRequest) -> list[str]:
             f"{key_id_of_root(request.issuing.root)}, {validity.not_before:%Y-%m-%d} to "
             f"{validity.not_after:%Y-%m-%d}"
         )
+        if request.issuing.serial is not None:
+            lines.append(f"    serial number {request.issuing.serial:x}")
         lines.append(
             f"    may certify names of {limits.trust_domain}"
             + "".join(f", {item}" for item in (*limits.dns, *limits.ip))

@@ -23,18 +23,21 @@ from pki.authority.context import AuthorityContext
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
-from pki.authority.ledger.hierarchy import active_root, root_with_status, trusted_roots
+from pki.authority.ledger.hierarchy import active_root, root_with_status
 from pki.authority.orders import ca_subject
 from pki.authority.rotation.issuing import (
     Prepared,
     activate,
+    is_same_issuing,
     issuer_request,
     prepared_under,
+    refuse_another,
 )
-from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer, pending_key_ids
+from pki.authority.rotation.issuing_keys import kept_key_ids, new_issuing_key, new_issuing_signer
+from pki.authority.rotation.pending import asked_again, pending_request
 from pki.authority.rotation.planning import plan_request
 from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, without_root
-from pki.authority.rotation.recording import carry_out
+from pki.authority.rotation.recording import carry_out, forced_detail
 from pki.authority.rotation.requests import Purpose, RootRequest
 from pki.authority.rotation.root import key_id_of_root, make_root
 from pki.authority.rotation.stranding import (
@@ -45,7 +48,7 @@ from pki.authority.rotation.stranding import (
 from pki.authority.rotation.tokens import answer_with_tokens
 from pki.authority.signers import FileSigner
 from pki.authority.signing import check_validity
-from pki.errors import InputError, NotPermittedError, StateError, quote_untrusted
+from pki.errors import InputError, NotPermittedError, StateError, WrongStepError, quote_untrusted
 from pki.keys import KeyType, generate_key
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import RootProfile, rules
@@ -84,7 +87,8 @@ def prepare_root(
         may_wait: if a root's key is not there, keep a request for it.
 
     Raises:
-        StateError: if another root rotation is under way, or a key is missing.
+        WrongStepError: if another root rotation is under way.
+        StateError: if a key is missing.
         InputError: if the certificate is no root that can take the place of the active one.
     """
     with context.ledger.transaction() as transaction:
@@ -98,11 +102,14 @@ def prepare_root(
                 remedy="Make it where roots are kept (handfast ca root new), and name its "
                 "certificate: --root FILE",
             )
+        again = asked_again(context, transaction, lambda kept: _adds(kept, certificate, plan))
+        if may_wait and again is not None:
+            return Prepared(None, again)
     new = certificate if certificate is not None else _make_root_here(context, plan)
     signer = new_issuing_signer(context, plan.key_type, None)
     key_id = key_id_of(signer.key)
     with new_issuing_key(context, signer) as unused, context.ledger.transaction() as transaction:
-        unused.extend(pending_key_ids(transaction))
+        unused.extend(kept_key_ids(transaction))
         _refuse_second_rotation(transaction)
         _check_new_root(context, new, transaction)
         issuing = issuer_request(
@@ -120,28 +127,34 @@ def prepare_root(
 
 
 def activate_root(
-    context: AuthorityContext, *, force: bool = False
+    context: AuthorityContext, key_id: str | None = None, *, force: bool = False
 ) -> tuple[IssuerRecord, tuple[Holder, ...]]:
     """Activate the prepared root and its issuing CA; the root before stays trusted.
 
     Args:
         context: the CA.
+        key_id: its whole key id; None takes the one that is prepared. One that is active already
+            stays so.
         force: activate it even if that strands workloads; each one is recorded.
 
     Returns:
         The active root, and the holders that this has stranded.
 
     Raises:
-        StateError: if no root is prepared, or a workload would be stranded.
+        WrongStepError: if no root is prepared, or another one, or a workload would be stranded.
     """
     with context.ledger.transaction() as transaction:
         issuers = transaction.issuers()
+        active = active_root(issuers)
+        if active.key_id == key_id:
+            return active, ()
         prepared = root_with_status(issuers, IssuerStatus.PREPARED)
         if prepared is None:
-            raise _no_step_error(transaction, "activated")
+            raise _no_step_error(context, transaction, "activated")
+        refuse_another(prepared, key_id, "root")
         issuing = prepared_under(prepared, issuers)
         if issuing is None:
-            raise StateError(
+            raise WrongStepError(
                 f"root {prepared.key_id} has no issuing CA that is prepared",
                 remedy=f"Give this root up (handfast ca root withdraw {prepared.key_id}), and "
                 "prepare another: handfast ca root prepare",
@@ -152,11 +165,14 @@ def activate_root(
         if not force:
             refuse_to_strand(silent, step, "are not known to trust it")
         record_stranded(context, silent, step, transaction)
-        transaction.set_status(active_root(issuers).id, IssuerStatus.SUPERSEDED)
+        transaction.set_status(active.id, IssuerStatus.SUPERSEDED)
         transaction.set_status(prepared.id, IssuerStatus.ACTIVE)
         transaction.audit.append(
             context.audit_entry(
-                AuditAction.ACTIVATE, certificate=prepared.certificate, root=prepared.key_id
+                AuditAction.ACTIVATE,
+                certificate=prepared.certificate,
+                root=prepared.key_id,
+                **forced_detail(forced=force),
             )
         )
         # After the root's entry: the last activation that the log names is the issuing CA's.
@@ -182,16 +198,25 @@ def withdraw_root(
             while certificates still hang on the root, and is imported when none does.
 
     Returns:
-        The request, if it waits; and the holders that hang on the root now.
+        The request, if it waits; and the holders that hang on the root now. A root that is
+        withdrawn already stays so.
 
     Raises:
-        StateError: if there is no such root, or a workload would be stranded.
+        InputError: if there is no such root.
+        WrongStepError: if it is not the root's turn, or a workload would be stranded.
     """
     with context.ledger.transaction() as transaction:
-        root = _root_to_withdraw(transaction, key_id)
-        request = plan_request(context, transaction, Purpose.WITHDRAW_ROOT, removed=root)
+        root = _root_to_withdraw(context, transaction, key_id)
+        if root.status is IssuerStatus.WITHDRAWN:
+            return None, ()
         hanging = hanging_on(find_holders(transaction, now=context.now()), root)
-        if carry_out(context, transaction, request, may_wait=may_wait):
+        again = asked_again(
+            context, transaction, lambda kept: kept.removed_roots() == (root.certificate,)
+        )
+        if may_wait and again is not None:
+            return again, hanging
+        request = plan_request(context, transaction, Purpose.WITHDRAW_ROOT, removed=root)
+        if carry_out(context, transaction, request, may_wait=may_wait, forced=force):
             if not force:
                 # The exception undoes the withdrawal.
                 refuse_to_strand(hanging, f"to withdraw root {root.key_id}", "hang on it")
@@ -248,38 +273,53 @@ def _check_new_root(
         raise NotPermittedError("the new root has the key of a leaf", remedy="Make a new key")
 
 
+def _adds(request: RootRequest, root: x509.Certificate | None, plan: RootPlan) -> bool:
+    """Return whether a request prepares this root, with an issuing CA of the same kind."""
+    return (
+        request.purpose is Purpose.PREPARE_ROOT
+        and request.issuing is not None
+        and request.issuing.root == root
+        and is_same_issuing(request, plan.key_type, plan.issuing_lifetime)
+    )
+
+
 def _refuse_second_rotation(transaction: Transaction) -> None:
     issuers = transaction.issuers()
     prepared = root_with_status(issuers, IssuerStatus.PREPARED)
     superseded = root_with_status(issuers, IssuerStatus.SUPERSEDED)
     if prepared is not None:
-        raise StateError(
+        raise WrongStepError(
             f"root {prepared.key_id} is prepared already",
             remedy="Activate it (handfast ca root activate), or give it up: handfast ca root "
             f"withdraw {prepared.key_id}",
         )
     if superseded is not None:
-        raise StateError(
+        raise WrongStepError(
             f"root {superseded.key_id}, the one before, is still trusted",
             remedy="Withdraw it first: handfast ca root withdraw",
         )
 
 
-def _root_to_withdraw(transaction: Transaction, key_id: str | None) -> IssuerRecord:
-    roots = trusted_roots(transaction.issuers())
+def _root_to_withdraw(
+    context: AuthorityContext, transaction: Transaction, key_id: str | None
+) -> IssuerRecord:
     if key_id is None:
         superseded = root_with_status(transaction.issuers(), IssuerStatus.SUPERSEDED)
         if superseded is None:
-            raise _no_step_error(transaction, "withdrawn")
+            raise _no_step_error(context, transaction, "withdrawn")
         return superseded
-    named = [item for item in roots if key_id and item.key_id.startswith(key_id)]
+    named = [
+        item
+        for item in transaction.issuers()
+        if item.kind is IssuerKind.ROOT and key_id and item.key_id.startswith(key_id)
+    ]
     if len(named) != 1:
         raise InputError(
-            f"{quote_untrusted(key_id)} names {len(named)} trusted roots",
+            f"{quote_untrusted(key_id)} names {len(named)} roots",
             remedy="See their key ids with: handfast list --issuers",
         )
     if named[0].status is IssuerStatus.ACTIVE:
-        raise StateError(
+        raise WrongStepError(
             f"root {named[0].key_id} is the active one",
             remedy="Activate another one first: handfast ca root prepare, then handfast ca root "
             "activate",
@@ -287,20 +327,22 @@ def _root_to_withdraw(transaction: Transaction, key_id: str | None) -> IssuerRec
     return named[0]
 
 
-def _no_step_error(transaction: Transaction, what: str) -> StateError:
+def _no_step_error(
+    context: AuthorityContext, transaction: Transaction, what: str
+) -> WrongStepError:
     """Return the error for a step whose turn it is not, with what comes first."""
     prepared = root_with_status(transaction.issuers(), IssuerStatus.PREPARED)
     if prepared is not None:
-        return StateError(
+        return WrongStepError(
             f"no root can be {what} yet: root {prepared.key_id} is only prepared",
             remedy="First: handfast ca root activate. Or give it up: handfast ca root withdraw "
             f"{prepared.key_id}",
         )
-    if transaction.rotation.pending_request() is not None:
-        return StateError(
+    if pending_request(context, transaction) is not None:
+        return WrongStepError(
             f"no root can be {what} yet: a request waits to be signed where the roots are",
             remedy="First: handfast ca root import ANSWER",
         )
-    return StateError(
+    return WrongStepError(
         f"no root can be {what}: none is prepared", remedy="First: handfast ca root prepare"
     )

@@ -11,6 +11,7 @@ from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transac
 from pki.authority.ledger.hierarchy import issued_by, root_with_status, trusted_roots
 from pki.authority.lifetimes import activate_due, prepare_due
 from pki.authority.rotation.issuing import prepared_under
+from pki.authority.rotation.pending import pending_request
 from pki.authority.rotation.readiness import (
     Holder,
     find_holders,
@@ -101,11 +102,10 @@ def rotation_status(context: AuthorityContext) -> RotationStatus:
     with context.ledger.transaction() as transaction:
         holders = find_holders(transaction, now=context.now())
         newest = transaction.rotation.newest_bundle()
-        pending = transaction.rotation.pending_request()
         return RotationStatus(
             newest.bundle.number if newest is not None else 0,
             len(trusted_roots(transaction.issuers())),
-            RootRequest.read(pending) if pending is not None else None,
+            pending_request(context, transaction),
             _steps(transaction, holders),
             holders,
             _dues(transaction),

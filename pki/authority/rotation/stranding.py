@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger import IssuerRecord, Transaction
+from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, last_end
 from pki.authority.rotation.requests import RootRequest
-from pki.errors import StateError, join_first
+from pki.errors import WrongStepError, join_first
 
 _MOST_NAMED = 5
 
@@ -24,11 +24,14 @@ def check_withdrawal(
         The holders that they strand, if that is forced.
 
     Raises:
-        StateError: if a workload would be stranded.
+        WrongStepError: if a workload would be stranded.
     """
     holders = find_holders(transaction, now=context.now())
     stranded: list[Holder] = []
-    for root in _removed(request, transaction):
+    removed = request.removed_roots()
+    for root in trusted_roots(transaction.issuers()):
+        if root.certificate not in removed:
+            continue
         hanging = hanging_on(holders, root)
         if not force:
             refuse_to_strand(hanging, f"to withdraw root {root.key_id}", "hang on it")
@@ -57,12 +60,12 @@ def refuse_to_strand(stranded: Sequence[Holder], step: str, why: str) -> None:
         why: what is wrong with their certificates, e.g. ``hang on it``.
 
     Raises:
-        StateError: if there are any.
+        WrongStepError: if there are any.
     """
     end = last_end(stranded)
     if end is None:
         return
-    raise StateError(
+    raise WrongStepError(
         f"{step} would strand {len(stranded)} holders of certificates that {why}: "
         f"{join_first([str(holder) for holder in stranded], _MOST_NAMED)}",
         remedy="Bring them the CA's trust bundle and new certificates (handfast ca rotate status "
@@ -90,10 +93,3 @@ def record_stranded(
                 reason=step,
             )
         )
-
-
-def _removed(request: RootRequest, transaction: Transaction) -> list[IssuerRecord]:
-    if request.bundle is None:
-        return []
-    kept = request.bundle.roots
-    return [item for item in trusted_roots(transaction.issuers()) if item.certificate not in kept]

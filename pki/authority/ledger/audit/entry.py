@@ -84,6 +84,10 @@ class AuditAction(StrEnum):
     """A line of certificates recovered by itself, after its last one had ended."""
     BLOCK_LINE = "block-line"
     """Nothing of a line is renewed or recovered any more."""
+    ROOT_REQUEST = "root-request"
+    """The roots were asked to sign something, where their keys are."""
+    ROOT_CRLS = "root-crls"
+    """The roots have signed their lists anew, and nothing else."""
     IMPORT_CRLS = "import-crls"
     """Published CRLs were newer than the ledger."""
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from pki.authority import Authority
 from pki.authority.crls import build_root_crls
 from pki.authority.ledger import IssuerStatus
 from pki.authority.rotation.answers import RootAnswer
@@ -23,18 +22,13 @@ from pki.authority.rotation.root import (
 )
 from pki.errors import InputError, PkiError, StateError
 from pki.identity import DnsName
-from pki.keys import generate_key, private_key_to_pem
+from pki.keys import generate_key
 from pki.x509 import NameLimits
 from pki.x509.bundle_chain import follow, sign_bundle
 from pki.x509.profiles import IssuingProfile
 from pki.x509.profiles.builder import Validity
 from tests.rotating import Offline
 from tests.support import NOW, SHOP
-
-
-def keys_of(ca: Authority) -> set[str]:
-    return {path.name for path in ca.path.glob("issuing-*.key.pem")}
-
 
 # The whole way
 
@@ -126,69 +120,6 @@ def test_a_ca_that_was_made_before_there_were_bundles_gets_its_first_with_the_ne
     assert first.content.roots == offline.ca.trust()[0].all_roots()
 
 
-# Requests that wait
-
-
-def test_a_new_request_takes_the_place_of_the_one_before_and_of_its_key(offline: Offline) -> None:
-    before = keys_of(offline.ca)
-    first = offline.prepare_issuer()
-    second = offline.prepare_root()
-    assert len(keys_of(offline.ca) - before) == 1
-    with pytest.raises(InputError, match="the answer is to request"):
-        offline.import_all(offline.sign(first))
-    offline.import_all(offline.sign(second))
-    with pytest.raises(StateError, match="no request is pending"):
-        offline.import_all(offline.sign(second))
-
-
-def test_a_refused_request_leaves_no_key(offline: Offline) -> None:
-    before = keys_of(offline.ca)
-    with pytest.raises(InputError):
-        offline.ca.request_issuer(lifetime=timedelta(hours=1))
-    assert keys_of(offline.ca) == before
-
-
-@pytest.mark.parametrize("change", ["distrust", "crl", "bundle"])
-def test_an_answer_that_rests_on_what_has_changed_since_is_refused(
-    offline: Offline, tmp_path: Path, change: str
-) -> None:
-    """Else an answer from last week could make a distrusted issuing CA trusted again."""
-    ca = offline.ca
-    request = offline.ca.renew_root_crls(audit_key=bytes(32)) if change == "bundle" else None
-    request = request or offline.prepare_issuer()
-    answer = offline.sign(request)
-    key = tmp_path / "ca" / "root.key.pem"
-    if change == "distrust":
-        ca.distrust(ca.issuers()[1].key_id)
-    else:
-        key.write_bytes(private_key_to_pem(offline.old_key))
-        key.chmod(0o600)
-        ca.renew_root_crls(audit_key=b"\1" * 32 if change == "bundle" else None)
-        key.unlink()
-    before = ca.issuers(), ca.bundles()
-    with pytest.raises(StateError, match="has changed since"):
-        offline.import_all(answer)
-    assert (ca.issuers(), ca.bundles()) == before
-
-
-def test_a_withdrawal_may_be_signed_early_and_is_imported_when_nobody_hangs_on_the_root(
-    offline: Offline,
-) -> None:
-    ca = offline.ca
-    orders = ca.issue("orders")
-    offline.import_all(offline.sign(offline.prepare_root()))
-    ca.activate_root(force=True)
-    request, hanging = ca.withdraw_root()
-    assert request is not None
-    assert [item.certificate.certificate for item in hanging] == [orders.leaf]
-    answer = offline.sign(request)
-    with pytest.raises(StateError, match="would strand 1"):
-        offline.import_all(answer)
-    offline.clock.move(hours=1, seconds=1)
-    offline.import_all(answer)
-    assert ca.trust()[0].all_roots() == (offline.new,)
-
-
 # Answers that were tampered with
 
 
@@ -202,6 +133,7 @@ def _forged(
         "issuer": request.issuing.root,
         "issuer_key": offline.old_key,
         "validity": request.issuing.validity,
+        "serial": request.issuing.serial,
         **how,
     }
     limits = made.pop("limits", request.issuing.limits)
@@ -223,6 +155,9 @@ TAMPERED: dict[str, Callable[[Offline, RootRequest, RootAnswer], RootAnswer]] = 
     ),
     "another name": lambda offline, request, answer: _forged(
         offline, request, answer, subject=x509.Name.from_rfc4514_string("CN=handfast issuing CA 00")
+    ),
+    "another serial number": lambda offline, request, answer: _forged(
+        offline, request, answer, serial=4711
     ),
     "a stranger's signature": lambda offline, request, answer: _forged(
         offline, request, answer, issuer_key=generate_key()

@@ -1,0 +1,78 @@
+"""Revoke an issuing CA that a root was asked for and whose certificate never came here.
+
+A root signs elsewhere, or in a token while no transaction is open: an answer that is lost, or a
+process that dies, leaves a certificate that nobody here has seen. Its serial number is the CA's own
+choice and is in the audit log since the request, so it can be put on the root's list.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from pki.authority.context import AuthorityContext
+from pki.authority.crls import sign_root_crls
+from pki.authority.ledger import IssuerKind, Transaction
+from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.hierarchy import trusted_roots
+from pki.errors import InputError
+from pki.x509.revocation import RevokedEntry
+
+
+def revoke_requested(
+    context: AuthorityContext, transaction: Transaction, serial: str, reason: x509.ReasonFlags
+) -> bool:
+    """Put the serial number of an issuing CA that was only requested on its root's list.
+
+    Without the root's key, the list is signed with the next request; an event says so.
+
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        serial: the serial number in lower-case hex.
+        reason: why.
+
+    Returns:
+        Whether an issuing CA was requested with this serial number.
+
+    Raises:
+        InputError: if it was recorded since, or its root is trusted by nobody.
+    """
+    asked = [AuditEntry.parse(text) for _, text in transaction.audit.entries_about(serial)]
+    requests = [item for item in asked if item.action is AuditAction.ROOT_REQUEST]
+    if not requests:
+        return False
+    key_id, root_id = (str(requests[-1].details.get(name)) for name in ("issuing_ca", "root"))
+    for item in transaction.issuers():
+        if f"{item.certificate.serial_number:x}" == serial and item.kind is IssuerKind.ISSUING:
+            raise InputError(
+                f"{serial} is the serial number of issuing CA {key_id}",
+                remedy=f"Distrust it with all that it signed: handfast ca distrust {key_id}",
+            )
+    root = next(
+        (item for item in trusted_roots(transaction.issuers()) if item.key_id == root_id), None
+    )
+    if root is None:
+        raise InputError(
+            f"issuing CA {key_id} was requested under root {root_id}, which is in no trust bundle: "
+            "nobody accepts it",
+        )
+    transaction.recovery.add_unrecorded(
+        root.id, [RevokedEntry(int(serial, 16), context.now(), reason)]
+    )
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.REVOKE, serial=serial, reason=reason.value, issuing_ca=key_id
+        )
+    )
+    opened = context.root_ca_if_there(root, transaction)
+    if opened is not None:
+        now, backdate = context.now(), context.settings.backdate
+        sign_root_crls(opened, transaction, now=now, backdate=backdate)
+    else:
+        transaction.add_event(
+            "root-list-due",
+            f"issuing CA {key_id} (serial number {serial}), which was only requested, is revoked: "
+            f"root {root_id} must sign its list (handfast ca root crl)",
+            at=context.now(),
+        )
+    return True
