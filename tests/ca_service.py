@@ -34,6 +34,7 @@ methods = [
   "/handfast.ca.v1.Audit/*",
   "/handfast.ca.v1.Authority/*",
   "/handfast.ca.v1.Registrations/*",
+  "/handfast.ca.v1.Rotation/*",
 ]
 
 [[grant]]

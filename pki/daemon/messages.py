@@ -29,7 +29,7 @@ from pki.x509 import WORKLOAD, IpAddress, LeafProfile
 from pki.x509.profiles import LEAF_PROFILES
 
 _MOST_CRL_BYTES = 2 * 1024 * 1024
-_MOST_SECONDS = 366 * 24 * 3600
+_MOST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def read_registration(message: registrations_pb2.Registration) -> Registration:
     if message.HasField("recovery"):
         recovery = RecoveryRule(
             message.recovery.times,
-            _duration(message.recovery.within, recovery.within, "recovery.within"),
-            _duration(message.recovery.max_sleep, recovery.max_sleep, "recovery.max_sleep"),
+            read_duration(message.recovery.within, recovery.within, "recovery.within"),
+            read_duration(message.recovery.max_sleep, recovery.max_sleep, "recovery.max_sleep"),
         )
     oidc = None
     if message.HasField("oidc"):
@@ -115,7 +115,7 @@ def read_registration(message: registrations_pb2.Registration) -> Registration:
         SpiffeId.parse(message.spiffe_id),
         tuple(DnsName(name) for name in message.dns_names),
         tuple(_address(text) for text in message.ip_addresses),
-        _duration(message.lifetime, DEFAULT_LEAF, "lifetime"),
+        read_duration(message.lifetime, DEFAULT_LEAF, "lifetime"),
         _profile(message.profile),
         frozenset(_proof(text) for text in message.proofs) or DEFAULT_PROOFS,
         oidc,
@@ -132,13 +132,13 @@ def registration_message(
         spiffe_id=str(registration.spiffe_id),
         dns_names=[name.name for name in registration.dns_names],
         ip_addresses=[str(address) for address in registration.ip_addresses],
-        lifetime=_duration_message(registration.lifetime),
+        lifetime=duration_message(registration.lifetime),
         profile=registration.profile.name,
         proofs=sorted(proof.value for proof in registration.proofs),
         recovery=registrations_pb2.RecoveryRule(
             times=recovery.times,
-            within=_duration_message(recovery.within),
-            max_sleep=_duration_message(recovery.max_sleep),
+            within=duration_message(recovery.within),
+            max_sleep=duration_message(recovery.max_sleep),
         ),
         revision=revision.number,
         created_at=timestamp(revision.created_at),
@@ -150,17 +150,37 @@ def registration_message(
     return message
 
 
-def _duration_message(value: timedelta) -> Duration:
+def page_number(token: str) -> int | None:
+    """Return the number in the ledger after which a page begins; None for the first page.
+
+    Raises:
+        InputError: if it is no token of this CA's.
+    """
+    if not token:
+        return None
+    if not token.isascii() or not token.isdigit() or len(token) > 18:
+        raise InputError("page_token is not one that this CA gave")
+    return int(token)
+
+
+def duration_message(value: timedelta) -> Duration:
+    """Return a duration as a message."""
     message = Duration()
     message.FromTimedelta(value)
     return message
 
 
-def _duration(message: Duration, default: timedelta, name: str) -> timedelta:
-    """Return a duration; the default if it is zero, which is how an unset one reads."""
+def read_duration(
+    message: Duration, default: timedelta, name: str, *, most: timedelta = _MOST
+) -> timedelta:
+    """Return a duration; the default if it is zero, which is how an unset one reads.
+
+    Raises:
+        InputError: if it is no whole number of seconds, or longer than ``most``.
+    """
     if not message.seconds and not message.nanos:
         return default
-    if message.nanos or not 0 < message.seconds <= _MOST_SECONDS:
+    if message.nanos or not 0 < message.seconds <= most.total_seconds():
         raise InputError(f"{name} must be a whole number of seconds, more than none")
     return timedelta(seconds=message.seconds)
 

@@ -6,6 +6,7 @@ _AUTHORITY = "/handfast.ca.v1.Authority/"
 _TRUST = "/handfast.ca.v1.Trust/"
 _AUDIT = "/handfast.ca.v1.Audit/"
 _REGISTRATIONS = "/handfast.ca.v1.Registrations/"
+_ROTATION = "/handfast.ca.v1.Rotation/"
 _HEALTH = "/grpc.health.v1.Health/"
 
 METRICS_METHOD = "/handfast.v1.Metrics/Read"
@@ -34,6 +35,21 @@ GRANTED_METHODS = frozenset(
                 "UpdateRegistration",
                 "DeleteRegistration",
                 "ListRegistrations",
+            )
+        ),
+        *(
+            _ROTATION + name
+            for name in (
+                "GetRotationStatus",
+                "GetRootRequest",
+                "PrepareIssuer",
+                "ActivateIssuer",
+                "Distrust",
+                "PrepareRoot",
+                "ImportAnswers",
+                "ActivateRoot",
+                "WithdrawRoot",
+                "RenewRootLists",
             )
         ),
     }

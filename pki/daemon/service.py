@@ -18,6 +18,7 @@ from pki._proto.handfast.ca.v1 import (
     authority_pb2_grpc,
     enrollment_pb2_grpc,
     registrations_pb2_grpc,
+    rotation_pb2_grpc,
     trust_pb2_grpc,
 )
 from pki.authority import Authority
@@ -30,6 +31,7 @@ from pki.daemon.handlers.audit import AuditHandler
 from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
+from pki.daemon.handlers.rotation import RotationHandler
 from pki.daemon.handlers.trust import TrustHandler
 from pki.daemon.messages import Addresses
 from pki.daemon.oidc import JwtVerifier, no_issuers
@@ -179,6 +181,7 @@ class CaService:
         registrations_pb2_grpc.add_RegistrationsServicer_to_server(
             watched(RegistrationsHandler(parts)), mutual
         )
+        rotation_pb2_grpc.add_RotationServicer_to_server(watched(RotationHandler(parts)), mutual)
         audit_pb2_grpc.add_AuditServicer_to_server(watched(AuditHandler(parts)), mutual)
         trust_pb2_grpc.add_TrustServicer_to_server(watched(TrustHandler(parts)), mutual)
         enrollment_pb2_grpc.add_EnrollmentServicer_to_server(

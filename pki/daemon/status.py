@@ -27,6 +27,7 @@ from pki.errors import (
     PkiError,
     ProofRefusedError,
     StateError,
+    WrongStepError,
 )
 
 log = logging.getLogger("handfast.ca")
@@ -46,6 +47,7 @@ _STATUSES = MappingProxyType(
         InputError: (CaErrorReason.REQUEST_INVALID, grpc.StatusCode.INVALID_ARGUMENT),
         AlreadyThereError: (CaErrorReason.ALREADY_REGISTERED, grpc.StatusCode.ALREADY_EXISTS),
         ChangedMeanwhileError: (CaErrorReason.REVISION_CHANGED, grpc.StatusCode.ABORTED),
+        WrongStepError: (CaErrorReason.WRONG_STEP, grpc.StatusCode.FAILED_PRECONDITION),
         StateError: (CaErrorReason.CA_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
     }
 )
@@ -87,7 +89,7 @@ async def answer(
     try:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
     except StateError as error:
-        if isinstance(error, AlreadyThereError | ChangedMeanwhileError):
+        if isinstance(error, AlreadyThereError | ChangedMeanwhileError | WrongStepError):
             await refuse(context, error, refused)
         defer(log.error, "a request could not be served: %s", error)
         await _abort(context, error, _UNAVAILABLE)

@@ -33,6 +33,7 @@ methods = [
   "/handfast.ca.v1.Audit/*",
   "/handfast.ca.v1.Authority/*",
   "/handfast.ca.v1.Registrations/*",
+  "/handfast.ca.v1.Rotation/*",
 ]
 
 # [[grant]]
@@ -87,8 +88,8 @@ def add_admin(path: Path, spiffe_id: SpiffeId) -> bool:
         raise StateError(
             f"{quote_untrusted(path)} has no list ca-admin = [...] under [roles]",
             remedy=f'Write it by hand: ca-admin = ["{spiffe_id}"], with a [[grant]] for '
-            "/handfast.ca.v1.Audit/*, /handfast.ca.v1.Authority/* and "
-            "/handfast.ca.v1.Registrations/*",
+            "/handfast.ca.v1.Audit/*, /handfast.ca.v1.Authority/*, "
+            "/handfast.ca.v1.Registrations/* and /handfast.ca.v1.Rotation/*",
         )
     _write(path, after, spiffe_id)
     return True

@@ -23,7 +23,7 @@ from pki.authority.ledger import CertificateRecord
 from pki.authority.registrations import Caller
 from pki.daemon.budgets import Budget
 from pki.daemon.callers import caller_of
-from pki.daemon.messages import certificate_summary, timestamp
+from pki.daemon.messages import certificate_summary, page_number, timestamp
 from pki.daemon.status import admit, answer, reason_and_code
 from pki.errors import InputError, PkiError
 from pki.identity import SpiffeId
@@ -136,7 +136,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
                 SpiffeId.parse(request.spiffe_id)
             with parts.context.ledger.transaction() as transaction:
                 found = transaction.newest(
-                    before=_page_number(request.page_token),
+                    before=page_number(request.page_token),
                     most=size,
                     spiffe_id=request.spiffe_id,
                     ends_after=None if request.ended else parts.context.now(),
@@ -183,11 +183,3 @@ def presented_leaf(context: _Context) -> x509.Certificate:
     # The keys and values are bytes or texts, depending on the type stubs' version.
     auth: Any = context.auth_context()
     return x509.load_pem_x509_certificate(auth["x509_pem_cert"][0])
-
-
-def _page_number(token: str) -> int | None:
-    if not token:
-        return None
-    if not token.isascii() or not token.isdigit() or len(token) > 18:
-        raise InputError("page_token is not one that this CA gave")
-    return int(token)
