@@ -42,13 +42,14 @@ def get_status(
     """
     status = authority.rotation_status()
     now = authority.now()
-    page = [item for item in status.holders if item.certificate.id > after]
-    shown = page if most is None else page[:most]
+    rest = [item for item in status.holders if item.certificate.id > after]
+    shown = rest if most is None else rest[:most]
+    has_more = bool(shown) and len(shown) < len(rest)
     message = messages.RotationStatus(
         bundle_number=status.bundle_number,
         bundle_roots=status.bundle_roots,
         dues=[due_message(due, due.needed(now)) for due in status.dues],
-        next_page_token=str(shown[-1].certificate.id) if len(shown) < len(page) else "",
+        next_page_token=str(shown[-1].certificate.id) if has_more else "",
     )
     if status.pending is not None:
         message.pending.CopyFrom(pending_message(status.pending))

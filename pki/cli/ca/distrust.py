@@ -6,59 +6,49 @@ from typing import Annotated
 
 import typer
 
-from pki.authority import Authority
-from pki.authority.ledger import IssuerKind, IssuerStatus
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
-from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import open_authority
+from pki.cli.options import DEFAULT_DIR, DirOption
+from pki.cli.output import JsonOption, print_result
+from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.rotation.desk import rotation_desk
 from pki.cli.state.key_access import PassphraseFileOption
-from pki.cli.state.trust_distribution import distribute
 
 
 def distrust(
     key_id: Annotated[str, typer.Argument(help="The issuing CA's key id, or its beginning.")],
     passphrase_file: PassphraseFileOption = None,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke an issuing CA whose key leaked, and all that it signed. Works without the root key."""
-    with open_authority(directory, passphrase_file=passphrase_file) as authority:
-        before = _active(authority)
-        record = authority.distrust(key_id)
-        distribution = distribute(authority, directory)
-        active = _active(authority)
-    activated = active if active is not None and active != before else None
-    needs_rotation = active is None
+    """Revoke an issuing CA whose key leaked, and all that it signed. Works without the root key.
+
+    Works on the folder, or with --ca over the network.
+    """
+    with rotation_desk(ca, credential, directory, passphrase_file=passphrase_file) as desk:
+        distrusted = desk.distrust(key_id)
+    record, distribution = distrusted.issuing_ca, desk.distribution
     print_result(
         "ca distrust",
         {
             "issuing_ca": record.key_id,
-            "status": record.status.value,
+            "status": record.status,
             **distribution.to_json(),
-            "needs_rotation": needs_rotation,
-            "activated": activated,
+            "needs_rotation": distrusted.needs_rotation,
+            "activated": distrusted.activated or None,
         },
         [
             f"Issuing CA {record.key_id} is distrusted, with every certificate that it signed",
-            f"The root's CRL was brought to {len(distribution.updated)} credential directories "
-            f"here; bring {quote_path(ca_directory(directory) / 'crl.pem')} to all others",
+            desk.reached("The root's CRL") + f"; {desk.rest()}",
             *(
-                [f"Issuing CA {activated}, which was prepared, signs from now on"]
-                if activated
+                [f"Issuing CA {distrusted.activated}, which was prepared, signs from now on"]
+                if distrusted.activated
                 else []
             ),
             "Next: bring the root's key back, then handfast ca rotate, and issue new certificates"
-            if needs_rotation
+            if distrusted.needs_rotation
             else "Next: issue new certificates for all that it signed",
         ],
         as_json=as_json,
     )
     distribution.exit_if_incomplete("The issuing CA is distrusted")
-
-
-def _active(authority: Authority) -> str | None:
-    """Return the key id of the active issuing CA; None if there is none."""
-    for item in authority.issuers():
-        if item.kind is IssuerKind.ISSUING and item.status is IssuerStatus.ACTIVE:
-            return item.key_id
-    return None

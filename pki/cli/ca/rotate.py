@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Annotated, ClassVar
 
 import typer
 
+from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority.ledger import IssuerStatus
 from pki.authority.lifetimes import DEFAULT_ISSUING
 from pki.cli.ca.root.options import OutOption
 from pki.cli.lazy_group import LazyCommand, LazyGroup
-from pki.cli.options import DEFAULT_DIR, DirOption, dir_option, parse_lifetime
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import open_authority
+from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.rotation.desk import rotation_desk
 from pki.cli.state.key_access import KeyOption, ModuleOption, PassphraseFileOption
-from pki.cli.state.root_requests import next_lines, save_request
-from pki.cli.state.trust_distribution import distribute
+from pki.cli.state.root_requests import print_request
+from pki.daemon.messages import duration_message
 from pki.keys import KeyType
 
 
@@ -73,10 +75,15 @@ def rotate(
     module: ModuleOption = None,
     passphrase_file: PassphraseFileOption = None,
     out: OutOption = None,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new issuing CA, bring its CRL to every credential here, and start to use it."""
+    """Make a new issuing CA, bring its CRL to every credential here, and start to use it.
+
+    Works on the folder, or with --ca over the network.
+    """
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
@@ -84,54 +91,55 @@ def rotate(
         raise typer.BadParameter("--prepare and --activate are two steps: give one of them")
     if force and not activate:
         raise typer.BadParameter("--force goes with --activate alone")
-    with open_authority(directory, passphrase_file=passphrase_file, module=module) as authority:
-        if prepare:
-            prepared = authority.request_issuer(key_type=key_type, lifetime=lifetime, place=key)
-            if prepared.request is not None:
-                path = save_request(prepared.request, out, directory)
-                print_result(
+    if force and ca is not None:
+        raise typer.BadParameter("--force is for directories beside the CA: leave it out with --ca")
+    how = rotation_desk(ca, credential, directory, passphrase_file=passphrase_file, module=module)
+    with how as desk:
+        record = None
+        if not activate:
+            request = messages.PrepareIssuerRequest(
+                key_type=key_type.value, lifetime=duration_message(lifetime), at_once=not prepare
+            )
+            prepared = desk.prepare_issuer(request, key)
+            if prepared.request:
+                print_request(
                     "ca rotate",
-                    {"status": "requested", "request": path, "digest": prepared.request.digest},
-                    next_lines(prepared.request, path, directory),
+                    prepared.request,
+                    desk.request_path(out),
+                    desk.options(),
                     as_json=as_json,
                 )
                 return
-            record = prepared.issuer
-        elif activate:
-            record = None
-        else:
-            record = authority.prepare_issuer(key_type=key_type, lifetime=lifetime, place=key)
-        distribution = distribute(authority, directory)
+            record = prepared.issuing_ca
+        desk.distribute()
+        distribution = desk.distribution
         # A receiver without its CRL would refuse everything that it signs.
         if not prepare and (not distribution.failed or force):
-            record = authority.activate_issuer()
-        place = authority.key_place(record) if record is not None else None
+            record = desk.activate_issuer(record.key_id if record is not None else "")
     if record is None:
         distribution.exit_if_incomplete("The issuing CA is not activated")
     assert record is not None
+    not_after = record.not_after.ToDatetime(tzinfo=UTC)
     print_result(
         "ca rotate",
         {
             "issuing_ca": record.key_id,
-            "status": record.status.value,
-            "key_place": place,
-            "not_after": record.certificate.not_valid_after_utc,
+            "status": record.status,
+            "key_place": record.key_place,
+            "not_after": not_after,
             **distribution.to_json(),
         },
         [
-            f"Issuing CA {record.key_id} is {record.status.value}; it expires on "
-            f"{record.certificate.not_valid_after_utc:%Y-%m-%d}",
-            f"Its revocation list was brought to {len(distribution.updated)} credential "
-            "directories here",
-            "Next, once every receiver has the CRLs: handfast ca rotate --activate"
-            + dir_option(directory)
-            if record.status is IssuerStatus.PREPARED
+            f"Issuing CA {record.key_id} is {record.status}; it expires on {not_after:%Y-%m-%d}",
+            desk.reached("Its revocation list"),
+            "Next, once every receiver has the CRLs: handfast ca rotate --activate" + desk.options()
+            if record.status == IssuerStatus.PREPARED
             else "Certificates of the previous one stay valid until they end; renewals come from "
             "the new one",
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete(f"Issuing CA {record.key_id} is {record.status.value}")
+    distribution.exit_if_incomplete(f"Issuing CA {record.key_id} is {record.status}")
 
 
 def _refuse_options(context: typer.Context) -> None:

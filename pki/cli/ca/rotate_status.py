@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from pki.authority.ledger import IssuerRecord, IssuerStatus
-from pki.authority.rotation.readiness import Holder
-from pki.authority.rotation.status import Due, RotationStatus, Step, StepState
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
+from pki.authority.ledger import IssuerStatus
+from pki.authority.rotation.status import StepState
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, print_table
-from pki.cli.state.authority import open_authority
+from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.rotation.desk import rotation_desk
 
 _MOST_SHOWN = 40
 
 
-def rotate_status(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = False) -> None:
-    """Show the steps of a root's rotation, and which workloads the next one would strand."""
-    with open_authority(directory, read_only=True) as authority:
-        status = authority.rotation_status()
-        now = authority.now()
+def rotate_status(
+    ca: CaOption = None,
+    credential: CredentialOption = None,
+    directory: DirOption = DEFAULT_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the steps of a root's rotation, and which workloads the next one would strand.
+
+    Works on the folder, or with --ca over the network.
+    """
+    with rotation_desk(ca, credential, directory, read_only=True) as desk:
+        status = desk.status()
     if as_json:
-        print_result("ca rotate status", _facts(status, now), [], as_json=True)
+        print_result("ca rotate status", _facts(status), [], as_json=True)
         return
     print_table(
         f"Rotation of the root: trust bundle {status.bundle_number} with {status.bundle_roots} "
@@ -29,24 +40,21 @@ def rotate_status(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = Fals
         [
             (
                 step.name,
-                step.state.value,
-                f"{len(step.hindered_by)} certificates" if step.hindered_by else "",
-                f"{step.free_at:%Y-%m-%d %H:%M:%S}" if step.free_at else "",
+                step.state,
+                f"{step.hindered} certificates" if step.hindered else "",
+                _text(moment(step, "free_at")),
             )
             for step in status.steps
         ],
     )
-    lines = [line for due in status.dues for line in due_lines(due, now)]
+    lines = [line for due in status.dues for line in due_lines(due)]
+    lines += _holder_lines(status)
     lines += [
-        f"{count} certificates hang on issuing CA {issuer.key_id}, which is {issuer.status.value}; "
-        f"the last one ends at {end:%Y-%m-%d %H:%M:%S} UTC"
-        for issuer, count, end in _older_issuers(status)
+        f"{count} certificates hang on issuing CA {key_id}, which is {state}; the last one ends at "
+        f"{_text(end)} UTC"
+        for key_id, state, count, end in _older_issuers(status)
     ]
-    if status.pending is not None:
-        lines.append(
-            f"A request waits to be signed where the roots are: {status.pending.purpose.value}, "
-            f"made at {status.pending.made_at:%Y-%m-%d %H:%M:%S} UTC. Then: handfast ca root import"
-        )
+    lines += pending_lines(status.pending if status.HasField("pending") else None)
     hindering = hindering_holders(status)
     if hindering:
         print_table(
@@ -59,104 +67,157 @@ def rotate_status(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = Fals
     print_result("ca rotate status", {}, lines, as_json=False)
 
 
-def hindering_holders(status: RotationStatus) -> tuple[Holder, ...]:
+def hindering_holders(status: messages.RotationStatus) -> list[messages.Holder]:
     """Return the holders that hinder the first step that is not done."""
     for step in status.steps:
-        if step.state is not StepState.DONE:
-            return step.hindered_by
-    return ()
+        if step.state != StepState.DONE:
+            return [holder for holder in status.holders if step.name in holder.hinders]
+    return []
 
 
-def due_lines(due: Due, now: datetime) -> list[str]:
+def due_lines(due: messages.SuccessorDue) -> list[str]:
     """Return when the successor of a root or an issuing CA is due, in lines of 80 columns."""
-    kind = "root" if due.issuer.kind.value == "root" else "issuing CA"
-    state = f"{due.prepared.key_id} is prepared" if due.prepared is not None else ""
-    if needed := due.needed(now):
+    kind = "root" if due.kind == "root" else "issuing CA"
+    state = f"{due.prepared} is prepared" if due.prepared else ""
+    if due.due_now:
         command = "handfast ca root " if kind == "root" else "handfast ca rotate --"
-        state = f"DUE NOW: {command}{needed}"
+        state = f"DUE NOW: {command}{due.due_now}"
+    prepare, activate = moment(due, "prepare_from"), moment(due, "activate_by")
     return [
-        f"The successor of {kind} {due.issuer.key_id}" + (f": {state}" if state else ""),
-        f"  is prepared from {due.prepare:%Y-%m-%d} on, and activated by {due.activate:%Y-%m-%d}",
+        f"The successor of {kind} {due.key_id}" + (f": {state}" if state else ""),
+        f"  is prepared from {prepare:%Y-%m-%d} on, and activated by {activate:%Y-%m-%d}",
     ]
 
 
-def due_facts(due: Due, now: datetime) -> dict[str, object]:
+def due_facts(due: messages.SuccessorDue) -> dict[str, object]:
     """Return the same for scripts."""
     return {
-        "kind": due.issuer.kind.value,
-        "key_id": due.issuer.key_id,
-        "prepare_from": due.prepare,
-        "activate_by": due.activate,
-        "prepared": due.prepared.key_id if due.prepared is not None else None,
-        "due_now": due.needed(now) or None,
+        "kind": due.kind,
+        "key_id": due.key_id,
+        "prepare_from": moment(due, "prepare_from"),
+        "activate_by": moment(due, "activate_by"),
+        "prepared": due.prepared or None,
+        "due_now": due.due_now or None,
     }
 
 
-def step_facts(step: Step) -> dict[str, object]:
+def pending_lines(pending: messages.PendingRequest | None) -> list[str]:
+    """Return what is said of the request that waits, in lines of 80 columns."""
+    if pending is None:
+        return []
+    made_at = _text(moment(pending, "made_at"))
+    lines = [
+        f"A request waits to be signed where the roots are: {pending.purpose},",
+        f"  {pending.digest[:16]} of {made_at} UTC. Then: handfast ca root import",
+    ]
+    if pending.issuing_ca:
+        lines.append(f"  it asks for issuing CA {pending.issuing_ca}, serial number")
+        lines.append(f"  {pending.serial or 'unknown'}")
+    return lines
+
+
+def pending_facts(pending: messages.PendingRequest | None) -> dict[str, object] | None:
+    """Return the same for scripts."""
+    if pending is None:
+        return None
+    return {
+        "purpose": pending.purpose,
+        "request": pending.digest,
+        "made_at": moment(pending, "made_at"),
+        "issuing_ca": pending.issuing_ca or None,
+        "serial": pending.serial or None,
+    }
+
+
+def step_facts(step: messages.RotationStep) -> dict[str, object]:
     """Return a step for scripts, without those that hinder it."""
-    return {"step": step.name, "state": step.state.value, "free_at": step.free_at}
+    return {"step": step.name, "state": step.state, "free_at": moment(step, "free_at")}
 
 
-def holder_facts(holder: Holder) -> dict[str, object]:
+def holder_facts(holder: messages.Holder) -> dict[str, object]:
     """Return a holder for scripts."""
     return {
-        "spiffe_id": holder.certificate.spiffe_id,
-        "serial": holder.certificate.serial,
-        "not_after": holder.certificate.not_after,
-        "issuing_ca": holder.issuer.key_id,
-        "root": holder.root.key_id,
+        "spiffe_id": holder.spiffe_id,
+        "serial": holder.serial,
+        "not_after": moment(holder, "not_after"),
+        "issuing_ca": holder.issuing_ca,
+        "root": holder.root,
         "bundle": holder.bundle_number,
-        "reported_at": holder.reported_at,
+        "reported_at": moment(holder, "reported_at"),
     }
 
 
-def _facts(status: RotationStatus, now: datetime) -> dict[str, object]:
-    pending = status.pending
+def moment(
+    message: messages.RotationStep
+    | messages.SuccessorDue
+    | messages.PendingRequest
+    | messages.Holder,
+    name: str,
+) -> datetime | None:
+    """Return a time of a message; None if it is not set."""
+    value: Timestamp = getattr(message, name)
+    is_set = any(field.name == name for field, _ in message.ListFields())
+    return value.ToDatetime(tzinfo=UTC) if is_set else None
+
+
+def _facts(status: messages.RotationStatus) -> dict[str, object]:
     return {
         "bundle": status.bundle_number,
         "bundle_roots": status.bundle_roots,
-        "pending": {"purpose": pending.purpose.value, "request": pending.digest}
-        if pending is not None
-        else None,
+        "pending": pending_facts(status.pending if status.HasField("pending") else None),
         "steps": [
             {
                 **step_facts(step),
-                "hindered_by": [item.certificate.serial for item in step.hindered_by],
+                "hindered_by": [
+                    holder.serial for holder in status.holders if step.name in holder.hinders
+                ],
             }
             for step in status.steps
         ],
         "certificates": [holder_facts(holder) for holder in status.holders],
         "older_issuing_cas": [
-            {
-                "key_id": issuer.key_id,
-                "status": issuer.status.value,
-                "certificates": count,
-                "last_ends": end,
-            }
-            for issuer, count, end in _older_issuers(status)
+            {"key_id": key_id, "status": state, "certificates": count, "last_ends": end}
+            for key_id, state, count, end in _older_issuers(status)
         ],
-        "due": [due_facts(due, now) for due in status.dues],
+        "due": [due_facts(due) for due in status.dues],
     }
 
 
-def _older_issuers(status: RotationStatus) -> list[tuple[IssuerRecord, int, datetime]]:
+def _holder_lines(status: messages.RotationStatus) -> list[str]:
+    """Say how far a trust bundle has come, while a root is replaced."""
+    steps = {step.name: step.state for step in status.steps}
+    if steps.get("prepare") != StepState.DONE or not status.holders:
+        return []
+    newest = [item for item in status.holders if item.bundle_number == status.bundle_number]
+    reported = sum(1 for item in newest if item.HasField("reported_at"))
+    silent = sum(1 for item in status.holders if not item.bundle_number)
+    return [
+        f"Trust bundle {status.bundle_number} is with {len(newest)} of {len(status.holders)} "
+        f"certificates' holders: {reported} reported it",
+        f"  {silent} are silent. Who follows the CA gets it within a second, and reports it",
+    ]
+
+
+def _older_issuers(status: messages.RotationStatus) -> list[tuple[str, str, int, datetime]]:
     """Return the issuing CAs that sign no more, with how many certificates hang on each."""
-    ends: dict[int, list[datetime]] = {}
-    issuers: dict[int, IssuerRecord] = {}
+    older: dict[tuple[str, str], list[datetime]] = {}
     for holder in status.holders:
-        if holder.issuer.status is not IssuerStatus.ACTIVE:
-            issuers[holder.issuer.id] = holder.issuer
-            ends.setdefault(holder.issuer.id, []).append(holder.certificate.not_after)
-    return [(issuers[item], len(ends[item]), max(ends[item])) for item in sorted(ends)]
+        if holder.issuing_ca_status != IssuerStatus.ACTIVE:
+            key = (holder.issuing_ca, holder.issuing_ca_status)
+            older.setdefault(key, []).append(holder.not_after.ToDatetime(tzinfo=UTC))
+    return [(*key, len(ends), max(ends)) for key, ends in older.items()]
 
 
-def _row(holder: Holder) -> tuple[str, ...]:
-    certificate = holder.certificate
+def _row(holder: messages.Holder) -> Sequence[str]:
     return (
-        certificate.spiffe_id,
-        certificate.serial[:16],
-        holder.root.key_id,
+        holder.spiffe_id,
+        holder.serial[:16],
+        holder.root,
         str(holder.bundle_number or "unknown"),
-        f"{holder.reported_at:%Y-%m-%d %H:%M:%S}" if holder.reported_at else "silent",
-        f"{certificate.not_after:%Y-%m-%d %H:%M:%S}",
+        _text(moment(holder, "reported_at")) or "silent",
+        _text(moment(holder, "not_after")),
     )
+
+
+def _text(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pki.authority.pending.record import PendingRevocation
-from pki.cli.ca.rotate_status import due_facts, due_lines
+from pki.cli.ca.rotate_status import due_facts, due_lines, pending_facts, pending_lines
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
 from pki.cli.state.authority import open_authority
+from pki.daemon.rotation_calls import get_status
 
 
 def status(
@@ -23,10 +24,11 @@ def status(
         state, accepted_at = authority.ledger_state()
         places = [authority.key_place(item) for item in issuers]
         intents = authority.signing_intents()
-        dues = authority.rotation_status().dues
+        rotation = get_status(authority, most=0)
         reserve = authority.context.reserve
         held, wanted = reserve.held(), reserve.wanted()
         pending = authority.pending_revocations()
+    request = rotation.pending if rotation.HasField("pending") else None
     rows = [
         {
             "issuer": item.crl.issuer.rfc4514_string(),
@@ -77,7 +79,8 @@ def status(
                     }
                     for record in pending
                 ],
-                "due": [due_facts(due, now) for due in dues],
+                "pending_request": pending_facts(request),
+                "due": [due_facts(due) for due in rotation.dues],
                 "crls": rows,
                 "events": [{"at": at, "kind": kind, "detail": text} for at, kind, text in events],
             },
@@ -133,7 +136,7 @@ def status(
             ],
         )
     lines = [*_space_lines(held, wanted, pending)]
-    lines += [line for due in dues for line in due_lines(due, now)]
+    lines += [line for due in rotation.dues for line in due_lines(due)] + pending_lines(request)
     print_result("ca status", {}, lines, as_json=False)
     if not events:
         print_result("ca status", {}, ["No event needs attention"], as_json=False)

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import typer
 
-from pki._proto.handfast.ca.v1 import authority_pb2_grpc, registrations_pb2_grpc, trust_pb2_grpc
+from pki._proto.handfast.ca.v1 import (
+    authority_pb2_grpc,
+    registrations_pb2_grpc,
+    rotation_pb2_grpc,
+    trust_pb2_grpc,
+)
 from pki.identity import SpiffeId
 from pki.workload import Workload
 
@@ -24,6 +29,7 @@ class RemoteCa:
     authority: authority_pb2_grpc.AuthorityStub
     registrations: registrations_pb2_grpc.RegistrationsStub
     trust: trust_pb2_grpc.TrustStub
+    rotation: rotation_pb2_grpc.RotationStub
 
 
 @contextmanager
@@ -44,4 +50,5 @@ def remote_ca(address: str, credential: Path | None) -> Iterator[RemoteCa]:
                 authority_pb2_grpc.AuthorityStub(channel),
                 registrations_pb2_grpc.RegistrationsStub(channel),
                 trust_pb2_grpc.TrustStub(channel),
+                rotation_pb2_grpc.RotationStub(channel),
             )

@@ -6,31 +6,51 @@ from pathlib import Path
 
 from pki.authority.rotation.requests import RootRequest
 from pki.authority.rotation.root import describe_request
-from pki.cli.options import dir_option
-from pki.cli.output import quote_path
+from pki.cli.output import print_result, quote_path
 from pki.files import write_durably
 from pki.files.open_folder import PUBLIC
 
 REQUEST_FILE = "root-request.json"
 
 
-def save_request(request: RootRequest, out: Path | None, state: Path) -> Path:
-    """Write a request into a file; by default into the state folder.
+def print_request(
+    command: str,
+    data: bytes,
+    path: Path,
+    options: str,
+    *,
+    as_json: bool,
+    more: tuple[dict[str, object], list[str]] = ({}, []),
+) -> None:
+    """Write a request into a file, and print what it asks for and how it is answered.
+
+    Args:
+        command: the command that made it.
+        data: the request.
+        path: the file.
+        options: the options with which the answer's import finds the CA.
+        as_json: whether to print facts for scripts.
+        more: further facts for scripts, and lines for people.
 
     Raises:
         StateError: if it can't be written.
+        InputError: if it is no request.
     """
-    path = out if out is not None else state / REQUEST_FILE
-    write_durably(path, request.encode() + b"\n", mode=PUBLIC)
-    return path
-
-
-def next_lines(request: RootRequest, path: Path, state: Path) -> list[str]:
-    """Return what a request asks for, and how it is answered."""
-    return [
-        "The root's key is not here, so nothing is in force yet. This was written for the root:",
-        *describe_request(request),
-        f"Next: take {quote_path(path)} to where the roots are kept, and there:",
-        f"  handfast ca root sign {quote_path(Path(path.name))} --keys FOLDER --out answer.json",
-        f"Then here: handfast ca root import answer.json{dir_option(state)}",
-    ]
+    request = RootRequest.read(data)
+    write_durably(path, data + b"\n", mode=PUBLIC)
+    facts, lines = more
+    print_result(
+        command,
+        {"status": "requested", "request": path, "digest": request.digest, **facts},
+        [
+            "The root's key is not at the CA, so nothing is in force yet. This was written for the "
+            "root:",
+            *describe_request(request),
+            f"Next: take {quote_path(path)} to where the roots are kept, and there:",
+            f"  handfast ca root sign {quote_path(Path(path.name))} --keys FOLDER --out "
+            "answer.json",
+            f"Then here: handfast ca root import answer.json{options}",
+            *lines,
+        ],
+        as_json=as_json,
+    )

@@ -20,6 +20,10 @@ class _RootCommands(LazyGroup):
             "pki.cli.ca.root.prepare:prepare",
             "Example: handfast ca root prepare --root root-3d3ca8d8a7f6b5c4.pem",
         ),
+        "request": LazyCommand(
+            "pki.cli.ca.root.request:export_request",
+            "Example: handfast ca root request --out root-request.json",
+        ),
         "sign": LazyCommand(
             "pki.cli.ca.root.sign:sign",
             "Example, where roots are kept: handfast ca root sign root-request.json --keys "

@@ -7,15 +7,19 @@ from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, dir_option
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
+from pki.daemon.rotation_calls import get_status
 
 
 def distribute_root(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = False) -> None:
-    """Bring trust bundle and CRLs to all credentials here, and count who has the new root."""
+    """Bring trust bundle and CRLs to all credentials here, and count who has the new root.
+
+    Works on the folder alone: over the network, the CA's stream brings them to all who follow it.
+    """
     with open_authority(directory) as authority:
         distribution = distribute(authority, directory)
-        status = authority.rotation_status()
+        status = get_status(authority)
     step = status.steps[1]
-    silent = step.hindered_by
+    silent = [holder for holder in status.holders if step.name in holder.hinders]
     print_result(
         "ca root distribute",
         {

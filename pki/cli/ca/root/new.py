@@ -43,7 +43,10 @@ def new(
     ] = DEFAULT_BACKDATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a root: its key, which stays here, and its certificate. Needs no CA on this machine."""
+    """Make a root: its key, which stays here, and its certificate. Needs no CA on this machine.
+
+    Works where the roots are kept, without any network.
+    """
     domain = TrustDomain.parse(trust_domain)
     key = generate_key(key_type)
     certificate = make_root(

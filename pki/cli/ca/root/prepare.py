@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority.lifetimes import DEFAULT_ISSUING, DEFAULT_ROOT
 from pki.cli.ca.root.options import IssuingLifetimeOption, OutOption, RootLifetimeOption
-from pki.cli.options import DEFAULT_DIR, DirOption, dir_option, parse_path
+from pki.cli.options import DEFAULT_DIR, DirOption, parse_path
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import open_authority
-from pki.cli.state.root_requests import next_lines, save_request
-from pki.cli.state.trust_distribution import distribute, import_crls
+from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.rotation.desk import rotation_desk
+from pki.cli.state.root_requests import print_request
+from pki.daemon.messages import duration_message
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
 from pki.keys import KeyType
@@ -37,55 +40,50 @@ def prepare(
     key_type: Annotated[
         KeyType, typer.Option(help="The kind of the new issuing CA's key.")
     ] = KeyType.ECDSA_P256,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a trust bundle with the old and the new root, and an issuing CA under the new one."""
-    certificate = read_certificate(_read(root)) if root is not None else None
-    with open_authority(directory) as authority:
-        import_crls(authority, directory)
-        prepared = authority.prepare_root(
-            certificate,
-            key_type=key_type,
-            root_lifetime=lifetime,
-            issuing_lifetime=issuing_lifetime,
-        )
-        if prepared.request is not None:
-            path = save_request(prepared.request, out, directory)
-            print_result(
-                "ca root prepare",
-                {"status": "requested", "request": path, "digest": prepared.request.digest},
-                next_lines(prepared.request, path, directory),
-                as_json=as_json,
-            )
-            return
-        distribution = distribute(authority, directory)
-        number = authority.bundle_number()
-        keys = sorted(authority.path.glob("root*.key.pem"))
-    assert prepared.issuer is not None
+    """Make a trust bundle with the old and the new root, and an issuing CA under the new one.
+
+    Works on the folder, or with --ca over the network.
+    """
+    request = messages.PrepareRootRequest(
+        key_type=key_type.value, issuing_lifetime=duration_message(issuing_lifetime)
+    )
+    if root is not None:
+        request.root = read_certificate(_read(root)).public_bytes(Encoding.DER)
+    with rotation_desk(ca, credential, directory) as desk:
+        prepared = desk.prepare_root(request, lifetime)
+        keys = desk.root_keys()
+    if prepared.request:
+        path = desk.request_path(out)
+        print_request("ca root prepare", prepared.request, path, desk.options(), as_json=as_json)
+        return
+    number, issuing = prepared.bundle_number, prepared.issuing_ca.key_id
     print_result(
         "ca root prepare",
         {
             "status": "prepared",
             "bundle": number,
-            "issuing_ca": prepared.issuer.key_id,
-            **distribution.to_json(),
+            "issuing_ca": issuing,
+            **desk.distribution.to_json(),
         },
         [
-            f"Trust bundle {number} holds the old and the new root. It was brought to "
-            f"{len(distribution.updated)} credential directories here",
-            f"Issuing CA {prepared.issuer.key_id} under the new root is prepared",
+            f"Trust bundle {number} holds the old and the new root. {desk.reached('It')}",
+            f"Issuing CA {issuing} under the new root is prepared",
             *(
                 ["Take the roots' keys away from this machine: " + ", ".join(map(quote_path, keys))]
                 if keys
                 else []
             ),
-            "Next: bring bundle.pem and crl.pem to all others, look at handfast ca rotate status"
-            f"{dir_option(directory)}, and then: handfast ca root activate{dir_option(directory)}",
+            f"Next: {desk.rest()}, look at handfast ca rotate status{desk.options()}, and then: "
+            f"handfast ca root activate{desk.options()}",
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("The new root is prepared")
+    desk.distribution.exit_if_incomplete("The new root is prepared")
 
 
 def _read(path: Path) -> bytes:

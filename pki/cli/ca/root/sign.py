@@ -42,7 +42,10 @@ def sign(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a request asks of the roots, and sign it with the keys in FOLDER."""
+    """Show what a request asks of the roots, and sign it with the keys in FOLDER.
+
+    Works where the roots are kept, without any network.
+    """
     if show == (out is not None):
         raise typer.BadParameter("give either --show or --out")
     parsed = RootRequest.read(_read(request))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated
 
 import typer
 
-from pki.authority.rotation.readiness import last_end
 from pki.cli.ca.root.options import ForceOption, OutOption
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import open_authority
-from pki.cli.state.root_requests import next_lines, save_request
-from pki.cli.state.trust_distribution import distribute, import_crls
+from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.rotation.desk import rotation_desk
+from pki.cli.state.root_requests import print_request
 
 
 def withdraw(
@@ -25,55 +25,51 @@ def withdraw(
     ] = None,
     out: OutOption = None,
     force: ForceOption = False,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a trust bundle without a root, once no certificate hangs on it."""
-    with open_authority(directory) as authority:
-        import_crls(authority, directory)
-        request, stranded = authority.withdraw_root(key_id, force=force)
-        if request is not None:
-            path = save_request(request, out, directory)
-            free = last_end(stranded)
-            print_result(
-                "ca root withdraw",
-                {
-                    "status": "requested",
-                    "request": path,
-                    "digest": request.digest,
-                    "hanging": [str(holder) for holder in stranded],
-                    "free_at": free,
-                },
-                [
-                    *next_lines(request, path, directory),
-                    *(
-                        [
-                            f"{len(stranded)} certificates hang on the root still: import the "
-                            f"answer when the last one has ended, {free:%Y-%m-%d %H:%M:%S} UTC"
-                        ]
-                        if free is not None
-                        else []
-                    ),
-                ],
-                as_json=as_json,
-            )
-            return
-        distribution = distribute(authority, directory)
-        number = authority.bundle_number()
+    """Make a trust bundle without a root, once no certificate hangs on it.
+
+    Works on the folder, or with --ca over the network.
+    """
+    if key_id is not None and not key_id:
+        raise typer.BadParameter("a key id can't be empty")
+    with rotation_desk(ca, credential, directory) as desk:
+        withdrawn = desk.withdraw_root(key_id or "", force=force)
+    free = withdrawn.free_at.ToDatetime(tzinfo=UTC) if withdrawn.HasField("free_at") else None
+    holders = list(withdrawn.holders)
+    if withdrawn.request:
+        hanging = []
+        if free is not None:
+            hanging = [
+                f"{withdrawn.number_of_holders} certificates hang on the root still: import the "
+                f"answer when the last one has ended, {free:%Y-%m-%d %H:%M:%S} UTC"
+            ]
+        print_request(
+            "ca root withdraw",
+            withdrawn.request,
+            desk.request_path(out),
+            desk.options(),
+            as_json=as_json,
+            more=({"hanging": holders, "free_at": free}, hanging),
+        )
+        return
+    number = withdrawn.bundle_number
     print_result(
         "ca root withdraw",
         {
             "status": "withdrawn",
             "bundle": number,
-            "stranded": [str(holder) for holder in stranded],
-            **distribution.to_json(),
+            "stranded": holders,
+            **desk.distribution.to_json(),
         },
         [
-            f"The root is withdrawn: trust bundle {number} does not hold it. It was brought to "
-            f"{len(distribution.updated)} credential directories here",
-            *(f"STRANDED: {holder}" for holder in stranded),
-            "Next: bring bundle.pem and crl.pem to all others",
+            f"The root is withdrawn: trust bundle {number} does not hold it. {desk.reached('It')}",
+            *(f"STRANDED: {holder}" for holder in holders),
+            f"Next: {desk.rest()}",
         ],
         as_json=as_json,
     )
-    distribution.exit_if_incomplete("The root is withdrawn")
+    desk.distribution.exit_if_incomplete("The root is withdrawn")

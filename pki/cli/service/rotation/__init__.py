@@ -1,0 +1,1 @@
+"""Replace issuing CAs and roots on the CA's folder or over the network: one desk, two ways."""
