@@ -28,6 +28,8 @@ _EXTRAS = MappingProxyType(
         "pki._proto.handfast.ca.v1.error_reason_pb2": "ca",
         "pki._proto.handfast.ca.v1.registrations_pb2": "ca",
         "pki._proto.handfast.ca.v1.registrations_pb2_grpc": "ca",
+        "pki._proto.handfast.ca.v1.rotation_pb2": "ca",
+        "pki._proto.handfast.ca.v1.rotation_pb2_grpc": "ca",
         "pki.attestation": "oidc",
         "pki.authority": "ca",
         "pki.authz.analysis": "cli",

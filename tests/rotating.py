@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 from cryptography import x509
 
 from pki.authority import Authority, Issued
 from pki.authority.rotation.answers import RootAnswer
 from pki.authority.rotation.requests import RootRequest
-from pki.authority.rotation.root import RootKeys, sign_request
+from pki.authority.rotation.root import RootKeys, make_root, sign_request
 from pki.errors import VerificationError
 from pki.identity import SpiffeId
-from pki.keys import PrivateKey
+from pki.keys import PrivateKey, generate_key, read_private_key
 from pki.x509 import WORKLOAD, ChainVerifier, CrlSet, Purpose, TrustBundle
-from tests.support import SHOP, Clock
+from tests.support import NOW, SHOP, Clock, make_authority
 
 
 def spiffe(path: str) -> SpiffeId:
@@ -71,3 +75,22 @@ class Offline:
 
     def import_all(self, *answers: RootAnswer, force: bool = False) -> None:
         self.ca.import_answers([item.encode() for item in answers], force=force)
+
+
+@contextmanager
+def offline_ca(folder: Path) -> Iterator[Offline]:
+    """Make a CA, and take its root's key away; a second root is there for it."""
+    clock = Clock()
+    with make_authority(folder, clock) as ca:
+        path = folder / "ca" / "root.key.pem"
+        old_key, new_key = read_private_key(path.read_bytes()), generate_key()
+        path.unlink()
+        new = make_root(
+            SHOP,
+            new_key,
+            lifetime=timedelta(days=3650),
+            issuing_lifetime=timedelta(days=365),
+            backdate=timedelta(minutes=1),
+            now=NOW,
+        )
+        yield Offline(ca, clock, old_key, new_key, new)

@@ -44,12 +44,12 @@ class ServedAuthority(RotatingAuthority):
         self._parts = parts
 
     def _publish(self) -> None:
-        """Tell followers first. The CA's own files are not what the answer waits for."""
-        self._parts.feed.refresh()
+        """Tell followers first. The step is taken already: whatever fails here is made up for."""
         try:
+            self._parts.feed.refresh()
             super()._publish()
         except PkiError as error:
-            # The step is taken. The next change, or the next start, publishes it again.
+            # The feed looks four times a second, and the next change publishes the files.
             defer(log.error, "a step of a rotation could not be published: %s", error)
 
 
