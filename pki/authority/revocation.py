@@ -24,7 +24,7 @@ from pki.authority.ledger.audit.entry import Detail, shorten_list
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.renewals import with_renewals
-from pki.authority.rotation.requested import revoke_requested
+from pki.authority.unrecorded.requested import revoke_requested
 from pki.errors import InputError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509.revocation import RevokedEntry
