@@ -9,7 +9,9 @@ import grpc.aio
 
 from pki._proto.handfast.ca.v1 import rotation_pb2, rotation_pb2_grpc
 from pki.access.peer import peer
+from pki.authority.audit import recorded_refusals
 from pki.authority.enrollment.acting import acting_as
+from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import active_root
 from pki.authority.registrations import Caller
 from pki.authority.rotation.operations import RotatingAuthority
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Result = TypeVar("_Result")
-_PAGE, _MOST_PAGE = 500, 1000
+_PAGE, _MOST_PAGE = 500, 5000
 _MOST_ANSWERS = 16
 # Less than gRPC takes in one message. An answer to an ordinary request has a few dozen kilobytes.
 _MOST_ANSWER_BYTES = 3 * 1024 * 1024
@@ -167,18 +169,27 @@ class RotationHandler(rotation_pb2_grpc.RotationServicer):
         parts, caller = self._parts, caller_of(peer())
 
         def check() -> None:
-            if not caller.is_admin:
-                # Whatever else the CA's policy grants: a registrar replaces no CA.
-                raise NotPermittedError(
-                    f"{caller.name} may not replace what this CA signs with",
-                    remedy="Ask a ca-admin",
-                )
-            if not is_urgent:
+            if not (is_urgent and caller.is_admin):
                 parts.take_operation(caller)
 
+        def whole() -> _Result:
+            authority = ServedAuthority(parts, caller)
+            _check_admin(authority, caller)
+            return work(authority)
+
         await admit(context, check)
-        executor = parts.revoking if is_urgent else parts.operating
-        return await answer(context, executor, lambda: work(ServedAuthority(parts, caller)))
+        return await answer(context, parts.revoking if is_urgent else parts.operating, whole)
+
+
+def _check_admin(authority: RotatingAuthority, caller: Caller) -> None:
+    """Check that the caller is an admin, whatever else the CA's policy grants."""
+    if caller.is_admin:
+        return
+    refusal = authority.context.audit_entry(AuditAction.REFUSE, asked="rotation")
+    with recorded_refusals(authority.context.ledger, refusal):
+        raise NotPermittedError(
+            f"{caller.name} may not replace what this CA signs with", remedy="Ask a ca-admin"
+        )
 
 
 def _check_root_key(authority: RotatingAuthority) -> None:

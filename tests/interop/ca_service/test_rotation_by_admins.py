@@ -174,6 +174,8 @@ def test_a_policy_that_grants_it_to_a_registrar_makes_no_admin(tmp_path: Path) -
         for ask in EACH_CALL.values():
             assert refused(lambda ask=ask: ask(it)) == "NAME_NOT_PERMITTED"
         assert ca.authority.pending_request() is None
+        told = [item for item in entries(ca, "refuse") if item.actor.name.endswith("/ci")]
+        assert len(told) == len(EACH_CALL)
 
 
 def test_a_step_that_would_strand_is_refused_with_names_and_forced_names_and_records_each(

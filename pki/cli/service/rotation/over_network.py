@@ -20,7 +20,7 @@ from pki.cli.state.root_requests import REQUEST_FILE
 from pki.cli.state.trust_distribution import Distribution
 from pki.errors import printable
 
-_PAGE = 1000
+_PAGE = 5000
 _HEARD_AFTER = 1.0
 
 

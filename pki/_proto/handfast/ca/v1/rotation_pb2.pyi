@@ -28,7 +28,7 @@ class GetRotationStatusRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many holders; at most 1,000; 0 is 500."""
+    """How many holders; at most 5,000; 0 is 500."""
     page_token: _builtins.str
     """From the answer before. The rest of the answer is that of now."""
     def __init__(
