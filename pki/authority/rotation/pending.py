@@ -26,6 +26,8 @@ from pki.authority.rotation.planning import root_record_of
 from pki.authority.rotation.requests import Purpose, RootRequest
 from pki.authority.rotation.root import key_id_of_root
 from pki.errors import WrongStepError
+from pki.x509 import Crl
+from pki.x509.readers import read_crls
 
 _AGAIN_WITHIN = timedelta(hours=1)
 
@@ -136,7 +138,14 @@ def is_recorded(transaction: Transaction, request: RootRequest, answer: RootAnsw
         record = root_record_of(order.root, transaction)
         current = transaction.crls.current(record.id) if record is not None else None
         crl = crls.get(root_id(order.root))
-        if current is None or crl is None or current.number != crl.number:
+        if current is None or crl is None:
+            return False
+        held = Crl.of(read_crls(current.der)[0])
+        if (held.number, held.this_update, held.revoked) != (
+            crl.number,
+            crl.this_update,
+            crl.revoked,
+        ):
             return False
     return True
 
