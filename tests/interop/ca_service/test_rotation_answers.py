@@ -102,6 +102,7 @@ def test_the_answer_of_another_cas_root_is_refused(
     ca: Served, roots: Roots, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
+    Authority.create(tmp_path / "other" / "ca", "shop.internal").close()
     with served_ca(tmp_path / "other") as other, admin(ca, tmp_path) as ops:
         other_roots = Roots(other, tmp_path / "other-roots")
         with admin(other, tmp_path / "other") as other_ops:
