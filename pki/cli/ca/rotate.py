@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Annotated, ClassVar
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority.ledger import IssuerStatus
 from pki.authority.lifetimes import DEFAULT_ISSUING
+from pki.ca_client.received import read_moment
 from pki.cli.ca.root.options import OutOption
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
@@ -119,7 +120,7 @@ def rotate(
     if record is None:
         distribution.exit_if_incomplete("The issuing CA is not activated")
     assert record is not None
-    not_after = record.not_after.ToDatetime(tzinfo=UTC)
+    not_after = read_moment(record.not_after)
     print_result(
         "ca rotate",
         {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority.ledger import IssuerStatus
 from pki.authority.rotation.status import StepState
+from pki.ca_client.received import read_moment
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, print_table
 from pki.cli.service.ca_options import CaOption, CredentialOption
@@ -157,7 +158,7 @@ def moment(
     """Return a time of a message; None if it is not set."""
     value: Timestamp = getattr(message, name)
     is_set = any(field.name == name for field, _ in message.ListFields())
-    return value.ToDatetime(tzinfo=UTC) if is_set else None
+    return read_moment(value) if is_set else None
 
 
 def _facts(status: messages.RotationStatus) -> dict[str, object]:
@@ -204,7 +205,7 @@ def _older_issuers(status: messages.RotationStatus) -> list[tuple[str, str, int,
     for holder in status.holders:
         if holder.issuing_ca_status != IssuerStatus.ACTIVE:
             key = (holder.issuing_ca, holder.issuing_ca_status)
-            older.setdefault(key, []).append(holder.not_after.ToDatetime(tzinfo=UTC))
+            older.setdefault(key, []).append(read_moment(holder.not_after))
     return [(*key, len(ends), max(ends)) for key, ends in older.items()]
 
 

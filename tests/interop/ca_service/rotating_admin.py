@@ -25,7 +25,7 @@ from pki.keys import generate_key, read_private_key
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served
 from tests.command import Capture, run_command, run_json
-from tests.interop.ca_service.test_access import reason
+from tests.interop.asking import reason
 from tests.interop.shop import SECONDS, eventually
 
 OPS = "spiffe://shop.internal/ops"

@@ -12,8 +12,8 @@ from pki.authority import Authority
 from pki.authority.rotation.answers import RootAnswer
 from pki.errors import StateError
 from tests.ca_service import Served, served_ca
+from tests.interop.asking import reason, refused
 from tests.interop.ca_service.rotating_admin import OPS, Roots, admin, details, entries
-from tests.interop.ca_service.test_access import reason, refused
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pki.errors import WrongStepError
 from pki.proofs import EnrollmentToken
 from tests.ca_service import POLICY, Served, served_ca
 from tests.command import Capture, run_command, run_json
+from tests.interop.asking import refused
 from tests.interop.ca_service.rotating_admin import (
     OPS,
     Admin,
@@ -27,8 +28,7 @@ from tests.interop.ca_service.rotating_admin import (
     entries,
     following_admin,
 )
-from tests.interop.ca_service.test_access import refused
-from tests.interop.ca_service.test_fleet import fleet
+from tests.interop.fleet import fleet
 from tests.interop.shop import POLICY as SHOP_POLICY
 from tests.interop.shop import eventually, get_stock
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
+from pki.ca_client.received import read_moment
 from pki.cli.ca.root.options import ForceOption
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
@@ -26,7 +25,7 @@ def activate(
         activated = desk.activate_root(force=force)
     free = None
     if activated.HasField("withdraw_free_at"):
-        free = activated.withdraw_free_at.ToDatetime(tzinfo=UTC)
+        free = read_moment(activated.withdraw_free_at)
     print_result(
         "ca root activate",
         {

@@ -9,6 +9,7 @@ import typer
 
 from pki.authority.rotation.answers import MAX_ANSWER_BYTES
 from pki.authority.rotation.requests import Purpose
+from pki.ca_client.received import read_moment
 from pki.cli.ca.root.options import ForceOption
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
@@ -53,7 +54,7 @@ def import_answers(
         },
         [
             f"Imported the answer to {imported.purpose} of "
-            f"{imported.made_at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC. Trust bundle "
+            f"{read_moment(imported.made_at):%Y-%m-%d %H:%M:%S} UTC. Trust bundle "
             f"{imported.bundle_number} is the newest",
             *(f"STRANDED: {holder}" for holder in imported.stranded),
             desk.reached("It"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated
 
 import typer
 
+from pki.ca_client.received import read_moment
 from pki.cli.ca.root.options import ForceOption, OutOption
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
@@ -38,7 +38,7 @@ def withdraw(
         raise typer.BadParameter("a key id can't be empty")
     with rotation_desk(ca, credential, directory) as desk:
         withdrawn = desk.withdraw_root(key_id or "", force=force)
-    free = withdrawn.free_at.ToDatetime(tzinfo=UTC) if withdrawn.HasField("free_at") else None
+    free = read_moment(withdrawn.free_at) if withdrawn.HasField("free_at") else None
     holders = list(withdrawn.holders)
     if withdrawn.request:
         hanging = []
