@@ -56,7 +56,7 @@ class RotatingAuthority(RevokingAuthority):
             prepared = issuing.prepare_issuer(
                 self._context, key_type=key_type, lifetime=lifetime, place=place
             )
-        self._publish()
+        self._publish_step()
         assert prepared.issuer is not None
         return prepared.issuer
 
@@ -84,7 +84,7 @@ class RotatingAuthority(RevokingAuthority):
             prepared = issuing.prepare_issuer(
                 self._context, key_type=key_type, lifetime=lifetime, place=place, may_wait=True
             )
-        self._publish()
+        self._publish_step()
         return prepared
 
     def activate_issuer(self, key_id: str | None = None) -> IssuerRecord:
@@ -99,7 +99,7 @@ class RotatingAuthority(RevokingAuthority):
         """
         with self._asked("activate", issuing_ca=shorten(key_id or "")):
             record = issuing.activate_issuer(self._context, key_id)
-        self._publish()
+        self._publish_step()
         return record
 
     def rotate(
@@ -137,7 +137,7 @@ class RotatingAuthority(RevokingAuthority):
         """
         with ended_keys_removed(self._context):
             record, _ = issuing.distrust_issuer(self._context, key_id)
-        self._publish()
+        self._publish_step()
         return record
 
     def prepare_root(
@@ -167,7 +167,7 @@ class RotatingAuthority(RevokingAuthority):
         name = key_id_of_root(certificate) if certificate is not None else ""
         with self._asked("prepare", root=name):
             prepared = roots.prepare_root(self._context, certificate, plan)
-        self._publish()
+        self._publish_step()
         return prepared
 
     def activate_root(
@@ -192,7 +192,7 @@ class RotatingAuthority(RevokingAuthority):
             ended_keys_removed(self._context),
         ):
             result = roots.activate_root(self._context, key_id, force=force)
-        self._publish()
+        self._publish_step()
         return result
 
     def withdraw_root(
@@ -217,7 +217,7 @@ class RotatingAuthority(RevokingAuthority):
             ended_keys_removed(self._context),
         ):
             result = roots.withdraw_root(self._context, key_id, force=force)
-        self._publish()
+        self._publish_step()
         return result
 
     def renew_root_crls(self, *, audit_key: bytes | None = None) -> RootRequest | None:
@@ -228,7 +228,7 @@ class RotatingAuthority(RevokingAuthority):
         """
         with self._asked("root-crls"), ended_keys_removed(self._context):
             request = root_crls.renew_root_crls(self._context, audit_key=audit_key)
-        self._publish()
+        self._publish_step()
         return request
 
     def import_answers(
@@ -252,7 +252,7 @@ class RotatingAuthority(RevokingAuthority):
         with self._asked("root-answer"):
             parsed = [RootAnswer.read(answer) for answer in answers]
             result = importing.import_answers(self._context, parsed, force=force)
-        self._publish()
+        self._publish_step()
         return result
 
     def rotation_status(self) -> RotationStatus:
@@ -300,7 +300,7 @@ class RotatingAuthority(RevokingAuthority):
         """
         return reports.report_trust(self._context, held, bundle_number)
 
-    def _publish(self) -> None:
+    def _publish_step(self) -> None:
         """Bring what a step has changed to the CA's own files."""
         self._context.publish()
 

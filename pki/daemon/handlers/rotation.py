@@ -45,11 +45,11 @@ class ServedAuthority(RotatingAuthority):
         super().__init__(acting_as(parts.context, caller.name))
         self._parts = parts
 
-    def _publish(self) -> None:
+    def _publish_step(self) -> None:
         """Tell followers first. The step is taken already: whatever fails here is made up for."""
         try:
             self._parts.feed.refresh()
-            super()._publish()
+            super()._publish_step()
         except PkiError as error:
             # The feed looks four times a second, and the next change publishes the files.
             defer(log.error, "a step of a rotation could not be published: %s", error)
