@@ -129,8 +129,10 @@ class TlsConnection:
 
     def write(self, data: bytes, deadline: Deadline) -> None:
         """Send data through TLS; if the peer has closed the connection, :meth:`read` reports it."""
-        self.tls.send(data)
-        self._send_pending(deadline)
+        for begin in range(0, len(data), _BLOCK):
+            # OpenSSL takes one record at a time, and leaves the rest without a word.
+            self.tls.send(data[begin : begin + _BLOCK])
+            self._send_pending(deadline)
 
     def read(self, deadline: Deadline) -> bytes:
         """Wait for data through TLS; return it, or empty bytes after the peer's close_notify.

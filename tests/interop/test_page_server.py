@@ -31,11 +31,15 @@ methods = ["/handfast.v1.Metrics/Read"]
 """
 
 
+LARGE = b"".join(b"line_%d 1\n" % number for number in range(50_000))
+
+
 @dataclass
 class Shown:
     ca: Authority
     folder: Path
     port: int
+    content: bytes = b"up 1\n"
 
 
 @pytest.fixture
@@ -48,12 +52,13 @@ def shown(tmp_path: Path) -> Iterator[Shown]:
         me = stack.enter_context(
             pki.Workload.from_directory(tmp_path / "server", policy=tmp_path / "policy.toml")
         )
-        page = Page("/metrics", "/handfast.v1.Metrics/Read", "text/plain", lambda: b"up 1\n")
+        page = Page("/metrics", "/handfast.v1.Metrics/Read", "text/plain", lambda: made.content)
         access = me.access_control()
         server = PageServer("127.0.0.1", 0, lambda: me.credential, access.authorize, page)
+        made = Shown(ca, tmp_path, server.port)
         server.start()
         stack.callback(server.stop)
-        yield Shown(ca, tmp_path, server.port)
+        yield made
 
 
 def context_of(folder: Path, credential: Path | None) -> ssl.SSLContext:
@@ -85,6 +90,12 @@ def test_who_has_the_role_reads_it_again_and_again(shown: Shown) -> None:
     for _ in range(3):
         assert ask(shown) == (200, b"up 1\n")
     assert ask(shown, request=b"GET /metrics?name=up HTTP/1.1\r\n")[0] == 200
+
+
+def test_a_page_of_any_size_is_sent_whole(shown: Shown) -> None:
+    for size in (16_384, 16_385, len(LARGE)):
+        shown.content = LARGE[:size]
+        assert ask(shown) == (200, LARGE[:size])
 
 
 def test_others_are_refused_with_a_reason(shown: Shown) -> None:
