@@ -144,7 +144,7 @@ class CaIdentity:
 
     @property
     def last_heard(self) -> datetime:
-        """When the CA last said something."""
+        """When the CA last said that nothing is missing here."""
         return self._follower.last_heard
 
     def subscribe(self, changed: Callable[[], None]) -> None:

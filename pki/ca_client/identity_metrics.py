@@ -40,7 +40,7 @@ RENEWAL_FAILURE = MetricFamily(
 )
 LAST_HEARD = MetricFamily(
     "handfast_identity_ca_last_heard_timestamp_seconds",
-    "When the CA last said something; the start of this process if it has not yet.",
+    "When the CA last said that nothing is missing here; the start of this process before.",
     _DIRECTORY,
 )
 SILENT = MetricFamily(

@@ -1,8 +1,9 @@
 """Follows the CA's stream: revocations at once, signed lists, and the silence of a CA that is gone.
 
 1. A revocation counts when it arrives, before it is on a signed list.
-2. The CA says how long it may be silent at most. After three times that, we know that we are cut
-   off, and say so; lists stay in force until they end, and the policy's grace runs after that.
+2. The CA says how long it may be silent at most. It is heard when it says that we have everything.
+   After three times that without a word, we know that we are cut off, and say so; lists stay in
+   force until they end, and the policy's grace runs after that.
 3. Before a stream ends with a certificate of its connection, another one is begun beside it.
 """
 
@@ -59,7 +60,8 @@ class TrustFollower:
         self._lock = threading.Lock()
         self._calls: set[Any] = set()
         self._successor: threading.Thread | None = None
-        self._heard_at = monotonic()
+        # Everything came; and anything came, or a stream was begun.
+        self._heard_at = self._stirred_at = monotonic()
         self._silence = _FIRST_SILENCE
         self._sequence, self._epoch = 0, ""
         self.policy = ""
@@ -81,7 +83,7 @@ class TrustFollower:
 
     @property
     def last_heard(self) -> datetime:
-        """When the CA last said something; when this was made if it has not yet."""
+        """When the CA last said that all is here; when this was made if it has not yet."""
         return self._clock() - timedelta(seconds=self._monotonic() - self._heard_at)
 
     @property
@@ -136,13 +138,14 @@ class TrustFollower:
         parts: dict[bytes, list[bytes]] = {}
         is_complete = False
         try:
+            self._stirred_at = self._monotonic()
             call = connection.trust.WatchTrust(self._request())
             with self._lock:
                 self._calls.add(call)
             if self._stopping.is_set():
                 call.cancel()
             for update in call:
-                self._heard_at = self._monotonic()
+                self._stirred_at = self._monotonic()
                 self._apply(update, parts, is_complete=is_complete)
                 is_complete = True
                 if before is not None:
@@ -154,8 +157,10 @@ class TrustFollower:
             if getattr(error, "code", lambda: None)() is not grpc.StatusCode.CANCELLED:
                 details = getattr(error, "details", lambda: "")()
                 defer(log.info, "the CA's stream ended: %s", details)
-        except PkiError as error:
-            defer(log.error, "the CA sent what can't be used: %s", error)
+        except Exception as error:
+            # It sent what can't be used; the channel was closed; no thread was left for a timer:
+            # nothing ends this thread.
+            defer(log.error, "the CA can't be followed: %s", error)
         finally:
             if next_stream is not None:
                 next_stream.cancel()
@@ -205,6 +210,8 @@ class TrustFollower:
                 self._silence = min(max(seconds, 0.1), 600.0)
                 # The first one comes before all else.
                 if is_complete:
+                    self._heard_at = self._monotonic()
+                    self._sequence, self._epoch = update.sequence, update.epoch
                     self._trust.settle()
             case "bundles":
                 self._trust.accept_bundles(update.bundles.bundles)
@@ -216,11 +223,11 @@ class TrustFollower:
                     for entry in update.revocations.entries
                 }
                 self._trust.accept(CrlSet.none(), announced)
+                self._sequence, self._epoch = update.sequence, update.epoch
             case "crl":
                 self._add_part(update.crl, parts)
             case "policy":
                 self.policy = update.policy.digest
-        self._sequence, self._epoch = update.sequence, update.epoch
 
     def _add_part(self, part: trust_pb2.CrlPart, parts: dict[bytes, list[bytes]]) -> None:
         gathered = parts.setdefault(part.issuer_key_id, [])
@@ -232,15 +239,16 @@ class TrustFollower:
             self._trust.accept(CrlSet.of([crl]))
 
     def _watch_silence(self) -> None:
-        """End a stream that is silent for too long, so that another one is tried."""
+        """End each stream that is silent for too long, so that another one is tried."""
         was_cut_off = False
         while not self._stopping.wait(min(1.0, self._silence / 2)):
             since = self.cut_off_since
-            is_cut_off = since is not None
-            if is_cut_off and not was_cut_off:
+            if since is not None and not was_cut_off:
                 defer(log.error, "the CA has been silent since %s", since)
+            was_cut_off = since is not None
+            if self._monotonic() - self._stirred_at > self._silence * _MISSED:
+                self._stirred_at = self._monotonic()
                 with self._lock:
                     calls = list(self._calls)
                 for call in calls:
                     call.cancel()
-            was_cut_off = is_cut_off
