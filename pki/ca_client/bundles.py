@@ -7,6 +7,7 @@ was away while the CA replaced its root.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +25,8 @@ from pki.x509 import TrustBundle
 from pki.x509.bundle_chain import BundleRefusedError, SignedBundle, begin, follow
 
 _SECONDS = 10.0
-_MOST_BUNDLES = 1024
+# Of a whole chain, which may come from anybody: nothing is verified before it is here.
+_ALL_SECONDS, _MOST_BUNDLES, _MOST_BYTES = 60.0, 1024, 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,20 @@ def newest_bundle(
         BundleRefusedError: if a bundle is not accepted.
     """
     bundles: list[SignedBundle] = []
+    size, end = 0, time.monotonic() + _ALL_SECONDS
     # From the trusted one on: another one with its number would be a fork.
     since = max(anchor.number - 1, 0)
     while True:
         request = enrollment_pb2.GetBundleRequest(since=since)
-        answer = call(partial(stub.GetBundle, request, timeout=_SECONDS))
+        seconds = min(_SECONDS, max(end - time.monotonic(), 0.0))
+        answer = call(partial(stub.GetBundle, request, timeout=seconds))
+        size += answer.ByteSize()
+        if size > _MOST_BYTES or len(bundles) + len(answer.bundles) > _MOST_BUNDLES:
+            raise CertificateError("the CA sent trust bundles without an end")
         bundles += [SignedBundle.read(data) for data in answer.bundles]
         if not answer.more:
             return anchor.follow(bundles, now=now)
-        if not answer.bundles or len(bundles) > _MOST_BUNDLES or bundles[-1].number <= since:
+        if not answer.bundles or bundles[-1].number <= since:
             raise CertificateError("the CA sent trust bundles without an end")
         since = bundles[-1].number
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ from pki.tls.connection import (
 )
 from pki.tls.target import Target
 from pki.x509 import WORKLOAD, ChainVerifier, Purpose, RevocationMode, TrustBundle
+from pki.x509.decoding import UNREADABLE
 from pki.x509.readers import MAX_CHAIN_LENGTH, to_pem
 
 _SECONDS = 10.0
@@ -105,8 +106,10 @@ def presented_root(
         CaRefusedError: if the server presents no root.
     """
     for item in _presented_chain(address, SpiffeId.of_ca(trust_domain), seconds):
-        if item.issuer == item.subject:
-            return item
+        # A name that can't be decoded is noticed only now.
+        with suppress(*UNREADABLE):
+            if item.issuer == item.subject:
+                return item
     raise CaRefusedError(f"the server at {address} presented no root")
 
 
