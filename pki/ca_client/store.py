@@ -130,7 +130,11 @@ class IdentityStore:
     @property
     def is_enrolled(self) -> bool:
         """Whether the directory holds what an enrollment leaves there."""
-        return (self.directory / STATE).exists()
+        try:
+            return (self.directory / STATE).exists()
+        except OSError:
+            # No permission, for example: who opens the directory next says so.
+            return True
 
     def hold(self) -> Callable[[], None]:
         """Keep all other processes from renewing this identity, until the returned function runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ def agent(
             waiting = [item for item, identity in started if identity is None]
             kept += [stack.enter_context(identity) for _, identity in started if identity]
             if is_first:
-                if not kept and all(not (item / "chain.pem").exists() for item in absolute):
+                if not kept and not any(os.path.lexists(item / "chain.pem") for item in absolute):
                     raise StateError(
                         "none of these directories is enrolled",
                         remedy="Enroll them: handfast enroll TOKEN --out DIR",

@@ -145,3 +145,9 @@ def test_a_directory_of_another_workload_is_not_overwritten(tmp_path: Path, ca: 
     with pytest.raises(PkiError):
         other.save(replace(got), new_recovery_key=False)
     assert (tmp_path / "payments" / "key.pem").read_bytes() == before
+
+
+def test_a_directory_that_cant_be_looked_at_is_an_error_of_ours(tmp_path: Path) -> None:
+    store = IdentityStore(tmp_path / ("x" * 300))
+    with pytest.raises(StateError, match="too long"):
+        store.hold()
