@@ -36,7 +36,7 @@ from pki.daemon.oidc import JwtVerifier
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
-from pki.errors import InputError, PkiError
+from pki.errors import InputError, NotPermittedError, PkiError, quote_untrusted
 from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
@@ -172,10 +172,22 @@ class CaParts:
         )
 
     def report_trust(self, caller: Peer, report: trust_pb2.ReportTrustRequest) -> None:
-        """Record what a workload trusts and uses. It counts for itself alone."""
+        """Record what a workload trusts and uses. It counts for itself alone.
+
+        Raises:
+            NotPermittedError: if it names a certificate of another line, e.g. another instance's.
+            InputError: if there is no bundle of that number.
+        """
         if not report.bundle_number:
             # It follows no signed bundles, and trusts the roots that came with its certificate.
             return
+        with self.context.ledger.snapshot() as transaction:
+            own = transaction.certificate_by_serial(f"{caller.serial:x}")
+            named = transaction.certificate_by_serial(report.serial)
+        if own is None or named is None or own.line_id != named.line_id:
+            raise NotPermittedError(
+                f"{quote_untrusted(report.serial)} is no certificate of this caller's line"
+            )
         report_trust(self.context, [(caller.spiffe_id, report.serial)], report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:

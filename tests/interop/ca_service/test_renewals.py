@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IdentityCollector
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served
+from tests.interop.ca_service.test_access import refused
 
 
 def test_a_renewal_that_is_asked_for_during_another_is_no_theft(
@@ -61,3 +63,24 @@ def test_two_lines_of_one_workload_are_told_apart(ca: Served, tmp_path: Path) ->
         assert one.renewals.last_failure is None
         one.renew_now()
         assert one.renewals.last_success is not None
+
+
+def test_one_instance_reports_nothing_for_another(ca: Served, tmp_path: Path) -> None:
+    tokens = [EnrollmentToken.parse(ca.token("orders")) for _ in range(2)]
+    with (
+        CaIdentity(tmp_path / "one", token=tokens[0]) as one,
+        CaIdentity(tmp_path / "two", token=tokens[1]) as two,
+    ):
+        connection = one._connect()
+        assert connection is not None
+
+        def report(identity: CaIdentity) -> None:
+            serial = f"{identity.credential.leaf.serial_number:x}"
+            asked = trust_pb2.ReportTrustRequest(bundle_number=1, serial=serial)
+            connection.trust.ReportTrust(asked, timeout=10)
+
+        report(one)
+        assert refused(lambda: report(two)) == "NAME_NOT_PERMITTED"
+        # The new certificate is of the same line, whichever one the connection shows.
+        one.renew_now()
+        report(one)
