@@ -215,10 +215,12 @@ def _checked(transaction: Transaction, note: bytes, witness: VerifierKey) -> Sig
     signed = open_checkpoint(note, [log_key])
     if not verify_cosignatures(signed.note, [witness]):
         raise InputError(f"{quote_untrusted(witness.name)} did not cosign this checkpoint")
+    # One line of each, whatever the witness has added: its note is read again, by others too.
     lines = tuple(
-        item for item in signed.note.signatures if item.is_by(log_key) or item.is_by(witness)
+        next(item for item in signed.note.signatures if item.is_by(key))
+        for key in (log_key, witness)
     )
-    return SignedCheckpoint(signed.checkpoint, SignedNote(signed.note.text, lines[:4]))
+    return SignedCheckpoint(signed.checkpoint, SignedNote(signed.note.text, lines))
 
 
 def _is_on_history(transaction: Transaction, signed: SignedCheckpoint) -> bool:

@@ -220,6 +220,25 @@ def test_one_workload_pushes_no_others_out_by_making_keys(ca: Served, tmp_path: 
     assert len(ca.service.parts.witnesses) == 1 + 4
 
 
+def test_a_note_with_many_lines_hides_no_witness(ca: Served, tmp_path: Path) -> None:
+    key, name = Ed25519PrivateKey.generate(), "spiffe://shop.internal/orders"
+    with audit(ca, tmp_path, "orders") as orders, audit(ca, tmp_path, "billing") as billing:
+        note = SignedNote.parse(published(ca.authority.path))
+        lines = [
+            cosign(note, name, key, at=datetime.fromtimestamp(at, tz=UTC)) for at in range(1, 9)
+        ]
+        own = VerifierKey.of(name, key.public_key(), kind=COSIGNATURE_V1)
+        for signatures in ((*lines, *note.signatures), (*note.signatures * 8, *lines)):
+            request = audit_pb2.AddCosignatureRequest(
+                checkpoint=SignedNote(note.text, signatures).to_bytes(), key=str(own)
+            )
+            orders.AddCosignature(request, timeout=SECONDS)
+            shown = billing.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=SECONDS)
+            (item,) = shown.witnessed
+            log_key = VerifierKey.parse((ca.authority.path / "audit.vkey").read_text().strip())
+            assert verify_cosignatures(open_checkpoint(item.checkpoint, [log_key]).note, [own])
+
+
 def test_tiles_are_for_admins(ca: Served, tmp_path: Path) -> None:
     with audit(ca, tmp_path, "orders") as orders, audit(ca, tmp_path, "ops") as ops:
         size = open_checkpoint(
