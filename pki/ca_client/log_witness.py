@@ -3,10 +3,11 @@
 1. Now and then it asks for the newest checkpoint, and accepts it only if it extends the one that it
    accepted last. That one is on disk before it cosigns.
 2. A log that was rewritten, or that went back, is told, and the evidence kept. What was accepted
-   stays: whoever has looked into it removes the two files.
+   stays, and it is told until whoever has looked into it removes the files: a history that was
+   shown once, and then no more, is forgotten by nobody.
 3. What other witnesses accepted must lie on the same history. So a CA that shows two histories to
-   two witnesses is found out, unless it also keeps each from hearing of the other: then the number
-   of witnesses says so.
+   two witnesses is found out, unless it also keeps each from hearing of the other. A CA that is
+   hostile itself can also invent witnesses: only comparing the witnesses' files shows that.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ log = logging.getLogger("handfast.ca_client")
 
 _SECONDS = 10.0
 _STEP_SECONDS = 60.0
+
+
+class UnknownPastError(PkiError):
+    """What was accepted before can't be read, so nothing can be accepted."""
 
 
 class LogWitness:
@@ -103,8 +108,13 @@ class LogWitness:
                 if not self.problem:
                     defer(log.error, "the CA's audit log: %s", error)
                 self.problem = str(error)
+            except UnknownPastError as error:
+                if self.problem != str(error):
+                    defer(log.error, "%s", error)
+                self.problem = str(error)
             except PkiError as error:
                 defer(log.info, "the CA's audit log could not be looked at: %s", error)
+            self.problem = self.problem or self._store.disputed()
 
     def _look(self) -> None:
         anchor, connection = self._anchor(), self._connect()
@@ -113,7 +123,13 @@ class LogWitness:
             return
         log_key = VerifierKey(anchor.trust_domain.audit_log, ED25519, key)
         if self._witness is None or self._witness.log_key != log_key:
-            self._witness = self._store.load(log_key)
+            try:
+                self._witness = self._store.load(log_key)
+            except PkiError as error:
+                raise UnknownPastError(
+                    f"what was accepted of the CA's audit log can't be read: {error}",
+                    remedy=f"Bring {CHECKPOINT} back; if it is lost, remove it to begin anew",
+                ) from error
         witness, stub = self._witness, connection.audit
         request = audit_pb2.GetCheckpointRequest(since=witness.size)
         shown = call(partial(stub.GetCheckpoint, request, timeout=_SECONDS))
@@ -125,7 +141,8 @@ class LogWitness:
             self._store.keep_evidence(shown.checkpoint)
             raise
         self._store.save(accepted)
-        self._witness, self.others, self.problem = accepted, others, ""
+        self._witness, self.others = accepted, others
+        self.problem = self._store.disputed()
         own_key = self._store.key()
         own = VerifierKey.of(str(self._spiffe_id), own_key.public_key(), kind=COSIGNATURE_V1)
         signature = cosign(accepted.last.note, own.name, own_key, at=self._clock())

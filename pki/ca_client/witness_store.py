@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +66,16 @@ class WitnessStore:
         """Keep the first checkpoint that does not extend the accepted one."""
         if self._read(DISPUTED, MAX_NOTE_BYTES) is None:
             self._write(DISPUTED, note, PUBLIC)
+
+    def disputed(self) -> str:
+        """Return what a person should know of the evidence; empty if there is none."""
+        path = self._directory / DISPUTED
+        if not os.path.lexists(path):
+            return ""
+        return (
+            f"the CA's audit log had another history: {quote_untrusted(path)}. Find out who "
+            "changed it, and then remove the file"
+        )
 
     def key(self) -> Ed25519PrivateKey:
         """Return the witness's own key; it is on disk when this returns.

@@ -16,6 +16,7 @@ from pki._proto.handfast.ca.v1 import audit_pb2, audit_pb2_grpc
 from pki.ca_client import CaIdentity
 from pki.ca_client.witness_store import CHECKPOINT, DISPUTED, WITNESS_KEY
 from pki.identity import SpiffeId
+from pki.keys import read_private_key
 from pki.proofs import EnrollmentToken
 from pki.transparency import (
     Checkpoint,
@@ -122,6 +123,39 @@ def test_who_rewrites_history_with_the_logs_own_key_is_caught(tmp_path: Path, ho
         # It stays so until somebody has looked into it.
         orders.log_witness.look()
         assert orders.log_witness.problem
+
+
+def test_a_history_that_was_shown_once_is_told_until_somebody_has_looked(
+    ca: Served, tmp_path: Path
+) -> None:
+    home = ca.authority.path
+    log_key = read_private_key((home / "audit.key.pem").read_bytes())
+    assert isinstance(log_key, Ed25519PrivateKey)
+    with witnesses(ca, tmp_path, "orders") as (orders,):
+        orders.log_witness.look()
+        good = published(home)
+        forged = Checkpoint("shop.internal/handfast/audit", orders.log_witness.size, bytes(32))
+        (home / "audit.checkpoint").write_bytes(forged.sign(log_key).to_bytes())
+        orders.log_witness.look()
+        assert "is forked" in orders.log_witness.problem
+        (home / "audit.checkpoint").write_bytes(good)
+        orders.log_witness.look()
+        assert DISPUTED in orders.log_witness.problem
+    with CaIdentity(tmp_path / "orders") as again:
+        again.log_witness.look()
+        assert DISPUTED in again.log_witness.problem
+        (tmp_path / "orders" / DISPUTED).unlink()
+        again.log_witness.look()
+        assert again.log_witness.problem == ""
+
+
+def test_a_witness_that_cant_read_what_it_accepted_says_so(ca: Served, tmp_path: Path) -> None:
+    with witnesses(ca, tmp_path, "orders") as (orders,):
+        orders.log_witness.look()
+    (tmp_path / "orders" / CHECKPOINT).write_bytes(b"cut off")
+    with CaIdentity(tmp_path / "orders") as orders:
+        orders.log_witness.look()
+        assert CHECKPOINT in orders.log_witness.problem
 
 
 def test_two_histories_for_two_witnesses_are_found_out(tmp_path: Path) -> None:
