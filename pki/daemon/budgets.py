@@ -59,6 +59,8 @@ class Budget(Enum):
     """Requests with one token or recovery id."""
     RENEWAL = Limit(10, 0.2)
     """Renewals of one certificate: it is renewed once, the rest are repetitions."""
+    FOLLOWING = Limit(60, 1)
+    """Streams that one certificate begins: each may cost megabytes of lists."""
     OPERATIONS = Limit(500, 100)
     """What one registrar or admin asks for."""
 

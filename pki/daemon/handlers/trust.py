@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pki.daemon.parts import CaParts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_MOST_KNOWN = 1024
+# What a follower with a thousand lists says of itself is a third of this.
+_MOST_BYTES = 128 * 1024
+_MOST_STREAMS = 16
 
 
 class TrustHandler(trust_pb2_grpc.TrustServicer):
@@ -26,14 +28,40 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
 
     def __init__(self, parts: CaParts) -> None:
         self._parts = parts
+        # The running streams of each certificate, by its serial number.
+        self._running: dict[int, list[Follower]] = {}
 
     async def WatchTrust(
         self, request: trust_pb2.WatchTrustRequest, context: _Context
     ) -> AsyncIterator[trust_pb2.TrustUpdate]:
         """Send what is in force, and then each change."""
-        parts = self._parts
-        ends_at = min(peer().not_after, parts.own_leaf_not_after())
+        parts, caller = self._parts, peer()
+
+        def check() -> None:
+            if request.ByteSize() > _MOST_BYTES:
+                raise InputError("no follower has so many lists")
+            parts.budgets.take(Budget.FOLLOWING, f"{caller.serial:x}".encode())
+
+        await admit(context, check)
+        ends_at = min(caller.not_after, parts.own_leaf_not_after())
         follower = Follower(request, parts.heartbeat, ends_at)
+        running = self._running.setdefault(caller.serial, [])
+        running.append(follower)
+        # The oldest end, not the newest: those may be of connections that are gone.
+        del running[:-_MOST_STREAMS]
+        try:
+            async for update in self._updates(follower, running):
+                yield update
+        finally:
+            if follower in running:
+                running.remove(follower)
+            if not running:
+                self._running.pop(caller.serial, None)
+
+    async def _updates(
+        self, follower: Follower, running: list[Follower]
+    ) -> AsyncIterator[trust_pb2.TrustUpdate]:
+        parts = self._parts
         state = parts.feed.state
         seconds = parts.heartbeat.total_seconds()
         # The first heartbeat comes at once: it says how long a silence may last.
@@ -41,7 +69,7 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
         for update in follower.updates(state):
             yield update
         yield follower.heartbeat(state, parts.context.now())
-        while not parts.is_stopping:
+        while not parts.is_stopping and follower in running:
             newer = await parts.feed.wait(state, seconds)
             if newer is state:
                 yield follower.heartbeat(state, parts.context.now())
