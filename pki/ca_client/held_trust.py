@@ -1,7 +1,8 @@
 """What an identity trusts: the newest signed bundle, and the revocation lists in force.
 
-What comes counts at once; it is written down afterwards. Only one writer is at work, and it writes
-the newest of all, so the files never go back either.
+What comes counts at once. A thread of its own writes it down afterwards, so that no disk holds up
+what comes next; it writes the newest of all, so the files never go back either, and tries again
+until they are written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pki.ca_client.bundles import Anchor, newest_bundle_at
 from pki.ca_client.received import Received
 from pki.ca_client.store import IdentityStore, Stored
 from pki.clock import Clock
+from pki.credentials.periodic import PeriodicTask
 from pki.errors import PkiError
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.bundle_chain import BundleRefusedError, SignedBundle
@@ -23,6 +25,7 @@ from pki.x509.bundle_chain import BundleRefusedError, SignedBundle
 log = logging.getLogger("handfast.ca_client")
 
 _CATCH_UP_SECONDS = 5.0
+_WRITE_AGAIN_SECONDS, _END_SECONDS = 5.0, 2.0
 
 
 class HeldTrust:
@@ -47,17 +50,28 @@ class HeldTrust:
         self._bundle = stored.credential.bundle
         # With what was announced, from the first moment.
         self._lists = (stored.credential.crls or CrlSet.none()).announce(stored.announced)
-        self._announced = dict(stored.announced)
+        self._announced = self._kept = dict(stored.announced)
         self._issuing = stored.credential.chain[1:]
         self._clock = clock
         self._changed = changed
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._told = ""
+        self._told = self._not_written = ""
         # By the stream, which sends the lists of a bundle after it.
-        self._streamed = 0
+        self._streamed = self._settled = 0
         self.complete_number = 0
-        """The number of the newest bundle whose lists are here too; 0 for none."""
+        """The number of the newest bundle that is on disk with its lists; 0 for none."""
+        self._is_written = self._are_announced_written = True
+        self._writer = PeriodicTask(_WRITE_AGAIN_SECONDS, self._write, "handfast-trust-writer")
+
+    def start(self) -> None:
+        """Write down what comes from now on."""
+        self._writer.start()
+
+    def stop(self) -> None:
+        """Write down what is not yet, if that takes no longer than a moment."""
+        self._writer.wait_done(self._writer.wake(), _END_SECONDS)
+        self._writer.stop(_END_SECONDS)
 
     @property
     def anchor(self) -> Anchor:
@@ -92,24 +106,10 @@ class HeldTrust:
             self._changed()
         for line in refused:
             defer(log.error, "%s", line)
-        if is_new and crls.crls:
-            self._write()
         if is_new:
-            self._keep_announced(announced)
-
-    def _keep_announced(self, announced: AnnouncedUntil) -> None:
-        """Write down what no list holds yet, after the lists. It counts even if that fails."""
-        with self._writing:
-            before = self._announced
-            self._announced = still_needed(
-                {**before, **announced}, self._lists.announced, now=self._clock()
-            )
-            if self._announced == before:
-                return
-            try:
-                self._store.save_announced(self._announced)
-            except PkiError as error:
-                defer(log.error, "an announced revocation could not be kept on disk: %s", error)
+            with self._lock:
+                self._announced = {**self._announced, **announced}
+            self._write_soon(trust=bool(crls.crls))
 
     def accept_bundles(self, bundles: Sequence[bytes]) -> None:
         """Follow signed bundles, and trust the newest from now on.
@@ -128,7 +128,7 @@ class HeldTrust:
         self._streamed = newest.number
         if is_new:
             self._changed()
-            self._write()
+            self._write_soon()
 
     def catch_up(self, address: str) -> bool:
         """Ask for newer bundles where nobody has to be trusted; return whether there were some.
@@ -155,12 +155,14 @@ class HeldTrust:
             is_new = self._set(anchor)
         if is_new:
             self._changed()
-            self._write()
+            self._write_soon()
         return is_new
 
     def save(self, received: Received, *, new_recovery_key: bool) -> None:
         """Write down what the CA handed out, with the newest that is trusted."""
         self._issuing = received.credential.chain[1:]
+        # The roots first: by them the directory is known as one of this CA.
+        self._write()
         with self._writing:
             self._store.save(
                 received,
@@ -171,7 +173,9 @@ class HeldTrust:
 
     def settle(self) -> None:
         """Know that everything came that is in force at the CA, so also the bundle's lists."""
-        self.complete_number = self._streamed
+        if self._settled != self._streamed:
+            self._settled = self._streamed
+            self._write_soon()
 
     def _refuse(self, error: BundleRefusedError) -> None:
         """Tell once that a bundle was refused; what was trusted stays in force."""
@@ -186,7 +190,54 @@ class HeldTrust:
         defer(log.info, "trust bundle %d is in force", anchor.number)
         return True
 
+    def _write_soon(self, *, trust: bool = True) -> None:
+        """Let the writer run.
+
+        Args:
+            trust: whether bundle or lists changed; else announcements alone.
+        """
+        if trust:
+            self._is_written = False
+        self._are_announced_written = False
+        self._writer.wake()
+
     def _write(self) -> None:
+        if self._is_written and self._are_announced_written:
+            return
         with self._writing:
-            # Read in the lock: it may have changed while another writer was at work.
-            self._store.save_trust(self._anchor, self._bundle, self._lists)
+            try:
+                self._write_all()
+            except Exception as error:
+                self._are_announced_written = False
+                if str(error) != self._not_written:
+                    self._not_written = str(error)
+                    defer(log.error, "what is trusted could not be written down: %s", error)
+            else:
+                self._not_written = ""
+
+    def _write_all(self) -> None:
+        # First: what changes from here on is written by the next run.
+        self._are_announced_written = True
+        with self._lock:
+            announced, lists = self._announced, self._lists
+        if announced != self._kept:
+            self._store.save_announced(announced)
+            self._kept = announced
+        if not self._is_written:
+            self._is_written, settled = True, self._settled
+            try:
+                self._store.save_trust(self._anchor, self._bundle, self._lists)
+            except BaseException:
+                self._is_written = False
+                raise
+            self.complete_number = settled
+        # Only once the lists are on disk that hold the others.
+        needed = still_needed(announced, lists.announced, now=self._clock())
+        if needed != announced:
+            with self._lock:
+                gone = announced.keys() - needed.keys()
+                self._announced = {
+                    item: until for item, until in self._announced.items() if item not in gone
+                }
+            self._store.save_announced(needed)
+            self._kept = needed

@@ -103,7 +103,7 @@ class CaIdentity:
         )
         """Looks now and then whether the CA's audit log was rewritten."""
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
-        for part in (self._task, self._follower, self.log_witness):
+        for part in (self._trust, self._task, self._follower, self.log_witness):
             part.start()
 
     @property
@@ -157,6 +157,7 @@ class CaIdentity:
         self._follower.stop()
         self.log_witness.stop()
         self._task.stop(5.0)
+        self._trust.stop()
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
