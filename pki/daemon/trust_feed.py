@@ -87,6 +87,8 @@ class TrustFeed:
         self._context = context
         self._policy = policy
         self._changed = changed
+        # Two locks: streams wait in an event loop, which must not wait for the ledger.
+        self._reading = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         # Those of what is pending, and all lists as they were decoded last.
@@ -111,7 +113,7 @@ class TrustFeed:
         return is_new
 
     def _refresh(self, *, with_lists: bool) -> bool:
-        with self._lock:
+        with self._reading:
             pending, lists = self._pending()
             with self._context.ledger.snapshot(newest=True) as transaction:
                 ledger = transaction.state()
@@ -122,10 +124,11 @@ class TrustFeed:
             state = self._read(before, with_lists=with_lists)
             self.state = state
             is_new = replace(state, ledger=before.ledger) != before
-        if is_new:
-            self.wake()
-            self._changed(state)
-        return is_new
+            if is_new:
+                self.wake()
+                # In the lock: else another thread could tell an older state after a newer one.
+                self._changed(state)
+            return is_new
 
     async def wait(self, state: TrustState, seconds: float) -> TrustState:
         """Wait until there is another state than this one, at most so long; return the present."""

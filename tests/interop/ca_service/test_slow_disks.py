@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -83,3 +85,31 @@ def test_a_bundle_counts_for_the_ca_once_it_is_written(ca: Served, tmp_path: Pat
         file.write_bytes(before)
         assert eventually(lambda: reported(ca, identity) == 2, 20)
         assert file.read_bytes() != before
+
+
+def test_a_ledger_that_is_locked_stops_no_heartbeat(ca: Served, tmp_path: Path) -> None:
+    longest = 0.0
+    ending = threading.Event()
+
+    def look() -> None:
+        nonlocal longest
+        while not ending.wait(0.02):
+            asked_at = time.monotonic()
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), ca.loop).result(30)
+            longest = max(longest, time.monotonic() - asked_at)
+
+    with enrolled(ca, tmp_path / "orders") as identity:
+        assert eventually(lambda: ca.service.parts.counters.followers == 1)
+        looking = threading.Thread(target=look)
+        ledger = sqlite3.connect(ca.authority.path / "ledger.db", isolation_level=None)
+        looking.start()
+        try:
+            ledger.execute("BEGIN IMMEDIATE")
+            time.sleep(3)
+            assert identity.cut_off_since is None
+            ledger.execute("ROLLBACK")
+        finally:
+            ledger.close()
+            ending.set()
+            looking.join()
+    assert longest < 1
