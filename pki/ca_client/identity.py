@@ -103,8 +103,13 @@ class CaIdentity:
         )
         """Looks now and then whether the CA's audit log was rewritten."""
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
-        for part in (self._trust, self._task, self._follower, self.log_witness):
-            part.start()
+        try:
+            for part in (self._trust, self._task, self._follower, self.log_witness):
+                part.start()
+        except BaseException:
+            # No thread can be started: else those that run would hold the directory for good.
+            self.close()
+            raise
 
     @property
     def directory(self) -> Path:

@@ -104,7 +104,8 @@ class TrustFollower:
         for call in calls:
             call.cancel()
         for thread in self._threads:
-            thread.join(2.0)
+            if thread.ident is not None:
+                thread.join(2.0)
 
     def _follow(self) -> None:
         pause = _LEAST_PAUSE

@@ -87,6 +87,7 @@ def locked(
 def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
     """Lock a folder until the returned function is called, or the process ends.
 
+    A second call of that function does nothing: the number of the descriptor may be another file's.
     Unlike :func:`locked` it belongs to no thread, and nobody enters it a second time.
 
     Raises:
