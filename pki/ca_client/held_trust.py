@@ -161,6 +161,8 @@ class HeldTrust:
     def save(self, received: Received, *, new_recovery_key: bool) -> None:
         """Write down what the CA handed out, with the newest that is trusted."""
         self._issuing = received.credential.chain[1:]
+        if received.credential.crls is not None:
+            self.accept(received.credential.crls)
         # The roots first: by them the directory is known as one of this CA.
         self._write()
         with self._writing:
@@ -169,6 +171,8 @@ class HeldTrust:
                 new_recovery_key=new_recovery_key,
                 anchor=self._anchor,
                 bundle=self._bundle,
+                # Not those of the answer alone: there are those of other trust domains too.
+                crls=self._lists,
             )
 
     def settle(self) -> None:

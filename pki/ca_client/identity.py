@@ -101,7 +101,7 @@ class CaIdentity:
             lambda: self._trust.anchor,
             clock,
         )
-        """Looks now and then whether the CA's audit log was rewritten."""
+        """Looks whether the CA's audit log was rewritten."""
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
         try:
             for part in (self._trust, self._task, self._follower, self.log_witness):
@@ -217,8 +217,7 @@ class CaIdentity:
 
     def _trust_changed(self) -> None:
         self._changed()
-        connection = self._connection
-        if connection is not None:
+        if (connection := self._connection) is not None:
             connection.use(self.credential)
 
     def _enroll(self, token: EnrollmentToken) -> None:
@@ -322,8 +321,6 @@ class CaIdentity:
             connection = self._connection
             if recovered:
                 self._connection = None
-        if received.credential.crls is not None:
-            self._trust.accept(received.credential.crls)
         self._changed()
         if connection is not None and recovered:
             connection.close()

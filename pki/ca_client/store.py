@@ -213,6 +213,7 @@ class IdentityStore:
         new_recovery_key: bool,
         anchor: Anchor | None = None,
         bundle: TrustBundle | None = None,
+        crls: CrlSet | None = None,
     ) -> None:
         """Write what the CA handed out: first what a recovery needs, then the credential.
 
@@ -221,13 +222,18 @@ class IdentityStore:
             new_recovery_key: whether the next recovery key is the line's from now on.
             anchor: what is trusted now; None for what was trusted when it was handed out.
             bundle: all roots; None for the CA's alone.
+            crls: all lists; None for those that were handed out with it.
 
         Raises:
             StateError: if a file can't be written, or the directory holds a credential of another
                 workload or another CA; the files there still work then.
         """
         anchor = anchor or received.anchor
-        credential = replace(received.credential, bundle=bundle or anchor.trust())
+        credential = replace(
+            received.credential,
+            bundle=bundle or anchor.trust(),
+            crls=crls if crls is not None and crls.crls else received.credential.crls,
+        )
         owner = CredentialOwner(received.spiffe_id, read_names(credential.leaf).subject)
         issuers = (*credential.chain[1:], *anchor.roots)
         with writer_lock(self.directory):
@@ -245,7 +251,8 @@ class IdentityStore:
         with writer_lock(self.directory):
             if anchor.bundle is not None:
                 self._write(SIGNED_BUNDLE, anchor.bundle.encode())
-            save_trust(bundle, crls, self.directory, layout=HANDFAST)
+            # A file without a list would be no lists at all.
+            save_trust(bundle, crls if crls.crls else None, self.directory, layout=HANDFAST)
 
     def save_announced(self, announced: AnnouncedUntil) -> None:
         """Write the revocations that were announced, and that no list holds yet."""

@@ -20,7 +20,7 @@ from pki.ca_client.store import SIGNED_BUNDLE
 from pki.clock import system_clock
 from pki.errors import CaRefusedError, InputError, StateError
 from pki.proofs import EnrollmentToken
-from pki.x509 import TrustBundle
+from pki.x509 import CrlSet, TrustBundle
 from pki.x509.bundle_chain import SignedBundle
 from tests.ca_service import Served, served_ca
 from tests.interop.fleet import fleet
@@ -244,3 +244,19 @@ def test_bundles_of_another_ca_lead_nowhere(ca: Served, tmp_path: Path) -> None:
         assert eventually(lambda: system_clock() > end + timedelta(seconds=1), 20)
         with pytest.raises((CaRefusedError, StateError), match="do not lead there"):
             CaIdentity(tmp_path / "orders")
+
+
+def test_a_renewal_keeps_the_lists_of_other_trust_domains(ca: Served, tmp_path: Path) -> None:
+    with enrolled(ca, tmp_path / "orders"):
+        pass
+    files = [tmp_path / "orders" / name for name in ("bundle.pem", "crl.pem")]
+    with Authority.ephemeral("other.internal") as other:
+        other.issue("payments").save(tmp_path / "foreign")
+        for file in files:
+            foreign = (tmp_path / "foreign" / file.name).read_bytes()
+            file.write_bytes(file.read_bytes() + foreign)
+    before = CrlSet.read(files[1].read_bytes()).crls.keys()
+    with CaIdentity(tmp_path / "orders") as identity:
+        identity.renew_now()
+        assert identity.problem == ""
+        assert CrlSet.read(files[1].read_bytes()).crls.keys() == before
