@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from pki.authority.ledger.reserve import RESERVE
@@ -109,3 +110,23 @@ def _own_files() -> set[tuple[int, int]]:
             continue  # Closed meanwhile, as is the descriptor of the list itself.
         files.add((status.st_dev, status.st_ino))
     return files
+
+
+def refuse_other_ledger(ledger: Path, key_ids: Iterable[str], ca_files: Iterable[str]) -> None:
+    """Refuse a ledger if the issuing CAs whose keys are in the CA's directory are none of its own.
+
+    Args:
+        ledger: the ledger.
+        key_ids: of the CAs in it.
+        ca_files: the names of the files in the CA's directory.
+
+    Raises:
+        StateError: if it is another CA's.
+    """
+    names = [name.split(".")[0] for name in ca_files if name.startswith("issuing-")]
+    if names and {f"issuing-{key_id}" for key_id in key_ids}.isdisjoint(names):
+        raise StateError(
+            f"the ledger {quote_untrusted(ledger)} belongs to another CA than the keys in "
+            "the CA's folder",
+            remedy="Name this CA's ledger",
+        )
