@@ -26,7 +26,6 @@ from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
 from pki.authority.ledger.hierarchy import no_active_issuer_error, trusted_roots
 from pki.authority.ledger.ledger import WRITING, LedgerAccess
-from pki.authority.ledger.ledger_files import refuse_other_ledger
 from pki.authority.ledger.reserve import Reserve
 from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.signers import Signer, SignerError, TokenAccess
@@ -328,9 +327,7 @@ def open_context(
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
-            if ledger_file is not None:
-                key_ids = [item.key_id for item in transaction.issuers()]
-                refuse_other_ledger(ledger_file, key_ids, directory.ca_files())
+            directory.refuse_other_ledger(item.key_id for item in transaction.issuers())
             if not accept_older and not access.for_reading:
                 # Else the recovery does it, which must see the ledger's mark as it is.
                 transaction.audit.begin(at=clock(), actor=Actor.local())

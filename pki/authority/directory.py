@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.authority.ledger.ledger_files import MARK, check_ledger_files
+from pki.authority.ledger.ledger_files import MARK, check_ledger_files, refuse_other_ledger
 from pki.authority.signers import FileSigner, Pkcs11Uri, Signer, TokenAccess
 from pki.authority.signers.key_file import MAX_KEY_FILE_BYTES, read_key_file
 from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
@@ -134,6 +134,11 @@ class AuthorityDirectory:
                 remedy="Make one with: handfast ca init --trust-domain NAME",
             )
         raise lost_ledger_error(self, ca_files)
+
+    def refuse_other_ledger(self, key_ids: Iterable[str]) -> None:
+        """Raise ``StateError`` for a ledger elsewhere that holds none of the CAs whose keys are here."""
+        if self.ledger_file is not None:
+            refuse_other_ledger(self.ledger_file, key_ids, self.ca_files())
 
     def make(self) -> None:
         """Make the directory with mode 0700.

@@ -13,7 +13,7 @@ import pki
 from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
 from pki.identity import SpiffeId
 from tests.ca_service import Served
-from tests.interop.ca_service.test_access import refused
+from tests.interop.asking import refused
 from tests.interop.ca_service.test_followers import enrolled
 from tests.interop.shop import eventually
 

@@ -14,7 +14,7 @@ from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IdentityCollector
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served
-from tests.interop.ca_service.test_access import refused
+from tests.interop.asking import refused
 
 
 def test_a_renewal_that_is_asked_for_during_another_is_no_theft(

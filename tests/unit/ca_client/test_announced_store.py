@@ -68,8 +68,12 @@ class Kept:
         self.folder, self.ca = folder, ca
         self.issued = ca.issue("server")
         self.issued.save(folder)
+        self.running: HeldTrust | None = None
 
     def start(self) -> HeldTrust:
+        """Begin with what the directory holds, once it holds what is known so far."""
+        if self.running is not None:
+            self.running.stop()
         store = IdentityStore(self.folder)
         stored = Stored(
             self.issued.credential,
@@ -78,7 +82,9 @@ class Kept:
             Anchor(self.ca.trust_domain, roots=self.issued.bundle.all_roots()),
             AnnouncedStore(self.folder).load(),
         )
-        return HeldTrust(store, stored, Clock(), lambda: None)
+        self.running = HeldTrust(store, stored, Clock(), lambda: None)
+        self.running.start()
+        return self.running
 
 
 @pytest.fixture
@@ -101,6 +107,7 @@ def test_it_counts_after_a_restart_until_the_list_comes(tmp_path: Path, ca: Auth
     ca.revoke(peer.leaf.serial_number)
     last = kept.start()
     last.accept(ca.trust()[1])
+    last.stop()
     assert last.lists.announced == frozenset()
     assert not (tmp_path / "server" / ANNOUNCED).exists()
 
@@ -110,3 +117,4 @@ def test_it_counts_at_once_even_if_it_can_not_be_kept(tmp_path: Path, ca: Author
     (tmp_path / "server" / ANNOUNCED).mkdir()
     trust.accept(CrlSet.none(), {ONE: END})
     assert trust.lists.announced == {ONE}
+    trust.stop()

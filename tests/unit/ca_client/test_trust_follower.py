@@ -11,6 +11,7 @@ from typing import Any, cast
 import grpc
 
 from pki._proto.handfast.ca.v1 import trust_pb2
+from pki.ca_client.announced_store import AnnouncedUntil
 from pki.ca_client.trust_follower import TrustFollower
 from pki.clock import system_clock
 from pki.x509 import CrlSet
@@ -50,9 +51,9 @@ class Trust:
         self.lists = CrlSet.none()
         self.announced: set[Announced] = set()
 
-    def accept(self, crls: CrlSet, announced: frozenset[Announced]) -> None:
+    def accept(self, crls: CrlSet, announced: AnnouncedUntil | None = None) -> None:
         del crls
-        self.announced |= announced
+        self.announced |= set(announced or ())
 
     def settle(self) -> None:
         """Do nothing."""
