@@ -136,7 +136,7 @@ class AuthorityDirectory:
         raise lost_ledger_error(self, ca_files)
 
     def refuse_other_ledger(self, key_ids: Iterable[str]) -> None:
-        """Raise ``StateError`` for a ledger elsewhere that holds none of the CAs whose keys are here."""
+        """Raise ``StateError`` if a ledger elsewhere holds none of the CAs whose keys are here."""
         if self.ledger_file is not None:
             refuse_other_ledger(self.ledger_file, key_ids, self.ca_files())
 
