@@ -77,7 +77,9 @@ user, folder = int(sys.argv[1]), sys.argv[2]
 # Load every module now: some may lie where only root can read.
 out, sys.stdout = sys.stdout, open(os.devnull, "w")
 with tempfile.TemporaryDirectory() as home:
-    for words in ("ca init --trust-domain a.test", "issue a", "renew {0}/a --force", "crl"):
+    for words in (
+        *("ca init --trust-domain a.test", "issue a", "renew {0}/a --force", "crl", "ca rotate"),
+    ):
         assert run([*words.format(home).split(), "--dir", home]) == 0
 sys.stdout = out
 os.chdir(folder)

@@ -128,7 +128,7 @@ class LogWitness:
             except PkiError as error:
                 raise UnknownPastError(
                     f"what was accepted of the CA's audit log can't be read: {error}",
-                    remedy=f"Bring {CHECKPOINT} back; if it is lost, remove it to begin anew",
+                    remedy=f"Bring {CHECKPOINT} back; if it is lost, move it away to begin anew",
                 ) from error
         witness, stub = self._witness, connection.audit
         request = audit_pb2.GetCheckpointRequest(since=witness.size)
