@@ -36,8 +36,17 @@ with suppress(ImportError):  # not there on the lowest versions
 
 # Counting coverage makes code run half as fast. What these tests run, others run too: in these it
 # is not counted, or not in the processes that they start.
-UNCOUNTED = ("tests/fault/", "tests/property/", "tests/vectors/")
-UNCOUNTED_PROCESSES = (*UNCOUNTED, "tests/interop/test_do", "tests/interop/test_services.py")
+UNCOUNTED = (
+    "tests/fault/test_crashes.py",
+    "tests/fault/test_kill_points.py",
+    "tests/property/",
+    "tests/vectors/",
+)
+UNCOUNTED_PROCESSES = (
+    *UNCOUNTED,
+    "tests/interop/test_docs_programs.py",
+    "tests/interop/test_services.py",
+)
 
 
 @pytest.fixture(autouse=True)
