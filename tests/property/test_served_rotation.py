@@ -1,7 +1,7 @@
 """No order of a root rotation's steps at a served CA leads to two good workloads that can't talk.
 
 Real identities follow a real CA, which comes and goes. They restart, sleep past their certificates,
-and come back by themselves. ``tests/property/test_root_rotation_property.py`` tries many more
+and come back by themselves. ``test_root_rotation_property.py`` tries many more
 orders, without the network.
 """
 
