@@ -31,6 +31,7 @@ from pki.diagnosis.checks.tls_alerts import REASONS, describe_alert
 from pki.diagnosis.observe.http2_reply import answer_first_call
 from pki.diagnosis.report import Finding, Status, failed, ok, symptom, unknown
 from pki.errors import CertificateError, InputError, quote_untrusted
+from pki.tls.accepting import accepting_context, peer_chain
 from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
 from pki.x509 import Purpose
 from pki.x509.readers import MAX_CHAIN_LENGTH, decode_certificate
@@ -226,20 +227,8 @@ class StandIn:
     def _context(self, alerts: _Alerts) -> SSL.Context:
         certified_key = self._credential.certified_key
         assert certified_key is not None
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_options(SSL.OP_NO_TICKET)
+        context = accepting_context(certified_key.chain, certified_key.key, protocol=b"h2")
         context.set_info_callback(alerts)
-        # Any certificate is accepted: it is examined afterwards, and the caller is served nothing.
-        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-        context.set_alpn_select_callback(
-            lambda _, offered: b"h2" if b"h2" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-        )
-        context.use_certificate(certified_key.chain[0])
-        for issuer in certified_key.chain[1:]:
-            context.add_extra_chain_cert(issuer)
-        context.use_privatekey(certified_key.key)
         return context
 
 
@@ -248,14 +237,7 @@ def _examine_proof(chain: tuple[x509.Certificate, ...], ending: Finding) -> list
 
 
 def _presented_chain(tls: SSL.Connection) -> list[bytes]:
-    """Return what a caller presented, leaf first: for a server, OpenSSL keeps the leaf apart."""
-    leaf = tls.get_peer_certificate()
-    if leaf is None:
-        return []
-    ders = [
-        crypto.dump_certificate(crypto.FILETYPE_ASN1, item)
-        for item in (leaf, *(tls.get_peer_cert_chain() or ()))
-    ]
+    ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, item) for item in peer_chain(tls)]
     return ders[:MAX_CHAIN_LENGTH]
 
 

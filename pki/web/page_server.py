@@ -18,15 +18,15 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from pki.access.authorizer import AuthContext
 from pki.access.call_verdict import CallVerdict
 from pki.background import defer
 from pki.errors import quote_untrusted
+from pki.tls.accepting import accepting_context, peer_chain
 from pki.tls.connection import Deadline, TlsConnection, TooManyBytesError, ssl_error_message
 from pki.x509 import Credential
-from pki.x509.readers import to_pem
 
 log = logging.getLogger("handfast.web")
 
@@ -168,31 +168,17 @@ class _Request(BaseHTTPRequestHandler):
 
 
 def _make_context(credential: Credential) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
-    # OpenSSL checks that the caller has the key; the chain is verified afterwards, as for a call.
+    context = accepting_context(credential.chain, credential.key, protocol=b"http/1.1")
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    # The chain is verified afterwards, as for a call; without one there is nothing to verify.
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
-    context.set_alpn_select_callback(
-        lambda _, offered: b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-    )
-    context.use_certificate(credential.leaf)
-    for issuer in credential.chain[1:]:
-        context.add_extra_chain_cert(issuer)
-    context.use_privatekey(credential.key)
     return context
 
 
 def _auth_context(tls: SSL.Connection) -> AuthContext:
     """Return what gRPC says of a caller's certificates."""
-    leaf = tls.get_peer_certificate(as_cryptography=True)
-    if leaf is None:
-        return {}
-    chain = [item.to_cryptography() for item in tls.get_peer_cert_chain() or ()]
-    if not chain or chain[0] != leaf:
-        chain.insert(0, leaf)
-    return {"x509_pem_cert": [to_pem([leaf])], "x509_pem_cert_chain": [to_pem(chain)]}
+    pems = [crypto.dump_certificate(crypto.FILETYPE_PEM, item) for item in peer_chain(tls)]
+    return {"x509_pem_cert": pems[:1], "x509_pem_cert_chain": [b"".join(pems)]} if pems else {}
 
 
 def _read_head(connection: TlsConnection, deadline: Deadline) -> bytes:
