@@ -102,14 +102,13 @@ class HeldTrust:
             merged = merged.announce(announced)
             is_new = merged != self._lists
             self._lists = merged
+            if is_new:
+                self._announced = {**self._announced, **announced}
         if is_new:
             self._changed()
+            self._write_soon(trust=bool(crls.crls))
         for line in refused:
             defer(log.error, "%s", line)
-        if is_new:
-            with self._lock:
-                self._announced = {**self._announced, **announced}
-            self._write_soon(trust=bool(crls.crls))
 
     def accept_bundles(self, bundles: Sequence[bytes]) -> None:
         """Follow signed bundles, and trust the newest from now on.
@@ -126,9 +125,7 @@ class HeldTrust:
             return
         self._told = ""
         self._streamed = newest.number
-        if is_new:
-            self._changed()
-            self._write_soon()
+        self._follow_up(is_new=is_new)
 
     def catch_up(self, address: str) -> bool:
         """Ask for newer bundles where nobody has to be trusted; return whether there were some.
@@ -153,9 +150,7 @@ class HeldTrust:
         """Trust a bundle that was followed from ours; return whether it is newer."""
         with self._lock:
             is_new = self._set(anchor)
-        if is_new:
-            self._changed()
-            self._write_soon()
+        self._follow_up(is_new=is_new)
         return is_new
 
     def save(self, received: Received, *, new_recovery_key: bool) -> None:
@@ -186,6 +181,11 @@ class HeldTrust:
         if str(error) != self._told:
             self._told = str(error)
             defer(log.error, "a trust bundle of the CA was refused: %s", error)
+
+    def _follow_up(self, *, is_new: bool) -> None:
+        if is_new:
+            self._changed()
+            self._write_soon()
 
     def _set(self, anchor: Anchor) -> bool:
         if anchor.bundle is None or anchor.number <= self._anchor.number:
