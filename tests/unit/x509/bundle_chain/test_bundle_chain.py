@@ -321,13 +321,19 @@ def test_a_bundle_in_any_other_form_is_refused(data: bytes) -> None:
 
 def test_base64_with_other_unused_bits_is_refused() -> None:
     """A lax decoder would read the same signature from two texts."""
-    text = next(item["signature"] for item in SIGNATURES if item["signature"].endswith("="))
+    # An ECDSA signature has 70 to 72 bytes: only some leave bits unused.
+    bundle, text = next(
+        (candidate, item["signature"])
+        for candidate in iter(lambda: first(OLD), None)
+        for item in json.loads(candidate.encode())["signatures"]
+        if item["signature"].endswith("=")
+    )
     other = text.rstrip("=")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     twisted = other[:-1] + alphabet[alphabet.index(other[-1]) ^ 1] + "=" * (len(text) - len(other))
     assert base64.b64decode(twisted) == base64.b64decode(text)
     with pytest.raises(BundleRefusedError, match="not canonical"):
-        SignedBundle.read(BOTH.encode().replace(text.encode(), twisted.encode()))
+        SignedBundle.read(bundle.encode().replace(text.encode(), twisted.encode()))
 
 
 def test_a_root_of_another_trust_domain_is_in_no_bundle() -> None:
