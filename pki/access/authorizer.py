@@ -71,6 +71,23 @@ class AuthorizationInputs:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an allowed call rests on: as long as all of it holds, the same call is allowed again.
+
+    Args:
+        trust: as in :class:`AuthorizationInputs`.
+        policy: the policy.
+        valid_from: the verdict holds from this time on.
+        valid_until: and before this one.
+    """
+
+    trust: object
+    policy: Policy
+    valid_from: datetime
+    valid_until: datetime
+
+
 class CallAuthorizer:
     """Authorizes the callers of one server.
 
@@ -104,18 +121,29 @@ class CallAuthorizer:
             auth: the call's ``auth_context()``.
             method: its path, just as it came.
         """
+        return self.authorize_on_basis(auth, method)[0]
+
+    def authorize_on_basis(
+        self, auth: AuthContext, method: str
+    ) -> tuple[CallVerdict, Basis | None]:
+        """Return the verdict on one call, and what it rests on.
+
+        There is no basis for a refusal, nor for a call that is allowed only because the policy is
+        not enforced.
+        """
         try:
             now = self._clock()
             peer = self._peer_of(auth, now)
             if peer is None:
-                return _refused(method, NO_CERTIFICATE)
+                return _refused(method, NO_CERTIFICATE), None
             return self._authorize(peer, method, now)
         except InputError as error:
-            return _refused(method, client_refusal(Fault.PROFILE), detail=str(error))
+            return _refused(method, client_refusal(Fault.PROFILE), detail=str(error)), None
         except Exception as error:
             # Rule 5. The log has the details; the caller does not learn them.
             defer(log.error, "a call could not be authorized: %r", error)
-            return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
+            detail = f"{type(error).__name__}: {error}"
+            return _refused(method, AUTHORIZATION_ERROR, detail=detail), None
 
     def reauthorize(self, peer: CachedPeer, method: str) -> CallVerdict:
         """Return the verdict on a running stream by what is in force now.
@@ -125,7 +153,7 @@ class CallAuthorizer:
             method: the path of the method.
         """
         try:
-            return self._authorize(peer, method, self._clock())
+            return self._authorize(peer, method, self._clock())[0]
         except Exception as error:
             defer(log.error, "a stream could not be authorized: %r", error)
             return _refused(method, AUTHORIZATION_ERROR, detail=f"{type(error).__name__}: {error}")
@@ -174,15 +202,24 @@ class CallAuthorizer:
         peer.last_used = now
         return peer
 
-    def _authorize(self, peer: CachedPeer, method: str, now: datetime) -> CallVerdict:
+    def _authorize(
+        self, peer: CachedPeer, method: str, now: datetime
+    ) -> tuple[CallVerdict, Basis | None]:
         verification = peer.verify(self._verifier(), now)
         if verification.refusal is not None or verification.principal is None:
-            return _verdict(peer, verification, method, verification.refusal, None)
+            return _verdict(peer, verification, method, verification.refusal, None), None
         policy = self._policy()
         if policy is None:
-            return _verdict(peer, verification, method, POLICY_UNAVAILABLE, None)
+            return _verdict(peer, verification, method, POLICY_UNAVAILABLE, None), None
         decisions = verification.decisions_by(policy)
-        return decisions.allowed.get(method) or self._decide(peer, verification, decisions, method)
+        verdict = decisions.allowed.get(method)
+        if verdict is None:
+            verdict = self._decide(peer, verification, decisions, method)
+            if verdict.refusal is not None or verdict.audited is not None:
+                return verdict, None
+        return verdict, Basis(
+            verification.trust, policy, verification.valid_from, verification.valid_until
+        )
 
     def _decide(
         self,

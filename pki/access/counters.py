@@ -1,6 +1,6 @@
 """What a workload counts while it runs: plain numbers, read when metrics are collected.
 
-Counting is always on, and is part of each call: it costs one lock and one step in a dictionary. A
+Counting is always on, and is part of each call: it costs one lock. A
 caller chooses neither the number of counters nor their names: a method is counted under its name
 only if this process has a handler for it, and the number of methods is bounded.
 """
@@ -20,13 +20,28 @@ _MOST_METHODS = 1024
 _MOST_PEERS = 1024
 
 
+class Tally:
+    """The number of calls of one kind. Safe for use by several threads."""
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self.count += 1
+
+
 class Counters:
     """The counters of one workload since it began. Safe for use by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._methods: frozenset[str] = frozenset()
-        self._allowed: dict[tuple[str, str | None], int] = {}
+        self._allowed: dict[tuple[str, str | None], Tally] = {}
         self._refused: Counter[tuple[str, str]] = Counter()
         self._audited: Counter[tuple[str, str]] = Counter()
         self._streams: Counter[str] = Counter()
@@ -45,27 +60,24 @@ class Counters:
     def count_call(self, verdict: CallVerdict) -> None:
         """Count the verdict on one call."""
         decision = verdict.decision
-        if verdict.refusal is None and verdict.audited is None and decision is not None:
-            key = (verdict.method, decision.role)
-            with self._lock:
-                before = self._allowed.get(key)
-                if before is not None:
-                    self._allowed[key] = before + 1
-                    return
-        self._count_uncommon(verdict)
-
-    def _count_uncommon(self, verdict: CallVerdict) -> None:
-        """Count a refusal, an audited call, or the first call of its kind that is allowed."""
-        decision = verdict.decision
-        role = decision.role if decision is not None else None
+        if verdict.refusal is None and verdict.audited is None:
+            self.tally_of(verdict.method, decision.role if decision is not None else None).add()
+            return
         with self._lock:
             method = verdict.method if verdict.method in self._methods else OTHER
             if verdict.audited is not None:
                 self._audited[method, verdict.audited.name] += 1
             elif verdict.refusal is not None:
                 self._refused[method, verdict.refusal.name] += 1
-            else:
-                self._allowed[method, role] = self._allowed.get((method, role), 0) + 1
+
+    def tally_of(self, method: str, role: str | None) -> Tally:
+        """Return what counts the allowed calls of a method, by the role that decided."""
+        tally = self._allowed.get((method, role))
+        if tally is None:
+            with self._lock:
+                key = (method if method in self._methods else OTHER, role)
+                tally = self._allowed.setdefault(key, Tally())
+        return tally
 
     def count_stream_ended(self, refusal: Refusal) -> None:
         """Count a running stream that a server ended."""
@@ -112,7 +124,10 @@ class Counters:
         with self._lock:
             allowed, refused = dict(self._allowed), dict(self._refused)
         return {
-            **{(method, role or "", ALLOWED): count for (method, role), count in allowed.items()},
+            **{
+                (method, role or "", ALLOWED): tally.count
+                for (method, role), tally in allowed.items()
+            },
             **{(method, "", reason): count for (method, reason), count in refused.items()},
         }
 

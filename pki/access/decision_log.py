@@ -43,7 +43,8 @@ class DecisionLog:
 
     def __init__(self, when: LogWhen, policy_name: str, limiter: RateLimiter | None = None) -> None:
         self._deny = when in {LogWhen.ON_DENY, LogWhen.BOTH}
-        self._allow = when in {LogWhen.ON_ALLOW, LogWhen.BOTH}
+        self.logs_allowed = when in {LogWhen.ON_ALLOW, LogWhen.BOTH}
+        """Whether calls that a grant allows are logged."""
         self._audit = when is not LogWhen.NONE
         self._policy_name = policy_name
         self._limiter = limiter or RateLimiter()
@@ -52,7 +53,7 @@ class DecisionLog:
         """Return whether decisions of this kind are logged."""
         if verdict.refusal is not None:
             return self._deny
-        return self._allow if verdict.audited is None else self._audit
+        return self.logs_allowed if verdict.audited is None else self._audit
 
     def write(self, verdict: CallVerdict, now: datetime) -> None:
         """Write one decision for which :meth:`is_enabled_for` is true."""

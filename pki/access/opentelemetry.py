@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("handfast.access")
 
+TRACING, MODULES = "opentelemetry.trace", sys.modules
+"""``TRACING in MODULES``: whether there may be a span at all. Most services never load this."""
+
 _MOST_LEAVES = 1024
 
 
@@ -68,7 +71,7 @@ def annotate_stream_end(span: Span | None, refusal: Refusal | None) -> None:
 
 def _current_span() -> Span | None:
     # An application that has not loaded OpenTelemetry has no span, and need not pay for loading it.
-    trace = sys.modules.get("opentelemetry.trace")
+    trace = MODULES.get(TRACING)
     # While another thread loads the module, it is there without its functions.
     current_span: Callable[[], Span] | None = getattr(trace, "get_current_span", None)
     return None if current_span is None else current_span()

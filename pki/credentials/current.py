@@ -81,19 +81,15 @@ class CurrentCredential:
         _check_exportable(credential)
         self._crls_read_at = monotonic()
         self._remembered = self._loader.remembered
-        self._snapshot = self._snapshot_of(credential, 1)
+        self.snapshot = self._snapshot_of(credential, 1)
+        """What is in force now; another object after each change."""
         self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
         self.store_crls()
 
     @property
-    def snapshot(self) -> Snapshot:
-        """What is in force now."""
-        return self._snapshot
-
-    @property
     def on_disk(self) -> OnDisk:
         """What the source returned last, accepted or not."""
-        return self._loader.on_disk or OnDisk.of(self._snapshot.credential)
+        return self._loader.on_disk or OnDisk.of(self.snapshot.credential)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -106,7 +102,7 @@ class CurrentCredential:
 
         Where the revocation lists are stale or withheld, we would refuse every peer too.
         """
-        error = self._own_chain.error(self._snapshot.verifier, self._clock())
+        error = self._own_chain.error(self.snapshot.verifier, self._clock())
         if error is None:
             return ""
         return f"this workload's own certificate would be refused by peers: {error}"
@@ -117,7 +113,7 @@ class CurrentCredential:
             loaded = self._loader.load()
             now = self._clock()
             with self._lock:
-                before = self._snapshot.credential
+                before = self.snapshot.credential
                 accepted, problem = self._loader.load_update(loaded, before, now)
                 is_new = self._put_in_force(accepted)
                 if loaded.crls is not None:
@@ -156,7 +152,7 @@ class CurrentCredential:
 
     def store_crls(self) -> None:
         """Store the newest revocation lists in the source, so that older ones are refused."""
-        crls = self._snapshot.credential.crls
+        crls = self.snapshot.credential.crls
         if crls is not None and crls is not self._remembered:
             self._source.store_crls(crls)
             self._remembered = crls
@@ -194,7 +190,7 @@ class CurrentCredential:
 
     def _accept_crls(self, crls: CrlSet | None) -> tuple[bool, str]:
         with self._lock:
-            accepted, problem = self._loader.load_crl_update(crls, self._snapshot.credential)
+            accepted, problem = self._loader.load_crl_update(crls, self.snapshot.credential)
             is_new = self._put_in_force(accepted)
         self._note_crls_readable()
         if is_new:
@@ -214,7 +210,7 @@ class CurrentCredential:
 
     def _put_in_force(self, credential: Credential) -> bool:
         """Put a credential in force; return whether it differs from the one before."""
-        before = self._snapshot.credential
+        before = self.snapshot.credential
         is_same_identity = (
             credential.chain == before.chain and credential.bundle.roots == before.bundle.roots
         )
@@ -222,8 +218,8 @@ class CurrentCredential:
             return False
         if not is_same_identity:
             _check_exportable(credential)
-        version = self._snapshot.version + (0 if is_same_identity else 1)
-        self._snapshot = self._snapshot_of(credential, version)
+        version = self.snapshot.version + (0 if is_same_identity else 1)
+        self.snapshot = self._snapshot_of(credential, version)
         if credential.chain != before.chain:
             self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
         return True
@@ -239,7 +235,7 @@ class CurrentCredential:
         return Snapshot(version, credential, verifier)
 
     def _renew_verifier(self) -> None:
-        self._snapshot = self._snapshot_of(self._snapshot.credential, self._snapshot.version)
+        self.snapshot = self._snapshot_of(self.snapshot.credential, self.snapshot.version)
 
     def _record(self, what: str, stats: ReloadStats, problem: str, *, is_new: bool) -> bool:
         stats.record(ReloadResult.of(problem, is_new=is_new), self._clock())
@@ -256,7 +252,7 @@ class CurrentCredential:
             defer(log.info, "credential reloaded, serial %x in use", now.leaf.serial_number)
 
     def _warn_before_crls_end(self) -> None:
-        crls = self._snapshot.credential.crls
+        crls = self.snapshot.credential.crls
         end = end_after_half_life(crls, self._clock()) if crls else None
         if end is not None:
             self._log_once(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -65,6 +66,9 @@ class PolicyFile:
         self._grace_is_over = self._unreadable_too_long = False
         self._read_at = monotonic()
         self._withdrawn = False
+        self._publishing = threading.Lock()
+        self.in_force: Policy | None = self._policy
+        """The policy in force, another object after each change; None refuses everything."""
         self.problem = ""
         self._warn_if_not_enforced()
 
@@ -87,8 +91,7 @@ class PolicyFile:
 
     def policy(self) -> Policy | None:
         """Return the policy in force; None if everything is refused."""
-        is_out = self._grace_is_over or self._unreadable_too_long or self._withdrawn
-        return None if is_out else self._policy
+        return self.in_force
 
     @property
     def grace_ends(self) -> datetime | None:
@@ -153,10 +156,12 @@ class PolicyFile:
             return False
         if self._removed_at is not None and now >= self._removed_at + self._policy.policy_grace:
             self._grace_is_over = True
+            self._publish()
             defer(log.error, "%s: every call is refused", self.problem)
             return True
         if self._monotonic() - self._read_at > self._read_grace:
             self._unreadable_too_long = True
+            self._publish()
             self.problem = self.problem or f"policy {quote_untrusted(self.path)} can't be read"
             defer(
                 log.critical,
@@ -170,6 +175,7 @@ class PolicyFile:
     def _note_readable(self) -> None:
         self._read_at = self._monotonic()
         self._unreadable_too_long = False
+        self._publish()
 
     def _warn_if_not_enforced(self) -> None:
         not_enforced = self._policy.enforcement.audited_summary()
@@ -185,6 +191,7 @@ class PolicyFile:
     def withdraw(self) -> None:
         """Take the policy out of force for good, because no thread reloads it any more."""
         self._withdrawn = True
+        self._publish()
 
     def _read(self) -> bytes:
         return read_bounded(self.path, max_bytes=MAX_POLICY_BYTES)[0]
@@ -196,6 +203,13 @@ class PolicyFile:
             "",
             "",
         )
+        self._publish()
+
+    def _publish(self) -> None:
+        """Put in force what the state allows; called after each change of it, by any thread."""
+        with self._publishing:
+            is_out = self._grace_is_over or self._unreadable_too_long or self._withdrawn
+            self.in_force = None if is_out else self._policy
 
     def _note_bad(self, error: Exception, digest: str) -> bool:
         is_new = self.problem != str(error)

@@ -13,6 +13,7 @@ import pytest
 import pki
 from pki.access.authorizer import CallAuthorizer
 from pki.access.counters import Counters
+from pki.access.ready_calls import ReadyCalls
 from tests.interop.shop import Shop, ended, eventually, get_stock, refused, revoke, watch
 
 NAMES = (
@@ -134,6 +135,7 @@ def test_a_judge_that_fails_refuses_and_says_nothing_of_it_to_the_caller(
         assert get_stock(channel) > 0
         broken: Callable[..., Any] = lambda *_: 1 / 0  # noqa: E731 - what fails, whatever it is
         monkeypatch.setattr(CallAuthorizer, "_authorize", broken)
+        monkeypatch.setattr(ReadyCalls, "get", lambda *_: None)
         with pytest.raises(grpc.RpcError) as caught:
             get_stock(channel)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

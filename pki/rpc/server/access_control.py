@@ -7,6 +7,8 @@ and logged where that is possible.
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -14,6 +16,7 @@ from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.call_verdict import CallVerdict
 from pki.access.counters import Counters
 from pki.access.decision_log import DecisionLog
+from pki.access.ready_calls import ReadyCalls
 from pki.access.refusal import Refusal
 from pki.background import defer
 from pki.clock import Clock
@@ -21,6 +24,8 @@ from pki.credentials.subscriber import Subscriber
 from pki.rpc.server.active_streams import ServerStream, ServerStreams
 
 log = logging.getLogger("handfast.rpc")
+
+Authorize = Callable[[AuthContext], CallVerdict]
 
 REAUTHORIZE_AFTER_SECONDS = 0.2
 """A unary call whose message comes later than this is authorized again: the caller chose when."""
@@ -34,6 +39,7 @@ class AccessControl(Subscriber):
         decision_log: logs each verdict.
         clock: returns the time.
         counters: counts each verdict, those on streams that are ended included.
+        ready_calls: makes the ready answers of one method.
     """
 
     def __init__(
@@ -41,12 +47,16 @@ class AccessControl(Subscriber):
         authorizer: CallAuthorizer,
         decision_log: DecisionLog,
         clock: Clock,
-        counters: Counters | None = None,
+        counters: Counters,
+        ready_calls: Callable[[str], ReadyCalls],
     ) -> None:
         self._authorizer = authorizer
         self._decision_log = decision_log
         self._clock = clock
-        self.counters = counters if counters is not None else Counters()
+        self.counters = counters
+        self._make_ready_calls = ready_calls
+        self._ready_calls: weakref.WeakSet[ReadyCalls] = weakref.WeakSet()
+        self._lock = threading.Lock()
         self.streams = ServerStreams(authorizer, self._record)
 
     def authorize(self, auth: AuthContext, method: str) -> CallVerdict:
@@ -54,6 +64,23 @@ class AccessControl(Subscriber):
         verdict = self._authorizer.authorize(auth, method)
         self._record(verdict)
         return verdict
+
+    def authorizer_of(self, method: str) -> Authorize:
+        """Return a function that does the same for one method, and less for a repeated call."""
+        ready = self._make_ready_calls(method)
+        with self._lock:
+            self._ready_calls.add(ready)
+
+        def authorize(auth: AuthContext) -> CallVerdict:
+            verdict = ready.get(auth)
+            if verdict is None:
+                verdict = ready.authorize(auth)
+                self._record(verdict)
+            elif self._decision_log.logs_allowed:
+                self._log(verdict)
+            return verdict
+
+        return authorize
 
     def reauthorize(self, auth: AuthContext, method: str) -> Refusal | None:
         """Return why a call that was allowed may not go on, logged and counted; None if it may.
@@ -79,8 +106,12 @@ class AccessControl(Subscriber):
             defer(log.error, "a stream that was ended could not be counted: %r", error)
 
     def recheck(self) -> None:
-        """End the streams that may not go on, and forget idle peers."""
+        """End the streams that may not go on, and forget idle peers and what is ready."""
         self.streams.recheck()
+        with self._lock:
+            ready_calls = list(self._ready_calls)
+        for ready in ready_calls:
+            ready.forget()
         self._authorizer.evict_idle()
         defer(self._decision_log.summarize, self._clock())
 
@@ -96,7 +127,13 @@ class AccessControl(Subscriber):
     def _record(self, verdict: CallVerdict) -> None:
         try:
             self.counters.count_call(verdict)
-            if self._decision_log.is_enabled_for(verdict):
-                self._decision_log.write(verdict, self._clock())
         except Exception as error:
-            defer(log.error, "a decision could not be recorded: %r", error)
+            defer(log.error, "a decision could not be counted: %r", error)
+        if self._decision_log.is_enabled_for(verdict):
+            self._log(verdict)
+
+    def _log(self, verdict: CallVerdict) -> None:
+        try:
+            self._decision_log.write(verdict, self._clock())
+        except Exception as error:
+            defer(log.error, "a decision could not be logged: %r", error)

@@ -16,8 +16,9 @@ from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.counters import Counters
 from pki.access.decision_log import DecisionLog, LogWhen
 from pki.access.public_methods import PublicMethods
+from pki.access.ready_calls import ReadyCalls
 from pki.access.refusal import Refusal
-from pki.clock import Clock
+from pki.clock import Clock, seconds_of
 from pki.credentials.policy_file import PolicyFile
 from pki.credentials.provider import CredentialProvider
 from pki.errors import InputError, NotPermittedError, quote_untrusted
@@ -164,14 +165,26 @@ class ServerFactory:
     def access_control(self, settings: AccessSettings) -> AccessControl:
         """Make the access control of one server, which follows what is in force."""
         self._check_usable()
+        current, seconds = self._provider.current, seconds_of(self._clock)
         authorizer = CallAuthorizer(
-            lambda: self._provider.snapshot.verifier,
+            lambda: current.snapshot.verifier,
             settings.policy.policy,
             self._clock,
             settings.public,
         )
+
+        def ready_calls(method: str) -> ReadyCalls:
+            return ReadyCalls(
+                method,
+                authorizer,
+                trust=current,
+                policy=settings.policy,
+                seconds=seconds,
+                counters=self._counters,
+            )
+
         log = DecisionLog(settings.log_when, settings.policy.path.name)
-        access = AccessControl(authorizer, log, self._clock, self._counters)
+        access = AccessControl(authorizer, log, self._clock, self._counters, ready_calls)
         self._provider.subscribe(access)
         with self._lock:
             self._access_controls.add(access)

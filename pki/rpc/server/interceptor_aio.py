@@ -14,10 +14,11 @@ import grpc.aio
 
 from pki.access import opentelemetry
 from pki.access.authorizer import AuthContext
+from pki.access.opentelemetry import MODULES, TRACING
 from pki.access.peer import CURRENT_PEER
 from pki.access.refusal import Refusal
 from pki.rpc.server import interceptor_sync
-from pki.rpc.server.access_control import REAUTHORIZE_AFTER_SECONDS, AccessControl
+from pki.rpc.server.access_control import REAUTHORIZE_AFTER_SECONDS, AccessControl, Authorize
 from pki.rpc.server.handlers import (
     Handler,
     WrappedHandlers,
@@ -133,14 +134,15 @@ class _AioStream:
             await _abort(self._context, self._refusal)
 
 
-async def _admit(access: AccessControl, method: str, context: Any) -> AuthContext:
+async def _admit(authorize: Authorize, context: Any) -> AuthContext:
     """Authorize a call, and set its peer for the handler; end the call if it is refused.
 
     Each call runs in a task of its own, so nothing has to be reset.
     """
     auth: AuthContext = context.auth_context()
-    verdict = access.authorize(auth, method)
-    opentelemetry.annotate_call(verdict, auth)
+    verdict = authorize(auth)
+    if TRACING in MODULES:
+        opentelemetry.annotate_call(verdict, auth)
     if verdict.peer is None:
         await _abort(context, verdict.refusal)
     assert verdict.peer is not None
@@ -162,7 +164,7 @@ def _wrap(access: AccessControl, handler: Handler | None, method: str) -> Handle
     if handler is None:
 
         async def unknown(_requests: Any, context: Any) -> AsyncIterator[Any]:
-            await _admit(access, method, context)
+            await _admit(lambda auth: access.authorize(auth, method), context)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             yield
 
@@ -180,7 +182,7 @@ def _failing_handler(access: AccessControl, error: Exception, method: str) -> Ha
     """Return a handler that raises an error, for callers that may call the method."""
 
     async def fail(_requests: Any, context: Any) -> AsyncIterator[Any]:
-        await _admit(access, method, context)
+        await _admit(lambda auth: access.authorize(auth, method), context)
         raise error
         yield
 
@@ -230,11 +232,14 @@ async def _unchanged(requests: Any, _context: Any, _auth: AuthContext) -> Any:
 
 
 def _unary(access: AccessControl, inner: _Behavior, decode: _Decode, method: str) -> _Behavior:
+    authorize = access.authorizer_of(method)
+
     # The same as _admit and _request_reader without more coroutines: most calls are of this kind.
     async def behavior(_requests: Any, context: Any) -> Any:
         auth = context.auth_context()
-        verdict = access.authorize(auth, method)
-        opentelemetry.annotate_call(verdict, auth)
+        verdict = authorize(auth)
+        if TRACING in MODULES:
+            opentelemetry.annotate_call(verdict, auth)
         if verdict.peer is None:
             await _abort(context, verdict.refusal)
         assert verdict.peer is not None
@@ -251,8 +256,10 @@ def _unary(access: AccessControl, inner: _Behavior, decode: _Decode, method: str
 def _stream(
     access: AccessControl, inner: _Behavior, read_request: _ReadRequest, method: str
 ) -> _Behavior:
+    authorize = access.authorizer_of(method)
+
     async def behavior(request: Any, context: Any) -> Any:
-        auth = await _admit(access, method, context)
+        auth = await _admit(authorize, context)
         with _AioStream(access, auth, method, context) as stream:
             try:
                 return await inner(await read_request(request, context, auth), context)
@@ -281,10 +288,12 @@ def _writer(
 def _generator(
     access: AccessControl, inner: _Behavior, read_request: _ReadRequest, method: str
 ) -> _Behavior:
+    authorize = access.authorizer_of(method)
+
     # Messages are written here and not yielded to gRPC: a cancellation during gRPC's own write ends
     # in gRPC, which then sends no status, and the caller would wait forever.
     async def behavior(request: Any, context: Any) -> AsyncIterator[Any]:
-        auth = await _admit(access, method, context)
+        auth = await _admit(authorize, context)
         with _AioStream(access, auth, method, context) as stream:
             try:
                 async with contextlib.aclosing(

@@ -11,10 +11,11 @@ import grpc
 
 from pki.access import opentelemetry
 from pki.access.authorizer import AuthContext
+from pki.access.opentelemetry import MODULES, TRACING
 from pki.access.peer import CURRENT_PEER, Peer
 from pki.access.refusal import Refusal
 from pki.background import defer
-from pki.rpc.server.access_control import REAUTHORIZE_AFTER_SECONDS, AccessControl
+from pki.rpc.server.access_control import REAUTHORIZE_AFTER_SECONDS, AccessControl, Authorize
 from pki.rpc.server.handlers import (
     Handler,
     WrappedHandlers,
@@ -57,11 +58,12 @@ class SyncAuthInterceptor(grpc.ServerInterceptor):
         return self._wrapped.get(handler, method)
 
 
-def admit(access: AccessControl, method: str, context: Any) -> tuple[Peer, AuthContext]:
+def _admit(authorize: Authorize, context: Any) -> tuple[Peer, AuthContext]:
     """Authorize a call; end it with a structured status if it is refused."""
     auth = context.auth_context()
-    verdict = access.authorize(auth, method)
-    opentelemetry.annotate_call(verdict, auth)
+    verdict = authorize(auth)
+    if TRACING in MODULES:
+        opentelemetry.annotate_call(verdict, auth)
     if verdict.refusal is not None or verdict.peer is None:
         abort(context, verdict.refusal)
     return verdict.peer, auth
@@ -94,7 +96,7 @@ def _failing_handler(access: AccessControl, error: Exception, method: str) -> Ha
     """Return a handler that raises an error, for callers that may call the method."""
 
     def fail(_requests: Any, context: Any) -> Iterator[Any]:
-        admit(access, method, context)
+        _admit(lambda auth: access.authorize(auth, method), context)
         raise error
         yield
 
@@ -113,9 +115,10 @@ def protect(
         read_request: returns the single request; called after the caller was authorized.
     """
     inner, decode = behavior_of(handler), request_decoder(handler)
+    authorize = access.authorizer_of(method)
 
     def unary(request: Any, context: Any) -> Any:
-        peer, auth = admit(access, method, context)
+        peer, auth = _admit(authorize, context)
         token = CURRENT_PEER.set(peer)
         try:
             return inner(_decode(decode, read_request(request, context, auth), context), context)
@@ -123,7 +126,7 @@ def protect(
             CURRENT_PEER.reset(token)
 
     def stream_unary(requests: Any, context: Any) -> Any:
-        peer, auth = admit(access, method, context)
+        peer, auth = _admit(authorize, context)
         token = CURRENT_PEER.set(peer)
         stream = _SyncStream(access, auth, method, context)
         try:
@@ -135,7 +138,7 @@ def protect(
             CURRENT_PEER.reset(token)
 
     def any_stream(request: Any, context: Any) -> Iterator[Any]:
-        peer, auth = admit(access, method, context)
+        peer, auth = _admit(authorize, context)
         token = CURRENT_PEER.set(peer)
         stream = _SyncStream(access, auth, method, context)
         try:
@@ -178,7 +181,7 @@ def _wrap(access: AccessControl, handler: Handler | None, method: str) -> Handle
     if handler is None:
 
         def unknown(_requests: Any, context: Any) -> Iterator[Any]:
-            admit(access, method, context)
+            _admit(lambda auth: access.authorize(auth, method), context)
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             yield
 
