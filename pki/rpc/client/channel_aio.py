@@ -237,7 +237,9 @@ class _Callable(CallableBase[grpc.aio.Channel]):
         except BaseException:
             connection.release()
             raise
-        self._channel.running_calls.add(connection.channel, call)
+        running_calls = self._channel.running_calls
+        if running_calls.is_needed:
+            running_calls.add(connection.channel, call)
         return self._bind(call, connection)
 
     def _bind(self, call: Any, connection: Connection[grpc.aio.Channel]) -> AioBoundCall:

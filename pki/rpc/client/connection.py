@@ -139,7 +139,8 @@ class Connection(Generic[Inner]):
     def acquire(self) -> bool:
         """Hold the connection for a call; return False if it accepts no more calls."""
         with self._lock:
-            if self.is_over:
+            # As is_over, without a call of it.
+            if self._is_closed or self._grace_began is not None or self._rejection is not None:
                 return False
             self.was_used = True
             self._running += 1

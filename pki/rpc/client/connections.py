@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from time import monotonic
 from typing import Generic, TypeVar
 
 from cryptography import x509
@@ -24,6 +25,9 @@ from pki.tls.target import Address
 log = logging.getLogger("handfast.rpc")
 
 _PROBE_SECONDS = 5.0
+# Asking gRPC whether it is connected costs as much as all else that is done for a call. It takes
+# longer than this to make a new connection.
+_LOOK_SECONDS = 0.002
 
 Inner = TypeVar("Inner")
 
@@ -65,12 +69,15 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         self.rotation = Rotation(make, known, drain=config.drain, switched=self._note_switch)
         self.streams = ClientStreams(config.served_by)
         self._version = config.snapshot().version
+        self._look_again_at = 0.0
 
     def acquire(self) -> Connection[Inner] | None:
         """Hold a connection for a call; return None if the call must wait, or there is none."""
         connection = self.acquire_verified() if self.checks.accepted else None
-        if connection is not None and connection.note_reconnect(calling=True):
-            self.checks.schedule_probes()
+        if connection is not None and (now := monotonic()) >= self._look_again_at:
+            self._look_again_at = now + _LOOK_SECONDS
+            if connection.note_reconnect(calling=True):
+                self.checks.schedule_probes()
         return connection
 
     def acquire_verified(self) -> Connection[Inner] | None:

@@ -26,8 +26,9 @@ class ServedByCheck:
         self._principal = pin.principal()
         self._policy = policy
         self._fork_guard = ForkGuard("channel")
-        self._refusals: dict[str, Refusal | None] = {}
-        self._refusals_by: Policy | None = None
+        # The policy and what it decided, replaced together: a call that still goes by an older
+        # policy leaves nothing behind for the next one.
+        self._decided: tuple[Policy | None, dict[str | bytes, Refusal | None]] = (None, {})
 
     def refusal(self, method: str | bytes) -> Refusal | None:
         """Return the refusal of a method; None if it may be called.
@@ -41,18 +42,25 @@ class ServedByCheck:
         policy = self._policy()
         if policy is None:
             return OWN_POLICY_UNAVAILABLE
-        if self._refusals_by is not policy:
-            self._refusals, self._refusals_by = {}, policy
+        decided_by, refusals = self._decided
+        if decided_by is not policy:
+            refusals = {}
+            self._decided = (policy, refusals)
+        try:
+            return refusals[method]
+        except KeyError:
+            refusal = refusals[method] = self._decide(policy, method)
+            return refusal
+
+    def _decide(self, policy: Policy, method: str | bytes) -> Refusal | None:
         text = method.decode() if isinstance(method, bytes) else method
-        if text not in self._refusals:
-            service = text[1:].partition("/")[0] if text.startswith("/") else ""
-            decision = policy.decide_served_by(self._principal, service)
-            refusal = None
-            if not decision.allowed:
-                refusal = decision_refusal(
-                    decision.reason, who=str(self._principal.spiffe_id), what=service
-                )
-                # Once for each policy: the caller reads it each time.
-                log.warning("calls of %s are refused: %s", quote_untrusted(text), refusal.message)
-            self._refusals[text] = refusal
-        return self._refusals[text]
+        service = text[1:].partition("/")[0] if text.startswith("/") else ""
+        decision = policy.decide_served_by(self._principal, service)
+        if decision.allowed:
+            return None
+        refusal = decision_refusal(
+            decision.reason, who=str(self._principal.spiffe_id), what=service
+        )
+        # Once for each policy: the caller reads it each time.
+        log.warning("calls of %s are refused: %s", quote_untrusted(text), refusal.message)
+        return refusal

@@ -13,21 +13,24 @@ from typing import Any
 
 import grpc.aio
 
-GRPC_KEEPS_CALLS = hasattr(grpc.aio.Channel, "_register_call")
-
 
 class RunningCalls:
     """The running calls of all gRPC channels of one asyncio channel."""
 
     def __init__(self) -> None:
+        self.is_needed = True
+        """Whether calls must be added: gRPC does not keep them itself."""
         self._calls: weakref.WeakKeyDictionary[grpc.aio.Channel, weakref.WeakSet[Any]] = (
             weakref.WeakKeyDictionary()
         )
 
     def add(self, channel: grpc.aio.Channel, call: Any) -> None:
-        """Add a call that begins on a gRPC channel, if gRPC does not keep it itself."""
-        if not GRPC_KEEPS_CALLS:
-            self._calls.setdefault(channel, weakref.WeakSet()).add(call)
+        """Add a call that begins on a gRPC channel."""
+        # The class of a channel is private to gRPC.
+        if hasattr(channel, "_register_call"):
+            self.is_needed = False
+            return
+        self._calls.setdefault(channel, weakref.WeakSet()).add(call)
 
     async def close(self, channel: grpc.aio.Channel, grace: float | None = None) -> None:
         """Close a gRPC channel, and end its calls.

@@ -61,7 +61,8 @@ class AddressChecks:
         self._presented = PresentedChains(context)
         self._lock = threading.Lock()
         self._checks: dict[Address, ServerCheck] = {}
-        self._accepted: Mapping[Address, PeerChain] = {}
+        self.accepted: Mapping[Address, PeerChain] = {}
+        """The accepted addresses, with the verified chain of each; replaced, never changed."""
         self._round: Future[None] | None = None
         self._is_settled = True
         self._closed: Refusal | None = None
@@ -77,11 +78,6 @@ class AddressChecks:
         return self._context.server
 
     @property
-    def accepted(self) -> Mapping[Address, PeerChain]:
-        """The accepted addresses, with the verified chain of each; replaced, never changed."""
-        return self._accepted
-
-    @property
     def is_settled(self) -> bool:
         """Whether no further address is likely to be accepted within a moment."""
         return self._is_settled
@@ -91,7 +87,7 @@ class AddressChecks:
         """Why no call may go to any address; None while probes run, and while one is accepted."""
         if self._closed is not None:
             return self._closed
-        if self._accepted:
+        if self.accepted:
             return None
         checks = list(self._checks.values())
         if not checks:
@@ -136,7 +132,7 @@ class AddressChecks:
         with self._lock:
             checks = list(self._checks.values())
             # The name may stand for other addresses by now.
-            if self._accepted and not self._target.is_literal:
+            if self.accepted and not self._target.is_literal:
                 soon = self._monotonic() + _AGAIN_SECONDS * _random_share()
                 self._again_at = min(soon, self._again_at or soon)
         for check in checks:
@@ -150,7 +146,7 @@ class AddressChecks:
 
     def presented_chain(self, address: Address | None, leaf: x509.Certificate) -> PeerChain | None:
         """Return the chain of a leaf that gRPC was presented; None if its issuer is not known."""
-        here = self._accepted.get(address) if address is not None else None
+        here = self.accepted.get(address) if address is not None else None
         checks = list(self._checks.values())
         verified = [chain for item in checks if (chain := item.verified) is not None]
         return self._presented.chain_of(leaf, [*([here] if here else []), *verified])
@@ -170,7 +166,7 @@ class AddressChecks:
         self._update_accepted()
         with self._lock:
             is_due = self._again_at is not None and self._monotonic() >= self._again_at
-            if self._closed is None and self._accepted and is_due:
+            if self._closed is None and self.accepted and is_due:
                 self._begin_round()
 
     def close(self, reason: str) -> None:
@@ -181,7 +177,7 @@ class AddressChecks:
         """
         with self._lock:
             self._closed = server_unverified(str(self.server), _UNSPECIFIED, reason)
-            self._accepted = {}
+            self.accepted = {}
             self._again_at = None
             self._not_before = self._monotonic() + _LONGEST_UNRESOLVED_SECONDS
             checks = list(self._checks.values())
@@ -273,7 +269,7 @@ class AddressChecks:
             self._is_settled = True
         self._update_accepted()
         self._context.on_change()
-        while probes and not self._accepted and self._closed is None:
+        while probes and not self.accepted and self._closed is None:
             probes = self._wait(probes, done, _STEP_SECONDS)
 
     def _wait(
@@ -287,7 +283,7 @@ class AddressChecks:
                 break
             probes = wait_for(probes, left, FIRST_COMPLETED).not_done
             self._update_accepted()
-            if self._accepted and not done.done():
+            if self.accepted and not done.done():
                 # Most other addresses answer within the same milliseconds. Waiting for them avoids
                 # a second connection.
                 probes = wait_for(probes, min(_TOGETHER_SECONDS, max(0.0, left))).not_done
@@ -302,7 +298,7 @@ class AddressChecks:
             is_settled = self._round is None or self._is_settled
             if self._round is None:
                 self._plan_next_round()
-        if is_settled or not self._accepted:
+        if is_settled or not self.accepted:
             self._context.on_change()
 
     def _plan_next_round(self) -> None:
@@ -325,8 +321,8 @@ class AddressChecks:
                 for address, item in self._checks.items()
                 if (chain := item.verified) is not None
             }
-            if accepted != self._accepted:
-                self._accepted = accepted
+            if accepted != self.accepted:
+                self.accepted = accepted
 
 
 def _is_rejection(refusal: Refusal) -> bool:
