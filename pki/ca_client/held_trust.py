@@ -18,7 +18,7 @@ from pki.ca_client.received import Received
 from pki.ca_client.store import IdentityStore, Stored
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
-from pki.errors import PkiError
+from pki.errors import PkiError, quote_untrusted
 from pki.x509 import CrlSet, TrustBundle
 from pki.x509.bundle_chain import BundleRefusedError, SignedBundle
 
@@ -92,6 +92,11 @@ class HeldTrust:
     def refused(self) -> str:
         """Why the CA's newest bundle is not trusted here; empty if it is."""
         return self._told
+
+    @property
+    def directory(self) -> str:
+        """Where it is kept, quoted for a message."""
+        return quote_untrusted(self._store.directory)
 
     def accept(self, crls: CrlSet, announced: AnnouncedUntil | None = None) -> None:
         """Put newer lists, and revocations that are on no list yet, in force."""

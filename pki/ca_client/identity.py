@@ -21,19 +21,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from pki._proto.handfast.ca.v1 import authority_pb2, trust_pb2
+from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.background import defer
 from pki.ca_client import calls
+from pki.ca_client.ca_state import CaState
 from pki.ca_client.calls import Keys, Line
 from pki.ca_client.connection import CaConnection
+from pki.ca_client.enrollment import enroll_into, why_unusable
 from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.log_witness import LogWitness
 from pki.ca_client.received import EndedCertificateError, Received
 from pki.ca_client.renewal_plan import RenewalPlan
 from pki.ca_client.renewal_times import STEP_SECONDS
 from pki.ca_client.rpc_errors import call
-from pki.ca_client.store import CaState, IdentityStore
+from pki.ca_client.store import IdentityStore
 from pki.ca_client.trust_follower import TrustFollower
+from pki.ca_client.trust_report import TrustReport
 from pki.ca_client.witness_store import WitnessStore
 from pki.clock import Clock, system_clock
 from pki.credentials.periodic import PeriodicTask
@@ -43,7 +46,6 @@ from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca_client")
 
-_REPORT_SECONDS = 60.0
 _CATCH_UP_PAUSE = 30.0
 _LAST_SECOND = timedelta(seconds=1)
 
@@ -53,7 +55,8 @@ class CaIdentity:
 
     Args:
         directory: where it lies.
-        token: for the first enrollment, if the directory is not enrolled yet.
+        token: to enroll with if there is no identity yet, or the one there was revoked, or has
+            ended and does not come back.
         with_recovery: whether the workload may come back by itself after its certificate ended.
         clock: returns the time.
         monotonic: returns seconds that only grow.
@@ -80,8 +83,8 @@ class CaIdentity:
         self._attempting = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
         self._connection: CaConnection | None = None
-        self._next_report = self._next_catch_up = 0.0
-        self._reported_bundle = 0
+        self._next_catch_up = 0.0
+        self._report = TrustReport(monotonic)
         self._is_closed = False
         self.recoveries_left: int | None = None
         """How many recoveries are left in the present period; None until the CA has said it."""
@@ -89,18 +92,15 @@ class CaIdentity:
             self._enroll(token)
         self._release = self._store.hold()
         try:
-            self._load()
+            if token is not None and why_unusable(self._store, clock()):
+                self._enroll(token)
+            self._load(token)
         except BaseException:
             self._release()
             raise
         self._follower = TrustFollower(self._trust, self._connect, clock, monotonic)
-        self.log_witness = LogWitness(
-            WitnessStore(self.directory),
-            self.spiffe_id,
-            self._connect,
-            lambda: self._trust.anchor,
-            clock,
-        )
+        store, anchor = WitnessStore(self.directory), lambda: self._trust.anchor
+        self.log_witness = LogWitness(store, self.spiffe_id, self._connect, anchor, clock)
         """Looks whether the CA's audit log was rewritten."""
         self._task = PeriodicTask(STEP_SECONDS, self._step, "handfast-identity")
         try:
@@ -125,7 +125,13 @@ class CaIdentity:
     @property
     def problem(self) -> str:
         """What the operator should know; empty if there is nothing."""
-        return self._plan.problem
+        return self._plan.problem or self.refused
+
+    @property
+    def refused(self) -> str:
+        """Why the CA refuses this workload for good, so that only a new token helps; or ""."""
+        why = self._follower.refused
+        return f"the CA refuses {self.spiffe_id}: {why}" if why else ""
 
     @property
     def renewals(self) -> RenewalPlan:
@@ -198,7 +204,7 @@ class CaIdentity:
         answer = call(lambda: connection.authority.Revoke(request, timeout=10.0))
         return tuple(item.serial for item in answer.certificates)
 
-    def _load(self) -> None:
+    def _load(self, token: EnrollmentToken | None) -> None:
         """Begin with what the directory holds; recover a certificate that has ended."""
         stored = self._store.load()
         self._credential, self._state = stored.credential, stored.state
@@ -208,7 +214,10 @@ class CaIdentity:
         self._plan.begin(self._state.window(), self._credential.leaf)
         if self._has_ended():
             self._attempt()
-            if self._has_ended():
+            if self._has_ended() and token is not None:
+                self._enroll(token)
+                self._load(None)
+            elif self._has_ended():
                 raise StateError(
                     f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
                     f"{self._plan.problem}",
@@ -221,9 +230,12 @@ class CaIdentity:
             connection.use(self.credential)
 
     def _enroll(self, token: EnrollmentToken) -> None:
-        keys = self._store.keys(with_recovery=self._with_recovery)
-        received = calls.enroll(token, keys, now=self._clock())
-        self._store.save(received, new_recovery_key=self._with_recovery)
+        received = enroll_into(
+            self._store,
+            token.credential.id,
+            lambda keys: calls.enroll(token, keys, now=self._clock()),
+            with_recovery=self._with_recovery,
+        )
         self.recoveries_left = received.recoveries_left
         received.log_notes()
 
@@ -253,10 +265,10 @@ class CaIdentity:
         if self.cut_off_since is not None and self._monotonic() >= self._next_catch_up:
             self._next_catch_up = self._monotonic() + _CATCH_UP_PAUSE
             self._trust.catch_up(self._state.enrollment)
-        is_news = self._trust.complete_number != self._reported_bundle
-        if (is_news or self._monotonic() >= self._next_report) and not self._has_ended():
-            self._next_report = self._monotonic() + _REPORT_SECONDS
-            self._report()
+        number = self._trust.complete_number
+        if self._report.is_due(number) and not self._has_ended():
+            serial = self._credential.leaf.serial_number
+            self._report.send(self._connect(), number, serial, self._follower.sequence)
 
     def _attempt(self) -> None:
         with self._attempting:
@@ -317,7 +329,7 @@ class CaIdentity:
             self._state = CaState.of(received)
             self._plan.succeeded(self._state.window(), self._credential.leaf)
             self.recoveries_left = received.recoveries_left
-            self._next_report = 0.0
+            self._report.send_soon()
             connection = self._connection
             if recovered:
                 self._connection = None
@@ -333,18 +345,3 @@ class CaIdentity:
             received.credential.leaf.serial_number,
             received.credential.leaf.not_valid_after_utc,
         )
-
-    def _report(self) -> None:
-        connection = self._connect()
-        if connection is None:
-            return
-        self._reported_bundle = self._trust.complete_number
-        report = trust_pb2.ReportTrustRequest(
-            bundle_number=self._reported_bundle,
-            serial=f"{self._credential.leaf.serial_number:x}",
-            sequence=self._follower.sequence,
-        )
-        try:
-            call(lambda: connection.trust.ReportTrust(report, timeout=5.0))
-        except PkiError as error:
-            defer(log.info, "the CA could not be told what is trusted here: %s", error)

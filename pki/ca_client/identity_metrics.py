@@ -48,6 +48,11 @@ SILENT = MetricFamily(
     "1 if the CA has been silent for too long, so that new revocations are not known here, else 0.",
     _DIRECTORY,
 )
+REFUSED = MetricFamily(
+    "handfast_identity_refused",
+    "1 if the CA refuses the workload for good, because its certificate was revoked, else 0.",
+    _DIRECTORY,
+)
 BUNDLE_NUMBER = MetricFamily(
     "handfast_identity_bundle_number",
     "The number of the signed trust bundle in force; 0 for none.",
@@ -91,6 +96,7 @@ IDENTITY_FAMILIES = (
     RENEWAL_FAILURE,
     LAST_HEARD,
     SILENT,
+    REFUSED,
     BUNDLE_NUMBER,
     BUNDLE_REFUSED,
     LOG_SIZE,
@@ -142,6 +148,7 @@ def _samples(identity: CaIdentity) -> Iterator[Sample]:
     yield RENEWAL_FAILURE, (), or_never(identity.renewals.last_failure)
     yield LAST_HEARD, (), identity.last_heard.timestamp()
     yield SILENT, (), identity.cut_off_since is not None
+    yield REFUSED, (), bool(identity.refused)
     yield BUNDLE_NUMBER, (), identity.bundle_number
     yield BUNDLE_REFUSED, (), bool(identity.bundle_refused)
     yield LOG_SIZE, (), identity.log_witness.size

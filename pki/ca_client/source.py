@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pki.ca_client.identity import CaIdentity
-from pki.errors import CaUnreachableError, StateError
+from pki.errors import CaRefusedError, CaUnreachableError, StateError
 from pki.x509 import Credential, CrlSet, RevocationMode
 
 
@@ -50,8 +50,14 @@ class CaSource:
         """Return the newest lists.
 
         Raises:
+            CaRefusedError: if the CA refuses this workload for good, and tells it nothing.
             CaUnreachableError: if the CA has been silent for so long that newer ones may be there.
         """
+        if self._identity.refused:
+            raise CaRefusedError(
+                f"{self._identity.refused}; the lists that are known stay in force to their end",
+                remedy="Enroll it again, with a new token",
+            )
         since = self._identity.cut_off_since
         if since is not None:
             raise CaUnreachableError(

@@ -5,22 +5,23 @@ Beside the credential (``key.pem``, ``chain.pem``, ``bundle.pem``, ``crl.pem``) 
 - ``.handfast-ca.json``: where the CA is, when to renew, the id for a recovery;
 - ``.handfast-bundle.json``: the signed trust bundle that the roots in ``bundle.pem`` are of;
 - ``.handfast-announced.json``: the revocations that were announced and that no list holds yet;
+- ``.handfast-enrolling``: the proof whose answer is being waited for;
 - ``.handfast-recovery.pem``: the recovery key, and ``.handfast-recovery.next.pem``: the one that
   replaces it. Like every key, the next one is written before a request names it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from cryptography import x509
 
 from pki.ca_client.announced_store import AnnouncedStore, AnnouncedUntil
 from pki.ca_client.bundles import Anchor
+from pki.ca_client.ca_state import CaState
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
@@ -48,54 +49,10 @@ from pki.x509.bundle_chain.signed import MAX_BUNDLE_BYTES
 STATE = ".handfast-ca.json"
 SIGNED_BUNDLE = ".handfast-bundle.json"
 IN_USE = ".handfast-identity.lock"
+ENROLLING = ".handfast-enrolling"
 RECOVERY_KEY = ".handfast-recovery.pem"
 NEXT_RECOVERY_KEY = ".handfast-recovery.next.pem"
-_VERSION = 1
 _MOST_BYTES = 64 * 1024
-_FIELDS = {
-    "authority": str,
-    "enrollment": str,
-    "recovery_id": str,
-    "renew_begin": int,
-    "renew_end": int,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CaState:
-    """What a workload knows of its CA.
-
-    Args:
-        authority: where workloads with a certificate reach it.
-        enrollment: where those without reach it.
-        recovery_id: names the line for a recovery; empty if it can't recover.
-        renew_begin: when to renew the certificate: not before this time, in seconds since 1970.
-        renew_end: and until this one.
-    """
-
-    authority: str
-    enrollment: str
-    recovery_id: str
-    renew_begin: int
-    renew_end: int
-
-    @classmethod
-    def of(cls, received: Received) -> CaState:
-        """Return what is to be kept of an answer of the CA."""
-        return cls(
-            received.authority_address,
-            received.enrollment_address,
-            received.recovery_id,
-            int(received.renew_begin.timestamp()),
-            int(received.renew_end.timestamp()),
-        )
-
-    def window(self) -> tuple[datetime, datetime]:
-        """Return when to renew."""
-        return (
-            datetime.fromtimestamp(self.renew_begin, tz=UTC),
-            datetime.fromtimestamp(self.renew_end, tz=UTC),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +120,7 @@ class IdentityStore:
         Raises:
             PkiError: if something is missing or damaged.
         """
-        credential = load_credential(self.directory, layout=HANDFAST).credential
+        credential = self.load_credential()
         spiffe_id = credential.spiffe_id
         if spiffe_id is None:
             raise StateError("the certificate holds no SPIFFE ID, so it is no workload's")
@@ -173,7 +130,7 @@ class IdentityStore:
             data, _ = read_bounded(path, max_bytes=_MOST_BYTES)
         except FileNotFoundError:
             raise self._not_enrolled() from None
-        state = _read_state(data, path)
+        state = CaState.read(data, path)
         bundle = self._read_bundle(domain)
         anchor = Anchor(domain, roots=credential.bundle.roots_of(domain))
         if bundle is not None:
@@ -182,6 +139,50 @@ class IdentityStore:
             newest = anchor.trust(beside=credential.bundle)
             credential = replace(credential, bundle=newest)
         return Stored(credential, spiffe_id, state, anchor, AnnouncedStore(self.directory).load())
+
+    def load_credential(self) -> Credential:
+        """Read the credential alone.
+
+        Raises:
+            PkiError: if something is missing or damaged.
+        """
+        return load_credential(self.directory, layout=HANDFAST).credential
+
+    def enrollment_keys(self, proof: str, *, with_recovery: bool) -> Keys:
+        """Return the keys for an enrollment, on disk: those of an earlier try with this proof.
+
+        Args:
+            proof: names it; 64 hex digits.
+            with_recovery: whether there is a recovery key.
+        """
+        with writer_lock(self.directory):
+            if self._read_text(ENROLLING) != proof:
+                self.drop_pending_key()
+                remove_durably(self.directory / NEXT_RECOVERY_KEY)
+                self._write(ENROLLING, proof.encode())
+            return self.keys(with_recovery=with_recovery)
+
+    def replace(self, received: Received, *, with_recovery: bool) -> None:
+        """Write what an enrollment brought over whatever there is of the same workload.
+
+        Raises:
+            StateError: as :meth:`save`.
+        """
+        with writer_lock(self.directory):
+            present = None
+            if self.is_enrolled:
+                with suppress(PkiError):
+                    present = self.load_credential()
+            beside = received.anchor.trust(beside=present.bundle) if present is not None else None
+            if received.anchor.bundle is None:
+                remove_durably(self.directory / SIGNED_BUNDLE)
+            self.save(
+                received,
+                new_recovery_key=with_recovery,
+                bundle=beside,
+                former=present.chain[1:] if present is not None else (),
+            )
+            remove_durably(self.directory / ENROLLING)
 
     def keys(self, *, with_recovery: bool) -> Keys:
         """Return the keys for the next request; they are on disk when this returns.
@@ -214,6 +215,7 @@ class IdentityStore:
         anchor: Anchor | None = None,
         bundle: TrustBundle | None = None,
         crls: CrlSet | None = None,
+        former: Sequence[x509.Certificate] = (),
     ) -> None:
         """Write what the CA handed out: first what a recovery needs, then the credential.
 
@@ -223,6 +225,7 @@ class IdentityStore:
             anchor: what is trusted now; None for what was trusted when it was handed out.
             bundle: all roots; None for the CA's alone.
             crls: all lists; None for those that were handed out with it.
+            former: the issuers of the credential that it replaces, for one of another root.
 
         Raises:
             StateError: if a file can't be written, or the directory holds a credential of another
@@ -235,13 +238,12 @@ class IdentityStore:
             crls=crls if crls is not None and crls.crls else received.credential.crls,
         )
         owner = CredentialOwner(received.spiffe_id, read_names(credential.leaf).subject)
-        issuers = (*credential.chain[1:], *anchor.roots)
+        issuers = (*credential.chain[1:], *anchor.roots, *former)
         with writer_lock(self.directory):
             refuse_overwrite(self.directory, owner, layout=HANDFAST, ca_certificates=issuers)
             if new_recovery_key:
                 self.promote_recovery_key()
-            state = json.dumps({"version": _VERSION, **asdict(CaState.of(received))}, indent=1)
-            self._write(STATE, state.encode() + b"\n")
+            self._write(STATE, CaState.of(received).encode())
             if anchor.bundle is not None:
                 self._write(SIGNED_BUNDLE, anchor.bundle.encode())
             save_credential(credential, self.directory, layout=HANDFAST)
@@ -305,28 +307,14 @@ class IdentityStore:
             return read_private_key(data)
         return None
 
+    def _read_text(self, name: str) -> str:
+        with suppress(FileNotFoundError):
+            data, _ = read_bounded(self.directory / name, max_bytes=_MOST_BYTES)
+            return data.decode("ascii", "replace")
+        return ""
+
     def _write_key(self, name: str, key: PrivateKey) -> None:
         self._write(name, private_key_to_pem(key))
 
     def _write(self, name: str, data: bytes) -> None:
         write_durably(self.directory / name, data, mode=PRIVATE, like=HANDFAST.key)
-
-
-def _read_state(data: bytes, path: Path) -> CaState:
-    damaged = InputError(
-        f"{quote_untrusted(path)} is damaged",
-        remedy="Enroll again: handfast enroll TOKEN --out DIR",
-    )
-    try:
-        values: Any = json.loads(data)
-        if values.pop("version") != _VERSION or set(values) != set(_FIELDS):
-            raise damaged
-        if not all(type(values[name]) is kind for name, kind in _FIELDS.items()):
-            raise damaged
-        state = CaState(**values)
-        state.window()
-    except PkiError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        raise damaged from None
-    return state

@@ -4,7 +4,9 @@
 2. The CA says how long it may be silent at most. It is heard when it says that we have everything.
    After three times that without a word, we know that we are cut off, and say so; lists stay in
    force until they end, and the policy's grace runs after that.
-3. Before a stream ends with a certificate of its connection, another one is begun beside it.
+3. A CA that refuses this workload for good, because its certificate or its issuing CA was revoked,
+   is not silent: that is told once, and the CA asked again seldom.
+4. Before a stream ends with a certificate of its connection, another one is begun beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pki.ca_client.connection import CaConnection
 from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.received import read_crl
 from pki.clock import Clock
+from pki.error_info import read_reason
 from pki.errors import PkiError
 from pki.x509 import CrlSet
 from pki.x509.readers import MAX_CRLS_BYTES
@@ -33,6 +36,11 @@ log = logging.getLogger("handfast.ca_client")
 
 _FIRST_SILENCE, _MISSED = 15.0, 3
 _LEAST_PAUSE, _MOST_PAUSE = 0.2, 15.0
+_REFUSED_PAUSE = 120.0
+_REFUSED = {
+    "CERTIFICATE_REVOKED": "its certificate was revoked",
+    "ISSUER_DISTRUSTED": "the CA that issued its certificate is distrusted",
+}
 
 
 class TrustFollower:
@@ -64,6 +72,8 @@ class TrustFollower:
         self._heard_at = self._stirred_at = monotonic()
         self._silence = _FIRST_SILENCE
         self._sequence, self._epoch = 0, ""
+        self.refused = ""
+        """Why the CA refuses this workload for good; empty if it does not."""
         self.policy = ""
         """The digest of the CA's policy, as it said last."""
         self._threads = [
@@ -116,9 +126,29 @@ class TrustFollower:
                 successor.join()
             if self._heard_at > heard:
                 pause = _LEAST_PAUSE
+            if self.refused:
+                pause = _REFUSED_PAUSE
             # Jitter, so that all followers of a CA that comes back do not come at once.
             self._stopping.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
             pause = min(_MOST_PAUSE, pause * 2)
+
+    def _note_end(self, error: grpc.RpcError) -> None:
+        if getattr(error, "code", lambda: None)() is grpc.StatusCode.CANCELLED:
+            return
+        details = getattr(error, "details", lambda: "")()
+        metadata = getattr(error, "trailing_metadata", lambda: ())() or ()
+        refused = _REFUSED.get(read_reason(metadata) or "", "")
+        if not refused:
+            defer(log.info, "the CA's stream ended: %s", details)
+        elif refused != self.refused:
+            self.refused = refused
+            defer(
+                log.error,
+                "the CA refuses the identity in %s: %s. It can't come back by itself: enroll it "
+                "again, with a new token",
+                self._trust.directory,
+                refused,
+            )
 
     def _take_successor(self) -> threading.Thread | None:
         with self._lock:
@@ -146,6 +176,7 @@ class TrustFollower:
             if self._stopping.is_set():
                 call.cancel()
             for update in call:
+                self.refused = ""
                 self._stirred_at = self._monotonic()
                 self._apply(update, parts, is_complete=is_complete)
                 is_complete = True
@@ -155,9 +186,7 @@ class TrustFollower:
                 if update.WhichOneof("update") == "heartbeat" and next_stream is None:
                     next_stream = self._plan_next(update.heartbeat, call)
         except grpc.RpcError as error:
-            if getattr(error, "code", lambda: None)() is not grpc.StatusCode.CANCELLED:
-                details = getattr(error, "details", lambda: "")()
-                defer(log.info, "the CA's stream ended: %s", details)
+            self._note_end(error)
         except Exception as error:
             # It sent what can't be used; the channel was closed; no thread was left for a timer:
             # nothing ends this thread.
@@ -244,7 +273,7 @@ class TrustFollower:
         was_cut_off = False
         while not self._stopping.wait(min(1.0, self._silence / 2)):
             since = self.cut_off_since
-            if since is not None and not was_cut_off:
+            if since is not None and not was_cut_off and not self.refused:
                 defer(log.error, "the CA has been silent since %s", since)
             was_cut_off = since is not None
             if self._monotonic() - self._stirred_at > self._silence * _MISSED:

@@ -183,8 +183,9 @@ class WorkloadLifecycle:
     ) -> Self:
         """Obtain an identity from the CA, and keep it fresh: renewed, recovered, revoked in time.
 
-        The directory holds the identity between two starts. Only the first start needs a token; a
-        later one ignores it. The first start waits for the CA, so on an event loop write
+        The directory holds the identity between two starts. Only the first start needs a token. A
+        later one uses it only if the identity was revoked, or has ended and does not come back by
+        itself. The first start waits for the CA, so on an event loop write
         ``await asyncio.to_thread(Workload.from_ca, ...)``.
 
         Args:

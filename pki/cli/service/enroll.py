@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pki.ca_client.calls import JwtProof, enroll_by_jwt
+from pki.ca_client.calls import JwtProof, Keys, enroll_by_jwt
 from pki.ca_client.calls import enroll as ask_ca
+from pki.ca_client.enrollment import enroll_into, why_unusable
+from pki.ca_client.received import Received
 from pki.ca_client.store import IdentityStore
 from pki.cli.options import parse_path
 from pki.cli.output import JsonOption, print_result, quote_path
@@ -61,24 +64,39 @@ def enroll(
             help="Make a recovery key too, so that the workload comes back after a long sleep."
         ),
     ] = True,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace the identity in the directory, though it seems to be of use still.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Enroll a workload: verify the CA first, make the key here, and bring the certificate."""
+    """Enroll a workload: verify the CA first, make the key here, and bring the certificate.
+
+    A directory whose identity was revoked is enrolled anew.
+    """
     by_jwt = _jwt_proof(jwt_file, address, bundle, name)
-    parsed = None if by_jwt else EnrollmentToken.parse(_read(token, token_file))
-    store = IdentityStore(out)
-    if store.is_enrolled:
-        raise StateError(
-            f"{quote_path(out)} is enrolled already",
-            remedy=f"Keep it fresh: handfast agent {quote_path(out)}; or choose another directory",
-        )
-    keys, now = store.keys(with_recovery=recovery), system_clock()
-    if by_jwt is not None:
-        received = enroll_by_jwt(by_jwt, keys, now=now)
-    else:
-        assert parsed is not None
-        received = ask_ca(parsed, keys, now=now)
-    store.save(received, new_recovery_key=recovery)
+    proof = by_jwt or EnrollmentToken.parse(_read(token, token_file))
+    name_of_proof = proof.jwt.encode() if isinstance(proof, JwtProof) else proof.credential.id
+    store, now = IdentityStore(out), system_clock()
+
+    def ask(keys: Keys) -> Received:
+        if isinstance(proof, JwtProof):
+            return enroll_by_jwt(proof, keys, now=now)
+        return ask_ca(proof, keys, now=now)
+
+    with ExitStack() as stack:
+        if store.is_enrolled:
+            if not replace and not why_unusable(store, now):
+                raise StateError(
+                    f"{quote_path(out)} is enrolled already",
+                    remedy=f"Keep it fresh: handfast agent {quote_path(out)}; or enroll it anew "
+                    "with --replace; or choose another directory",
+                )
+            stack.callback(store.hold())
+        received = enroll_into(store, name_of_proof, ask, with_recovery=recovery)
     leaf = received.credential.leaf
     print_result(
         "enroll",

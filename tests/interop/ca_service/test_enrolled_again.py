@@ -1,0 +1,134 @@
+"""A directory whose identity was revoked is enrolled again, and no other one by mistake."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pki.authority import Authority
+from pki.ca_client import CaIdentity, CaSource
+from pki.ca_client.store import SIGNED_BUNDLE, STATE, IdentityStore
+from pki.cli.app import main
+from pki.errors import CaRefusedError, PkiError
+from pki.proofs import EnrollmentToken
+from tests.ca_service import Served
+from tests.interop.shop import eventually
+
+
+def token_of(ca: Served, name: str = "orders") -> EnrollmentToken:
+    return EnrollmentToken.parse(ca.token(name))
+
+
+def public_key(identity: CaIdentity) -> Any:
+    return identity.credential.leaf.public_key()
+
+
+def test_whoever_was_revoked_is_told_once_and_comes_back_with_a_token(
+    ca: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    place = tmp_path / "orders"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        source = CaSource(identity)
+        before, key = identity.credential.leaf.serial_number, public_key(identity)
+        with Authority.open(ca.authority.path) as other:
+            other.revoke(before, reason="key-compromise")
+        assert eventually(lambda: bool(identity.refused))
+        assert "its certificate was revoked" in identity.problem
+        assert eventually(lambda: identity.credential.crls is not None)
+        with pytest.raises(CaRefusedError, match="its certificate was revoked"):
+            source.crls()
+    told = [item for item in caplog.messages if "can't come back by itself" in item]
+    assert len(told) == 1
+    assert "silent" not in caplog.text
+    token = token_of(ca)
+    with CaIdentity(place, token=token) as identity:
+        assert identity.credential.leaf.serial_number != before
+        assert public_key(identity) != key
+        assert eventually(lambda: identity.credential.crls is not None)
+        assert not identity.problem
+        identity.renew_now()
+        assert not identity.problem
+        again = identity.credential.leaf.serial_number
+    # The token is used, and harms nobody who is well.
+    with CaIdentity(place, token=token) as identity:
+        assert identity.credential.leaf.serial_number == again
+
+
+def test_whose_issuing_ca_is_distrusted_comes_back_with_a_token(ca: Served, tmp_path: Path) -> None:
+    place = tmp_path / "orders"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        before = identity.credential.chain[1]
+        with Authority.open(ca.authority.path) as other:
+            other.rotate().prepare()
+            active = next(item for item in other.issuers() if item.certificate == before)
+            other.distrust(active.key_id)
+        assert eventually(lambda: bool(identity.refused))
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        assert identity.credential.chain[1] != before
+        assert not identity.problem
+
+
+def test_an_identity_that_is_well_is_replaced_only_on_request(
+    ca: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, file = tmp_path / "orders", tmp_path / "token"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        before = identity.credential.leaf.serial_number
+        unused = token_of(ca)
+        file.write_text(str(unused))
+        enroll = ["enroll", "--token-file", str(file), "--out", str(place)]
+        assert main([*enroll, "--replace"]) == 1
+        assert "is kept fresh by another process" in capsys.readouterr().err
+    assert main(enroll) == 1
+    assert "enroll it anew with --replace" in capsys.readouterr().err
+    with CaIdentity(place, token=unused) as identity:
+        assert identity.credential.leaf.serial_number == before
+    file.write_text(str(token_of(ca, "payments")))
+    assert main([*enroll, "--replace"]) == 1
+    assert "another workload" in capsys.readouterr().err
+    file.write_text(str(unused))
+    assert main([*enroll, "--replace"]) == 0
+    with CaIdentity(place) as identity:
+        assert identity.credential.leaf.serial_number != before
+        assert str(identity.spiffe_id) == "spiffe://shop.internal/orders"
+
+
+@pytest.mark.parametrize("file", [STATE, SIGNED_BUNDLE])
+def test_a_damaged_state_is_mended_by_enrolling(
+    ca: Served, tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, token = tmp_path / "orders", tmp_path / "token"
+    CaIdentity(place, token=token_of(ca)).close()
+    (place / file).write_bytes(b"{")
+    with pytest.raises(PkiError, match="damaged"):
+        CaIdentity(place)
+    token.write_text(str(token_of(ca)))
+    assert main(["enroll", "--token-file", str(token), "--out", str(place)]) == 0, (
+        capsys.readouterr().err
+    )
+    CaIdentity(place).close()
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_keys(
+    ca: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "orders"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        identity.revoke_own("key-compromise")
+        assert eventually(lambda: bool(identity.refused))
+    token = token_of(ca)
+    with monkeypatch.context() as broken:
+
+        def lose(*_: object, **__: object) -> None:
+            raise OSError("killed")
+
+        broken.setattr(IdentityStore, "replace", lose)
+        with pytest.raises(OSError, match="killed"):
+            CaIdentity(place, token=token)
+    key = (place / "key.pem.next").read_bytes()
+    with CaIdentity(place, token=token):
+        assert (place / "key.pem").read_bytes() == key
