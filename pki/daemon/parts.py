@@ -33,6 +33,7 @@ from pki.daemon.callers import caller_of
 from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
+from pki.daemon.one_each import OneEach
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
@@ -86,11 +87,15 @@ class CaParts:
         # Threads of their own, so that none of them takes another's.
         self.renewing = ThreadPoolExecutor(4, "handfast-renew")
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
+        """For admins alone: no workload takes a thread of theirs."""
+        self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
         self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
         self.attesting = ThreadPoolExecutor(2, "handfast-attest")
         self.refusals = RefusalSums(context.clock)
         """Counts what strangers are refused: the audit log gets one entry a minute and reason."""
+        self.refused_workloads = RefusalSums(context.clock)
+        """Counts what workloads without a role are refused; apart, so that none hides another."""
         self._signing = PeriodicTask(_SIGN_SECONDS, self._sign_lists, "handfast-sign-lists")
         self._summing = PeriodicTask(_SUM_SECONDS, self._record_refusals, "handfast-refusals")
         self._signing.start()
@@ -105,6 +110,7 @@ class CaParts:
         self.witnesses.save()
         for executor in self._executors():
             executor.shutdown(wait=True, cancel_futures=True)
+        self.revoking_own.shutdown()
 
     def _executors(self) -> tuple[ThreadPoolExecutor, ...]:
         return self.renewing, self.revoking, self.operating, self.enrolling, self.attesting
@@ -191,16 +197,17 @@ class CaParts:
         report_trust(self.context, [(caller.spiffe_id, report.serial)], report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:
-        entries = self.refusals.take_due(at_end=at_end)
-        if not entries:
-            return
-        try:
-            with self.context.ledger.transaction() as transaction:
-                for entry in entries:
-                    transaction.audit.append(entry)
-        except PkiError as error:
-            self.refusals.put_back(entries)
-            defer(log.error, "refusals of strangers could not be recorded: %s", error)
+        for sums in (self.refusals, self.refused_workloads):
+            entries = sums.take_due(at_end=at_end)
+            if not entries:
+                continue
+            try:
+                with self.context.ledger.transaction() as transaction:
+                    for entry in entries:
+                        transaction.audit.append(entry)
+            except PkiError as error:
+                sums.put_back(entries)
+                defer(log.error, "refusals could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
         if not self._record_pending():

@@ -86,6 +86,19 @@ class PendingRevocation:
             if item.issuer == key_id.hex():
                 yield RevokedEntry(int(item.serial, 16), self.at, x509.ReasonFlags(self.reason))
 
+    def covers(self, other: PendingRevocation) -> bool:
+        """Return whether another revocation adds nothing to this one."""
+        is_as_grave = self.reason in {other.reason, x509.ReasonFlags.key_compromise.value}
+        return (
+            is_as_grave
+            and (self.whole_line or not other.whole_line)
+            and set(other.serials) <= set(self.serials)
+            and other._certificates() <= self._certificates()
+        )
+
+    def _certificates(self) -> frozenset[tuple[str, str]]:
+        return frozenset((item.issuer, item.serial) for item in self.entries)
+
     def to_line(self) -> bytes:
         """Return it as the file holds it."""
         document = {**asdict(self), "at": int(self.at.timestamp()), "version": _VERSION}

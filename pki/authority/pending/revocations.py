@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pki.authority.pending.file import PendingFile
@@ -27,15 +28,23 @@ class PendingRevocations:
         self._lists: dict[IssuerId, Crl] = {}
 
     def add(self, record: PendingRevocation) -> PkiError | None:
-        """Keep a revocation; return why it is in memory alone, if it is."""
+        """Keep a revocation; return why it is in memory alone, if it is.
+
+        One that is kept already is not kept twice: who repeats it does not fill the disk.
+        """
+        with suppress(PkiError):
+            if any(item.covers(record) for item in self.file.read()):
+                return None
         with self._lock:
+            kept = (item for item in self._in_memory.values() if item.covers(record))
+            record = next(kept, record)
             self._in_memory[record.id] = record
         try:
             self.file.append(record)
         except PkiError as error:
             return error
         with self._lock:
-            del self._in_memory[record.id]
+            self._in_memory.pop(record.id, None)
         return None
 
     def records(self) -> tuple[PendingRevocation, ...]:

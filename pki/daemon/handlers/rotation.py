@@ -178,6 +178,8 @@ class RotationHandler(rotation_pb2_grpc.RotationServicer):
             return work(authority)
 
         await admit(context, check)
+        # Nobody else takes a thread of the admins who revoke, to be refused in it either.
+        is_urgent = is_urgent and caller.is_admin
         return await answer(context, parts.revoking if is_urgent else parts.operating, whole)
 
 

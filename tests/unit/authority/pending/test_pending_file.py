@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography import x509
 
 from pki.authority.pending.file import SPACE_BYTES, PendingFile
 from pki.authority.pending.record import PendingEntry, PendingRevocation
+from pki.authority.pending.revocations import PendingRevocations
 from pki.errors import StateError
 
 AT = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
@@ -133,3 +135,23 @@ def test_a_file_of_another_user_is_not_believed(file: PendingFile) -> None:
     os.chown(file.path, 12345, 12345)
     with pytest.raises(StateError, match="belongs to user 12345"):
         file.read()
+
+
+def test_one_that_adds_nothing_is_not_kept_twice(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    first, same, other = record(), record(), record("ab13")
+    lesser = replace(record(), reason="superseded", whole_line=False)
+    for item in (first, same, lesser, other):
+        assert pending.add(item) is None
+    assert file.read() == (first, other)
+
+
+def test_one_that_means_more_is_kept_beside_the_first(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    first = replace(record(), reason="superseded", whole_line=False)
+    graver, longer = record(), replace(record(), reason="superseded")
+    wider = replace(first, id="1", serials=("ab12", "ab13"))
+    renewed = replace(first, id="2", entries=(*first.entries, *record("ab14").entries))
+    for item in (first, longer, wider, renewed, graver):
+        assert pending.add(item) is None
+    assert file.read() == (first, longer, wider, renewed, graver)
