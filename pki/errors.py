@@ -177,6 +177,13 @@ class WrongStepError(StateError):
     """
 
 
+class NotAnnouncedError(StateError):
+    """A revocation is in the memory of one process alone, and nobody was told of it.
+
+    The message is for whoever asked, also over the network: it names no path.
+    """
+
+
 class ChangedMeanwhileError(StateError):
     """Somebody else has changed it since it was read: read it again."""
 

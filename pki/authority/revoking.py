@@ -11,6 +11,7 @@ from pki.authority.publishing import revoking as publishing
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.refreshing import refresh_crls
 from pki.authority.reader import AuthorityReader
+from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.x509 import CrlSet
 
@@ -84,7 +85,11 @@ class RevokingAuthority(AuthorityReader):
 
     def pending_revocations(self) -> tuple[PendingRevocation, ...]:
         """Return the revocations that are in force, and that the ledger does not hold yet."""
-        return self._context.pending.records()
+        return self._context.pending.known().records
+
+    def pending_problem(self) -> PkiError | None:
+        """Return why more may be pending than is known; None if nothing else is."""
+        return self._context.pending.known().error
 
     def is_pending_kept(self) -> bool:
         """Return whether what is pending is kept beyond the end of this process."""

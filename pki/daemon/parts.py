@@ -20,7 +20,7 @@ from pki.access.peer import Peer
 from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
-from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger import CertificateRecord, IssuerRecord
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
 from pki.authority.publishing.refreshing import sign_missing
@@ -37,7 +37,13 @@ from pki.daemon.one_each import OneEach
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
-from pki.errors import InputError, NotPermittedError, PkiError, quote_untrusted
+from pki.errors import (
+    InputError,
+    NotAnnouncedError,
+    NotPermittedError,
+    PkiError,
+    quote_untrusted,
+)
 from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
@@ -130,10 +136,48 @@ class CaParts:
         self, records: Iterable[CertificateRecord]
     ) -> list[authority_pb2.CertificateSummary]:
         """Return what is said of certificates in a list."""
-        # Without the lock: a revocation is answered whoever holds the ledger.
-        with self.context.ledger.snapshot() as transaction:
-            issuers = transaction.issuers()
+        issuers: tuple[IssuerRecord, ...] = ()
+        try:
+            # Without the lock: a revocation is answered whoever holds the ledger.
+            with self.context.ledger.snapshot() as transaction:
+                issuers = transaction.issuers()
+        except PkiError as error:
+            # It is in force by now: better told without an issuer's name than as a failure.
+            defer(log.error, "the ledger could not be read for an answer: %s", error)
         return [certificate_summary(record, issuers) for record in records]
+
+    def tell_revoked(self) -> None:
+        """Announce what was revoked just now, and have it listed. It is in force whatever fails.
+
+        Raises:
+            NotAnnouncedError: if it is in memory alone, and neither announced nor on a list.
+        """
+        try:
+            self.feed.refresh()
+        except Exception as error:
+            # What is recorded, or in the file, is read again four times a second.
+            defer(log.error, "a revocation could not be announced at once: %s", error)
+            told = set(self.feed.state.pending)
+            untold = [
+                record
+                for record in self.context.pending.in_memory()
+                if not told.issuperset(record.entries)
+            ]
+            if untold:
+                self._publish_or_say()
+        self.sign_lists_soon()
+
+    def _publish_or_say(self) -> None:
+        try:
+            publish_pending(self.context)
+        except PkiError as error:
+            self.sign_lists_soon()
+            raise NotAnnouncedError(
+                "the revocation is in the memory of the CA's process alone: it could be announced "
+                "to nobody, and is on no list",
+                remedy="The CA goes on trying while it runs. Revoke again until it is answered "
+                "otherwise, or on the CA's machine: handfast revoke",
+            ) from error
 
     def sign_lists_soon(self) -> None:
         """Sign the lists that lack a revocation, in a thread of its own."""
@@ -210,10 +254,12 @@ class CaParts:
                 defer(log.error, "refusals could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
-        if not self._record_pending():
+        is_recorded = self._record_pending()
+        if not is_recorded and self.context.pending.known().records:
             self.counters.lists_failed = self.context.now()
             self.feed.refresh()
             return
+        # Also if what is pending can't be read: what the ledger holds is listed all the same.
         try:
             sign_missing(self.context)
             self.counters.lists_signed = self.context.now()
@@ -221,7 +267,8 @@ class CaParts:
             self.counters.lists_failed = self.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
-        self.context.publish()
+        if is_recorded:
+            self.context.publish()
 
     def _record_pending(self) -> bool:
         """Record what is pending; if that can't be done yet, sign and publish lists with it.

@@ -22,7 +22,6 @@ from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy
 from pki.background import defer
-from pki.errors import PkiError
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.revocation import Announced, IssuerId
 
@@ -226,18 +225,14 @@ class TrustFeed:
 
     def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
         """Return what the ledger can't record now, and the lists that were signed for it."""
-        pending = self._context.pending
-        try:
-            if pending.is_empty():
-                self._entries = ()
-                return (), {}
-            entries = dict.fromkeys(item for record in pending.records() for item in record.entries)
-        except PkiError as error:
-            # What else is revoked is told all the same, and nothing is signed until it can be read.
-            defer(log.error, "what is pending can't be read: %s", error)
-            return self._entries, self._lists
+        known = self._context.pending.known()
+        entries = dict.fromkeys(item for record in known.records for item in record.entries)
+        if known.error is not None:
+            # What is known is told all the same, and nothing is signed until all can be read.
+            defer(log.error, "what is pending can't be read: %s", known.error)
+            entries = dict.fromkeys(self._entries) | entries
         self._entries = tuple(entries)
-        return self._entries, pending.lists()
+        return self._entries, self._context.pending.lists() if entries else {}
 
     def _policy_digest(self) -> str:
         policy = self._policy()

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography import x509
 
-from pki.errors import StateError
+from pki.errors import PkiError, StateError
 from pki.x509.revocation import RevokedEntry
 
 _VERSION = 1
@@ -144,3 +144,26 @@ class PendingRevocation:
 
     def _numbers(self) -> Iterable[str]:
         return *self.serials, *(item.serial for item in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRevocations:
+    """What is pending, as far as it can be told.
+
+    Args:
+        records: the revocations, oldest first. They count whatever else can't be read.
+        error: why there may be others; None if these are all.
+    """
+
+    records: tuple[PendingRevocation, ...]
+    error: PkiError | None
+
+    def whole(self) -> tuple[PendingRevocation, ...]:
+        """Return the revocations, if these are all.
+
+        Raises:
+            StateError: if there may be others.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.records

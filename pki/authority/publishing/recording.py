@@ -32,11 +32,14 @@ def record_pending(context: AuthorityContext) -> int:
 
     Raises:
         LedgerError: if the ledger still can't record; then all of it stays pending.
-        PkiError: if it can't be read, or a list can't be signed; then too.
+        PkiError: if a list can't be signed; then too. If not all of it can be read, what is known
+            is recorded first.
     """
-    if context.pending.is_empty():
+    known = context.pending.known()
+    records = known.records
+    if not records:
+        known.whole()
         return 0
-    records = context.pending.records()
     published = context.directory.read_published(unless=CrlSet.none())
     with context.ledger.transaction() as transaction:
         for issuer in transaction.issuers():
@@ -47,6 +50,7 @@ def record_pending(context: AuthorityContext) -> int:
             if _needs_list(context, transaction, issuer, records):
                 context.refresh_crl(issuer, transaction)
     context.pending.forget({item.id for item in records})
+    known.whole()
     return len(records)
 
 

@@ -119,8 +119,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         def work() -> authority_pb2.RevokeResponse:
             revoked = revoke()
             # Told before anything else is done.
-            parts.feed.refresh()
-            parts.sign_lists_soon()
+            parts.tell_revoked()
             return authority_pb2.RevokeResponse(certificates=parts.summaries(revoked))
 
         if caller.is_admin:

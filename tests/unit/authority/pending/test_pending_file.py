@@ -155,3 +155,34 @@ def test_one_that_means_more_is_kept_beside_the_first(file: PendingFile) -> None
     for item in (first, longer, wider, renewed, graver):
         assert pending.add(item) is None
     assert file.read() == (first, longer, wider, renewed, graver)
+
+
+def test_what_is_in_memory_counts_although_the_file_can_not_be_read(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    file.path.symlink_to("elsewhere")
+    assert pending.add(record()) is not None
+    known = pending.known()
+    assert [item.serials for item in known.records] == [("ab12",)]
+    assert isinstance(known.error, StateError)
+    assert pending.holds("ab12")
+    # Whether another one is revoked, nobody can say.
+    with pytest.raises(StateError):
+        pending.holds("ab13")
+    with pytest.raises(StateError):
+        pending.refuse_all()
+
+
+def test_a_damaged_line_hides_no_other(file: PendingFile) -> None:
+    first, torn, last = record(), record("ab13"), record("ab14")
+    for item in (first, torn, last):
+        file.append(item)
+    data = file.path.read_bytes()
+    file.path.write_bytes(data.replace(b'"ab13"', b'"ab99"'))
+    known = file.known()
+    assert known.records == (first, last)
+    assert known.error is not None
+    # Nobody writes to it, or empties it, before somebody has looked.
+    with pytest.raises(StateError, match="damaged"):
+        file.append(record("ab15"))
+    with pytest.raises(StateError, match="damaged"):
+        file.empty({first.id, last.id})
