@@ -200,6 +200,13 @@ class OlderLedgerError(LedgerError):
     """The ledger is, or may be, an older copy or another ledger: the CA signs nothing."""
 
 
+class NotRecordedError(LedgerError):
+    """The ledger can't record now, so nothing was done: it is held, or its disk is full.
+
+    The message is for whoever asked, also over the network: it names no path.
+    """
+
+
 class CommitInDoubtError(LedgerError):
     """It is not known whether a commit took place: check the ledger before trying again."""
 

@@ -94,6 +94,7 @@ class CaParts:
         self.renewing = ThreadPoolExecutor(4, "handfast-renew")
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
         """For admins alone: no workload takes a thread of theirs."""
+        self.distrusting = ThreadPoolExecutor(2, "handfast-distrust")
         self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
         self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
@@ -119,7 +120,14 @@ class CaParts:
         self.revoking_own.shutdown()
 
     def _executors(self) -> tuple[ThreadPoolExecutor, ...]:
-        return self.renewing, self.revoking, self.operating, self.enrolling, self.attesting
+        return (
+            self.renewing,
+            self.revoking,
+            self.distrusting,
+            self.operating,
+            self.enrolling,
+            self.attesting,
+        )
 
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""

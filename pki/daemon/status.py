@@ -22,6 +22,7 @@ from pki.errors import (
     NotAnnouncedError,
     NotFoundError,
     NotPermittedError,
+    NotRecordedError,
     NotRecoverableError,
     NotRegisteredError,
     NotRenewableError,
@@ -53,7 +54,13 @@ _STATUSES = MappingProxyType(
     }
 )
 # What these say is not of the CA's inside, and callers need to know it.
-_FOR_CALLERS = (AlreadyThereError, ChangedMeanwhileError, NotAnnouncedError, WrongStepError)
+_FOR_CALLERS = (
+    AlreadyThereError,
+    ChangedMeanwhileError,
+    NotAnnouncedError,
+    NotRecordedError,
+    WrongStepError,
+)
 _UNAVAILABLE = "the CA can't do this now; nothing was changed"
 
 

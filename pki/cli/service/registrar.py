@@ -21,7 +21,7 @@ from pki.authority.enrollment.registering import Changed
 from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_authority, open_urgently
 from pki.daemon.messages import read_registration, registration_message
 from pki.identity import SpiffeId
 
@@ -163,10 +163,19 @@ class RemoteRegistrar:
 
 
 @contextmanager
-def registrar(ca: str | None, credential: Path | None, directory: Path) -> Iterator[Registrar]:
-    """Open the CA's folder, or a CA over the network if its address is given."""
+def registrar(
+    ca: str | None, credential: Path | None, directory: Path, *, revokes: bool = False
+) -> Iterator[Registrar]:
+    """Open the CA's folder, or a CA over the network if its address is given.
+
+    Args:
+        ca: the address.
+        credential: the directory of the credential to ask with.
+        directory: the state folder.
+        revokes: whether something may be revoked, which a full disk must not stop.
+    """
     if ca is None:
-        with open_authority(directory) as authority:
+        with open_urgently(directory) if revokes else open_authority(directory) as authority:
             yield FolderRegistrar(authority)
         return
     with remote_ca(ca, credential) as remote:

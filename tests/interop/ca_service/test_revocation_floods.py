@@ -103,3 +103,23 @@ def test_who_is_granted_distrust_and_is_no_admin_takes_no_thread_of_theirs(tmp_p
             error = call.exception()
             assert isinstance(error, grpc.RpcError)
             assert reason(error) == "NAME_NOT_PERMITTED"
+
+
+def test_a_distrust_that_cant_be_recorded_says_so_soon_and_delays_no_revocation(
+    ca: Served, tmp_path: Path
+) -> None:
+    serial = f"{ca.authority.issue('payments').leaf.serial_number:x}"
+    leaked = ca.authority.issuers()[1].key_id
+    with asking(ca, tmp_path, "ops") as ops, stuck_ledger(ca.authority.path):
+        stub = rotation_pb2_grpc.RotationStub(ops.channel)
+        request = rotation_pb2.DistrustRequest(key_id=leaked)
+        begun = time.monotonic()
+        calls = [stub.Distrust.future(request, timeout=60) for _ in range(2)]
+        time.sleep(0.2)
+        revoked_soon(ops, serial)
+        for call in calls:
+            error = call.exception()
+            assert isinstance(error, grpc.RpcError)
+            assert reason(error) == "CA_UNAVAILABLE"
+            assert "is still trusted" in str(error)
+        assert time.monotonic() - begun < 2 * SOON
