@@ -16,7 +16,7 @@ from datetime import datetime
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import current_numbers
 from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
-from pki.authority.ledger.hierarchy import trusted_roots
+from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
@@ -175,6 +175,8 @@ class TrustFeed:
                 self._by_issuer = dict(crl_set.crls)
             issuing = transaction.issuers()
             bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            # One that is distrusted signs no list any more: its root's list refuses all its leaves.
+            usable = {item.id for item in issuing if is_usable(item)}
             issuers = {item.id: IssuerId.of_ca(item.certificate).key_id for item in issuing}
             crls = {issuer.key_id: crl for issuer, crl in self._by_issuer.items()}
             # None of them for another ledger, whose numbers mean something else.
@@ -188,6 +190,7 @@ class TrustFeed:
                 (item, (issuers[item.issuer_id], item.serial))
                 for item in found
                 if item.not_after >= now
+                and item.issuer_id in usable
                 and item.serial not in _revoked(crls.get(issuers[item.issuer_id]))
             )
             newest = max(number, transaction.revocations.newest())

@@ -18,6 +18,7 @@ from pki.authority.enrollment import (
     update_registration,
 )
 from pki.authority.enrollment.registering import Changed
+from pki.authority.publishing.refreshing import sign_missing
 from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
@@ -106,6 +107,8 @@ class FolderRegistrar:
     def _changed(self, changed: Changed) -> messages.ChangedRegistration:
         if changed.revoked:
             self._context.publish()
+            # A list that could not be signed is told: the rest is done.
+            sign_missing(self._context)
         message = messages.ChangedRegistration(
             revoked=[record.serial for record in changed.revoked]
         )
