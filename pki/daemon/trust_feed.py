@@ -230,6 +230,7 @@ class TrustFeed:
         """Return what the ledger can't record now, and the lists that were signed for it."""
         known = self._context.pending.known()
         entries = dict.fromkeys(item for record in known.records for item in record.entries)
+        entries |= dict.fromkeys(self._context.pending.kept(now=self._context.now()))
         if known.error is not None:
             # What is known is told all the same, and nothing is signed until all can be read.
             defer(log.error, "what is pending can't be read: %s", known.error)
