@@ -234,7 +234,7 @@ class CaService:
             return
         self._authority.context.reserve.make()
         state = self._feed.state
-        if (state.unlisted or state.pending) and self._parts is not None:
+        if (state.unlisted or state.is_waiting) and self._parts is not None:
             self._parts.sign_lists_soon()
 
     def _refresh(self) -> None:
