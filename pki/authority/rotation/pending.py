@@ -56,11 +56,23 @@ def keep_request(context: AuthorityContext, transaction: Transaction, request: R
     The log then holds the serial number of the issuing CA that a root may sign, whatever becomes of
     the answer.
     """
+    before = pending_request(context, transaction)
     transaction.rotation.put_request(request.digest, request.encode(), now=context.now())
     issuing = request.issuing
     details: dict[str, Any] = {"purpose": request.purpose.value, "request": request.digest}
     if issuing is not None:
         details |= {"issuing_ca": issuing.key_id(), "root": key_id_of_root(issuing.root)}
+    if before is not None and before.digest != request.digest:
+        details["replaces"] = before.digest
+    if before is not None and before.purpose is not request.purpose:
+        # Perhaps another admin's, who waits for its answer: said, because nobody else is asked.
+        transaction.add_event(
+            "request-replaced",
+            f"the request for {before.purpose.value} ({before.digest[:16]}), which waited for the "
+            f"roots, was replaced by {context.actor.name} with one for {request.purpose.value} "
+            f"({request.digest[:16]}): an answer to the first is refused, and its key is gone",
+            at=context.now(),
+        )
     transaction.audit.append(
         context.audit_entry(
             AuditAction.ROOT_REQUEST,

@@ -26,8 +26,15 @@ def keys_of(ca: Authority) -> set[str]:
 def test_a_new_request_takes_the_place_of_the_one_before_and_of_its_key(offline: Offline) -> None:
     before = keys_of(offline.ca)
     first = offline.prepare_issuer()
+    assert offline.ca.events() == ()
     second = offline.prepare_root()
     assert len(keys_of(offline.ca) - before) == 1
+    # Whoever waits for an answer to the first is told, and so is the log.
+    (event,) = [text for _, kind, text in offline.ca.events() if kind == "request-replaced"]
+    assert first.digest[:16] in event
+    assert second.digest[:16] in event
+    asked = [item for _, item in offline.ca.audit_entries() if item.action.value == "root-request"]
+    assert asked[-1].details["replaces"] == first.digest
     with pytest.raises(InputError, match=f"waits for that to {second.digest[:16]}"):
         offline.import_all(offline.sign(first))
     answer = offline.sign(second)
