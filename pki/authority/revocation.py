@@ -203,7 +203,8 @@ def revoke_records(
     else:
         transaction.lines.end_recovery(lines)
     if not context.signs_lists_later:
-        sign_lists(context, transaction, {item.issuer_id for item in revoked})
+        touched = {item.issuer_id for item in revoked}
+        sign_lists(context, transaction, touched, needs_one=True)
     return tuple(
         record
         for item in sorted(revoked, key=lambda item: item.id)

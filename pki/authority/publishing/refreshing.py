@@ -55,17 +55,29 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
 
 
 def sign_lists(
-    context: AuthorityContext, transaction: Transaction, issuer_ids: Container[int]
+    context: AuthorityContext,
+    transaction: Transaction,
+    issuer_ids: Container[int],
+    *,
+    needs_one: bool = False,
 ) -> PkiError | None:
     """Sign a new CRL for each of these issuing CAs, if receivers may still accept what it signed.
 
     The key of one that is distrusted or withdrawn may be destroyed, and nobody needs its CRL. A CRL
     that can't be signed now undoes nothing else: :func:`sign_missing` signs it once it can be.
 
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        issuer_ids: the issuing CAs.
+        needs_one: raise the error if none can be signed: then nothing else is undone, and whoever
+            gave a wrong passphrase tries again.
+
     Returns:
         Why one could not be signed; None if all were.
     """
     failed: PkiError | None = None
+    signed = 0
     for issuer in transaction.issuers():
         is_wanted = issuer.id in issuer_ids and issuer.kind is IssuerKind.ISSUING
         if not is_wanted or not is_usable(issuer):
@@ -79,6 +91,10 @@ def sign_lists(
                 _log.error, "the list of issuing CA %s lacks a revocation: %s", issuer.key_id, error
             )
             failed = error
+        else:
+            signed += 1
+    if failed is not None and needs_one and not signed:
+        raise failed
     return failed
 
 
