@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from pki.background import defer
-from pki.ca_client.announced_store import AnnouncedUntil, still_needed
 from pki.ca_client.bundles import Anchor, newest_bundle_at
 from pki.ca_client.received import Received
-from pki.ca_client.store import IdentityStore, Stored
+from pki.ca_client.storage.announced_store import AnnouncedUntil, still_needed
+from pki.ca_client.storage.identity_store import IdentityStore, Stored
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import PkiError, quote_untrusted

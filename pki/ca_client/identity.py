@@ -24,7 +24,6 @@ from typing import Self
 from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.background import defer
 from pki.ca_client import calls
-from pki.ca_client.ca_state import CaState
 from pki.ca_client.calls import Keys, Line
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.enrollment import enroll_into, why_unusable
@@ -34,10 +33,11 @@ from pki.ca_client.received import EndedCertificateError, Received
 from pki.ca_client.renewal_plan import RenewalPlan
 from pki.ca_client.renewal_times import STEP_SECONDS
 from pki.ca_client.rpc_errors import call
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.ca_state import CaState
+from pki.ca_client.storage.identity_store import IdentityStore
+from pki.ca_client.storage.witness_store import WitnessStore
 from pki.ca_client.trust_follower import TrustFollower
 from pki.ca_client.trust_report import TrustReport
-from pki.ca_client.witness_store import WitnessStore
 from pki.clock import Clock, system_clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError

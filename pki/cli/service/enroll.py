@@ -13,7 +13,7 @@ from pki.ca_client.calls import JwtProof, Keys, enroll_by_jwt
 from pki.ca_client.calls import enroll as ask_ca
 from pki.ca_client.enrollment import enroll_into, why_unusable
 from pki.ca_client.received import Received
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.options import parse_path
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.clock import system_clock

@@ -21,7 +21,7 @@ from pki.authority import Authority
 from pki.authority.enrollment import create_registration, create_token
 from pki.authority.registrations import Registration
 from pki.ca_client.calls import enroll
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, dir_option
 from pki.cli.output import quote_path
 from pki.cli.service.ca_policy import CA_POLICY, add_admin

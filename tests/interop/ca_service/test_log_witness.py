@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import pki
 from pki._proto.handfast.ca.v1 import audit_pb2, audit_pb2_grpc
 from pki.ca_client import CaIdentity
-from pki.ca_client.witness_store import CHECKPOINT, DISPUTED, WITNESS_KEY
+from pki.ca_client.storage.witness_store import CHECKPOINT, DISPUTED, WITNESS_KEY
 from pki.identity import SpiffeId
 from pki.keys import read_private_key
 from pki.proofs import EnrollmentToken
