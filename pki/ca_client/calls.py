@@ -160,7 +160,7 @@ def renew(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RecoveryProof:
     """The line of certificates that is recovered.
 
     Args:
@@ -176,7 +176,7 @@ class Line:
     spiffe_id: SpiffeId
 
 
-def recover(address: str, line: Line, keys: Keys, *, now: datetime) -> Received:
+def recover(address: str, line: RecoveryProof, keys: Keys, *, now: datetime) -> Received:
     """Obtain a certificate for a line whose last one has ended.
 
     Args:
