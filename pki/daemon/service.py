@@ -157,7 +157,7 @@ class CaService:
         settings = self._settings
         strangers = self._workload.stranger_server()
         self.enroll_port = self._workload.open_stranger_port(strangers, settings.enroll_listen)
-        mutual = self._workload.server()
+        mutual = self._workload.mutual_server()
         try:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:

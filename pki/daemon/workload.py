@@ -13,7 +13,7 @@ from pki.errors import StateError
 from pki.rpc.server.dispatcher_aio import make_robust_server
 from pki.rpc.server.factory import AccessSettings
 from pki.rpc.server.health_access import HealthAccess
-from pki.rpc.server.servers import server_options
+from pki.rpc.server.servers import CONNECTIONS, AioServer, most_connections, server_options
 from pki.workload import Workload
 from pki.workload.lifecycle import PathLike
 
@@ -21,6 +21,9 @@ _PUBLIC = PublicMethods(WORKLOAD_METHODS, "every workload, for itself")
 _MOST_STRANGERS = 200
 _MESSAGE_BYTES = 256 * 1024
 _IDLE_MILLISECONDS = 30_000
+# Of the connections that the process can hold: strangers fill their own part alone, and both parts
+# together leave descriptors for the ledger and the lists.
+_MUTUAL_SHARE, _STRANGERS_SHARE = 0.75, 0.25
 
 
 class CaWorkload(Workload):
@@ -29,6 +32,10 @@ class CaWorkload(Workload):
     def policy_in_force(self) -> Policy | None:
         """Return the CA's policy; None if it was removed or can't be read any more."""
         return None if self._policy is None else self._policy.policy()
+
+    def mutual_server(self) -> AioServer:
+        """Make the server for callers with a certificate."""
+        return self.server(options=[(CONNECTIONS, most_connections(_MUTUAL_SHARE))])
 
     def stranger_server(self) -> grpc.aio.Server:
         """Make a server for callers without a certificate. Its limits are small."""
@@ -42,7 +49,7 @@ class CaWorkload(Workload):
                     ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_ms", 4 * _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_grace_ms", _IDLE_MILLISECONDS),
-                    *server_options(),
+                    *server_options(share=_STRANGERS_SHARE),
                 ],
                 maximum_concurrent_rpcs=_MOST_STRANGERS,
             )
