@@ -26,12 +26,21 @@ def _with_port(text: str) -> str:
 
 parse_address = as_option(_with_port)
 
+
+def _unless_dir(context: typer.Context, address: str | None) -> str | None:
+    """Leave out the address of a variable if ``--dir`` was written: what is written wins."""
+    sources = [context.get_parameter_source(name) for name in ("ca", "directory")]
+    names = [source.name if source is not None else "" for source in sources]
+    return None if names == ["ENVIRONMENT", "COMMANDLINE"] else address
+
+
 CaOption = Annotated[
     str | None,
     typer.Option(
         "--ca",
         envvar="HANDFAST_CA",
         parser=parse_address,
+        callback=_unless_dir,
         metavar="ADDRESS",
         help="Ask the CA at this address (host:port) instead of the CA's folder.",
     ),
