@@ -187,10 +187,11 @@ class CaService:
         enrollment_pb2_grpc.add_EnrollmentServicer_to_server(
             watched(EnrollmentHandler(parts)), strangers
         )
+        # One for both: its changes are reported once.
+        servicer = health_aio.HealthServicer()
+        self._workload.report_health(servicer)
         for server in (mutual, strangers):
-            servicer = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-            self._workload.report_health(servicer)
             await server.start()
             self._servers.append(server)
         for task in self._tasks:
