@@ -19,6 +19,7 @@ _LATER = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
+_UNKNOWN_METHOD = "Method not found!"  # what gRPC says itself, of a service that is not there
 _Answer = TypeVar("_Answer")
 
 
@@ -55,4 +56,10 @@ def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:
     code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
     if code in _LATER:
         return BusyCaError(f"the CA can't answer now: {details}", read_retry_after(metadata))
+    if code is grpc.StatusCode.UNIMPLEMENTED and details == _UNKNOWN_METHOD:
+        return CaRefusedError(
+            "the server does not offer this call: it is the CA's port for enrollment, or a CA of "
+            "an older version",
+            remedy="Use the CA's port for mutual TLS, 8443 by default (enrollment has 8444)",
+        )
     return CaRefusedError(f"the CA refused: {details}", reason=read_reason(metadata) or "")

@@ -39,7 +39,7 @@ from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
 from pki.daemon.trust_feed import TrustFeed, TrustState
-from pki.daemon.workload import CaWorkload
+from pki.daemon.workload import CaWorkload, cannot_listen
 from pki.errors import PkiError, StateError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class CaService:
         try:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:
-            raise StateError(f"can't listen on {settings.listen}: {error}") from error
+            raise cannot_listen(settings.listen, error) from error
         addresses = Addresses(
             settings.advertise or _with_number(settings.listen, self.port),
             settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
@@ -187,10 +187,11 @@ class CaService:
         enrollment_pb2_grpc.add_EnrollmentServicer_to_server(
             watched(EnrollmentHandler(parts)), strangers
         )
+        # One for both: its changes are reported once.
+        servicer = health_aio.HealthServicer()
+        self._workload.report_health(servicer)
         for server in (mutual, strangers):
-            servicer = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-            self._workload.report_health(servicer)
             await server.start()
             self._servers.append(server)
         for task in self._tasks:

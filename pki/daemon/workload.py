@@ -26,6 +26,15 @@ _IDLE_MILLISECONDS = 30_000
 _MUTUAL_SHARE, _STRANGERS_SHARE = 0.75, 0.25
 
 
+def cannot_listen(address: str, error: RuntimeError) -> StateError:
+    """Return the error for a port that gRPC did not open; gRPC's words name no cause."""
+    reason = str(error).partition(";")[0]
+    return StateError(
+        f"can't listen on {address}: {reason}",
+        remedy="See whether another process listens there: ss -ltnp",
+    )
+
+
 class CaWorkload(Workload):
     """The CA's own workload."""
 
@@ -66,7 +75,7 @@ class CaWorkload(Workload):
         try:
             number = server.add_secure_port(address, port.credentials())
         except RuntimeError as error:
-            raise StateError(f"can't listen on {address}: {error}") from error
+            raise cannot_listen(address, error) from error
         port.bind(address, number)
         return number
 

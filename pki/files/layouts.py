@@ -87,7 +87,8 @@ def detect_layout(directory: Path) -> Layout:
     raise CredentialError(
         f"{quote_untrusted(directory)} holds no credential: none of "
         + ", ".join(layout.key for layout in LAYOUTS.values()),
-        remedy="Issue one with: handfast issue NAME --out DIR",
+        remedy="Enroll it: handfast enroll TOKEN --out DIR; or where the CA's folder is, issue it: "
+        "handfast issue NAME --out DIR",
     )
 
 

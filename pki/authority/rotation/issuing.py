@@ -211,7 +211,7 @@ def distrust_issuer(
         ]
         if len(named) != 1:
             raise InputError(
-                f"{quote_untrusted(key_id)} names {len(named)} issuing CAs",
+                f"{quote_untrusted(key_id)} names {len(named) or 'no'} issuing CAs",
                 remedy="See their key ids with: handfast list --issuers",
             )
         chosen = named[0]

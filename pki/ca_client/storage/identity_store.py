@@ -285,7 +285,8 @@ class IdentityStore:
         return StateError(
             f"{quote_untrusted(self.directory / STATE)} is not there: this directory was not "
             "enrolled",
-            remedy="Enroll it: handfast enroll TOKEN --out DIR",
+            remedy="Enroll it: handfast enroll TOKEN --out DIR; or pass token=TOKEN to "
+            "pki.Workload.from_ca()",
         )
 
     def _read_bundle(self, domain: TrustDomain) -> SignedBundle | None:

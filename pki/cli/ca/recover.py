@@ -65,7 +65,7 @@ def recover(
         },
         [
             *_describe(recovered),
-            f"The CRLs were brought to {len(distribution.updated)} credential directories here",
+            f"The CRLs were brought to {distribution.directories_here}",
         ],
         as_json=as_json,
     )

@@ -9,7 +9,7 @@ from pki.ca_client.received import read_moment
 from pki.ca_client.rpc_errors import call
 from pki.cli.output import print_result, print_table, table_fits
 from pki.cli.service.remote import SECONDS, remote_ca
-from pki.errors import InputError, PkiError, quote_untrusted
+from pki.errors import InputError, PkiError, counted, quote_untrusted
 from pki.files import load_credential
 from pki.identity import SpiffeId, TrustDomain
 
@@ -69,7 +69,7 @@ def list_remotely(ca: str, credential: Path | None, *, with_ended: bool, as_json
         for item in found
     ]
     if not as_json and rows and table_fits(_HEADINGS, rows):
-        print_table(f"{len(rows)} certificates", _HEADINGS, rows)
+        print_table(counted(len(rows), "certificate"), _HEADINGS, rows)
         return
     print_result(
         "list",

@@ -20,6 +20,7 @@ from pki.authority import Authority
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
+from pki.cli.service.listening import check_listening
 from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
@@ -88,8 +89,12 @@ def serve(
     )
     # A line for each table of the ledger tells nobody anything.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Before anything is issued: a start that fails leaves no certificate in the ledger.
+    addresses = {"--listen": listen, "--enroll-listen": enroll_listen}
     if metrics is not None:
         parse_metrics_address(metrics)
+        addresses["--metrics"] = metrics
+    check_listening(addresses)
     with open_authority(directory, passphrase_file=passphrase_file, ledger=ledger) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):

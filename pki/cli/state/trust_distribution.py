@@ -23,7 +23,7 @@ from pki.cli.state.busy_folders import work_through
 from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.cli.state.workload_proof import is_proved
-from pki.errors import PkiError, quote_untrusted
+from pki.errors import PkiError, counted, quote_untrusted
 from pki.files import (
     PartialCredential,
     find_layout,
@@ -52,6 +52,13 @@ class Distribution:
 
     updated: list[Path] = field(default_factory=list)
     failed: FailedFolders = field(default_factory=list)
+
+    @property
+    def directories_here(self) -> str:
+        """How many directories are up to date, in words."""
+        return (
+            counted(len(self.updated), "credential directory", "credential directories") + " here"
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the result for scripts."""
