@@ -27,6 +27,7 @@ from pki.authority.publishing.refreshing import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
+from pki.daemon.due_lists import DueLists
 from pki.daemon.handlers.audit import AuditHandler
 from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
@@ -116,9 +117,11 @@ class CaService:
             self._workload.close()
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
+        self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
+        self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._tasks = [
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
-            PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh"),
+            self._refresh_task,
         ]
         self._parts: CaParts | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -236,6 +239,8 @@ class CaService:
         state = self._feed.state
         if (state.unlisted or state.pending) and self._parts is not None:
             self._parts.sign_lists_soon()
+        if self._due_lists.must_sign(state):
+            self._refresh_task.wake()
 
     def _refresh(self) -> None:
         """Sign lists long before they end."""

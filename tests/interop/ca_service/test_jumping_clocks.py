@@ -1,0 +1,60 @@
+"""A CA whose clock jumps while it runs, as that of a machine that was suspended.
+
+Handshakes go by the machine's own clock, so the CA's clock jumps to that.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from pki.ca_client import CaIdentity
+from pki.ca_client.contact import stranger_channel
+from pki.clock import system_clock
+from pki.proofs import EnrollmentToken
+from pki.x509 import CrlSet
+from tests.ca_service import Served, served_ca
+from tests.interop.shop import SECONDS, ShiftedClock, eventually
+
+
+def is_serving(ca: Served) -> bool:
+    root = ca.authority.trust()[0].all_roots()[0]
+    with stranger_channel(ca.enroll_address, ca.authority.trust_domain, root) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest()
+        answer = health.Check(request, timeout=SECONDS, wait_for_ready=True)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def have_ended(lists: CrlSet | None) -> bool:
+    assert lists is not None
+    assert lists.crls
+    return any(crl.next_update < system_clock() for crl in lists.crls.values())
+
+
+def test_a_ca_that_slept_for_longer_than_its_lists_live_serves_at_once(tmp_path: Path) -> None:
+    clock = ShiftedClock()
+    clock.move(days=-8)
+    with served_ca(tmp_path, clock=clock) as ca:
+        assert have_ended(CrlSet.of(ca.service.parts.feed.state.crls.values()))
+        clock.move(days=8)
+        woken = time.monotonic()
+        assert eventually(lambda: is_serving(ca))
+        assert time.monotonic() - woken < 2
+        assert not have_ended(CrlSet.of(ca.service.parts.feed.state.crls.values()))
+
+
+def test_nobody_is_handed_lists_that_have_ended(tmp_path: Path) -> None:
+    clock = ShiftedClock()
+    clock.move(days=-8)
+    with served_ca(tmp_path, clock=clock) as ca:
+        # As it is in the moment between waking and signing.
+        for task in ca.service._tasks:
+            task.stop(5)
+        clock.move(days=8)
+        ca.service.workload.reload()
+        token = EnrollmentToken.parse(ca.token("orders"))
+        with CaIdentity(tmp_path / "orders", token=token) as identity:
+            assert not have_ended(identity.credential.crls)
