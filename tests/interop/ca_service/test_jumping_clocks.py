@@ -6,13 +6,17 @@ Handshakes go by the machine's own clock, so the CA's clock jumps to that.
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pki.authority import Authority
+from pki.authority.bootstrap import AuthorityPlan
 from pki.ca_client import CaIdentity
 from pki.ca_client.contact import stranger_channel
 from pki.clock import system_clock
+from pki.identity import TrustDomain
 from pki.proofs import EnrollmentToken
 from pki.x509 import CrlSet
 from tests.ca_service import Served, served_ca
@@ -31,7 +35,8 @@ def is_serving(ca: Served) -> bool:
 def have_ended(lists: CrlSet | None) -> bool:
     assert lists is not None
     assert lists.crls
-    return any(crl.next_update < system_clock() for crl in lists.crls.values())
+    now = system_clock().replace(microsecond=0)
+    return any(crl.next_update < now for crl in lists.crls.values())
 
 
 def test_a_ca_that_slept_for_longer_than_its_lists_live_serves_at_once(tmp_path: Path) -> None:
@@ -58,3 +63,22 @@ def test_nobody_is_handed_lists_that_have_ended(tmp_path: Path) -> None:
         token = EnrollmentToken.parse(ca.token("orders"))
         with CaIdentity(tmp_path / "orders", token=token) as identity:
             assert not have_ended(identity.credential.crls)
+
+
+def test_who_holds_only_lists_that_have_ended_gets_new_ones_by_itself(tmp_path: Path) -> None:
+    plan = AuthorityPlan(TrustDomain.parse("shop.internal"), crl_lifetime=timedelta(seconds=4))
+    Authority.create(tmp_path / "ca", plan).close()
+    folder = tmp_path / "orders"
+    with served_ca(tmp_path) as ca:
+        with CaIdentity(folder, token=EnrollmentToken.parse(ca.token("orders"))) as identity:
+            leaf = identity.credential.leaf
+        while not have_ended(identity.credential.crls):
+            time.sleep(0.1)
+        # It knows twenty times sooner that the CA is silent, because it accepts no certificate.
+        with CaIdentity(folder, monotonic=lambda: 20 * time.monotonic()) as identity:
+            assert have_ended(identity.credential.crls)
+            assert eventually(lambda: not have_ended(identity.credential.crls), 20)
+            assert eventually(lambda: identity.cut_off_since is None)
+            assert identity.credential.leaf == leaf, "only the lists had ended"
+            identity.renew_now()
+            assert identity.credential.leaf != leaf
