@@ -117,6 +117,7 @@ class CaService:
             self._workload.close()
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
+        self._was_own_due = False
         self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
         self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._tasks = [
@@ -239,6 +240,10 @@ class CaService:
         state = self._feed.state
         if (state.unlisted or state.pending) and self._parts is not None:
             self._parts.sign_lists_soon()
+        is_own_due = self._own.is_due
+        if is_own_due and not self._was_own_due:
+            self._workload.reload(0)
+        self._was_own_due = is_own_due
         if self._due_lists.must_sign(state):
             self._refresh_task.wake()
 

@@ -9,6 +9,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pki.authority import Authority
@@ -20,7 +22,7 @@ from pki.identity import TrustDomain
 from pki.proofs import EnrollmentToken
 from pki.x509 import CrlSet
 from tests.ca_service import Served, served_ca
-from tests.interop.shop import SECONDS, ShiftedClock, eventually
+from tests.interop.shop import ShiftedClock, eventually
 
 
 def is_serving(ca: Served) -> bool:
@@ -28,8 +30,15 @@ def is_serving(ca: Served) -> bool:
     with stranger_channel(ca.enroll_address, ca.authority.trust_domain, root) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest()
-        answer = health.Check(request, timeout=SECONDS, wait_for_ready=True)
+        answer = health.Check(request, timeout=2)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def reaches(ca: Served) -> bool:
+    try:
+        return is_serving(ca)
+    except grpc.RpcError:
+        return False
 
 
 def have_ended(lists: CrlSet | None) -> bool:
@@ -46,9 +55,28 @@ def test_a_ca_that_slept_for_longer_than_its_lists_live_serves_at_once(tmp_path:
         assert have_ended(CrlSet.of(ca.service.parts.feed.state.crls.values()))
         clock.move(days=8)
         woken = time.monotonic()
-        assert eventually(lambda: is_serving(ca))
+        assert eventually(lambda: reaches(ca))
         assert time.monotonic() - woken < 2
         assert not have_ended(CrlSet.of(ca.service.parts.feed.state.crls.values()))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(days=100)])
+def test_a_ca_that_started_with_a_clock_ahead_serves_once_the_clock_is_right(
+    tmp_path: Path, ahead: timedelta
+) -> None:
+    clock = ShiftedClock()
+    Authority.create(tmp_path / "ca", "shop.internal").close()
+    clock.shift = ahead
+    with served_ca(tmp_path, clock=clock) as ca:
+        assert ca.service.parts.own_credential().leaf.not_valid_before_utc > system_clock()
+        clock.shift = timedelta()
+        own = ca.service.parts.own_credential
+        assert eventually(lambda: own().leaf.not_valid_before_utc < system_clock(), 3)
+        assert eventually(lambda: reaches(ca))
+        token = EnrollmentToken.parse(ca.token("orders"))
+        with CaIdentity(tmp_path / "orders", token=token) as identity:
+            identity.renew_now()
+            assert not identity.problem
 
 
 def test_nobody_is_handed_lists_that_have_ended(tmp_path: Path) -> None:
