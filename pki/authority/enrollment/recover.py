@@ -1,4 +1,4 @@
-"""Recover a line whose last certificate has ended, with its recovery key.
+"""Recover a line whose last certificate has ended, or has not begun, with its recovery key.
 
 1. A recovery is signed by the line's recovery key, over a nonce of the CA that is good once and for
    a minute.
@@ -89,7 +89,7 @@ class _Attempt:
 
 
 def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) -> Obtained:
-    """Obtain a certificate for a line whose last one has ended.
+    """Obtain a certificate for a line whose last one has ended, or has not begun.
 
     Args:
         context: the CA.
@@ -321,7 +321,8 @@ def _check_allowed(
     now, line_id = context.now(), newest.line_id
     last_end = transaction.lines.last_end(line_id)
     assert last_end is not None
-    if now <= last_end:
+    # One that has not begun was issued while clocks were ahead, and is of no use yet.
+    if newest.not_before <= now <= last_end:
         raise NotRecoverableError(
             f"the line's last certificate is valid until {last_end:%Y-%m-%d %H:%M:%S} UTC",
             remedy="Renew it instead",

@@ -166,3 +166,17 @@ def test_a_nonce_of_a_lost_renewal_is_good_once(ca: AuthorityContext, clock: Clo
     it.recover(it.key, nonce=nonce)
     with pytest.raises(ProofRefusedError):
         it.recover(it.key, nonce=nonce)
+
+
+def test_a_renewal_of_the_future_that_was_lost_is_recovered_with_its_key(
+    ca: AuthorityContext, clock: Clock
+) -> None:
+    clock.move(days=1)
+    it = enrolled(ca, "orders")
+    first = it.leaf
+    it.renew()
+    it.leaf = first
+    clock.move(days=-1)
+    result = it.recover(it.key)
+    assert result.issued.leaf.not_valid_before_utc <= clock()
+    it.renew()
