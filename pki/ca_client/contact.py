@@ -50,6 +50,27 @@ def verify_ca(
     roots: Sequence[x509.Certificate] = (),
     seconds: float = _SECONDS,
 ) -> x509.Certificate:
+    """Make a handshake with the CA, and verify it; return the root that its chain leads to.
+
+    Raises:
+        CaUnreachableError: if no handshake was possible.
+        CaRefusedError: if somebody else is there.
+    """
+    path = verified_path(
+        address, trust_domain, now=now, fingerprint=fingerprint, roots=roots, seconds=seconds
+    )
+    return path[-1]
+
+
+def verified_path(
+    address: str,
+    trust_domain: TrustDomain,
+    *,
+    now: datetime,
+    fingerprint: bytes | None = None,
+    roots: Sequence[x509.Certificate] = (),
+    seconds: float = _SECONDS,
+) -> tuple[x509.Certificate, ...]:
     """Make a handshake with the CA, and verify it.
 
     Args:
@@ -61,7 +82,7 @@ def verify_ca(
         seconds: how long the handshake may take.
 
     Returns:
-        The root that its chain leads to.
+        Its path: its own certificate, the issuing CA, the root.
 
     Raises:
         CaUnreachableError: if no handshake was possible.
@@ -106,7 +127,7 @@ def verify_ca(
         ) from error
     except PkiError as error:
         raise CaRefusedError(f"the root of the CA at {address}: {error.message}") from error
-    return verified.path[-1]
+    return verified.path
 
 
 def presented_root(

@@ -2,7 +2,8 @@
 
 1. A token or recovery id whose MAC is right has a budget of its own. All others share one, from
    which those take nothing.
-2. Requests without any proof (trust bundles) share another one.
+2. Requests without any proof share two: one for trust bundles, and one for revocation lists, of
+   which a larger answer takes more places.
 3. A certificate has a budget of its own for renewals, so that no flood of others touches them.
 4. Revocations have none: nothing may delay them.
 5. What registrars and admins do is limited for each caller.
@@ -52,7 +53,9 @@ class Budget(Enum):
     STRANGERS = Limit(100, 20)
     """All requests whose proof is not one of the CA's own."""
     BUNDLES = Limit(200, 50)
-    """All requests that need no proof."""
+    """All requests for trust bundles, which need no proof."""
+    LISTS = Limit(200, 50)
+    """All requests for revocation lists: a place for each, and for each 64 KiB of the answers."""
     JWTS = Limit(50, 10)
     """All JWTs: verifying one costs a millisecond, and fetching keys a connection."""
     PROOF = Limit(10, 0.5)
@@ -78,7 +81,7 @@ class Budgets:
         self._buckets: OrderedDict[tuple[Budget, bytes], TokenBucket] = OrderedDict()
         self._shared = {
             budget: TokenBucket(budget.value.burst, budget.value.per_second, clock())
-            for budget in (Budget.STRANGERS, Budget.BUNDLES, Budget.JWTS)
+            for budget in (Budget.STRANGERS, Budget.BUNDLES, Budget.LISTS, Budget.JWTS)
         }
         self.refused: dict[Budget, int] = dict.fromkeys(Budget, 0)
         """How many requests each budget has refused."""

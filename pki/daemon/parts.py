@@ -23,7 +23,7 @@ from pki.authority.enrollment import Obtained
 from pki.authority.ledger import CertificateRecord
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
-from pki.authority.publishing.refreshing import sign_missing
+from pki.authority.publishing.refreshing import refresh_crls, sign_missing
 from pki.authority.registrations import Caller
 from pki.authority.rotation.reports import report_trust
 from pki.background import defer
@@ -112,6 +112,7 @@ class CaParts:
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""
         now = self.context.now()
+        obtained = self._with_fresh_lists(obtained)
         if not obtained.is_repeated:
             self.counters.count_issued(now)
         issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
@@ -119,6 +120,25 @@ class CaParts:
         return issued_certificate(
             obtained, window, bundle_number=self.bundle_number(), addresses=self.addresses
         )
+
+    def _with_fresh_lists(self, obtained: Obtained) -> Obtained:
+        """Return what was obtained with lists that have not ended.
+
+        With a list that has ended, a workload would accept nobody, the CA included. This process
+        signs lists in time; but the machine may have slept until a moment ago.
+        """
+        now, issued = self.context.now(), obtained.issued
+        if all(crl.next_update >= now for crl in issued.crls.crls.values()):
+            return obtained
+        try:
+            refresh_crls(self.context, force=False)
+            with self.context.ledger.snapshot() as transaction:
+                _, crls = self.context.trust(transaction)
+        except PkiError as error:
+            # What was issued is in the ledger, and the workload fetches lists by itself.
+            defer(log.error, "revocation lists have ended, and can't be signed: %s", error)
+            return obtained
+        return replace(obtained, issued=replace(issued, crls=crls))
 
     def summaries(
         self, records: Iterable[CertificateRecord]

@@ -27,6 +27,7 @@ from pki.authority.publishing.refreshing import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
+from pki.daemon.due_lists import DueLists
 from pki.daemon.handlers.audit import AuditHandler
 from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
@@ -116,9 +117,12 @@ class CaService:
             self._workload.close()
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
+        self._was_own_due = False
+        self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
+        self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._tasks = [
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
-            PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh"),
+            self._refresh_task,
         ]
         self._parts: CaParts | None = None
         self._servers: list[grpc.aio.Server] = []
@@ -237,6 +241,12 @@ class CaService:
         state = self._feed.state
         if (state.unlisted or state.pending) and self._parts is not None:
             self._parts.sign_lists_soon()
+        is_own_due = self._own.is_due
+        if is_own_due and not self._was_own_due:
+            self._workload.reload(0)
+        self._was_own_due = is_own_due
+        if self._due_lists.must_sign(state):
+            self._refresh_task.wake()
 
     def _refresh(self) -> None:
         """Sign lists long before they end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
@@ -33,7 +35,7 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
                 continue
             current = transaction.crls.current_list(issuer.id)
-            if not force and not _is_due(context, current):
+            if not force and not is_due(current, now=now, lifetime=context.settings.crl_lifetime):
                 continue
             try:
                 context.refresh_crl(issuer, transaction)
@@ -71,7 +73,7 @@ def _refresh_future_root_crl(
     if current is None or not context.has_root_key(root, transaction):
         return 0
     now = context.now()
-    if current.this_update <= now or now < root.certificate.not_valid_before_utc:
+    if not is_root_list_due(current, now=now) or now < root.certificate.not_valid_before_utc:
         return 0
     if context.root_ca_if_there(root, transaction) is None:
         return 0
@@ -79,12 +81,22 @@ def _refresh_future_root_crl(
     return 1
 
 
-def _is_due(context: AuthorityContext, current: Crl | None) -> bool:
-    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it."""
+def is_due(current: Crl | None, *, now: datetime, lifetime: timedelta) -> bool:
+    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it.
+
+    Args:
+        current: an issuing CA's CRL; None if there is none yet.
+        now: the time.
+        lifetime: of a CRL that is signed now.
+    """
     if current is None:
         return True
-    now, lifetime = context.now(), context.settings.crl_lifetime
     # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
     # signed now.
     remaining = current.next_update - now
     return current.this_update > now or remaining < lifetime / 2 or remaining > lifetime
+
+
+def is_root_list_due(current: Crl, *, now: datetime) -> bool:
+    """Return whether a clock that was ahead signed a root's CRL, which lives as long as it."""
+    return current.this_update > now
