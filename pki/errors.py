@@ -188,6 +188,13 @@ class WrongStepError(StateError):
     """
 
 
+class NotAnnouncedError(StateError):
+    """A revocation is in the memory of one process alone, and nobody was told of it.
+
+    The message is for whoever asked, also over the network: it names no path.
+    """
+
+
 class ChangedMeanwhileError(StateError):
     """Somebody else has changed it since it was read: read it again."""
 
@@ -202,6 +209,13 @@ class LedgerError(StateError):
 
 class OlderLedgerError(LedgerError):
     """The ledger is, or may be, an older copy or another ledger: the CA signs nothing."""
+
+
+class NotRecordedError(LedgerError):
+    """The ledger can't record now, so nothing was done: it is held, or its disk is full.
+
+    The message is for whoever asked, also over the network: it names no path.
+    """
 
 
 class CommitInDoubtError(LedgerError):

@@ -15,7 +15,6 @@ from pki.authority.context import AuthorityContext
 from pki.authority.ledger import (
     CertificateRecord,
     IssuerKind,
-    IssuerStatus,
     SigningIntent,
     Transaction,
 )
@@ -23,6 +22,7 @@ from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail, shorten_list
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.lifetimes import MAX_LEAF
+from pki.authority.publishing.refreshing import sign_lists
 from pki.authority.renewals import with_renewals
 from pki.authority.unrecorded.requested import revoke_requested
 from pki.errors import InputError, quote_untrusted
@@ -202,11 +202,8 @@ def revoke_records(
         transaction.lines.block(lines, reason="a key of it was compromised", at=now)
     else:
         transaction.lines.end_recovery(lines)
-    touched = set() if context.signs_lists_later else {item.issuer_id for item in revoked}
-    for issuer in transaction.issuers():
-        # A withdrawn issuing CA's key may be gone, and nobody needs its CRL any more.
-        if issuer.id in touched and issuer.status is not IssuerStatus.WITHDRAWN:
-            context.refresh_crl(issuer, transaction)
+    if not context.signs_lists_later:
+        sign_lists(context, transaction, {item.issuer_id for item in revoked})
     return tuple(
         record
         for item in sorted(revoked, key=lambda item: item.id)
@@ -240,15 +237,11 @@ def revoke_intents(
         )
     if reason is x509.ReasonFlags.key_compromise:
         transaction.keys.mark_compromised((item.key_fingerprint for item in open_ones), at=now)
-    for issuer in transaction.issuers():
-        entries = [
-            RevokedEntry(int(item.serial, 16), now, reason)
-            for item in open_ones
-            if item.issuer_id == issuer.id
-        ]
-        if entries:
-            transaction.recovery.add_unrecorded(issuer.id, entries)
-            context.refresh_crl(issuer, transaction)
+    for item in open_ones:
+        entry = RevokedEntry(int(item.serial, 16), now, reason)
+        transaction.recovery.add_unrecorded(item.issuer_id, [entry])
+    if not context.signs_lists_later:
+        sign_lists(context, transaction, {item.issuer_id for item in open_ones})
 
 
 def decided_then(entry: AuditEntry, decided_at: datetime | None) -> AuditEntry:
@@ -291,8 +284,13 @@ def _revoke_unrecorded(
     transaction.audit.append(
         context.audit_entry(AuditAction.REVOKE, serial=f"{int(serial, 16):x}", reason=reason.value)
     )
-    for issuer in transaction.issuers():
-        if issuer.kind is IssuerKind.ISSUING and is_usable(issuer):
-            entry = RevokedEntry(int(serial, 16), now, reason)
-            transaction.recovery.add_unrecorded(issuer.id, [entry])
-            context.refresh_crl(issuer, transaction)
+    issuing = [
+        item.id
+        for item in transaction.issuers()
+        if item.kind is IssuerKind.ISSUING and is_usable(item)
+    ]
+    for issuer_id in issuing:
+        entry = RevokedEntry(int(serial, 16), now, reason)
+        transaction.recovery.add_unrecorded(issuer_id, [entry])
+    # At once: what the ledger does not hold is announced by its list alone.
+    sign_lists(context, transaction, issuing)

@@ -9,8 +9,9 @@ from pki.authority.ledger import CertificateRecord
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing import revoking as publishing
 from pki.authority.publishing.pending_lists import publish_pending
-from pki.authority.publishing.refreshing import refresh_crls
+from pki.authority.publishing.refreshing import refresh_crls, sign_missing
 from pki.authority.reader import AuthorityReader
+from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.x509 import CrlSet
 
@@ -84,17 +85,24 @@ class RevokingAuthority(AuthorityReader):
 
     def pending_revocations(self) -> tuple[PendingRevocation, ...]:
         """Return the revocations that are in force, and that the ledger does not hold yet."""
-        return self._context.pending.records()
+        return self._context.pending.known().records
+
+    def pending_problem(self) -> PkiError | None:
+        """Return why more may be pending than is known; None if nothing else is."""
+        return self._context.pending.known().error
 
     def is_pending_kept(self) -> bool:
         """Return whether what is pending is kept beyond the end of this process."""
         return self._context.pending.is_on_disk_alone()
 
     def _publish(self) -> None:
-        if self._context.pending.is_empty():
-            self._context.publish()
-        else:
+        if not self._context.pending.is_empty():
             publish_pending(self._context)
+            return
+        self._context.publish()
+        if not self._context.signs_lists_later:
+            # A list that could not be signed has undone nothing: here its error is told.
+            sign_missing(self._context)
 
     def certificates_of(self, spiffe_id: SpiffeId) -> tuple[CertificateRecord, ...]:
         """Return the certificates of a workload that have not ended, oldest first."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.authority.ledger.hierarchy import is_usable
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table, table_fits
 from pki.cli.service.ca_options import CaOption, CredentialOption
@@ -47,6 +48,12 @@ def list_certificates(
         if issuers:
             _list_issuers(authority, as_json=as_json)
             return
+        # What an issuing CA has signed that is distrusted or withdrawn, nobody accepts.
+        ended = {
+            item.id: f"issuer {item.status.value}"
+            for item in authority.issuers()
+            if not is_usable(item)
+        }
         now, trust_domain = authority.now(), authority.trust_domain.name
         records = authority.certificates(
             ends_before=now + expiring if expiring is not None else None, with_ended=everything
@@ -59,7 +66,7 @@ def list_certificates(
             "not_after": item.not_after,
             "status": "revoked"
             if item.revoked_at
-            else ("expired" if item.not_after < now else "good"),
+            else ("expired" if item.not_after < now else ended.get(item.issuer_id, "good")),
             "revoked_at": item.revoked_at,
             "reason": item.reason,
         }

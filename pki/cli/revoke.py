@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pki.authority import Authority, CertificateRecord
-from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger.ledger import LedgerAccess
-from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
 from pki.authority.pending.file import PENDING
 from pki.authority.revocation import REASONS
 from pki.cli.exit_codes import PARTLY
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, complete, dir_option
 from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_authority, open_urgently
 from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
-from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.revocation_target import RevocationTarget, find_target
 from pki.cli.state.trust_distribution import Distribution, distribute
 from pki.errors import (
@@ -35,7 +31,6 @@ from pki.errors import (
 )
 
 _MOST_SHOWN = 5
-_WAIT_SECONDS = 5.0
 
 
 def revoke(
@@ -130,26 +125,18 @@ def _open(directory: Path, passphrase_file: Path | None) -> Authority:
     Raises:
         PkiError: if it can't be opened.
     """
-    patient = LedgerAccess(wait_seconds=_WAIT_SECONDS)
     try:
-        return open_authority(directory, passphrase_file=passphrase_file, access=patient)
+        return open_urgently(directory, passphrase_file=passphrase_file)
     except OlderLedgerError:
         raise
-    except LedgerError as error:
-        home = AuthorityDirectory(ca_directory(directory), ledger_file=ledger_elsewhere())
-        disk = home.ledger.parent
-        if is_for_lack_of_room(error, disk) and Reserve(disk, home.crls).release():
-            with suppress(LedgerError):
-                return open_authority(directory, passphrase_file=passphrase_file, access=patient)
+    except LedgerError:
         # Opened without a lock. The revocation is published, and recorded as soon as it can be.
         return open_authority(
             directory, passphrase_file=passphrase_file, access=LedgerAccess(for_reading=True)
         )
     except StateError:
         # Opened without publishing. After the revocation it is published again, or the error shown.
-        return open_authority(
-            directory, read_only=True, passphrase_file=passphrase_file, access=patient
-        )
+        return open_urgently(directory, read_only=True, passphrase_file=passphrase_file)
 
 
 def _tell_pending(directory: Path, *, is_kept: bool) -> None:

@@ -5,7 +5,8 @@
 2. Requests without any proof share two: one for trust bundles, and one for revocation lists, of
    which a larger answer takes more places.
 3. A certificate has a budget of its own for renewals, so that no flood of others touches them.
-4. Revocations have none: nothing may delay them.
+4. An admin's revocations have none: nothing may delay them. A certificate has one for revocations
+   of its own line, which run in threads of their own, one at a time for each certificate.
 5. What registrars and admins do is limited for each caller.
 """
 
@@ -62,6 +63,8 @@ class Budget(Enum):
     """Requests with one token or recovery id."""
     RENEWAL = Limit(10, 0.2)
     """Renewals of one certificate: it is renewed once, the rest are repetitions."""
+    REVOKING = Limit(10, 0.2)
+    """Revocations of its own line that one certificate asks for."""
     FOLLOWING = Limit(60, 1)
     """Streams that one certificate begins: each may cost megabytes of lists."""
     OPERATIONS = Limit(500, 100)

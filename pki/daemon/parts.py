@@ -20,7 +20,7 @@ from pki.access.peer import Peer
 from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
-from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger import CertificateRecord, IssuerRecord
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
 from pki.authority.publishing.refreshing import refresh_crls, sign_missing
@@ -33,10 +33,17 @@ from pki.daemon.callers import caller_of
 from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
+from pki.daemon.one_each import OneEach
 from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
-from pki.errors import InputError, NotPermittedError, PkiError, quote_untrusted
+from pki.errors import (
+    InputError,
+    NotAnnouncedError,
+    NotPermittedError,
+    PkiError,
+    quote_untrusted,
+)
 from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
@@ -86,11 +93,16 @@ class CaParts:
         # Threads of their own, so that none of them takes another's.
         self.renewing = ThreadPoolExecutor(4, "handfast-renew")
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
+        """For admins alone: no workload takes a thread of theirs."""
+        self.distrusting = ThreadPoolExecutor(2, "handfast-distrust")
+        self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
         self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
         self.attesting = ThreadPoolExecutor(2, "handfast-attest")
         self.refusals = RefusalSums(context.clock)
         """Counts what strangers are refused: the audit log gets one entry a minute and reason."""
+        self.refused_workloads = RefusalSums(context.clock)
+        """Counts what workloads without a role are refused; apart, so that none hides another."""
         self._signing = PeriodicTask(_SIGN_SECONDS, self._sign_lists, "handfast-sign-lists")
         self._summing = PeriodicTask(_SUM_SECONDS, self._record_refusals, "handfast-refusals")
         self._signing.start()
@@ -105,9 +117,17 @@ class CaParts:
         self.witnesses.save()
         for executor in self._executors():
             executor.shutdown(wait=True, cancel_futures=True)
+        self.revoking_own.shutdown()
 
     def _executors(self) -> tuple[ThreadPoolExecutor, ...]:
-        return self.renewing, self.revoking, self.operating, self.enrolling, self.attesting
+        return (
+            self.renewing,
+            self.revoking,
+            self.distrusting,
+            self.operating,
+            self.enrolling,
+            self.attesting,
+        )
 
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""
@@ -144,10 +164,48 @@ class CaParts:
         self, records: Iterable[CertificateRecord]
     ) -> list[authority_pb2.CertificateSummary]:
         """Return what is said of certificates in a list."""
-        # Without the lock: a revocation is answered whoever holds the ledger.
-        with self.context.ledger.snapshot() as transaction:
-            issuers = transaction.issuers()
+        issuers: tuple[IssuerRecord, ...] = ()
+        try:
+            # Without the lock: a revocation is answered whoever holds the ledger.
+            with self.context.ledger.snapshot() as transaction:
+                issuers = transaction.issuers()
+        except PkiError as error:
+            # It is in force by now: better told without an issuer's name than as a failure.
+            defer(log.error, "the ledger could not be read for an answer: %s", error)
         return [certificate_summary(record, issuers) for record in records]
+
+    def tell_revoked(self) -> None:
+        """Announce what was revoked just now, and have it listed. It is in force whatever fails.
+
+        Raises:
+            NotAnnouncedError: if it is in memory alone, and neither announced nor on a list.
+        """
+        try:
+            self.feed.refresh()
+        except Exception as error:
+            # What is recorded, or in the file, is read again four times a second.
+            defer(log.error, "a revocation could not be announced at once: %s", error)
+            told = set(self.feed.state.pending)
+            untold = [
+                record
+                for record in self.context.pending.in_memory()
+                if not told.issuperset(record.entries)
+            ]
+            if untold:
+                self._publish_or_say()
+        self.sign_lists_soon()
+
+    def _publish_or_say(self) -> None:
+        try:
+            publish_pending(self.context)
+        except PkiError as error:
+            self.sign_lists_soon()
+            raise NotAnnouncedError(
+                "the revocation is in the memory of the CA's process alone: it could be announced "
+                "to nobody, and is on no list",
+                remedy="The CA goes on trying while it runs. Revoke again until it is answered "
+                "otherwise, or on the CA's machine: handfast revoke",
+            ) from error
 
     def sign_lists_soon(self) -> None:
         """Sign the lists that lack a revocation, in a thread of its own."""
@@ -211,22 +269,25 @@ class CaParts:
         report_trust(self.context, [(caller.spiffe_id, report.serial)], report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:
-        entries = self.refusals.take_due(at_end=at_end)
-        if not entries:
-            return
-        try:
-            with self.context.ledger.transaction() as transaction:
-                for entry in entries:
-                    transaction.audit.append(entry)
-        except PkiError as error:
-            self.refusals.put_back(entries)
-            defer(log.error, "refusals of strangers could not be recorded: %s", error)
+        for sums in (self.refusals, self.refused_workloads):
+            entries = sums.take_due(at_end=at_end)
+            if not entries:
+                continue
+            try:
+                with self.context.ledger.transaction() as transaction:
+                    for entry in entries:
+                        transaction.audit.append(entry)
+            except PkiError as error:
+                sums.put_back(entries)
+                defer(log.error, "refusals could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
-        if not self._record_pending():
+        is_recorded = self._record_pending()
+        if not is_recorded and self.context.pending.known().records:
             self.counters.lists_failed = self.context.now()
             self.feed.refresh()
             return
+        # Also if what is pending can't be read: what the ledger holds is listed all the same.
         try:
             sign_missing(self.context)
             self.counters.lists_signed = self.context.now()
@@ -234,7 +295,8 @@ class CaParts:
             self.counters.lists_failed = self.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
-        self.context.publish()
+        if is_recorded:
+            self.context.publish()
 
     def _record_pending(self) -> bool:
         """Record what is pending; if that can't be done yet, sign and publish lists with it.

@@ -19,8 +19,10 @@ from pki.errors import (
     AlreadyThereError,
     ChangedMeanwhileError,
     InputError,
+    NotAnnouncedError,
     NotFoundError,
     NotPermittedError,
+    NotRecordedError,
     NotRecoverableError,
     NotRegisteredError,
     NotRenewableError,
@@ -50,6 +52,14 @@ _STATUSES = MappingProxyType(
         WrongStepError: (CaErrorReason.WRONG_STEP, grpc.StatusCode.FAILED_PRECONDITION),
         StateError: (CaErrorReason.CA_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
     }
+)
+# What these say is not of the CA's inside, and callers need to know it.
+_FOR_CALLERS = (
+    AlreadyThereError,
+    ChangedMeanwhileError,
+    NotAnnouncedError,
+    NotRecordedError,
+    WrongStepError,
 )
 _UNAVAILABLE = "the CA can't do this now; nothing was changed"
 
@@ -89,7 +99,7 @@ async def answer(
     try:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
     except StateError as error:
-        if isinstance(error, AlreadyThereError | ChangedMeanwhileError | WrongStepError):
+        if isinstance(error, _FOR_CALLERS):
             await refuse(context, error, refused)
         defer(log.error, "a request could not be served: %s", error)
         await _abort(context, error, _UNAVAILABLE)

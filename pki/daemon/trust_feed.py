@@ -16,13 +16,12 @@ from datetime import datetime
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import current_numbers
 from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
-from pki.authority.ledger.hierarchy import trusted_roots
+from pki.authority.ledger.hierarchy import is_usable, trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy
 from pki.background import defer
-from pki.errors import PkiError
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.revocation import Announced, IssuerId
 
@@ -176,6 +175,8 @@ class TrustFeed:
                 self._by_issuer = dict(crl_set.crls)
             issuing = transaction.issuers()
             bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            # One that is distrusted signs no list any more: its root's list refuses all its leaves.
+            usable = {item.id for item in issuing if is_usable(item)}
             issuers = {item.id: IssuerId.of_ca(item.certificate).key_id for item in issuing}
             crls = {issuer.key_id: crl for issuer, crl in self._by_issuer.items()}
             # None of them for another ledger, whose numbers mean something else.
@@ -189,6 +190,7 @@ class TrustFeed:
                 (item, (issuers[item.issuer_id], item.serial))
                 for item in found
                 if item.not_after >= now
+                and item.issuer_id in usable
                 and item.serial not in _revoked(crls.get(issuers[item.issuer_id]))
             )
             newest = max(number, transaction.revocations.newest())
@@ -226,18 +228,14 @@ class TrustFeed:
 
     def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
         """Return what the ledger can't record now, and the lists that were signed for it."""
-        pending = self._context.pending
-        try:
-            if pending.is_empty():
-                self._entries = ()
-                return (), {}
-            entries = dict.fromkeys(item for record in pending.records() for item in record.entries)
-        except PkiError as error:
-            # What else is revoked is told all the same, and nothing is signed until it can be read.
-            defer(log.error, "what is pending can't be read: %s", error)
-            return self._entries, self._lists
+        known = self._context.pending.known()
+        entries = dict.fromkeys(item for record in known.records for item in record.entries)
+        if known.error is not None:
+            # What is known is told all the same, and nothing is signed until all can be read.
+            defer(log.error, "what is pending can't be read: %s", known.error)
+            entries = dict.fromkeys(self._entries) | entries
         self._entries = tuple(entries)
-        return self._entries, pending.lists()
+        return self._entries, self._context.pending.lists() if entries else {}
 
     def _policy_digest(self) -> str:
         policy = self._policy()

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.errors import LedgerError, StateError
+from pki.authority.enrollment import create_registration, delete_registration
+from pki.authority.registrations import Registration
+from pki.cli.service.operator import operator
+from pki.errors import LedgerError, NotRecordedError, StateError
+from pki.identity import SpiffeId
 from pki.x509 import CrlSet
 from tests.served_process import handfast
 
@@ -158,3 +162,52 @@ def test_the_reserve_lies_on_the_disk_of_the_ledger(disk: Path, tmp_path: Path) 
         ca.revoke(other)
         assert ca.is_pending_kept()
         assert {serial, other} <= revoked_in(tmp_path / "ca")
+
+
+def test_a_distrust_takes_the_space_in_reserve(disk: Path) -> None:
+    make_ca(disk)
+    with Authority.open(disk / "ca") as ca:
+        leaked = ca.issuers()[1]
+        fill(disk)
+        use_up(ca, disk)
+        assert ca.distrust(leaked.key_id).status.value == "distrusted"
+        assert ca.context.reserve.held() == 0
+        assert f"{leaked.certificate.serial_number:x}" in revoked_in(disk / "ca")
+        assert ca.verify_audit_log().findings == ()
+
+
+def test_the_command_to_distrust_takes_the_space_in_reserve(disk: Path) -> None:
+    make_ca(disk)
+    with Authority.open(disk / "ca", read_only=True) as ca:
+        leaked = ca.issuers()[1]
+    fill(disk)
+    done = handfast(disk, "ca", "distrust", leaked.key_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{leaked.certificate.serial_number:x}" in revoked_in(disk / "ca")
+
+
+def test_without_a_reserve_a_distrust_says_that_it_was_not_done(disk: Path) -> None:
+    make_ca(disk)
+    with Authority.open(disk / "ca") as ca:
+        (disk / "ca" / "ledger.reserve").unlink()
+        use_up(ca, disk)
+        with pytest.raises(NotRecordedError, match="is still trusted"):
+            ca.distrust(ca.issuers()[1].key_id)
+        assert ca.issuers()[1].status.value == "active"
+
+
+def test_deleting_a_registration_takes_the_space_in_reserve_if_it_revokes_something(
+    disk: Path,
+) -> None:
+    with Authority.create(disk / "ca", "shop.internal") as ca:
+        names = [SpiffeId.of_path(ca.trust_domain, name) for name in ("orders", "idle")]
+        for name in names:
+            create_registration(ca.context, operator(), Registration(name))
+        serial = f"{ca.issue('orders').leaf.serial_number:x}"
+        use_up(ca, disk)
+        with pytest.raises(LedgerError):
+            delete_registration(ca.context, operator(), names[1])
+        assert ca.context.reserve.held() > 0
+        changed = delete_registration(ca.context, operator(), names[0])
+        assert [item.serial for item in changed.revoked] == [serial]
+        assert ca.context.reserve.held() == 0

@@ -2,8 +2,8 @@
 
 1. A refusal undoes its operation's transaction, so its entry has a transaction of its own.
 2. A refusal is raised to its caller whether or not it could be recorded: it grants nothing.
-3. Strangers are refused as often as they like. So they get no entry each: :class:`RefusalSums`
-   counts them, and yields one entry a minute and reason.
+3. Strangers are refused as often as they like, and so are workloads without a role. So they get no
+   entry each: :class:`RefusalSums` counts them, and yields one entry a minute, caller and reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pki.authority.ledger import Ledger
-from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import STRANGER, shorten
 from pki.clock import Clock
 from pki.errors import InputError, NotPermittedError, PkiError, WrongStepError
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _INTERVAL = timedelta(minutes=1)
 _MOST_REASONS = 32
 _OTHER = "other"
+_OTHERS = Actor("others")
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def recorded_refusals(ledger: Ledger, entry: AuditEntry) -> Iterator[None]:
 
 
 class RefusalSums:
-    """Counts the refusals of strangers; its memory and the log's growth are bounded.
+    """Counts the refusals of many; its memory and the log's growth are bounded.
 
     Args:
         clock: returns the time.
@@ -57,21 +58,23 @@ class RefusalSums:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[Actor, str]] = Counter()
         self._since: datetime | None = None
 
-    def count(self, reason: str) -> None:
+    def count(self, reason: str, actor: Actor = STRANGER) -> None:
         """Count a refusal.
 
         Args:
-            reason: a code of the CA's own, never a text of the stranger's. After 32 different ones
+            reason: a code of the CA's own, never a text of the caller's. After 32 different ones
                 within a minute, the others are counted together.
+            actor: who was refused. Only a name that a handshake has proved, else a stranger.
         """
         with self._lock:
             if self._since is None:
                 self._since = self._clock()
-            known = reason in self._counts or len(self._counts) < _MOST_REASONS
-            self._counts[reason if known else _OTHER] += 1
+            known = (actor, reason) in self._counts or len(self._counts) < _MOST_REASONS
+            other = (actor if actor == STRANGER else _OTHERS, _OTHER)
+            self._counts[(actor, reason) if known else other] += 1
 
     def take_due(self, *, at_end: bool = False) -> tuple[AuditEntry, ...]:
         """Return the entries for a minute that is over, and begin a new one.
@@ -92,11 +95,13 @@ class RefusalSums:
             AuditEntry(
                 AuditAction.REFUSE_MANY,
                 now,
-                STRANGER,
+                actor,
                 reason=reason,
                 details={"count": count, "since": since},
             )
-            for reason, count in sorted(counts.items())
+            for (actor, reason), count in sorted(
+                counts.items(), key=lambda item: (item[0][0].name, item[0][1])
+            )
         )
 
     def put_back(self, entries: tuple[AuditEntry, ...]) -> None:
@@ -109,4 +114,4 @@ class RefusalSums:
                 assert entry.reason is not None
                 began = datetime.fromtimestamp(since, tz=entry.at.tzinfo)
                 self._since = min(self._since or began, began)
-                self._counts[entry.reason] += count
+                self._counts[entry.actor, entry.reason] += count

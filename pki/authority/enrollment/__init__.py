@@ -19,7 +19,12 @@ from pki.authority.enrollment.registering import (
     update_registration,
 )
 from pki.authority.enrollment.renew import renew_own
-from pki.authority.enrollment.revoke import revoke_own, revoke_serial, revoke_workload
+from pki.authority.enrollment.revoke import (
+    check_may_revoke,
+    revoke_own,
+    revoke_serial,
+    revoke_workload,
+)
 from pki.authority.enrollment.tokens import NewToken, create_token
 
 __all__ = [
@@ -29,6 +34,7 @@ __all__ = [
     "Obtained",
     "Recovery",
     "VerifiedJwt",
+    "check_may_revoke",
     "create_registration",
     "create_token",
     "delete_registration",

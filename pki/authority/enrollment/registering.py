@@ -10,6 +10,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
+from pki.authority.publishing.room import with_room
 from pki.authority.registrations import Caller, Registration, Revision
 from pki.authority.revocation import REASONS, revoke_records
 from pki.errors import (
@@ -131,6 +132,26 @@ def update_registration(
         NotPermittedError: if the caller may not decide on it, or the CA may not certify its names.
     """
     context = acting_as(context, caller.name)
+
+    def change() -> Changed:
+        return _update(
+            context, caller, registration, revision=revision, keep_certificates=keep_certificates
+        )
+
+    # The reserve is for revocations alone: a change that revokes nothing takes none of it.
+    if keep_certificates or not _uncovered_now(context, registration.spiffe_id, registration):
+        return change()
+    return with_room(context, change)
+
+
+def _update(
+    context: AuthorityContext,
+    caller: Caller,
+    registration: Registration,
+    *,
+    revision: int,
+    keep_certificates: bool,
+) -> Changed:
     spiffe_id = registration.spiffe_id
     refusal = _refusal(context, AuditAction.REGISTER_CHANGE, spiffe_id)
     with (
@@ -150,7 +171,8 @@ def update_registration(
             )
         revoked: tuple[CertificateRecord, ...] = ()
         if not keep_certificates:
-            revoked = _revoke_uncovered(context, transaction, registration)
+            found = _uncovered(context, transaction, spiffe_id, registration)
+            revoked = _revoke(context, transaction, found)
         changed, state = _existing(transaction, spiffe_id)
         transaction.audit.append(_entry(context, AuditAction.REGISTER_CHANGE, changed, state))
         return Changed(changed, state, revoked)
@@ -176,6 +198,18 @@ def delete_registration(
         NotPermittedError: if the caller may not decide on this workload.
     """
     context = acting_as(context, caller.name)
+
+    def delete() -> Changed:
+        return _delete(context, caller, spiffe_id, keep_certificates=keep_certificates)
+
+    if keep_certificates or not _uncovered_now(context, spiffe_id, None):
+        return delete()
+    return with_room(context, delete)
+
+
+def _delete(
+    context: AuthorityContext, caller: Caller, spiffe_id: SpiffeId, *, keep_certificates: bool
+) -> Changed:
     refusal = _refusal(context, AuditAction.REGISTER_DELETE, spiffe_id)
     with (
         recorded_refusals(context.ledger, refusal),
@@ -189,8 +223,8 @@ def delete_registration(
         transaction.proofs.delete_tokens_of(str(spiffe_id))
         revoked: tuple[CertificateRecord, ...] = ()
         if not keep_certificates:
-            live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
-            revoked = _revoke(context, transaction, live)
+            found = _uncovered(context, transaction, spiffe_id, None)
+            revoked = _revoke(context, transaction, found)
         return Changed(None, None, revoked)
 
 
@@ -264,17 +298,24 @@ def _existing(transaction: Transaction, spiffe_id: SpiffeId) -> tuple[Registrati
     return found
 
 
-def _revoke_uncovered(
-    context: AuthorityContext, transaction: Transaction, registration: Registration
-) -> tuple[CertificateRecord, ...]:
-    live = transaction.certificates_of_workload(
-        str(registration.spiffe_id), ends_after=context.now()
-    )
-    return _revoke(
-        context,
-        transaction,
-        [record for record in live if not is_covered(record, registration)],
-    )
+def _uncovered(
+    context: AuthorityContext,
+    transaction: Transaction,
+    spiffe_id: SpiffeId,
+    registration: Registration | None,
+) -> list[CertificateRecord]:
+    """Return the workload's certificates that a registration, if there is one, does not cover."""
+    live = transaction.certificates_of_workload(str(spiffe_id), ends_after=context.now())
+    return [item for item in live if registration is None or not is_covered(item, registration)]
+
+
+def _uncovered_now(
+    context: AuthorityContext, spiffe_id: SpiffeId, registration: Registration | None
+) -> bool:
+    """Return whether a change will revoke something, as far as can be told before it."""
+    with context.ledger.snapshot() as transaction:
+        found = _uncovered(context, transaction, spiffe_id, registration)
+    return any(item.revoked_at is None for item in found)
 
 
 def is_covered(record: CertificateRecord, registration: Registration) -> bool:
@@ -287,7 +328,7 @@ def is_covered(record: CertificateRecord, registration: Registration) -> bool:
 def _revoke(
     context: AuthorityContext,
     transaction: Transaction,
-    records: list[CertificateRecord] | tuple[CertificateRecord, ...],
+    records: list[CertificateRecord],
 ) -> tuple[CertificateRecord, ...]:
     if not records:
         return ()

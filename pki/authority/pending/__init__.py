@@ -9,6 +9,7 @@ must not stop a revocation by it. The rules:
    renewals. An older copy of the ledger decides nothing.
 3. It is written to ``revocations.pending`` in the CA's folder, where there is space for it in
    advance. If even that fails, it is kept in memory, and on every list that it could be brought to.
+   What can't be read of the file hides nothing else, and nothing is signed until it can be read.
 4. It is announced to followers, and put on a new list of its issuing CA with all that was on the
    lists before. The number of that list is higher than any that a writer may use who is stuck with
    the ledger: a list never has the number of another one, and never goes back.

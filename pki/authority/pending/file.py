@@ -14,9 +14,10 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from pki.authority.pending.record import PendingRevocation
+from pki.authority.pending.record import KnownRevocations, PendingRevocation
 from pki.errors import PkiError, StateError, quote_untrusted
 from pki.files import locked
 from pki.files.access import check_folder_status, distrust_reason, trusted_owners
@@ -27,6 +28,22 @@ SPACE_BYTES = 64 * 1024
 _MOST_BYTES = 64 * 1024 * 1024
 _LOCK = ".revocations.lock"
 _WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """What the file holds: the records, where they end, and where anything but zeros ends."""
+
+    records: tuple[PendingRevocation, ...]
+    end: int
+    filled: int
+    error: PkiError | None
+
+    def undamaged(self) -> _Lines:
+        """Return it, or raise why it must not be written to."""
+        if self.error is not None:
+            raise self.error
+        return self
 
 
 class PendingFile:
@@ -59,11 +76,25 @@ class PendingFile:
         Raises:
             StateError: if it can't be read, or another user may have written it.
         """
-        if self.is_empty():
-            return ()
-        self._check()
-        with self._reading() as descriptor:
-            return () if descriptor is None else self._parse(descriptor)[0]
+        return self.known().whole()
+
+    def known(self) -> KnownRevocations:
+        """Return what can be read of what is pending, and why that may not be all.
+
+        A line that is whole counts, also before or behind one that is damaged. Of a file that
+        another user may have written, nothing counts.
+        """
+        try:
+            if self.is_empty():
+                return KnownRevocations((), None)
+            self._check()
+            with self._reading() as descriptor:
+                if descriptor is None:
+                    return KnownRevocations((), None)
+                parsed = self._parse(descriptor)
+        except PkiError as error:
+            return KnownRevocations((), error)
+        return KnownRevocations(parsed.records, parsed.error)
 
     def append(self, record: PendingRevocation) -> None:
         """Append a revocation; it is on disk when this returns.
@@ -73,11 +104,10 @@ class PendingFile:
         """
         self._check()
         with self._writing() as descriptor:
-            _, end, filled = self._parse(descriptor)
-            line = record.to_line()
+            lines, line = self._parse(descriptor).undamaged(), record.to_line()
             # Zeros over what an interrupted writer left behind.
-            line += b"\0" * max(0, filled - end - len(line))
-            if os.pwrite(descriptor, line, end) != len(line):
+            line += b"\0" * max(0, lines.filled - lines.end - len(line))
+            if os.pwrite(descriptor, line, lines.end) != len(line):
                 raise StateError(f"{quote_untrusted(self.path)} could not be written whole")
             os.fsync(descriptor)
 
@@ -90,8 +120,9 @@ class PendingFile:
         Raises:
             StateError: if it can't be emptied: then what it holds is recorded once more.
         """
+        self._check()
         with self._writing() as descriptor:
-            records, _, _ = self._parse(descriptor)
+            records = self._parse(descriptor).undamaged().records
             if not {item.id for item in records} <= set(recorded):
                 return False
             os.ftruncate(descriptor, 0)
@@ -119,29 +150,33 @@ class PendingFile:
             size = os.fstat(descriptor).st_size
             os.ftruncate(descriptor, min(size, SPACE_BYTES))
 
-    def _parse(self, descriptor: int) -> tuple[tuple[PendingRevocation, ...], int, int]:
-        """Return the records, where they end, and where anything but zeros ends."""
+    def _parse(self, descriptor: int) -> _Lines:
         size = os.fstat(descriptor).st_size
         if size > _MOST_BYTES:
             raise StateError(f"{quote_untrusted(self.path)} has {size} bytes: that is damage")
         data = os.pread(descriptor, size, 0).rstrip(b"\0")
         records: list[PendingRevocation] = []
         end, is_whole = 0, True
+        error: PkiError | None = None
         for line in data.splitlines(keepends=True):
-            record = PendingRevocation.parse(line)
+            try:
+                record = PendingRevocation.parse(line)
+            except StateError as unknown:
+                error = unknown
+                continue
             if record is None:
                 is_whole = False
-            elif is_whole:
-                records.append(record)
-                end += len(line)
-            else:
+                continue
+            records.append(record)
+            end += len(line)
+            if not is_whole:
                 # A writer stops within its own line, which is the last one.
-                raise StateError(
+                error = StateError(
                     f"{quote_untrusted(self.path)} is damaged: a line before the last is not whole",
                     remedy="Find out who changed it; revoke again what it was to revoke, and then "
                     "move it away",
                 )
-        return tuple(records), end, len(data)
+        return _Lines(tuple(records), end, len(data), error)
 
     def _check(self) -> None:
         """Check that no untrusted user can write the file or the folder.

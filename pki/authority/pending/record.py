@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography import x509
 
-from pki.errors import StateError
+from pki.errors import PkiError, StateError
 from pki.x509.revocation import RevokedEntry
 
 _VERSION = 1
@@ -86,6 +86,19 @@ class PendingRevocation:
             if item.issuer == key_id.hex():
                 yield RevokedEntry(int(item.serial, 16), self.at, x509.ReasonFlags(self.reason))
 
+    def covers(self, other: PendingRevocation) -> bool:
+        """Return whether another revocation adds nothing to this one."""
+        is_as_grave = self.reason in {other.reason, x509.ReasonFlags.key_compromise.value}
+        return (
+            is_as_grave
+            and (self.whole_line or not other.whole_line)
+            and set(other.serials) <= set(self.serials)
+            and other._certificates() <= self._certificates()
+        )
+
+    def _certificates(self) -> frozenset[tuple[str, str]]:
+        return frozenset((item.issuer, item.serial) for item in self.entries)
+
     def to_line(self) -> bytes:
         """Return it as the file holds it."""
         document = {**asdict(self), "at": int(self.at.timestamp()), "version": _VERSION}
@@ -131,3 +144,26 @@ class PendingRevocation:
 
     def _numbers(self) -> Iterable[str]:
         return *self.serials, *(item.serial for item in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRevocations:
+    """What is pending, as far as it can be told.
+
+    Args:
+        records: the revocations, oldest first. They count whatever else can't be read.
+        error: why there may be others; None if these are all.
+    """
+
+    records: tuple[PendingRevocation, ...]
+    error: PkiError | None
+
+    def whole(self) -> tuple[PendingRevocation, ...]:
+        """Return the revocations, if these are all.
+
+        Raises:
+            StateError: if there may be others.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.records

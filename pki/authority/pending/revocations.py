@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pki.authority.pending.file import PendingFile
-from pki.authority.pending.record import PendingRevocation
+from pki.authority.pending.record import KnownRevocations, PendingRevocation
 from pki.errors import LedgerError, NotPermittedError, PkiError
 from pki.x509 import Crl, CrlSet
-from pki.x509.revocation import Announced, IssuerId
+from pki.x509.revocation import IssuerId
 
 
 class PendingRevocations:
@@ -27,33 +27,44 @@ class PendingRevocations:
         self._lists: dict[IssuerId, Crl] = {}
 
     def add(self, record: PendingRevocation) -> PkiError | None:
-        """Keep a revocation; return why it is in memory alone, if it is."""
+        """Keep a revocation; return why it is in memory alone, if it is.
+
+        One that is kept already is not kept twice: who repeats it does not fill the disk.
+        """
+        if any(item.covers(record) for item in self.file.known().records):
+            return None
         with self._lock:
+            kept = (item for item in self._in_memory.values() if item.covers(record))
+            record = next(kept, record)
             self._in_memory[record.id] = record
         try:
             self.file.append(record)
         except PkiError as error:
             return error
         with self._lock:
-            del self._in_memory[record.id]
+            self._in_memory.pop(record.id, None)
         return None
 
-    def records(self) -> tuple[PendingRevocation, ...]:
-        """Return what is pending, oldest first.
+    def known(self) -> KnownRevocations:
+        """Return what is pending as far as it can be told: what is in memory at least.
 
-        Raises:
-            StateError: if the file can't be read.
+        A file that can't be read hides nothing else: what is known is announced and listed.
         """
+        in_memory, on_disk = self.in_memory(), self.file.known()
+        found = {item.id: item for item in (*on_disk.records, *in_memory)}
+        records = tuple(sorted(found.values(), key=lambda item: item.at))
+        return KnownRevocations(records, on_disk.error)
+
+    def in_memory(self) -> tuple[PendingRevocation, ...]:
+        """Return what would be lost with this process."""
         with self._lock:
-            in_memory = tuple(self._in_memory.values())
-        found = {item.id: item for item in (*self.file.read(), *in_memory)}
-        return tuple(sorted(found.values(), key=lambda item: item.at))
+            return tuple(self._in_memory.values())
 
     def is_empty(self) -> bool:
         """Return whether nothing is pending.
 
         Raises:
-            StateError: if the file can't be read.
+            StateError: if nothing is in memory, and the file can't be read.
         """
         return not self._in_memory and self.file.is_empty()
 
@@ -102,23 +113,13 @@ class PendingRevocations:
         """Return whether a certificate's revocation is pending.
 
         Raises:
-            StateError: if the file can't be read.
+            StateError: if it is not known to be, and the file can't be read.
         """
-        if self.is_empty():
-            return False
-        return any(item.serial == serial for record in self.records() for item in record.entries)
-
-    def announced(self) -> frozenset[Announced]:
-        """Return what followers are to be told of all that is pending.
-
-        Raises:
-            StateError: if the file can't be read.
-        """
-        return frozenset(
-            (bytes.fromhex(item.issuer), int(item.serial, 16))
-            for record in self.records()
-            for item in record.entries
-        )
+        known = self.known()
+        if any(item.serial == serial for record in known.records for item in record.entries):
+            return True
+        known.whole()
+        return False
 
     def use_list(self, crl: Crl) -> None:
         """Let a list that was signed for what is pending take the place of the ledger's."""

@@ -28,10 +28,13 @@ def publish_pending(context: AuthorityContext) -> None:
     A list that holds all of it already is not signed anew.
 
     Raises:
-        PkiError: if a list can't be signed or written; those that could be signed are in force.
+        PkiError: if a list can't be signed or written; those that could be signed are in force. Or
+            if nothing is known to be pending, and what is can't be read.
     """
-    records = context.pending.records()
+    known = context.pending.known()
+    records = known.records
     if not records:
+        known.whole()
         return
     try:
         with context.directory.publishing(wait_seconds=_WAIT_SECONDS):

@@ -12,6 +12,7 @@ from pki.authority.ledger.audit import Actor, AuditAction
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
+from pki.authority.publishing.refreshing import sign_lists
 from pki.authority.renewals import with_renewals
 from pki.authority.revocation import decided_then, revoke_intents, revoke_records
 from pki.x509 import CrlSet
@@ -32,21 +33,31 @@ def record_pending(context: AuthorityContext) -> int:
 
     Raises:
         LedgerError: if the ledger still can't record; then all of it stays pending.
-        PkiError: if it can't be read, or a list can't be signed; then too.
+        PkiError: if not all of it can be read; what is known is recorded first.
     """
-    if context.pending.is_empty():
+    known = context.pending.known()
+    records = known.records
+    if not records:
+        known.whole()
         return 0
-    records = context.pending.records()
     published = context.directory.read_published(unless=CrlSet.none())
     with context.ledger.transaction() as transaction:
         for issuer in transaction.issuers():
             _raise_floor(context, transaction, issuer, records, published)
         for record in records:
             _record(replace(context, actor=Actor(record.actor)), transaction, record)
-        for issuer in transaction.issuers():
-            if _needs_list(context, transaction, issuer, records):
-                context.refresh_crl(issuer, transaction)
+        # One that can't be signed leaves its own list behind, and nothing unrecorded.
+        sign_lists(
+            context,
+            transaction,
+            [
+                item.id
+                for item in transaction.issuers()
+                if _needs_list(context, transaction, item, records)
+            ],
+        )
     context.pending.forget({item.id for item in records})
+    known.whole()
     return len(records)
 
 

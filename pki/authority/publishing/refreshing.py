@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Container
 from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
-from pki.errors import StateError
+from pki.background import defer
+from pki.errors import LedgerError, PkiError, StateError
 from pki.x509 import Crl
+
+_log = logging.getLogger(__name__)
 
 
 def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
@@ -50,19 +55,55 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
     return signed
 
 
-def sign_missing(context: AuthorityContext) -> int:
-    """Sign a new CRL for each issuing CA whose CRL lacks a revocation; return how many."""
-    now, signed = context.now(), 0
+def sign_lists(
+    context: AuthorityContext, transaction: Transaction, issuer_ids: Container[int]
+) -> PkiError | None:
+    """Sign a new CRL for each of these issuing CAs, if receivers may still accept what it signed.
+
+    The key of one that is distrusted or withdrawn may be destroyed, and nobody needs its CRL. A CRL
+    that can't be signed now undoes nothing else: :func:`sign_missing` signs it once it can be.
+
+    Returns:
+        Why one could not be signed; None if all were.
+    """
+    failed: PkiError | None = None
+    for issuer in transaction.issuers():
+        is_wanted = issuer.id in issuer_ids and issuer.kind is IssuerKind.ISSUING
+        if not is_wanted or not is_usable(issuer):
+            continue
+        try:
+            context.refresh_crl(issuer, transaction)
+        except LedgerError:
+            raise
+        except PkiError as error:
+            defer(
+                _log.error, "the list of issuing CA %s lacks a revocation: %s", issuer.key_id, error
+            )
+            failed = error
+    return failed
+
+
+def sign_missing(context: AuthorityContext) -> None:
+    """Sign a new CRL for each issuing CA whose CRL lacks a revocation.
+
+    Raises:
+        PkiError: if one can't be signed; the others were.
+    """
+    now = context.now()
     with context.ledger.transaction() as transaction:
+        missing: set[int] = set()
         for issuer in transaction.issuers():
             if issuer.kind is not IssuerKind.ISSUING or not is_usable(issuer):
                 continue
             current = transaction.crls.current_list(issuer.id)
             listed = frozenset() if current is None else current.revoked
-            if not transaction.revoked_serials_of(issuer.id, ends_after=now) <= listed:
-                context.refresh_crl(issuer, transaction)
-                signed += 1
-    return signed
+            revoked = transaction.revoked_serials_of(issuer.id, ends_after=now)
+            unrecorded = {item.serial for item in transaction.recovery.unrecorded_of(issuer.id)}
+            if not revoked | unrecorded <= listed:
+                missing.add(issuer.id)
+        failed = sign_lists(context, transaction, missing)
+    if failed is not None:
+        raise failed
 
 
 def _refresh_future_root_crl(

@@ -12,9 +12,9 @@ from pki.authority import revocation
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerKind, Transaction
 from pki.authority.ledger.hierarchy import is_usable
-from pki.authority.ledger.reserve import is_for_lack_of_room
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.pending.record import PendingEntry, PendingRevocation
+from pki.authority.publishing.room import with_room
 from pki.authority.renewals import with_renewals
 from pki.background import defer
 from pki.errors import LedgerError, OlderLedgerError, StateError, join_first
@@ -99,25 +99,11 @@ def revoke_or_pend(
     """
     bounded = replace(context, ledger=context.ledger.waiting(context.revocation_wait))
     try:
-        return record(bounded)
+        return with_room(bounded, lambda: record(bounded))
     except OlderLedgerError:
         raise
-    except LedgerError as error:
-        failure = error
-    held = context.reserve.held()
-    folder = context.directory.ledger.parent
-    if is_for_lack_of_room(failure, folder) and context.reserve.release():
-        try:
-            revoked = record(bounded)
-        except OlderLedgerError:
-            raise
-        except LedgerError as error:
-            failure = error
-        else:
-            # Said afterwards: a log that lies on the full disk must not stop it.
-            defer(_log.error, "the disk is full: a revocation took the %d bytes in reserve", held)
-            return revoked
-    return _pend(context, named, reason, failure, whole_line=whole_line)
+    except LedgerError as failure:
+        return _pend(context, named, reason, failure, whole_line=whole_line)
 
 
 def _pend(

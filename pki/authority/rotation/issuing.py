@@ -8,7 +8,7 @@ request for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cryptography import x509
@@ -22,6 +22,7 @@ from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import shorten
 from pki.authority.ledger.hierarchy import active_root, issued_by, root_of
 from pki.authority.orders import ca_subject
+from pki.authority.publishing.room import with_room
 from pki.authority.rotation.issuing_keys import kept_key_ids, new_issuing_key, new_issuing_signer
 from pki.authority.rotation.pending import asked_again
 from pki.authority.rotation.planning import plan_request
@@ -29,11 +30,22 @@ from pki.authority.rotation.recording import carry_out
 from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest, issuing_csr
 from pki.authority.rotation.tokens import answer_with_tokens
 from pki.authority.signers.new_key import KeyPlace
-from pki.errors import InputError, WrongStepError, quote_untrusted
+from pki.errors import (
+    CommitInDoubtError,
+    InputError,
+    LedgerError,
+    NotRecordedError,
+    OlderLedgerError,
+    WrongStepError,
+    quote_untrusted,
+)
 from pki.keys import KeyType, PrivateKey, is_of_type
 from pki.x509 import Crl
 from pki.x509.profiles.builder import random_serial
 from pki.x509.readers import read_crls
+
+DISTRUST_SECONDS = 5.0
+"""How long a distrust waits for a ledger that another process holds: it is in a hurry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +207,23 @@ def distrust_issuer(
     Raises:
         InputError: if the key id names none or several.
         WrongStepError: if the root's key is not there, and no CRL was signed ahead for this case.
+        NotRecordedError: if the ledger can't record it now.
     """
+    bounded = replace(context, ledger=context.ledger.waiting(DISTRUST_SECONDS))
+    try:
+        return with_room(bounded, lambda: _distrust(bounded, key_id))
+    except (OlderLedgerError, CommitInDoubtError):
+        raise
+    except LedgerError as error:
+        raise NotRecordedError(
+            f"issuing CA {quote_untrusted(key_id)} is still trusted: the CA's ledger can't record "
+            "a distrust now. Its disk is full or fails, or another process holds it",
+            remedy="Free it (df shows the disk, and fuser who holds the ledger), and distrust it "
+            "again. Until then, revoke what it signed: that can be done at once",
+        ) from error
+
+
+def _distrust(context: AuthorityContext, key_id: str) -> tuple[IssuerRecord, IssuerRecord | None]:
     refusal = context.audit_entry(
         AuditAction.REFUSE, asked=AuditAction.DISTRUST.value, issuing_ca=shorten(key_id)
     )

@@ -134,6 +134,7 @@ class RotatingAuthority(RevokingAuthority):
             InputError: if the key id names none.
             WrongStepError: if the root's key is not there, and no CRL was signed ahead for this
                 case.
+            NotRecordedError: if the ledger can't record it now.
         """
         with ended_keys_removed(self._context):
             record, _ = issuing.distrust_issuer(self._context, key_id)

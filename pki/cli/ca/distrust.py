@@ -25,7 +25,9 @@ def distrust(
 
     Works on the folder, or with --ca over the network.
     """
-    with rotation_desk(ca, credential, directory, passphrase_file=passphrase_file) as desk:
+    with rotation_desk(
+        ca, credential, directory, passphrase_file=passphrase_file, is_urgent=True
+    ) as desk:
         distrusted = desk.distrust(key_id)
     record, distribution = distrusted.issuing_ca, desk.distribution
     print_result(

@@ -28,6 +28,8 @@ def status(
         reserve = authority.context.reserve
         held, wanted = reserve.held(), reserve.wanted()
         pending = authority.pending_revocations()
+        if (problem := authority.pending_problem()) is not None:
+            raise problem
     request = rotation.pending if rotation.HasField("pending") else None
     rows = [
         {

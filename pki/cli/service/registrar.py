@@ -18,10 +18,11 @@ from pki.authority.enrollment import (
     update_registration,
 )
 from pki.authority.enrollment.registering import Changed
+from pki.authority.publishing.refreshing import sign_missing
 from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_authority, open_urgently
 from pki.daemon.messages import read_registration, registration_message
 from pki.identity import SpiffeId
 
@@ -106,6 +107,8 @@ class FolderRegistrar:
     def _changed(self, changed: Changed) -> messages.ChangedRegistration:
         if changed.revoked:
             self._context.publish()
+            # A list that could not be signed is told: the rest is done.
+            sign_missing(self._context)
         message = messages.ChangedRegistration(
             revoked=[record.serial for record in changed.revoked]
         )
@@ -163,10 +166,19 @@ class RemoteRegistrar:
 
 
 @contextmanager
-def registrar(ca: str | None, credential: Path | None, directory: Path) -> Iterator[Registrar]:
-    """Open the CA's folder, or a CA over the network if its address is given."""
+def registrar(
+    ca: str | None, credential: Path | None, directory: Path, *, revokes: bool = False
+) -> Iterator[Registrar]:
+    """Open the CA's folder, or a CA over the network if its address is given.
+
+    Args:
+        ca: the address.
+        credential: the directory of the credential to ask with.
+        directory: the state folder.
+        revokes: whether something may be revoked, which a full disk must not stop.
+    """
     if ca is None:
-        with open_authority(directory) as authority:
+        with open_urgently(directory) if revokes else open_authority(directory) as authority:
             yield FolderRegistrar(authority)
         return
     with remote_ca(ca, credential) as remote:

@@ -10,14 +10,18 @@ from pathlib import Path
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger.ledger import WRITING, LedgerAccess
+from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.key_access import ca_passphrase, passphrase_remedy, token_access
 from pki.cli.state.ledger_place import ledger_elsewhere
 from pki.cli.state.meant_path import no_ca_remedy
-from pki.errors import StateError
+from pki.errors import LedgerError, OlderLedgerError, StateError
 from pki.files.access import check_folder_status
 from pki.files.open_folder import opened_folder
+
+URGENT = LedgerAccess(wait_seconds=5.0)
+"""For a command that revokes something: it waits no longer for another process that writes."""
 
 
 def open_authority(
@@ -62,6 +66,42 @@ def open_authority(
     for warning in authority.migration_warnings():
         print_error(f"note: {warning}")
     return authority
+
+
+def open_urgently(
+    state: Path, *, read_only: bool = False, passphrase_file: Path | None = None
+) -> Authority:
+    """Open the CA for what revokes something: it waits for seconds, and a full disk stops it not.
+
+    Args:
+        state: the folder.
+        read_only: publish nothing, and ask nobody for a passphrase.
+        passphrase_file: the file with the passphrase of its keys.
+
+    Raises:
+        LedgerError: if the ledger can't be written all the same.
+        StateError: as :func:`open_authority`.
+    """
+
+    def opened() -> Authority:
+        return open_authority(
+            state, read_only=read_only, passphrase_file=passphrase_file, access=URGENT
+        )
+
+    try:
+        return opened()
+    except OlderLedgerError:
+        raise
+    except LedgerError as error:
+        home = AuthorityDirectory(ca_directory(state), ledger_file=ledger_elsewhere())
+        disk = home.ledger.parent
+        if not is_for_lack_of_room(error, disk) or not Reserve(disk, home.crls).release():
+            error.remedy = error.remedy or (
+                "Nothing was changed. See why the ledger can't be written: its disk (df), and who "
+                "holds it (fuser)"
+            )
+            raise
+    return opened()
 
 
 @contextmanager

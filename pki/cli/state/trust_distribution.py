@@ -95,7 +95,7 @@ def distribute(authority: Authority, state: Path) -> Distribution:
     held: list[tuple[SpiffeId, str]] = []
     result = Distribution()
     # Nothing can be imported or reported as long as the ledger can't even record a revocation.
-    is_recording = not authority.pending_revocations()
+    is_recording = not authority.pending_revocations() and authority.pending_problem() is None
     for crls in read_crls_below(state) if is_recording else ():
         try:
             # A CRL newer than the ledger shows that the whole CA was restored from a backup.

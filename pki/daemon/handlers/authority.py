@@ -11,6 +11,7 @@ from cryptography import x509
 from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.access.peer import peer
 from pki.authority.enrollment import (
+    check_may_revoke,
     create_token,
     issue_for_registrar,
     renew_own,
@@ -20,6 +21,7 @@ from pki.authority.enrollment import (
 )
 from pki.authority.enrollment.tokens import DEFAULT_TOKEN
 from pki.authority.ledger import CertificateRecord
+from pki.authority.ledger.audit import Actor
 from pki.authority.registrations import Caller
 from pki.daemon.budgets import Budget
 from pki.daemon.callers import caller_of
@@ -117,11 +119,24 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         def work() -> authority_pb2.RevokeResponse:
             revoked = revoke()
             # Told before anything else is done.
-            parts.feed.refresh()
-            parts.sign_lists_soon()
+            parts.tell_revoked()
             return authority_pb2.RevokeResponse(certificates=parts.summaries(revoked))
 
-        return await answer(context, parts.revoking, work)
+        if caller.is_admin:
+            return await answer(context, parts.revoking, work)
+        serial = f"{presented.serial_number:x}"
+
+        def check() -> None:
+            # Before a thread is taken: who may not revoke delays nobody who may.
+            if request.WhichOneof("target") is not None and not request.own:
+                check_may_revoke(caller)
+            parts.budgets.take(Budget.REVOKING, serial.encode())
+
+        def refused(reason: str) -> None:
+            parts.refused_workloads.count(reason, Actor(caller.name))
+
+        await admit(context, check, refused)
+        return await answer(context, parts.revoking_own.of(serial), work, refused)
 
     async def ListCertificates(
         self, request: authority_pb2.ListCertificatesRequest, context: _Context

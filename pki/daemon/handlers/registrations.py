@@ -134,6 +134,5 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
                 registration_message(changed.registration, changed.revision)
             )
         if changed.revoked:
-            self._parts.feed.refresh()
-            self._parts.sign_lists_soon()
+            self._parts.tell_revoked()
         return message

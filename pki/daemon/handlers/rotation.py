@@ -103,7 +103,7 @@ class RotationHandler(rotation_pb2_grpc.RotationServicer):
     async def Distrust(
         self, request: rotation_pb2.DistrustRequest, context: _Context
     ) -> rotation_pb2.Distrusted:
-        """Revoke an issuing CA whose key leaked. As a revocation, it waits for nothing."""
+        """Revoke an issuing CA whose key leaked. It waits for no other operation."""
         return await self._answer(
             context,
             lambda authority: rotation_calls.distrust(authority, request),
@@ -178,7 +178,9 @@ class RotationHandler(rotation_pb2_grpc.RotationServicer):
             return work(authority)
 
         await admit(context, check)
-        return await answer(context, parts.revoking if is_urgent else parts.operating, whole)
+        # Nobody but an admin takes one of these threads, to be refused in it either.
+        is_urgent = is_urgent and caller.is_admin
+        return await answer(context, parts.distrusting if is_urgent else parts.operating, whole)
 
 
 def _check_admin(authority: RotatingAuthority, caller: Caller) -> None:

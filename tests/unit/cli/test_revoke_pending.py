@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pki.cli import revoke as revoke_command
+from pki.authority.ledger.ledger import LedgerAccess
 from pki.cli.app import run
+from pki.cli.state import authority as opening
 from pki.x509 import CrlSet
 from tests.command import NOBODY, Capture, run_as, run_command, run_json
 from tests.stuck_ledger import stuck_ledger
@@ -22,7 +23,7 @@ CA, ORDERS = Path("certs/ca"), Path("certs/orders")
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(revoke_command, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(opening, "URGENT", LedgerAccess(wait_seconds=0.05))
     assert run(["ca", "init", "--trust-domain", "shop.internal"]) == 0
     assert run(["issue", "orders"]) == 0
 
@@ -131,3 +132,13 @@ def test_a_folder_that_went_read_only_stops_no_revocation(
     for path in CA.iterdir():
         path.chmod(0o600)
     check_recorded_from_lists(capsys, serial)
+
+
+def test_a_distrust_says_soon_that_the_ledger_is_held(capsys: Capture) -> None:
+    (_, issuing) = run_json(capsys, "ca", "status")["issuers"]
+    with stuck_ledger(CA):
+        code, _, err = run_command(capsys, "ca", "distrust", issuing["key_id"])
+    assert code == 1
+    assert "locked" in err
+    assert "Nothing was changed" in err
+    assert run_json(capsys, "ca", "distrust", issuing["key_id"])["status"] == "distrusted"

@@ -143,3 +143,16 @@ def test_a_pending_file_that_is_damaged_holds_up_no_other_revocation(ca: Authori
     file.chmod(0o666)
     assert feed.refresh()
     assert announced(feed) == {serial}
+
+
+def test_what_a_distrusted_issuing_ca_signed_waits_for_no_list(ca: Authority) -> None:
+    feed = feed_of(ca)
+    serial = ca.issue("orders").leaf.serial_number
+    leaked = ca.issuers()[1]
+    ca.rotate()
+    ca.distrust(leaked.key_id)
+    ca.revoke(serial)
+    assert feed.refresh()
+    # Its list will never come, and its leaves are refused with it: nothing is left to be signed.
+    assert feed.state.unlisted == ()
+    assert leaked.certificate.serial_number in listed(feed)

@@ -136,7 +136,7 @@ def update(
     as_json: JsonOption = False,
 ) -> None:
     """Change a registration: what is given replaces what was there; revoke what is not covered."""
-    with registrar(ca, credential, directory) as desk:
+    with registrar(ca, credential, directory, revokes=not keep) as desk:
         message = desk.get(desk.spiffe_id(name))
         _apply(message, dns, ip, ttl, proof, profile)
         _apply_oidc(message, oidc_issuer, claim)
@@ -163,7 +163,7 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a registration: renewal stops, and its certificates are revoked."""
-    with registrar(ca, credential, directory) as desk:
+    with registrar(ca, credential, directory, revokes=not keep) as desk:
         spiffe_id = desk.spiffe_id(name)
         changed = desk.delete(spiffe_id, keep=keep)
     print_result(

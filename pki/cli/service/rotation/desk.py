@@ -11,7 +11,7 @@ from typing import Protocol
 from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority.signers.new_key import KeyPlace
 from pki.cli.service.rotation.on_folder import FolderDesk
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_authority, open_urgently
 from pki.cli.state.trust_distribution import Distribution
 
 
@@ -91,6 +91,7 @@ def rotation_desk(
     passphrase_file: Path | None = None,
     module: Path | None = None,
     read_only: bool = False,
+    is_urgent: bool = False,
 ) -> Iterator[RotationDesk]:
     """Open the CA's folder, or a CA over the network if its address is given.
 
@@ -101,10 +102,15 @@ def rotation_desk(
         passphrase_file: of the CA's keys in the folder.
         module: the PKCS#11 module.
         read_only: nothing is changed.
+        is_urgent: it revokes something, and waits for nobody.
     """
     if ca is None:
-        with open_authority(
-            directory, read_only=read_only, passphrase_file=passphrase_file, module=module
+        with (
+            open_urgently(directory, passphrase_file=passphrase_file)
+            if is_urgent
+            else open_authority(
+                directory, read_only=read_only, passphrase_file=passphrase_file, module=module
+            )
         ) as authority:
             yield FolderDesk(authority, directory)
         return

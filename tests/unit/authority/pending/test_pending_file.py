@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography import x509
 
 from pki.authority.pending.file import SPACE_BYTES, PendingFile
 from pki.authority.pending.record import PendingEntry, PendingRevocation
+from pki.authority.pending.revocations import PendingRevocations
 from pki.errors import StateError
 
 AT = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
@@ -133,3 +135,54 @@ def test_a_file_of_another_user_is_not_believed(file: PendingFile) -> None:
     os.chown(file.path, 12345, 12345)
     with pytest.raises(StateError, match="belongs to user 12345"):
         file.read()
+
+
+def test_one_that_adds_nothing_is_not_kept_twice(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    first, same, other = record(), record(), record("ab13")
+    lesser = replace(record(), reason="superseded", whole_line=False)
+    for item in (first, same, lesser, other):
+        assert pending.add(item) is None
+    assert file.read() == (first, other)
+
+
+def test_one_that_means_more_is_kept_beside_the_first(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    first = replace(record(), reason="superseded", whole_line=False)
+    graver, longer = record(), replace(record(), reason="superseded")
+    wider = replace(first, id="1", serials=("ab12", "ab13"))
+    renewed = replace(first, id="2", entries=(*first.entries, *record("ab14").entries))
+    for item in (first, longer, wider, renewed, graver):
+        assert pending.add(item) is None
+    assert file.read() == (first, longer, wider, renewed, graver)
+
+
+def test_what_is_in_memory_counts_although_the_file_can_not_be_read(file: PendingFile) -> None:
+    pending = PendingRevocations(file.path.parent)
+    file.path.symlink_to("elsewhere")
+    assert pending.add(record()) is not None
+    known = pending.known()
+    assert [item.serials for item in known.records] == [("ab12",)]
+    assert isinstance(known.error, StateError)
+    assert pending.holds("ab12")
+    # Whether another one is revoked, nobody can say.
+    with pytest.raises(StateError):
+        pending.holds("ab13")
+    with pytest.raises(StateError):
+        pending.refuse_all()
+
+
+def test_a_damaged_line_hides_no_other(file: PendingFile) -> None:
+    first, torn, last = record(), record("ab13"), record("ab14")
+    for item in (first, torn, last):
+        file.append(item)
+    data = file.path.read_bytes()
+    file.path.write_bytes(data.replace(b'"ab13"', b'"ab99"'))
+    known = file.known()
+    assert known.records == (first, last)
+    assert known.error is not None
+    # Nobody writes to it, or empties it, before somebody has looked.
+    with pytest.raises(StateError, match="damaged"):
+        file.append(record("ab15"))
+    with pytest.raises(StateError, match="damaged"):
+        file.empty({first.id, last.id})

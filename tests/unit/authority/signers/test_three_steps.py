@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pki.authority import Authority
 from pki.authority.ledger import SigningIntent
 from pki.authority.orders import order_leaf
+from pki.authority.publishing.refreshing import sign_missing
 from pki.authority.signers import ExternalSigner, SignerError
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import InputError, LedgerError, NotPermittedError
@@ -149,6 +150,31 @@ def test_revoking_a_workload_means_what_was_perhaps_signed_for_it_too(
     assert number in listed(ca)
     with pytest.raises(InputError, match="no certificate that is still valid"):
         ca.revoke_workload("payments")
+
+
+def test_where_lists_are_signed_later_that_of_an_intent_is_too(
+    ca: Authority, signer: Elsewhere
+) -> None:
+    number = intent_left(ca, signer)
+    ca.context.signs_lists_later = True
+    ca.revoke(number)
+    assert number not in listed(ca)
+    sign_missing(ca.context)
+    assert number in listed(ca)
+
+
+def test_an_intent_of_a_distrusted_issuing_ca_needs_no_key_to_be_revoked(
+    ca: Authority, signer: Elsewhere
+) -> None:
+    number = intent_left(ca, signer)
+    leaked = ca.issuers()[1]
+    ca.rotate()
+    ca.distrust(leaked.key_id)
+    (ca.path / f"issuing-{leaked.key_id}.key.pem").unlink()
+    ca.context._signers.clear()
+    assert ca.revoke(number) == ()
+    (intent,) = ca.signing_intents()
+    assert intent.revoked_at is not None
 
 
 def test_the_key_of_a_leaked_intent_is_never_certified(ca: Authority, signer: Elsewhere) -> None:
