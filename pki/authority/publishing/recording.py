@@ -12,9 +12,8 @@ from pki.authority.ledger.audit import Actor, AuditAction
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
-from pki.authority.publishing.refreshing import sign_lists
 from pki.authority.renewals import with_renewals
-from pki.authority.revocation import decided_then, revoke_intents, revoke_records
+from pki.authority.revocation import decided_then, revoke_intents, revoke_records, sign_lists
 from pki.x509 import CrlSet
 from pki.x509.revocation import IssuerId
 

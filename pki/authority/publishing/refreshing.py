@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Container
 from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
-from pki.background import defer
-from pki.errors import LedgerError, PkiError, StateError
+from pki.authority.revocation import sign_lists
+from pki.errors import StateError
 from pki.x509 import Crl
-
-_log = logging.getLogger(__name__)
 
 
 def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
@@ -53,34 +49,6 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
         for root in trusted_roots(transaction.issuers()):
             signed += _refresh_future_root_crl(context, root, transaction)
     return signed
-
-
-def sign_lists(
-    context: AuthorityContext, transaction: Transaction, issuer_ids: Container[int]
-) -> PkiError | None:
-    """Sign a new CRL for each of these issuing CAs, if receivers may still accept what it signed.
-
-    The key of one that is distrusted or withdrawn may be destroyed, and nobody needs its CRL. A CRL
-    that can't be signed now undoes nothing else: :func:`sign_missing` signs it once it can be.
-
-    Returns:
-        Why one could not be signed; None if all were.
-    """
-    failed: PkiError | None = None
-    for issuer in transaction.issuers():
-        is_wanted = issuer.id in issuer_ids and issuer.kind is IssuerKind.ISSUING
-        if not is_wanted or not is_usable(issuer):
-            continue
-        try:
-            context.refresh_crl(issuer, transaction)
-        except LedgerError:
-            raise
-        except PkiError as error:
-            defer(
-                _log.error, "the list of issuing CA %s lacks a revocation: %s", issuer.key_id, error
-            )
-            failed = error
-    return failed
 
 
 def sign_missing(context: AuthorityContext) -> None:
