@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -27,10 +27,12 @@ from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
-from pki.errors import join_first, printable
+from pki.errors import StateError, join_first, printable
+from pki.files import BusyFolderError, hold_lock
 
 _GRACE_SECONDS = 10.0
 _MOST_SHOWN = 5
+_SERVED = ".handfast-served.lock"
 
 
 def serve(
@@ -105,8 +107,25 @@ def serve(
         settings = CaSettings(
             file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
         )
-        service = CaService(authority, settings, system_clock)
-        asyncio.run(_serve(service, authority, metrics))
+        with _served_once(ca_directory(directory)):
+            service = CaService(authority, settings, system_clock)
+            asyncio.run(_serve(service, authority, metrics))
+
+
+@contextmanager
+def _served_once(home: Path) -> Iterator[None]:
+    """Keep another process from serving the same CA: tokens would name the ports of either."""
+    try:
+        release = hold_lock(home, name=_SERVED)
+    except BusyFolderError:
+        raise StateError(
+            f"the CA in {quote_path(home)} is served by another process already",
+            remedy="Stop that one first; handfast token create and others work beside it",
+        ) from None
+    try:
+        yield
+    finally:
+        release()
 
 
 async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:
