@@ -33,7 +33,7 @@ from pki.cli.state.trust_distribution import (
     import_crls,
 )
 from pki.errors import CouldNotTellError, PkiError, StateError, counted, quote_untrusted
-from pki.files import find_layout, read_partial_credential
+from pki.files import awaits_first_certificate, find_layout, read_partial_credential
 from pki.files.lock import WAIT_SECONDS
 
 
@@ -150,6 +150,8 @@ def _holds_credential(authority: Authority, path: Path) -> bool:
     if layout_and_key is None:
         return False
     layout, holds_key = layout_and_key
+    if awaits_first_certificate(path, layout):
+        return False
     return belongs_to(authority, read_partial_credential(path, layout, holds_key=holds_key))
 
 

@@ -112,6 +112,18 @@ def find_layout(directory: Path) -> tuple[Layout, bool] | None:
     return (chain_only, False) if chain_only is not None else None
 
 
+def awaits_first_certificate(directory: Path, layout: Layout) -> bool:
+    """Return whether a directory holds the key of a request alone, as before an enrollment ends.
+
+    Raises:
+        CredentialError: if the directory can't be read.
+    """
+    others = [name for name in layout.file_names() if name != layout.next_key]
+    return path_exists(directory / layout.next_key) and not any(
+        path_exists(directory / name) for name in others
+    )
+
+
 def path_exists(path: Path) -> bool:
     """Return whether a path exists; a symbolic link without a target exists too.
 

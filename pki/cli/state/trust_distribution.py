@@ -26,6 +26,7 @@ from pki.cli.state.workload_proof import is_proved
 from pki.errors import PkiError, counted, quote_untrusted
 from pki.files import (
     PartialCredential,
+    awaits_first_certificate,
     find_layout,
     read_partial_credential,
     save_trust,
@@ -133,6 +134,9 @@ def _update_directory(authority: Authority, folder: Path) -> tuple[bool, Certifi
     if layout_and_key is None:
         return False, None
     layout, holds_key = layout_and_key
+    if awaits_first_certificate(folder, layout):
+        # Whoever enrolls there gets trust and lists with the certificate.
+        return False, None
     contents = read_partial_credential(folder, layout, holds_key=holds_key)
     record = find_record(authority, contents)
     if record is None and not belongs_to(authority, contents):
