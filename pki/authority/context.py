@@ -214,7 +214,7 @@ class AuthorityContext:
                 if published is not None and self.import_crls(published, transaction):
                     bundle, crls = self.trust(transaction)
                 head = transaction.audit.head()
-            self.directory.publish(bundle, crls)
+            self.directory.publish(bundle, self.pending.carried(crls, published, now=self.now()))
             self.publication.publish_all(head)
         self.reserve.make()
         self.pending.file.prepare()

@@ -33,6 +33,7 @@ from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
+from pki.authority.pending.record import PendingEntry
 from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
 from pki.files import HANDFAST
 from pki.files.atomic import read_file_in
@@ -57,12 +58,14 @@ class RecoveryResult:
         was_older: whether the ledger was an older copy, or may have been.
         imported_from: the key ids of the CAs whose CRLs were newer than the ledger.
         unknown_end_by: when the last certificate that the ledger does not hold ends at the latest.
+        kept: the revoked certificates whose issuing CA the ledger does not know.
     """
 
     lost_commits: int | None
     was_older: bool
     imported_from: tuple[str, ...]
     unknown_end_by: datetime | None
+    kept: tuple[PendingEntry, ...] = ()
 
 
 def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryResult:
@@ -116,7 +119,11 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
             context.publication.set_aside(lost_log)
     context.publish()
     return RecoveryResult(
-        lost, lost != 0, tuple(imported.values()), now + MAX_LEAF if lost != 0 else None
+        lost,
+        lost != 0,
+        tuple(imported.values()),
+        now + MAX_LEAF if lost != 0 else None,
+        context.pending.kept(now=now),
     )
 
 

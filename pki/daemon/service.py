@@ -239,7 +239,7 @@ class CaService:
             return
         self._authority.context.reserve.make()
         state = self._feed.state
-        if (state.unlisted or state.pending) and self._parts is not None:
+        if (state.unlisted or state.is_waiting) and self._parts is not None:
             self._parts.sign_lists_soon()
         is_own_due = self._own.is_due
         if is_own_due and not self._was_own_due:

@@ -44,6 +44,7 @@ class TrustState:
         newest: the number of the newest revocation.
         policy: the digest of the CA's policy.
         pending: the certificates that are revoked, and that the ledger does not hold as such yet.
+        is_waiting: whether something waits to be recorded: perhaps a graver reason alone.
     """
 
     ledger: LedgerState
@@ -55,6 +56,7 @@ class TrustState:
     newest: int
     policy: str
     pending: tuple[PendingEntry, ...] = ()
+    is_waiting: bool = False
 
     @property
     def bundle_number(self) -> int:
@@ -113,12 +115,13 @@ class TrustFeed:
 
     def _refresh(self, *, with_lists: bool) -> bool:
         with self._reading:
-            pending, lists = self._pending()
+            pending, lists, is_waiting = self._pending()
             with self._context.ledger.snapshot(newest=True) as transaction:
                 ledger = transaction.state()
             before, policy = self.state, self._policy_digest()
-            seen = (before.ledger, before.policy, before.pending, self._lists)
-            if (ledger, policy, pending, lists) == seen and not self._are_lists_behind:
+            seen = (before.ledger, before.policy, before.pending, self._lists, before.is_waiting)
+            now = (ledger, policy, pending, lists, is_waiting)
+            if now == seen and not self._are_lists_behind:
                 return False
             state = self._read(before, with_lists=with_lists)
             self.state = state
@@ -163,7 +166,7 @@ class TrustFeed:
         """
         now = self._context.now()
         # Before the ledger: what leaves the pending ones is in the ledger by then.
-        pending, self._lists = self._pending()
+        pending, self._lists, is_waiting = self._pending()
         with self._context.ledger.snapshot(newest=True) as transaction:
             is_same_ledger = (
                 before is not None and before.ledger.ledger_id == transaction.state().ledger_id
@@ -207,6 +210,7 @@ class TrustFeed:
                 newest,
                 self._policy_digest(),
                 pending,
+                is_waiting,
             )
 
     def _has_long_ones(
@@ -226,16 +230,18 @@ class TrustFeed:
         ]
         return sum(map(transaction.crls.current_size, newer)) > _LONG_BYTES
 
-    def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl]]:
-        """Return what the ledger can't record now, and the lists that were signed for it."""
+    def _pending(self) -> tuple[tuple[PendingEntry, ...], Mapping[IssuerId, Crl], bool]:
+        """Return what the ledger can't record now, its lists, and whether it is to be recorded."""
         known = self._context.pending.known()
         entries = dict.fromkeys(item for record in known.records for item in record.entries)
+        entries |= dict.fromkeys(self._context.pending.kept(now=self._context.now()))
         if known.error is not None:
             # What is known is told all the same, and nothing is signed until all can be read.
             defer(log.error, "what is pending can't be read: %s", known.error)
             entries = dict.fromkeys(self._entries) | entries
         self._entries = tuple(entries)
-        return self._entries, self._context.pending.lists() if entries else {}
+        lists = self._context.pending.lists() if entries else {}
+        return self._entries, lists, bool(known.records)
 
     def _policy_digest(self) -> str:
         policy = self._policy()

@@ -24,6 +24,8 @@ from pki.files.access import check_folder_status, distrust_reason, trusted_owner
 from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 
 PENDING = "revocations.pending"
+KEPT = "revocations.kept"
+"""What no ledger records: revocations under an issuing CA that an older ledger does not know."""
 SPACE_BYTES = 64 * 1024
 _MOST_BYTES = 64 * 1024 * 1024
 _LOCK = ".revocations.lock"
@@ -51,15 +53,17 @@ class PendingFile:
 
     Args:
         folder: the CA's.
+        name: the file's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = PENDING) -> None:
         self._folder = folder
+        self._name = name
 
     @property
     def path(self) -> Path:
         """Where it lies."""
-        return self._folder / PENDING
+        return self._folder / self._name
 
     def is_empty(self) -> bool:
         """Return whether nothing is pending; quick, because each decision of the CA asks.
@@ -186,7 +190,7 @@ class PendingFile:
         """
         with opened_folder(self._folder) as folder:
             check_folder_status(folder.path, folder.status())
-            status = folder.status_of(PENDING)
+            status = folder.status_of(self._name)
             owners = trusted_owners(folder.status())
         why = distrust_reason(status, owners) if status is not None else ""
         if why:
@@ -218,8 +222,8 @@ class PendingFile:
                 locked(self._folder, name=_LOCK, wait_seconds=_WAIT_SECONDS),
                 opened_folder(self._folder) as folder,
             ):
-                is_new = folder.status_of(PENDING) is None
-                owner = folder.owner_for(PENDING)
+                is_new = folder.status_of(self._name) is None
+                owner = folder.owner_for(self._name)
                 descriptor = self._open(folder, os.O_RDWR | os.O_CREAT)
                 try:
                     if is_new:
@@ -236,7 +240,7 @@ class PendingFile:
 
     def _open(self, folder: OpenFolder, flags: int) -> int:
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(PENDING, flags, PRIVATE, dir_fd=folder.descriptor)
+        descriptor = os.open(self._name, flags, PRIVATE, dir_fd=folder.descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(descriptor)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from pki.authority.pending.file import PendingFile
-from pki.authority.pending.record import KnownRevocations, PendingRevocation
+from pki.authority.pending.file import KEPT, PendingFile
+from pki.authority.pending.record import KnownRevocations, PendingEntry, PendingRevocation
 from pki.errors import LedgerError, NotPermittedError, PkiError
 from pki.x509 import Crl, CrlSet
 from pki.x509.revocation import IssuerId
@@ -22,6 +23,7 @@ class PendingRevocations:
 
     def __init__(self, folder: Path) -> None:
         self.file = PendingFile(folder)
+        self._kept = PendingFile(folder, KEPT)
         self._lock = threading.Lock()
         self._in_memory: dict[str, PendingRevocation] = {}
         self._lists: dict[IssuerId, Crl] = {}
@@ -120,6 +122,39 @@ class PendingRevocations:
             return True
         known.whole()
         return False
+
+    def keep(self, record: PendingRevocation) -> None:
+        """Keep a revocation that the ledger can't record, because it does not know its issuer.
+
+        Unlike what is pending, it hinders nothing: nobody can sign or renew under that issuer here.
+
+        Raises:
+            StateError: if it can't be written.
+        """
+        if not any(item.covers(record) for item in self._kept.known().records):
+            self._kept.append(record)
+
+    def kept(self, *, now: datetime) -> tuple[PendingEntry, ...]:
+        """Return the certificates of unknown issuers that are revoked, and have not ended."""
+        return tuple(
+            entry
+            for record in self._kept.known().records
+            for entry in record.entries
+            if entry.not_after >= now.timestamp()
+        )
+
+    def carried(self, crls: CrlSet, published: CrlSet | None, *, now: datetime) -> CrlSet:
+        """Return the ledger's lists, with the published ones of unknown issuers that are needed.
+
+        Nobody here can verify or replace those. They lie where the CA alone writes, and whoever
+        gets them verifies them.
+        """
+        key_ids = {item.issuer for item in self.kept(now=now)}
+        others = published.crls.items() if published is not None and key_ids else ()
+        carried = [
+            crl for name, crl in others if name not in crls.crls and name.key_id.hex() in key_ids
+        ]
+        return CrlSet.of([*crls.crls.values(), *carried]) if carried else crls
 
     def use_list(self, crl: Crl) -> None:
         """Let a list that was signed for what is pending take the place of the ledger's."""

@@ -64,7 +64,7 @@ def _sign_all(
                 # One key that is away does not stop the others.
                 failed = error
         bundle, crls = context.trust(transaction)
-    return bundle, crls, failed
+    return bundle, context.pending.carried(crls, published, now=context.now()), failed
 
 
 def _sign(

@@ -10,10 +10,12 @@ from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, Transaction
 from pki.authority.ledger.audit import Actor, AuditAction
 from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.pending.file import KEPT
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
 from pki.authority.renewals import with_renewals
 from pki.authority.revocation import decided_then, revoke_intents, revoke_records, sign_lists
+from pki.errors import join_first
 from pki.x509 import CrlSet
 from pki.x509.revocation import IssuerId
 
@@ -45,6 +47,7 @@ def record_pending(context: AuthorityContext) -> int:
             _raise_floor(context, transaction, issuer, records, published)
         for record in records:
             _record(replace(context, actor=Actor(record.actor)), transaction, record)
+            _keep_unknown(context, transaction, record)
         # One that can't be signed leaves its own list behind, and nothing unrecorded.
         sign_lists(
             context,
@@ -142,6 +145,27 @@ def _is_recorded(
     return all(item.revoked_at is not None for item in revoked) and (
         are_blocked or not is_compromise
     )
+
+
+def _keep_unknown(
+    context: AuthorityContext, transaction: Transaction, record: PendingRevocation
+) -> None:
+    """Keep what an older ledger can't record: it does not know the issuing CA, others accept it."""
+    known = {IssuerId.of_ca(item.certificate).key_id.hex() for item in transaction.issuers()}
+    unknown = tuple(item for item in record.entries if item.issuer not in known)
+    if not unknown:
+        return
+    # Before the commit, after which it is forgotten as a pending one.
+    serials = tuple(item.serial for item in unknown)
+    context.pending.keep(replace(record, serials=serials, entries=unknown))
+    named = join_first([f"{item.serial} of issuing CA {item.issuer}" for item in unknown], 3)
+    detail = (
+        f"the revocation of {named} can't be recorded: this ledger is from before that issuing CA "
+        f"was made. {KEPT} keeps it, it is announced, and its list stays published as long as its "
+        "certificates last. Issue new certificates for all that the issuing CA has signed"
+    )
+    if detail not in {text for _, _, text in transaction.events()}:
+        transaction.add_event("unknown-issuer", detail, at=context.now())
 
 
 def _record_unknown(

@@ -338,9 +338,10 @@ def _no_step_error(
             remedy="First: handfast ca root activate. Or give it up: handfast ca root withdraw "
             f"{prepared.key_id}",
         )
-    if pending_request(context, transaction) is not None:
+    request = pending_request(context, transaction)
+    if request is not None and request.purpose is Purpose.PREPARE_ROOT:
         return WrongStepError(
-            f"no root can be {what} yet: a request waits to be signed where the roots are",
+            f"no root can be {what} yet: the request for one waits for the roots",
             remedy="First: handfast ca root import ANSWER",
         )
     return WrongStepError(

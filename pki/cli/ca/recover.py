@@ -61,10 +61,18 @@ def recover(
             "lost_commits": recovered.lost_commits,
             "crls_imported": list(recovered.imported_from),
             "unknown_certificates_end_by": recovered.unknown_end_by,
+            "revocations_kept": [
+                {"serial": item.serial, "issuing_ca": item.issuer} for item in recovered.kept
+            ],
             **distribution.to_json(),
         },
         [
             *_describe(recovered),
+            *(
+                f"STILL REVOKED, and kept beside the ledger, is {item.serial}: the ledger does not "
+                f"know its issuing CA {item.issuer}"
+                for item in recovered.kept
+            ),
             f"The CRLs were brought to {distribution.directories_here}",
         ],
         as_json=as_json,

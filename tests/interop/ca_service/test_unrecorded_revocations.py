@@ -54,6 +54,10 @@ def metric(ca: Served, name: str) -> float | None:
     return registry.get_sample_value(name, {"workload": "spiffe://shop.internal/handfast/ca"})
 
 
+def holds_list(ca: Served, serial: int) -> bool:
+    return any(serial in crl.revoked for crl in ca.service.parts.feed.state.crls.values())
+
+
 def holds(me: Any, serial: int) -> bool:
     return any(serial in crl.revoked for crl in me.credential.crls.crls.values())
 
@@ -94,6 +98,27 @@ def test_streams_end_and_lists_come_while_another_process_holds_the_ledger(
         newest = [(entry.action, entry.actor.name) for _, entry in ca.authority.audit_entries()]
         actor = "spiffe://shop.internal/ops" if way == "service" else newest[0][1]
         assert ("revoke", actor) in newest
+
+
+def test_a_graver_reason_for_what_is_revoked_already_is_recorded_too(
+    ca: Served, tmp_path: Path
+) -> None:
+    serial = ca.authority.issue("orders").leaf.serial_number
+    ca.authority.revoke(serial)
+    feed = ca.service.parts.feed
+    assert eventually(lambda: holds_list(ca, serial) and not feed.state.unlisted, SECONDS)
+    with stuck_ledger(ca.authority.path):
+        # By a command, of which the service hears by the file alone.
+        with Authority.open(ca.authority.path, access=LedgerAccess(for_reading=True)) as other:
+            other.revoke(serial, reason="key-compromise")
+        assert [item.entries for item in ca.authority.pending_revocations()] == [()]
+    assert eventually(lambda: not ca.authority.pending_revocations(), SECONDS)
+    record = ca.authority.certificate(serial)
+    assert record is not None
+    with ca.authority.context.ledger.snapshot() as transaction:
+        line = transaction.lines.get(record.line_id)
+    assert line is not None
+    assert line.blocked_at is not None
 
 
 def test_a_workload_revokes_itself_and_is_not_renewed_meanwhile(ca: Served, tmp_path: Path) -> None:

@@ -33,6 +33,22 @@ def test_a_new_request_takes_the_place_of_the_one_before_and_of_its_key(offline:
         offline.import_all(offline.sign(first))
 
 
+def test_the_step_before_is_named_only_if_the_request_that_waits_is_for_it(
+    offline: Offline,
+) -> None:
+    ca = offline.ca
+    offline.prepare_issuer()
+    for step in (ca.activate_root, ca.withdraw_root):
+        with pytest.raises(WrongStepError, match="none is prepared") as caught:
+            step()
+        assert caught.value.remedy == "First: handfast ca root prepare"
+    offline.prepare_root()
+    for step in (ca.activate_root, ca.withdraw_root):
+        with pytest.raises(WrongStepError, match="the request for one waits") as caught:
+            step()
+        assert caught.value.remedy == "First: handfast ca root import ANSWER"
+
+
 def test_an_answer_that_is_imported_again_changes_nothing(offline: Offline) -> None:
     """Whoever imports over the network may lose what the CA said to it."""
     answer = offline.sign(offline.prepare_root())
