@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from pathlib import Path
 
 from tests.served_process import handfast, running
@@ -15,18 +14,15 @@ def test_a_revocation_is_seen_and_a_port_in_use_is_told(tmp_path: Path) -> None:
         with contextlib.suppress(OSError):
             # If somebody else listens there already, that will do.
             stack.enter_context(socket.create_server(("127.0.0.1", 8443)))
-        begun = time.monotonic()
         process = stack.enter_context(running(tmp_path, "up"))
         process.line("Port 8443 of 127.0.0.1 is in use by another process: this CA has ")
         process.line("  /demo.Greeter/Shout  refused")
-        took = time.monotonic() - begun
         process.line("The caller calls /demo.Greeter/Greet once a second")
         revoke = process.line("  handfast revoke caller").split("    ")[0].split()[1:]
         assert handfast(tmp_path, *revoke).returncode == 0
         refused = process.line("  /demo.Greeter/Greet  refused")
         assert "CERTIFICATE_REVOKED" in refused
         assert process.stop() == 0
-    assert took < 30, "under ten seconds on a machine that does nothing else"
     lines = process.output.splitlines()
     for name in ("greeter", "caller", "ops"):
         registered = lines.index(f"$ handfast registration create {name}")
