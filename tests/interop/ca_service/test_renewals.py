@@ -122,7 +122,7 @@ def test_who_renews_in_a_loop_is_stopped_and_told_when_to_come_back(
 
         def is_busy() -> bool:
             with pytest.raises(PkiError) as caught:
-                looping._renew()
+                looping._obtain(recovering=False)
             refusals.append(caught.value)
             return isinstance(caught.value, BusyCaError)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
