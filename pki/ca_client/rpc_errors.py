@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,6 +22,7 @@ _LATER = frozenset(
     }
 )
 _UNKNOWN_METHOD = "Method not found!"  # what gRPC says itself, of a service that is not there
+_FIRST_PAUSE = 0.5
 _Answer = TypeVar("_Answer")
 
 
@@ -47,6 +50,31 @@ def call(ask: Callable[[], _Answer]) -> _Answer:
         return ask()
     except grpc.RpcError as error:
         raise of_rpc_error(error) from error
+
+
+def call_again(ask: Callable[[float], _Answer], *, each: float, seconds: float) -> _Answer:
+    """Make a call that may be repeated, again and again while the CA can't answer.
+
+    Args:
+        ask: makes the call, with its time.
+        each: the time of each call in seconds.
+        seconds: for how long in all.
+
+    Raises:
+        CaUnreachableError: if the CA can't be reached or can't answer until then.
+        CaRefusedError: if the CA refuses.
+    """
+    end, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        remaining = end - time.monotonic()
+        try:
+            return call(lambda: ask(min(each, remaining)))  # noqa: B023 - called before the next
+        except BusyCaError as error:
+            wait = max(random.uniform(pause / 2, pause), error.retry_after or 0.0)  # noqa: S311
+            pause *= 2
+            if time.monotonic() + wait + _FIRST_PAUSE > end:
+                raise
+            time.sleep(wait)
 
 
 def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:

@@ -48,7 +48,7 @@ from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
 
-_SIGN_SECONDS, _SUM_SECONDS = 3600.0, 5.0
+_SIGN_SECONDS, _SUM_SECONDS, _REQUEST_SECONDS = 3600.0, 5.0, 5.0
 _BUNDLES = 16
 _MOST_NUMBER = 2**63 - 1
 
@@ -76,7 +76,8 @@ class CaParts:
         jwts: JwtVerifier,
     ) -> None:
         self.jwts = jwts
-        self.context = context
+        # Callers wait fifteen seconds: they are to hear that the ledger is held, not nothing.
+        self.context = replace(context, ledger=context.ledger.waiting(_REQUEST_SECONDS))
         # The ledger is tried again and again, so no attempt waits for long.
         self._impatient = replace(context, ledger=context.ledger.waiting(context.revocation_wait))
         self.feed = feed

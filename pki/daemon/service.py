@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from pki._proto.handfast.ca.v1 import (
@@ -27,13 +27,14 @@ from pki.authority.publishing.refreshing import sign_missing
 from pki.background import defer
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
-from pki.daemon.due_lists import DueLists
 from pki.daemon.handlers.audit import AuditHandler
 from pki.daemon.handlers.authority import AuthorityHandler
 from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
 from pki.daemon.handlers.rotation import RotationHandler
 from pki.daemon.handlers.trust import TrustHandler
+from pki.daemon.ledger_watch import LedgerWatch
+from pki.daemon.lists.due import DueLists
 from pki.daemon.messages import Addresses
 from pki.daemon.oidc import JwtVerifier, no_issuers
 from pki.daemon.own_credential import OwnCredential
@@ -50,6 +51,8 @@ log = logging.getLogger("handfast.ca")
 
 _LEDGER_SECONDS, _REVOCATION_SECONDS = 0.25, 0.4
 _REFRESH_SECONDS = 600.0
+ISSUING_SERVICES = ("handfast.ca.v1.Authority", "handfast.ca.v1.Enrollment")
+"""The services whose health says whether the CA can issue; that of "" is the process's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class CaService:
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
             self._refresh_task,
         ]
+        self._ledger_watch = LedgerWatch(context.ledger)
         self._parts: CaParts | None = None
         self._servers: list[grpc.aio.Server] = []
         self.port = self.enroll_port = 0
@@ -194,12 +198,19 @@ class CaService:
         # One for both: its changes are reported once.
         servicer = health_aio.HealthServicer()
         self._workload.report_health(servicer)
+        for name in ISSUING_SERVICES:
+            # Known from the first call on; the report follows at once.
+            await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._workload.report_issuing(
+            servicer, ISSUING_SERVICES, lambda: not self._ledger_watch.is_stuck
+        )
         for server in (mutual, strangers):
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
             await server.start()
             self._servers.append(server)
         for task in self._tasks:
             task.start()
+        self._ledger_watch.start()
 
     def look_again(self) -> None:
         """Read the ledger and the policy now, and sign what is due."""
@@ -217,6 +228,7 @@ class CaService:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._ledger_watch.stop(5.0)
         for task in self._tasks:
             task.stop(5.0)
         if self._parts is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import grpc
 import grpc.aio
 
@@ -13,6 +15,7 @@ from pki.errors import StateError
 from pki.rpc.server.dispatcher_aio import make_robust_server
 from pki.rpc.server.factory import AccessSettings
 from pki.rpc.server.health_access import HealthAccess
+from pki.rpc.server.health_report import HealthReport, HealthServicer
 from pki.rpc.server.servers import CONNECTIONS, AioServer, most_connections, server_options
 from pki.workload import Workload
 from pki.workload.lifecycle import PathLike
@@ -78,6 +81,22 @@ class CaWorkload(Workload):
             raise cannot_listen(address, error) from error
         port.bind(address, number)
         return number
+
+    def report_issuing(
+        self, servicer: HealthServicer, services: Iterable[str], can_issue: Callable[[], bool]
+    ) -> None:
+        """Keep the status of services true that need more than what a restart would bring.
+
+        Args:
+            servicer: as for :meth:`report_health`.
+            services: their names.
+            can_issue: returns whether the CA can do what is asked of it.
+        """
+        report = HealthReport(servicer, services, lambda: self._provider.can_serve and can_issue())
+        with self._health_lock:
+            self._check_usable()
+            report.start()
+            self._health_reports.append(report)
 
     def _access_settings(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str

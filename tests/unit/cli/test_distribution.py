@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pki.ca_client.storage.identity_store import IdentityStore
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.app import run
 from pki.errors import StateError
 from pki.files import load_credential

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.daemon.due_lists import DueLists
+from pki.daemon.lists.due import DueLists
 from pki.daemon.trust_feed import TrustFeed
 from tests.support import Clock, make_authority
 

@@ -14,8 +14,8 @@ from pki._proto.handfast.ca.v1 import enrollment_pb2
 from pki.authority import Authority
 from pki.ca_client import newest_lists
 from pki.ca_client.newest_lists import FetchedLists
-from pki.daemon import list_pages
-from pki.daemon.list_pages import ListPages, places_of
+from pki.daemon.lists import pages as list_pages
+from pki.daemon.lists.pages import ListPages, places_of
 from pki.daemon.trust_feed import TrustFeed, TrustState
 from pki.errors import CertificateError, InputError
 from pki.x509 import CrlSet
