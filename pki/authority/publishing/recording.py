@@ -15,7 +15,8 @@ from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
 from pki.authority.renewals import with_renewals
 from pki.authority.revocation import decided_then, revoke_intents, revoke_records, sign_lists
-from pki.errors import join_first
+from pki.authority.unrecorded.requested import revoke_requested
+from pki.errors import InputError, join_first
 from pki.x509 import CrlSet
 from pki.x509.revocation import IssuerId
 
@@ -117,7 +118,7 @@ def _record(context: AuthorityContext, transaction: Transaction, record: Pending
             known.append(certificate)
         elif (intent := transaction.intents.of_serial(serial)) is not None:
             revoke_intents(context, transaction, [intent], reason, decided_at=record.at)
-        else:
+        elif not _record_requested(context, transaction, record, serial):
             unknown.append(serial)
     if known and not _is_recorded(transaction, known, record):
         revoke_records(
@@ -145,6 +146,21 @@ def _is_recorded(
     return all(item.revoked_at is not None for item in revoked) and (
         are_blocked or not is_compromise
     )
+
+
+def _record_requested(
+    context: AuthorityContext, transaction: Transaction, record: PendingRevocation, serial: str
+) -> bool:
+    """Record the revocation of an issuing CA that was only requested; return whether it was one."""
+    reason = x509.ReasonFlags(record.reason)
+    try:
+        return revoke_requested(context, transaction, serial, reason, decided_at=record.at)
+    except InputError as error:
+        # Somebody who held the ledger recorded that issuing CA, or withdrew its root.
+        detail = f"a pending revocation is not recorded as such: {error}"
+        if detail not in {text for _, _, text in transaction.events()}:
+            transaction.add_event("not-recorded", detail, at=context.now())
+        return False
 
 
 def _keep_unknown(

@@ -16,6 +16,7 @@ from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.pending.record import PendingEntry, PendingRevocation
 from pki.authority.publishing.room import with_room
 from pki.authority.renewals import with_renewals
+from pki.authority.unrecorded.requested import requested_issuer
 from pki.background import defer
 from pki.errors import LedgerError, OlderLedgerError, StateError, join_first
 from pki.identity import SpiffeId
@@ -161,6 +162,10 @@ def _decide(
         elif (intent := transaction.intents.of_serial(serial)) is not None:
             end = int(intent.not_after.timestamp())
             entries.append(PendingEntry(key_ids[intent.issuer_id], intent.serial, end, at))
+        elif (requested := requested_issuer(transaction, serial)) is not None:
+            # Its root's list waits for the root; what is announced is refused all the same.
+            end = int(requested.root.certificate.not_valid_after_utc.timestamp())
+            entries.append(PendingEntry(key_ids[requested.root.id], serial, end, at))
         elif revocation.may_be_unrecorded(context, transaction, serial):
             end = int((context.now() + MAX_LEAF).timestamp())
             entries += [

@@ -11,9 +11,12 @@ import pytest
 from pki.authority import Authority
 from pki.authority.rotation.answers import RootAnswer
 from pki.authority.rotation.requests import RootRequest
+from pki.daemon.trust_feed import TrustFeed
 from pki.errors import InputError, StateError, WrongStepError
 from pki.keys import KeyType, private_key_to_pem
+from pki.x509.revocation import IssuerId
 from tests.rotating import Offline
+from tests.stuck_ledger import stuck_ledger
 
 
 def keys_of(ca: Authority) -> set[str]:
@@ -177,6 +180,37 @@ def test_with_the_roots_key_here_its_list_is_signed_at_once(
     ca.revoke(f"{request.issuing.serial:x}")
     assert any(request.issuing.serial in crl.revoked for crl in ca.trust()[1].crls.values())
     assert ca.events() == ()
+
+
+def test_while_the_ledger_is_held_a_requested_issuing_ca_is_revoked_too(offline: Offline) -> None:
+    ca = offline.ca
+    ca.context.revocation_wait = 0.05
+    request = offline.prepare_issuer()
+    assert request.issuing is not None
+    serial = f"{request.issuing.serial:x}"
+    with stuck_ledger(ca.path):
+        assert ca.revoke(serial) == ()
+        feed = TrustFeed(ca.context, lambda: None, lambda _: None)
+        (root, number) = next(iter(feed.state.crl_set().announced))
+        assert (root, number) == (
+            IssuerId.of_ca(request.issuing.root).key_id,
+            request.issuing.serial,
+        )
+        with pytest.raises(InputError, match="issued no certificate"):
+            ca.revoke("abcdef0123456789" * 2)
+    for _ in range(2):
+        kept = (ca.path / "revocations.pending").read_bytes()
+        with Authority.open(ca.path, clock=offline.clock) as again:
+            assert again.pending_revocations() == ()
+            (event,) = [text for _, kind, text in again.events() if kind == "root-list-due"]
+            assert serial in event
+            told = [item for _, item in again.audit_entries() if item.serial == serial]
+            assert [item.details.get("source") for item in told[1:]] == ["pending"]
+        # As after a crash between the commit and the emptying of the file.
+        (ca.path / "revocations.pending").write_bytes(kept)
+    renewed = ca.renew_root_crls()
+    assert renewed is not None
+    assert request.issuing.serial in {item.serial for item in renewed.crls[0].unrecorded}
 
 
 def test_a_recorded_issuing_ca_is_distrusted_and_not_revoked_by_number(offline: Offline) -> None:
