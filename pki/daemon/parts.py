@@ -28,13 +28,13 @@ from pki.authority.registrations import Caller
 from pki.authority.rotation.reports import report_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
-from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
+from pki.daemon.limits.budgets import Budget, Budgets
+from pki.daemon.limits.one_each import OneEach
+from pki.daemon.limits.renewal_slots import RenewalSlots
 from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
-from pki.daemon.one_each import OneEach
-from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import (

@@ -23,8 +23,8 @@ from pki.authority.enrollment.tokens import DEFAULT_TOKEN
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import Actor
 from pki.authority.registrations import Caller
-from pki.daemon.budgets import Budget, LinePlace
 from pki.daemon.callers import caller_of
+from pki.daemon.limits.budgets import Budget, LinePlace
 from pki.daemon.messages import certificate_summary, page_number, timestamp
 from pki.daemon.status import admit, answer, reason_and_code
 from pki.errors import InputError, PkiError

@@ -8,7 +8,7 @@ import grpc.aio
 
 from pki._proto.handfast.ca.v1 import enrollment_pb2, enrollment_pb2_grpc
 from pki.authority.enrollment import Enrollment, Nonces, Recovery, enroll, recover
-from pki.daemon.budgets import Budget
+from pki.daemon.limits.budgets import Budget
 from pki.daemon.lists.pages import ListPages, places_of
 from pki.daemon.status import admit, answer
 from pki.errors import InputError, NotPermittedError

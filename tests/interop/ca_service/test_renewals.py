@@ -15,7 +15,7 @@ from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IdentityCollector
 from pki.ca_client.rpc_errors import BusyCaError
-from pki.daemon.budgets import Budget, Budgets
+from pki.daemon.limits.budgets import Budget, Budgets
 from pki.errors import PkiError
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from pki.daemon.budgets import Budget, BudgetExhaustedError, Budgets, LinePlace
+from pki.daemon.limits.budgets import Budget, BudgetExhaustedError, Budgets, LinePlace
 
 
 class Seconds:
