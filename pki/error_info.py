@@ -60,8 +60,22 @@ def read_reason(metadata: Iterable[Any]) -> str | None:
     """
     for key, value in metadata:
         if key == DETAILS_KEY and isinstance(value, bytes):
-            return _read(value)
+            info = _info(value)
+            return str(info.reason) if info is not None else None
     return None
+
+
+def read_metadata(metadata: Iterable[Any]) -> dict[str, str]:
+    """Return the names and values of a refusal in trailing metadata; none if it has none.
+
+    Args:
+        metadata: pairs of key and value that a server sent; untrusted.
+    """
+    for key, value in metadata:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            info = _info(value)
+            return dict(info.metadata) if info is not None else {}
+    return {}
 
 
 def read_retry_after(metadata: Iterable[Any]) -> float | None:
@@ -82,13 +96,13 @@ def read_retry_after(metadata: Iterable[Any]) -> float | None:
     return None
 
 
-def _read(data: bytes) -> str | None:
+def _info(data: bytes) -> ErrorInfo | None:
     try:
         for detail in Status.FromString(data).details:
             if detail.type_url.rpartition("/")[2] == _TYPE:
                 info = ErrorInfo.FromString(detail.value)
                 if info.domain == DOMAIN:
-                    return str(info.reason)
+                    return info
     except DecodeError:
         # Another server uses the same key for bytes of its own.
         return None

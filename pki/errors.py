@@ -47,6 +47,17 @@ def join_first(texts: Sequence[str], most: int) -> str:
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 root``, ``2 roots``.
+
+    Args:
+        number: how many there are.
+        noun: in the singular.
+        plural: for a noun that takes more than an s.
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 class PkiError(Exception):
     """The root of every error that handfast raises on purpose.
 

@@ -22,6 +22,7 @@ from pki.authority.enrollment import (
     recover,
     renew_own,
 )
+from pki.authority.enrollment.renew import Admit
 from pki.authority.registrations import Caller, Registration
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey, generate_key
@@ -88,14 +89,14 @@ class Enrolling:
         enrollment = Enrollment(proof, request, binding, public, spiffe_id)
         return self._took(enroll(self.context, enrollment, mac_key=mac_key(self.context)))
 
-    def renew(self, next_key: PrivateKey | None = None) -> Obtained:
+    def renew(self, next_key: PrivateKey | None = None, **admitted_by: Admit) -> Obtained:
         """Renew with a new key, which is in use afterwards."""
         assert self.leaf is not None
         key = next_key or generate_key()
         request = request_of(key, *self.names)
         presented = self.leaf.public_bytes(serialization.Encoding.DER)
         binding = bind_request(key, Purpose.RENEW, SHOP, proof=presented, request=request)
-        result = renew_own(self.context, self.leaf, request, binding)
+        result = renew_own(self.context, self.leaf, request, binding, **admitted_by)
         self.key = key
         return self._took(result)
 

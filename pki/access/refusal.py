@@ -160,5 +160,6 @@ CREDENTIAL_ENDED = Refusal(
 )
 OWN_CREDENTIAL_ENDED = Refusal(
     ErrorReason.CREDENTIAL_ENDED,
-    "our own certificate has expired and was not renewed: run handfast renew DIR",
+    "our own certificate has expired and was not renewed: run handfast renew DIR, or handfast "
+    "agent DIR where it was enrolled",
 )

@@ -30,6 +30,10 @@ class TokenBucket:
         """Take one token."""
         self._tokens -= 1
 
+    def give_back(self) -> None:
+        """Put back a token that was taken for nothing."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
     def seconds_until_next(self) -> float:
         """Return how long it takes until there is a token; 0 if there is one."""
         return max(0.0, (1 - self._tokens) / self._per_second)

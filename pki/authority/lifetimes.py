@@ -37,8 +37,8 @@ def check_leaf_lifetime(requested: timedelta) -> None:
         raise InputError(
             f"lifetime {duration_text(requested)} is longer than {duration_text(MAX_LEAF)}, the "
             "longest of a leaf",
-            remedy=f"Ask for {duration_text(MAX_LEAF)} or less; a timer for handfast renew keeps "
-            "the certificate fresh",
+            remedy=f"Ask for {duration_text(MAX_LEAF)} or less: who enrolled renews by itself, and "
+            "a timer for handfast renew keeps others fresh",
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from datetime import datetime
 from string import hexdigits
@@ -22,12 +23,14 @@ from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail, shorten_list
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.lifetimes import MAX_LEAF
-from pki.authority.publishing.refreshing import sign_lists
 from pki.authority.renewals import with_renewals
 from pki.authority.unrecorded.requested import revoke_requested
-from pki.errors import InputError, quote_untrusted
+from pki.background import defer
+from pki.errors import InputError, LedgerError, PkiError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509.revocation import RevokedEntry
+
+_log = logging.getLogger(__name__)
 
 # RFC 5280 §5.3.1, without the hold, because a revocation is final here, and the reasons for CAs.
 REASONS = MappingProxyType(
@@ -295,3 +298,47 @@ def _revoke_unrecorded(
         transaction.recovery.add_unrecorded(issuer_id, [entry])
     # At once: what the ledger does not hold is announced by its list alone.
     sign_lists(context, transaction, issuing)
+
+
+def sign_lists(
+    context: AuthorityContext,
+    transaction: Transaction,
+    issuer_ids: Container[int],
+    *,
+    needs_one: bool = False,
+) -> PkiError | None:
+    """Sign a new CRL for each of these issuing CAs, if receivers may still accept what it signed.
+
+    The key of one that is distrusted or withdrawn may be destroyed, and nobody needs its CRL. A CRL
+    that can't be signed now undoes nothing else: it is signed once it can be.
+
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        issuer_ids: the issuing CAs.
+        needs_one: raise the error if none can be signed: then nothing else is undone, and whoever
+            gave a wrong passphrase tries again.
+
+    Returns:
+        Why one could not be signed; None if all were.
+    """
+    failed: PkiError | None = None
+    signed = 0
+    for issuer in transaction.issuers():
+        is_wanted = issuer.id in issuer_ids and issuer.kind is IssuerKind.ISSUING
+        if not is_wanted or not is_usable(issuer):
+            continue
+        try:
+            context.refresh_crl(issuer, transaction)
+        except LedgerError:
+            raise
+        except PkiError as error:
+            defer(
+                _log.error, "the list of issuing CA %s lacks a revocation: %s", issuer.key_id, error
+            )
+            failed = error
+        else:
+            signed += 1
+    if failed is not None and needs_one and not signed:
+        raise failed
+    return failed

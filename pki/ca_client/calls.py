@@ -17,7 +17,7 @@ from pki._proto.handfast.ca.v1 import (
 from pki.ca_client.bundles import Anchor, meet_ca, newest_bundle, newest_bundle_at
 from pki.ca_client.contact import stranger_channel
 from pki.ca_client.received import Received, read_certificate, read_roots
-from pki.ca_client.rpc_errors import call
+from pki.ca_client.rpc_errors import call, call_again
 from pki.errors import CertificateError, PkiError
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
@@ -32,7 +32,7 @@ from pki.proofs import (
 )
 from pki.x509 import TrustBundle
 
-_SECONDS = 15.0
+_SECONDS, _ENROLL_SECONDS = 15.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def renew(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RecoveryProof:
     """The line of certificates that is recovered.
 
     Args:
@@ -176,7 +176,7 @@ class Line:
     spiffe_id: SpiffeId
 
 
-def recover(address: str, line: Line, keys: Keys, *, now: datetime) -> Received:
+def recover(address: str, line: RecoveryProof, keys: Keys, *, now: datetime) -> Received:
     """Obtain a certificate for a line whose last one has ended.
 
     Args:
@@ -226,7 +226,12 @@ def _enroll(
     root, anchor = meet_ca(address, anchor, now=now)
     with stranger_channel(address, anchor.trust_domain, root) as channel:
         stub = enrollment_pb2_grpc.EnrollmentStub(channel)
-        answer = call(lambda: stub.Enroll(message, timeout=_SECONDS)).certificate
+        # The same request is given the same certificate, and nobody else tries again.
+        answer = call_again(
+            lambda seconds: stub.Enroll(message, timeout=seconds),
+            each=_SECONDS,
+            seconds=_ENROLL_SECONDS,
+        ).certificate
         if answer.bundle_number > anchor.number:
             anchor = newest_bundle(stub, anchor, now=now)
     if anchor.bundle is None:

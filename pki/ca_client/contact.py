@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,8 @@ from pki.x509.readers import MAX_CHAIN_LENGTH, to_pem
 
 _SECONDS = 10.0
 _MOST_BYTES = 256 * 1024
+# OpenSSL's name for the state. A server that asks need not name the roots that it accepts.
+_CERTIFICATE_REQUEST = b"SSLv3/TLS read server certificate request"
 _SERVICE_OPTIONS = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
 
 
@@ -47,6 +50,27 @@ def verify_ca(
     roots: Sequence[x509.Certificate] = (),
     seconds: float = _SECONDS,
 ) -> x509.Certificate:
+    """Make a handshake with the CA, and verify it; return the root that its chain leads to.
+
+    Raises:
+        CaUnreachableError: if no handshake was possible.
+        CaRefusedError: if somebody else is there.
+    """
+    path = verified_path(
+        address, trust_domain, now=now, fingerprint=fingerprint, roots=roots, seconds=seconds
+    )
+    return path[-1]
+
+
+def verified_path(
+    address: str,
+    trust_domain: TrustDomain,
+    *,
+    now: datetime,
+    fingerprint: bytes | None = None,
+    roots: Sequence[x509.Certificate] = (),
+    seconds: float = _SECONDS,
+) -> tuple[x509.Certificate, ...]:
     """Make a handshake with the CA, and verify it.
 
     Args:
@@ -58,14 +82,24 @@ def verify_ca(
         seconds: how long the handshake may take.
 
     Returns:
-        The root that its chain leads to.
+        Its path: its own certificate, the issuing CA, the root.
 
     Raises:
         CaUnreachableError: if no handshake was possible.
         CaRefusedError: if somebody else is there.
     """
     name = SpiffeId.of_ca(trust_domain)
-    chain = _presented_chain(address, name, seconds)
+    presented = _presented(address, name, seconds)
+    chain = presented.chain
+    if presented.wants_certificate:
+        # No stranger can make a call there. Without this, the CA's own other port looks like
+        # somebody else: it does not send its root.
+        raise CaRefusedError(
+            f"the server at {address} asks for a client certificate, as the CA's port for mutual "
+            "TLS does",
+            remedy="Use the CA's port for enrollment, 8444 by default (mutual TLS has 8443); a "
+            "token gets it with handfast token create NAME --address HOST:PORT",
+        )
     if fingerprint is not None:
         roots = [
             item
@@ -93,7 +127,7 @@ def verify_ca(
         ) from error
     except PkiError as error:
         raise CaRefusedError(f"the root of the CA at {address}: {error.message}") from error
-    return verified.path[-1]
+    return verified.path
 
 
 def presented_root(
@@ -105,7 +139,7 @@ def presented_root(
         CaUnreachableError: if no handshake was possible.
         CaRefusedError: if the server presents no root.
     """
-    for item in _presented_chain(address, SpiffeId.of_ca(trust_domain), seconds):
+    for item in _presented(address, SpiffeId.of_ca(trust_domain), seconds).chain:
         # A name that can't be decoded is noticed only now.
         with suppress(*UNREADABLE):
             if item.issuer == item.subject:
@@ -133,7 +167,20 @@ def stranger_channel(
         yield channel
 
 
-def _presented_chain(address: str, name: SpiffeId, seconds: float) -> tuple[x509.Certificate, ...]:
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    """What a server showed in a handshake; nothing of it is verified.
+
+    Args:
+        chain: its certificates, the leaf first.
+        wants_certificate: whether it asked for a client certificate.
+    """
+
+    chain: tuple[x509.Certificate, ...]
+    wants_certificate: bool
+
+
+def _presented(address: str, name: SpiffeId, seconds: float) -> _Presented:
     target = Target.parse(address)
     derived = derive_names(name).dns
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -141,6 +188,8 @@ def _presented_chain(address: str, name: SpiffeId, seconds: float) -> tuple[x509
     context.set_alpn_protos([b"h2"])
     # Verified afterwards: the root is not known yet.
     context.set_verify(SSL.VERIFY_NONE)
+    states: set[bytes] = set()
+    context.set_info_callback(lambda tls, *_: states.add(tls.get_state_string()))
     deadline = Deadline(seconds)
     try:
         with (
@@ -154,7 +203,8 @@ def _presented_chain(address: str, name: SpiffeId, seconds: float) -> tuple[x509
             chain = connection.tls.get_peer_cert_chain() or []
             if not 1 <= len(chain) <= MAX_CHAIN_LENGTH:
                 raise CaRefusedError(f"the server at {address} presented {len(chain)} certificates")
-            return tuple(item.to_cryptography() for item in chain)
+            certificates = tuple(item.to_cryptography() for item in chain)
+            return _Presented(certificates, wants_certificate=_CERTIFICATE_REQUEST in states)
     except TimeoutError:
         raise CaUnreachableError(
             f"the CA at {address} did not answer within {seconds:g} s"

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.errors import PkiError
 from pki.x509 import ChainVerifier, CrlSet, Fault, Purpose
 from pki.x509.peer_chain import PeerChain

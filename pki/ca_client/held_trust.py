@@ -11,11 +11,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from cryptography import x509
+
 from pki.background import defer
-from pki.ca_client.announced_store import AnnouncedUntil, still_needed
 from pki.ca_client.bundles import Anchor, newest_bundle_at
+from pki.ca_client.newest_lists import newest_lists_at
 from pki.ca_client.received import Received
-from pki.ca_client.store import IdentityStore, Stored
+from pki.ca_client.storage.announced_store import AnnouncedUntil, still_needed
+from pki.ca_client.storage.identity_store import IdentityStore, Stored
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import PkiError, quote_untrusted
@@ -98,11 +101,26 @@ class HeldTrust:
         """Where it is kept, quoted for a message."""
         return quote_untrusted(self._store.directory)
 
-    def accept(self, crls: CrlSet, announced: AnnouncedUntil | None = None) -> None:
-        """Put newer lists, and revocations that are on no list yet, in force."""
+    def accept(
+        self,
+        crls: CrlSet,
+        announced: AnnouncedUntil | None = None,
+        *,
+        issuers: Sequence[x509.Certificate] = (),
+    ) -> bool:
+        """Put newer lists, and revocations that are on no list yet, in force.
+
+        Args:
+            crls: the lists.
+            announced: the revocations.
+            issuers: trusted CAs, besides the own issuing CA and the roots.
+
+        Returns:
+            Whether something is new.
+        """
         announced = announced or {}
         with self._lock:
-            issuers = (*self._issuing, *self._bundle.all_roots())
+            issuers = (*self._issuers(), *issuers)
             merged, refused = self._lists.merge_newer(crls, issuers=issuers)
             merged = merged.announce(announced)
             is_new = merged != self._lists
@@ -114,6 +132,7 @@ class HeldTrust:
             self._write_soon(trust=bool(crls.crls))
         for line in refused:
             defer(log.error, "%s", line)
+        return is_new
 
     def accept_bundles(self, bundles: Sequence[bytes]) -> None:
         """Follow signed bundles, and trust the newest from now on.
@@ -133,13 +152,18 @@ class HeldTrust:
         self._follow_up(is_new=is_new)
 
     def catch_up(self, address: str) -> bool:
-        """Ask for newer bundles where nobody has to be trusted; return whether there were some.
+        """Ask for what is newer where nobody has to be trusted; return whether there was something.
 
-        The CA may show a certificate by now whose root came while we were away.
+        The CA may show a certificate by now whose root came while we were away. And once lists have
+        ended, no connection to the CA is accepted that could bring new ones.
 
         Args:
             address: where the CA takes enrollments.
         """
+        are_bundles_new = self._catch_up_bundles(address)
+        return self._catch_up_lists(address) or are_bundles_new
+
+    def _catch_up_bundles(self, address: str) -> bool:
         now = self._clock()
         try:
             newest = newest_bundle_at(address, self._anchor, now=now, seconds=_CATCH_UP_SECONDS)
@@ -150,6 +174,23 @@ class HeldTrust:
         else:
             return self.adopt(newest)
         return False
+
+    def _catch_up_lists(self, address: str) -> bool:
+        now, present = self._clock(), self._lists
+        if all(crl.next_update >= now for crl in present.crls.values()):
+            return False
+        try:
+            fetched = newest_lists_at(
+                address, self._anchor, present, now=now, seconds=_CATCH_UP_SECONDS
+            )
+            crls = fetched.of_known(self._issuers())
+        except PkiError as error:
+            defer(log.info, "the CA could not be asked for its revocation lists: %s", error)
+            return False
+        return self.accept(crls, issuers=fetched.issuers)
+
+    def _issuers(self) -> tuple[x509.Certificate, ...]:
+        return (*self._issuing, *self._bundle.all_roots())
 
     def adopt(self, anchor: Anchor) -> bool:
         """Trust a bundle that was followed from ours; return whether it is newer."""

@@ -17,37 +17,36 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.background import defer
 from pki.ca_client import calls
-from pki.ca_client.ca_state import CaState
-from pki.ca_client.calls import Keys, Line
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.enrollment import enroll_into, why_unusable
 from pki.ca_client.held_trust import HeldTrust
+from pki.ca_client.line import Line
 from pki.ca_client.log_witness import LogWitness
 from pki.ca_client.received import EndedCertificateError, Received
 from pki.ca_client.renewal_plan import RenewalPlan
-from pki.ca_client.renewal_times import STEP_SECONDS
+from pki.ca_client.renewal_times import LAST_SECOND, STEP_SECONDS
 from pki.ca_client.rpc_errors import call
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.ca_state import CaState
+from pki.ca_client.storage.identity_store import IdentityStore
+from pki.ca_client.storage.witness_store import WitnessStore
 from pki.ca_client.trust_follower import TrustFollower
 from pki.ca_client.trust_report import TrustReport
-from pki.ca_client.witness_store import WitnessStore
 from pki.clock import Clock, system_clock
 from pki.credentials.periodic import PeriodicTask
-from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
-from pki.proofs import EnrollmentToken, RecoveryId
+from pki.errors import CaUnreachableError, PkiError, StateError
+from pki.proofs import EnrollmentToken
 from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca_client")
 
 _CATCH_UP_PAUSE = 30.0
-_LAST_SECOND = timedelta(seconds=1)
 
 
 class CaIdentity:
@@ -212,17 +211,14 @@ class CaIdentity:
         self._trust = HeldTrust(self._store, stored, self._clock, self._trust_changed)
         self._plan = RenewalPlan(self.spiffe_id, self._clock, self._monotonic)
         self._plan.begin(self._state.window(), self._credential.leaf)
-        if self._has_ended():
-            self._attempt()
-            if self._has_ended() and token is not None:
-                self._enroll(token)
-                self._load(None)
-            elif self._has_ended():
-                raise StateError(
-                    f"the certificate of {self.spiffe_id} has ended, and the CA gave no other: "
-                    f"{self._plan.problem}",
-                    remedy="Enroll again, with a new token",
-                )
+        if not self._has_ended():
+            return
+        self._attempt()
+        if self._has_ended() and token is not None:
+            self._enroll(token)
+            self._load(None)
+        elif self._has_ended():
+            raise StateError(self._plan.problem, remedy=self._plan.remedy)
 
     def _trust_changed(self) -> None:
         self._changed()
@@ -241,7 +237,7 @@ class CaIdentity:
 
     def _connect(self) -> CaConnection | None:
         with self._lock:
-            if self._is_closed or self._has_ended():
+            if self._is_closed or self._is_out():
                 return None
             if self._connection is None:
                 try:
@@ -252,9 +248,13 @@ class CaIdentity:
                     self._plan.problem = f"no connection to the CA: {error}"
             return self._connection
 
+    def _is_out(self) -> bool:
+        """Return whether the certificate is of no use now: it has ended, or not begun."""
+        return self._has_ended() or self._clock() < self._credential.leaf.not_valid_before_utc
+
     def _has_ended(self) -> bool:
         # Certificates and the CA count whole seconds: within the last one it is no recovery yet.
-        return self._clock() >= self._credential.leaf.not_valid_after_utc + _LAST_SECOND
+        return self._clock() >= self._credential.leaf.not_valid_after_utc + LAST_SECOND
 
     def _step(self) -> None:
         """Do what is due."""
@@ -266,7 +266,7 @@ class CaIdentity:
             self._next_catch_up = self._monotonic() + _CATCH_UP_PAUSE
             self._trust.catch_up(self._state.enrollment)
         number = self._trust.complete_number
-        if self._report.is_due(number) and not self._has_ended():
+        if self._report.is_due(number) and not self._is_out():
             serial = self._credential.leaf.serial_number
             self._report.send(self._connect(), number, serial, self._follower.sequence)
 
@@ -275,56 +275,39 @@ class CaIdentity:
             self._renew_or_recover()
 
     def _renew_or_recover(self) -> None:
+        recovering = self._is_out()
         try:
-            received, new_recovery_key = (
-                (self._recover(), True) if self._has_ended() else (self._renew(), False)
-            )
-            self._use(received, new_recovery_key=new_recovery_key)
+            received = self._obtain(recovering=recovering)
+            self._use(received, new_recovery_key=recovering)
+        except PkiError as error:
+            self._plan.failed(error, recovering=recovering)
+            if not self._is_out() and self._trust.catch_up(self._state.enrollment):
+                self._plan.try_again()
+        except Exception as error:
+            fault = StateError(f"{type(error).__name__}: {error}")
+            self._plan.failed(fault, recovering=recovering)
+
+    def _obtain(self, *, recovering: bool) -> Received:
+        line = Line(self._store, self.spiffe_id, self._trust.anchor, self._state)
+        if not recovering:
+            connection = self._connect()
+            if connection is None:
+                raise CaUnreachableError(self._plan.problem or "there is no connection to the CA")
+            return line.renew(connection.authority, self._credential.leaf, now=self._clock())
+        try:
+            return line.recover(now=self._clock())
         except EndedCertificateError:
             # The last recovery was granted, and its answer was lost: recover from there.
             self._store.promote_recovery_key()
             self._store.drop_pending_key()
-        except PkiError as error:
-            self._plan.failed(error, self._credential.leaf)
-            if not self._has_ended() and self._trust.catch_up(self._state.enrollment):
-                self._plan.try_again()
-        except Exception as error:
-            fault = StateError(f"{type(error).__name__}: {error}")
-            self._plan.failed(fault, self._credential.leaf)
-
-    def _renew(self) -> Received:
-        connection = self._connect()
-        if connection is None:
-            raise CaUnreachableError(self._plan.problem or "there is no connection to the CA")
-        key = self._store.renewal_key()
-        present = calls.Presented(
-            self._credential.leaf, self.spiffe_id, self._trust.anchor, self._state.enrollment
-        )
-        return calls.renew(connection.authority, present, key, now=self._clock())
-
-    def _recover(self) -> Received:
-        recovery_key = self._store.recovery_key()
-        if not self._state.recovery_id or recovery_key is None:
-            raise CaRefusedError(
-                f"the certificate of {self.spiffe_id} has ended, and it has no recovery key",
-                reason="NOT_RECOVERABLE",
-                remedy="Enroll again, with a new token",
-            )
-        line = Line(
-            RecoveryId.parse(self._state.recovery_id),
-            recovery_key,
-            self._trust.anchor,
-            self.spiffe_id,
-        )
-        keys: Keys = self._store.keys(with_recovery=True)
-        return calls.recover(self._state.enrollment, line, keys, now=self._clock())
+            return line.recover(now=self._clock())
 
     def _use(self, received: Received, *, new_recovery_key: bool) -> None:
         self._trust.adopt(received.anchor)
         self._trust.save(received, new_recovery_key=new_recovery_key)
         received.log_notes()
         with self._lock:
-            recovered = self._has_ended()
+            recovered = self._is_out()
             self._credential = received.credential
             self._state = CaState.of(received)
             self._plan.succeeded(self._state.window(), self._credential.leaf)

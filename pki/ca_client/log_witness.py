@@ -23,7 +23,7 @@ from pki.background import defer
 from pki.ca_client.bundles import Anchor
 from pki.ca_client.connection import CaConnection
 from pki.ca_client.rpc_errors import call
-from pki.ca_client.witness_store import CHECKPOINT, WitnessStore
+from pki.ca_client.storage.witness_store import CHECKPOINT, WitnessStore
 from pki.clock import Clock
 from pki.credentials.periodic import PeriodicTask
 from pki.errors import PkiError

@@ -9,9 +9,9 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.background import defer
-from pki.ca_client.renewal_times import choose_time, pause_after
+from pki.ca_client.renewal_times import LAST_SECOND, choose_later, choose_time, pause_after
 from pki.clock import Clock
-from pki.errors import CaRefusedError, PkiError
+from pki.errors import CaRefusedError, CaUnreachableError, PkiError
 from pki.identity import SpiffeId
 
 log = logging.getLogger("handfast.ca_client")
@@ -32,9 +32,13 @@ class RenewalPlan:
         self._monotonic = monotonic
         self._attempts = 0
         self._next_attempt = 0.0
+        self._leaf: x509.Certificate | None = None
         self._renew_at: datetime | None = None
+        self._was_out = False
         self.problem = ""
         """What the operator should know; empty if there is nothing."""
+        self.remedy = ""
+        """What to do about it."""
         self.last_success: datetime | None = None
         """When an attempt last succeeded in this process; None for never."""
         self.last_failure: datetime | None = None
@@ -42,47 +46,76 @@ class RenewalPlan:
 
     @property
     def is_due(self) -> bool:
-        """Whether to renew now."""
-        return (
-            self._renew_at is not None
-            and self._clock() >= self._renew_at
-            and self._monotonic() >= self._next_attempt
-        )
+        """Whether to renew or to recover now."""
+        if self._leaf is None or self._renew_at is None:
+            return False
+        now = self._clock()
+        begins_later = now < self._leaf.not_valid_before_utc
+        is_out = begins_later or now >= self._leaf.not_valid_after_utc + LAST_SECOND
+        if is_out is not self._was_out:
+            # What hindered a renewal need not hinder a recovery; and a clock was set right.
+            self._was_out, self._attempts, self._next_attempt = is_out, 0, 0.0
+            if not is_out:
+                self.problem = self.remedy = ""
+        return (is_out or now >= self._renew_at) and self._monotonic() >= self._next_attempt
 
     def begin(self, window: tuple[datetime, datetime], leaf: x509.Certificate) -> None:
         """Plan the renewal of a certificate inside the window that the CA gave."""
-        self._renew_at = choose_time(window, leaf)
-        self._attempts, self._next_attempt, self.problem = 0, 0.0, ""
+        self._leaf, self._renew_at = leaf, choose_time(window, leaf)
+        self._attempts, self._next_attempt, self._was_out = 0, 0.0, False
+        self.problem = self.remedy = ""
 
     def succeeded(self, window: tuple[datetime, datetime], leaf: x509.Certificate) -> None:
         """Plan the renewal of a certificate that was just obtained."""
         self.begin(window, leaf)
-        self.last_success = self._clock()
+        self.last_success = now = self._clock()
+        if window[1] <= now:
+            # To renew at once would go on without end.
+            self._renew_at = choose_later(leaf, now)
+            self.problem = (
+                f"the certificate of {self._spiffe_id} that the CA has just issued was to be "
+                f"renewed until {window[1]:%Y-%m-%d %H:%M:%S} UTC: this machine's clock is ahead "
+                "of the CA's"
+            )
+            self.remedy = "Set the clock of the one that is wrong"
+            defer(log.warning, "%s", self.problem)
 
     def try_again(self) -> None:
         """Plan the next attempt for now: what hindered the last one is gone."""
         self._next_attempt = 0.0
 
-    def failed(self, error: PkiError, leaf: x509.Certificate) -> None:
+    def failed(self, error: PkiError, *, recovering: bool) -> None:
         """Plan the next attempt, and say what is wrong.
 
         Args:
             error: why the last attempt failed.
-            leaf: the present certificate.
+            recovering: whether it was a recovery, and not a renewal.
         """
+        if self._leaf is None:
+            return
         self._attempts += 1
         self.last_failure = now = self._clock()
-        end = leaf.not_valid_after_utc
+        begin, end = self._leaf.not_valid_before_utc, self._leaf.not_valid_after_utc
         remaining = (end - now).total_seconds()
         pause = pause_after(error, attempts=self._attempts, remaining=remaining)
         self._next_attempt = self._monotonic() + pause
+        if now < begin:
+            what = f"begins only at {begin:%Y-%m-%d %H:%M:%S} UTC by this machine's clock"
+        else:
+            what = f"{'ends' if remaining > 0 else 'ended'} at {end:%Y-%m-%d %H:%M:%S} UTC"
+        tried = "recovered" if recovering else "renewed"
         self.problem = (
-            f"the certificate of {self._spiffe_id} ends at {end:%Y-%m-%d %H:%M:%S} UTC and "
-            f"could not be renewed: {error}"
-            if remaining > 0
-            else f"the certificate of {self._spiffe_id} ended at {end:%Y-%m-%d %H:%M:%S} UTC "
-            f"and could not be recovered: {error}"
+            f"the certificate of {self._spiffe_id} {what} and could not be {tried}: {error}"
         )
-        life = (end - leaf.not_valid_before_utc).total_seconds()
-        is_urgent = remaining < life / 4 or isinstance(error, CaRefusedError)
-        defer(log.error if is_urgent else log.warning, "%s", self.problem)
+        self.remedy = _remedy(error, recovering=recovering)
+        is_urgent = remaining < (end - begin).total_seconds() / 4
+        is_error = is_urgent or now < begin or isinstance(error, CaRefusedError)
+        defer(log.error if is_error else log.warning, "%s", self.problem)
+
+
+def _remedy(error: PkiError, *, recovering: bool) -> str:
+    if isinstance(error, CaRefusedError) and recovering:
+        return "Enroll again, with a new token"
+    if isinstance(error, CaUnreachableError):
+        return "See that the CA runs and can be reached; this is tried again by itself"
+    return error.remedy

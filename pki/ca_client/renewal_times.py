@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
@@ -11,11 +11,22 @@ from pki.ca_client.rpc_errors import BusyCaError
 from pki.errors import CaRefusedError, PkiError
 
 STEP_SECONDS = 0.5
+LAST_SECOND = timedelta(seconds=1)
+"""Certificates count whole seconds: one has ended after this, and not within it."""
 _FIRST_BACKOFF, _MOST_BACKOFF = 1.0, 60.0
 _ATTEMPTS_LEFT = 8
 _REFUSED_PAUSE = 60.0
 # Refusals that another attempt with the same proof can't change.
-_FOR_GOOD = frozenset({"NOT_RENEWABLE", "NOT_REGISTERED", "PROOF_REFUSED", "NAME_NOT_PERMITTED"})
+_FOR_GOOD = frozenset(
+    {
+        "NOT_RENEWABLE",
+        "NOT_REGISTERED",
+        "PROOF_REFUSED",
+        "NAME_NOT_PERMITTED",
+        "CERTIFICATE_REVOKED",
+        "ISSUER_DISTRUSTED",
+    }
+)
 
 
 def choose_time(window: tuple[datetime, datetime], leaf: x509.Certificate) -> datetime:
@@ -25,6 +36,12 @@ def choose_time(window: tuple[datetime, datetime], leaf: x509.Certificate) -> da
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         begin, end = leaf.not_valid_before_utc + life * 0.5, leaf.not_valid_before_utc + life * 0.6
     return begin + (end - begin) * random.random()  # noqa: S311 - no secret
+
+
+def choose_later(leaf: x509.Certificate, now: datetime) -> datetime:
+    """Return when to renew a certificate whose window was over when it came: not at once again."""
+    remaining = leaf.not_valid_after_utc - now
+    return now + remaining * random.uniform(0.4, 0.6)  # noqa: S311 - no secret
 
 
 def pause_after(error: PkiError, *, attempts: int, remaining: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +21,8 @@ _LATER = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
+_UNKNOWN_METHOD = "Method not found!"  # what gRPC says itself, of a service that is not there
+_FIRST_PAUSE = 0.5
 _Answer = TypeVar("_Answer")
 
 
@@ -48,6 +52,31 @@ def call(ask: Callable[[], _Answer]) -> _Answer:
         raise of_rpc_error(error) from error
 
 
+def call_again(ask: Callable[[float], _Answer], *, each: float, seconds: float) -> _Answer:
+    """Make a call that may be repeated, again and again while the CA can't answer.
+
+    Args:
+        ask: makes the call, with its time.
+        each: the time of each call in seconds.
+        seconds: for how long in all.
+
+    Raises:
+        CaUnreachableError: if the CA can't be reached or can't answer until then.
+        CaRefusedError: if the CA refuses.
+    """
+    end, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        remaining = end - time.monotonic()
+        try:
+            return call(lambda: ask(min(each, remaining)))  # noqa: B023 - called before the next
+        except BusyCaError as error:
+            wait = max(random.uniform(pause / 2, pause), error.retry_after or 0.0)  # noqa: S311
+            pause *= 2
+            if time.monotonic() + wait + _FIRST_PAUSE > end:
+                raise
+            time.sleep(wait)
+
+
 def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:
     """Return our error for one of gRPC's."""
     details = getattr(error, "details", lambda: "")() or "the call failed"
@@ -55,4 +84,10 @@ def of_rpc_error(error: grpc.RpcError) -> CaUnreachableError | CaRefusedError:
     code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
     if code in _LATER:
         return BusyCaError(f"the CA can't answer now: {details}", read_retry_after(metadata))
+    if code is grpc.StatusCode.UNIMPLEMENTED and details == _UNKNOWN_METHOD:
+        return CaRefusedError(
+            "the server does not offer this call: it is the CA's port for enrollment, or a CA of "
+            "an older version",
+            remedy="Use the CA's port for mutual TLS, 8443 by default (enrollment has 8444)",
+        )
     return CaRefusedError(f"the CA refused: {details}", reason=read_reason(metadata) or "")

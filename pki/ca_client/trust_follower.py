@@ -161,14 +161,14 @@ class TrustFollower:
         Args:
             before: the call of the stream whose place it takes once it has said something.
         """
-        connection = self._connect()
-        if connection is None:
-            return
         call: Any = None
         next_stream: threading.Timer | None = None
         parts: dict[bytes, list[bytes]] = {}
         is_complete = False
         try:
+            connection = self._connect()
+            if connection is None:
+                return
             self._stirred_at = self._monotonic()
             call = connection.trust.WatchTrust(self._request())
             with self._lock:

@@ -62,8 +62,7 @@ def crl(
                 "key back, and run this again"
                 for item in ahead
             ),
-            f"They lie in {quote_path(crl_path)}, and in {len(distribution.updated)} credential "
-            "directories here",
+            f"They lie in {quote_path(crl_path)}, and in " + distribution.directories_here,
             "Next: a timer for this command, well within half of the CRLs' life",
         ],
         as_json=as_json,

@@ -7,6 +7,9 @@ are made from the table in ``pki.failures``, so that no installation holds it tw
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +38,7 @@ def read_page(topic: str) -> tuple[str, str]:
     files = _find_files()
     name = topic.removeprefix("docs/").removesuffix(".md").removesuffix("/README").strip("/")
     if name in files:
-        return name, files[name].read_text(encoding="utf-8")
+        return name, _with_docstrings(files[name].read_text(encoding="utf-8"))
     if name == _FAILURES.rstrip("/"):
         return name, make_index()
     slug = name.removeprefix(_FAILURES)
@@ -123,3 +126,34 @@ def _find_files() -> dict[str, Path]:
         for name, path in files.items()
         if name.partition("/")[0] not in {"adr", _FAILURES.rstrip("/")}
     }
+
+
+def _with_docstrings(text: str) -> str:
+    """Put what a site would show of an object in the place of each line that names one."""
+    return re.sub(r"^::: (\S+)$", lambda found: _docstring_of(found[1]), text, flags=re.MULTILINE)
+
+
+def _docstring_of(path: str) -> str:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ImportError:
+        # The core alone prints pages too.
+        return f"`{path}` needs an extra that is not installed here."
+    shown = {name: found} | {
+        f"{name}.{method}": value
+        for method, value in (inspect.getmembers(found) if inspect.isclass(found) else ())
+        if not method.startswith("_")
+        and (getattr(value, "__module__", "") or "").startswith("pki.")
+    }
+    return "\n\n".join(
+        f"### {title}{_signature(value)}\n\n{inspect.getdoc(value) or ''}"
+        for title, value in shown.items()
+    )
+
+
+def _signature(value: object) -> str:
+    try:
+        return f"`{inspect.signature(value)}`" if callable(value) else ""
+    except ValueError:
+        return ""

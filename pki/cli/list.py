@@ -14,6 +14,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table, table_fits
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority
+from pki.errors import counted
 
 _SHORTEST = 12
 
@@ -85,7 +86,7 @@ def list_certificates(
         for row in rows
     ]
     headings = ("workload", "serial", "profile", "until (UTC)", "status")
-    title = f"{len(rows)} certificates"
+    title = counted(len(rows), "certificate")
     if not table_fits(headings, cells):
         # What the commands take as well: a path in this trust domain, and a beginning that no
         # other serial number here has.

@@ -32,8 +32,8 @@ from pki.cli.state.trust_distribution import (
     error_lines,
     import_crls,
 )
-from pki.errors import CouldNotTellError, PkiError, StateError, quote_untrusted
-from pki.files import find_layout, read_partial_credential
+from pki.errors import CouldNotTellError, PkiError, StateError, counted, quote_untrusted
+from pki.files import awaits_first_certificate, find_layout, read_partial_credential
 from pki.files.lock import WAIT_SECONDS
 
 
@@ -133,13 +133,13 @@ def _renew_all(
             "directories": results,
             "failed": [{"directory": str(path), "error": str(error)} for path, error in failed],
         },
-        [*lines, f"Renewed {renewed} of {len(results) + len(failed)} credentials"],
+        [*lines, f"Renewed {renewed} of {counted(len(results) + len(failed), 'credential')}"],
         as_json=as_json,
     )
     if failed:
         print_error(
-            f"{len(failed)} of {len(results) + len(failed)} credentials could not be renewed: "
-            + error_lines(failed),
+            f"{len(failed)} of {counted(len(results) + len(failed), 'credential')} could not be "
+            "renewed: " + error_lines(failed),
             "Repair them, and run this again; remove a directory that nobody uses",
         )
         raise typer.Exit(PARTLY)
@@ -150,6 +150,8 @@ def _holds_credential(authority: Authority, path: Path) -> bool:
     if layout_and_key is None:
         return False
     layout, holds_key = layout_and_key
+    if awaits_first_certificate(path, layout):
+        return False
     return belongs_to(authority, read_partial_credential(path, layout, holds_key=holds_key))
 
 

@@ -103,8 +103,8 @@ def revoke(
                 for serial in revocation_target.serials
                 if serial not in {item.serial for item in revoked}
             ),
-            f"The new CRL was brought to {len(distribution.updated)} credential directories "
-            "here: servers that use them refuse the certificate within a second",
+            f"The new CRL was brought to {distribution.directories_here}: "
+            "servers that use them refuse the certificate within a second",
             *_still_valid_lines(others, reason, directory),
             f"Next: bring {quote_path(crl_path)} to every receiver elsewhere",
         ],

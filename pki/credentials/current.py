@@ -23,7 +23,7 @@ from pki.clock import Clock
 from pki.credentials.loader import CredentialLoader, OnDisk, end_after_half_life
 from pki.credentials.reload_stats import ReloadResult, ReloadStats
 from pki.credentials.snapshot import Snapshot
-from pki.credentials.source import Source
+from pki.credentials.source import Source, renewal_of
 from pki.errors import InputError, PkiError, UnreadableError
 from pki.keys import private_key_to_pem
 from pki.x509 import ChainVerifier, Credential, CrlSet, Purpose, RevocationMode
@@ -136,7 +136,7 @@ class CurrentCredential:
                 # There were lists at the start: a later revocation would not be noticed.
                 problem = (
                     "there are none any more; those that were read before stay in force to their "
-                    "end. Bring them back: handfast renew DIR"
+                    f"end. Bring them back: {renewal_of(self._source)}"
                 )
         except UnreadableError as error:
             problem = _message_of(error)
@@ -257,7 +257,8 @@ class CurrentCredential:
         if end is not None:
             self._log_once(
                 f"the revocation lists of {self._name} are past half of their lifetime and become "
-                f"stale at {end}: bring new ones (handfast renew DIR, and handfast crl at the CA)"
+                f"stale at {end}: bring new ones ({renewal_of(self._source)}, and handfast crl "
+                "at the CA)"
             )
 
     def _log_once(self, message: str) -> None:

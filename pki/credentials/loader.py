@@ -23,7 +23,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.background import defer
-from pki.credentials.source import Source
+from pki.credentials.source import Source, renewal_of
 from pki.errors import CredentialError, PkiError, VerificationError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509 import (
@@ -79,14 +79,14 @@ class CredentialLoader:
             PkiError: if it can't be used: then the workload does not start.
         """
         loaded = self.load()
-        check_own_credential(loaded, now)
+        check_own_credential(loaded, now, renewal_of(self.source))
         self.remembered = self.source.load_stored_crls()
         credential = self._with_newest_crls(loaded, self.remembered)
         if credential.crls is None and self.source.revocation is RevocationMode.REQUIRED:
             raise CredentialError(
                 f"{self.source.name} holds no revocation lists",
-                remedy="Bring them (handfast renew), or set revocation to when-present or "
-                "short-lived",
+                remedy=f"Bring them ({renewal_of(self.source)}), or set revocation to "
+                "when-present or short-lived",
             )
         self._check_every_issuer_has_a_crl(credential)
         return credential
@@ -105,8 +105,8 @@ class CredentialLoader:
                 raise CredentialError(
                     f"{self.source.name} holds no revocation list of {issuer}: every peer under it "
                     "would be refused",
-                    remedy="Bring that list too (handfast renew), or set revocation to "
-                    "when-present or short-lived",
+                    remedy=f"Bring that list too ({renewal_of(self.source)}), or set revocation "
+                    "to when-present or short-lived",
                 )
 
     def load(self) -> Credential:
@@ -134,7 +134,7 @@ class CredentialLoader:
         """
         if loaded.chain != current.chain:
             try:
-                check_own_credential(loaded, now)
+                check_own_credential(loaded, now, renewal_of(self.source))
                 if loaded.spiffe_id != current.spiffe_id:
                     raise CredentialError(
                         f"certificate is for {loaded.spiffe_id}, and this workload is "
@@ -182,10 +182,17 @@ class CredentialLoader:
         return merged, refused
 
 
-def check_own_credential(credential: Credential, now: datetime) -> SpiffeId:
+def check_own_credential(
+    credential: Credential, now: datetime, renewal: str = "handfast renew DIR"
+) -> SpiffeId:
     """Check the profile, the times and the path of a workload's own credential.
 
     Revocation is not checked: peers decide on it.
+
+    Args:
+        credential: the credential.
+        now: the time.
+        renewal: the command that brings another one, for the remedy.
 
     Returns:
         The SPIFFE ID of the credential.
@@ -200,7 +207,7 @@ def check_own_credential(credential: Credential, now: datetime) -> SpiffeId:
         except VerificationError as error:
             raise CredentialError(
                 f"this workload's own certificate would be refused by peers: {error.message}",
-                remedy=error.remedy or _remedy(error, credential, now),
+                remedy=error.remedy or _remedy(error, credential, now, renewal),
             ) from error
     spiffe_id = verified.names.spiffe_id
     if spiffe_id is None:
@@ -208,7 +215,7 @@ def check_own_credential(credential: Credential, now: datetime) -> SpiffeId:
     return spiffe_id
 
 
-def _remedy(error: VerificationError, credential: Credential, now: datetime) -> str:
+def _remedy(error: VerificationError, credential: Credential, now: datetime, renewal: str) -> str:
     """Return the remedy for a fault in our own credential; a wrong clock may be the cause."""
     begins = max(item.not_valid_before_utc for item in credential.chain)
     if error.fault == Fault.NOT_YET_VALID:
@@ -219,10 +226,10 @@ def _remedy(error: VerificationError, credential: Credential, now: datetime) -> 
         )
     if error.fault == Fault.EXPIRED:
         return (
-            "Issue or renew it: handfast renew DIR; or set the clock, if it is not "
+            f"Bring it back: {renewal}; or set the clock, if it is not "
             f"{now:%Y-%m-%d %H:%M:%S} UTC now"
         )
-    return "Issue or renew it: handfast renew DIR"
+    return f"Bring another one: {renewal}"
 
 
 def end_after_half_life(crls: CrlSet, now: datetime) -> datetime | None:

@@ -7,13 +7,15 @@ A source only fetches. What is accepted is decided in one place for all sources
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pki.background import defer
-from pki.errors import StateError, UnreadableError, quote_untrusted
+from pki.errors import StateError, UnreadableError, printable, quote_untrusted
 from pki.files import (
     LAYOUTS,
     KeyMode,
@@ -38,6 +40,7 @@ from pki.x509 import (
 from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
 log = logging.getLogger("handfast.credentials")
+_ENROLLED = ".handfast-ca.json"  # what an enrollment leaves beside the credential
 _REMEMBERED = ".handfast-crl-seen.pem"
 
 
@@ -101,6 +104,11 @@ class Source(Protocol):
         """Store the newest revocation lists, durably where there is a place for them."""
 
 
+def renewal_of(source: Source) -> str:
+    """Return the command that brings a source what is newer: it depends on where it came from."""
+    return str(getattr(source, "renewal", "handfast renew DIR"))
+
+
 @dataclass(frozen=True, slots=True)
 class DirectorySource:
     """A credential directory, whoever writes it.
@@ -127,6 +135,12 @@ class DirectorySource:
     def is_local(self) -> bool:
         """True: the source reads files of this machine."""
         return True
+
+    @property
+    def renewal(self) -> str:
+        """The command that brings a newer credential and newer lists into the directory."""
+        verb = "agent" if os.path.lexists(self.directory / _ENROLLED) else "renew"
+        return f"handfast {verb} {printable(shlex.quote(str(self.directory)))}"
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import Transaction
@@ -184,22 +185,27 @@ class LogWitnesses:
     def _load(self) -> None:
         try:
             data, _ = read_bounded(self._file, max_bytes=_MOST_BYTES)
-            with self._context.ledger.snapshot() as transaction:
-                for key, note in json.loads(data):
-                    signed = _checked(transaction, note.encode(), VerifierKey.parse(key))
-                    if _is_on_history(transaction, signed):
-                        self._accepted[key] = signed
-                    else:
-                        self.disputed += 1
-                        defer(
-                            log.error,
-                            "a checkpoint in %s is not on the audit log's history",
-                            self._file,
-                        )
+            entries = list(json.loads(data))
         except FileNotFoundError:
             return
-        except (PkiError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (PkiError, ValueError, TypeError, RecursionError) as error:
             defer(log.warning, "%s can't be used: %s", self._file, error)
+            return
+        for entry in entries:
+            try:
+                self._load_entry(entry)
+            except (PkiError, ValueError, TypeError, AttributeError) as error:
+                defer(log.warning, "a checkpoint in %s can't be used: %s", self._file, error)
+
+    def _load_entry(self, entry: Any) -> None:
+        key, note = entry
+        with self._context.ledger.snapshot() as transaction:
+            signed = _checked(transaction, note.encode(), VerifierKey.parse(key))
+            if _is_on_history(transaction, signed):
+                self._accepted[key] = signed
+                return
+        self.disputed += 1
+        defer(log.error, "a checkpoint in %s is not on the audit log's history", self._file)
 
 
 def _log_key(transaction: Transaction) -> VerifierKey:

@@ -1,4 +1,8 @@
-"""The CA's own credential: issued to itself, kept in memory, renewed at half of its life."""
+"""The CA's own credential: issued to itself, kept in memory, renewed at half of its life.
+
+It is renewed too while it is not valid yet: then the clock was ahead when it was issued, and
+nobody accepts it until that time has come.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +45,19 @@ class OwnCredential:
         return "the CA's own certificate"
 
     @property
+    def is_due(self) -> bool:
+        """Whether another one must be issued by now."""
+        begin = self._credential.leaf.not_valid_before_utc
+        return not begin <= self._context.now() < self._renew_at
+
+    @property
     def revocation(self) -> RevocationMode:
         """A missing revocation list is an error: the CA signs them all."""
         return RevocationMode.REQUIRED
 
     def load(self) -> tuple[Credential, tuple[str, ...]]:
-        """Return the credential; issue another one if it is past half of its life."""
-        if self._context.now() >= self._renew_at:
+        """Return the credential; issue another one if it is due."""
+        if self.is_due:
             # Not in the lock, which a revocation takes.
             issued = issue_own(self._context, self._lifetime)
             with self._lock:

@@ -23,18 +23,18 @@ from pki.authority.enrollment import Obtained
 from pki.authority.ledger import CertificateRecord, IssuerRecord
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
-from pki.authority.publishing.refreshing import sign_missing
+from pki.authority.publishing.refreshing import refresh_crls, sign_missing
 from pki.authority.registrations import Caller
 from pki.authority.rotation.reports import report_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
-from pki.daemon.budgets import Budget, Budgets
 from pki.daemon.callers import caller_of
+from pki.daemon.limits.budgets import Budget, Budgets
+from pki.daemon.limits.one_each import OneEach
+from pki.daemon.limits.renewal_slots import RenewalSlots
 from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
-from pki.daemon.one_each import OneEach
-from pki.daemon.renewal_slots import RenewalSlots
 from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import (
@@ -48,7 +48,7 @@ from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
 
-_SIGN_SECONDS, _SUM_SECONDS = 3600.0, 5.0
+_SIGN_SECONDS, _SUM_SECONDS, _REQUEST_SECONDS = 3600.0, 5.0, 5.0
 _BUNDLES = 16
 _MOST_NUMBER = 2**63 - 1
 
@@ -76,7 +76,8 @@ class CaParts:
         jwts: JwtVerifier,
     ) -> None:
         self.jwts = jwts
-        self.context = context
+        # Callers wait fifteen seconds: they are to hear that the ledger is held, not nothing.
+        self.context = replace(context, ledger=context.ledger.waiting(_REQUEST_SECONDS))
         # The ledger is tried again and again, so no attempt waits for long.
         self._impatient = replace(context, ledger=context.ledger.waiting(context.revocation_wait))
         self.feed = feed
@@ -132,6 +133,7 @@ class CaParts:
     def issued(self, obtained: Obtained) -> certificate_pb2.IssuedCertificate:
         """Return a certificate as its workload receives it, with the time to renew it."""
         now = self.context.now()
+        obtained = self._with_fresh_lists(obtained)
         if not obtained.is_repeated:
             self.counters.count_issued(now)
         issued_at = obtained.issued.leaf.not_valid_after_utc - obtained.lifetime
@@ -139,6 +141,25 @@ class CaParts:
         return issued_certificate(
             obtained, window, bundle_number=self.bundle_number(), addresses=self.addresses
         )
+
+    def _with_fresh_lists(self, obtained: Obtained) -> Obtained:
+        """Return what was obtained with lists that have not ended.
+
+        With a list that has ended, a workload would accept nobody, the CA included. This process
+        signs lists in time; but the machine may have slept until a moment ago.
+        """
+        now, issued = self.context.now(), obtained.issued
+        if all(crl.next_update >= now for crl in issued.crls.crls.values()):
+            return obtained
+        try:
+            refresh_crls(self.context, force=False)
+            with self.context.ledger.snapshot() as transaction:
+                _, crls = self.context.trust(transaction)
+        except PkiError as error:
+            # What was issued is in the ledger, and the workload fetches lists by itself.
+            defer(log.error, "revocation lists have ended, and can't be signed: %s", error)
+            return obtained
+        return replace(obtained, issued=replace(issued, crls=crls))
 
     def summaries(
         self, records: Iterable[CertificateRecord]

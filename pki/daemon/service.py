@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from pki._proto.handfast.ca.v1 import (
@@ -33,13 +33,15 @@ from pki.daemon.handlers.enrollment import EnrollmentHandler
 from pki.daemon.handlers.registrations import RegistrationsHandler
 from pki.daemon.handlers.rotation import RotationHandler
 from pki.daemon.handlers.trust import TrustHandler
+from pki.daemon.ledger_watch import LedgerWatch
+from pki.daemon.lists.due import DueLists
 from pki.daemon.messages import Addresses
 from pki.daemon.oidc import JwtVerifier, no_issuers
 from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
 from pki.daemon.trust_feed import TrustFeed, TrustState
-from pki.daemon.workload import CaWorkload
+from pki.daemon.workload import CaWorkload, cannot_listen
 from pki.errors import PkiError, StateError
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ log = logging.getLogger("handfast.ca")
 
 _LEDGER_SECONDS, _REVOCATION_SECONDS = 0.25, 0.4
 _REFRESH_SECONDS = 600.0
+ISSUING_SERVICES = ("handfast.ca.v1.Authority", "handfast.ca.v1.Enrollment")
+"""The services whose health says whether the CA can issue; that of "" is the process's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +120,14 @@ class CaService:
             self._workload.close()
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
+        self._was_own_due = False
+        self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
+        self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._tasks = [
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
-            PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh"),
+            self._refresh_task,
         ]
+        self._ledger_watch = LedgerWatch(context.ledger)
         self._parts: CaParts | None = None
         self._servers: list[grpc.aio.Server] = []
         self.port = self.enroll_port = 0
@@ -157,11 +165,11 @@ class CaService:
         settings = self._settings
         strangers = self._workload.stranger_server()
         self.enroll_port = self._workload.open_stranger_port(strangers, settings.enroll_listen)
-        mutual = self._workload.server()
+        mutual = self._workload.mutual_server()
         try:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:
-            raise StateError(f"can't listen on {settings.listen}: {error}") from error
+            raise cannot_listen(settings.listen, error) from error
         addresses = Addresses(
             settings.advertise or _with_number(settings.listen, self.port),
             settings.enroll_advertise or _with_number(settings.enroll_listen, self.enroll_port),
@@ -187,14 +195,22 @@ class CaService:
         enrollment_pb2_grpc.add_EnrollmentServicer_to_server(
             watched(EnrollmentHandler(parts)), strangers
         )
+        # One for both: its changes are reported once.
+        servicer = health_aio.HealthServicer()
+        self._workload.report_health(servicer)
+        for name in ISSUING_SERVICES:
+            # Known from the first call on; the report follows at once.
+            await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._workload.report_issuing(
+            servicer, ISSUING_SERVICES, lambda: not self._ledger_watch.is_stuck
+        )
         for server in (mutual, strangers):
-            servicer = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-            self._workload.report_health(servicer)
             await server.start()
             self._servers.append(server)
         for task in self._tasks:
             task.start()
+        self._ledger_watch.start()
 
     def look_again(self) -> None:
         """Read the ledger and the policy now, and sign what is due."""
@@ -212,6 +228,7 @@ class CaService:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._ledger_watch.stop(5.0)
         for task in self._tasks:
             task.stop(5.0)
         if self._parts is not None:
@@ -236,6 +253,12 @@ class CaService:
         state = self._feed.state
         if (state.unlisted or state.is_waiting) and self._parts is not None:
             self._parts.sign_lists_soon()
+        is_own_due = self._own.is_due
+        if is_own_due and not self._was_own_due:
+            self._workload.reload(0)
+        self._was_own_due = is_own_due
+        if self._due_lists.must_sign(state):
+            self._refresh_task.wake()
 
     def _refresh(self) -> None:
         """Sign lists long before they end."""

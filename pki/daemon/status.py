@@ -13,7 +13,7 @@ import grpc
 
 from pki._proto.handfast.ca.v1.error_reason_pb2 import CaErrorReason
 from pki.background import defer
-from pki.daemon.budgets import BudgetExhaustedError
+from pki.daemon.limits.budgets import BudgetExhaustedError
 from pki.error_info import DETAILS_KEY, write_error_info
 from pki.errors import (
     AlreadyThereError,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import grpc
 import grpc.aio
 
@@ -13,7 +15,8 @@ from pki.errors import StateError
 from pki.rpc.server.dispatcher_aio import make_robust_server
 from pki.rpc.server.factory import AccessSettings
 from pki.rpc.server.health_access import HealthAccess
-from pki.rpc.server.servers import server_options
+from pki.rpc.server.health_report import HealthReport, HealthServicer
+from pki.rpc.server.servers import CONNECTIONS, AioServer, most_connections, server_options
 from pki.workload import Workload
 from pki.workload.lifecycle import PathLike
 
@@ -21,6 +24,18 @@ _PUBLIC = PublicMethods(WORKLOAD_METHODS, "every workload, for itself")
 _MOST_STRANGERS = 200
 _MESSAGE_BYTES = 256 * 1024
 _IDLE_MILLISECONDS = 30_000
+# Of the connections that the process can hold: strangers fill their own part alone, and both parts
+# together leave descriptors for the ledger and the lists.
+_MUTUAL_SHARE, _STRANGERS_SHARE = 0.75, 0.25
+
+
+def cannot_listen(address: str, error: RuntimeError) -> StateError:
+    """Return the error for a port that gRPC did not open; gRPC's words name no cause."""
+    reason = str(error).partition(";")[0]
+    return StateError(
+        f"can't listen on {address}: {reason}",
+        remedy="See whether another process listens there: ss -ltnp",
+    )
 
 
 class CaWorkload(Workload):
@@ -29,6 +44,10 @@ class CaWorkload(Workload):
     def policy_in_force(self) -> Policy | None:
         """Return the CA's policy; None if it was removed or can't be read any more."""
         return None if self._policy is None else self._policy.policy()
+
+    def mutual_server(self) -> AioServer:
+        """Make the server for callers with a certificate."""
+        return self.server(options=[(CONNECTIONS, most_connections(_MUTUAL_SHARE))])
 
     def stranger_server(self) -> grpc.aio.Server:
         """Make a server for callers without a certificate. Its limits are small."""
@@ -42,7 +61,7 @@ class CaWorkload(Workload):
                     ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_ms", 4 * _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_grace_ms", _IDLE_MILLISECONDS),
-                    *server_options(),
+                    *server_options(share=_STRANGERS_SHARE),
                 ],
                 maximum_concurrent_rpcs=_MOST_STRANGERS,
             )
@@ -59,9 +78,25 @@ class CaWorkload(Workload):
         try:
             number = server.add_secure_port(address, port.credentials())
         except RuntimeError as error:
-            raise StateError(f"can't listen on {address}: {error}") from error
+            raise cannot_listen(address, error) from error
         port.bind(address, number)
         return number
+
+    def report_issuing(
+        self, servicer: HealthServicer, services: Iterable[str], can_issue: Callable[[], bool]
+    ) -> None:
+        """Keep the status of services true that need more than what a restart would bring.
+
+        Args:
+            servicer: as for :meth:`report_health`.
+            services: their names.
+            can_issue: returns whether the CA can do what is asked of it.
+        """
+        report = HealthReport(servicer, services, lambda: self._provider.can_serve and can_issue())
+        with self._health_lock:
+            self._check_usable()
+            report.start()
+            self._health_reports.append(report)
 
     def _access_settings(
         self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str

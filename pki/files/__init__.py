@@ -2,7 +2,14 @@
 
 from pki.files.atomic import read_bounded, remove_durably, write_durably
 from pki.files.credential_files import KeyMode
-from pki.files.layouts import HANDFAST, LAYOUTS, Layout, detect_layout, find_layout
+from pki.files.layouts import (
+    HANDFAST,
+    LAYOUTS,
+    Layout,
+    awaits_first_certificate,
+    detect_layout,
+    find_layout,
+)
 from pki.files.lock import BusyFolderError, hold_lock, locked
 from pki.files.partial_credential import PartialCredential, read_partial_credential
 from pki.files.reader import LoadedCredential, load_credential, load_crls
@@ -16,6 +23,7 @@ __all__ = [
     "Layout",
     "LoadedCredential",
     "PartialCredential",
+    "awaits_first_certificate",
     "detect_layout",
     "ensure_pending_key",
     "find_layout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pki.errors import (
     InputError,
     PkiError,
     StateError,
+    printable,
     quote_untrusted,
 )
 from pki.files.access import (
@@ -197,7 +199,8 @@ class CredentialFiles:
         if mode & _OTHERS:
             self._refuse_or_warn(
                 f"key file {quote_untrusted(path)} has mode {mode:04o}: others may read it",
-                "Make it 0600, or set key_mode to warn for a secret's volume",
+                f"Let only its user read it: chmod 600 {printable(shlex.quote(str(path)))}; or set "
+                "key_mode to warn for a secret's volume",
             )
         with error_context(path):
             if self.layout.chain is not None:

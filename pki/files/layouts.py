@@ -87,7 +87,8 @@ def detect_layout(directory: Path) -> Layout:
     raise CredentialError(
         f"{quote_untrusted(directory)} holds no credential: none of "
         + ", ".join(layout.key for layout in LAYOUTS.values()),
-        remedy="Issue one with: handfast issue NAME --out DIR",
+        remedy="Enroll it: handfast enroll TOKEN --out DIR; or where the CA's folder is, issue it: "
+        "handfast issue NAME --out DIR",
     )
 
 
@@ -109,6 +110,18 @@ def find_layout(directory: Path) -> tuple[Layout, bool] | None:
         directory, lambda layout: (layout.chain,) if layout.chain is not None else ()
     )
     return (chain_only, False) if chain_only is not None else None
+
+
+def awaits_first_certificate(directory: Path, layout: Layout) -> bool:
+    """Return whether a directory holds the key of a request alone, as before an enrollment ends.
+
+    Raises:
+        CredentialError: if the directory can't be read.
+    """
+    others = [name for name in layout.file_names() if name != layout.next_key]
+    return path_exists(directory / layout.next_key) and not any(
+        path_exists(directory / name) for name in others
+    )
 
 
 def path_exists(path: Path) -> bool:

@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
@@ -95,10 +95,29 @@ def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
         StateError: if the lock file belongs to another user or is no regular file.
     """
     with opened_folder(folder) as opened:
-        held = ExitStack()
-        held.callback(os.close, _acquire(opened, name, 0, time.sleep))
-    # A second call does nothing: the number of the descriptor may be another file's by then.
-    return held.close
+        descriptor = _acquire(opened, name, 0, time.sleep)
+    kept = _kept[descriptor] = object()
+
+    def release() -> None:
+        # A second call does nothing: the number of the descriptor may be another file's by then.
+        if _kept.get(descriptor) is kept:
+            del _kept[descriptor]
+            # A child that was forked off has the same lock, until it is released here.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+    return release
+
+
+def _leave_to_parent() -> None:
+    """Close what a fork has copied: a child that outlives its parent would keep others out."""
+    for descriptor in _kept:
+        os.close(descriptor)
+    _kept.clear()
+
+
+_kept: dict[int, object] = {}
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _acquire(

@@ -3,7 +3,8 @@
 1. The certificate is verified as for a gRPC call, anew for each request: chain, profile, time,
    revocation, policy. There are no sessions to resume, and one request for each connection.
 2. Nothing of the request is read before that.
-3. A caller that hangs or floods takes one of a few places, for a few seconds.
+3. A caller takes one of a few places. Where all are taken, the oldest one that has not finished its
+   handshake makes room: who says nothing keeps nobody out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -30,8 +32,8 @@ from pki.x509 import Credential
 
 log = logging.getLogger("handfast.web")
 
-_SECONDS, _POLL_SECONDS = 10.0, 0.25
-_AT_ONCE = 8
+_SECONDS, _HANDSHAKE_SECONDS, _POLL_SECONDS = 10.0, 3.0, 0.25
+_AT_ONCE = 16
 _MOST_BYTES, _MOST_HEAD = 256 * 1024, 16 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -85,6 +87,8 @@ class PageServer:
         self.port: int = self._listening.getsockname()[1]
         self._context: tuple[Credential, SSL.Context] | None = None
         self._lock = threading.Lock()
+        # The connections whose handshake is not finished, the oldest first.
+        self._shaking: dict[socket.socket, None] = {}
         self._thread = threading.Thread(target=self._serve, name="handfast-page", daemon=True)
 
     def start(self) -> None:
@@ -100,24 +104,38 @@ class PageServer:
         free = threading.BoundedSemaphore(_AT_ONCE)
         with self._listening, ThreadPoolExecutor(_AT_ONCE, "handfast-page") as pool:
             while not self._ending.is_set():
-                if not free.acquire(timeout=_POLL_SECONDS):
-                    continue
                 try:
                     plain, _ = self._listening.accept()
                 except OSError:
                     # Nobody connected, the caller left already, or no descriptor is left.
-                    free.release()
                     self._ending.wait(0.01)
                     continue
+                if not free.acquire(blocking=False):
+                    self._drop_oldest_handshake()
+                    if not free.acquire(timeout=_POLL_SECONDS):
+                        plain.close()
+                        continue
+                with self._lock:
+                    self._shaking[plain] = None
                 accepted = pool.submit(self._answer, plain)
                 accepted.add_done_callback(lambda _: free.release())
+
+    def _drop_oldest_handshake(self) -> None:
+        with self._lock:
+            oldest = next(iter(self._shaking), None)
+            if oldest is not None:
+                del self._shaking[oldest]
+                # Its thread notices, and closes it.
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, plain: socket.socket) -> None:
         deadline = Deadline(_SECONDS)
         try:
             with TlsConnection(plain, self._tls_context(), max_bytes=_MOST_BYTES) as connection:
                 connection.tls.set_accept_state()
-                connection.do_handshake(deadline)
+                connection.do_handshake(Deadline(_HANDSHAKE_SECONDS))
+                self._end_handshake(plain)
                 verdict = self._authorize(_auth_context(connection.tls), self._page.method)
                 head = _read_head(connection, deadline)
                 connection.write(self._response(head, verdict), deadline)
@@ -128,6 +146,12 @@ class PageServer:
             defer(log.info, "a caller of %s: %s", self._page.path, quote_untrusted(error))
         except Exception as error:
             defer(log.error, "%s could not be shown: %r", self._page.path, error)
+        finally:
+            self._end_handshake(plain)
+
+    def _end_handshake(self, plain: socket.socket) -> None:
+        with self._lock:
+            self._shaking.pop(plain, None)
 
     def _response(self, head: bytes, verdict: CallVerdict) -> bytes:
         request = _Request(head)

@@ -150,7 +150,7 @@ def test_a_head_without_an_end_is_cut_off(shown: Shown) -> None:
 
 def test_those_who_hang_or_speak_no_tls_hold_up_nobody_for_long(shown: Shown) -> None:
     with ExitStack() as stack:
-        for _ in range(6):
+        for _ in range(60):
             stack.enter_context(socket.create_connection(("127.0.0.1", shown.port), timeout=10))
         plain = stack.enter_context(socket.create_connection(("127.0.0.1", shown.port), timeout=10))
         plain.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")

@@ -234,7 +234,7 @@ def test_a_ledger_shows_what_is_in_force_and_what_was_revoked(state: Path, told:
     assert [item["serial"] for item in after["revoked"]] == [serial]
     assert len(after["in_force"]) == 1
     _, out, _ = told("--ledger", "--dir", state, "--once")
-    assert "1 certificates in force" in out
+    assert "1 certificate in force" in out
     assert f"revoked: {after['revoked'][0]['spiffe_id']} {serial}" in out
 
 

@@ -7,9 +7,10 @@ decided where it is signed, in ``pki.authority.admission``.
 from pki.authority.enrollment.adoption import register_existing
 from pki.authority.enrollment.batch import issue_for_registrar
 from pki.authority.enrollment.enroll import Enrollment, VerifiedJwt, enroll
+from pki.authority.enrollment.nonces import Nonces
 from pki.authority.enrollment.obtained import Obtained
 from pki.authority.enrollment.own import issue_own
-from pki.authority.enrollment.recover import Nonces, Recovery, recover
+from pki.authority.enrollment.recover import Recovery, recover
 from pki.authority.enrollment.registering import (
     create_registration,
     delete_registration,

@@ -1,23 +1,25 @@
-"""Recover a line whose last certificate has ended, with its recovery key.
+"""Recover a line whose last certificate has ended, or has not begun, with its recovery key.
 
 1. A recovery is signed by the line's recovery key, over a nonce of the CA that is good once and for
    a minute.
 2. It replaces the recovery key. The workload stores the next one, and the key of the request,
    before it sends the request; so it can send the same again if the answer is lost.
-3. An older recovery key that signs anything else shows that somebody has a copy: the line is
+3. A request with the key of the line's newest certificate is by a workload that has renewed, and
+   did not get the answer. While that certificate is in force it is handed out again, which is not
+   counted as a recovery. The recovery key is replaced all the same.
+4. An older recovery key that signs anything else shows that somebody has a copy: the line is
    blocked, and only a new proof of another kind helps.
 """
 
 from __future__ import annotations
 
-import hmac
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.enroll import set_recovery_key
+from pki.authority.enrollment.nonces import NONCE_LIFETIME, Nonces
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
@@ -31,7 +33,7 @@ from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
-from pki.authority.registrations import Proof, Registration
+from pki.authority.registrations import Proof, RecoveryRule, Registration
 from pki.authority.renewal import check_not_distrusted
 from pki.authority.signing import PlannedLeaf
 from pki.errors import (
@@ -50,41 +52,9 @@ from pki.proofs import (
     check_recovery,
     read_recovery_key,
 )
-from pki.proofs.statement import statement
 from pki.x509 import Request, read_request
 
-NONCE_LIFETIME = timedelta(minutes=1)
-_RANDOM_BYTES, _TIME_BYTES, _MAC_BYTES = 16, 8, 16
 _REMEDY = "Enroll again, with a new token"
-
-
-class Nonces:
-    """The CA's nonces for recoveries. They are kept nowhere until they are used.
-
-    Args:
-        mac_key: the CA's key for MACs.
-    """
-
-    def __init__(self, mac_key: bytes) -> None:
-        self._key = mac_key
-
-    def make(self, recovery_id: RecoveryId, *, now: datetime) -> bytes:
-        """Make a nonce for one recovery of one line, good for a minute."""
-        body = secrets.token_bytes(_RANDOM_BYTES) + int(now.timestamp()).to_bytes(_TIME_BYTES)
-        return body + self._mac(recovery_id, body)
-
-    def made_at(self, nonce: bytes, recovery_id: RecoveryId) -> datetime | None:
-        """Return when a nonce was made for this line; None if it was not."""
-        body, mac = nonce[:-_MAC_BYTES], nonce[-_MAC_BYTES:]
-        if len(body) != _RANDOM_BYTES + _TIME_BYTES or not hmac.compare_digest(
-            mac, self._mac(recovery_id, body)
-        ):
-            return None
-        return datetime.fromtimestamp(int.from_bytes(body[_RANDOM_BYTES:]), tz=UTC)
-
-    def _mac(self, recovery_id: RecoveryId, body: bytes) -> bytes:
-        signed = statement("nonce", recovery_id.id, body)
-        return hmac.digest(self._key, signed, "sha256")[:_MAC_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +89,7 @@ class _Attempt:
 
 
 def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) -> Obtained:
-    """Obtain a certificate for a line whose last one has ended.
+    """Obtain a certificate for a line whose last one has ended, or has not begun.
 
     Args:
         context: the CA.
@@ -226,12 +196,16 @@ def _recover(
     attempt: _Attempt,
 ) -> Obtained | PlannedLeaf:
     transaction = step.transaction
-    now, use_id = context.now(), f"nonce:{attempt.recovery.nonce.hex()}"
-    if abs(now - attempt.made_at) > NONCE_LIFETIME or transaction.proofs.used(use_id) is not None:
+    now = context.now()
+    is_used = transaction.proofs.used(_use_id(attempt)) is not None
+    if is_used or abs(now - attempt.made_at) > NONCE_LIFETIME:
         raise _refused("its nonce was used or is too old")
     newest = transaction.lines.newest_certificate(line.id)
     assert newest is not None
-    registration, by_admin = _allowed(context, transaction, line, newest)
+    registration, by_admin = _covering(transaction, line, newest)
+    if _is_lost_renewal(context, attempt, newest):
+        return _hand_out_again(context, transaction, attempt, newest)
+    _check_allowed(context, transaction, newest, registration.recovery)
     order = order_of(
         registration, attempt.request.public_key, Proof.RECOVERY, by_admin=by_admin, renews=newest
     )
@@ -239,20 +213,8 @@ def _recover(
     if isinstance(signed, PlannedLeaf):
         return signed
     record, notes = signed
-    transaction.proofs.add_used(use_id, record.id, at=now, kept_until=now + 2 * NONCE_LIFETIME)
     transaction.lines.add_recovery(line.id, record.id, at=now)
-    transaction.audit.append(
-        context.audit_entry(
-            AuditAction.RECOVER_LINE,
-            at=now,
-            subject=line.spiffe_id,
-            line=line.id,
-            to=record.serial,
-        )
-    )
-    assert line.recovery_key is not None
-    retired = public_key_fingerprint(read_recovery_key(line.recovery_key))
-    set_recovery_key(transaction, record, attempt.next_key, retired=retired, at=now)
+    _replace_key(context, transaction, attempt, record)
     result = obtained(context, transaction, record, notes=notes)
     last = "" if result.recoveries_left else ": its last one in this period"
     transaction.add_event(
@@ -264,24 +226,103 @@ def _recover(
     return result
 
 
-def _allowed(
+def _is_lost_renewal(
+    context: AuthorityContext, attempt: _Attempt, newest: CertificateRecord
+) -> bool:
+    """Return whether the workload renewed, and asks because it did not get the answer."""
+    return (
+        newest.key_fingerprint == public_key_fingerprint(attempt.request.public_key)
+        and newest.not_before <= context.now() <= newest.not_after
+    )
+
+
+def _hand_out_again(
     context: AuthorityContext,
     transaction: Transaction,
-    line: LineRecord,
+    attempt: _Attempt,
     newest: CertificateRecord,
+) -> Obtained:
+    """Return the line's newest certificate to the workload that holds its key."""
+    # The workload uses its next recovery key from now on, as after every answer.
+    _replace_key(context, transaction, attempt, newest, reason="answer-lost")
+    return obtained(context, transaction, newest, is_repeated=True)
+
+
+def _replace_key(
+    context: AuthorityContext,
+    transaction: Transaction,
+    attempt: _Attempt,
+    record: CertificateRecord,
+    *,
+    reason: str | None = None,
+) -> None:
+    """Use up the nonce, and put the next recovery key of a line in the place of the present one.
+
+    Args:
+        context: the CA.
+        transaction: of the ledger.
+        attempt: the recovery.
+        record: the certificate that it is answered with.
+        reason: why this is no recovery of a line that has ended; None if it is one.
+    """
+    now, line = context.now(), transaction.lines.get(record.line_id)
+    assert line is not None
+    assert line.recovery_key is not None
+    transaction.proofs.add_used(
+        _use_id(attempt), record.id, at=now, kept_until=now + 2 * NONCE_LIFETIME
+    )
+    transaction.audit.append(
+        context.audit_entry(
+            AuditAction.RECOVER_LINE,
+            at=now,
+            subject=line.spiffe_id,
+            line=line.id,
+            to=record.serial,
+            reason=reason,
+        )
+    )
+    retired = public_key_fingerprint(read_recovery_key(line.recovery_key))
+    set_recovery_key(transaction, record, attempt.next_key, retired=retired, at=now)
+
+
+def _covering(
+    transaction: Transaction, line: LineRecord, newest: CertificateRecord
 ) -> tuple[Registration, bool]:
-    """Return the registration that allows a recovery now, and whether an admin wrote it."""
-    now = context.now()
+    """Return the registration that covers a line's newest certificate, and if an admin wrote it.
+
+    Raises:
+        NotRegisteredError: if there is none.
+        NotRecoverableError: if the certificate was revoked, or it allows no recovery.
+        NotRenewableError: if its issuing CA is distrusted.
+    """
     found = transaction.registrations.get(SpiffeId.parse(line.spiffe_id))
     if found is None or not is_covered(newest, found[0]):
         raise NotRegisteredError(f"no registration covers the last certificate of {line.spiffe_id}")
     registration, revision = found
-    rule = registration.recovery
-    last_end = transaction.lines.last_end(line.id)
-    if newest.revoked_at is not None or last_end is None:
+    if newest.revoked_at is not None:
         raise NotRecoverableError("the line's last certificate was revoked", remedy=_REMEDY)
     check_not_distrusted(newest, transaction)
-    if now <= last_end:
+    if not registration.recovery.times:
+        raise NotRecoverableError("its registration allows no recovery", remedy=_REMEDY)
+    return registration, revision.by_admin
+
+
+def _check_allowed(
+    context: AuthorityContext,
+    transaction: Transaction,
+    newest: CertificateRecord,
+    rule: RecoveryRule,
+) -> None:
+    """Check that a line may recover now.
+
+    Raises:
+        NotRecoverableError: if it may not.
+    """
+    now, line_id = context.now(), newest.line_id
+    last_end = transaction.lines.last_end(line_id)
+    assert last_end is not None
+    # One that has not begun was issued while clocks were ahead, and is of no use yet.
+    if newest.not_before <= now <= last_end:
         raise NotRecoverableError(
             f"the line's last certificate is valid until {last_end:%Y-%m-%d %H:%M:%S} UTC",
             remedy="Renew it instead",
@@ -292,11 +333,14 @@ def _allowed(
             f"than the {rule.max_sleep} that its registration allows",
             remedy=_REMEDY,
         )
-    if transaction.lines.recoveries(line.id, since=now - rule.within) >= rule.times:
+    if transaction.lines.recoveries(line_id, since=now - rule.within) >= rule.times:
         raise NotRecoverableError(
             f"the line has recovered {rule.times} times within {rule.within}", remedy=_REMEDY
         )
-    return registration, revision.by_admin
+
+
+def _use_id(attempt: _Attempt) -> str:
+    return f"nonce:{attempt.recovery.nonce.hex()}"
 
 
 def _refused(cause: str) -> ProofRefusedError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+
 from cryptography import x509
 
 from pki.authority.audit import recorded_refusals
@@ -28,9 +31,20 @@ from pki.keys import public_key_fingerprint
 from pki.proofs import Purpose, check_binding
 from pki.x509 import Request, read_names, read_request
 
+Admit = Callable[[str, timedelta], object]
+
+
+def _admit_all(line_id: str, lifetime: timedelta) -> None:
+    del line_id, lifetime
+
 
 def renew_own(
-    context: AuthorityContext, presented: x509.Certificate, request: bytes, binding: bytes
+    context: AuthorityContext,
+    presented: x509.Certificate,
+    request: bytes,
+    binding: bytes,
+    *,
+    admit: Admit = _admit_all,
 ) -> Obtained:
     """Renew a certificate whose holder has proved, in a handshake, that it has the key.
 
@@ -43,6 +57,8 @@ def renew_own(
         presented: the certificate of the handshake.
         request: the certificate signing request, DER, with a new key.
         binding: the signature that binds the request to the presented certificate.
+        admit: called with a line and a lifetime before a new certificate is issued; what it raises
+            refuses that. A request that is repeated needs no admission.
 
     Raises:
         NotRenewableError: if the certificate may not be renewed.
@@ -74,7 +90,7 @@ def renew_own(
             )
         renewal = transaction.renewal_of(record.id)
         if renewal is None:
-            return _renew(context, step, record, parsed)
+            return _renew(context, step, record, parsed, admit)
         if renewal.key_fingerprint == fingerprint:
             check_renewable(context, renewal, transaction)
             return obtained(context, transaction, renewal, is_repeated=True)
@@ -119,6 +135,7 @@ def _renew(
     step: Step,
     record: CertificateRecord,
     request: Request,
+    admit: Admit,
 ) -> Obtained | PlannedLeaf:
     transaction = step.transaction
     found = transaction.registrations.get(SpiffeId.parse(record.spiffe_id))
@@ -128,6 +145,7 @@ def _renew(
             remedy="Let a registrar register its names",
         )
     registration, revision = found
+    admit(record.line_id, registration.lifetime)
     order = order_of(
         registration,
         request.public_key,

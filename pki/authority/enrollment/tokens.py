@@ -11,6 +11,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.registering import registered
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.proofs import TokenRecord
+from pki.authority.lifetimes import duration_text
 from pki.authority.registrations import Caller, Proof
 from pki.errors import InputError, NotRegisteredError
 from pki.identity import SpiffeId
@@ -56,7 +57,8 @@ def create_token(
     """
     if not timedelta(seconds=1) <= lifetime <= MAX_TOKEN or lifetime.microseconds:
         raise InputError(
-            f"a token can't be good for {lifetime}", remedy="Choose whole seconds up to 24h"
+            f"a token can't be good for {duration_text(lifetime)}",
+            remedy="Choose whole seconds up to 24h",
         )
     context = acting_as(context, caller.name)
     refusal = context.audit_entry(

@@ -13,9 +13,8 @@ from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.pending.file import KEPT
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
-from pki.authority.publishing.refreshing import sign_lists
 from pki.authority.renewals import with_renewals
-from pki.authority.revocation import decided_then, revoke_intents, revoke_records
+from pki.authority.revocation import decided_then, revoke_intents, revoke_records, sign_lists
 from pki.authority.unrecorded.requested import revoke_requested
 from pki.errors import InputError, join_first
 from pki.x509 import CrlSet

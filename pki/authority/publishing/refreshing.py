@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Container
+from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
-from pki.background import defer
-from pki.errors import LedgerError, PkiError, StateError
+from pki.authority.revocation import sign_lists
+from pki.errors import StateError
 from pki.x509 import Crl
-
-_log = logging.getLogger(__name__)
 
 
 def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
@@ -39,7 +36,7 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
             if issuer.kind is IssuerKind.ROOT or ended or issuer.status is IssuerStatus.WITHDRAWN:
                 continue
             current = transaction.crls.current_list(issuer.id)
-            if not force and not _is_due(context, current):
+            if not force and not is_due(current, now=now, lifetime=context.settings.crl_lifetime):
                 continue
             try:
                 context.refresh_crl(issuer, transaction)
@@ -52,50 +49,6 @@ def refresh_crls(context: AuthorityContext, *, force: bool) -> int:
         for root in trusted_roots(transaction.issuers()):
             signed += _refresh_future_root_crl(context, root, transaction)
     return signed
-
-
-def sign_lists(
-    context: AuthorityContext,
-    transaction: Transaction,
-    issuer_ids: Container[int],
-    *,
-    needs_one: bool = False,
-) -> PkiError | None:
-    """Sign a new CRL for each of these issuing CAs, if receivers may still accept what it signed.
-
-    The key of one that is distrusted or withdrawn may be destroyed, and nobody needs its CRL. A CRL
-    that can't be signed now undoes nothing else: :func:`sign_missing` signs it once it can be.
-
-    Args:
-        context: the CA.
-        transaction: of the ledger.
-        issuer_ids: the issuing CAs.
-        needs_one: raise the error if none can be signed: then nothing else is undone, and whoever
-            gave a wrong passphrase tries again.
-
-    Returns:
-        Why one could not be signed; None if all were.
-    """
-    failed: PkiError | None = None
-    signed = 0
-    for issuer in transaction.issuers():
-        is_wanted = issuer.id in issuer_ids and issuer.kind is IssuerKind.ISSUING
-        if not is_wanted or not is_usable(issuer):
-            continue
-        try:
-            context.refresh_crl(issuer, transaction)
-        except LedgerError:
-            raise
-        except PkiError as error:
-            defer(
-                _log.error, "the list of issuing CA %s lacks a revocation: %s", issuer.key_id, error
-            )
-            failed = error
-        else:
-            signed += 1
-    if failed is not None and needs_one and not signed:
-        raise failed
-    return failed
 
 
 def sign_missing(context: AuthorityContext) -> None:
@@ -129,7 +82,7 @@ def _refresh_future_root_crl(
     if current is None or not context.has_root_key(root, transaction):
         return 0
     now = context.now()
-    if current.this_update <= now or now < root.certificate.not_valid_before_utc:
+    if not is_root_list_due(current, now=now) or now < root.certificate.not_valid_before_utc:
         return 0
     if context.root_ca_if_there(root, transaction) is None:
         return 0
@@ -137,12 +90,22 @@ def _refresh_future_root_crl(
     return 1
 
 
-def _is_due(context: AuthorityContext, current: Crl | None) -> bool:
-    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it."""
+def is_due(current: Crl | None, *, now: datetime, lifetime: timedelta) -> bool:
+    """Return whether a CRL is past half of its lifetime, or a clock that was ahead signed it.
+
+    Args:
+        current: an issuing CA's CRL; None if there is none yet.
+        now: the time.
+        lifetime: of a CRL that is signed now.
+    """
     if current is None:
         return True
-    now, lifetime = context.now(), context.settings.crl_lifetime
     # A clock that was ahead shows in a begin in the future, or an end later than that of a CRL
     # signed now.
     remaining = current.next_update - now
     return current.this_update > now or remaining < lifetime / 2 or remaining > lifetime
+
+
+def is_root_list_due(current: Crl, *, now: datetime) -> bool:
+    """Return whether a clock that was ahead signed a root's CRL, which lives as long as it."""
+    return current.this_update > now

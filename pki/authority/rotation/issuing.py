@@ -239,7 +239,7 @@ def _distrust(context: AuthorityContext, key_id: str) -> tuple[IssuerRecord, Iss
         ]
         if len(named) != 1:
             raise InputError(
-                f"{quote_untrusted(key_id)} names {len(named)} issuing CAs",
+                f"{quote_untrusted(key_id)} names {len(named) or 'no'} issuing CAs",
                 remedy="See their key ids with: handfast list --issuers",
             )
         chosen = named[0]

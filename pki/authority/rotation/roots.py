@@ -315,7 +315,7 @@ def _root_to_withdraw(
     ]
     if len(named) != 1:
         raise InputError(
-            f"{quote_untrusted(key_id)} names {len(named)} roots",
+            f"{quote_untrusted(key_id)} names {len(named) or 'no'} roots",
             remedy="See their key ids with: handfast list --issuers",
         )
     if named[0].status is IssuerStatus.ACTIVE:

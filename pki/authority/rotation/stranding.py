@@ -10,7 +10,7 @@ from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, last_end
 from pki.authority.rotation.requests import RootRequest
-from pki.errors import WrongStepError, join_first
+from pki.errors import WrongStepError, counted, join_first
 
 _MOST_NAMED = 5
 
@@ -66,11 +66,11 @@ def refuse_to_strand(stranded: Sequence[Holder], step: str, why: str) -> None:
     if end is None:
         return
     raise WrongStepError(
-        f"{step} would strand {len(stranded)} holders of certificates that {why}: "
+        f"{step} would strand {counted(len(stranded), 'holder')} of certificates that {why}: "
         f"{join_first([str(holder) for holder in stranded], _MOST_NAMED)}",
         remedy="Bring them the CA's trust bundle and new certificates (handfast ca rotate status "
-        f"shows them), or wait until the last of these ends, {end:%Y-%m-%d %H:%M:%S} UTC. --force "
-        "strands them",
+        f"shows them), or wait until the last of these ends, {end:%Y-%m-%d %H:%M:%S} UTC. Where "
+        "the workload is gone: handfast revoke NAME. --force strands them",
     )
 
 

@@ -76,7 +76,7 @@ def _whole_serial(authority: Authority, text: str) -> str:
     }
     if not digits or len(known) != 1:
         raise InputError(
-            f"{quote_untrusted(text)} is the beginning of {len(known)} serial numbers"
+            f"{quote_untrusted(text)} is the beginning of {len(known) or 'no'} serial numbers"
             if digits
             else f"{quote_untrusted(text)} is no serial number",
             remedy="See them with: handfast list --all, handfast audit show",

@@ -11,8 +11,9 @@ import typer
 
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
-from pki.cli.output import JsonOption, print_result, print_table
+from pki.cli.output import JsonOption, print_error, print_result, print_table
 from pki.cli.state.authority import open_authority
+from pki.errors import counted, quote_untrusted
 from pki.identity import SpiffeId
 
 _SERIAL_SHOWN = 12
@@ -58,9 +59,16 @@ def show(
         rows = [{"index": index, **json.loads(entry.to_text())} for index, entry in entries]
         print_result("audit show", {"entries": rows}, [], as_json=True)
         return
+    if not entries:
+        about = f" about {quote_untrusted(name)[1:-1]}" if name is not None else " of that kind"
+        print_error(
+            f"note: no entry is{about}" + (" in that time" if since is not None else ""),
+            "See all of them: handfast audit show",
+        )
+        return
     prefix = f"spiffe://{domain}/"
     print_table(
-        f"{len(entries)} entries of {domain}",
+        f"{counted(len(entries), 'entry', 'entries')} of {domain}",
         ("entry", "time (UTC)", "what", "about", "serial", "by", "why"),
         [
             (

@@ -127,6 +127,7 @@ def init(
             else f"Take the token of the root's key away from this machine now: {root_place}",
             "  It is needed again only to rotate the issuing CA.",
             f"Next: handfast issue NAME{dir_option(directory)}",
+            f"Or serve it to workloads that enroll: handfast ca serve{dir_option(directory)}",
         ],
         as_json=as_json,
     )

@@ -73,7 +73,7 @@ def recover(
                 f"know its issuing CA {item.issuer}"
                 for item in recovered.kept
             ),
-            f"The CRLs were brought to {len(distribution.updated)} credential directories here",
+            f"The CRLs were brought to {distribution.directories_here}",
         ],
         as_json=as_json,
     )

@@ -109,6 +109,7 @@ def rotate(
                     desk.request_path(out),
                     desk.options(),
                     as_json=as_json,
+                    waited=desk.waited,
                 )
                 return
             record = prepared.issuing_ca

@@ -15,6 +15,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result, print_table
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.rotation.desk import rotation_desk
+from pki.errors import counted
 
 _MOST_SHOWN = 40
 
@@ -35,14 +36,14 @@ def rotate_status(
         print_result("ca rotate status", _facts(status), [], as_json=True)
         return
     print_table(
-        f"Rotation of the root: trust bundle {status.bundle_number} with {status.bundle_roots} "
-        "roots",
+        f"Rotation of the root: trust bundle {status.bundle_number} with "
+        + counted(status.bundle_roots, "root"),
         ("step", "state", "hindered by", "free at (UTC)"),
         [
             (
                 step.name,
                 step.state,
-                f"{step.hindered} certificates" if step.hindered else "",
+                counted(step.hindered, "certificate") if step.hindered else "",
                 _text(moment(step, "free_at")),
             )
             for step in status.steps
@@ -51,7 +52,7 @@ def rotate_status(
     lines = [line for due in status.dues for line in due_lines(due)]
     lines += _holder_lines(status)
     lines += [
-        f"{count} certificates hang on issuing CA {key_id}, which is {state}; the last one ends at "
+        f"{hanging(count)} on issuing CA {key_id}, which is {state}; the last one ends at "
         f"{_text(end)} UTC"
         for key_id, state, count, end in _older_issuers(status)
     ]
@@ -59,9 +60,10 @@ def rotate_status(
     hindering = hindering_holders(status)
     if hindering:
         print_table(
-            f"{len(hindering)} certificates hinder the next step",
+            f"{counted(len(hindering), 'certificate')} "
+            + ("hinders the next step" if len(hindering) == 1 else "hinder the next step"),
             ("workload", "serial", "root", "bundle", "reported (UTC)", "until (UTC)"),
-            [_row(holder) for holder in hindering[:_MOST_SHOWN]],
+            [_row(holder, status) for holder in hindering[:_MOST_SHOWN]],
         )
         if len(hindering) > _MOST_SHOWN:
             lines.append(f"and {len(hindering) - _MOST_SHOWN} more (--json shows all)")
@@ -191,11 +193,12 @@ def _holder_lines(status: messages.RotationStatus) -> list[str]:
         return []
     newest = [item for item in status.holders if item.bundle_number == status.bundle_number]
     reported = sum(1 for item in newest if item.HasField("reported_at"))
-    silent = sum(1 for item in status.holders if not item.bundle_number)
+    silent = sum(1 for item in status.holders if not _has_said(item, status))
     return [
-        f"Trust bundle {status.bundle_number} is with {len(newest)} of {len(status.holders)} "
-        f"certificates' holders: {reported} reported it",
-        f"  {silent} are silent. Who follows the CA gets it within a second, and reports it",
+        f"Trust bundle {status.bundle_number} is with {len(newest)} of "
+        f"{counted(len(status.holders), 'holder')} of certificates: {reported} reported it",
+        f"  {silent} {'is' if silent == 1 else 'are'} silent. Who follows the CA gets it within a "
+        "second, and reports it",
     ]
 
 
@@ -209,13 +212,24 @@ def _older_issuers(status: messages.RotationStatus) -> list[tuple[str, str, int,
     return [(*key, len(ends), max(ends)) for key, ends in older.items()]
 
 
-def _row(holder: messages.Holder) -> Sequence[str]:
+def hanging(count: int) -> str:
+    """Say how many certificates hang on something that is to end."""
+    return f"{counted(count, 'certificate')} {'hangs' if count == 1 else 'hang'}"
+
+
+def _has_said(holder: messages.Holder, status: messages.RotationStatus) -> bool:
+    """Return whether a holder reported what it has, or has the newest bundle from the CA."""
+    return holder.HasField("reported_at") or holder.bundle_number == status.bundle_number
+
+
+def _row(holder: messages.Holder, status: messages.RotationStatus) -> Sequence[str]:
     return (
         holder.spiffe_id,
         holder.serial[:16],
         holder.root,
         str(holder.bundle_number or "unknown"),
-        _text(moment(holder, "reported_at")) or "silent",
+        _text(moment(holder, "reported_at"))
+        or ("brought by the CA" if _has_said(holder, status) else "silent"),
         _text(moment(holder, "not_after")),
     )
 

@@ -18,7 +18,7 @@ from pki.cli.options import parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.metrics_page import MetricsOption, metrics_page
 from pki.cli.service.serve import notify_systemd
-from pki.errors import PkiError, StateError, printable
+from pki.errors import PkiError, StateError, counted, printable
 from pki.workload import Workload
 
 if TYPE_CHECKING:
@@ -78,12 +78,17 @@ def agent(
                     )
                 if page:
                     sys.stdout.write(f"Metrics at {page}\n")
-                sys.stdout.write(f"Keeping {len(kept)} of {len(absolute)} directories fresh\n")
+                sys.stdout.write(
+                    f"Keeping {len(kept)} of "
+                    f"{counted(len(absolute), 'directory', 'directories')} fresh\n"
+                )
                 sys.stdout.flush()
                 notify_systemd("READY=1")
                 is_first = False
             ending.wait(_RETRY_SECONDS)
         notify_systemd("STOPPING=1")
+        sys.stdout.write("Ending: nothing is kept fresh any more\n")
+        sys.stdout.flush()
 
 
 def _reader(directory: Path, policy: Path | None) -> Workload:

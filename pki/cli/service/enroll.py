@@ -13,9 +13,10 @@ from pki.ca_client.calls import JwtProof, Keys, enroll_by_jwt
 from pki.ca_client.calls import enroll as ask_ca
 from pki.ca_client.enrollment import enroll_into, why_unusable
 from pki.ca_client.received import Received
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.options import parse_path
 from pki.cli.output import JsonOption, print_result, quote_path
+from pki.cli.service.ca_options import parse_address
 from pki.clock import system_clock
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
@@ -49,7 +50,10 @@ def enroll(
         ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="With --jwt-file: the CA, host:port.")
+        str | None,
+        typer.Option(
+            parser=parse_address, metavar="ADDRESS", help="With --jwt-file: the CA, host:port."
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pki.rpc.status import reason_of
 from pki.workload import Workload
 
 METHOD, OTHER_METHOD = "/demo.Greeter/Greet", "/demo.Greeter/Shout"
-_SECONDS = 5.0
+_SECONDS, _APART_SECONDS = 5.0, 1.0
 
 
 def policy_text(trust_domain: str) -> str:
@@ -66,10 +67,47 @@ def call(directory: Path, policy: Path, address: str, method: str) -> tuple[bool
         Workload.from_directory(directory, policy=policy) as me,
         me.sync_channel(address, peer="greeter") as channel,
     ):
-        ask: Any = channel.unary_unary(method)
-        try:
-            return True, ask(b"over mutual TLS", timeout=_SECONDS).decode()
-        except grpc.RpcError as error:
-            code: Any = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
-            details = getattr(error, "details", lambda: "")()
-            return False, f"{code.name} {reason_of(error) or ''}: {details}"
+        is_allowed, answer, _ = _ask(channel.unary_unary(method))
+        return is_allowed, answer
+
+
+def watch_calls(
+    directory: Path,
+    policy: Path,
+    address: str,
+    ending: threading.Event,
+    changed: Callable[[str, bool, str], None],
+) -> None:
+    """Call the allowed method once a second until the end.
+
+    Args:
+        directory: the caller's.
+        policy: the policy file.
+        address: of the server.
+        ending: set at the end.
+        changed: told the method, whether it is allowed, and the answer, when that is another result
+            than before. The first call is expected to be allowed.
+    """
+    last: tuple[bool, str] = True, ""
+    with (
+        Workload.from_directory(directory, policy=policy) as me,
+        me.sync_channel(address, peer="greeter") as channel,
+    ):
+        ask = channel.unary_unary(METHOD)
+        while not ending.wait(_APART_SECONDS):
+            is_allowed, answer, reason = _ask(ask)
+            # The words of one reason may differ from call to call.
+            if (is_allowed, reason) != last:
+                last = is_allowed, reason
+                changed(METHOD, is_allowed, answer)
+
+
+def _ask(ask: Any) -> tuple[bool, str, str]:
+    """Return whether a call was allowed, the answer or why not, and the reason's name."""
+    try:
+        return True, ask(b"over mutual TLS", timeout=_SECONDS).decode(), ""
+    except grpc.RpcError as error:
+        code: Any = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
+        details = getattr(error, "details", lambda: "")()
+        reason = reason_of(error) or ""
+        return False, f"{code.name} {reason}: {details}", reason or code.name

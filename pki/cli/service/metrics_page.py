@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pki.errors import InputError, StateError, quote_untrusted
+from pki.cli.service.listening import listen_error
+from pki.errors import InputError, quote_untrusted
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -83,13 +84,12 @@ def metrics_page(
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    shown = f"[{host}]" if ":" in host else host
     if is_loopback:
         with _plain_page(host, number, registry) as port:
-            yield f"http://{shown}:{port}/metrics"
+            yield f"http://{_shown(host, port)}/metrics"
     else:
         with secured() as workload, _secured_page(host, number, registry, workload) as port:
-            yield f"https://{shown}:{port}/metrics"
+            yield f"https://{_shown(host, port)}/metrics"
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _plain_page(host: str, number: int, registry: CollectorRegistry) -> Iterator
     try:
         server, thread = start_http_server(number, host, registry)
     except OSError as error:
-        raise _taken(host, number, error) from error
+        raise listen_error("--metrics", _shown(host, number), error) from error
     try:
         yield server.server_port
     finally:
@@ -124,7 +124,7 @@ def _secured_page(
     try:
         server = PageServer(host, number, lambda: workload.credential, access.authorize, page)
     except OSError as error:
-        raise _taken(host, number, error) from error
+        raise listen_error("--metrics", _shown(host, number), error) from error
     server.start()
     try:
         yield server.port
@@ -132,8 +132,5 @@ def _secured_page(
         server.stop()
 
 
-def _taken(host: str, number: int, error: OSError) -> StateError:
-    return StateError(
-        f"can't show metrics at {host}:{number}: {error.strerror or error}",
-        remedy="Choose another port with --metrics",
-    )
+def _shown(host: str, number: int) -> str:
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"

@@ -9,4 +9,4 @@ from pki.authority.registrations import Caller
 
 def operator() -> Caller:
     """Return the user of this process as a caller of the CA's operations."""
-    return Caller(f"user {os.getuid()} on the CA's machine", is_admin=True)
+    return Caller(f"local:{os.getuid()}", is_admin=True)

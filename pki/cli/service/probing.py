@@ -21,7 +21,9 @@ import grpc
 from pki.ca_client.contact import stranger_channel, verify_ca
 from pki.cli.exit_codes import COULD_NOT_TELL, FAILED, WRONG_USAGE
 from pki.clock import system_clock
+from pki.error_info import read_metadata
 from pki.errors import CouldNotTellError, InputError, PkiError, printable, quote_untrusted
+from pki.fault import Fault
 from pki.files import read_bounded
 from pki.identity import SpiffeId
 from pki.workload import Workload
@@ -85,7 +87,7 @@ def check_health(probe: Probe) -> Health:
         raise CouldNotTellError(InputError(f"--service has at most {_MOST_NAME} bytes"))
     try:
         with _channel(probe) as channel:
-            return _ask(channel, probe.service, probe.seconds)
+            return _ask(channel, probe)
     except PkiError as error:
         raise CouldNotTellError(error) from error
 
@@ -205,16 +207,19 @@ def _ca_channel(probe: Probe, file: Path) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def _ask(channel: grpc.Channel, service: str, seconds: float) -> Health:
+def _ask(channel: grpc.Channel, probe: Probe) -> Health:
     # Messages of one field each: the library with their stubs is no part of a service's install.
-    name = service.encode()
+    name = probe.service.encode()
     request = b"\n" + bytes([len(name)]) + name if name else b""
     check: Any = channel.unary_unary(_METHOD)
     try:
-        answer: bytes = check(request, timeout=seconds)
+        answer: bytes = check(request, timeout=probe.seconds)
     except grpc.RpcError as error:
         code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
         details = getattr(error, "details", lambda: "")() or ""
+        info = read_metadata(getattr(error, "trailing_metadata", lambda: ())() or ())
+        if not probe.name and info.get("result") == Fault.NAME_MISMATCH.handshake_result:
+            details += ". Say who must be there: --name NAME, which is handfast/ca for a CA"
         if code is grpc.StatusCode.NOT_FOUND:
             return Health("SERVICE_UNKNOWN", details)
         # A status of the call may have the name of one of health's.

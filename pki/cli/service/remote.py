@@ -15,6 +15,7 @@ from pki._proto.handfast.ca.v1 import (
     rotation_pb2_grpc,
     trust_pb2_grpc,
 )
+from pki.cli.service.remote_errors import errors_of
 from pki.identity import SpiffeId
 from pki.workload import Workload
 
@@ -42,9 +43,10 @@ def remote_ca(address: str, credential: Path | None) -> Iterator[RemoteCa]:
     """
     if credential is None:
         raise typer.BadParameter("--ca needs --credential DIR: the CA asks who you are")
-    with Workload.from_directory(credential) as me:
+    with errors_of(address, credential), Workload.from_directory(credential) as me:
         peer = SpiffeId.of_ca(me.spiffe_id.trust_domain)
-        with me.sync_channel(address, peer=peer) as channel:
+        # What a failed handshake means is said here, in one line, and not by the channel.
+        with me.sync_channel(address, peer=peer, explain=False) as channel:
             yield RemoteCa(
                 me.spiffe_id,
                 authority_pb2_grpc.AuthorityStub(channel),

@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -20,16 +20,19 @@ from pki.authority import Authority
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
+from pki.cli.service.listening import check_listening
 from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
 from pki.cli.state.authority import open_authority
 from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
-from pki.errors import join_first, printable
+from pki.errors import StateError, join_first, printable
+from pki.files import BusyFolderError, hold_lock
 
 _GRACE_SECONDS = 10.0
 _MOST_SHOWN = 5
+_SERVED = ".handfast-served.lock"
 
 
 def serve(
@@ -88,8 +91,12 @@ def serve(
     )
     # A line for each table of the ledger tells nobody anything.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Before anything is issued: a start that fails leaves no certificate in the ledger.
+    addresses = {"--listen": listen, "--enroll-listen": enroll_listen}
     if metrics is not None:
         parse_metrics_address(metrics)
+        addresses["--metrics"] = metrics
+    check_listening(addresses)
     with open_authority(directory, passphrase_file=passphrase_file, ledger=ledger) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):
@@ -100,8 +107,25 @@ def serve(
         settings = CaSettings(
             file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
         )
-        service = CaService(authority, settings, system_clock)
-        asyncio.run(_serve(service, authority, metrics))
+        with _served_once(ca_directory(directory)):
+            service = CaService(authority, settings, system_clock)
+            asyncio.run(_serve(service, authority, metrics))
+
+
+@contextmanager
+def _served_once(home: Path) -> Iterator[None]:
+    """Keep another process from serving the same CA: tokens would name the ports of either."""
+    try:
+        release = hold_lock(home, name=_SERVED)
+    except BusyFolderError:
+        raise StateError(
+            f"the CA in {quote_path(home)} is served by another process already",
+            remedy="Stop that one first; handfast token create and others work beside it",
+        ) from None
+    try:
+        yield
+    finally:
+        release()
 
 
 async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:

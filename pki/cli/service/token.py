@@ -16,7 +16,7 @@ from pki.ca_client.rpc_errors import call
 from pki.cli.lazy_group import LazyCommand, LazyGroup
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result
-from pki.cli.service.ca_options import CaOption, CredentialOption
+from pki.cli.service.ca_options import CaOption, CredentialOption, parse_address
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
 from pki.cli.state.authority import open_authority
@@ -63,6 +63,7 @@ def create(
     address: Annotated[
         str | None,
         typer.Option(
+            parser=parse_address,
             metavar="ADDRESS",
             help="Where the workload reaches the port for enrollments, if not as it is served.",
         ),
@@ -76,6 +77,11 @@ def create(
     if ca is None:
         token, expires_at = _on_folder(name, ttl, address, directory)
     else:
+        if address is not None:
+            raise typer.BadParameter(
+                "--address is for the CA's folder: with --ca, the CA names its address itself, by "
+                "handfast ca serve --enroll-advertise"
+            )
         token, expires_at = _over_network(name, ttl, ca, credential)
     # The token alone on stdout, so that a script can take it.
     print_result(

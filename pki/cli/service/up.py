@@ -21,11 +21,18 @@ from pki.authority import Authority
 from pki.authority.enrollment import create_registration, create_token
 from pki.authority.registrations import Registration
 from pki.ca_client.calls import enroll
-from pki.ca_client.store import IdentityStore
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, dir_option
 from pki.cli.output import quote_path
 from pki.cli.service.ca_policy import CA_POLICY, add_admin
-from pki.cli.service.first_calls import METHOD, OTHER_METHOD, call, greeter, policy_text
+from pki.cli.service.first_calls import (
+    METHOD,
+    OTHER_METHOD,
+    call,
+    greeter,
+    policy_text,
+    watch_calls,
+)
 from pki.cli.service.operator import operator
 from pki.cli.state.ledger_place import LEDGER_VARIABLE
 from pki.clock import system_clock
@@ -63,6 +70,9 @@ def up(
     with ExitStack() as stack:
         _make_ca(directory)
         ports = tuple(_free_port(port) for port in _PORTS)
+        for wanted, port in zip(_PORTS, ports, strict=True):
+            if port != wanted:
+                _say(f"Port {wanted} of 127.0.0.1 is in use by another process: this CA has {port}")
         options = ["--listen", f"127.0.0.1:{ports[0]}", "--enroll-listen", f"127.0.0.1:{ports[1]}"]
         stack.enter_context(_running(["ca", "serve", *options], directory, "Serving"))
         for name in _WORKLOADS:
@@ -75,12 +85,13 @@ def up(
         _say("", "Two calls over mutual TLS, from spiffe://demo.internal/caller:")
         for method in (METHOD, OTHER_METHOD):
             is_allowed, answer = call(directory / "caller", policy, address, method)
-            _say(f"  {method}  {'allowed' if is_allowed else 'refused'}  {answer}")
+            _say_call(method, is_allowed, answer)
         _say("", f"All of it took {time.monotonic() - begun:.1f} s. Next:")
-        _say(*_next_steps(directory, ports[0]))
+        _say(*_next_steps(directory, None if once else ports[0]))
         if not once:
-            _say("", "The CA and the agent run until Ctrl-C.")
-            ending.wait()
+            _say("", "The CA, the agent and the greeter run until Ctrl-C.")
+            _say(f"The caller calls {METHOD} once a second: what changes is shown here.")
+            watch_calls(directory / "caller", policy, address, ending, _say_call)
             _say("Ending")
 
 
@@ -90,6 +101,7 @@ def _make_ca(directory: Path) -> None:
         for name in _WORKLOADS:
             spiffe_id = SpiffeId.of_path(authority.trust_domain, name)
             create_registration(authority.context, operator(), Registration(spiffe_id))
+            _show(f"handfast registration create {name}", directory)
         _show("handfast ca admin ops", directory)
         add_admin(
             ca_directory(directory) / CA_POLICY, SpiffeId.of_path(authority.trust_domain, "ops")
@@ -165,17 +177,31 @@ def _free_port(wanted: int) -> int:
     raise StateError("no port of 127.0.0.1 is free")
 
 
-def _next_steps(directory: Path, port: int) -> list[str]:
-    option = dir_option(directory)
-    admin = f"--ca 127.0.0.1:{port} --credential {quote_path(directory / 'ops')}"
-    return [
+def _next_steps(directory: Path, port: int | None) -> list[str]:
+    """Return what to try next.
+
+    Args:
+        directory: the state folder.
+        port: of the CA for mutual TLS; None if nobody serves any more.
+    """
+    steps = [
         f"  handfast inspect {quote_path(directory / 'caller')}    what a workload holds",
         f"  handfast policy explain --policy {quote_path(directory / 'policy.toml')} "
         f"--peer caller --method {OTHER_METHOD}",
-        f"  handfast revoke caller {admin}    and every server refuses it within a second",
-        f"  handfast registration create mine{option}; handfast token create mine{option}",
-        "  handfast docs quickstart",
     ]
+    if port is not None:
+        option, mine = dir_option(directory), quote_path(directory / "mine")
+        admin = f"--ca 127.0.0.1:{port} --credential {quote_path(directory / 'ops')}"
+        steps += [
+            f"  handfast revoke caller {admin}    and the greeter refuses it within a second",
+            f"  handfast registration create mine{option}",
+            f"  handfast token create mine{option} | handfast enroll - --out {mine}",
+        ]
+    return [*steps, "  handfast docs quickstart"]
+
+
+def _say_call(method: str, is_allowed: bool, answer: str) -> None:
+    _say(f"  {method}  {'allowed' if is_allowed else 'refused'}  {answer}")
 
 
 def _show(command: str, directory: Path) -> None:

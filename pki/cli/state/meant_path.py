@@ -14,6 +14,7 @@ from pki.errors import PkiError, quote_untrusted
 from pki.files import find_layout
 
 _VARIABLE = "HANDFAST_DIR"
+_CA_VARIABLE = "HANDFAST_CA"
 _MOST_SHOWN = 3
 _MOST_FOLDERS = 500  # a suggestion is not worth reading a whole disk
 
@@ -73,6 +74,14 @@ def no_ca_remedy(state: Path) -> str:
     Args:
         state: the state folder.
     """
+    remedy = _folder_remedy(state)
+    if os.environ.get(_CA_VARIABLE):
+        # Whoever has set it expects that it names the CA for every command.
+        return f"This command works on the CA's folder, and not with {_CA_VARIABLE}. {remedy}"
+    return remedy
+
+
+def _folder_remedy(state: Path) -> str:
     named_by_variable = os.environ.get(_VARIABLE) == str(state)
     write = f"{_VARIABLE}=" if named_by_variable else "--dir "
     if _is_of_user(state / "ledger.db"):

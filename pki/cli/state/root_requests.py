@@ -20,6 +20,7 @@ def print_request(
     options: str,
     *,
     as_json: bool,
+    waited: bytes = b"",
     more: tuple[dict[str, object], list[str]] = ({}, []),
 ) -> None:
     """Write a request into a file, and print what it asks for and how it is answered.
@@ -30,6 +31,7 @@ def print_request(
         path: the file.
         options: the options with which the answer's import finds the CA.
         as_json: whether to print facts for scripts.
+        waited: the request that waited before; empty if there was none.
         more: further facts for scripts, and lines for people.
 
     Raises:
@@ -38,11 +40,27 @@ def print_request(
     """
     request = RootRequest.read(data)
     write_durably(path, data + b"\n", mode=PUBLIC)
+    before = RootRequest.read(waited) if waited else None
+    ended = before if before is not None and before.digest != request.digest else None
     facts, lines = more
     print_result(
         command,
-        {"status": "requested", "request": path, "digest": request.digest, **facts},
+        {
+            "status": "requested",
+            "request": path,
+            "digest": request.digest,
+            "ended": ended.digest if ended is not None else None,
+            **facts,
+        },
         [
+            *(
+                [
+                    f"The request that waited ({ended.purpose.value} {ended.digest[:16]}) has "
+                    "ended: this one takes its place, and an answer to that one is refused"
+                ]
+                if ended is not None
+                else []
+            ),
             "The root's key is not at the CA, so nothing is in force yet. This was written for the "
             "root:",
             *describe_request(request),

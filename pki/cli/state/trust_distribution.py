@@ -23,9 +23,10 @@ from pki.cli.state.busy_folders import work_through
 from pki.cli.state.credential_folders import FailedFolders, credential_folders
 from pki.cli.state.ledger_lookup import find_record, was_issued_here
 from pki.cli.state.workload_proof import is_proved
-from pki.errors import PkiError, quote_untrusted
+from pki.errors import PkiError, counted, quote_untrusted
 from pki.files import (
     PartialCredential,
+    awaits_first_certificate,
     find_layout,
     read_partial_credential,
     save_trust,
@@ -52,6 +53,13 @@ class Distribution:
 
     updated: list[Path] = field(default_factory=list)
     failed: FailedFolders = field(default_factory=list)
+
+    @property
+    def directories_here(self) -> str:
+        """How many directories are up to date, in words."""
+        return (
+            counted(len(self.updated), "credential directory", "credential directories") + " here"
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the result for scripts."""
@@ -126,6 +134,9 @@ def _update_directory(authority: Authority, folder: Path) -> tuple[bool, Certifi
     if layout_and_key is None:
         return False, None
     layout, holds_key = layout_and_key
+    if awaits_first_certificate(folder, layout):
+        # Whoever enrolls there gets trust and lists with the certificate.
+        return False, None
     contents = read_partial_credential(folder, layout, holds_key=holds_key)
     record = find_record(authority, contents)
     if record is None and not belongs_to(authority, contents):

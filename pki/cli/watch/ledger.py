@@ -12,6 +12,7 @@ from rich.text import Text
 from pki.authority.ledger.records import CertificateRecord, IssuerRecord
 from pki.cli.state.authority import open_authority
 from pki.cli.watch.board import Board, Column, Frame
+from pki.errors import counted
 from pki.inspection.formatting import format_relative_briefly, quote_if_unsafe
 
 _MOST_RECORDS = 8
@@ -86,7 +87,9 @@ class LedgerDashboard:
 
 def ledger_board(view: LedgerView, now: datetime) -> Board:
     """Return the dashboard of a ledger."""
-    title = f"{len(view.in_force)} certificates in force, {view.ending_soon} end within a day"
+    title = f"{counted(len(view.in_force), 'certificate')} in force, {view.ending_soon} " + (
+        "ends within a day" if view.ending_soon == 1 else "end within a day"
+    )
     below = [
         Text(f"revoked: {quote_if_unsafe(item.spiffe_id)} {item.serial}", style="yellow")
         for item in view.revoked

@@ -8,8 +8,8 @@ import grpc.aio
 
 from pki._proto.handfast.ca.v1 import audit_pb2, audit_pb2_grpc
 from pki.access.peer import peer
-from pki.daemon.budgets import Budget
 from pki.daemon.callers import caller_of
+from pki.daemon.limits.budgets import Budget
 from pki.daemon.status import admit, answer
 from pki.errors import InputError
 from pki.transparency import Tile, TransparencyError

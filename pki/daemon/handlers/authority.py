@@ -23,8 +23,8 @@ from pki.authority.enrollment.tokens import DEFAULT_TOKEN
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import Actor
 from pki.authority.registrations import Caller
-from pki.daemon.budgets import Budget
 from pki.daemon.callers import caller_of
+from pki.daemon.limits.budgets import Budget, LinePlace
 from pki.daemon.messages import certificate_summary, page_number, timestamp
 from pki.daemon.status import admit, answer, reason_and_code
 from pki.errors import InputError, PkiError
@@ -54,7 +54,10 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         await admit(context, lambda: parts.budgets.take(Budget.RENEWAL, key))
 
         def work() -> authority_pb2.RenewResponse:
-            obtained = renew_own(parts.context, presented, request.request, request.binding)
+            with LinePlace(parts.budgets) as place:
+                obtained = renew_own(
+                    parts.context, presented, request.request, request.binding, admit=place.take
+                )
             return authority_pb2.RenewResponse(certificate=parts.issued(obtained))
 
         return await answer(context, parts.renewing, work)

@@ -8,7 +8,8 @@ import grpc.aio
 
 from pki._proto.handfast.ca.v1 import enrollment_pb2, enrollment_pb2_grpc
 from pki.authority.enrollment import Enrollment, Nonces, Recovery, enroll, recover
-from pki.daemon.budgets import Budget
+from pki.daemon.limits.budgets import Budget
+from pki.daemon.lists.pages import ListPages, places_of
 from pki.daemon.status import admit, answer
 from pki.errors import InputError, NotPermittedError
 from pki.identity import SpiffeId
@@ -25,6 +26,7 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
 
     def __init__(self, parts: CaParts) -> None:
         self._parts = parts
+        self._pages = ListPages()
 
     async def Enroll(
         self, request: enrollment_pb2.EnrollRequest, context: _Context
@@ -108,6 +110,22 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
         parts = self._parts
         await admit(context, lambda: parts.budgets.take(Budget.BUNDLES), parts.refusals.count)
         return await answer(context, parts.enrolling, lambda: parts.bundles_since(request.since))
+
+    async def GetLists(
+        self, request: enrollment_pb2.GetListsRequest, context: _Context
+    ) -> enrollment_pb2.GetListsResponse:
+        """Return the signed revocation lists that the caller lacks."""
+        parts = self._parts
+
+        def page() -> enrollment_pb2.GetListsResponse:
+            parts.budgets.take(Budget.LISTS)
+            page = self._pages.page(parts.feed.state, request)
+            if more_places := places_of(page):
+                parts.budgets.take(Budget.LISTS, number=more_places)
+            return page
+
+        # Without a thread, which a ledger that is held would hold up.
+        return await admit(context, page, parts.refusals.count)
 
     def _token(self, request: enrollment_pb2.EnrollRequest) -> TokenCredential:
         """Return the token of a request, with a place in its budget."""

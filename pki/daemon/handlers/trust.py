@@ -9,8 +9,8 @@ import grpc.aio
 
 from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
 from pki.access.peer import peer
-from pki.daemon.budgets import Budget
 from pki.daemon.follower import Follower
+from pki.daemon.limits.budgets import Budget
 from pki.daemon.status import admit, answer
 from pki.errors import InputError
 

@@ -84,7 +84,8 @@ class HealthReport:
                 asyncio.run_coroutine_threadsafe(result, self._loop).result(_SET_SECONDS)
         self._reported = can_serve
         defer(
-            log.warning if not can_serve else log.info,
+            # Whoever closes the workload knows.
+            log.info if can_serve or self._closing else log.warning,
             "health: %s",
             "SERVING" if can_serve else "NOT_SERVING",
         )

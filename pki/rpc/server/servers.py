@@ -28,29 +28,38 @@ _HANDSHAKE_MILLISECONDS = 10_000
 # Descriptors that are kept for other uses than connections: our own files, channels, the user's.
 _LEAST_KEPT, _PART_KEPT = 64, 4
 _MOST_CONNECTIONS = 100_000
+CONNECTIONS = "grpc.max_allowed_incoming_connections"
 
 
-def server_options() -> list[tuple[str, int]]:
+def server_options(*, share: float = 1.0) -> list[tuple[str, int]]:
     """Return the default options of a server.
 
     gRPC uses the first of two options with the same name: put these after the user's.
+
+    Args:
+        share: of the connections that the process can hold, for each port of the server.
     """
     return [
         # Without this a second server binds a port that is in use, and no error is raised.
         ("grpc.so_reuseport", 0),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
         # For each port. Further connections are closed at once, before a handshake.
-        ("grpc.max_allowed_incoming_connections", _most_connections()),
+        (CONNECTIONS, most_connections(share)),
     ]
 
 
-def _most_connections() -> int:
+def most_connections(share: float) -> int:
+    """Return how many connections a port may hold, so that descriptors are left for files.
+
+    Args:
+        share: of those that the process can hold; the shares of all its ports make 1.
+    """
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:
-        return _MOST_CONNECTIONS
+        return int(_MOST_CONNECTIONS * share)
     # Half of them, where there are very few.
     kept = min(max(_LEAST_KEPT, most // _PART_KEPT), most // 2)
-    return max(1, min(most - kept, _MOST_CONNECTIONS))
+    return max(1, int(min(most - kept, _MOST_CONNECTIONS) * share))
 
 
 def _refuse_argument(what: str) -> NoReturn:

@@ -8,7 +8,7 @@ import pytest
 
 import pki
 from pki.authority.enrollment import revoke_serial
-from pki.ca_client.announced_store import ANNOUNCED
+from pki.ca_client.storage.announced_store import ANNOUNCED
 from pki.daemon.parts import CaParts
 from pki.files import HANDFAST, save_credential
 from pki.x509 import Credential

@@ -168,7 +168,7 @@ def test_a_ledger_that_can_not_be_read_is_told(ca: Served, monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> None:
         raise LedgerError("the disk is gone")
 
-    monkeypatch.setattr(ca.authority.context.ledger, "snapshot", broken)
+    monkeypatch.setattr(ca.service.parts.context.ledger, "snapshot", broken)
     told = collected(ca)
     assert value(told, "handfast_ca_ledger_readable", workload=CA) == 0
     assert value(told, "handfast_ca_ledger_sequence", workload=CA) is None

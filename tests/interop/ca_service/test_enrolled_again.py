@@ -10,8 +10,8 @@ import pytest
 
 from pki.authority import Authority
 from pki.ca_client import CaIdentity, CaSource
-from pki.ca_client.store import SIGNED_BUNDLE, STATE, IdentityStore
-from pki.cli.app import main
+from pki.ca_client.storage.identity_store import SIGNED_BUNDLE, STATE, IdentityStore
+from pki.cli.app import run
 from pki.errors import CaRefusedError, PkiError
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served
@@ -63,7 +63,7 @@ def test_whose_issuing_ca_is_distrusted_comes_back_with_a_token(ca: Served, tmp_
     with CaIdentity(place, token=token_of(ca)) as identity:
         before = identity.credential.chain[1]
         with Authority.open(ca.authority.path) as other:
-            other.rotate().prepare()
+            other.prepare_issuer()
             active = next(item for item in other.issuers() if item.certificate == before)
             other.distrust(active.key_id)
         assert eventually(lambda: bool(identity.refused))
@@ -81,17 +81,21 @@ def test_an_identity_that_is_well_is_replaced_only_on_request(
         unused = token_of(ca)
         file.write_text(str(unused))
         enroll = ["enroll", "--token-file", str(file), "--out", str(place)]
-        assert main([*enroll, "--replace"]) == 1
+        assert run([*enroll, "--replace"]) == 1
         assert "is kept fresh by another process" in capsys.readouterr().err
-    assert main(enroll) == 1
+    assert run(enroll) == 1
     assert "enroll it anew with --replace" in capsys.readouterr().err
     with CaIdentity(place, token=unused) as identity:
         assert identity.credential.leaf.serial_number == before
     file.write_text(str(token_of(ca, "payments")))
-    assert main([*enroll, "--replace"]) == 1
-    assert "another workload" in capsys.readouterr().err
+    assert run([*enroll, "--replace"]) == 1
+    assert "the proof was for spiffe://shop.internal/payments" in capsys.readouterr().err
+    with CaIdentity(place) as identity:
+        identity.renew_now()
+        assert not identity.problem
+        before = identity.credential.leaf.serial_number
     file.write_text(str(unused))
-    assert main([*enroll, "--replace"]) == 0
+    assert run([*enroll, "--replace"]) == 0
     with CaIdentity(place) as identity:
         assert identity.credential.leaf.serial_number != before
         assert str(identity.spiffe_id) == "spiffe://shop.internal/orders"
@@ -107,7 +111,7 @@ def test_a_damaged_state_is_mended_by_enrolling(
     with pytest.raises(PkiError, match="damaged"):
         CaIdentity(place)
     token.write_text(str(token_of(ca)))
-    assert main(["enroll", "--token-file", str(token), "--out", str(place)]) == 0, (
+    assert run(["enroll", "--token-file", str(token), "--out", str(place)]) == 0, (
         capsys.readouterr().err
     )
     CaIdentity(place).close()

@@ -16,7 +16,7 @@ from cryptography import x509
 import pki
 from pki.authority import Authority
 from pki.ca_client import CaIdentity
-from pki.ca_client.store import SIGNED_BUNDLE
+from pki.ca_client.storage.identity_store import SIGNED_BUNDLE
 from pki.clock import system_clock
 from pki.errors import CaRefusedError, InputError, StateError
 from pki.proofs import EnrollmentToken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import pki
 from pki._proto.handfast.ca.v1 import audit_pb2, audit_pb2_grpc
 from pki.ca_client import CaIdentity
-from pki.ca_client.witness_store import CHECKPOINT, DISPUTED, WITNESS_KEY
+from pki.ca_client.storage.witness_store import CHECKPOINT, DISPUTED, WITNESS_KEY
+from pki.daemon.log_witnesses import FILE, LogWitnesses
 from pki.identity import SpiffeId
 from pki.keys import read_private_key
 from pki.proofs import EnrollmentToken
@@ -291,3 +293,17 @@ def test_tiles_are_for_admins(ca: Served, tmp_path: Path) -> None:
             assert refused(lambda r=request: ops.GetTile(r, timeout=SECONDS)) == "REQUEST_INVALID"
         with pytest.raises(Exception, match="PERMISSION_DENIED"):
             orders.GetTile(entries, timeout=SECONDS)
+
+
+def test_an_entry_that_is_damaged_costs_the_ca_no_other_witness(ca: Served, tmp_path: Path) -> None:
+    with witnesses(ca, tmp_path, "orders", "payments") as both:
+        for identity in both:
+            identity.log_witness.look()
+    ca.service.parts.witnesses.save()
+    file = ca.authority.path / FILE
+    first, second = json.loads(file.read_bytes())
+    for damaged in (["x", "y"], [first[0], 1], 5, None, [first[0], first[1] + "x"]):
+        file.write_text(json.dumps([damaged, second]))
+        assert len(LogWitnesses(ca.authority.context)) == 1
+    file.write_text("{")
+    assert len(LogWitnesses(ca.authority.context)) == 0

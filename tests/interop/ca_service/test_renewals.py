@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IdentityCollector
+from pki.ca_client.rpc_errors import BusyCaError
+from pki.daemon.limits.budgets import Budget, Budgets
+from pki.errors import PkiError
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served
 from tests.interop.asking import refused
+from tests.interop.shop import eventually
 
 
 def test_a_renewal_that_is_asked_for_during_another_is_no_theft(
@@ -84,3 +90,72 @@ def test_one_instance_reports_nothing_for_another(ca: Served, tmp_path: Path) ->
         # The new certificate is of the same line, whichever one the connection shows.
         one.renew_now()
         report(one)
+
+
+def renew_at_once(identity: CaIdentity) -> None:
+    """Renew, as soon as the connection shows the newest certificate."""
+    before = identity.credential.leaf
+
+    def is_renewed() -> bool:
+        identity.renew_now()
+        if identity.credential.leaf == before:
+            time.sleep(0.1)  # the connection still shows the certificate before it
+        return identity.credential.leaf != before
+
+    assert eventually(is_renewed)
+
+
+def test_who_renews_in_a_loop_is_stopped_and_told_when_to_come_back(
+    ca: Served, tmp_path: Path
+) -> None:
+    seconds = Seconds()
+    budgets = ca.service.parts.budgets = Budgets(seconds)
+    token = EnrollmentToken.parse(ca.token("orders"))
+    other = EnrollmentToken.parse(ca.token("orders"))
+    with (
+        CaIdentity(tmp_path / "orders", token=token) as looping,
+        CaIdentity(tmp_path / "other", token=other) as beside,
+    ):
+        for _ in range(10):
+            renew_at_once(looping)
+        refusals: list[PkiError] = []
+
+        def is_busy() -> bool:
+            with pytest.raises(PkiError) as caught:
+                looping._obtain(recovering=False)
+            refusals.append(caught.value)
+            return isinstance(caught.value, BusyCaError)
+
+        assert eventually(is_busy)
+        refusal = refusals[-1]
+        assert isinstance(refusal, BusyCaError)
+        assert refusal.retry_after is not None
+        assert 0 < refusal.retry_after <= 361
+        assert budgets.refused[Budget.LINE] == 1
+        # The other instance of the same workload is another line.
+        renew_at_once(beside)
+        seconds.at += refusal.retry_after
+        renew_at_once(looping)
+        with ca.authority.context.ledger.snapshot() as transaction:
+            assert len(transaction.certificates()) < 20
+
+
+def test_who_has_certificates_of_five_seconds_is_never_stopped(ca: Served, tmp_path: Path) -> None:
+    seconds = Seconds()
+    budgets = ca.service.parts.budgets = Budgets(seconds)
+    ca.register("orders", lifetime=timedelta(seconds=5))
+    token = EnrollmentToken.parse(ca.token("orders"))
+    with CaIdentity(tmp_path / "orders", token=token) as identity:
+        for _ in range(30):
+            seconds.at += 2
+            renew_at_once(identity)
+    assert sum(budgets.refused.values()) == 0
+
+
+class Seconds:
+    """Seconds that only grow, by hand."""
+
+    at = 0.0
+
+    def __call__(self) -> float:
+        return self.at

@@ -188,7 +188,7 @@ def test_a_step_that_would_strand_is_refused_with_names_and_forced_names_and_rec
         # As soon as the admin's own identity has reported, the sleeper alone hinders.
         assert eventually(lambda: [step.hindered for step in ops.status().steps] == [0, 1, 1, 0])
         said = details(ops.activate_root)
-        assert "would strand 1 holders" in said
+        assert "would strand 1 holder of" in said
         assert holder in said
         # The command on the folder says the same.
         _, _, err = ops.command(capsys, "ca", "root", "activate")
@@ -299,4 +299,4 @@ def test_the_status_is_that_of_the_folder_and_comes_in_pages(
         assert run_json(capsys, *here) == remote
         assert run_command(capsys, *here)[1] == shown
         assert "3 certificates hinder the next step" in shown
-        assert "0 of 3 certificates' holders" in shown
+        assert "0 of 3 holders of certificates" in shown

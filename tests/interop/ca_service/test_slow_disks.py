@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.ca_client import CaIdentity
-from pki.ca_client.store import SIGNED_BUNDLE
+from pki.ca_client.storage.identity_store import SIGNED_BUNDLE
 from pki.files import writer_lock
 from tests.ca_service import Served
 from tests.interop.ca_service.test_followers import enrolled

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.ca_client import announced_store
-from pki.ca_client.announced_store import ANNOUNCED, AnnouncedStore, still_needed
 from pki.ca_client.bundles import Anchor
-from pki.ca_client.ca_state import CaState
 from pki.ca_client.held_trust import HeldTrust
-from pki.ca_client.store import IdentityStore, Stored
+from pki.ca_client.storage import announced_store
+from pki.ca_client.storage.announced_store import ANNOUNCED, AnnouncedStore, still_needed
+from pki.ca_client.storage.ca_state import CaState
+from pki.ca_client.storage.identity_store import IdentityStore, Stored
 from pki.errors import InputError
 from pki.x509 import CrlSet
 from pki.x509.revocation import Announced, IssuerId

@@ -12,7 +12,12 @@ import pytest
 from pki.authority import Authority
 from pki.ca_client.bundles import Anchor
 from pki.ca_client.received import Received
-from pki.ca_client.store import NEXT_RECOVERY_KEY, RECOVERY_KEY, STATE, IdentityStore
+from pki.ca_client.storage.identity_store import (
+    NEXT_RECOVERY_KEY,
+    RECOVERY_KEY,
+    STATE,
+    IdentityStore,
+)
 from pki.errors import InputError, PkiError, StateError
 from pki.keys import public_key_fingerprint
 from pki.x509 import Credential

@@ -11,7 +11,7 @@ from typing import Any, cast
 import grpc
 
 from pki._proto.handfast.ca.v1 import trust_pb2
-from pki.ca_client.announced_store import AnnouncedUntil
+from pki.ca_client.storage.announced_store import AnnouncedUntil
 from pki.ca_client.trust_follower import TrustFollower
 from pki.clock import system_clock
 from pki.x509 import CrlSet

@@ -102,7 +102,7 @@ def test_a_revoked_credential_is_refused_with_one_line(ca: Path, capsys: Capture
     assert said(capsys, "verify", "certs/orders", "--as", "server")[0] == 0
     code, out, _ = said(capsys, "revoke", "certs/orders")
     assert code == 0
-    assert "brought to 1 credential directories" in out
+    assert "brought to 1 credential directory here" in out
     code, out, err = said(capsys, "verify", "certs/orders", "--as", "server")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1

@@ -11,6 +11,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.ca_client.storage.identity_store import IdentityStore
 from pki.cli.app import run
 from pki.errors import StateError
 from pki.files import load_credential
@@ -234,3 +235,11 @@ def test_an_older_list_never_takes_the_place_of_a_newer_one(ca: Path) -> None:
         # Issued before the revocation, and saved after it.
         issued.save("late")
     assert serial in revoked_in(Path("late"))
+
+
+def test_a_directory_that_waits_for_its_first_certificate_stops_nothing(capsys: Capture) -> None:
+    """An enrollment that failed, or goes on, has left the key of its request."""
+    IdentityStore(Path("certs/new")).keys(with_recovery=True)
+    for command in (("crl",), ("revoke", "a"), ("renew", "--all", "certs", "--force")):
+        _, _, err = run_command(capsys, *command)
+        assert "certs/new" not in err

@@ -94,3 +94,11 @@ def test_every_page_that_the_toolkit_names_is_there(capsys: Capture) -> None:
     # A path of the checkout is of no use to who has installed the wheel.
     named = re.findall(r'"[^"\n]*\bdocs/[a-z-]+\.md[^"\n]*"', texts)
     assert [text for text in named if '"""' not in text] == []
+
+
+def test_the_api_is_printed_with_its_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["docs", "api"]) == 0
+    text = capsys.readouterr().out
+    assert ":::" not in text
+    assert "### Workload.from_ca" in text
+    assert "Obtain an identity from the CA, and keep it fresh" in text

@@ -1,8 +1,11 @@
 """Budgets: what one takes is not missing to another, and who finds none is told when to come."""
 
+from contextlib import suppress
+from datetime import timedelta
+
 import pytest
 
-from pki.daemon.budgets import Budget, BudgetExhaustedError, Budgets
+from pki.daemon.limits.budgets import Budget, BudgetExhaustedError, Budgets, LinePlace
 
 
 class Seconds:
@@ -70,3 +73,42 @@ def test_the_number_of_budgets_is_bounded() -> None:
     for number in range(40_000):
         budgets.take(Budget.RENEWAL, str(number).encode())
     assert len(budgets._buckets) <= 16_384
+
+
+def test_a_line_renews_several_times_as_often_as_its_lifetime_needs_and_no_more() -> None:
+    clock = Seconds()
+    budgets = Budgets(clock)
+
+    def renewed(lifetime: timedelta, every: float, seconds: int) -> int:
+        """Return how often it found no place."""
+        before = budgets.refused[Budget.LINE]
+        end = clock.now + seconds
+        while clock.now < end:
+            with suppress(BudgetExhaustedError):
+                LinePlace(budgets).take("line", lifetime)
+            clock.now += every
+        return budgets.refused[Budget.LINE] - before
+
+    assert renewed(timedelta(seconds=5), 2.0, 3600) == 0
+    assert renewed(timedelta(seconds=1), 0.4, 600) == 0
+    assert renewed(timedelta(hours=1), 1440, 10 * 86400) == 0
+    assert renewed(timedelta(days=30), 12 * 86400, 360 * 86400) == 0
+    # In a loop: ten at once, and then ten in the lifetime of one.
+    assert renewed(timedelta(hours=1), 1.0, 3600) >= 3600 - 21
+
+
+def test_a_place_of_a_line_is_given_back_if_nothing_was_issued() -> None:
+    budgets = Budgets(Seconds())
+    for _ in range(100):
+        with suppress(ValueError), LinePlace(budgets) as place:
+            place.take("line", timedelta(hours=1))
+            place.take("line", timedelta(hours=1))
+            raise ValueError
+    for _ in range(10):
+        with LinePlace(budgets) as place:
+            place.take("line", timedelta(hours=1))
+            place.take("line", timedelta(hours=1))
+    with pytest.raises(BudgetExhaustedError) as caught:
+        LinePlace(budgets).take("line", timedelta(hours=1))
+    assert 0 < caught.value.retry_after <= 360
+    LinePlace(budgets).take("another line", timedelta(hours=1))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pki.daemon.budgets import BudgetExhaustedError
-from pki.daemon.one_each import OneEach
+from pki.daemon.limits.budgets import BudgetExhaustedError
+from pki.daemon.limits.one_each import OneEach
 
 
 @pytest.fixture

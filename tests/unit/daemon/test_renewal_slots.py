@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pki.daemon.renewal_slots import RenewalSlots
+from pki.daemon.limits.renewal_slots import RenewalSlots
 from tests.support import NOW
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pki.errors import InputError, NotPermittedError
 from pki.rpc.options import check_channel_options, check_server_options, first_option
-from pki.rpc.server.servers import server_options
+from pki.rpc.server.servers import most_connections, server_options
 
 REFUSED = [
     "grpc.ssl_target_name_override",
@@ -96,6 +96,8 @@ def test_a_server_takes_connections_and_leaves_descriptors_for_files(
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
     try:
         found = dict(server_options())["grpc.max_allowed_incoming_connections"]
+        parts = [most_connections(share) for share in (0.75, 0.25)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found == connections
+    assert sum(parts) <= max(found, 2)

@@ -39,7 +39,7 @@ def activate(
             f"Root {activated.root} is active: new certificates hang on it. The old root is still "
             "trusted",
             *(f"STRANDED: {holder}" for holder in activated.stranded),
-            f"Next: renew all certificates. The last one under the old root ends at "
+            f"Next: {desk.renewals()}. The last one under the old root ends at "
             f"{free:%Y-%m-%d %H:%M:%S} UTC; then: handfast ca root withdraw{desk.options()}"
             if free is not None
             else f"Next: handfast ca root withdraw{desk.options()}",

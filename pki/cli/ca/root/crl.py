@@ -25,7 +25,14 @@ def crl(
         renewed = desk.renew_root_lists()
     if renewed.request:
         path = desk.request_path(out)
-        print_request("ca root crl", renewed.request, path, desk.options(), as_json=as_json)
+        print_request(
+            "ca root crl",
+            renewed.request,
+            path,
+            desk.options(),
+            as_json=as_json,
+            waited=desk.waited,
+        )
         return
     print_result(
         "ca root crl",

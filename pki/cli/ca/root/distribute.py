@@ -8,6 +8,7 @@ from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
 from pki.daemon.rotation_calls import get_status
+from pki.errors import counted
 
 
 def distribute_root(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = False) -> None:
@@ -29,10 +30,11 @@ def distribute_root(directory: DirOption = DEFAULT_DIR, as_json: JsonOption = Fa
             **distribution.to_json(),
         },
         [
-            f"Trust bundle {status.bundle_number} was brought to {len(distribution.updated)} "
-            f"credential directories here; bring {quote_path(ca_directory(directory))}/bundle.pem "
+            f"Trust bundle {status.bundle_number} was brought to {distribution.directories_here}; "
+            f"bring {quote_path(ca_directory(directory))}/bundle.pem "
             "and crl.pem to all others",
-            f"{len(silent)} certificates are held by workloads that are not known to have it"
+            f"{counted(len(silent), 'certificate')} {'is' if len(silent) == 1 else 'are'} held by "
+            "workloads that are not known to have it"
             if silent
             else "Everybody with an unexpired certificate has it",
             f"See them with: handfast ca rotate status{dir_option(directory)}",

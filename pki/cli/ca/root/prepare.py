@@ -59,7 +59,14 @@ def prepare(
         keys = desk.root_keys()
     if prepared.request:
         path = desk.request_path(out)
-        print_request("ca root prepare", prepared.request, path, desk.options(), as_json=as_json)
+        print_request(
+            "ca root prepare",
+            prepared.request,
+            path,
+            desk.options(),
+            as_json=as_json,
+            waited=desk.waited,
+        )
         return
     number, issuing = prepared.bundle_number, prepared.issuing_ca.key_id
     print_result(

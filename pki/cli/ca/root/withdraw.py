@@ -8,6 +8,7 @@ import typer
 
 from pki.ca_client.received import read_moment
 from pki.cli.ca.root.options import ForceOption, OutOption
+from pki.cli.ca.rotate_status import hanging
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
 from pki.cli.service.ca_options import CaOption, CredentialOption
@@ -41,10 +42,10 @@ def withdraw(
     free = read_moment(withdrawn.free_at) if withdrawn.HasField("free_at") else None
     holders = list(withdrawn.holders)
     if withdrawn.request:
-        hanging = []
+        still_hanging = []
         if free is not None:
-            hanging = [
-                f"{withdrawn.number_of_holders} certificates hang on the root still: import the "
+            still_hanging = [
+                f"{hanging(withdrawn.number_of_holders)} on the root still: import the "
                 f"answer when the last one has ended, {free:%Y-%m-%d %H:%M:%S} UTC"
             ]
         print_request(
@@ -53,7 +54,8 @@ def withdraw(
             desk.request_path(out),
             desk.options(),
             as_json=as_json,
-            more=({"hanging": holders, "free_at": free}, hanging),
+            waited=desk.waited,
+            more=({"hanging": holders, "free_at": free}, still_hanging),
         )
         return
     number = withdrawn.bundle_number

@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 
 from pki._proto.handfast.ca.v1 import registrations_pb2 as messages
 from pki.authority.lifetimes import duration_text
+from pki.errors import counted
 
 
 def registration_json(message: messages.Registration) -> dict[str, object]:
@@ -47,7 +48,7 @@ def registration_lines(message: messages.Registration) -> list[str]:
         claims = ", ".join(f"{name}={value}" for name, value in message.oidc.claims.items())
         lines.append(f"  JWTs           of {message.oidc.issuer} with {claims}")
     lines.append(
-        f"  recovery       {recovery.times} times within "
+        f"  recovery       {counted(recovery.times, 'time')} within "
         f"{_period_text(recovery.within.ToTimedelta())}, up to "
         f"{_period_text(recovery.max_sleep.ToTimedelta())} after its end"
         if recovery.times

@@ -12,6 +12,7 @@ from pki.cli.output import JsonOption, print_result, print_table, table_fits
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.service.registrar import registrar
 from pki.cli.service.registrations.lines import registration_json, registration_lines
+from pki.errors import counted
 
 _HEADINGS = ("workload", "certificates", "by", "recoveries", "also for")
 
@@ -39,7 +40,7 @@ def list_registrations(
         for item in found
     ]
     if not as_json and rows and table_fits(_HEADINGS, rows):
-        print_table(f"{len(rows)} registrations", _HEADINGS, rows)
+        print_table(counted(len(rows), "registration"), _HEADINGS, rows)
         return
     lines = [line for item in found for line in (item.spiffe_id, *registration_lines(item))]
     print_result(

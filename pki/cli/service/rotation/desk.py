@@ -20,9 +20,11 @@ class RotationDesk(Protocol):
 
     Attributes:
         distribution: which credential directories on the CA's machine have what was changed.
+        waited: the request that waited for the roots before one was made; empty if there was none.
     """
 
     distribution: Distribution
+    waited: bytes
 
     def status(self) -> messages.RotationStatus:
         """Return where the rotations stand, with every holder."""
@@ -69,6 +71,9 @@ class RotationDesk(Protocol):
 
     def reached(self, what: str) -> str:
         """Say how something new gets to the workloads, in a sentence."""
+
+    def renewals(self) -> str:
+        """Say how certificates come under what is active now."""
 
     def rest(self) -> str:
         """Say what is left to do for workloads that it does not reach by itself."""

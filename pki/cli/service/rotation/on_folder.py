@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pki.cli.output import quote_path
 from pki.cli.state.root_requests import REQUEST_FILE
 from pki.cli.state.trust_distribution import Distribution, distribute, import_crls
 from pki.daemon import rotation_calls
+from pki.errors import PkiError
 
 
 class FolderDesk:
@@ -22,6 +24,7 @@ class FolderDesk:
         self._authority = authority
         self._state = state
         self.distribution = Distribution()
+        self.waited = b""
 
     def status(self) -> messages.RotationStatus:
         """Return where the rotations stand, with every holder."""
@@ -35,6 +38,7 @@ class FolderDesk:
         self, request: messages.PrepareIssuerRequest, place: KeyPlace | None
     ) -> messages.Prepared:
         """Make the next issuing CA, or a request for it."""
+        self._note_waiting()
         return rotation_calls.prepare_issuer(self._authority, request, place)
 
     def distribute(self) -> None:
@@ -57,6 +61,7 @@ class FolderDesk:
         self, request: messages.PrepareRootRequest, lifetime: timedelta
     ) -> messages.Prepared:
         """Put a new root beside the present one; without its certificate, make it here."""
+        self._note_waiting()
         import_crls(self._authority, self._state)
         here = None if request.root else lifetime
         prepared = rotation_calls.prepare_root(self._authority, request, here)
@@ -82,6 +87,7 @@ class FolderDesk:
 
     def withdraw_root(self, key_id: str, *, force: bool) -> messages.WithdrawnRoot:
         """Take a root out of the trust bundle, or make a request for that."""
+        self._note_waiting()
         import_crls(self._authority, self._state)
         request = messages.WithdrawRootRequest(key_id=key_id, force=force)
         withdrawn = rotation_calls.withdraw_root(self._authority, request)
@@ -91,11 +97,17 @@ class FolderDesk:
 
     def renew_root_lists(self) -> messages.RenewedRootLists:
         """Have the roots sign their lists anew."""
+        self._note_waiting()
         import_crls(self._authority, self._state)
         renewed = rotation_calls.renew_root_lists(self._authority)
         if not renewed.request:
             self.distribute()
         return renewed
+
+    def _note_waiting(self) -> None:
+        with suppress(PkiError):
+            # None waits, or the step that follows says why nobody could be asked.
+            self.waited = self.request()
 
     def root_keys(self) -> list[Path]:
         """Return the files here that hold roots' keys."""
@@ -107,8 +119,14 @@ class FolderDesk:
 
     def reached(self, what: str) -> str:
         """Say to how many directories something was brought."""
-        number = len(self.distribution.updated)
-        return f"{what} was brought to {number} credential directories here"
+        return f"{what} was brought to {self.distribution.directories_here}"
+
+    def renewals(self) -> str:
+        """Say how certificates come under what is active now."""
+        return (
+            "renew all certificates here (handfast renew --all); workloads that enrolled do so "
+            "themselves"
+        )
 
     def rest(self) -> str:
         """Say what must be brought to other machines."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pki.cli.output import quote_path
 from pki.cli.service.remote import SECONDS
 from pki.cli.state.root_requests import REQUEST_FILE
 from pki.cli.state.trust_distribution import Distribution
-from pki.errors import printable
+from pki.errors import PkiError, printable
 
 _PAGE = 5000
 _HEARD_AFTER = 1.0
@@ -38,6 +39,7 @@ class NetworkDesk:
         self._address = address
         self._credential = credential
         self.distribution = Distribution()
+        self.waited = b""
 
     def status(self) -> messages.RotationStatus:
         """Return where the rotations stand, with every holder."""
@@ -62,6 +64,7 @@ class NetworkDesk:
         self, request: messages.PrepareIssuerRequest, place: KeyPlace | None
     ) -> messages.Prepared:
         """Make the next issuing CA, or a request for it."""
+        self._note_waiting()
         if place is not None:
             raise typer.BadParameter("--key is for the CA's own machine: leave it out with --ca")
         return call(lambda: self._stub.PrepareIssuer(request, timeout=SECONDS))
@@ -84,6 +87,7 @@ class NetworkDesk:
         self, request: messages.PrepareRootRequest, lifetime: timedelta
     ) -> messages.Prepared:
         """Put a new root beside the present one, or make a request for that."""
+        self._note_waiting()
         del lifetime
         if not request.root:
             raise typer.BadParameter(
@@ -104,13 +108,20 @@ class NetworkDesk:
 
     def withdraw_root(self, key_id: str, *, force: bool) -> messages.WithdrawnRoot:
         """Take a root out of the trust bundle, or make a request for that."""
+        self._note_waiting()
         request = messages.WithdrawRootRequest(key_id=key_id, force=force)
         return call(lambda: self._stub.WithdrawRoot(request, timeout=SECONDS))
 
     def renew_root_lists(self) -> messages.RenewedRootLists:
         """Have the roots sign their lists anew."""
+        self._note_waiting()
         request = messages.RenewRootListsRequest()
         return call(lambda: self._stub.RenewRootLists(request, timeout=SECONDS))
+
+    def _note_waiting(self) -> None:
+        with suppress(PkiError):
+            # None waits, or the step that follows says why nobody could be asked.
+            self.waited = self.request()
 
     def root_keys(self) -> list[Path]:
         """Return nothing: whoever looks after the CA's machine knows what is there."""
@@ -123,6 +134,10 @@ class NetworkDesk:
     def reached(self, what: str) -> str:
         """Say how followers get it."""
         return f"{what} reaches everybody who follows the CA within a second"
+
+    def renewals(self) -> str:
+        """Say how certificates come under what is active now."""
+        return "workloads renew by themselves, in the middle of their life"
 
     def rest(self) -> str:
         """Say who does not get it by themselves."""

@@ -95,6 +95,22 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_keys(
     it.renew()
 
 
+def test_a_certificate_that_has_not_begun_may_be_recovered(
+    ca: AuthorityContext, clock: Clock
+) -> None:
+    clock.move(days=1)
+    it = enrolled(ca, "orders")
+    first = it.leaf
+    clock.move(days=-1)
+    result = it.recover()
+    assert result.issued.leaf != first
+    assert result.issued.leaf.not_valid_before_utc <= clock()
+    assert result.recoveries_left == 2, "it counts"
+    with pytest.raises(NotRecoverableError, match="valid until"):
+        it.recover()
+    it.renew()
+
+
 @pytest.mark.parametrize("same", ["key", "recovery key", "nothing"])
 def test_a_recovery_key_that_was_replaced_shows_that_somebody_has_a_copy(
     ca: AuthorityContext, clock: Clock, same: str

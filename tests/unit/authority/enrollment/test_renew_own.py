@@ -177,3 +177,26 @@ def test_another_cas_certificate_is_not_renewed(
         it.leaf = enrolled(other.context, "orders").leaf
     with pytest.raises(NotRenewableError, match="not one that this CA issued"):
         it.renew()
+
+
+class NoPlaceError(Exception):
+    """There is no place."""
+
+
+def test_a_renewal_that_is_not_admitted_issues_nothing_and_a_repeated_one_needs_no_admission(
+    ca: AuthorityContext, clock: Clock
+) -> None:
+    it, asked = enrolled(ca, "orders"), list[object]()
+    key, first = generate_key(), it.leaf
+
+    def refuse(line_id: str, lifetime: timedelta) -> None:
+        asked.append((line_id, lifetime))
+        raise NoPlaceError
+
+    with pytest.raises(NoPlaceError):
+        it.renew(key, admit=refuse)
+    assert len(asked) == 1
+    renewed = it.renew(key).issued.leaf
+    it.leaf = first
+    assert it.renew(key, admit=refuse).issued.leaf == renewed
+    assert len(asked) == 1

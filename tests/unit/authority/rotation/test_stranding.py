@@ -64,7 +64,7 @@ def test_withdrawal_is_refused_while_a_certificate_hangs_on_the_root(
     ca.prepare_root()
     ca.report_trust([(spiffe("orders"), serial(orders))], 2)
     ca.activate_root()
-    with pytest.raises(StateError, match="would strand 1 holders of certificates that hang"):
+    with pytest.raises(StateError, match="would strand 1 holder of certificates that hang"):
         ca.withdraw_root()
     ca.renew(orders.leaf)
     with pytest.raises(StateError, match="would strand 1"):

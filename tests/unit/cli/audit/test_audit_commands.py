@@ -166,7 +166,7 @@ def test_a_proof_of_the_issuing_ca_is_of_the_entry_that_made_it(
         (("prove", "--entry", "-1"), 2, "--entry"),
         (("prove", "--entry", "7"), 1, "has no entry 7"),
         (("prove", "--entry", "99999999999999999999"), 1, "has no entry"),
-        (("prove", "ffffffffff"), 1, "is the beginning of 0 serial numbers"),
+        (("prove", "ffffffffff"), 1, "is the beginning of no serial numbers"),
         (("prove", "0"), 1, "is no serial number"),
     ],
 )
@@ -186,3 +186,9 @@ def test_a_changed_log_proves_nothing(state: Path, tmp_path: Path, capsys: Captu
     assert code == 1
     assert "does not hold this entry" in err
     assert not (tmp_path / "x").exists()
+
+
+def test_nothing_found_is_said_on_stderr(state: Path, capsys: Capture) -> None:
+    code, out, err = run_command(capsys, "audit", "show", "--name", "ordrs", "--dir", state)
+    assert (code, out) == (0, "")
+    assert err.startswith("handfast: note: no entry is about ordrs. ")

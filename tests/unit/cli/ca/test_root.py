@@ -73,7 +73,7 @@ def test_a_root_is_replaced_by_commands_while_its_key_is_elsewhere(
     assert found["withdraw_free_at"] == held["not_after"]
     assert run(["renew", "certs/orders", "--force"]) == 0
     code, out, _ = run_command(capsys, "ca", "root", "withdraw")
-    assert (code, "1 certificates hang on the root still" in out) == (0, True)
+    assert (code, "1 certificate hangs on the root still" in out) == (0, True)
     code, _, err = run_command(
         capsys, "ca", "root", "sign", REQUEST, "--keys", "roots", "--out", "answer.json"
     )
@@ -149,12 +149,17 @@ def test_a_step_that_would_strand_a_workload_is_refused_and_names_it(capsys: Cap
     code, _, err = run_command(capsys, "ca", "root", "activate")
     assert code == 1
     assert "spiffe://shop.internal/orders" in err
+    assert "Where the workload is gone: handfast revoke NAME" in err
     found = run_json(capsys, "ca", "root", "distribute")
     assert [item["spiffe_id"] for item in found["silent"]] == ["spiffe://shop.internal/orders"]
     assert found["free_at"] == found["silent"][0]["not_after"]
     code, out, _ = run_command(capsys, "ca", "rotate", "status")
-    assert (code, "certificates hinder the next step" in out) == (0, True)
-    assert "silent" in out
+    assert (code, "1 certificate hinders the next step" in out) == (0, True)
+    assert "trust bundle 2 with 2 roots" in out
+    # The row and the line below it count the same.
+    assert out.count("silent") == 2
+    assert "is with 0 of 1 holder of certificates" in out
+    assert "1 is silent" in out
     found = run_json(capsys, "ca", "root", "activate", "--force")
     assert len(found["stranded"]) == 1
 
@@ -318,4 +323,19 @@ def test_status_shows_what_still_hangs_on_an_issuing_ca_that_signs_no_more(
     (held,) = status["certificates"]
     assert (older["certificates"], older["last_ends"]) == (1, held["not_after"])
     code, out, _ = run_command(capsys, "ca", "rotate", "status")
-    assert (code, f"1 certificates hang on issuing CA {older['key_id']}" in out) == (0, True)
+    assert (code, f"1 certificate hangs on issuing CA {older['key_id']}" in out) == (0, True)
+
+
+def test_a_request_that_another_one_replaces_is_told(capsys: Capture) -> None:
+    first = run_json(capsys, "ca", "rotate", "--prepare")
+    assert (first["status"], first["ended"]) == ("requested", None)
+    # Whoever lost it asks again: that is the same one.
+    assert run_json(capsys, "ca", "rotate", "--prepare")["ended"] is None
+    code, out, _ = run_command(capsys, "ca", "root", "prepare", "--root", new_root(capsys))
+    assert code == 0
+    digest = str(first["digest"])[:16]
+    assert f"The request that waited (issuing-ca {digest}) has ended" in out
+    code, out, _ = run_command(capsys, "ca", "root", "crl")
+    assert (code, "The request that waited (" in out) == (0, True)
+    code, out, _ = run_command(capsys, "ca", "rotate", "--prepare")
+    assert (code, "The request that waited (" in out) == (0, True)

@@ -78,6 +78,6 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         number = taken.getsockname()[1]
-        with pytest.raises(StateError, match="can't show metrics"):
+        with pytest.raises(StateError, match="is in use by another process"):
             with metrics_page(f"127.0.0.1:{number}", (), unreached):
                 pass

@@ -24,31 +24,36 @@ _sym_db = _symbol_database.Default()
 
 
 from pki._proto.handfast.ca.v1 import certificate_pb2 as handfast_dot_ca_dot_v1_dot_certificate__pb2
+from pki._proto.handfast.ca.v1 import trust_pb2 as handfast_dot_ca_dot_v1_dot_trust__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhandfast/ca/v1/enrollment.proto\x12\x0ehandfast.ca.v1\x1a handfast/ca/v1/certificate.proto\"\x83\x01\n\rEnrollRequest\x12\x0f\n\x05token\x18\x01 \x01(\x0cH\x00\x12\r\n\x03jwt\x18\x02 \x01(\tH\x00\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\x12\x14\n\x0crecovery_key\x18\x05 \x01(\x0c\x12\x11\n\tspiffe_id\x18\x06 \x01(\tB\x07\n\x05proof\"H\n\x0e\x45nrollResponse\x12\x36\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32!.handfast.ca.v1.IssuedCertificate\"&\n\x0fGetNonceRequest\x12\x13\n\x0brecovery_id\x18\x01 \x01(\t\"!\n\x10GetNonceResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x80\x01\n\x0eRecoverRequest\x12\x13\n\x0brecovery_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x01(\x0c\x12\x19\n\x11next_recovery_key\x18\x06 \x01(\x0c\"I\n\x0fRecoverResponse\x12\x36\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32!.handfast.ca.v1.IssuedCertificate\"!\n\x10GetBundleRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"2\n\x11GetBundleResponse\x12\x0f\n\x07\x62undles\x18\x01 \x03(\x0c\x12\x0c\n\x04more\x18\x02 \x01(\x08\x32\xc2\x02\n\nEnrollment\x12G\n\x06\x45nroll\x12\x1d.handfast.ca.v1.EnrollRequest\x1a\x1e.handfast.ca.v1.EnrollResponse\x12M\n\x08GetNonce\x12\x1f.handfast.ca.v1.GetNonceRequest\x1a .handfast.ca.v1.GetNonceResponse\x12J\n\x07Recover\x12\x1e.handfast.ca.v1.RecoverRequest\x1a\x1f.handfast.ca.v1.RecoverResponse\x12P\n\tGetBundle\x12 .handfast.ca.v1.GetBundleRequest\x1a!.handfast.ca.v1.GetBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhandfast/ca/v1/enrollment.proto\x12\x0ehandfast.ca.v1\x1a handfast/ca/v1/certificate.proto\x1a\x1ahandfast/ca/v1/trust.proto\"\x83\x01\n\rEnrollRequest\x12\x0f\n\x05token\x18\x01 \x01(\x0cH\x00\x12\r\n\x03jwt\x18\x02 \x01(\tH\x00\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\x12\x14\n\x0crecovery_key\x18\x05 \x01(\x0c\x12\x11\n\tspiffe_id\x18\x06 \x01(\tB\x07\n\x05proof\"H\n\x0e\x45nrollResponse\x12\x36\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32!.handfast.ca.v1.IssuedCertificate\"&\n\x0fGetNonceRequest\x12\x13\n\x0brecovery_id\x18\x01 \x01(\t\"!\n\x10GetNonceResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x80\x01\n\x0eRecoverRequest\x12\x13\n\x0brecovery_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x01(\x0c\x12\x19\n\x11next_recovery_key\x18\x06 \x01(\x0c\"I\n\x0fRecoverResponse\x12\x36\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32!.handfast.ca.v1.IssuedCertificate\"!\n\x10GetBundleRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"2\n\x11GetBundleResponse\x12\x0f\n\x07\x62undles\x18\x01 \x03(\x0c\x12\x0c\n\x04more\x18\x02 \x01(\x08\"r\n\x0fGetListsRequest\x12&\n\x04\x63rls\x18\x01 \x03(\x0b\x32\x18.handfast.ca.v1.KnownCrl\x12\'\n\x05\x62\x65gun\x18\x02 \x01(\x0b\x32\x18.handfast.ca.v1.KnownCrl\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"H\n\x10GetListsResponse\x12&\n\x05parts\x18\x01 \x03(\x0b\x32\x17.handfast.ca.v1.CrlPart\x12\x0c\n\x04more\x18\x02 \x01(\x08\x32\x91\x03\n\nEnrollment\x12G\n\x06\x45nroll\x12\x1d.handfast.ca.v1.EnrollRequest\x1a\x1e.handfast.ca.v1.EnrollResponse\x12M\n\x08GetNonce\x12\x1f.handfast.ca.v1.GetNonceRequest\x1a .handfast.ca.v1.GetNonceResponse\x12J\n\x07Recover\x12\x1e.handfast.ca.v1.RecoverRequest\x1a\x1f.handfast.ca.v1.RecoverResponse\x12P\n\tGetBundle\x12 .handfast.ca.v1.GetBundleRequest\x1a!.handfast.ca.v1.GetBundleResponse\x12M\n\x08GetLists\x12\x1f.handfast.ca.v1.GetListsRequest\x1a .handfast.ca.v1.GetListsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'handfast.ca.v1.enrollment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENROLLREQUEST']._serialized_start=86
-  _globals['_ENROLLREQUEST']._serialized_end=217
-  _globals['_ENROLLRESPONSE']._serialized_start=219
-  _globals['_ENROLLRESPONSE']._serialized_end=291
-  _globals['_GETNONCEREQUEST']._serialized_start=293
-  _globals['_GETNONCEREQUEST']._serialized_end=331
-  _globals['_GETNONCERESPONSE']._serialized_start=333
-  _globals['_GETNONCERESPONSE']._serialized_end=366
-  _globals['_RECOVERREQUEST']._serialized_start=369
-  _globals['_RECOVERREQUEST']._serialized_end=497
-  _globals['_RECOVERRESPONSE']._serialized_start=499
-  _globals['_RECOVERRESPONSE']._serialized_end=572
-  _globals['_GETBUNDLEREQUEST']._serialized_start=574
-  _globals['_GETBUNDLEREQUEST']._serialized_end=607
-  _globals['_GETBUNDLERESPONSE']._serialized_start=609
-  _globals['_GETBUNDLERESPONSE']._serialized_end=659
-  _globals['_ENROLLMENT']._serialized_start=662
-  _globals['_ENROLLMENT']._serialized_end=984
+  _globals['_ENROLLREQUEST']._serialized_start=114
+  _globals['_ENROLLREQUEST']._serialized_end=245
+  _globals['_ENROLLRESPONSE']._serialized_start=247
+  _globals['_ENROLLRESPONSE']._serialized_end=319
+  _globals['_GETNONCEREQUEST']._serialized_start=321
+  _globals['_GETNONCEREQUEST']._serialized_end=359
+  _globals['_GETNONCERESPONSE']._serialized_start=361
+  _globals['_GETNONCERESPONSE']._serialized_end=394
+  _globals['_RECOVERREQUEST']._serialized_start=397
+  _globals['_RECOVERREQUEST']._serialized_end=525
+  _globals['_RECOVERRESPONSE']._serialized_start=527
+  _globals['_RECOVERRESPONSE']._serialized_end=600
+  _globals['_GETBUNDLEREQUEST']._serialized_start=602
+  _globals['_GETBUNDLEREQUEST']._serialized_end=635
+  _globals['_GETBUNDLERESPONSE']._serialized_start=637
+  _globals['_GETBUNDLERESPONSE']._serialized_end=687
+  _globals['_GETLISTSREQUEST']._serialized_start=689
+  _globals['_GETLISTSREQUEST']._serialized_end=803
+  _globals['_GETLISTSRESPONSE']._serialized_start=805
+  _globals['_GETLISTSRESPONSE']._serialized_end=877
+  _globals['_ENROLLMENT']._serialized_start=880
+  _globals['_ENROLLMENT']._serialized_end=1281
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from pki._proto.handfast.ca.v1 import certificate_pb2 as _certificate_pb2
+from pki._proto.handfast.ca.v1 import trust_pb2 as _trust_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -231,3 +232,61 @@ class GetBundleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBundleResponse: _TypeAlias = GetBundleResponse  # noqa: Y015
+
+@_typing.final
+class GetListsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRLS_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """How many bytes of it the caller has."""
+    @_builtins.property
+    def crls(self) -> _containers.RepeatedCompositeFieldContainer[_trust_pb2.KnownCrl]:
+        """The lists that the caller has: they are not sent, nor older ones of their issuers."""
+
+    @_builtins.property
+    def begun(self) -> _trust_pb2.KnownCrl:
+        """A list of which the caller has the first part; it is continued if it is still in force."""
+
+    def __init__(
+        self,
+        *,
+        crls: _abc.Iterable[_trust_pb2.KnownCrl] | None = ...,
+        begun: _trust_pb2.KnownCrl | None = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "crls", b"crls", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetListsRequest: _TypeAlias = GetListsRequest  # noqa: Y015
+
+@_typing.final
+class GetListsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """Whether there is more: ask again, with what came until now."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[_trust_pb2.CrlPart]:
+        """Parts of lists, in order, 512 KiB at most together."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[_trust_pb2.CrlPart] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetListsResponse: _TypeAlias = GetListsResponse  # noqa: Y015

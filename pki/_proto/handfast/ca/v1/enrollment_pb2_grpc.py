@@ -60,6 +60,11 @@ class EnrollmentStub(object):
                 request_serializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleRequest.SerializeToString,
                 response_deserializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleResponse.FromString,
                 _registered_method=True)
+        self.GetLists = channel.unary_unary(
+                '/handfast.ca.v1.Enrollment/GetLists',
+                request_serializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsRequest.SerializeToString,
+                response_deserializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServicer(object):
@@ -101,6 +106,15 @@ class EnrollmentServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLists(self, request, context):
+        """Returns the signed revocation lists that the caller lacks, in parts. It needs no trust in the
+        connection: the caller verifies each list by the key of its issuer. Without it, a caller whose
+        lists have all ended could accept nobody, the CA included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrollmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +137,11 @@ def add_EnrollmentServicer_to_server(servicer, server):
                     servicer.GetBundle,
                     request_deserializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleRequest.FromString,
                     response_serializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleResponse.SerializeToString,
+            ),
+            'GetLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLists,
+                    request_deserializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsRequest.FromString,
+                    response_serializer=handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -238,6 +257,33 @@ class Enrollment(object):
             '/handfast.ca.v1.Enrollment/GetBundle',
             handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleRequest.SerializeToString,
             handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/handfast.ca.v1.Enrollment/GetLists',
+            handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsRequest.SerializeToString,
+            handfast_dot_ca_dot_v1_dot_enrollment__pb2.GetListsResponse.FromString,
             options,
             channel_credentials,
             insecure,

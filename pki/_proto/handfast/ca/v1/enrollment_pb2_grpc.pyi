@@ -52,6 +52,11 @@ class EnrollmentStub:
     """Returns the signed trust bundles after one that the caller trusts. It needs no trust in the
     connection: the caller verifies each bundle by the one before it.
     """
+    GetLists: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.GetListsRequest, _enrollment_pb2.GetListsResponse]
+    """Returns the signed revocation lists that the caller lacks, in parts. It needs no trust in the
+    connection: the caller verifies each list by the key of its issuer. Without it, a caller whose
+    lists have all ended could accept nobody, the CA included.
+    """
 
 @_typing.type_check_only
 class EnrollmentAsyncStub(EnrollmentStub):
@@ -75,6 +80,11 @@ class EnrollmentAsyncStub(EnrollmentStub):
     GetBundle: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetBundleRequest, _enrollment_pb2.GetBundleResponse]  # type: ignore[assignment]
     """Returns the signed trust bundles after one that the caller trusts. It needs no trust in the
     connection: the caller verifies each bundle by the one before it.
+    """
+    GetLists: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetListsRequest, _enrollment_pb2.GetListsResponse]  # type: ignore[assignment]
+    """Returns the signed revocation lists that the caller lacks, in parts. It needs no trust in the
+    connection: the caller verifies each list by the key of its issuer. Without it, a caller whose
+    lists have all ended could accept nobody, the CA included.
     """
 
 class EnrollmentServicer(metaclass=_abc_1.ABCMeta):
@@ -120,6 +130,17 @@ class EnrollmentServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_enrollment_pb2.GetBundleResponse, _abc.Awaitable[_enrollment_pb2.GetBundleResponse]]:
         """Returns the signed trust bundles after one that the caller trusts. It needs no trust in the
         connection: the caller verifies each bundle by the one before it.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLists(
+        self,
+        request: _enrollment_pb2.GetListsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.GetListsResponse, _abc.Awaitable[_enrollment_pb2.GetListsResponse]]:
+        """Returns the signed revocation lists that the caller lacks, in parts. It needs no trust in the
+        connection: the caller verifies each list by the key of its issuer. Without it, a caller whose
+        lists have all ended could accept nobody, the CA included.
         """
 
 def add_EnrollmentServicer_to_server(servicer: EnrollmentServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

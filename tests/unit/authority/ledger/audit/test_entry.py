@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,10 @@ def test_hostile_texts_are_made_fit_for_an_entry() -> None:
     names = shorten_list([f"name-{number}" for number in range(40)])
     assert len(names) == 17
     assert names[-1] == "and 24 more"
+
+
+def test_the_page_names_every_action() -> None:
+    page = (Path(__file__).parents[5] / "docs" / "audit.md").read_text()
+    table = page.partition("| action | recorded when |")[2].partition("\n\n")[0]
+    named = {word for row in table.splitlines() for word in re.findall(r"`([a-z-]+)`", row[:80])}
+    assert {item.value for item in AuditAction} <= named

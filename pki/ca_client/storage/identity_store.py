@@ -19,11 +19,11 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.ca_client.announced_store import AnnouncedStore, AnnouncedUntil
 from pki.ca_client.bundles import Anchor
-from pki.ca_client.ca_state import CaState
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
+from pki.ca_client.storage.announced_store import AnnouncedStore, AnnouncedUntil
+from pki.ca_client.storage.ca_state import CaState
 from pki.errors import InputError, PkiError, StateError, quote_untrusted
 from pki.files import (
     HANDFAST,
@@ -170,9 +170,17 @@ class IdentityStore:
         """
         with writer_lock(self.directory):
             present = None
-            if self.is_enrolled:
-                with suppress(PkiError):
-                    present = self.load_credential()
+            with suppress(PkiError):
+                present = self.load_credential()
+            if present is not None and present.spiffe_id != received.spiffe_id:
+                # The key is certified for the other one by now.
+                self.drop_pending_key()
+                remove_durably(self.directory / ENROLLING)
+                raise StateError(
+                    f"{quote_untrusted(self.directory)} holds the credential of "
+                    f"{present.spiffe_id}, and the proof was for {received.spiffe_id}",
+                    remedy="Choose another directory; the proof may be used up",
+                )
             beside = received.anchor.trust(beside=present.bundle) if present is not None else None
             if received.anchor.bundle is None:
                 remove_durably(self.directory / SIGNED_BUNDLE)
@@ -277,7 +285,8 @@ class IdentityStore:
         return StateError(
             f"{quote_untrusted(self.directory / STATE)} is not there: this directory was not "
             "enrolled",
-            remedy="Enroll it: handfast enroll TOKEN --out DIR",
+            remedy="Enroll it: handfast enroll TOKEN --out DIR; or pass token=TOKEN to "
+            "pki.Workload.from_ca()",
         )
 
     def _read_bundle(self, domain: TrustDomain) -> SignedBundle | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-from pki.daemon.budgets import BudgetExhaustedError
+from pki.daemon.limits.budgets import BudgetExhaustedError
 
 _RETRY_SECONDS = 1.0
 

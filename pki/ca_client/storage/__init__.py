@@ -1,0 +1,1 @@
+"""What an identity keeps in its directory."""

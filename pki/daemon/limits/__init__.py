@@ -1,0 +1,1 @@
+"""What callers may cause: budgets, places, and when renewals fall due."""
