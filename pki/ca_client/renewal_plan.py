@@ -35,6 +35,7 @@ class RenewalPlan:
         self._leaf: x509.Certificate | None = None
         self._renew_at: datetime | None = None
         self._was_out = False
+        self._in_a_row = 0
         self.problem = ""
         """What the operator should know; empty if there is nothing."""
         self.remedy = ""
@@ -69,7 +70,9 @@ class RenewalPlan:
         """Plan the renewal of a certificate that was just obtained."""
         self.begin(window, leaf)
         self.last_success = now = self._clock()
-        if window[1] <= now:
+        # One that was handed out again may be due at once; the one after it is not.
+        self._in_a_row = self._in_a_row + 1 if window[1] <= now else 0
+        if self._in_a_row > 1:
             # To renew at once would go on without end.
             self._renew_at = choose_later(leaf, now)
             self.problem = (

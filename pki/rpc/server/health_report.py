@@ -86,6 +86,9 @@ class HealthReport:
         defer(
             # Whoever closes the workload knows.
             log.info if can_serve or self._closing else log.warning,
-            "health: %s",
+            "health%s: %s",
+            f" of {', '.join(named)}"
+            if (named := [name for name in self._services if name])
+            else "",
             "SERVING" if can_serve else "NOT_SERVING",
         )

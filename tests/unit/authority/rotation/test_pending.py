@@ -161,7 +161,7 @@ def test_an_issuing_ca_that_was_only_requested_can_be_revoked_by_its_number(
     offline.prepare_root()
     ca.revoke(f"{serial:x}", reason="key-compromise")
     assert ca.certificates() == ()
-    assert [kind for _, kind, _ in ca.events()] == ["root-list-due"]
+    assert [kind for _, kind, _ in ca.events()] == ["request-replaced", "root-list-due"]
     with pytest.raises(InputError, match="the answer is to request"):
         offline.import_all(answer)
     # An emergency does not wait for the root.
