@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from pki.version import __version__
+
 
 def main() -> None:
     """Run the command, with one line on stderr for anything that goes wrong."""
@@ -33,6 +35,10 @@ def main() -> None:
 
 
 def _run() -> int:
+    if sys.argv[1:] in (["version"], ["--version"]):
+        # Scripts ask often, and the parser of options alone costs ten times as much.
+        sys.stdout.write(f"handfast {__version__}\n")
+        return 0
     try:
         from pki.cli.app import run  # noqa: PLC0415 - loaded within the try of main
     except ModuleNotFoundError as error:

@@ -90,9 +90,9 @@ def spread_of(values: Sequence[float], digits: int = 3) -> str:
     return f"{least:.{digits}f} [{low:.{digits}f} {high:.{digits}f}] {most:.{digits}f}"
 
 
-def print_table(rows: Iterable[Row]) -> None:
+def print_table(rows: Iterable[Row], title: str) -> None:
     """Print rows as a table."""
-    table = Table(title="make bench-rpc", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("measure")
     for name in ("handfast", "against", "ratio", "bar"):
         table.add_column(name, justify="right")

@@ -98,7 +98,7 @@ def main(
             measured = list(MEASURES[name](Environment(Path(home)), quick))
         rows += measured
         progress.print(f"[dim]{name}: {time.monotonic() - began:.0f} s")
-    print_table(rows)
+    print_table(rows, "make bench-rpc")
     write_json(rows, RESULTS)
     raise typer.Exit(1 if any(row.ok is False for row in rows) else 0)
 

@@ -57,3 +57,9 @@ def test_version_loads_no_module_of_another_command() -> None:
         "pki.fault",
         "pki.version",
     }
+
+
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_the_version_is_told_without_the_parser_of_options(argument: str) -> None:
+    program = f"import sys; sys.argv = ['handfast', {argument!r}]; from pki.cli.entry import _run"
+    assert not {"typer", "pki.cli.app"} & loaded_by(f"{program}; assert _run() == 0")
