@@ -297,7 +297,9 @@ def _revoke_unrecorded(
         entry = RevokedEntry(int(serial, 16), now, reason)
         transaction.recovery.add_unrecorded(issuer_id, [entry])
     # At once: what the ledger does not hold is announced by its list alone.
-    sign_lists(context, transaction, issuing)
+    failed = sign_lists(context, transaction, issuing)
+    if failed is not None:
+        raise failed
 
 
 def sign_lists(

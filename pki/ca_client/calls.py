@@ -48,15 +48,24 @@ class Keys:
     recovery: PrivateKey | None
 
 
-def enroll(token: EnrollmentToken, keys: Keys, *, now: datetime) -> Received:
+def enroll(
+    token: EnrollmentToken, keys: Keys, *, now: datetime, anchor: Anchor | None = None
+) -> Received:
     """Obtain the first certificate of a line.
+
+    Args:
+        token: the proof.
+        keys: of the request.
+        now: the time.
+        anchor: what is trusted; None for the root that the token names.
 
     Raises:
         CaUnreachableError: if the CA can't be reached or can't answer now.
         CaRefusedError: if somebody else is there, or the CA refuses.
         CertificateError: if what it sent is not right.
     """
-    anchor = Anchor(token.trust_domain, fingerprint=token.root)
+    if anchor is None or anchor.trust_domain != token.trust_domain:
+        anchor = Anchor(token.trust_domain, fingerprint=token.root)
     request = signing_request(keys.leaf)
     binding = bind_request(
         keys.leaf, Purpose.ENROLL, token.trust_domain, proof=token.credential.id, request=request
@@ -87,10 +96,13 @@ class JwtProof:
     jwt: str = field(repr=False)
 
 
-def enroll_by_jwt(proof: JwtProof, keys: Keys, *, now: datetime) -> Received:
+def enroll_by_jwt(
+    proof: JwtProof, keys: Keys, *, now: datetime, anchor: Anchor | None = None
+) -> Received:
     """Obtain the first certificate of a line with a JWT; as :func:`enroll`."""
     domain = proof.spiffe_id.trust_domain
-    anchor = Anchor(domain, roots=proof.roots.roots_of(domain))
+    if anchor is None or anchor.trust_domain != domain:
+        anchor = Anchor(domain, roots=proof.roots.roots_of(domain))
     request = signing_request(keys.leaf)
     message = enrollment_pb2.EnrollRequest(
         jwt=proof.jwt,

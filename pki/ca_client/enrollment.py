@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
+from pki.ca_client.bundles import Anchor
 from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
 from pki.ca_client.storage.identity_store import IdentityStore
-from pki.errors import PkiError
+from pki.errors import PkiError, UnreadableError
 from pki.x509 import ChainVerifier, CrlSet, Fault, Purpose
 from pki.x509.peer_chain import PeerChain
 
@@ -23,26 +25,44 @@ _FOR_GOOD = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED})
 def enroll_into(
     store: IdentityStore,
     proof: bytes,
-    ask: Callable[[Keys], Received],
+    ask: Callable[[Keys, Anchor | None], Received],
     *,
     with_recovery: bool,
+    trust_proof: bool = False,
 ) -> Received:
     """Enroll a directory; what it holds of the same workload is replaced.
+
+    What the directory trusts is trusted on: a token of long ago, whose root was withdrawn, leads to
+    no older trust.
 
     Args:
         store: the directory.
         proof: what tells this proof from others; it need not be secret.
-        ask: asks the CA.
+        ask: asks the CA, with what is trusted; None if nothing is yet.
         with_recovery: whether the workload may come back by itself after its certificate ended.
+        trust_proof: trust what the proof names, and not what the directory held.
 
     Raises:
         PkiError: if the CA can't be reached or refuses, or the directory holds another workload's
-            credential; then the files there are as they were.
+            credential; then what is there goes on as before.
     """
     keys = store.enrollment_keys(hashlib.sha256(proof).hexdigest(), with_recovery=with_recovery)
-    received = ask(keys)
-    store.replace(received, with_recovery=with_recovery)
+    received = ask(keys, None if trust_proof else _held_anchor(store))
+    store.replace(received, keys)
     return received
+
+
+def _held_anchor(store: IdentityStore) -> Anchor | None:
+    """Return what a directory trusts; None if it holds nothing that can be read."""
+    with suppress(PkiError):
+        return store.load().anchor
+    with suppress(PkiError):
+        # What belongs to the credential is damaged, and the credential is not.
+        credential = store.load_credential()
+        if credential.spiffe_id is not None:
+            domain = credential.spiffe_id.trust_domain
+            return Anchor(domain, roots=credential.bundle.roots_of(domain))
+    return None
 
 
 def why_unusable(store: IdentityStore, now: datetime) -> str:
@@ -57,6 +77,9 @@ def why_unusable(store: IdentityStore, now: datetime) -> str:
         return ""
     try:
         stored = store.load()
+    except UnreadableError:
+        # A disk that fails, or no descriptor left, damages nothing.
+        return ""
     except PkiError as error:
         return error.message
     lists = (stored.credential.crls or CrlSet.none()).announce(stored.announced)

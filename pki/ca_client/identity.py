@@ -211,10 +211,11 @@ class CaIdentity:
         self._trust = HeldTrust(self._store, stored, self._clock, self._trust_changed)
         self._plan = RenewalPlan(self.spiffe_id, self._clock, self._monotonic)
         self._plan.begin(self._state.window(), self._credential.leaf)
-        if not self._has_ended():
+        if not self._is_out():
             return
         self._attempt()
-        if self._has_ended() and token is not None:
+        # A CA that can't be reached, or is not the one, proves nothing: the recovery goes on later.
+        if self._is_out() and token is not None and self._plan.is_refused:
             self._enroll(token)
             self._load(None)
         elif self._has_ended():
@@ -229,7 +230,7 @@ class CaIdentity:
         received = enroll_into(
             self._store,
             token.credential.id,
-            lambda keys: calls.enroll(token, keys, now=self._clock()),
+            lambda keys, anchor: calls.enroll(token, keys, now=self._clock(), anchor=anchor),
             with_recovery=self._with_recovery,
         )
         self.recoveries_left = received.recoveries_left
@@ -261,7 +262,10 @@ class CaIdentity:
         if self._is_closed:
             return
         if self._plan.is_due:
+            before = self._credential
             self._attempt()
+            if self._credential is not before and self._follower.refused:
+                self._follower.look_again()
         if self.cut_off_since is not None and self._monotonic() >= self._next_catch_up:
             self._next_catch_up = self._monotonic() + _CATCH_UP_PAUSE
             self._trust.catch_up(self._state.enrollment)

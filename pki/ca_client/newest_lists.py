@@ -141,6 +141,9 @@ class _Gathering:
         self._data = self._data + part.data if name == self._begun else part.data
         self._begun = name
         if not part.more:
-            self.crls.append(read_crl(self._data))
+            crl = read_crl(self._data)
+            # The CA may have signed another one meanwhile.
+            self.crls = [item for item in self.crls if item.issuer != crl.issuer]
+            self.crls.append(crl)
             self._known[part.issuer_key_id] = part.number
             self._begun, self._data = None, b""

@@ -40,6 +40,8 @@ class RenewalPlan:
         """What the operator should know; empty if there is nothing."""
         self.remedy = ""
         """What to do about it."""
+        self.is_refused = False
+        """Whether the last attempt was refused by the CA itself, with its reason."""
         self.last_success: datetime | None = None
         """When an attempt last succeeded in this process; None for never."""
         self.last_failure: datetime | None = None
@@ -111,6 +113,7 @@ class RenewalPlan:
             f"the certificate of {self._spiffe_id} {what} and could not be {tried}: {error}"
         )
         self.remedy = _remedy(error, recovering=recovering)
+        self.is_refused = isinstance(error, CaRefusedError) and bool(error.reason)
         is_urgent = remaining < (end - begin).total_seconds() / 4
         is_error = is_urgent or now < begin or isinstance(error, CaRefusedError)
         defer(log.error if is_error else log.warning, "%s", self.problem)

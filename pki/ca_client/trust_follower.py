@@ -64,7 +64,7 @@ class TrustFollower:
         self._connect = connect
         self._clock = clock
         self._monotonic = monotonic
-        self._stopping = threading.Event()
+        self._stopping, self._waking = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._calls: set[Any] = set()
         self._successor: threading.Thread | None = None
@@ -106,9 +106,15 @@ class TrustFollower:
         for thread in self._threads:
             thread.start()
 
+    def look_again(self) -> None:
+        """Ask the CA again soon: there is another certificate, which it may not refuse."""
+        self.refused = ""
+        self._waking.set()
+
     def stop(self) -> None:
         """Stop following."""
         self._stopping.set()
+        self._waking.set()
         with self._lock:
             calls = list(self._calls)
         for call in calls:
@@ -129,7 +135,8 @@ class TrustFollower:
             if self.refused:
                 pause = _REFUSED_PAUSE
             # Jitter, so that all followers of a CA that comes back do not come at once.
-            self._stopping.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+            self._waking.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+            self._waking.clear()
             pause = min(_MOST_PAUSE, pause * 2)
 
     def _note_end(self, error: grpc.RpcError) -> None:

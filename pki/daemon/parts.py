@@ -39,6 +39,7 @@ from pki.daemon.request_counters import RequestCounters
 from pki.daemon.trust_feed import TrustFeed
 from pki.errors import (
     InputError,
+    LedgerError,
     NotAnnouncedError,
     NotPermittedError,
     PkiError,
@@ -283,8 +284,8 @@ class CaParts:
                 defer(log.error, "refusals could not be recorded: %s", error)
 
     def _sign_lists(self) -> None:
-        is_recorded = self._record_pending()
-        if not is_recorded and self.context.pending.known().records:
+        is_recorded, is_writable = self._record_pending()
+        if not is_writable:
             self.counters.lists_failed = self.context.now()
             self.feed.refresh()
             return
@@ -296,23 +297,29 @@ class CaParts:
             self.counters.lists_failed = self.context.now()
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
-        if is_recorded:
-            self.context.publish()
+        try:
+            if is_recorded or is_writable:
+                self.context.publish()
+        except PkiError as error:
+            defer(log.error, "lists could not be published: %s", error)
 
-    def _record_pending(self) -> bool:
+    def _record_pending(self) -> tuple[bool, bool]:
         """Record what is pending; if that can't be done yet, sign and publish lists with it.
 
         Returns:
-            Whether nothing is pending any more.
+            Whether nothing is pending any more, and whether the ledger can be written, or nothing
+            that is known waits for it.
         """
+        is_held = False
         try:
             record_pending(self._impatient)
         except PkiError as error:
+            is_held = isinstance(error, LedgerError) and bool(self.context.pending.known().records)
             defer(log.error, "a pending revocation could not be recorded: %s", error)
         else:
-            return True
+            return True, True
         try:
             publish_pending(self.context)
         except PkiError as error:
             defer(log.error, "lists with a pending revocation could not be published: %s", error)
-        return False
+        return False, not is_held

@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
@@ -96,12 +96,12 @@ def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
     """
     with opened_folder(folder) as opened:
         descriptor = _acquire(opened, name, 0, time.sleep)
-    kept = _kept[descriptor] = object()
+    kept = object()
+    _kept[descriptor, kept] = True
 
     def release() -> None:
         # A second call does nothing: the number of the descriptor may be another file's by then.
-        if _kept.get(descriptor) is kept:
-            del _kept[descriptor]
+        if _kept.pop((descriptor, kept), False):
             # A child that was forked off has the same lock, until it is released here.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
@@ -111,12 +111,13 @@ def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
 
 def _leave_to_parent() -> None:
     """Close what a fork has copied: a child that outlives its parent would keep others out."""
-    for descriptor in _kept:
-        os.close(descriptor)
+    for descriptor, _ in _kept:
+        with suppress(OSError):
+            os.close(descriptor)
     _kept.clear()
 
 
-_kept: dict[int, object] = {}
+_kept: dict[tuple[int, object], bool] = {}
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 

@@ -4,7 +4,7 @@
    revocation, policy. There are no sessions to resume, and one request for each connection.
 2. Nothing of the request is read before that.
 3. A caller takes one of a few places. Where all are taken, the oldest one that has not finished its
-   handshake makes room: who says nothing keeps nobody out.
+   handshake, or was refused, makes room: who has not the role keeps nobody out.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PageServer:
         self.port: int = self._listening.getsockname()[1]
         self._context: tuple[Credential, SSL.Context] | None = None
         self._lock = threading.Lock()
-        # The connections whose handshake is not finished, the oldest first.
+        # The connections of callers that have not shown the role, the oldest first.
         self._shaking: dict[socket.socket, None] = {}
         self._thread = threading.Thread(target=self._serve, name="handfast-page", daemon=True)
 
@@ -135,8 +135,10 @@ class PageServer:
             with TlsConnection(plain, self._tls_context(), max_bytes=_MOST_BYTES) as connection:
                 connection.tls.set_accept_state()
                 connection.do_handshake(Deadline(_HANDSHAKE_SECONDS))
-                self._end_handshake(plain)
                 verdict = self._authorize(_auth_context(connection.tls), self._page.method)
+                if verdict.refusal is None:
+                    # Who has the role is trusted with a place. Any certificate ends a handshake.
+                    self._end_handshake(plain)
                 head = _read_head(connection, deadline)
                 connection.write(self._response(head, verdict), deadline)
                 connection.end(deadline)

@@ -8,7 +8,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +155,15 @@ def test_those_who_hang_or_speak_no_tls_hold_up_nobody_for_long(shown: Shown) ->
         plain = stack.enter_context(socket.create_connection(("127.0.0.1", shown.port), timeout=10))
         plain.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert b"up 1" not in plain.recv(1000)
+        assert ask(shown)[0] == 200
+
+
+def test_callers_without_the_role_keep_nobody_out(shown: Shown) -> None:
+    """They have shaken hands, and then say nothing."""
+    with ExitStack() as stack:
+        for _ in range(24):
+            with suppress(OSError):
+                stack.enter_context(connected(shown, "payments"))
         assert ask(shown)[0] == 200
 
 

@@ -10,7 +10,8 @@ from pki.authority.enrollment.enroll import Enrollment, VerifiedJwt, enroll
 from pki.authority.enrollment.nonces import Nonces
 from pki.authority.enrollment.obtained import Obtained
 from pki.authority.enrollment.own import issue_own
-from pki.authority.enrollment.recover import Recovery, recover
+from pki.authority.enrollment.recover import recover
+from pki.authority.enrollment.recovery import Recovery
 from pki.authority.enrollment.registering import (
     create_registration,
     delete_registration,

@@ -28,6 +28,7 @@ from pki.authority.enrollment.obtained import (
     run_in_steps,
     sign_for_request,
 )
+from pki.authority.enrollment.recovery import Recovery
 from pki.authority.enrollment.registering import is_covered
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction
@@ -37,7 +38,6 @@ from pki.authority.registrations import Proof, RecoveryRule, Registration
 from pki.authority.renewal import check_not_distrusted
 from pki.authority.signing import PlannedLeaf
 from pki.errors import (
-    NotPermittedError,
     NotRecoverableError,
     NotRegisteredError,
     ProofRefusedError,
@@ -46,36 +46,13 @@ from pki.identity import SpiffeId
 from pki.keys import PublicKey, public_key_fingerprint
 from pki.proofs import (
     Purpose,
-    RecoveryId,
-    RecoveryStatement,
     check_binding,
-    check_recovery,
     read_recovery_key,
 )
 from pki.x509 import Request, read_request
 
+_MOST_COMPARED = 64
 _REMEDY = "Enroll again, with a new token"
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What a workload sends to recover.
-
-    Args:
-        recovery_id: as it was handed out with the line's certificates.
-        nonce: the CA's.
-        request: the certificate signing request, DER, with a new key.
-        binding: the signature that binds the request to the nonce.
-        proof: the signature by the line's recovery key.
-        next_key: the public key that replaces the recovery key, DER.
-    """
-
-    recovery_id: RecoveryId
-    nonce: bytes
-    request: bytes
-    binding: bytes
-    proof: bytes
-    next_key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +86,14 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
     if made_at is None:
         raise _refused("its id or its nonce is not this CA's")
     context = acting_as(context, STRANGER.name)
+    domain = context.settings.limits.trust_domain
     request = read_request(recovery.request)
     next_key = read_recovery_key(recovery.next_key)
     check_binding(
         request.public_key,
         recovery.binding,
         Purpose.RECOVER,
-        context.settings.limits.trust_domain,
+        domain,
         proof=recovery.nonce,
         request=recovery.request,
     )
@@ -129,11 +107,13 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         if line.blocked_at is not None or line.recovery_key is None:
             # Signed or not: who has no key of the line learns nothing new from this.
             raise NotRecoverableError("the line can't recover any more", remedy=_REMEDY)
-        if _is_signed(context, recovery, line.recovery_key):
+        if recovery.is_signed(domain, line.recovery_key):
             attempt = _Attempt(recovery, made_at, request, next_key)
             return _recover(acting_as(context, line.spiffe_id), step, line, attempt)
         retired = transaction.lines.retired_recovery_keys(line.id)
-        signer = next((key for key in retired if _is_signed(context, recovery, key)), None)
+        # Each takes a verification, in a transaction that others wait for.
+        compared = retired[:_MOST_COMPARED]
+        signer = next((key for key in compared if recovery.is_signed(domain, key)), None)
         if signer is None:
             raise _refused(f"no recovery key of line {line.id} signed it")
         if (
@@ -174,21 +154,6 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
     )
 
 
-def _is_signed(context: AuthorityContext, recovery: Recovery, key: bytes) -> bool:
-    made = RecoveryStatement(
-        context.settings.limits.trust_domain,
-        recovery.recovery_id,
-        recovery.nonce,
-        recovery.request,
-        recovery.next_key,
-    )
-    try:
-        check_recovery(read_recovery_key(key), recovery.proof, made)
-    except NotPermittedError:
-        return False
-    return True
-
-
 def _recover(
     context: AuthorityContext,
     step: Step,
@@ -203,7 +168,7 @@ def _recover(
     newest = transaction.lines.newest_certificate(line.id)
     assert newest is not None
     registration, by_admin = _covering(transaction, line, newest)
-    if _is_lost_renewal(context, attempt, newest):
+    if _is_lost_renewal(context, transaction, attempt, newest):
         return _hand_out_again(context, transaction, attempt, newest)
     _check_allowed(context, transaction, newest, registration.recovery)
     order = order_of(
@@ -227,13 +192,24 @@ def _recover(
 
 
 def _is_lost_renewal(
-    context: AuthorityContext, attempt: _Attempt, newest: CertificateRecord
+    context: AuthorityContext,
+    transaction: Transaction,
+    attempt: _Attempt,
+    newest: CertificateRecord,
 ) -> bool:
-    """Return whether the workload renewed, and asks because it did not get the answer."""
+    """Return whether the workload renewed, and asks because it did not get the answer.
+
+    Once for each certificate: each time another recovery key is replaced.
+    """
     return (
-        newest.key_fingerprint == public_key_fingerprint(attempt.request.public_key)
+        transaction.proofs.used(_hand_out_id(newest)) is None
+        and newest.key_fingerprint == public_key_fingerprint(attempt.request.public_key)
         and newest.not_before <= context.now() <= newest.not_after
     )
+
+
+def _hand_out_id(certificate: CertificateRecord) -> str:
+    return f"handed-out-again:{certificate.id}"
 
 
 def _hand_out_again(
@@ -245,6 +221,9 @@ def _hand_out_again(
     """Return the line's newest certificate to the workload that holds its key."""
     # The workload uses its next recovery key from now on, as after every answer.
     _replace_key(context, transaction, attempt, newest, reason="answer-lost")
+    transaction.proofs.add_used(
+        _hand_out_id(newest), newest.id, at=context.now(), kept_until=newest.not_after
+    )
     return obtained(context, transaction, newest, is_repeated=True)
 
 

@@ -24,6 +24,7 @@ class PendingRevocations:
     def __init__(self, folder: Path) -> None:
         self.file = PendingFile(folder)
         self._kept = PendingFile(folder, KEPT)
+        self._last_kept: tuple[PendingRevocation, ...] = ()
         self._lock = threading.Lock()
         self._in_memory: dict[str, PendingRevocation] = {}
         self._lists: dict[IssuerId, Crl] = {}
@@ -136,9 +137,14 @@ class PendingRevocations:
 
     def kept(self, *, now: datetime) -> tuple[PendingEntry, ...]:
         """Return the certificates of unknown issuers that are revoked, and have not ended."""
+        known = self._kept.known()
+        if known.error is None:
+            self._last_kept = known.records
+        # What was known stays known if the file can't be read any more.
+        records = {item.id: item for item in (*self._last_kept, *known.records)}
         return tuple(
             entry
-            for record in self._kept.known().records
+            for record in records.values()
             for entry in record.entries
             if entry.not_after >= now.timestamp()
         )

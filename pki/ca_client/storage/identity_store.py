@@ -5,7 +5,7 @@ Beside the credential (``key.pem``, ``chain.pem``, ``bundle.pem``, ``crl.pem``) 
 - ``.handfast-ca.json``: where the CA is, when to renew, the id for a recovery;
 - ``.handfast-bundle.json``: the signed trust bundle that the roots in ``bundle.pem`` are of;
 - ``.handfast-announced.json``: the revocations that were announced and that no list holds yet;
-- ``.handfast-enrolling``: the proof whose answer is being waited for;
+- ``.handfast-enrolling``: which proof's answer is waited for; the keys of its request beside it;
 - ``.handfast-recovery.pem``: the recovery key, and ``.handfast-recovery.next.pem``: the one that
   replaces it. Like every key, the next one is written before a request names it.
 """
@@ -50,6 +50,7 @@ STATE = ".handfast-ca.json"
 SIGNED_BUNDLE = ".handfast-bundle.json"
 IN_USE = ".handfast-identity.lock"
 ENROLLING = ".handfast-enrolling"
+ENROLLING_KEY, ENROLLING_RECOVERY = f"{ENROLLING}.key.pem", f"{ENROLLING}.recovery.pem"
 RECOVERY_KEY = ".handfast-recovery.pem"
 NEXT_RECOVERY_KEY = ".handfast-recovery.next.pem"
 _MOST_BYTES = 64 * 1024
@@ -151,46 +152,56 @@ class IdentityStore:
     def enrollment_keys(self, proof: str, *, with_recovery: bool) -> Keys:
         """Return the keys for an enrollment, on disk: those of an earlier try with this proof.
 
+        They lie in files of their own: an enrollment that comes to nothing leaves the line that is
+        here as it was, and what it has asked for.
+
         Args:
             proof: names it; 64 hex digits.
             with_recovery: whether there is a recovery key.
         """
         with writer_lock(self.directory):
             if self._read_text(ENROLLING) != proof:
-                self.drop_pending_key()
-                remove_durably(self.directory / NEXT_RECOVERY_KEY)
+                self._end_enrollment()
                 self._write(ENROLLING, proof.encode())
-            return self.keys(with_recovery=with_recovery)
+            leaf = self._ensure_key(ENROLLING_KEY)
+            return Keys(leaf, self._ensure_key(ENROLLING_RECOVERY) if with_recovery else None)
 
-    def replace(self, received: Received, *, with_recovery: bool) -> None:
+    def replace(self, received: Received, keys: Keys) -> None:
         """Write what an enrollment brought over whatever there is of the same workload.
 
+        Until all of it is written the keys stay beside it: the same proof may be shown again.
+
         Raises:
-            StateError: as :meth:`save`.
+            StateError: as :meth:`save`; or if the directory holds another workload's credential.
         """
         with writer_lock(self.directory):
             present = None
             with suppress(PkiError):
                 present = self.load_credential()
             if present is not None and present.spiffe_id != received.spiffe_id:
-                # The key is certified for the other one by now.
-                self.drop_pending_key()
-                remove_durably(self.directory / ENROLLING)
+                # The keys are certified for the other one by now.
+                self._end_enrollment()
                 raise StateError(
                     f"{quote_untrusted(self.directory)} holds the credential of "
                     f"{present.spiffe_id}, and the proof was for {received.spiffe_id}",
                     remedy="Choose another directory; the proof may be used up",
                 )
             beside = received.anchor.trust(beside=present.bundle) if present is not None else None
+            if keys.recovery is not None:
+                self._write_key(RECOVERY_KEY, keys.recovery)
+            remove_durably(self.directory / NEXT_RECOVERY_KEY)
+            # Between the chain and the key, a reader takes the one that waits.
+            self.drop_pending_key()
+            ensure_pending_key(self.directory, keys.leaf)
             if received.anchor.bundle is None:
                 remove_durably(self.directory / SIGNED_BUNDLE)
             self.save(
                 received,
-                new_recovery_key=with_recovery,
+                new_recovery_key=False,
                 bundle=beside,
                 former=present.chain[1:] if present is not None else (),
             )
-            remove_durably(self.directory / ENROLLING)
+            self._end_enrollment()
 
     def keys(self, *, with_recovery: bool) -> Keys:
         """Return the keys for the next request; they are on disk when this returns.
@@ -201,10 +212,7 @@ class IdentityStore:
             leaf = ensure_pending_key(self.directory, generate_key())
             recovery = None
             if with_recovery:
-                recovery = self._read_key(NEXT_RECOVERY_KEY)
-                if recovery is None:
-                    recovery = generate_key()
-                    self._write_key(NEXT_RECOVERY_KEY, recovery)
+                recovery = self._ensure_key(NEXT_RECOVERY_KEY)
             return Keys(leaf, recovery)
 
     def renewal_key(self) -> PrivateKey:
@@ -321,6 +329,17 @@ class IdentityStore:
             data, _ = read_bounded(self.directory / name, max_bytes=_MOST_BYTES)
             return data.decode("ascii", "replace")
         return ""
+
+    def _ensure_key(self, name: str) -> PrivateKey:
+        key = self._read_key(name)
+        if key is None:
+            key = generate_key()
+            self._write_key(name, key)
+        return key
+
+    def _end_enrollment(self) -> None:
+        for name in (ENROLLING_KEY, ENROLLING_RECOVERY, ENROLLING):
+            remove_durably(self.directory / name)
 
     def _write_key(self, name: str, key: PrivateKey) -> None:
         self._write(name, private_key_to_pem(key))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pki.ca_client.bundles import Anchor
 from pki.ca_client.calls import JwtProof, Keys, enroll_by_jwt
 from pki.ca_client.calls import enroll as ask_ca
 from pki.ca_client.enrollment import enroll_into, why_unusable
@@ -72,7 +73,8 @@ def enroll(
         bool,
         typer.Option(
             "--replace",
-            help="Replace the identity in the directory, though it seems to be of use still.",
+            help="Replace the identity in the directory, though it seems to be of use still, and "
+            "trust the root that the token names.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -86,10 +88,10 @@ def enroll(
     name_of_proof = proof.jwt.encode() if isinstance(proof, JwtProof) else proof.credential.id
     store, now = IdentityStore(out), system_clock()
 
-    def ask(keys: Keys) -> Received:
+    def ask(keys: Keys, anchor: Anchor | None) -> Received:
         if isinstance(proof, JwtProof):
-            return enroll_by_jwt(proof, keys, now=now)
-        return ask_ca(proof, keys, now=now)
+            return enroll_by_jwt(proof, keys, now=now, anchor=anchor)
+        return ask_ca(proof, keys, now=now, anchor=anchor)
 
     with ExitStack() as stack:
         if store.is_enrolled:
@@ -100,7 +102,9 @@ def enroll(
                     "with --replace; or choose another directory",
                 )
             stack.callback(store.hold())
-        received = enroll_into(store, name_of_proof, ask, with_recovery=recovery)
+        received = enroll_into(
+            store, name_of_proof, ask, with_recovery=recovery, trust_proof=replace
+        )
     leaf = received.credential.leaf
     print_result(
         "enroll",

@@ -23,6 +23,7 @@ from pki.authority.enrollment.tokens import DEFAULT_TOKEN
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import Actor
 from pki.authority.registrations import Caller
+from pki.authority.revocation import parse_reason
 from pki.daemon.callers import caller_of
 from pki.daemon.limits.budgets import Budget, LinePlace
 from pki.daemon.messages import certificate_summary, page_number, timestamp
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _MOST_ITEMS = 100
+_WHAT_TO_REVOKE = "say what to revoke: serial, spiffe_id or own"
 _PAGE, _MOST_PAGE = 100, 1000
 
 
@@ -117,7 +119,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
                 case "spiffe_id":
                     spiffe_id = SpiffeId.parse(request.spiffe_id)
                     return revoke_workload(parts.context, caller, spiffe_id, reason)
-            raise InputError("say what to revoke: serial, spiffe_id or own")
+            raise InputError(_WHAT_TO_REVOKE)
 
         def work() -> authority_pb2.RevokeResponse:
             revoked = revoke()
@@ -131,8 +133,12 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
 
         def check() -> None:
             # Before a thread is taken: who may not revoke delays nobody who may.
-            if request.WhichOneof("target") is not None and not request.own:
+            if request.WhichOneof("target") in {"serial", "spiffe_id"}:
                 check_may_revoke(caller)
+            if not request.own:
+                raise InputError(_WHAT_TO_REVOKE)
+            # Before a place is taken: who asks for nothing takes none from the line's owner.
+            parse_reason(reason)
             parts.budgets.take(Budget.REVOKING, serial.encode())
 
         def refused(reason: str) -> None:

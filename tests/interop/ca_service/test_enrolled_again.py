@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pki.authority import Authority
-from pki.ca_client import CaIdentity, CaSource
-from pki.ca_client.storage.identity_store import SIGNED_BUNDLE, STATE, IdentityStore
+from pki.ca_client import CaIdentity, CaSource, calls
+from pki.ca_client.storage.identity_store import (
+    ENROLLING_KEY,
+    SIGNED_BUNDLE,
+    STATE,
+    IdentityStore,
+)
 from pki.cli.app import run
-from pki.errors import CaRefusedError, PkiError
+from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
 from pki.proofs import EnrollmentToken
-from tests.ca_service import Served
+from tests.ca_service import Served, served_ca
 from tests.interop.shop import eventually
 
 
@@ -133,6 +140,69 @@ def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_keys(
         broken.setattr(IdentityStore, "replace", lose)
         with pytest.raises(OSError, match="killed"):
             CaIdentity(place, token=token)
-    key = (place / "key.pem.next").read_bytes()
+    key = (place / ENROLLING_KEY).read_bytes()
     with CaIdentity(place, token=token):
         assert (place / "key.pem").read_bytes() == key
+
+
+def files(place: Path) -> dict[str, bytes]:
+    return {item.name: item.read_bytes() for item in place.iterdir() if item.stat().st_size}
+
+
+def test_a_token_that_is_refused_leaves_a_line_as_it_was(
+    ca: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service starts with its old token each time; a recovery in flight must not suffer by it."""
+    ca.register("orders", lifetime=timedelta(seconds=5))
+    place, used = tmp_path / "orders", token_of(ca)
+    CaIdentity(place, token=used).close()
+    time.sleep(6.5)
+    with monkeypatch.context() as patch:
+
+        def lose(*arguments: Any, **how: Any) -> Any:
+            recover(*arguments, **how)
+            raise CaUnreachableError("the answer was lost")
+
+        recover = calls.recover
+        patch.setattr(calls, "recover", lose)
+        with pytest.raises(StateError, match="the answer was lost"):
+            CaIdentity(place, token=used)
+    with CaIdentity(place, token=used) as identity:
+        assert not identity.problem
+        identity.renew_now()
+        assert not identity.problem
+    assert "recovery-key-copied" not in {kind for _, kind, _ in ca.authority.events()}
+
+
+def test_a_refused_replacement_changes_no_file_of_the_line(
+    ca: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, file = tmp_path / "orders", tmp_path / "token"
+    used = token_of(ca)
+    with CaIdentity(place, token=used) as identity:
+        assert eventually(lambda: identity.log_witness.size >= 0)
+    store = IdentityStore(place)
+    store.keys(with_recovery=True)
+    before = files(place)
+    file.write_text(str(used))
+    enroll = ["enroll", "--token-file", str(file), "--out", str(place), "--replace"]
+    assert run(enroll) == 1
+    assert "handfast:" in capsys.readouterr().err
+    after = files(place)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_token_leads_to_no_older_trust_than_the_directory_has(ca: Served, tmp_path: Path) -> None:
+    """The token of long ago names a root; whoever has that root's key now is not the CA."""
+    place, old = tmp_path / "orders", token_of(ca)
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        identity.revoke_own("key-compromise")
+        assert eventually(lambda: bool(identity.refused))
+    (tmp_path / "other").mkdir()
+    with served_ca(tmp_path / "other") as other:
+        other.register("orders")
+        theirs = token_of(other)
+        with pytest.raises(PkiError):
+            CaIdentity(place, token=theirs)
+    with CaIdentity(place, token=old) as identity:
+        assert not identity.problem
