@@ -298,8 +298,11 @@ class CaParts:
             defer(log.error, "revocation lists could not be signed: %s", error)
         self.feed.refresh()
         try:
-            if is_recorded or is_writable:
+            if is_recorded:
                 self.context.publish()
+            else:
+                # The file beside the ledger can't be read whole: what is known is published.
+                publish_pending(self.context)
         except PkiError as error:
             defer(log.error, "lists could not be published: %s", error)
 

@@ -287,11 +287,11 @@ def test_a_policy_that_is_not_enforced_is_told_loudly_at_start_and_at_reload(
                 if record.name == "handfast.credentials" and "NOT ENFORCED" in record.getMessage()
             ]
 
-        assert len(told()) == 1
+        assert eventually(lambda: len(told()) == 1)
         assert "for every method" in told()[0]
         shop.write_policy(POLICY)
         me.reload()
-        assert len(told()) == 1
+        assert eventually(lambda: len(told()) == 1)
         shop.write_policy(only(GET_STOCK))
         me.reload()
         assert len(told()) == 2

@@ -11,6 +11,8 @@ import grpc
 import pytest
 
 from pki._proto.handfast.ca.v1 import authority_pb2
+from pki.authority.pending.file import PendingFile
+from pki.authority.pending.record import PendingEntry, PendingRevocation
 from pki.errors import LedgerError, StateError
 from pki.x509 import CrlSet
 from tests.ca_service import Served
@@ -117,3 +119,28 @@ def test_what_nobody_was_told_is_said_to_be_so(ca: Served, tmp_path: Path) -> No
         assert "announced to nobody" in str(caught.value)
         # As soon as it can be, it is announced.
         assert eventually(lambda: serial in announced(ca), SECONDS)
+
+
+def test_a_torn_line_beside_a_good_one_stops_no_list(ca: Served, tmp_path: Path) -> None:
+    context = ca.authority.context
+    first, second = (ca.authority.issue(name).leaf for name in ("orders", "payments"))
+    at, end = int(context.now().timestamp()), int(first.not_valid_after_utc.timestamp())
+    issuer = next(item.key_id for item in ca.authority.issuers() if item.status == "active")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(mode=0o700)
+    file = PendingFile(scratch)
+    for number in range(2):
+        serials = (f"{first.serial_number:x}",)
+        entry = PendingEntry(issuer, serials[0], end, at)
+        file.append(
+            PendingRevocation(
+                f"{number}", context.now(), "ops", serials, "superseded", number == 1, (entry,)
+            )
+        )
+    lines = file.path.read_bytes().rstrip(b"\0").split(b"\n")
+    torn = b"\n".join([lines[0], b"torn" + b"x" * 40, *lines[1:]])
+    serial = f"{second.serial_number:x}"
+    with asking(ca, tmp_path, "ops") as ops:
+        (ca.authority.path / file.path.name).write_bytes(torn)
+        assert ops.revoke(serial=serial) == 1
+        assert eventually(lambda: serial in published(ca), SECONDS)

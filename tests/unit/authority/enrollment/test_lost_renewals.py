@@ -83,6 +83,18 @@ def test_the_answer_to_that_may_be_lost_too(ca: AuthorityContext, clock: Clock) 
     it.renew()
 
 
+def test_it_is_handed_out_once_however_often_its_key_asks(
+    ca: AuthorityContext, clock: Clock
+) -> None:
+    """Each time another recovery key is replaced, and all that were are compared later."""
+    it = with_lost_renewal(ca, clock)
+    assert it.recover(it.key).is_repeated
+    for _ in range(3):
+        with pytest.raises(NotRecoverableError, match="Renew it instead"):
+            it.recover(it.key)
+    assert events(ca) == []
+
+
 def test_the_key_of_the_certificate_alone_brings_nothing(
     ca: AuthorityContext, clock: Clock
 ) -> None:
