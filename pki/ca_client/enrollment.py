@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 
 from pki.ca_client.bundles import Anchor
@@ -53,16 +52,28 @@ def enroll_into(
 
 
 def _held_anchor(store: IdentityStore) -> Anchor | None:
-    """Return what a directory trusts; None if it holds nothing that can be read."""
-    with suppress(PkiError):
+    """Return what a directory trusts; None if it trusts nothing yet, or is damaged.
+
+    Raises:
+        UnreadableError: if it can't be read now: then nobody knows whether it trusts something.
+    """
+    try:
         return store.load().anchor
-    with suppress(PkiError):
+    except UnreadableError:
+        raise
+    except PkiError:
+        pass
+    try:
         # What belongs to the credential is damaged, and the credential is not.
         credential = store.load_credential()
-        if credential.spiffe_id is not None:
-            domain = credential.spiffe_id.trust_domain
-            return Anchor(domain, roots=credential.bundle.roots_of(domain))
-    return None
+    except UnreadableError:
+        raise
+    except PkiError:
+        return None
+    if credential.spiffe_id is None:
+        return None
+    domain = credential.spiffe_id.trust_domain
+    return Anchor(domain, roots=credential.bundle.roots_of(domain))
 
 
 def why_unusable(store: IdentityStore, now: datetime) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.ca_client import CaIdentity, CaSource, calls
+from pki.ca_client.enrollment import enroll_into
 from pki.ca_client.storage.identity_store import (
     ENROLLING_KEY,
     SIGNED_BUNDLE,
@@ -19,7 +20,13 @@ from pki.ca_client.storage.identity_store import (
     IdentityStore,
 )
 from pki.cli.app import run
-from pki.errors import CaRefusedError, CaUnreachableError, PkiError, StateError
+from pki.errors import (
+    CaRefusedError,
+    CaUnreachableError,
+    PkiError,
+    StateError,
+    UnreadableError,
+)
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served, served_ca
 from tests.interop.shop import eventually
@@ -206,3 +213,21 @@ def test_a_token_leads_to_no_older_trust_than_the_directory_has(ca: Served, tmp_
             CaIdentity(place, token=theirs)
     with CaIdentity(place, token=old) as identity:
         assert not identity.problem
+
+
+def test_a_directory_that_cant_be_read_now_is_not_taken_for_one_that_trusts_nobody(
+    ca: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "orders"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        identity.revoke_own()
+        assert eventually(lambda: bool(identity.refused))
+    before = files(place)
+
+    def fail(_: object) -> None:
+        raise UnreadableError("no descriptor is left")
+
+    monkeypatch.setattr(IdentityStore, "load", fail)
+    with pytest.raises(UnreadableError):
+        enroll_into(IdentityStore(place), b"x", lambda *_: 1 / 0, with_recovery=True)  # type: ignore[arg-type]
+    assert {name: files(place)[name] for name in before} == before
