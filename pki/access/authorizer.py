@@ -53,7 +53,8 @@ _LONGEST_QUOTED_METHOD = 256
 log = logging.getLogger("handfast.access")
 
 AuthContext = Mapping[str, Sequence[bytes]]
-_LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+# The names of gRPC.
+LEAF, CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +193,10 @@ class CallAuthorizer:
                 self._bytes -= _size(key)
 
     def _peer_of(self, auth: AuthContext, now: datetime) -> CachedPeer | None:
-        leaf = auth.get(_LEAF)
+        leaf = auth.get(LEAF)
         if not leaf:
             return None
-        key = (leaf[0], *auth.get(_CHAIN, ()))
+        key = (leaf[0], *auth.get(CHAIN, ()))
         peer = self._peers.get(key)
         if peer is None or not peer.last_moved <= now < peer.next_move:
             peer = self._cache(key, now)

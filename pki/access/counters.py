@@ -1,8 +1,8 @@
 """What a workload counts while it runs: plain numbers, read when metrics are collected.
 
-Counting is always on, and is part of each call: it costs one lock. A
-caller chooses neither the number of counters nor their names: a method is counted under its name
-only if this process has a handler for it, and the number of methods is bounded.
+Counting is always on, and is part of each call: it costs one lock. A caller chooses
+neither the number of counters nor their names: a method is counted under its name only if this
+process has a handler for it, and the number of methods is bounded.
 """
 
 from __future__ import annotations

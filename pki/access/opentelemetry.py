@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from pki.access.authorizer import AuthContext
+from pki.access.authorizer import LEAF, AuthContext
 from pki.access.call_verdict import CallVerdict
 from pki.access.refusal import Refusal
 from pki.background import defer
@@ -82,7 +82,7 @@ def _of_call(verdict: CallVerdict, auth: AuthContext) -> dict[str, str | bool]:
     resumed = auth.get("ssl_session_reused")
     if resumed:
         attributes["tls.resumed"] = resumed[0] == b"true"
-    leaf = auth.get("x509_pem_cert")
+    leaf = auth.get(LEAF)
     if leaf:
         attributes.update(_of_leaf(leaf[0]))
     if verdict.spiffe_id:

@@ -17,13 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pki.access.authorizer import AuthContext, CallAuthorizer
+from pki.access.authorizer import CHAIN, LEAF, AuthContext, CallAuthorizer
 from pki.access.call_verdict import CallVerdict
 from pki.access.counters import Counters, Tally
 from pki.authz import Policy
 from pki.credentials.snapshot import Snapshot
-
-_LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
 
 
 class TrustInForce(Protocol):
@@ -86,11 +84,11 @@ class ReadyCalls:
     def get(self, auth: AuthContext) -> CallVerdict | None:
         """Return the answer to a call, counted, if it is ready; None if it must be authorized."""
         try:
-            ready = self._ready[auth[_LEAF][0]]
+            ready = self._ready[auth[LEAF][0]]
             if (
                 self._policy.in_force is ready.policy
                 and self._trust.snapshot is ready.snapshot
-                and auth[_CHAIN] == ready.chain
+                and auth[CHAIN] == ready.chain
                 and ready.begin <= self._seconds() < ready.end
             ):
                 ready.tally.add()
@@ -105,9 +103,9 @@ class ReadyCalls:
         snapshot = self._trust.snapshot
         verdict, basis = self._authorizer.authorize_on_basis(auth, self._method)
         if basis is not None and basis.trust is snapshot.verifier.token and verdict.decision:
-            self._ready[auth[_LEAF][0]] = _ReadyCall(
+            self._ready[auth[LEAF][0]] = _ReadyCall(
                 verdict,
-                auth.get(_CHAIN),
+                auth.get(CHAIN),
                 snapshot,
                 basis.policy,
                 basis.valid_from.timestamp(),

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from pki._proto.handfast.ca.v1 import enrollment_pb2, enrollment_pb2_grpc
-from pki.ca_client.contact import presented_root, stranger_channel, verify_ca
+from pki.ca_client.contact import presented_root, stranger_channel, verified_path
 from pki.ca_client.rpc_errors import call
 from pki.errors import CaRefusedError, CertificateError, PkiError
 from pki.identity import TrustDomain
@@ -162,7 +162,7 @@ def meet_ca(address: str, anchor: Anchor, *, now: datetime) -> tuple[x509.Certif
     """
     domain = anchor.trust_domain
     try:
-        root = verify_ca(
+        path = verified_path(
             address, domain, now=now, fingerprint=anchor.fingerprint, roots=anchor.roots
         )
     except CaRefusedError as refusal:
@@ -177,5 +177,5 @@ def meet_ca(address: str, anchor: Anchor, *, now: datetime) -> tuple[x509.Certif
             raise refusal from None
         if newer.number == anchor.number:
             raise
-        return verify_ca(address, domain, now=now, roots=newer.roots), newer
-    return root, anchor
+        path, anchor = verified_path(address, domain, now=now, roots=newer.roots), newer
+    return path[-1], anchor

@@ -41,27 +41,6 @@ _CERTIFICATE_REQUEST = b"SSLv3/TLS read server certificate request"
 _SERVICE_OPTIONS = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)
 
 
-def verify_ca(
-    address: str,
-    trust_domain: TrustDomain,
-    *,
-    now: datetime,
-    fingerprint: bytes | None = None,
-    roots: Sequence[x509.Certificate] = (),
-    seconds: float = _SECONDS,
-) -> x509.Certificate:
-    """Make a handshake with the CA, and verify it; return the root that its chain leads to.
-
-    Raises:
-        CaUnreachableError: if no handshake was possible.
-        CaRefusedError: if somebody else is there.
-    """
-    path = verified_path(
-        address, trust_domain, now=now, fingerprint=fingerprint, roots=roots, seconds=seconds
-    )
-    return path[-1]
-
-
 def verified_path(
     address: str,
     trust_domain: TrustDomain,

@@ -65,7 +65,8 @@ class RenewalPlan:
     def begin(self, window: tuple[datetime, datetime], leaf: x509.Certificate) -> None:
         """Plan the renewal of a certificate inside the window that the CA gave."""
         self._leaf, self._renew_at = leaf, choose_time(window, leaf)
-        self._attempts, self._next_attempt, self._was_out = 0, 0.0, False
+        self._attempts, self._next_attempt = 0, 0.0
+        self._was_out = self.is_refused = False
         self.problem = self.remedy = ""
 
     def succeeded(self, window: tuple[datetime, datetime], leaf: x509.Certificate) -> None:

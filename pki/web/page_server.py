@@ -22,7 +22,7 @@ from io import BytesIO
 
 from OpenSSL import SSL, crypto
 
-from pki.access.authorizer import AuthContext
+from pki.access.authorizer import CHAIN, LEAF, AuthContext
 from pki.access.call_verdict import CallVerdict
 from pki.background import defer
 from pki.errors import quote_untrusted
@@ -204,7 +204,7 @@ def _make_context(credential: Credential) -> SSL.Context:
 def _auth_context(tls: SSL.Connection) -> AuthContext:
     """Return what gRPC says of a caller's certificates."""
     pems = [crypto.dump_certificate(crypto.FILETYPE_PEM, item) for item in peer_chain(tls)]
-    return {"x509_pem_cert": pems[:1], "x509_pem_cert_chain": [b"".join(pems)]} if pems else {}
+    return {LEAF: pems[:1], CHAIN: [b"".join(pems)]} if pems else {}
 
 
 def _read_head(connection: TlsConnection, deadline: Deadline) -> bytes:

@@ -5,8 +5,8 @@
 2. It replaces the recovery key. The workload stores the next one, and the key of the request,
    before it sends the request; so it can send the same again if the answer is lost.
 3. A request with the key of the line's newest certificate is by a workload that has renewed, and
-   did not get the answer. While that certificate is in force it is handed out again, which is not
-   counted as a recovery. The recovery key is replaced all the same.
+   did not get the answer. While that certificate is in force it is handed out again, once, which is
+   not counted as a recovery. The recovery key is replaced all the same.
 4. An older recovery key that signs anything else shows that somebody has a copy: the line is
    blocked, and only a new proof of another kind helps.
 """

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from pki.ca_client.contact import stranger_channel, verify_ca
+from pki.ca_client.contact import stranger_channel, verified_path
 from pki.cli.exit_codes import COULD_NOT_TELL, FAILED, WRONG_USAGE
 from pki.clock import system_clock
 from pki.error_info import read_metadata
@@ -196,14 +196,14 @@ def _ca_channel(probe: Probe, file: Path) -> Iterator[grpc.Channel]:
             f"--bundle asks the CA, which is {SpiffeId.of_ca(domain)}, not {probe.name}",
             remedy="Ask another server with --credential DIR",
         )
-    root = verify_ca(
+    path = verified_path(
         probe.address,
         domain,
         now=system_clock(),
         roots=bundle.roots_of(domain),
         seconds=probe.seconds,
     )
-    with stranger_channel(probe.address, domain, root) as channel:
+    with stranger_channel(probe.address, domain, path[-1]) as channel:
         yield channel
 
 

@@ -9,6 +9,7 @@ import grpc.aio
 from cryptography import x509
 
 from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
+from pki.access.authorizer import LEAF
 from pki.access.peer import peer
 from pki.authority.enrollment import (
     check_may_revoke,
@@ -206,4 +207,4 @@ def presented_leaf(context: _Context) -> x509.Certificate:
     """Return the certificate of the caller's connection, which was verified before."""
     # The keys and values are bytes or texts, depending on the type stubs' version.
     auth: Any = context.auth_context()
-    return x509.load_pem_x509_certificate(auth["x509_pem_cert"][0])
+    return x509.load_pem_x509_certificate(auth[LEAF][0])
