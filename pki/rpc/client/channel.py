@@ -125,11 +125,12 @@ class CallableBase(Generic[Inner]):
         """Return gRPC's own callable on a connection."""
         made_on, inner = self._inner
         if made_on is not connection:
-            inner = getattr(connection.channel, self._kind)(
-                self._method, *self._args, **self._kwargs
-            )
+            inner = self._make_inner(connection.channel)
             self._inner = (connection, inner)
         return inner
+
+    def _make_inner(self, channel: Inner) -> Any:
+        return getattr(channel, self._kind)(self._method, *self._args, **self._kwargs)
 
 
 def timeout_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from pki.rpc.client.calls.call_aio import (
 )
 from pki.rpc.client.calls.pending_call_aio import AioPendingCall
 from pki.rpc.client.calls.running_calls_aio import RunningCalls
+from pki.rpc.client.calls.server_status_aio import keep_server_status
 from pki.rpc.client.channel import (
     CallableBase,
     PinnedChannel,
@@ -255,11 +256,18 @@ class _UnaryStream(_Callable, grpc.aio.UnaryStreamMultiCallable):  # type: ignor
     pass
 
 
-class _StreamUnary(_Callable, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+class _WritingCallable(_Callable):
+    def _make_inner(self, channel: grpc.aio.Channel) -> Any:
+        inner = super()._make_inner(channel)
+        keep_server_status(inner)
+        return inner
+
+
+class _StreamUnary(_WritingCallable, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
     pass
 
 
-class _StreamStream(_Callable, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
+class _StreamStream(_WritingCallable, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
     pass
 
 
