@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pki.access.decision_log import LogWhen
+    from pki.access.decision_log import DecisionLogFile, LogWhen, WhenFull
     from pki.access.peer import Peer, peer
     from pki.authority import Authority
     from pki.credentials.source import DirectorySource, PemSource, Source
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Authority",
+    "DecisionLogFile",
     "DirectorySource",
     "LogWhen",
     "Peer",
     "PemSource",
     "PkiError",
     "Source",
+    "WhenFull",
     "Workload",
     "peer",
     "reason_of",
@@ -33,12 +35,14 @@ __all__ = [
 
 _HOMES = {
     "Authority": "pki.authority",
+    "DecisionLogFile": "pki.access.decision_log",
     "DirectorySource": "pki.credentials.source",
     "LogWhen": "pki.access.decision_log",
     "Peer": "pki.access.peer",
     "PemSource": "pki.credentials.source",
     "PkiError": "pki.errors",
     "Source": "pki.credentials.source",
+    "WhenFull": "pki.access.decision_log",
     "Workload": "pki.workload",
     "peer": "pki.access.peer",
     "reason_of": "pki.rpc.status",

@@ -48,6 +48,7 @@ class Counters:
         self._rotations: Counter[str] = Counter()
         self._verifications: Counter[tuple[str, str]] = Counter()
         self._refused_calls: Counter[tuple[str, str]] = Counter()
+        self._lost_lines = 0
 
     def register_method(self, method: str) -> None:
         """Count a method under its own name from now on: there is a handler for it."""
@@ -118,6 +119,16 @@ class Counters:
             key = (peer, refusal.name)
             has_label = key in self._refused_calls or len(self._refused_calls) < _MOST_PEERS
             self._refused_calls[peer if has_label else OTHER, refusal.name] += 1
+
+    def count_lost_lines(self, number: int) -> None:
+        """Count lines of a decision log for which there was no room."""
+        with self._lock:
+            self._lost_lines += number
+
+    @property
+    def lost_lines(self) -> int:
+        """The number of lines of decision logs for which there was no room."""
+        return self._lost_lines
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
         """Return the number of verdicts by method, role that allowed the call, and verdict."""

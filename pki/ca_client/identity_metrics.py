@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from pki.access.prometheus import MetricFamily, Sample, or_never, path_label
+from pki.access.metric_families import MetricFamily
+from pki.access.prometheus import Sample, or_never, path_label
 from pki.ca_client.identity import CaIdentity
 
 _DIRECTORY = ("directory",)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from pki.access.prometheus import MetricFamily, Sample, or_never
+from pki.access.metric_families import MetricFamily
+from pki.access.prometheus import Sample, or_never
 from pki.background import defer
 from pki.daemon.parts import CaParts, log
 from pki.errors import PkiError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import grpc
 import grpc.aio
 
-from pki.access.decision_log import LogWhen
+from pki.access.decision_log import DecisionLogFile, LogWhen
 from pki.access.public_methods import PublicMethods
 from pki.authz import Policy
 from pki.daemon.methods import WORKLOAD_METHODS
@@ -99,7 +99,10 @@ class CaWorkload(Workload):
             self._health_reports.append(report)
 
     def _access_settings(
-        self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
+        self,
+        policy: PathLike | None,
+        decision_log: DecisionLogFile | LogWhen | str,
+        health: HealthAccess | str,
     ) -> AccessSettings:
         settings = super()._access_settings(policy, decision_log, health)
-        return AccessSettings(settings.policy, settings.log_when, _PUBLIC)
+        return AccessSettings(settings.policy, settings.decision_log, _PUBLIC)

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from pki.access.counters import Counters
-from pki.access.decision_log import LogWhen
+from pki.access.decision_log import DecisionLogFile, LogWhen, WhenFull
 from pki.access.workload_metrics import WorkloadMetrics
 from pki.errors import StateError
 from pki.identity import SpiffeId
@@ -53,7 +53,7 @@ class Workload(WorkloadLifecycle):
         options: ChannelOptions = (),
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
-        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        decision_log: DecisionLogFile | LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> AioServer:
         """Make an asyncio server with mutual TLS, roles and revocation; the default is to deny.
@@ -68,7 +68,8 @@ class Workload(WorkloadLifecycle):
             options: gRPC channel arguments, passed on to gRPC.
             maximum_concurrent_rpcs: passed on to gRPC.
             compression: passed on to gRPC.
-            decision_log: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``.
+            decision_log: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``;
+                or a ``DecisionLogFile``.
             health: who may ask for the server's health: ``granted``: peers with a grant for it;
                 ``public``: every peer whose certificate is accepted.
 
@@ -96,7 +97,7 @@ class Workload(WorkloadLifecycle):
         options: ChannelOptions = (),
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
-        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        decision_log: DecisionLogFile | LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> SyncServer:
         """Make a synchronous server; all arguments but ``thread_pool`` are those of :meth:`server`.
@@ -117,7 +118,7 @@ class Workload(WorkloadLifecycle):
         self,
         policy: PathLike | None = None,
         *,
-        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        decision_log: DecisionLogFile | LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> AioAuthInterceptor:
         """Make the authorizing interceptor alone, for an asyncio server of your own: put it first.
@@ -136,7 +137,7 @@ class Workload(WorkloadLifecycle):
         self,
         policy: PathLike | None = None,
         *,
-        decision_log: LogWhen | str = LogWhen.ON_DENY,
+        decision_log: DecisionLogFile | LogWhen | str = LogWhen.ON_DENY,
         health: HealthAccess | str = HealthAccess.GRANTED,
     ) -> SyncAuthInterceptor:
         """Make the authorizing interceptor for a synchronous server; as :meth:`interceptor`."""
@@ -285,7 +286,10 @@ class Workload(WorkloadLifecycle):
         return WorkloadCollector([(str(item.spiffe_id), item._metrics) for item in workloads])
 
     def _access_settings(
-        self, policy: PathLike | None, decision_log: LogWhen | str, health: HealthAccess | str
+        self,
+        policy: PathLike | None,
+        decision_log: DecisionLogFile | LogWhen | str,
+        health: HealthAccess | str,
     ) -> AccessSettings:
         used = self._policy_or_own(policy)
         if used is None:
@@ -294,7 +298,7 @@ class Workload(WorkloadLifecycle):
                 remedy="Give policy= to Workload.from_directory or to server()",
             )
         public = public_methods(parse_setting(HealthAccess, health, "health"))
-        return AccessSettings(used, parse_setting(LogWhen, decision_log, "decision_log"), public)
+        return AccessSettings(used, _parse_decision_log(decision_log), public)
 
     def _metrics(self) -> WorkloadMetrics | None:
         # After a fork its locks may be held forever.
@@ -313,3 +317,13 @@ class Workload(WorkloadLifecycle):
             connections=self._channels.connection_states,
             counters=self._counters,
         )
+
+
+def _parse_decision_log(setting: DecisionLogFile | LogWhen | str) -> DecisionLogFile | LogWhen:
+    if not isinstance(setting, DecisionLogFile):
+        return parse_setting(LogWhen, setting, "decision_log")
+    return DecisionLogFile(
+        setting.path,
+        parse_setting(LogWhen, setting.when, "when"),
+        parse_setting(WhenFull, setting.when_full, "when_full"),
+    )

@@ -95,7 +95,8 @@ def make_server(kind: str, settings: Settings, identity: Identity | None) -> Any
 
     Args:
         kind: ``aio`` or ``sync``.
-        settings: ``side``, ``when`` (of the decision log) and ``threads``.
+        settings: ``side``, ``when`` (of the decision log; ``file``: all of them, to a file of its
+            own) and ``threads``.
         identity: our workload; None makes the bare side.
     """
     pool = ThreadPoolExecutor(max_workers=settings.get("threads", 10))
@@ -103,6 +104,8 @@ def make_server(kind: str, settings: Settings, identity: Identity | None) -> Any
         bare = grpc.aio.server() if kind == "aio" else grpc.server(pool)
         return FloorServer(bare, kind) if settings["side"] == FLOOR else bare
     when = settings.get("when", "on-deny")
+    if when == "file":
+        when = pki.DecisionLogFile(settings["log"])
     if kind == "aio":
         return identity.workload.server(decision_log=when)
     return identity.workload.sync_server(pool, decision_log=when)

@@ -10,7 +10,6 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from functools import partial
 
 from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.call_verdict import CallVerdict
@@ -19,7 +18,6 @@ from pki.access.decision_log import DecisionLog
 from pki.access.ready_calls import ReadyCalls
 from pki.access.refusal import Refusal
 from pki.background import defer
-from pki.clock import Clock
 from pki.credentials.subscriber import Subscriber
 from pki.rpc.server.active_streams import ServerStream, ServerStreams
 
@@ -37,7 +35,7 @@ class AccessControl(Subscriber):
     Args:
         authorizer: authorizes each call.
         decision_log: logs each verdict.
-        clock: returns the time.
+        seconds: returns the time, as seconds since 1970.
         counters: counts each verdict, those on streams that are ended included.
         ready_calls: makes the ready answers of one method.
     """
@@ -46,13 +44,13 @@ class AccessControl(Subscriber):
         self,
         authorizer: CallAuthorizer,
         decision_log: DecisionLog,
-        clock: Clock,
+        seconds: Callable[[], float],
         counters: Counters,
         ready_calls: Callable[[str], ReadyCalls],
     ) -> None:
         self._authorizer = authorizer
         self._decision_log = decision_log
-        self._clock = clock
+        self._seconds = seconds
         self.counters = counters
         self._make_ready_calls = ready_calls
         self._ready_calls: weakref.WeakSet[ReadyCalls] = weakref.WeakSet()
@@ -113,7 +111,8 @@ class AccessControl(Subscriber):
         for ready in ready_calls:
             ready.forget()
         self._authorizer.evict_idle()
-        defer(self._decision_log.summarize, self._clock())
+        self._decision_log.forget()
+        defer(self._decision_log.summarize, self._seconds())
 
     @property
     def has_running(self) -> bool:
@@ -121,8 +120,8 @@ class AccessControl(Subscriber):
         return len(self.streams) > 0
 
     def on_closed(self) -> None:
-        """Log how many lines were suppressed so far: there may be no more rechecks."""
-        defer(partial(self._decision_log.summarize, self._clock(), at_once=True))
+        """Log how many lines were suppressed so far, and write what waits: no recheck follows."""
+        defer(self._decision_log.close, self._seconds())
 
     def _record(self, verdict: CallVerdict) -> None:
         try:
@@ -134,6 +133,6 @@ class AccessControl(Subscriber):
 
     def _log(self, verdict: CallVerdict) -> None:
         try:
-            self._decision_log.write(verdict, self._clock())
+            self._decision_log.write(verdict, self._seconds())
         except Exception as error:
             defer(log.error, "a decision could not be logged: %r", error)

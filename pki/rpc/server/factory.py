@@ -14,7 +14,7 @@ import grpc.aio
 
 from pki.access.authorizer import AuthContext, CallAuthorizer
 from pki.access.counters import Counters
-from pki.access.decision_log import DecisionLog, LogWhen
+from pki.access.decision_log import DecisionLog, DecisionLogFile, LogWhen, open_sink
 from pki.access.public_methods import PublicMethods
 from pki.access.ready_calls import ReadyCalls
 from pki.access.refusal import Refusal
@@ -43,12 +43,12 @@ class AccessSettings:
 
     Args:
         policy: the policy file.
-        log_when: which decisions are logged.
+        decision_log: which decisions are logged, and where.
         public: the methods that every verified peer may call, without a grant.
     """
 
     policy: PolicyFile
-    log_when: LogWhen
+    decision_log: DecisionLogFile | LogWhen
     public: PublicMethods
 
 
@@ -183,8 +183,11 @@ class ServerFactory:
                 counters=self._counters,
             )
 
-        log = DecisionLog(settings.log_when, settings.policy.path.name)
-        access = AccessControl(authorizer, log, self._clock, self._counters, ready_calls)
+        name, setting = settings.policy.path.name, settings.decision_log
+        sink = open_sink(setting, name, self._counters.count_lost_lines)
+        when = setting if isinstance(setting, LogWhen) else LogWhen(setting.when)
+        log = DecisionLog(when, name, sink)
+        access = AccessControl(authorizer, log, seconds, self._counters, ready_calls)
         self._provider.subscribe(access)
         with self._lock:
             self._access_controls.add(access)

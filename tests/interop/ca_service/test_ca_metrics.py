@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from pki.access.prometheus import FAMILIES
+from pki.access.metric_families import FAMILIES
 from pki.authority import Authority
 from pki.ca_client import CaIdentity
 from pki.ca_client.identity_metrics import IDENTITY_FAMILIES

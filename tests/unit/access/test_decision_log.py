@@ -16,7 +16,7 @@ from pki.access.rate_limiter import BURST, BURST_OF_ALL, RateLimiter
 from pki.access.refusal import Refusal
 from pki.authz import Decision, Reason
 
-NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC).timestamp()
 NO_ROLE = Refusal(ErrorReason.NO_ROLE, "has no role here")
 
 
@@ -49,7 +49,7 @@ class Written:
         caplog.set_level(logging.INFO, logger="handfast.decisions")
         self.caplog = caplog
         self.clock = Seconds()
-        self.log = DecisionLog(LogWhen(when), "policy.toml", RateLimiter(self.clock))
+        self.log = DecisionLog(LogWhen(when), "policy.toml", limiter=RateLimiter(self.clock))
 
     def write(self, judgement: CallVerdict, times: int = 1) -> None:
         for _ in range(times):

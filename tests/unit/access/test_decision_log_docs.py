@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ PAGE = (DOCS / "decision-log.md").read_text(encoding="utf-8")
 POLICY = (DOCS / "policy.md").read_text(encoding="utf-8").partition("```toml\n")[2]
 EXAMPLE = POLICY.partition("```")[0]
 SHOWN = re.findall(r"```json\n(.*)\n```", PAGE)
-NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC).timestamp()
 ISSUER = "CN=handfast issuing CA,O=shop.internal"
 
 
@@ -77,14 +77,14 @@ def test_each_line_that_is_shown_is_the_one_that_is_written(
         gateway("certificate 5e1a was revoked"),
     ]
     written = [
-        line_of(caplog, partial(DecisionLog.write, verdict=judgement, now=NOW))
+        line_of(caplog, partial(DecisionLog.write, verdict=judgement, seconds=NOW))
         for judgement in judgements
     ]
 
     def flood(log: DecisionLog) -> None:
         for _ in range(BURST + 57):
             log.write(auditor(), NOW)
-        log.summarize(NOW + timedelta(seconds=1), at_once=True)
+        log.summarize(NOW + 1, at_once=True)
 
     assert [*written, line_of(caplog, flood)] == SHOWN
 
@@ -119,7 +119,8 @@ def test_the_limit_is_the_one_that_is_named() -> None:
 
 
 def test_the_logging_example_writes_bare_lines_to_a_file_of_their_own(tmp_path: Path) -> None:
-    example = PAGE.partition("```python\n")[2].partition("```")[0]
+    section = PAGE.partition("## Sending it somewhere")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
     use = (
         "\nimport logging\n"
         "logging.getLogger('handfast.decisions').info('%s', '{\"authorized\": true}')\n"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pki.access.prometheus import FAMILIES as WORKLOAD_FAMILIES
-from pki.access.prometheus import MetricFamily
+from pki.access.metric_families import FAMILIES as WORKLOAD_FAMILIES
+from pki.access.metric_families import MetricFamily
 from pki.ca_client.identity_metrics import IDENTITY_FAMILIES
 from pki.daemon.ca_metrics import CA_FAMILIES
 

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pki.access.call_verdict import CallVerdict
 from pki.access.counters import OTHER, Counters
-from pki.access.prometheus import FAMILIES, WorkloadCollector
+from pki.access.metric_families import FAMILIES
+from pki.access.prometheus import WorkloadCollector
 from pki.access.refusal import CREDENTIAL_ENDED, NO_CERTIFICATE, Refusal, decision_refusal
 from pki.access.workload_metrics import WorkloadMetrics
 from pki.authz import Decision, Reason
