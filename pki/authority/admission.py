@@ -25,6 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
 
 from pki.authority.ledger import NameKind, Transaction
 from pki.authority.orders import IssuerOrder, LeafOrder
@@ -189,8 +192,13 @@ def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
     """
     secret = secret_fingerprint(public_key)
     for record in transaction.issuers():
-        if secret_fingerprint(public_key_of(record.certificate)) == secret:
+        if _secret_of(record.certificate) == secret:
             raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
+
+
+@lru_cache(maxsize=256)
+def _secret_of(certificate: x509.Certificate) -> str:
+    return secret_fingerprint(public_key_of(certificate))
 
 
 def refuse_recovery_key(public_key: PublicKey, transaction: Transaction) -> None:

@@ -6,13 +6,20 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
 from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
+
+# Made once: each certificate runs it.
+_OF_KEY = (
+    select(tables.certificates)
+    .where(tables.certificates.c.key_fingerprint == bindparam("fingerprint"))
+    .order_by(tables.certificates.c.id)
+)
 
 
 class CertificateRecords:
@@ -78,12 +85,8 @@ class CertificateRecords:
 
     def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
         """Return every certificate of exactly this key, oldest first."""
-        query = (
-            select(tables.certificates)
-            .where(tables.certificates.c.key_fingerprint == fingerprint)
-            .order_by(tables.certificates.c.id)
-        )
-        return self._many(query)
+        rows = self._connection.execute(_OF_KEY, {"fingerprint": fingerprint})
+        return tuple(map(record_of_row, rows))
 
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
         """Return every certificate of these keys and of all keys that the same secrets yield."""
@@ -166,7 +169,7 @@ class CertificateRecords:
         return self._many(query)
 
     def _insert(self, table: Any, **values: object) -> int:
-        result = self._connection.execute(insert(table).values(**values))
+        result = self._connection.execute(insert(table), values)
         key = result.inserted_primary_key
         assert key is not None
         return int(key[0])

@@ -13,11 +13,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.errors import NotPermittedError
 from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
+
+# Made once: each certificate runs them.
+_OF_SECRET = select(tables.keys).where(tables.keys.c.secret == bindparam("secret"))
+_INSERT = insert(tables.keys)
 
 
 class KeyRecords:
@@ -48,9 +52,8 @@ class KeyRecords:
         fingerprint = public_key_fingerprint(key)
         if fingerprint not in {row.fingerprint for row in rows}:
             self._connection.execute(
-                insert(tables.keys).values(
-                    fingerprint=fingerprint, secret=secret_fingerprint(key), spiffe_id=owner
-                )
+                _INSERT,
+                {"fingerprint": fingerprint, "secret": secret_fingerprint(key), "spiffe_id": owner},
             )
 
     def contains(self, key: PublicKey) -> bool:
@@ -82,9 +85,7 @@ class KeyRecords:
         return frozenset([*fingerprints, *same])
 
     def _rows(self, key: PublicKey) -> Sequence[Row[Any]]:
-        secret = secret_fingerprint(key)
-        query = select(tables.keys).where(tables.keys.c.secret == secret)
-        return self._connection.execute(query).all()
+        return self._connection.execute(_OF_SECRET, {"secret": secret_fingerprint(key)}).all()
 
 
 def _secrets(fingerprints: Iterable[str]) -> Select[Any]:

@@ -193,8 +193,7 @@ class Ledger:
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
-                token = transaction.advance() if transaction.changed else None
-                state = transaction.state() if token else None
+                token, state = transaction.advance() if transaction.changed else (None, None)
                 head = transaction.audit.head() if transaction.audit.changed else None
                 try:
                     sql_transaction.commit()

@@ -12,11 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.records import CertificateRecord
 from pki.authority.ledger.rows import record_of_row, to_moment, to_seconds
+
+# Made once: each certificate runs them.
+_INSERT = insert(tables.lines)
+_RECOVERY_KEY = union_all(
+    select(tables.retired_recovery_keys.c.line_id).where(
+        tables.retired_recovery_keys.c.fingerprint == bindparam("fingerprint")
+    ),
+    select(tables.lines.c.id).where(tables.lines.c.recovery_key == bindparam("key")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +61,8 @@ class LineRecords:
         """Start a line; return its id."""
         line_id = secrets.token_hex(16)
         self._connection.execute(
-            insert(tables.lines).values(
-                id=line_id, spiffe_id=spiffe_id, proof=proof, started_at=to_seconds(at)
-            )
+            _INSERT,
+            {"id": line_id, "spiffe_id": spiffe_id, "proof": proof, "started_at": to_seconds(at)},
         )
         return line_id
 
@@ -165,11 +173,8 @@ class LineRecords:
 
     def is_recovery_key_known(self, fingerprint: str, key: bytes) -> bool:
         """Return whether a recovery key is in use, or was used, in any line."""
-        retired = select(tables.retired_recovery_keys.c.line_id).where(
-            tables.retired_recovery_keys.c.fingerprint == fingerprint
-        )
-        present = select(tables.lines.c.id).where(tables.lines.c.recovery_key == key)
-        return any(self._connection.scalar(query) is not None for query in (retired, present))
+        found = self._connection.execute(_RECOVERY_KEY, {"fingerprint": fingerprint, "key": key})
+        return found.first() is not None
 
     def add_recovery(self, line_id: str, certificate_id: int, *, at: datetime) -> None:
         """Record that a certificate was obtained by recovery."""

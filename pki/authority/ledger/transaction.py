@@ -5,10 +5,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from cryptography import x509
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
@@ -34,6 +38,34 @@ from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
 _KEPT_COMMITS = 1000
+_Result = TypeVar("_Result")
+
+# Made once: each certificate runs them.
+_SELECT_STATE = select(tables.ledger_state)
+_SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
+_SELECT_NAME = select(tables.names).where(
+    tables.names.c.kind == bindparam("kind"), tables.names.c.value == bindparam("value")
+)
+_NEW_NAME = insert_or_update(tables.names)
+# It changes no row where another workload still holds the name.
+_CLAIM_NAME = _NEW_NAME.on_conflict_do_update(
+    index_elements=["kind", "value"],
+    set_={
+        "spiffe_id": _NEW_NAME.excluded.spiffe_id,
+        "held_until": case(
+            (
+                (tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id)
+                & (tables.names.c.held_until > _NEW_NAME.excluded.held_until),
+                tables.names.c.held_until,
+            ),
+            else_=_NEW_NAME.excluded.held_until,
+        ),
+    },
+    where=or_(
+        tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id,
+        tables.names.c.held_until < bindparam("now"),
+    ),
+)
 
 
 class Transaction(CertificateRecords):
@@ -42,6 +74,7 @@ class Transaction(CertificateRecords):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._changes = _changes(connection)
+        self._issuers: tuple[IssuerRecord, ...] | None = None
         self.audit = AuditLog(connection)
 
     @property
@@ -51,19 +84,34 @@ class Transaction(CertificateRecords):
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
-        row = self._connection.execute(select(tables.ledger_state)).one()
+        row = self._connection.execute(_SELECT_STATE).one()
         return LedgerState(row.ledger_id, row.sequence)
 
-    def advance(self) -> str:
-        """Assign the next commit its number, and return the token that identifies it."""
+    def alone(self, step: Callable[[], _Result]) -> _Result:
+        """Take a step that is undone by itself if it raises, while the transaction goes on."""
+        log = self.audit.mark()
+        nested = self._connection.begin_nested()
+        try:
+            result = step()
+        except BaseException:
+            nested.rollback()
+            self._issuers = None
+            self.audit.back_to(log)
+            raise
+        nested.commit()
+        return result
+
+    def advance(self) -> tuple[str, LedgerState]:
+        """Assign the next commit its number; return its token and the state after it."""
         token = secrets.token_hex(16)
-        sequence = self.state().sequence + 1
+        before = self.state()
+        sequence = before.sequence + 1
         self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
         self._connection.execute(insert(tables.commits).values(sequence=sequence, token=token))
         self._connection.execute(
             delete(tables.commits).where(tables.commits.c.sequence <= sequence - _KEPT_COMMITS)
         )
-        return token
+        return token, LedgerState(before.ledger_id, sequence)
 
     def holds_commit(self, token: str) -> bool:
         """Return whether the commit with this token took place."""
@@ -153,6 +201,7 @@ class Transaction(CertificateRecords):
         now: datetime,
     ) -> int:
         """Record a CA certificate; return its id."""
+        self._issuers = None
         return self._insert(
             tables.issuers,
             kind=kind.value,
@@ -166,21 +215,13 @@ class Transaction(CertificateRecords):
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
         """Return all CA certificates of this CA, roots and issuing CAs, by age."""
-        rows = self._connection.execute(select(tables.issuers).order_by(tables.issuers.c.id))
-        return tuple(
-            IssuerRecord(
-                row.id,
-                IssuerKind(row.kind),
-                IssuerStatus(row.status),
-                row.key_id,
-                x509.load_der_x509_certificate(row.certificate),
-                to_moment(row.created_at),
-            )
-            for row in rows
-        )
+        if self._issuers is None:
+            self._issuers = tuple(map(_issuer_of, self._connection.execute(_SELECT_ISSUERS)))
+        return self._issuers
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
         """Set the status of a root or an issuing CA."""
+        self._issuers = None
         self._connection.execute(
             update(tables.issuers)
             .where(tables.issuers.c.id == issuer_id)
@@ -195,34 +236,19 @@ class Transaction(CertificateRecords):
         Raises:
             NotPermittedError: if another workload holds it.
         """
-        row = self._connection.execute(
-            select(tables.names).where(
-                tables.names.c.kind == kind.value, tables.names.c.value == value
-            )
-        ).one_or_none()
-        if row is None:
-            self._insert(
-                tables.names,
-                kind=kind.value,
-                value=value,
-                spiffe_id=owner,
-                held_until=to_seconds(until),
-            )
+        name = {"kind": kind.value, "value": value}
+        claimed = self._connection.execute(
+            _CLAIM_NAME,
+            {**name, "spiffe_id": owner, "held_until": to_seconds(until), "now": to_seconds(now)},
+        )
+        if claimed.rowcount == 1:
             return
-        if row.spiffe_id != owner and row.held_until >= to_seconds(now):
-            raise NotPermittedError(
-                f"the {kind.value} name {quote_untrusted(value)} belongs to "
-                f"{row.spiffe_id} until "
-                f"{to_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
-                remedy="Choose another name, or wait until its last certificate has ended",
-            )
-        held_until = to_seconds(until)
-        if row.spiffe_id == owner:
-            held_until = max(held_until, row.held_until)
-        self._connection.execute(
-            update(tables.names)
-            .where(tables.names.c.id == row.id)
-            .values(spiffe_id=owner, held_until=held_until)
+        row = self._connection.execute(_SELECT_NAME, name).one()
+        raise NotPermittedError(
+            f"the {kind.value} name {quote_untrusted(value)} belongs to "
+            f"{row.spiffe_id} until "
+            f"{to_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
+            remedy="Choose another name, or wait until its last certificate has ended",
         )
 
     def add_event(
@@ -241,6 +267,22 @@ class Transaction(CertificateRecords):
         """Return the recorded events: time, kind, detail."""
         rows = self._connection.execute(select(tables.events).order_by(tables.events.c.id))
         return tuple((to_moment(row.at), row.kind, row.detail) for row in rows)
+
+
+def _issuer_of(row: Row[Any]) -> IssuerRecord:
+    return IssuerRecord(
+        row.id,
+        IssuerKind(row.kind),
+        IssuerStatus(row.status),
+        row.key_id,
+        _parsed(row.certificate),
+        to_moment(row.created_at),
+    )
+
+
+@lru_cache(maxsize=256)
+def _parsed(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
 
 
 def _changes(connection: Connection) -> int:

@@ -33,6 +33,9 @@ _UPDATE_LOG = update(tables.audit_log).values(size=bindparam("size"), edge=bindp
 _INSERT_ENTRY = insert(tables.audit_entries)
 
 
+_Mark = tuple[CompactRange | None, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class AuditHead:
     """The state of the log.
@@ -66,6 +69,14 @@ class AuditLog:
         tree = self._edge()
         self._append(tree, entry)
         return tree.size
+
+    def mark(self) -> _Mark:
+        """Return what :meth:`back_to` needs if what is appended from now on is undone."""
+        return self._tree, self.changed
+
+    def back_to(self, mark: _Mark) -> None:
+        """Forget what was appended since, after the connection has undone it."""
+        self._tree, self.changed = mark
 
     def begin(self, *, at: datetime, actor: Actor) -> None:
         """Begin the log in a ledger that is older than it, with an entry about what it holds.
