@@ -8,5 +8,6 @@ require_one_version()
 from pki.authority.authority import Authority  # noqa: E402
 from pki.authority.issued import Issued  # noqa: E402
 from pki.authority.ledger import CertificateRecord, IssuerRecord  # noqa: E402
+from pki.authority.orders import NamedOrder  # noqa: E402
 
-__all__ = ["Authority", "CertificateRecord", "Issued", "IssuerRecord"]
+__all__ = ["Authority", "CertificateRecord", "Issued", "IssuerRecord", "NamedOrder"]

@@ -80,8 +80,7 @@ class Admission:
         claims = [(NameKind.SPIFFE, str(owner))]
         claims += [(NameKind.DNS, name.name) for name in names.dns_names]
         claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
-        for kind, value in claims:
-            transaction.claim_name(kind, value, owner=str(owner), until=until, now=now)
+        transaction.claim_names(claims, owner=str(owner), until=until, now=now)
 
     def check_names(self, owner: SpiffeId, names: LeafNames, *, by_admin: bool) -> None:
         """Check the names that a workload shall have.

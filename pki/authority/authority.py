@@ -13,12 +13,13 @@ from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
 from pki.authority.ledger.ledger import WRITING, LedgerAccess
-from pki.authority.orders import order_leaf
+from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult
 from pki.authority.rotation.operations import RotatingAuthority
 from pki.authority.signers import TokenAccess
 from pki.clock import Clock, system_clock
+from pki.errors import PkiError
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
@@ -233,6 +234,36 @@ class Authority(RotatingAuthority):
         key = generate_key(key_type)
         order = order_leaf(name, self.trust_domain, key.public_key(), dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, key=key)
+
+    def issue_each(self, orders: Sequence[NamedOrder]) -> list[Issued | PkiError]:
+        """Make keys and issue certificates for them, all in one commit.
+
+        One that is refused does not stop the others. A commit holds as much as a caller wants to
+        lose at once: a hundred, say.
+
+        Returns:
+            For each order, in turn, what was issued or why it was not.
+
+        Raises:
+            LedgerError: if none could be recorded; then none is handed out.
+        """
+        placed: list[tuple[LeafOrder, PrivateKey]] = []
+        results: list[Issued | PkiError | None] = []
+        for item in orders:
+            try:
+                key = generate_key(item.key_type)
+                public = key.public_key()
+                domain = self.trust_domain
+                order = order_leaf(
+                    item.name, domain, public, item.dns, item.ip, item.lifetime, item.profile
+                )
+            except PkiError as error:
+                results.append(error)
+            else:
+                placed.append((order, key))
+                results.append(None)
+        issued = iter(issuance.issue_each(self._context, placed))
+        return [next(issued) if result is None else result for result in results]
 
     def issue_request(
         self,

@@ -20,7 +20,9 @@ are run in both.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -29,16 +31,16 @@ from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
 from pki.authority.ledger import Transaction
-from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder, no_dns_note
 from pki.authority.repeats import find_repeated
 from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
-from pki.errors import InputError, NotPermittedError, quote_untrusted
+from pki.errors import InputError, LedgerError, NotPermittedError, PkiError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey
-from pki.x509 import Request
+from pki.x509 import CrlSet, Request, TrustBundle
 
 
 def issue(
@@ -64,13 +66,6 @@ def issue(
             certificate that was issued for the same order was revoked meanwhile.
     """
     check_leaf_lifetime(order.lifetime)
-    refusal = context.audit_entry(
-        AuditAction.REFUSE,
-        subject=str(order.spiffe_id),
-        asked=AuditAction.ISSUE.value,
-        dns=shorten_list(order.extra_dns),
-        ip=shorten_list(order.extra_ip),
-    )
 
     def decide(transaction: Transaction, signed: SignedLeaf | None) -> Issued | PlannedLeaf:
         checked = order if request is None else order_for_request(order, request)
@@ -94,8 +89,100 @@ def issue(
         leaf, notes = result
         return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
 
-    with recorded_refusals(context.ledger, refusal):
+    with recorded_refusals(context.ledger, _refusal(context, order)):
         return sign_in_steps(context.ledger, decide)
+
+
+def issue_each(
+    context: AuthorityContext, orders: Sequence[tuple[LeafOrder, PrivateKey]]
+) -> list[Issued | PkiError]:
+    """Issue leaves for many orders, each with a new key of its own, in one transaction.
+
+    An order that is refused is undone by itself, and recorded as :func:`issue` does.
+
+    Returns:
+        For each order, in turn, what was issued or why it was not.
+
+    Raises:
+        LedgerError: if none could be recorded; then none is handed out.
+    """
+    if not orders:
+        return []
+    context.ledger.record_pending()
+    with context.ledger.snapshot() as transaction:
+        is_external = context.active_signer(transaction) is not None
+    if is_external:
+        # What an external signer signs can't be undone: each order needs transactions of its own.
+        return [_issue_or_error(context, order, key) for order, key in orders]
+    leaves = [order for order, _ in orders]
+    try:
+        signed, trust = _sign_all(context, leaves, _sign_at_once)
+    except LedgerError:
+        raise
+    except PkiError:
+        # Once more, and each so that it can be undone by itself, which costs more.
+        signed, trust = _sign_all(context, leaves, _sign_alone)
+    results: list[Issued | PkiError] = []
+    for (order, key), result in zip(orders, signed, strict=True):
+        if isinstance(result, PkiError):
+            with suppress(PkiError), recorded_refusals(context.ledger, _refusal(context, order)):
+                raise result
+            results.append(result)
+        else:
+            leaf, notes = result
+            results.append(trust.issued(order.spiffe_id, leaf, key=key, notes=notes))
+    return results
+
+
+_Leaf = tuple[x509.Certificate, tuple[str, ...]]
+
+
+def _sign_all(
+    context: AuthorityContext,
+    orders: Sequence[LeafOrder],
+    sign: Callable[[AuthorityContext, LeafOrder, Transaction], _Leaf | PkiError],
+) -> tuple[list[_Leaf | PkiError], _Trust]:
+    with context.ledger.transaction() as transaction:
+        signed = [sign(context, order, transaction) for order in orders]
+        return signed, _trust(context, transaction)
+
+
+def _sign_at_once(context: AuthorityContext, order: LeafOrder, transaction: Transaction) -> _Leaf:
+    check_leaf_lifetime(order.lifetime)
+    result = sign_order(context, order, transaction, None)
+    assert not isinstance(result, PlannedLeaf)
+    return result
+
+
+def _sign_alone(
+    context: AuthorityContext, order: LeafOrder, transaction: Transaction
+) -> _Leaf | PkiError:
+    try:
+        return transaction.alone(lambda: _sign_at_once(context, order, transaction))
+    except LedgerError:
+        raise
+    except PkiError as error:
+        return error
+
+
+def _issue_or_error(
+    context: AuthorityContext, order: LeafOrder, key: PrivateKey
+) -> Issued | PkiError:
+    try:
+        return issue(context, order, key=key)
+    except PkiError as error:
+        return error
+
+
+def _refusal(context: AuthorityContext, order: LeafOrder) -> AuditEntry:
+    """Return the entry about an order that is refused, but for its reason."""
+    return context.audit_entry(
+        AuditAction.REFUSE,
+        subject=str(order.spiffe_id),
+        asked=AuditAction.ISSUE.value,
+        dns=shorten_list(order.extra_dns),
+        ip=shorten_list(order.extra_ip),
+    )
 
 
 def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
@@ -219,10 +306,32 @@ def hand_out(
         NotPermittedError: if it was issued before, and a revocation of it is pending.
     """
     context.pending.refuse(f"{leaf.serial_number:x}")
-    bundle, crls = context.trust(transaction)
+    return _trust(context, transaction).issued(spiffe_id, leaf, key=key, notes=notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """What goes out with each certificate."""
+
+    bundle: TrustBundle
+    crls: CrlSet
+    own: tuple[x509.Certificate, ...]
+
+    def issued(
+        self,
+        spiffe_id: SpiffeId,
+        leaf: x509.Certificate,
+        *,
+        key: PrivateKey | None,
+        notes: tuple[str, ...],
+    ) -> Issued:
+        issuer = next(item for item in self.own if item.subject == leaf.issuer)
+        return Issued(spiffe_id, (leaf, issuer), self.bundle, self.crls, key, notes, self.own)
+
+
+def _trust(context: AuthorityContext, transaction: Transaction) -> _Trust:
     own = tuple(item.certificate for item in transaction.issuers())
-    issuer = next(certificate for certificate in own if certificate.subject == leaf.issuer)
-    return Issued(spiffe_id, (leaf, issuer), bundle, crls, key, notes, own)
+    return _Trust(*context.trust(transaction), own)
 
 
 def _permitted_subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:

@@ -13,12 +13,33 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
-from pki.keys import PublicKey
-from pki.x509 import IpAddress, LeafProfile, NameLimits
+from pki.keys import KeyType, PublicKey
+from pki.x509 import WORKLOAD, IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
 from pki.x509.profiles.builder import Validity
 
 _UB_ORGANIZATION = 64  # RFC 5280, appendix A.1
+
+
+@dataclass(frozen=True, slots=True)
+class NamedOrder:
+    """What ``Authority.issue`` takes, as a value.
+
+    Args:
+        name: the workload: a path such as ``orders``, or a whole SPIFFE ID.
+        dns: further DNS names besides the derived one.
+        ip: addresses.
+        lifetime: whole seconds, at most 24 hours; None is one hour.
+        key_type: any but Ed25519.
+        profile: the kind of leaf.
+    """
+
+    name: str
+    dns: tuple[DnsName, ...] = ()
+    ip: tuple[IpAddress, ...] = ()
+    lifetime: timedelta | None = None
+    key_type: KeyType = KeyType.ECDSA_P256
+    profile: LeafProfile = WORKLOAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pki.authority import Authority, NamedOrder
+from pki.cli.issue_many import issue_many
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
@@ -30,8 +33,9 @@ from pki.cli.state.issuing import (
     save_issued,
 )
 from pki.cli.state.key_access import PassphraseFileOption
+from pki.cli.state.orders_file import Defaults, PlacedOrder, read_orders
 from pki.cli.state.trust_distribution import import_crls, issuer_certificates
-from pki.files import LAYOUTS, writer_lock
+from pki.files import LAYOUTS, Layout, writer_lock
 from pki.files.overwrite import CredentialOwner, refuse_overwrite
 from pki.files.writer import require_chain_file
 from pki.identity import DnsName, SpiffeId
@@ -40,7 +44,19 @@ from pki.x509.profiles import LEAF_PROFILES
 
 
 def issue(
-    name: Annotated[str, typer.Argument(help="The workload: orders, prod/orders, spiffe://...")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="The workloads: orders, prod/orders, spiffe://..."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            parser=parse_path,
+            metavar="FILE",
+            help="JSON lines or CSV with the workloads, and what each needs; - is standard input.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -89,45 +105,84 @@ def issue(
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Issue a certificate to a workload, and write it with its key, trust bundle and CRLs."""
+    """Issue certificates to workloads; write each with its key, trust bundle and CRLs."""
     addresses = parse_each(parse_ip, ip, option="--ip")
-    file_layout = LAYOUTS[layout]
-    request = read_request_file(csr) if csr is not None else None
+    further = tuple(dns or ())
+    kind = LEAF_PROFILES[profile]
+    if source is None and names and len(names) == 1:
+        order = NamedOrder(names[0], further, addresses, ttl, key_type, kind)
+        place = _Place(directory, out, LAYOUTS[layout])
+        with open_authority(directory, passphrase_file=passphrase_file) as authority:
+            facts, lines = _issue_one(authority, order, place, csr)
+        print_result("issue", facts, lines, as_json=as_json)
+        return
+    if not names and source is None:
+        raise typer.BadParameter("name a workload, or with --from a file of workloads")
+    for option, value in (("--out", out), ("--csr", csr), ("--dns", dns), ("--ip", ip)):
+        if value:
+            raise typer.BadParameter(f"{option} goes with one name alone; a file has fields for it")
+    orders = [
+        PlacedOrder(NamedOrder(name, lifetime=ttl, key_type=key_type, profile=kind))
+        for name in names or ()
+    ]
+    if source is not None:
+        orders += read_orders(source, Defaults(ttl, key_type, kind))
     with open_authority(directory, passphrase_file=passphrase_file) as authority:
-        workload = SpiffeId.parse_name(name, authority.trust_domain)
-        folder = out or directory / workload.path
-        import_crls(authority, directory)
-        refuse_ca_folder(folder, ca_directory(directory))
-        if request is not None:
-            # Checked here, and not only after the certificate is issued.
-            require_chain_file(file_layout)
-        # From the check of what is there to the last file, nobody else writes there.
-        with writer_lock(folder, layout=file_layout):
-            refuse_overwrite(
-                folder,
-                CredentialOwner.of_workload(workload),
-                layout=file_layout,
-                ca_certificates=issuer_certificates(authority),
-                request_key=parse_request(request, csr) if request is not None else None,
+        issue_many(authority, orders, LAYOUTS[layout], directory, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one certificate is written.
+
+    Args:
+        state: the state folder.
+        out: the directory; None for the one of the workload's path in the state folder.
+        layout: how.
+    """
+
+    state: Path
+    out: Path | None
+    layout: Layout
+
+
+def _issue_one(
+    authority: Authority, order: NamedOrder, place: _Place, csr: Path | None
+) -> tuple[dict[str, object], list[str]]:
+    request = read_request_file(csr) if csr is not None else None
+    workload = SpiffeId.parse_name(order.name, authority.trust_domain)
+    folder = place.out or place.state / workload.path
+    import_crls(authority, place.state)
+    refuse_ca_folder(folder, ca_directory(place.state))
+    if request is not None:
+        # Checked here, and not only after the certificate is issued.
+        require_chain_file(place.layout)
+    # From the check of what is there to the last file, nobody else writes there.
+    with writer_lock(folder, layout=place.layout):
+        refuse_overwrite(
+            folder,
+            CredentialOwner.of_workload(workload),
+            layout=place.layout,
+            ca_certificates=issuer_certificates(authority),
+            request_key=parse_request(request, csr) if request is not None else None,
+        )
+        if request is None:
+            issued = authority.issue(
+                order.name,
+                dns=order.dns,
+                ip=order.ip,
+                lifetime=order.lifetime,
+                key_type=order.key_type,
+                profile=order.profile,
             )
-            if request is None:
-                issued = authority.issue(
-                    name,
-                    dns=tuple(dns or ()),
-                    ip=addresses,
-                    lifetime=ttl,
-                    key_type=key_type,
-                    profile=LEAF_PROFILES[profile],
-                )
-            else:
-                issued = authority.issue_request(
-                    name,
-                    request,
-                    dns=tuple(dns or ()),
-                    ip=addresses,
-                    lifetime=ttl,
-                    profile=LEAF_PROFILES[profile],
-                )
-            save_issued(issued, folder, file_layout)
-    facts, lines = report_issued("issue", issued, folder, file_layout, directory)
-    print_result("issue", facts, lines, as_json=as_json)
+        else:
+            issued = authority.issue_request(
+                order.name,
+                request,
+                dns=order.dns,
+                ip=order.ip,
+                lifetime=order.lifetime,
+                profile=order.profile,
+            )
+        save_issued(issued, folder, place.layout)
+    return report_issued("issue", issued, folder, place.layout, place.state)

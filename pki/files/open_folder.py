@@ -189,6 +189,45 @@ class OpenFolder:
             self.remove(temporary)
             raise
 
+    def create(self, name: str, data: bytes, *, mode: int) -> None:
+        """Write a file that is not there yet; its owner and group are the folder's, if possible.
+
+        Neither the file nor its content is durable, and readers may see a part of it.
+
+        Args:
+            name: of the file.
+            data: the whole content.
+            mode: the permission bits, whatever the umask is.
+
+        Raises:
+            OSError: if it is there already, or can't be written.
+        """
+        owner = self.owner_for(name)
+        descriptor = self._make(name)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            _give(descriptor, owner)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def made_folder(self, name: str) -> Iterator[OpenFolder]:
+        """Make a folder in this one, and open it.
+
+        Raises:
+            OSError: if it can't be made.
+        """
+        self.make_folder(name)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=self.descriptor)
+        try:
+            yield OpenFolder(self.path / name, descriptor)
+        finally:
+            os.close(descriptor)
+
     def rename(self, source: str, target: str) -> None:
         """Rename an entry; it replaces the target."""
         os.replace(source, target, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)

@@ -1,7 +1,7 @@
 """``make bench-start``: what a start of the command, and of a service, costs in processor time.
 
 Each start is compared with a baseline of its own, which a Python program can't do without, in
-turns, so that other load on the machine meets both alike.
+turns, so that other load on the machine meets both alike. Last, certificates for a whole fleet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typer
 
 from tests.bench.rows import Pairs, Row, print_table, write_json
 
+_FLEET, _MOST_OF_FLEET = 1000, 3.0
 RESULTS = Path(__file__).resolve().parents[2] / "build" / "bench-start.json"
 _COMMAND = "import sys; from pki.cli.entry import main; sys.argv[0] = 'handfast'; main()"
 
@@ -104,6 +105,15 @@ def _measure(start: Start, home: Path, runs: int) -> Row:
     )
 
 
+def _measure_fleet(home: Path) -> Row:
+    """Measure certificates for a whole fleet: one process, new directories."""
+    orders = home / "fleet.csv"
+    orders.write_text("name\n" + "".join(f"workload-{number}\n" for number in range(_FLEET)))
+    took = _processor_seconds(home, _COMMAND, "issue", "--from", str(orders))
+    name = f"handfast issue --from a file of {_FLEET:,}, processor s"
+    return Row(name, took, None, None, _MOST_OF_FLEET, took <= _MOST_OF_FLEET)
+
+
 def main(
     runs: Annotated[int, typer.Option(min=2, help="How often each is started.")] = 15,
 ) -> None:
@@ -111,7 +121,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         _processor_seconds(home, _COMMAND, "ca", "init", "--trust-domain", "shop.internal")
-        rows = [_measure(start, home, runs) for start in STARTS]
+        rows = [*(_measure(start, home, runs) for start in STARTS), _measure_fleet(home)]
     print_table(rows, "make bench-start")
     write_json(rows, RESULTS)
     raise typer.Exit(1 if any(row.ok is False for row in rows) else 0)

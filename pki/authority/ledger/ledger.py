@@ -27,7 +27,7 @@ from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 BUSY_SECONDS = 30.0
 _READING, _BUSY = "handfast_reading", "handfast_busy"
 
@@ -190,6 +190,7 @@ class Ledger:
                 if not accept_older:
                     mark_error = self.mark.compare(transaction.state())
                 yield transaction
+                transaction.audit.flush()
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error

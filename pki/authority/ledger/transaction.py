@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -228,26 +228,25 @@ class Transaction(CertificateRecords):
             .values(status=status.value)
         )
 
-    def claim_name(
-        self, kind: NameKind, value: str, *, owner: str, until: datetime, now: datetime
+    def claim_names(
+        self, names: Sequence[tuple[NameKind, str]], *, owner: str, until: datetime, now: datetime
     ) -> None:
-        """Reserve a name for a workload, until its last certificate with that name has ended.
+        """Reserve names for a workload, each until its last certificate with that name has ended.
 
         Raises:
-            NotPermittedError: if another workload holds it.
+            NotPermittedError: if another workload holds one of them.
         """
-        name = {"kind": kind.value, "value": value}
-        claimed = self._connection.execute(
-            _CLAIM_NAME,
-            {**name, "spiffe_id": owner, "held_until": to_seconds(until), "now": to_seconds(now)},
-        )
-        if claimed.rowcount == 1:
+        keys = [{"kind": kind.value, "value": value} for kind, value in names]
+        claim = {"spiffe_id": owner, "held_until": to_seconds(until), "now": to_seconds(now)}
+        claimed = self._connection.execute(_CLAIM_NAME, [{**key, **claim} for key in keys])
+        if claimed.rowcount == len(keys):
             return
-        row = self._connection.execute(_SELECT_NAME, name).one()
+        rows = (self._connection.execute(_SELECT_NAME, key).one() for key in keys)
+        held = next(row for row in rows if row.spiffe_id != owner)
         raise NotPermittedError(
-            f"the {kind.value} name {quote_untrusted(value)} belongs to "
-            f"{row.spiffe_id} until "
-            f"{to_moment(row.held_until):%Y-%m-%d %H:%M:%S} UTC",
+            f"the {held.kind} name {quote_untrusted(held.value)} belongs to "
+            f"{held.spiffe_id} until "
+            f"{to_moment(held.held_until):%Y-%m-%d %H:%M:%S} UTC",
             remedy="Choose another name, or wait until its last certificate has ended",
         )
 

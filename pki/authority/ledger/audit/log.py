@@ -58,7 +58,15 @@ class AuditLog:
         self._connection = connection
         self._tree: CompactRange | None = None
         self._verifier_key: str | None = None
+        self._is_behind = False  # the row of the log is behind its entries
         self.changed = False
+
+    def flush(self) -> None:
+        """Write the log's size and edge, once for all that was appended; before the commit."""
+        if self._is_behind and self._tree is not None:
+            tree = self._tree
+            self._connection.execute(_UPDATE_LOG, {"size": tree.size, "edge": tree.to_bytes()})
+            self._is_behind = False
 
     def append(self, entry: AuditEntry) -> int:
         """Append an entry; return its index. It is in the log once the transaction commits.
@@ -207,9 +215,8 @@ class AuditLog:
                     hash=completed[height],
                 )
             )
-        self._connection.execute(_UPDATE_LOG, {"size": longer.size, "edge": longer.to_bytes()})
         self._tree = longer
-        self.changed = True
+        self.changed = self._is_behind = True
         return longer
 
     def _edge(self) -> CompactRange:

@@ -1,0 +1,103 @@
+"""``handfast issue`` for many workloads: the progress, and what is told of each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from pki.authority import Authority
+from pki.cli.exit_codes import FAILED, PARTLY
+from pki.cli.output import console_for, print_error, print_result, quote_path
+from pki.cli.state.fleet import Fleet, FleetOrder
+from pki.cli.state.issuing import report_issued
+from pki.cli.state.orders_file import PlacedOrder
+from pki.cli.state.trust_distribution import error_lines, import_crls
+from pki.errors import counted
+from pki.files import Layout
+
+
+def issue_many(
+    authority: Authority,
+    orders: Sequence[PlacedOrder],
+    layout: Layout,
+    state: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Issue to many workloads, and tell how each ended.
+
+    Args:
+        authority: the CA.
+        orders: what to issue.
+        layout: of the directories.
+        state: the state folder.
+        as_json: whether to print one JSON object.
+
+    Raises:
+        InputError: if a name can't be one, or two would be written to one directory; then nothing
+            was issued.
+        typer.Exit: 5 if one or more are not in place, 1 if none is.
+    """
+    fleet = Fleet(authority, state, layout)
+    fleet.place(orders)
+    import_crls(authority, state)
+    with _progress(len(fleet.orders)) as advance:
+        fleet.issue(advance)
+    done = [item for item in fleet.orders if item.error is None]
+    failed = [item for item in fleet.orders if item.error is not None]
+    print_result(
+        "issue",
+        {
+            "issued": len(done),
+            "directories": [_facts(item, layout, state) for item in done],
+            "failed": [
+                {
+                    "name": item.placed.order.name,
+                    "directory": item.folder,
+                    # Recorded in the ledger, though it is not in place.
+                    "serial": f"{item.issued.leaf.serial_number:x}" if item.issued else None,
+                    "error": str(item.error),
+                }
+                for item in failed
+            ],
+        },
+        [
+            *(
+                f"{quote_path(item.folder)}: {item.issued.spiffe_id}, until "
+                f"{item.issued.leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+                for item in done
+                if item.issued is not None
+            ),
+            f"Issued {len(done)} of {counted(len(fleet.orders), 'certificate')}",
+        ],
+        as_json=as_json,
+    )
+    if failed:
+        print_error(
+            f"{len(failed)} of {counted(len(fleet.orders), 'certificate')} are not in place: "
+            + error_lines([(item.folder, item.error) for item in failed if item.error]),
+            "Their directories are as they were. Repair this, and run it again for these",
+        )
+        raise typer.Exit(PARTLY if done else FAILED)
+
+
+def _facts(item: FleetOrder, layout: Layout, state: Path) -> dict[str, object]:
+    assert item.issued is not None
+    return report_issued("issue", item.issued, item.folder, layout, state)[0]
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal; yield what advances it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress  # noqa: PLC0415 - loaded for a terminal alone
+
+    with Progress(console=console_for(sys.stderr), transient=True) as progress:
+        task = progress.add_task("Issuing", total=total)
+        yield lambda number: progress.update(task, advance=number)
