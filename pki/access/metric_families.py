@@ -1,4 +1,4 @@
-"""The names, help texts and labels of a workload's metrics; see docs/metrics.md."""
+"""The names, help texts and labels of a workload's metrics."""
 
 from __future__ import annotations
 

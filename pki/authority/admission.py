@@ -23,13 +23,14 @@ Several servers may answer at one address, so addresses have no owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 
 from cryptography import x509
 
 from pki.authority.ledger import NameKind, Transaction
+from pki.authority.ledger.records import NameClaim
 from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.errors import NotPermittedError, NotRegisteredError
@@ -70,17 +71,47 @@ class Admission:
         Raises:
             NotPermittedError: if the rules forbid one of the names or the key.
         """
-        owner, names = order.spiffe_id, order.names()
+        self._check(order, transaction)
+        refuse_recovery_key(order.public_key, transaction)
+        transaction.keys.claim(order.public_key, owner=str(order.spiffe_id))
+        transaction.claim_names(_claims(order, until), now=now)
+
+    def admit_new_keys(
+        self,
+        orders: Sequence[tuple[LeafOrder, datetime]],
+        transaction: Transaction,
+        *,
+        now: datetime,
+    ) -> None:
+        """Admit many leaves whose keys are new, as :meth:`admit_leaf` does with each.
+
+        Args:
+            orders: each with the end of its leaf.
+            transaction: of the ledger.
+            now: the time.
+
+        Raises:
+            NotPermittedError: if one of them must not, or may not, be admitted: it is not said
+                which, nor for sure why.
+        """
+        for order, _ in orders:
+            self._check(order, transaction)
+        keys = {
+            public_key_fingerprint(order.public_key): encode_recovery_key(order.public_key)
+            for order, _ in orders
+        }
+        owned = [(order.public_key, str(order.spiffe_id)) for order, _ in orders]
+        is_recovery_key = transaction.lines.is_any_recovery_key_known(keys)
+        if is_recovery_key or not transaction.keys.claim_new(owned):
+            raise NotPermittedError("one of the keys is not new", remedy="Make new keys")
+        claims = [claim for order, until in orders for claim in _claims(order, until)]
+        transaction.claim_names(claims, now=now)
+
+    def _check(self, order: LeafOrder, transaction: Transaction) -> None:
         if order.proof is not Proof.CA:
-            self.check_names(owner, names, by_admin=order.by_admin)
+            self.check_names(order.spiffe_id, order.names(), by_admin=order.by_admin)
             check_registration(order, transaction)
         refuse_ca_key(order.public_key, transaction)
-        refuse_recovery_key(order.public_key, transaction)
-        transaction.keys.claim(order.public_key, owner=str(owner))
-        claims = [(NameKind.SPIFFE, str(owner))]
-        claims += [(NameKind.DNS, name.name) for name in names.dns_names]
-        claims += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
-        transaction.claim_names(claims, owner=str(owner), until=until, now=now)
 
     def check_names(self, owner: SpiffeId, names: LeafNames, *, by_admin: bool) -> None:
         """Check the names that a workload shall have.
@@ -146,6 +177,14 @@ class Admission:
                 f"{name} is not a name that this CA permits",
                 remedy="Make the CA with --permit-dns for it",
             )
+
+
+def _claims(order: LeafOrder, until: datetime) -> list[NameClaim]:
+    owner, names = str(order.spiffe_id), order.names()
+    claimed = [(NameKind.SPIFFE, owner)]
+    claimed += [(NameKind.DNS, name.name) for name in names.dns_names]
+    claimed += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+    return [NameClaim(kind, value, owner, until) for kind, value in claimed]
 
 
 def check_registration(order: LeafOrder, transaction: Transaction) -> Registration | None:

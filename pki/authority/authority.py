@@ -8,10 +8,11 @@ from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority import issuance, recovery, renewal
+from pki.authority import recovery
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
+from pki.authority.issuing import batches, issuance, renewal
 from pki.authority.ledger.ledger import WRITING, LedgerAccess
 from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
@@ -262,7 +263,7 @@ class Authority(RotatingAuthority):
             else:
                 placed.append((order, key))
                 results.append(None)
-        issued = iter(issuance.issue_each(self._context, placed))
+        issued = iter(batches.issue_each(self._context, placed))
         return [next(issued) if result is None else result for result in results]
 
     def issue_request(

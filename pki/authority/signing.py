@@ -11,7 +11,7 @@ external signer signs can't be taken back, so there are three steps (ADR 17):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -126,35 +126,11 @@ class Signing:
             StateError: if the clock is outside the issuing CA's validity.
         """
         self.before_signing()
-        issuer = by.record.certificate
-        validity = self.leaf_validity(order.lifetime, issuer, now=now)
+        validity = self.leaf_validity(order.lifetime, by.record.certificate, now=now)
         self.admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
-
-        def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
-            return order.profile.build(
-                order.names(),
-                order.public_key,
-                issuer=issuer,
-                issuer_key=key,
-                validity=validity,
-                serial=serial,
-            )
-
-        planned = PlannedLeaf(order, by, validity, PlannedCertificate.plan(by.signer, build))
+        planned = _plan(order, by, validity)
         if by.is_external:
-            names = order.names()
-            _record_intent(
-                planned,
-                str(order.spiffe_id),
-                (
-                    *(name.name for name in names.dns_names),
-                    *(str(address) for address in names.ip_addresses),
-                    str(names.subject),
-                ),
-                order.profile.name,
-                transaction,
-                now=now,
-            )
+            _record_intent(planned, transaction, now=now)
         return planned
 
     def record_leaf(self, signed: SignedLeaf, transaction: Transaction, *, now: datetime) -> None:
@@ -170,22 +146,38 @@ class Signing:
             until = planned.validity.not_after
             self.admission.admit_leaf(planned.order, transaction, until=until, now=now)
             _complete_intent(planned.by, certificate, transaction)
-        order, spiffe_id = planned.order, str(planned.order.spiffe_id)
+        order = planned.order
         line_id = order.line_id or transaction.lines.start(
-            spiffe_id, proof=order.proof.value, at=now
+            str(order.spiffe_id), proof=order.proof.value, at=now
         )
-        transaction.add_certificate(
-            NewCertificate(
-                planned.by.record.id,
-                spiffe_id,
-                order.profile.name,
-                certificate,
-                public_key_fingerprint(order.public_key),
-                now,
-                line_id,
-                order.renewed_from,
-            )
+        transaction.add_certificate(_record(signed, line_id, now=now))
+
+    def sign_new(
+        self, orders: Sequence[LeafOrder], by: SigningCa, transaction: Transaction, *, now: datetime
+    ) -> list[SignedLeaf]:
+        """Admit, sign and record many leaves with new keys, each in a line of its own.
+
+        The signer is one in this process.
+
+        Raises:
+            PkiError: if one of them must not, or may not, be signed; then all must be undone.
+        """
+        self.before_signing()
+        issuer = by.record.certificate
+        planned = [
+            _plan(order, by, self.leaf_validity(order.lifetime, issuer, now=now))
+            for order in orders
+        ]
+        ends = [(item.order, item.validity.not_after) for item in planned]
+        self.admission.admit_new_keys(ends, transaction, now=now)
+        signed = [item.sign() for item in planned]
+        lines = transaction.lines.start_each(
+            [(str(order.spiffe_id), order.proof.value) for order in orders], at=now
         )
+        transaction.add_certificates(
+            [_record(item, line, now=now) for item, line in zip(signed, lines, strict=True)]
+        )
+        return signed
 
     def leaf_validity(
         self, lifetime: timedelta, issuer: x509.Certificate, *, now: datetime
@@ -242,25 +234,49 @@ class Signing:
         return RootProfile.build(trust_domain, key, subject=subject, validity=validity)
 
 
-def _record_intent(
-    planned: PlannedLeaf,
-    subject: str,
-    names: tuple[str, ...],
-    profile: str,
-    transaction: Transaction,
-    *,
-    now: datetime,
-) -> None:
-    certificate = planned.certificate
+def _plan(order: LeafOrder, by: SigningCa, validity: Validity) -> PlannedLeaf:
+    def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
+        return order.profile.build(
+            order.names(),
+            order.public_key,
+            issuer=by.record.certificate,
+            issuer_key=key,
+            validity=validity,
+            serial=serial,
+        )
+
+    return PlannedLeaf(order, by, validity, PlannedCertificate.plan(by.signer, build))
+
+
+def _record(signed: SignedLeaf, line_id: str, *, now: datetime) -> NewCertificate:
+    order = signed.planned.order
+    return NewCertificate(
+        signed.planned.by.record.id,
+        str(order.spiffe_id),
+        order.profile.name,
+        signed.leaf,
+        public_key_fingerprint(order.public_key),
+        now,
+        line_id,
+        order.renewed_from,
+    )
+
+
+def _record_intent(planned: PlannedLeaf, transaction: Transaction, *, now: datetime) -> None:
+    order, certificate, names = planned.order, planned.certificate, planned.order.names()
     assert certificate.unsigned is not None
     transaction.intents.add(
         SigningIntent(
             f"{certificate.unsigned.serial_number:x}",
             planned.by.record.id,
-            subject,
-            names,
-            profile,
-            public_key_fingerprint(planned.order.public_key),
+            str(order.spiffe_id),
+            (
+                *(name.name for name in names.dns_names),
+                *(str(address) for address in names.ip_addresses),
+                str(names.subject),
+            ),
+            order.profile.name,
+            public_key_fingerprint(order.public_key),
             certificate.tbs_sha256,
             certificate.unsigned.not_valid_after_utc,
             now,

@@ -28,7 +28,9 @@ _INTERRUPTED = 130  # what typer returns after an interrupt, without a message
 
 class _Commands(LazyGroup):
     lazy_commands: ClassVar = {
-        "issue": LazyCommand("pki.cli.issue:issue", "Example: handfast issue orders --ttl 1h"),
+        "issue": LazyCommand(
+            "pki.cli.issue.command:issue", "Example: handfast issue orders --ttl 1h"
+        ),
         "renew": LazyCommand(
             "pki.cli.renew:renew", "Example: handfast renew certs/orders (from a timer)"
         ),

@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pki.authority import Authority, issuance
+from pki.authority import Authority
+from pki.authority.issuing import issuance
 from pki.authority.orders import order_leaf
 from pki.authority.signers import KeyAbsentError, Pkcs11Uri, TokenAbsentError
 from pki.authority.signers.new_key import IN_FILE, KeyPlace

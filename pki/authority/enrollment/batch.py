@@ -14,10 +14,10 @@ from pki.authority.enrollment.obtained import (
     sign_for_request,
 )
 from pki.authority.enrollment.registering import registered
-from pki.authority.issuance import order_for_request
+from pki.authority.issuing.issuance import order_for_request
+from pki.authority.issuing.repeats import find_repeated
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.registrations import Caller, Proof
-from pki.authority.repeats import find_repeated
 from pki.authority.signing import PlannedLeaf
 from pki.identity import SpiffeId
 from pki.x509 import read_request

@@ -24,10 +24,10 @@ from pki.authority.enrollment.obtained import (
     run_in_steps,
     sign_for_request,
 )
+from pki.authority.issuing.repeats import REPEATED_WITHIN
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, Registration
-from pki.authority.repeats import REPEATED_WITHIN
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, ProofRefusedError
 from pki.identity import SpiffeId

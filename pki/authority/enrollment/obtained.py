@@ -10,8 +10,8 @@ from typing import TypeVar
 from cryptography import x509
 
 from pki.authority.context import AuthorityContext
-from pki.authority.issuance import hand_out, order_for_request, sign_order
 from pki.authority.issued import Issued
+from pki.authority.issuing.issuance import hand_out, order_for_request, sign_order
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof, Registration

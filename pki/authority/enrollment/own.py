@@ -7,8 +7,8 @@ from datetime import timedelta
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import Step, run_in_steps
-from pki.authority.issuance import hand_out, sign_order
 from pki.authority.issued import Issued
+from pki.authority.issuing.issuance import hand_out, sign_order
 from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof

@@ -30,12 +30,12 @@ from pki.authority.enrollment.obtained import (
 )
 from pki.authority.enrollment.recovery import Recovery
 from pki.authority.enrollment.registering import is_covered
+from pki.authority.issuing.renewal import check_not_distrusted
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.audit.entry import STRANGER
 from pki.authority.ledger.lines import LineRecord
 from pki.authority.registrations import Proof, RecoveryRule, Registration
-from pki.authority.renewal import check_not_distrusted
 from pki.authority.signing import PlannedLeaf
 from pki.errors import (
     NotRecoverableError,

@@ -19,11 +19,11 @@ from pki.authority.enrollment.obtained import (
     sign_for_request,
 )
 from pki.authority.enrollment.registering import is_covered
+from pki.authority.issuing.renewal import check_renewable, renewable_record
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.rows import der_of
 from pki.authority.registrations import Proof
-from pki.authority.renewal import check_renewable, renewable_record
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, NotRenewableError
 from pki.identity import SpiffeId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -40,21 +40,11 @@ class CertificateRecords:
 
     def add_certificate(self, new: NewCertificate) -> int:
         """Record an issued certificate; return its id."""
-        certificate = new.certificate
-        return self._insert(
-            tables.certificates,
-            issuer_id=new.issuer_id,
-            serial=f"{certificate.serial_number:x}",
-            spiffe_id=new.spiffe_id,
-            profile=new.profile,
-            certificate=der_of(certificate),
-            key_fingerprint=new.key_fingerprint,
-            not_before=to_seconds(certificate.not_valid_before_utc),
-            not_after=to_seconds(certificate.not_valid_after_utc),
-            issued_at=to_seconds(new.issued_at),
-            renewed_from=new.renewed_from,
-            line_id=new.line_id,
-        )
+        return self._insert(tables.certificates, **_row_of(new))
+
+    def add_certificates(self, new: Sequence[NewCertificate]) -> None:
+        """Record issued certificates."""
+        self._connection.execute(insert(tables.certificates), list(map(_row_of, new)))
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
@@ -180,3 +170,20 @@ class CertificateRecords:
     def _one(self, query: Select[Any]) -> CertificateRecord | None:
         row = self._connection.execute(query).one_or_none()
         return record_of_row(row) if row is not None else None
+
+
+def _row_of(new: NewCertificate) -> dict[str, object]:
+    certificate = new.certificate
+    return {
+        "issuer_id": new.issuer_id,
+        "serial": f"{certificate.serial_number:x}",
+        "spiffe_id": new.spiffe_id,
+        "profile": new.profile,
+        "certificate": der_of(certificate),
+        "key_fingerprint": new.key_fingerprint,
+        "not_before": to_seconds(certificate.not_valid_before_utc),
+        "not_after": to_seconds(certificate.not_valid_after_utc),
+        "issued_at": to_seconds(new.issued_at),
+        "renewed_from": new.renewed_from,
+        "line_id": new.line_id,
+    }

@@ -56,6 +56,30 @@ class KeyRecords:
                 {"fingerprint": fingerprint, "secret": secret_fingerprint(key), "spiffe_id": owner},
             )
 
+    def claim_new(self, keys: Sequence[tuple[PublicKey, str]]) -> bool:
+        """Assign keys to workloads for good, if none of them is known yet and all differ.
+
+        Args:
+            keys: each with the workload that shall own it.
+
+        Returns:
+            Whether they are assigned; else nothing was changed.
+        """
+        rows = [
+            {
+                "fingerprint": public_key_fingerprint(key),
+                "secret": secret_fingerprint(key),
+                "spiffe_id": owner,
+            }
+            for key, owner in keys
+        ]
+        secrets = {row["secret"] for row in rows}
+        query = select(tables.keys.c.secret).where(tables.keys.c.secret.in_(secrets)).limit(1)
+        if len(secrets) < len(rows) or self._connection.scalar(query) is not None:
+            return False
+        self._connection.execute(_INSERT, rows)
+        return True
+
     def contains(self, key: PublicKey) -> bool:
         """Return whether a leaf has, or had, this key."""
         return bool(self._rows(key))

@@ -8,7 +8,7 @@ has a line for each instance, so that one of them can be blocked without the oth
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,12 +59,27 @@ class LineRecords:
 
     def start(self, spiffe_id: str, *, proof: str, at: datetime) -> str:
         """Start a line; return its id."""
-        line_id = secrets.token_hex(16)
-        self._connection.execute(
-            _INSERT,
-            {"id": line_id, "spiffe_id": spiffe_id, "proof": proof, "started_at": to_seconds(at)},
-        )
+        [line_id] = self.start_each([(spiffe_id, proof)], at=at)
         return line_id
+
+    def start_each(self, workloads: Sequence[tuple[str, str]], *, at: datetime) -> list[str]:
+        """Start a line for each workload; return their ids.
+
+        Args:
+            workloads: the SPIFFE ID of each, and the proof.
+            at: when.
+        """
+        rows = [
+            {
+                "id": secrets.token_hex(16),
+                "spiffe_id": spiffe_id,
+                "proof": proof,
+                "started_at": to_seconds(at),
+            }
+            for spiffe_id, proof in workloads
+        ]
+        self._connection.execute(_INSERT, rows)
+        return [str(row["id"]) for row in rows]
 
     def get(self, line_id: str) -> LineRecord | None:
         """Return a line; None if there is none."""
@@ -175,6 +190,19 @@ class LineRecords:
         """Return whether a recovery key is in use, or was used, in any line."""
         found = self._connection.execute(_RECOVERY_KEY, {"fingerprint": fingerprint, "key": key})
         return found.first() is not None
+
+    def is_any_recovery_key_known(self, keys: Mapping[str, bytes]) -> bool:
+        """Return the same of many keys at once.
+
+        Args:
+            keys: each by its fingerprint.
+        """
+        retired, lines = tables.retired_recovery_keys, tables.lines
+        query = union_all(
+            select(retired.c.line_id).where(retired.c.fingerprint.in_(keys)),
+            select(lines.c.id).where(lines.c.recovery_key.in_(keys.values())),
+        )
+        return self._connection.execute(query).first() is not None
 
     def add_recovery(self, line_id: str, certificate_id: int, *, at: datetime) -> None:
         """Record that a certificate was obtained by recovery."""

@@ -42,6 +42,23 @@ class NameKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NameClaim:
+    """A workload's claim to a name.
+
+    Args:
+        kind: of the name.
+        value: the name.
+        owner: the workload's SPIFFE ID.
+        until: the end of the certificate that has it.
+    """
+
+    kind: NameKind
+    value: str
+    owner: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AuthoritySettings:
     """The settings with which the CA was made."""
 

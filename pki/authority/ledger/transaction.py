@@ -27,7 +27,7 @@ from pki.authority.ledger.records import (
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
-    NameKind,
+    NameClaim,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
@@ -228,21 +228,35 @@ class Transaction(CertificateRecords):
             .values(status=status.value)
         )
 
-    def claim_names(
-        self, names: Sequence[tuple[NameKind, str]], *, owner: str, until: datetime, now: datetime
-    ) -> None:
-        """Reserve names for a workload, each until its last certificate with that name has ended.
+    def claim_names(self, claims: Sequence[NameClaim], *, now: datetime) -> None:
+        """Reserve names for workloads, each until its last certificate with that name has ended.
 
         Raises:
             NotPermittedError: if another workload holds one of them.
         """
-        keys = [{"kind": kind.value, "value": value} for kind, value in names]
-        claim = {"spiffe_id": owner, "held_until": to_seconds(until), "now": to_seconds(now)}
-        claimed = self._connection.execute(_CLAIM_NAME, [{**key, **claim} for key in keys])
-        if claimed.rowcount == len(keys):
+        claimed = self._connection.execute(
+            _CLAIM_NAME,
+            [
+                {
+                    "kind": claim.kind.value,
+                    "value": claim.value,
+                    "spiffe_id": claim.owner,
+                    "held_until": to_seconds(claim.until),
+                    "now": to_seconds(now),
+                }
+                for claim in claims
+            ],
+        )
+        if claimed.rowcount == len(claims):
             return
-        rows = (self._connection.execute(_SELECT_NAME, key).one() for key in keys)
-        held = next(row for row in rows if row.spiffe_id != owner)
+        held = next(
+            row
+            for claim in claims
+            for row in self._connection.execute(
+                _SELECT_NAME, {"kind": claim.kind.value, "value": claim.value}
+            )
+            if row.spiffe_id != claim.owner
+        )
         raise NotPermittedError(
             f"the {held.kind} name {quote_untrusted(held.value)} belongs to "
             f"{held.spiffe_id} until "

@@ -28,7 +28,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "Invalid value for '--as': 'clint' is not one of 'server', 'client'. "
             "See handfast verify --help",
         ),
-        ("issue", "Missing argument 'name'. See handfast issue --help"),
+        (
+            "issue",
+            "Invalid value: name a workload, or with --from a file of workloads. "
+            "See handfast issue --help",
+        ),
+        (
+            "issue a b --out certs/x",
+            "Invalid value: --out goes with one name alone; a file has fields for it. "
+            "See handfast issue --help",
+        ),
+        (
+            "issue --from f.csv --dns a.example.org",
+            "Invalid value: --dns goes with one name alone; a file has fields for it. "
+            "See handfast issue --help",
+        ),
         ("--foo", "No such option: --foo. See handfast --help"),
         (
             "--dir 'my certs' list --all",

@@ -75,8 +75,12 @@ class AuditLog:
             InputError: if the entry is too large; then the operation must not be done either.
         """
         tree = self._edge()
-        self._append(tree, entry)
+        self._append(tree, [entry])
         return tree.size
+
+    def append_each(self, entries: Sequence[AuditEntry]) -> None:
+        """Append entries; as :meth:`append`."""
+        self._append(self._edge(), entries)
 
     def mark(self) -> _Mark:
         """Return what :meth:`back_to` needs if what is appended from now on is undone."""
@@ -102,7 +106,7 @@ class AuditLog:
         if first is None and not self._connection.scalar(select(tables.audit_log.c.size)):
             details = read_history(self._connection).to_details()
             begin = AuditEntry(AuditAction.BEGIN, at, actor, details=details)
-            self._append(self._edge(), begin)
+            self._append(self._edge(), [begin])
 
     def head(self) -> AuditHead:
         """Return the state of the log."""
@@ -201,23 +205,27 @@ class AuditLog:
         for row in self._connection.execute(select(table)):
             yield row.level, row.position, row.hash
 
-    def _append(self, tree: CompactRange, entry: AuditEntry) -> CompactRange:
-        text = entry.to_text()
-        self._connection.execute(
-            _INSERT_ENTRY, {"position": tree.size, "entry": text, "serial": entry.serial}
-        )
-        longer, completed = tree.append(leaf_hash(text.encode()))
-        for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT):
-            self._connection.execute(
-                insert(tables.audit_tiles).values(
-                    level=height // TILE_HEIGHT,
-                    position=tree.size >> height,
-                    hash=completed[height],
-                )
-            )
-        self._tree = longer
+    def _append(self, tree: CompactRange, entries: Sequence[AuditEntry]) -> None:
+        rows: list[dict[str, object]] = []
+        tiles: list[dict[str, object]] = []
+        for entry in entries:
+            text = entry.to_text()
+            rows.append({"position": tree.size, "entry": text, "serial": entry.serial})
+            longer, completed = tree.append(leaf_hash(text.encode()))
+            tiles += [
+                {
+                    "level": height // TILE_HEIGHT,
+                    "position": tree.size >> height,
+                    "hash": completed[height],
+                }
+                for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT)
+            ]
+            tree = longer
+        self._connection.execute(_INSERT_ENTRY, rows)
+        if tiles:
+            self._connection.execute(insert(tables.audit_tiles), tiles)
+        self._tree = tree
         self.changed = self._is_behind = True
-        return longer
 
     def _edge(self) -> CompactRange:
         if self._tree is None:

@@ -1,4 +1,4 @@
-"""Issue leaves: for a name or for a request. ``pki.authority.renewal`` renews them.
+"""Issue leaves: for a name or for a request. ``pki.authority.issuing.renewal`` renews them.
 
 The stages of a request:
 
@@ -20,8 +20,6 @@ are run in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,14 +28,14 @@ from cryptography import x509
 from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
-from pki.authority.ledger import Transaction
+from pki.authority.issuing.repeats import find_repeated
+from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder, no_dns_note
-from pki.authority.repeats import find_repeated
 from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
-from pki.errors import InputError, LedgerError, NotPermittedError, PkiError, quote_untrusted
+from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey
 from pki.x509 import CrlSet, Request, TrustBundle
@@ -89,92 +87,11 @@ def issue(
         leaf, notes = result
         return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
 
-    with recorded_refusals(context.ledger, _refusal(context, order)):
+    with recorded_refusals(context.ledger, refusal_entry(context, order)):
         return sign_in_steps(context.ledger, decide)
 
 
-def issue_each(
-    context: AuthorityContext, orders: Sequence[tuple[LeafOrder, PrivateKey]]
-) -> list[Issued | PkiError]:
-    """Issue leaves for many orders, each with a new key of its own, in one transaction.
-
-    An order that is refused is undone by itself, and recorded as :func:`issue` does.
-
-    Returns:
-        For each order, in turn, what was issued or why it was not.
-
-    Raises:
-        LedgerError: if none could be recorded; then none is handed out.
-    """
-    if not orders:
-        return []
-    context.ledger.record_pending()
-    with context.ledger.snapshot() as transaction:
-        is_external = context.active_signer(transaction) is not None
-    if is_external:
-        # What an external signer signs can't be undone: each order needs transactions of its own.
-        return [_issue_or_error(context, order, key) for order, key in orders]
-    leaves = [order for order, _ in orders]
-    try:
-        signed, trust = _sign_all(context, leaves, _sign_at_once)
-    except LedgerError:
-        raise
-    except PkiError:
-        # Once more, and each so that it can be undone by itself, which costs more.
-        signed, trust = _sign_all(context, leaves, _sign_alone)
-    results: list[Issued | PkiError] = []
-    for (order, key), result in zip(orders, signed, strict=True):
-        if isinstance(result, PkiError):
-            with suppress(PkiError), recorded_refusals(context.ledger, _refusal(context, order)):
-                raise result
-            results.append(result)
-        else:
-            leaf, notes = result
-            results.append(trust.issued(order.spiffe_id, leaf, key=key, notes=notes))
-    return results
-
-
-_Leaf = tuple[x509.Certificate, tuple[str, ...]]
-
-
-def _sign_all(
-    context: AuthorityContext,
-    orders: Sequence[LeafOrder],
-    sign: Callable[[AuthorityContext, LeafOrder, Transaction], _Leaf | PkiError],
-) -> tuple[list[_Leaf | PkiError], _Trust]:
-    with context.ledger.transaction() as transaction:
-        signed = [sign(context, order, transaction) for order in orders]
-        return signed, _trust(context, transaction)
-
-
-def _sign_at_once(context: AuthorityContext, order: LeafOrder, transaction: Transaction) -> _Leaf:
-    check_leaf_lifetime(order.lifetime)
-    result = sign_order(context, order, transaction, None)
-    assert not isinstance(result, PlannedLeaf)
-    return result
-
-
-def _sign_alone(
-    context: AuthorityContext, order: LeafOrder, transaction: Transaction
-) -> _Leaf | PkiError:
-    try:
-        return transaction.alone(lambda: _sign_at_once(context, order, transaction))
-    except LedgerError:
-        raise
-    except PkiError as error:
-        return error
-
-
-def _issue_or_error(
-    context: AuthorityContext, order: LeafOrder, key: PrivateKey
-) -> Issued | PkiError:
-    try:
-        return issue(context, order, key=key)
-    except PkiError as error:
-        return error
-
-
-def _refusal(context: AuthorityContext, order: LeafOrder) -> AuditEntry:
+def refusal_entry(context: AuthorityContext, order: LeafOrder) -> AuditEntry:
     """Return the entry about an order that is refused, but for its reason."""
     return context.audit_entry(
         AuditAction.REFUSE,
@@ -243,31 +160,52 @@ def sign_order(
         by = context.active_ca(transaction)
         planned = context.signing.plan_leaf(order, by, transaction, now=now)
         # Before it is signed, because it may be refused here.
-        notes = _notes(planned, now=now)
+        notes = notes_on(planned, now=now)
         if planned.by.is_external:
             return planned
         signed = planned.sign()
     else:
-        notes = _notes(signed.planned, now=now)
+        notes = notes_on(signed.planned, now=now)
     context.signing.record_leaf(signed, transaction, now=now)
     order = signed.planned.order
     renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
-    transaction.audit.append(
-        context.audit_entry(
-            AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
-            certificate=signed.leaf,
-            at=now,
-            subject=str(order.spiffe_id),
-            profile=order.profile.name,
-            proof=order.proof.value,
-            **({} if renewed is None else {"renewed_from": renewed.serial}),
-        )
-    )
+    transaction.audit.append(issue_entry(context, signed, renewed, now=now))
     return signed.leaf, notes
 
 
-def _notes(planned: PlannedLeaf, *, now: datetime) -> tuple[str, ...]:
-    """Return notes on what differs from the order."""
+def issue_entry(
+    context: AuthorityContext,
+    signed: SignedLeaf,
+    renewed: CertificateRecord | None,
+    *,
+    now: datetime,
+) -> AuditEntry:
+    """Return the entry about a leaf.
+
+    Args:
+        context: the CA.
+        signed: the leaf.
+        renewed: what it renews; None if it renews nothing.
+        now: the time.
+    """
+    order = signed.planned.order
+    return context.audit_entry(
+        AuditAction.ISSUE if renewed is None else AuditAction.RENEW,
+        certificate=signed.leaf,
+        at=now,
+        subject=str(order.spiffe_id),
+        profile=order.profile.name,
+        proof=order.proof.value,
+        **({} if renewed is None else {"renewed_from": renewed.serial}),
+    )
+
+
+def notes_on(planned: PlannedLeaf, *, now: datetime) -> tuple[str, ...]:
+    """Return notes on what differs from the order.
+
+    Raises:
+        InputError: if the issuing CA ends before the lifetime that was asked for.
+    """
     order, not_after = planned.order, planned.validity.not_after
     notes = []
     if not_after < now + order.lifetime:
@@ -306,11 +244,11 @@ def hand_out(
         NotPermittedError: if it was issued before, and a revocation of it is pending.
     """
     context.pending.refuse(f"{leaf.serial_number:x}")
-    return _trust(context, transaction).issued(spiffe_id, leaf, key=key, notes=notes)
+    return trust_of(context, transaction).issued(spiffe_id, leaf, key=key, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Trust:
+class Trust:
     """What goes out with each certificate."""
 
     bundle: TrustBundle
@@ -325,13 +263,15 @@ class _Trust:
         key: PrivateKey | None,
         notes: tuple[str, ...],
     ) -> Issued:
+        """Return a certificate with it."""
         issuer = next(item for item in self.own if item.subject == leaf.issuer)
         return Issued(spiffe_id, (leaf, issuer), self.bundle, self.crls, key, notes, self.own)
 
 
-def _trust(context: AuthorityContext, transaction: Transaction) -> _Trust:
+def trust_of(context: AuthorityContext, transaction: Transaction) -> Trust:
+    """Return what goes out with the certificates of this transaction."""
     own = tuple(item.certificate for item in transaction.issuers())
-    return _Trust(*context.trust(transaction), own)
+    return Trust(*context.trust(transaction), own)
 
 
 def _permitted_subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:

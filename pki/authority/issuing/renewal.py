@@ -1,6 +1,6 @@
 """Renew a leaf whose certificate is still good: the same names, a new key.
 
-The stages are those of :mod:`pki.authority.issuance`.
+The stages are those of :mod:`pki.authority.issuing.issuance`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from cryptography import x509
 
 from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
-from pki.authority.issuance import hand_out, order_for_request, sign_order
 from pki.authority.issued import Issued
+from pki.authority.issuing.issuance import hand_out, order_for_request, sign_order
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.lifetimes import check_leaf_lifetime

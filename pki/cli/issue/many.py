@@ -11,10 +11,10 @@ import typer
 
 from pki.authority import Authority
 from pki.cli.exit_codes import FAILED, PARTLY
-from pki.cli.output import console_for, print_error, print_result, quote_path
-from pki.cli.state.fleet import Fleet, FleetOrder
+from pki.cli.issue.fleet import Fleet, FleetOrder
+from pki.cli.issue.orders_file import PlacedOrder
+from pki.cli.output import print_error, print_result, quote_path
 from pki.cli.state.issuing import report_issued
-from pki.cli.state.orders_file import PlacedOrder
 from pki.cli.state.trust_distribution import error_lines, import_crls
 from pki.errors import counted
 from pki.files import Layout
@@ -98,6 +98,9 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         return
     from rich.progress import Progress  # noqa: PLC0415 - loaded for a terminal alone
 
-    with Progress(console=console_for(sys.stderr), transient=True) as progress:
+    from pki.cli.console import PipeConsole  # noqa: PLC0415 - loaded for a terminal alone
+
+    # On stderr: what is told of each goes to stdout, perhaps into a file.
+    with Progress(console=PipeConsole(stderr=True), transient=True) as progress:
         task = progress.add_task("Issuing", total=total)
         yield lambda number: progress.update(task, advance=number)

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority, NamedOrder
-from pki.cli.issue_many import issue_many
+from pki.cli.issue.many import issue_many
+from pki.cli.issue.orders_file import Defaults, PlacedOrder, read_orders
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
@@ -33,7 +34,6 @@ from pki.cli.state.issuing import (
     save_issued,
 )
 from pki.cli.state.key_access import PassphraseFileOption
-from pki.cli.state.orders_file import Defaults, PlacedOrder, read_orders
 from pki.cli.state.trust_distribution import import_crls, issuer_certificates
 from pki.files import LAYOUTS, Layout, writer_lock
 from pki.files.overwrite import CredentialOwner, refuse_overwrite

@@ -11,9 +11,9 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority import Authority, Issued
+from pki.cli.issue.orders_file import PlacedOrder
 from pki.cli.options import ca_directory
 from pki.cli.state.issuing import refuse_ca_folder, save_issued
-from pki.cli.state.orders_file import PlacedOrder
 from pki.cli.state.trust_distribution import issuer_certificates
 from pki.errors import InputError, LedgerError, PkiError, quote_untrusted
 from pki.files import Layout, writer_lock

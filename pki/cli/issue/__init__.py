@@ -1,0 +1,1 @@
+"""``handfast issue``: one certificate, or those of a fleet."""
