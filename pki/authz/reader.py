@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from typing import cast
 
-from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce, EnforcementRule, EnforceSetting
 from pki.authz.error_messages import schema_error, syntax_error
 from pki.authz.patterns import (
@@ -22,6 +21,7 @@ from pki.authz.patterns import (
 from pki.authz.policy import Grant, Policy, PolicyRules, RoleRule, ServedBy
 from pki.authz.schema import POLICY, PolicyTable
 from pki.authz.toml_lines import LineMap, Location, map_lines
+from pki.durations import parse_duration
 from pki.errors import PolicyError, quote_untrusted
 from pki.identity import TrustDomain
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NotRequired, TypedDict
 
-from pki.authz.durations import parse_duration
 from pki.authz.enforcement import Enforce
 from pki.authz.patterns import parse_method_pattern, parse_name_pattern, parse_service
 from pki.authz.tables import Table, list_of, mapping_of, string, tables_of
+from pki.durations import parse_duration
 from pki.errors import InputError, quote_untrusted
 from pki.identity import TrustDomain
 

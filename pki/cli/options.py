@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from pki.authz.durations import parse_duration
+from pki.durations import parse_duration
 from pki.errors import PkiError, printable, quote_untrusted
 from pki.identity import DnsName
 from pki.x509 import IpAddress

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from pki.authority import NamedOrder
-from pki.authz.durations import parse_duration
+from pki.durations import parse_duration
 from pki.errors import InputError, PkiError, StateError, counted, quote_untrusted
 from pki.files import read_bounded
 from pki.identity import DnsName

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pki.authz import MAX_POLICY_BYTES, Policy, Principal, Reason, explain, read_policy
-from pki.authz.durations import parse_duration
+from pki.durations import parse_duration
 from pki.errors import InputError, PolicyError
 from pki.identity import DnsName, SpiffeId, Subject, derive_names
 
