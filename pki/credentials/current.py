@@ -26,12 +26,14 @@ from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import Source, renewal_of
 from pki.errors import InputError, PkiError, UnreadableError
 from pki.keys import private_key_to_pem
-from pki.x509 import ChainVerifier, Credential, CrlSet, Purpose, RevocationMode
+from pki.x509 import ChainVerifier, Credential, CrlSet, Purpose, RevocationMode, TrustBundle
 from pki.x509.peer_chain import PeerChain
 
 log = logging.getLogger("handfast.credentials")
 
 _MOST_WARNINGS_REMEMBERED = 100
+
+_MadeBy = tuple[TrustBundle, CrlSet | None, timedelta, str]
 
 
 class CurrentCredential:
@@ -81,6 +83,7 @@ class CurrentCredential:
         _check_exportable(credential)
         self._crls_read_at = monotonic()
         self._remembered = self._loader.remembered
+        self._verifier: tuple[_MadeBy, ChainVerifier] | None = None
         self.snapshot = self._snapshot_of(credential, 1)
         """What is in force now; another object after each change."""
         self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
@@ -225,14 +228,20 @@ class CurrentCredential:
         return True
 
     def _snapshot_of(self, credential: Credential, version: int) -> Snapshot:
-        verifier = ChainVerifier(
-            credential.bundle,
-            credential.crls,
-            mode=self._mode,
-            grace=min(self._graces(), default=timedelta(0)),
-            withheld=self._withheld,
-        )
-        return Snapshot(version, credential, verifier)
+        grace = min(self._graces(), default=timedelta(0))
+        made_by = (credential.bundle, credential.crls, grace, self._withheld)
+        last = self._verifier
+        # A new leaf of our own changes nothing about others: what was verified of them stays so.
+        if last is None or not _is_same(last[0], made_by):
+            verifier = ChainVerifier(
+                credential.bundle,
+                credential.crls,
+                mode=self._mode,
+                grace=grace,
+                withheld=self._withheld,
+            )
+            last = self._verifier = (made_by, verifier)
+        return Snapshot(version, credential, last[1])
 
     def _renew_verifier(self) -> None:
         self.snapshot = self._snapshot_of(self.snapshot.credential, self.snapshot.version)
@@ -268,6 +277,11 @@ class CurrentCredential:
                 self._warnings.clear()
             self._warnings.add(message)
             defer(log.error, "%s", message)
+
+
+def _is_same(one: _MadeBy, other: _MadeBy) -> bool:
+    """Compare what verifiers are made by; bundle and lists by identity."""
+    return one[0] is other[0] and one[1] is other[1] and one[2:] == other[2:]
 
 
 def _check_exportable(credential: Credential) -> None:

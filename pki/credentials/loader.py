@@ -24,7 +24,13 @@ from cryptography import x509
 
 from pki.background import defer
 from pki.credentials.source import Source, renewal_of
-from pki.errors import CredentialError, PkiError, VerificationError, quote_untrusted
+from pki.errors import (
+    CertificateError,
+    CredentialError,
+    PkiError,
+    VerificationError,
+    quote_untrusted,
+)
 from pki.identity import SpiffeId
 from pki.x509 import (
     WORKLOAD,
@@ -34,6 +40,7 @@ from pki.x509 import (
     Fault,
     Purpose,
     RevocationMode,
+    TrustBundle,
 )
 from pki.x509.revocation import IssuerId
 
@@ -69,6 +76,8 @@ class CredentialLoader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._warnings: frozenset[str] = frozenset()
+        self._path_verifier: ChainVerifier | None = None
+        self._last_merge: _Merge | None = None
         self.on_disk: OnDisk | None = None
         self.remembered: CrlSet | None = None
 
@@ -79,7 +88,7 @@ class CredentialLoader:
             PkiError: if it can't be used: then the workload does not start.
         """
         loaded = self.load()
-        check_own_credential(loaded, now, renewal_of(self.source))
+        self._check_own(loaded, now)
         self.remembered = self.source.load_stored_crls()
         credential = self._with_newest_crls(loaded, self.remembered)
         if credential.crls is None and self.source.revocation is RevocationMode.REQUIRED:
@@ -132,9 +141,12 @@ class CredentialLoader:
             The credential to use from now on, and why the source's was refused; empty if it was
             accepted.
         """
+        if loaded.bundle.roots == current.bundle.roots:
+            # The same object as long as nothing is new: what was verified by it need not be again.
+            loaded = replace(loaded, bundle=current.bundle)
         if loaded.chain != current.chain:
             try:
-                check_own_credential(loaded, now, renewal_of(self.source))
+                self._check_own(loaded, now)
                 if loaded.spiffe_id != current.spiffe_id:
                     raise CredentialError(
                         f"certificate is for {loaded.spiffe_id}, and this workload is "
@@ -159,6 +171,12 @@ class CredentialLoader:
         merged, refused = self._merged(replace(current, crls=crls), crls, current.crls)
         return replace(current, crls=merged), "; ".join(refused)
 
+    def _check_own(self, credential: Credential, now: datetime) -> None:
+        verifier = self._path_verifier
+        if verifier is None or verifier.bundle is not credential.bundle:
+            verifier = self._path_verifier = own_path_verifier(credential.bundle)
+        check_own_credential(credential, now, renewal_of(self.source), verifier)
+
     def _with_newest_crls(self, credential: Credential, current: CrlSet | None) -> Credential:
         if credential.crls is None:
             # A source can't make a list that was read before disappear: the list stays in force,
@@ -175,15 +193,44 @@ class CredentialLoader:
         # Only lists of trusted issuers are accepted: a forged list with a huge number would
         # otherwise keep the true lists out for good.
         issuers = (*credential.chain[1:], *credential.bundle.all_roots())
-        merged, refused = (current or CrlSet.none()).merge_newer(crls, issuers=issuers)
-        if current is not None and merged == current:
-            # The same object as long as nothing is new: a change is found by comparing identities.
-            return current, refused
-        return merged, refused
+        last = self._last_merge
+        if last is None or not last.is_of(issuers, crls, current):
+            merged, refused = (current or CrlSet.none()).merge_newer(crls, issuers=issuers)
+            if current is not None and merged == current:
+                # The same object as long as nothing is new: a change is found by its identity.
+                merged = current
+            last = self._last_merge = _Merge(issuers, crls, current, merged, refused)
+        return last.merged, last.refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """What the lists that were read, and those before, have given."""
+
+    issuers: tuple[x509.Certificate, ...]
+    crls: CrlSet
+    current: CrlSet | None
+    merged: CrlSet
+    refused: tuple[str, ...]
+
+    def is_of(
+        self, issuers: tuple[x509.Certificate, ...], crls: CrlSet, current: CrlSet | None
+    ) -> bool:
+        """Return whether these would give the same: the sets are compared by identity."""
+        is_same = crls is self.crls and issuers == self.issuers
+        return is_same and (current is self.current or current is self.merged)
+
+
+def own_path_verifier(bundle: TrustBundle) -> ChainVerifier:
+    """Return a verifier of paths alone: peers decide on revocation."""
+    return ChainVerifier(bundle, mode=RevocationMode.WHEN_PRESENT)
 
 
 def check_own_credential(
-    credential: Credential, now: datetime, renewal: str = "handfast renew DIR"
+    credential: Credential,
+    now: datetime,
+    renewal: str = "handfast renew DIR",
+    verifier: ChainVerifier | None = None,
 ) -> SpiffeId:
     """Check the profile, the times and the path of a workload's own credential.
 
@@ -193,6 +240,7 @@ def check_own_credential(
         credential: the credential.
         now: the time.
         renewal: the command that brings another one, for the remedy.
+        verifier: that of :func:`own_path_verifier` for the credential's bundle; None makes one.
 
     Returns:
         The SPIFFE ID of the credential.
@@ -200,15 +248,21 @@ def check_own_credential(
     Raises:
         PkiError: if no peer would accept it.
     """
-    verifier = ChainVerifier(credential.bundle, mode=RevocationMode.WHEN_PRESENT)
-    for purpose in Purpose:
-        try:
-            verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=purpose, at=now)
-        except VerificationError as error:
-            raise CredentialError(
-                f"this workload's own certificate would be refused by peers: {error.message}",
-                remedy=error.remedy or _remedy(error, credential, now, renewal),
-            ) from error
+    verifier = verifier or own_path_verifier(credential.bundle)
+    first, *others = Purpose
+    try:
+        # The path is the same for every purpose; what the leaf is for is not.
+        verified = verifier.verify(credential.chain, profile=WORKLOAD, purpose=first, at=now)
+        for purpose in others:
+            WORKLOAD.check(credential.leaf, purpose)
+    except (VerificationError, CertificateError) as error:
+        remedy = (
+            _remedy(error, credential, now, renewal) if isinstance(error, VerificationError) else ""
+        )
+        raise CredentialError(
+            f"this workload's own certificate would be refused by peers: {error.message}",
+            remedy=error.remedy or remedy,
+        ) from error
     spiffe_id = verified.names.spiffe_id
     if spiffe_id is None:
         raise CredentialError("own certificate holds no SPIFFE ID")

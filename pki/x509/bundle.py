@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from cryptography import x509
@@ -66,10 +67,7 @@ class TrustBundle:
         Raises:
             InputError: if the data holds anything else, or as :meth:`of_roots`.
         """
-        certificates = read_certificates(
-            data, what="trust bundle", max_bytes=MAX_BUNDLE_BYTES, max_count=MAX_BUNDLE_LENGTH
-        )
-        return cls.of_roots(certificates, default=default)
+        return _read(bytes(data), default)
 
     def roots_of(self, trust_domain: TrustDomain) -> tuple[x509.Certificate, ...]:
         """Return the roots of a trust domain; empty if it is not trusted."""
@@ -82,3 +80,12 @@ class TrustBundle:
     def to_pem(self, trust_domain: TrustDomain | None = None) -> bytes:
         """Return the roots as PEM: those of one trust domain, or all."""
         return to_pem(self.roots_of(trust_domain) if trust_domain else self.all_roots())
+
+
+# The same bytes are read every few seconds, and with each new leaf.
+@lru_cache(maxsize=4)
+def _read(data: bytes, default: TrustDomain | None) -> TrustBundle:
+    certificates = read_certificates(
+        data, what="trust bundle", max_bytes=MAX_BUNDLE_BYTES, max_count=MAX_BUNDLE_LENGTH
+    )
+    return TrustBundle.of_roots(certificates, default=default)

@@ -115,6 +115,8 @@ class ChainVerifier:
         self._signed: set[tuple[IssuerId, x509.Certificate]] = set()
         # Issuers for which OpenSSL has accepted a path with these CRLs.
         self._accepted: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
+        # The CAs above leaves whose profiles were checked: many leaves have the same.
+        self._authorities: set[tuple[tuple[x509.Certificate, ...], int | None]] = set()
         self._lock = threading.Lock()
 
     def verify(
@@ -162,7 +164,10 @@ class ChainVerifier:
         # _check_crls alone checks the CRLs.
         with_crls = crls_required and not self._any_in_grace(at)
         path = self._builder(roots, with_crls=with_crls).build_path(chain, at)
-        _check_authorities(path, max_intermediates)
+        above = (path[1:], max_intermediates)
+        if above not in self._authorities:
+            _check_authorities(path, max_intermediates)
+            self._authorities.add(above)
         proof = PathProof.of(path, names)
         crls_from, crls_until = self._check_crls(proof.links, at, crls_required=crls_required)
         self._accepted.add((crls_required, proof.issuers))
