@@ -21,7 +21,7 @@ from pki.authz.policy import role_names
 from pki.errors import InputError, VerificationError
 from pki.x509 import WORKLOAD, CertificateNames, ChainVerifier, Fault, Purpose, read_names
 from pki.x509.proof import PathProof
-from pki.x509.readers import read_chain
+from pki.x509.readers import read_chain, read_issuing_cas
 
 _REFUSED_FOR = timedelta(seconds=1)
 _PERMANENT = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED, Fault.EXPIRED})
@@ -90,6 +90,7 @@ class CachedPeer:
     """
 
     __slots__ = (
+        "chain",
         "claimed_id",
         "issuer",
         "key",
@@ -103,7 +104,9 @@ class CachedPeer:
     )
 
     def __init__(self, key: tuple[bytes, ...], now: datetime) -> None:
-        leaf = read_peer_key(key)[0]
+        # Dropped after the first verification: thousands of peers are cached.
+        self.chain: tuple[x509.Certificate, ...] | None = read_peer_key(key)
+        leaf = self.chain[0]
         self.key = key
         self.issuer = leaf.issuer.rfc4514_string()
         self.serial = leaf.serial_number
@@ -135,9 +138,8 @@ class CachedPeer:
             # A chain that was accepted before has only to be looked up in the new lists.
             span = None if proof is None else verifier.verify_again(proof, now)
             if span is None or proof is None:
-                verified = verifier.verify(
-                    read_peer_key(self.key), profile=WORKLOAD, purpose=Purpose.CLIENT, at=now
-                )
+                chain, self.chain = self.chain or read_peer_key(self.key), None
+                verified = verifier.verify(chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=now)
                 proof = self.proof = verified.proof
                 span = verified.valid_from, verified.valid_until
             names = proof.names
@@ -172,6 +174,9 @@ def read_peer_key(key: tuple[bytes, ...]) -> tuple[x509.Certificate, ...]:
     leaf = read_chain(key[0])
     if len(key) == 1:
         return leaf
+    if key[1].startswith(key[0]):
+        rest = key[1][len(key[0]) :]
+        return (*leaf, *read_issuing_cas(rest)) if rest else leaf
     chain = read_chain(key[1])
     return chain if chain[0] == leaf[0] else (*leaf, *chain)
 

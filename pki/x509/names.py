@@ -8,7 +8,9 @@ another type.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -18,6 +20,7 @@ from pki.x509.decoding import UNREADABLE, extensions_of
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _SPIFFE_SCHEME = "spiffe:"
 # The identifier of ECDSA with SHA-256, in DER.
 _ANY_ALGORITHM = bytes.fromhex("300a06082a8648ce3d040302")
@@ -36,10 +39,17 @@ class CertificateNames:
     def spiffe_id(self) -> SpiffeId | None:
         """The SPIFFE ID, if it is the only URI SAN."""
         if len(self.uris) == 1 and self.uris[0].startswith(_SPIFFE_SCHEME):
-            return SpiffeId.parse(self.uris[0])
+            return _spiffe_id(self.uris[0])
         return None
 
 
+# The same names are asked for again and again, and are values.
+@lru_cache(maxsize=1024)
+def _spiffe_id(uri: str) -> SpiffeId:
+    return SpiffeId.parse(uri)
+
+
+@lru_cache(maxsize=1024)
 def canonical_name(name: x509.Name) -> bytes:
     """Return a distinguished name in a form that is equal for equal names.
 
@@ -154,13 +164,13 @@ def _alternative_names(
 
 
 def _check_uri(value: str) -> str:
-    if not value or not all("!" <= character <= "~" for character in value):
+    if not _VISIBLE.fullmatch(value):
         raise CertificateError(
             f"URI name {quote_untrusted(value)} is empty or holds unprintable characters"
         )
     if value.lower().startswith(_SPIFFE_SCHEME):
         try:
-            SpiffeId.parse(value)
+            _spiffe_id(value)
         except NameRefusedError as error:
             raise CertificateError(error.message, remedy=error.remedy) from None
     return value

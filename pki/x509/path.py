@@ -10,12 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from OpenSSL import crypto
 
 from pki.errors import VerificationError, quote_untrusted
 from pki.fault import Fault
+from pki.x509.readers import shared_ca
 from pki.x509.revocation import CrlSet
 
 _FLAGS = crypto.X509StoreFlags
@@ -69,7 +71,8 @@ class PathBuilder:
             VerificationError: if OpenSSL finds no valid path.
         """
         try:
-            leaf, *others = (crypto.X509.from_cryptography(item) for item in chain)
+            leaf = crypto.X509.from_cryptography(chain[0])
+            others = list(map(_openssl_ca, chain[1:]))
         except crypto.Error as error:
             # cryptography and OpenSSL have decoders of their own, which differ in some cases.
             raise VerificationError(
@@ -80,7 +83,11 @@ class PathBuilder:
             path = crypto.X509StoreContext(self._store_at(at), leaf, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
             raise _verification_error(error) from None
-        return tuple(item.to_cryptography() for item in path)
+        # OpenSSL begins with the leaf that it was given.
+        return (
+            chain[0],
+            *(shared_ca(crypto.dump_certificate(crypto.FILETYPE_ASN1, item)) for item in path[1:]),
+        )
 
     def _store_at(self, at: datetime) -> crypto.X509Store:
         """Return the store for a time. Times are whole seconds, so at most one a second is made."""
@@ -101,6 +108,11 @@ class PathBuilder:
         store.set_flags(flags)
         store.set_time(at)
         return store
+
+
+@lru_cache(maxsize=256)
+def _openssl_ca(ca: x509.Certificate) -> crypto.X509:
+    return crypto.X509.from_cryptography(ca)
 
 
 _REMEDIES = {

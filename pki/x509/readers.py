@@ -6,6 +6,7 @@ The size and count of every input are checked before any expensive work.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -24,6 +25,7 @@ MAX_CRLS = 64
 MAX_CRLS_BYTES = 64 * 1024 * 1024
 
 _Object = TypeVar("_Object", x509.Certificate, x509.CertificateRevocationList)
+_CHAIN = "certificate chain"
 
 
 def read_certificate(data: bytes) -> x509.Certificate:
@@ -46,12 +48,32 @@ def read_chain(data: bytes) -> tuple[x509.Certificate, ...]:
     Raises:
         InputError: as :func:`read_certificate`.
     """
-    return read_certificates(
-        data,
-        what="certificate chain",
-        max_bytes=2 * MAX_CERTIFICATE_BYTES * MAX_CHAIN_LENGTH,
-        max_count=MAX_CHAIN_LENGTH,
-    )
+    leaf, *others = _chain_ders(data, MAX_CHAIN_LENGTH)
+    return (decode_certificate(leaf, what=_CHAIN), *map(shared_ca, others))
+
+
+def read_issuing_cas(data: bytes) -> tuple[x509.Certificate, ...]:
+    """Read the CAs above a leaf as PEM, 1 to 7 certificates.
+
+    Raises:
+        InputError: as :func:`read_certificate`.
+    """
+    return tuple(map(shared_ca, _chain_ders(data, MAX_CHAIN_LENGTH - 1)))
+
+
+@lru_cache(maxsize=256)
+def shared_ca(der: bytes) -> x509.Certificate:
+    """Return a CA's certificate, decoded once: many leaves have the same.
+
+    Raises:
+        CertificateError: as :func:`decode_certificate`.
+    """
+    return decode_certificate(der, what=_CHAIN)
+
+
+def _chain_ders(data: bytes, max_count: int) -> list[bytes]:
+    blocks = read_blocks(data, what=_CHAIN, max_bytes=2 * MAX_CERTIFICATE_BYTES * MAX_CHAIN_LENGTH)
+    return _ders(blocks, label="CERTIFICATE", what=_CHAIN, max_count=max_count)
 
 
 def read_certificates(

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tests.bench.arrivals import arrivals
 from tests.bench.change import change
 from tests.bench.children import ROOT
 from tests.bench.decisions import decisions
@@ -50,6 +51,11 @@ def _tail(env: Environment, quick: bool) -> Iterable[Row]:
         yield from tail(env, kind, pairs, seconds)
 
 
+def _arrivals(env: Environment, quick: bool) -> Iterable[Row]:
+    for kind in KINDS:
+        yield from arrivals(env, kind, quick)
+
+
 def _growth(env: Environment, quick: bool) -> Iterable[Row]:
     return growth(env, 500 if quick else 10_000)
 
@@ -72,6 +78,7 @@ MEASURES: dict[str, Measure] = {
     "latency": _for_both(latency, Effort(101, 0.12)),
     "failures": _failures,
     "tail": _tail,
+    "arrivals": _arrivals,
     "growth": _growth,
     "revocation": _revocation,
     "change": change,
