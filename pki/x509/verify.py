@@ -163,7 +163,10 @@ class ChainVerifier:
         # OpenSSL knows neither a grace nor optional CRLs: then it verifies only the path, and
         # _check_crls alone checks the CRLs.
         with_crls = crls_required and not self._any_in_grace(at)
-        path = self._builder(roots, with_crls=with_crls).build_path(chain, at)
+        path = self._builder(roots, with_crls=False).build_path(chain, at)
+        if with_crls and (crls_required, path[1:]) not in self._accepted:
+            # Once for each issuer OpenSSL judges the CRLs too; then the lookup below is enough.
+            path = self._builder(roots, with_crls=True).build_path(chain, at)
         above = (path[1:], max_intermediates)
         if above not in self._authorities:
             _check_authorities(path, max_intermediates)
