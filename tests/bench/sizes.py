@@ -19,7 +19,7 @@ from tests.bench.sides import OURS
 from tests.bench.throughput import Pair
 
 _EARLY = 100
-_MOST_GROWN = 5.0  # MB
+_MOST_GROWN = 2.0  # MB
 _UPTAKE_SECONDS = 20.0
 # By then old connections are closed, and so are the handshakes that a port holds open while it
 # changes. gRPC's pool has also ended the threads of a burst: it keeps an idle thread for 20 s.
