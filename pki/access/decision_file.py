@@ -94,7 +94,9 @@ class DecisionFile:
             return
         # First: who finds the thread awake relies on it that it looks for lines once more.
         self._lines.append((seconds, rest, principal))
-        if not self._is_awake:
+        if self._is_closed:
+            self.flush()
+        elif not self._is_awake:
             self._is_awake = True
             self._start()
             self._wake.set()
@@ -105,14 +107,24 @@ class DecisionFile:
             self._write_all()
 
     def close(self) -> None:
-        """Write what is there, and close the file. Lines that are added later are lost."""
+        """Write what is there, and end the thread: who adds a line later writes it."""
         self._is_closed = True
         self._wake.set()
+        with self._room:
+            self._room.notify_all()
         with self._lock:
             self._write_all()
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = -1
+            left = len(self._lines)
+            if left or self._unwritten:
+                message = "decision log %r can't be written: %d lines or more are lost"
+                defer(log.error, message, str(self._path), max(left, 1))
+                self._count_lost(max(left, 1))
+
+    def __del__(self) -> None:
+        """Close the file: nobody adds lines any more."""
+        file, self._file = getattr(self, "_file", -1), -1
+        if file >= 0:
+            os.close(file)
 
     def renew_in_child(self) -> None:
         """Forget the lines of the parent, which writes them itself."""
@@ -126,8 +138,9 @@ class DecisionFile:
                     self._room.wait(_RETRY_SECONDS)
                 if self._thread is None:
                     self.flush()
-            return not self._is_closed
-        if self._blocks and len(self._lines) < _MOST_OF_REFUSALS:
+            if len(self._lines) < MOST_LINES:
+                return True
+        elif self._blocks and len(self._lines) < _MOST_OF_REFUSALS:
             return True
         with self._room:
             known = principal in self._lost or len(self._lost) < MOST_LINES
@@ -136,16 +149,19 @@ class DecisionFile:
         return False
 
     def _start(self) -> None:
-        if self._thread is None:
+        with self._room:
+            if self._thread is not None:
+                return
             thread = threading.Thread(target=self._run, name="handfast-decisions", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 # There are too many threads, or the interpreter ends: this call writes.
                 self._is_awake = False
-                self.flush()
+            else:
+                self._thread = thread
                 return
-            self._thread = thread
+        self.flush()
 
     def _run(self) -> None:
         while not self._is_closed:
@@ -161,7 +177,7 @@ class DecisionFile:
                 self._wake.set()
 
     def _write_all(self) -> None:
-        while self._file >= 0 and (self._unwritten or self._lines):
+        while self._unwritten or self._lines:
             if not self._unwritten:
                 taken = [self._lines.popleft() for _ in range(min(len(self._lines), _AT_ONCE))]
                 self._unwritten = _encode(taken)
@@ -192,7 +208,7 @@ class DecisionFile:
     def _tell_lost(self) -> None:
         with self._room:
             lost, self._lost = self._lost, Counter()
-        if lost and self._file >= 0:
+        if lost:
             told = Suppressed(lost.total(), tuple(lost.most_common(_MOST_NAMED)))
             self._unwritten = _encode([(time.time(), self._describe_lost(told), "")])
             self._write()

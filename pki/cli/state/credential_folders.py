@@ -182,7 +182,9 @@ def _list(folder: Path, most: int | None) -> tuple[_Inode, list[tuple[str, bool]
                 number += 1
                 if most is not None and number > most:
                     break
-                if _is_folder(entry):
+                # What a command was writing when it was killed.
+                is_left_over = entry.name.startswith(".") and entry.name.endswith(".tmp")
+                if not is_left_over and _is_folder(entry):
                     found.append((entry.name, entry.is_symlink()))
     except OSError as error:
         raise StateError(f"{_not_listed(folder)}: {error.strerror or error}") from error

@@ -293,6 +293,14 @@ def test_a_killed_command_leaves_each_directory_whole_or_not_there(
         assert ca.verify_audit_log().findings == ()
 
 
+def test_what_a_killed_command_leaves_is_no_credential(capsys: Capture, state: Path) -> None:
+    issue(capsys, state, "a", "b")
+    left = state / ".a.0123456789abcdef.tmp"
+    (state / "a").rename(left)
+    answer = run_json(capsys, "renew", "--all", state, "--force", "--dir", state)
+    assert [item["directory"] for item in answer["directories"]] == [str(state / "b")]
+
+
 def test_a_terminal_sees_a_bar_and_a_pipe_does_not(state: Path) -> None:
     def run(stderr: int) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
