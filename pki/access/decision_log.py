@@ -45,7 +45,7 @@ class WhenFull(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionLogFile:
-    """A decision log in a file of its own: for a line for every call, at a fiftieth of the cost.
+    """A decision log in a file of its own, which one thread writes: for a line for every call.
 
     Lines are on disk within a tenth of a second, and when the workload is closed. If the file is
     moved away, as logrotate does, another is begun within a second; forked workers may share one.

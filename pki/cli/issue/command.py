@@ -112,8 +112,9 @@ def issue(
     if source is None and names and len(names) == 1:
         order = NamedOrder(names[0], further, addresses, ttl, key_type, kind)
         place = _Place(directory, out, LAYOUTS[layout])
+        request = (csr, read_request_file(csr)) if csr is not None else None
         with open_authority(directory, passphrase_file=passphrase_file) as authority:
-            facts, lines = _issue_one(authority, order, place, csr)
+            facts, lines = _issue_one(authority, order, place, request)
         print_result("issue", facts, lines, as_json=as_json)
         return
     if not names and source is None:
@@ -147,9 +148,8 @@ class _Place:
 
 
 def _issue_one(
-    authority: Authority, order: NamedOrder, place: _Place, csr: Path | None
+    authority: Authority, order: NamedOrder, place: _Place, request: tuple[Path, bytes] | None
 ) -> tuple[dict[str, object], list[str]]:
-    request = read_request_file(csr) if csr is not None else None
     workload = SpiffeId.parse_name(order.name, authority.trust_domain)
     folder = place.out or place.state / workload.path
     import_crls(authority, place.state)
@@ -164,7 +164,7 @@ def _issue_one(
             CredentialOwner.of_workload(workload),
             layout=place.layout,
             ca_certificates=issuer_certificates(authority),
-            request_key=parse_request(request, csr) if request is not None else None,
+            request_key=parse_request(request[1], request[0]) if request is not None else None,
         )
         if request is None:
             issued = authority.issue(
@@ -178,7 +178,7 @@ def _issue_one(
         else:
             issued = authority.issue_request(
                 order.name,
-                request,
+                request[1],
                 dns=order.dns,
                 ip=order.ip,
                 lifetime=order.lifetime,
