@@ -45,6 +45,7 @@ from pki.x509.revocation import Crl, CrlSet, IssuerId
 MAX_INTERMEDIATES = 3
 # 24 hours from the issue, and notBefore is at most an hour earlier.
 SHORT_LIFETIME = timedelta(hours=25)
+_MOST_JUDGED = 256  # peers choose which CAs they send
 
 ExpectedName = SpiffeId | DnsName | IpAddress
 
@@ -115,6 +116,8 @@ class ChainVerifier:
         self._signed: set[tuple[IssuerId, x509.Certificate]] = set()
         # Issuers for which OpenSSL has accepted a path with these CRLs.
         self._accepted: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
+        # The CAs that came with chains which OpenSSL has accepted with these CRLs.
+        self._judged: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
         # The CAs above leaves whose profiles were checked: many leaves have the same.
         self._authorities: set[tuple[tuple[x509.Certificate, ...], int | None]] = set()
         self._lock = threading.Lock()
@@ -163,9 +166,11 @@ class ChainVerifier:
         # OpenSSL knows neither a grace nor optional CRLs: then it verifies only the path, and
         # _check_crls alone checks the CRLs.
         with_crls = crls_required and not self._any_in_grace(at)
-        path = self._builder(roots, with_crls=False).build_path(chain, at)
-        if with_crls and (crls_required, path[1:]) not in self._accepted:
-            # Once for each issuer OpenSSL judges the CRLs too; then the lookup below is enough.
+        # Once for each issuer OpenSSL judges the CRLs too; then the lookup below is enough.
+        sent = (crls_required, tuple(chain[1:]))
+        is_judged = sent in self._judged
+        path = self._builder(roots, with_crls=with_crls and not is_judged).build_path(chain, at)
+        if with_crls and is_judged and (crls_required, path[1:]) not in self._accepted:
             path = self._builder(roots, with_crls=True).build_path(chain, at)
         above = (path[1:], max_intermediates)
         if above not in self._authorities:
@@ -174,6 +179,8 @@ class ChainVerifier:
         proof = PathProof.of(path, names)
         crls_from, crls_until = self._check_crls(proof.links, at, crls_required=crls_required)
         self._accepted.add((crls_required, proof.issuers))
+        if with_crls and len(self._judged) < _MOST_JUDGED:
+            self._judged.add(sent)
         _check_expected(names, expected)
         return VerifiedChain(
             path, names, max(proof.begin, crls_from), min(proof.end, crls_until), proof
