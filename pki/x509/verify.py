@@ -116,9 +116,7 @@ class ChainVerifier:
         self._signed: set[tuple[IssuerId, x509.Certificate]] = set()
         # Issuers for which OpenSSL has accepted a path with these CRLs.
         self._accepted: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
-        # The CAs that came with chains which OpenSSL has accepted with these CRLs.
-        self._judged: set[tuple[bool, tuple[x509.Certificate, ...]]] = set()
-        # The CAs above leaves whose profiles were checked: many leaves have the same.
+        self._judged: set[tuple[bool, Sequence[x509.Certificate]]] = set()
         self._authorities: set[tuple[tuple[x509.Certificate, ...], int | None]] = set()
         self._lock = threading.Lock()
 
@@ -163,10 +161,9 @@ class ChainVerifier:
             ) from error
         roots = self._roots_for(names)
         crls_required = self._requires_crls(_lifetime(leaf))
-        # OpenSSL knows neither a grace nor optional CRLs: then it verifies only the path, and
-        # _check_crls alone checks the CRLs.
+        # OpenSSL knows no grace and no optional CRLs: then _check_crls alone checks them.
         with_crls = crls_required and not self._any_in_grace(at)
-        # Once for each issuer OpenSSL judges the CRLs too; then the lookup below is enough.
+        # OpenSSL judges CRLs once for each issuer; then the lookup below is enough.
         sent = (crls_required, tuple(chain[1:]))
         is_judged = sent in self._judged
         path = self._builder(roots, with_crls=with_crls and not is_judged).build_path(chain, at)

@@ -45,4 +45,4 @@ def test_a_stream_without_a_word_is_known_within_three_heartbeats(tmp_path: Path
                     or any(revoked in item.revoked for item in crls.crls.values())
                 )
 
-            assert eventually(is_known, 30)
+            assert eventually(is_known, 90)
