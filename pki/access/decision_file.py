@@ -73,7 +73,7 @@ class DecisionFile:
 
     def _begin(self) -> None:
         """Begin without lines and without a thread, as a forked child does too."""
-        self._lines: deque[tuple[float, str, str]] = deque()
+        self._lines: deque[tuple[float, str]] = deque()
         self._lost: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._room = threading.Condition()
@@ -93,7 +93,7 @@ class DecisionFile:
         if len(self._lines) >= MOST_LINES and not self._has_room(principal, is_warning):
             return
         # First: who finds the thread awake relies on it that it looks for lines once more.
-        self._lines.append((seconds, rest, principal))
+        self._lines.append((seconds, rest))
         if self._is_closed:
             self.flush()
         elif not self._is_awake:
@@ -210,7 +210,7 @@ class DecisionFile:
             lost, self._lost = self._lost, Counter()
         if lost:
             told = Suppressed(lost.total(), tuple(lost.most_common(_MOST_NAMED)))
-            self._unwritten = _encode([(time.time(), self._describe_lost(told), "")])
+            self._unwritten = _encode([(time.time(), self._describe_lost(told))])
             self._write()
 
     def _follow(self) -> None:
@@ -259,8 +259,8 @@ def _open(path: Path) -> int:
         ) from None
 
 
-def _encode(lines: list[tuple[float, str, str]]) -> bytes:
-    return "".join([f'{{"timestamp": "{timestamp(at)}"{rest}\n' for at, rest, _ in lines]).encode()
+def _encode(lines: list[tuple[float, str]]) -> bytes:
+    return "".join([f'{{"timestamp": "{timestamp(at)}"{rest}\n' for at, rest in lines]).encode()
 
 
 def _flush_all() -> None:

@@ -134,16 +134,10 @@ class DecisionLog:
             verdict: the decision.
             seconds: when it was made, since 1970.
         """
-        ready = self._ready.get(id(verdict))
-        if ready is not None and ready[0] is verdict:
-            self._sink.add(seconds, ready[1], verdict.spiffe_id, is_warning=False)
-            return
-        refusal = verdict.refusal or verdict.audited
-        if refusal is None:
-            rest = _rest(self._fields(verdict))
-            if len(self._ready) < _MOST_READY:
-                self._ready[id(verdict)] = (verdict, rest)
-            self._sink.add(seconds, rest, verdict.spiffe_id, is_warning=False)
+        if verdict.refusal is None and verdict.audited is None:
+            self._sink.add(
+                seconds, self._rest_of_allowed(verdict), verdict.spiffe_id, is_warning=False
+            )
             return
         kind = "refused" if verdict.refusal else "audited"
         suppressed = self._limiter.try_acquire(verdict.spiffe_id, kind)
@@ -178,6 +172,16 @@ class DecisionLog:
         """
         self.summarize(seconds, at_once=True)
         self._sink.close()
+
+    def _rest_of_allowed(self, verdict: CallVerdict) -> str:
+        """Return what follows the time in an allowed call's line, made once for each verdict."""
+        ready = self._ready.get(id(verdict))
+        if ready is not None and ready[0] is verdict:
+            return ready[1]
+        rest = _rest(self._fields(verdict))
+        if len(self._ready) < _MOST_READY:
+            self._ready[id(verdict)] = (verdict, rest)
+        return rest
 
     def _fields(self, verdict: CallVerdict) -> dict[str, object]:
         refusal = verdict.refusal or verdict.audited
