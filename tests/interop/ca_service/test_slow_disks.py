@@ -112,4 +112,4 @@ def test_a_ledger_that_is_locked_stops_no_heartbeat(ca: Served, tmp_path: Path) 
             ledger.close()
             ending.set()
             looking.join()
-    assert longest < 1
+    assert longest < 2.5, "as long as the ledger was held"

@@ -133,7 +133,7 @@ def test_one_token_has_a_budget_of_its_own(ca: Served) -> None:
         request = enrollment_pb2.EnrollRequest(token=wrong.encode(), request=b"x")
         reasons = [refused(lambda: stub.Enroll(request, timeout=SECONDS)) for _ in range(20)]
         assert reasons[0] == "REQUEST_INVALID"
-        assert reasons[-1] == "BUDGET_EXHAUSTED"
+        assert "BUDGET_EXHAUSTED" in reasons[10:]
         fresh = EnrollmentToken.parse(ca.token("orders")).credential
         request = enrollment_pb2.EnrollRequest(token=fresh.encode(), request=b"x")
         assert refused(lambda: stub.Enroll(request, timeout=SECONDS)) == "REQUEST_INVALID"
