@@ -58,11 +58,11 @@ demo: $(READY) ## run the shop: five services, and what they may and may not do
 
 test: $(READY) ## run the tests, counting branches across all processes
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@tests/quickly.sh $(BIN)/python -m coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@tests/quickly.sh tests/again.sh $(BIN)/python -m coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # A test run leaves a file for each process; the first lint after it makes one of them.
 test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
-	@tests/quickly.sh $(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) -m "not documents" tests/interop $(PYTEST_ARGS)
+	@tests/quickly.sh tests/again.sh $(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) -m "not documents" tests/interop $(PYTEST_ARGS)
 
 test-core: $(CORE_READY) ## run a server and a client where the core's wheel is installed alone
 	@rm -rf build/core && mkdir -p build/core
