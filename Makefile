@@ -18,7 +18,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-rpc bench-start clean docs lock test-core test-lowest test-pythons wheels
+.PHONY: help setup demo test lint protos bench bench-ca bench-rpc bench-start clean docs lock test-core test-lowest test-pythons wheels
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -97,6 +97,9 @@ bench: $(READY) ## run the benchmarks
 
 bench-rpc: $(READY) ## measure the runtime beside bare gRPC, and hold it to its bars (BENCH_ARGS=--quick)
 	@$(BIN)/python -m tests.bench.rpc $(BENCH_ARGS)
+
+bench-ca: $(READY) ## measure the CA, beside OpenBao if its program bao is there (BENCH_ARGS=--quick)
+	@$(BIN)/python -m tests.bench.ca.run $(BENCH_ARGS)
 
 bench-start: $(READY) ## measure what a start costs in processor time (BENCH_ARGS="--runs 5")
 	@$(BIN)/python -m tests.bench.start_up $(BENCH_ARGS)

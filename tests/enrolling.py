@@ -19,11 +19,13 @@ from pki.authority.enrollment import (
     create_registration,
     create_token,
     enroll,
+    issue_for_registrar,
     recover,
     renew_own,
 )
 from pki.authority.enrollment.renew import Admit
 from pki.authority.registrations import Caller, Registration
+from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey, generate_key
 from pki.proofs import (
@@ -48,6 +50,16 @@ def workload_id(path: str) -> SpiffeId:
 def mac_key(context: AuthorityContext) -> bytes:
     with context.ledger.transaction() as transaction:
         return transaction.proofs.mac_key()
+
+
+def obtain(
+    context: AuthorityContext, caller: Caller, spiffe_id: SpiffeId, request: bytes
+) -> Obtained:
+    """Have a registrar obtain one certificate for the request of a workload."""
+    [result] = issue_for_registrar(context, caller, [(str(spiffe_id), request)])
+    if isinstance(result, PkiError):
+        raise result
+    return result
 
 
 def register(

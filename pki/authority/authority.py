@@ -13,7 +13,7 @@ from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
 from pki.authority.issuing import batches, issuance, renewal
-from pki.authority.ledger.ledger import WRITING, LedgerAccess
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult

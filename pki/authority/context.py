@@ -24,8 +24,8 @@ from pki.authority.ledger import (
 )
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.hierarchy import no_active_issuer_error, trusted_roots
-from pki.authority.ledger.ledger import WRITING, LedgerAccess
 from pki.authority.ledger.reserve import Reserve
 from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.signers import Signer, SignerError, TokenAccess

@@ -1,7 +1,8 @@
 """Sign certificates: nothing else in the CA does. Every order passes admission here first.
 
 With a key in this process, a leaf is admitted, signed and recorded in one transaction. What an
-external signer signs can't be taken back, so there are three steps (ADR 17):
+external signer signs can't be taken back, so there are three steps (ADR 17), which
+:mod:`pki.authority.signing_steps` takes:
 
 1. A first transaction admits the leaf, chooses its serial number, and records the intent to sign.
 2. The signer signs, while no transaction is open.
@@ -14,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from cryptography import x509
 
 from pki.authority.admission import Admission
 from pki.authority.ledger import (
     IssuerRecord,
-    Ledger,
     SigningIntent,
     Transaction,
 )
@@ -36,8 +35,6 @@ from pki.identity import TrustDomain
 from pki.keys import PrivateKey, public_key_fingerprint
 from pki.x509.profiles import IssuingProfile, RootProfile
 from pki.x509.profiles.builder import Validity
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +75,6 @@ class SignedLeaf:
 
     planned: PlannedLeaf
     leaf: x509.Certificate
-
-
-def sign_in_steps(
-    ledger: Ledger, decide: Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
-) -> _Result:
-    """Decide in a transaction; if a leaf is to be signed by an external signer, once more after it.
-
-    Args:
-        ledger: of the CA.
-        decide: decides in a transaction, and returns its result or what is to be signed. It is
-            called again with the signed leaf, and decides everything anew.
-    """
-    ledger.record_pending()
-    with ledger.transaction() as transaction:
-        result = decide(transaction, None)
-    if not isinstance(result, PlannedLeaf):
-        return result
-    signed = result.sign()
-    with ledger.transaction() as transaction:
-        result = decide(transaction, signed)
-    assert not isinstance(result, PlannedLeaf)
-    return result
 
 
 class Signing:

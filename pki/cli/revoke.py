@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority, CertificateRecord
-from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.authority.pending.file import PENDING
 from pki.authority.revocation import REASONS
 from pki.cli.exit_codes import PARTLY

@@ -21,6 +21,7 @@ from pki.authority.audit import RefusalSums
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment import Obtained
 from pki.authority.ledger import CertificateRecord, IssuerRecord
+from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
 from pki.authority.publishing.refreshing import refresh_crls, sign_missing
@@ -50,8 +51,15 @@ from pki.x509 import Credential
 log = logging.getLogger("handfast.ca")
 
 _SIGN_SECONDS, _SUM_SECONDS, _REQUEST_SECONDS = 3600.0, 5.0, 5.0
+_SHARING_THREADS = 16
+"""As many requests share a commit: each waits for it in a thread."""
 _BUNDLES = 16
 _MOST_NUMBER = 2**63 - 1
+
+
+def _waiting(context: AuthorityContext, urgency: Urgency) -> AuthorityContext:
+    # Callers wait fifteen seconds: they are to hear that the ledger is held, not nothing.
+    return replace(context, ledger=context.ledger.waiting(_REQUEST_SECONDS, urgency))
 
 
 class CaParts:
@@ -77,8 +85,11 @@ class CaParts:
         jwts: JwtVerifier,
     ) -> None:
         self.jwts = jwts
-        # Callers wait fifteen seconds: they are to hear that the ledger is held, not nothing.
-        self.context = replace(context, ledger=context.ledger.waiting(_REQUEST_SECONDS))
+        self.context = _waiting(context, Urgency.REVOCATION)
+        """For revocations, and for the CA's own upkeep."""
+        self.for_renewals = _waiting(context, Urgency.RENEWAL)
+        self.for_registrars = _waiting(context, Urgency.REGISTRAR)
+        self.for_strangers = _waiting(context, Urgency.STRANGER)
         # The ledger is tried again and again, so no attempt waits for long.
         self._impatient = replace(context, ledger=context.ledger.waiting(context.revocation_wait))
         self.feed = feed
@@ -93,13 +104,14 @@ class CaParts:
         with context.ledger.transaction() as transaction:
             self.mac_key = transaction.proofs.mac_key()
         # Threads of their own, so that none of them takes another's.
-        self.renewing = ThreadPoolExecutor(4, "handfast-renew")
+        self.renewing = ThreadPoolExecutor(_SHARING_THREADS, "handfast-renew")
+        self.recovering = ThreadPoolExecutor(_SHARING_THREADS, "handfast-recover")
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
         """For admins alone: no workload takes a thread of theirs."""
         self.distrusting = ThreadPoolExecutor(2, "handfast-distrust")
         self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
-        self.enrolling = ThreadPoolExecutor(2, "handfast-enroll")
+        self.enrolling = ThreadPoolExecutor(_SHARING_THREADS, "handfast-enroll")
         self.attesting = ThreadPoolExecutor(2, "handfast-attest")
         self.refusals = RefusalSums(context.clock)
         """Counts what strangers are refused: the audit log gets one entry a minute and reason."""
@@ -124,6 +136,7 @@ class CaParts:
     def _executors(self) -> tuple[ThreadPoolExecutor, ...]:
         return (
             self.renewing,
+            self.recovering,
             self.revoking,
             self.distrusting,
             self.operating,

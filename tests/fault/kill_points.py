@@ -20,7 +20,7 @@ from types import FrameType
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.ledger import IssuerKind
-from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.authority.pending.file import PendingFile
 from pki.authority.rotation.root import RootKeys, sign_request
 from pki.authority.signers import Pkcs11Uri, TokenAccess

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pki.authority.ledger import Ledger
+from pki.authority.ledger import Ledger, Transaction
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import STRANGER, shorten
 from pki.clock import Clock
 from pki.errors import InputError, NotPermittedError, PkiError, WrongStepError
 
 _log = logging.getLogger(__name__)
+_REFUSALS = (NotPermittedError, InputError, WrongStepError)
 _INTERVAL = timedelta(minutes=1)
 _MOST_REASONS = 32
 _OTHER = "other"
@@ -39,13 +40,19 @@ def recorded_refusals(ledger: Ledger, entry: AuditEntry) -> Iterator[None]:
     """
     try:
         yield
-    except (NotPermittedError, InputError, WrongStepError) as refusal:
+    except _REFUSALS as error:
+        refusal = error  # the other name ends with this clause
         try:
-            with ledger.transaction() as transaction:
-                transaction.audit.append(replace(entry, reason=shorten(refusal.message)))
-        except PkiError as error:
-            _log.warning("a refusal could not be recorded in the audit log: %s", error)
+            ledger.run(lambda transaction: append_refusal(transaction, entry, refusal))
+        except PkiError as failure:
+            _log.warning("a refusal could not be recorded in the audit log: %s", failure)
         raise
+
+
+def append_refusal(transaction: Transaction, entry: AuditEntry, error: PkiError) -> None:
+    """Append a refusal of an operation, if the error is one: others are not about its caller."""
+    if isinstance(error, _REFUSALS):
+        transaction.audit.append(replace(entry, reason=shorten(error.message)))
 
 
 class RefusalSums:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pki.authority.audit import recorded_refusals
+from collections.abc import Sequence
+
+from pki.authority.audit.refusals import append_refusal
 from pki.authority.context import AuthorityContext
 from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
@@ -10,46 +12,66 @@ from pki.authority.enrollment.obtained import (
     Step,
     obtained,
     order_of,
-    run_in_steps,
     sign_for_request,
 )
 from pki.authority.enrollment.registering import registered
 from pki.authority.issuing.issuance import order_for_request
 from pki.authority.issuing.repeats import find_repeated
+from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.registrations import Caller, Proof
-from pki.authority.signing import PlannedLeaf
+from pki.authority.signing import PlannedLeaf, SignedLeaf
+from pki.authority.signing_steps import Order, sign_each_in_steps
+from pki.errors import PkiError
 from pki.identity import SpiffeId
 from pki.x509 import read_request
 
 
 def issue_for_registrar(
-    context: AuthorityContext, caller: Caller, spiffe_id: SpiffeId, request: bytes
-) -> Obtained:
-    """Issue a certificate for the request of a workload.
+    context: AuthorityContext, caller: Caller, items: Sequence[tuple[str, bytes]]
+) -> list[Obtained | PkiError]:
+    """Issue certificates for the requests of workloads, all in one commit.
 
-    The same request within ten minutes gets the same certificate.
+    One that is refused does not stop the others. The same request within ten minutes gets the same
+    certificate.
 
     Args:
         context: the CA.
         caller: the registrar.
-        spiffe_id: the workload; it must be registered for this way.
-        request: its certificate signing request, DER or PEM.
+        items: the SPIFFE ID of each workload, which must be registered for this way, and its
+            certificate signing request, DER or PEM.
+
+    Returns:
+        For each, in turn, what was obtained, or why not: ``NotFoundError`` if the workload is not
+        registered, ``NotRegisteredError`` if its registration does not allow this way,
+        ``NotPermittedError`` if the caller may not decide on it or the request asks for another
+        name, ``InputError`` if the request or the SPIFFE ID is malformed.
 
     Raises:
-        NotFoundError: if the workload is not registered.
-        NotRegisteredError: if its registration does not allow this way.
-        NotPermittedError: if the caller may not decide on it, or the request asks for another name.
-        InputError: if the request is malformed.
+        LedgerError: if nothing could be recorded.
     """
-    parsed = read_request(request)
     context = acting_as(context, caller.name)
+    results: dict[int, Obtained | PkiError] = {}
+    orders: dict[int, Order[Obtained]] = {}
+    for place, (spiffe_id, request) in enumerate(items):
+        try:
+            orders[place] = _order(context, caller, SpiffeId.parse(spiffe_id), request)
+        except PkiError as error:
+            results[place] = error
+    signed = sign_each_in_steps(context.ledger, list(orders.values())) if orders else []
+    results.update(zip(orders, signed, strict=True))
+    return [results[place] for place in range(len(items))]
+
+
+def _order(
+    context: AuthorityContext, caller: Caller, spiffe_id: SpiffeId, request: bytes
+) -> Order[Obtained]:
+    parsed = read_request(request)
     refusal = context.audit_entry(
         AuditAction.REFUSE, subject=str(spiffe_id), asked=AuditAction.ISSUE.value
     )
 
-    def decide(step: Step) -> Obtained | PlannedLeaf:
-        transaction = step.transaction
+    def decide(transaction: Transaction, signed: SignedLeaf | None) -> Obtained | PlannedLeaf:
         registration, revision = registered(context, transaction, caller, spiffe_id)
         order = order_of(
             registration,
@@ -60,11 +82,10 @@ def issue_for_registrar(
         repeated = find_repeated(order_for_request(order, parsed), transaction, now=context.now())
         if repeated is not None:
             return obtained(context, transaction, repeated, is_repeated=True)
-        result = sign_for_request(context, step, order, parsed)
+        result = sign_for_request(context, Step(transaction, signed), order, parsed)
         if isinstance(result, PlannedLeaf):
             return result
         record, notes = result
         return obtained(context, transaction, record, notes=notes)
 
-    with recorded_refusals(context.ledger, refusal):
-        return run_in_steps(context, decide)
+    return Order(decide, lambda transaction, error: append_refusal(transaction, refusal, error))

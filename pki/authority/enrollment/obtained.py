@@ -15,7 +15,8 @@ from pki.authority.issuing.issuance import hand_out, order_for_request, sign_ord
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof, Registration
-from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
+from pki.authority.signing import PlannedLeaf, SignedLeaf
+from pki.authority.signing_steps import sign_in_steps
 from pki.errors import LedgerError
 from pki.identity import SpiffeId
 from pki.keys import PublicKey

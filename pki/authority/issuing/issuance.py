@@ -34,7 +34,8 @@ from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder, no_dns_note
-from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
+from pki.authority.signing import PlannedLeaf, SignedLeaf
+from pki.authority.signing_steps import sign_in_steps
 from pki.errors import InputError, NotPermittedError, quote_untrusted
 from pki.identity import SpiffeId, Subject, derive_names
 from pki.keys import PrivateKey

@@ -19,7 +19,8 @@ from pki.authority.ledger.audit import AuditAction
 from pki.authority.lifetimes import check_leaf_lifetime
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof
-from pki.authority.signing import PlannedLeaf, SignedLeaf, sign_in_steps
+from pki.authority.signing import PlannedLeaf, SignedLeaf
+from pki.authority.signing_steps import sign_in_steps
 from pki.errors import InputError, NotPermittedError, NotRenewableError
 from pki.identity import SpiffeId, derive_names
 from pki.keys import PrivateKey, PublicKey, public_key_fingerprint

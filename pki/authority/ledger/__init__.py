@@ -1,7 +1,8 @@
 """The CA's ledger. Each operation makes all its changes in one durable commit."""
 
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.authority.ledger.intents import SigningIntent
-from pki.authority.ledger.ledger import Ledger, LedgerAccess
+from pki.authority.ledger.ledger import Ledger
 from pki.authority.ledger.records import (
     AuthoritySettings,
     CertificateRecord,

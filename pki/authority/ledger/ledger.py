@@ -1,51 +1,45 @@
-"""The ledger in SQLite: write-ahead log, every commit durable, one writer at a time.
+"""The ledger: what the CA has decided, in a database. Every commit is durable.
 
-A transaction takes the write lock when it begins (``BEGIN IMMEDIATE``), so no other process changes
-what it reads before it commits. A ledger that can't be written now is opened for reading alone:
-then its transactions see it as it was committed last, and change nothing.
+Nobody else changes what a transaction reads before it commits. A ledger that can't be written now
+is opened for reading alone: then its transactions see it as it was committed last, and change
+nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from typing import TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
-from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
+from pki.authority.ledger.commits.turns import Outcome, Turns
+from pki.authority.ledger.commits.urgency import Urgency
+from pki.authority.ledger.databases import sqlite
+from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
+from pki.authority.ledger.databases.schema import migrate
+from pki.authority.ledger.ledger_files import MARK
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
-SCHEMA_VERSION = "0007"
-BUSY_SECONDS = 30.0
-_READING, _BUSY = "handfast_reading", "handfast_busy"
+_Result = TypeVar("_Result")
+_Step = Callable[[Transaction], object]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerAccess:
-    """How to open a ledger.
+@dataclass(slots=True)
+class _Commit:
+    """One transaction, and the audit log's head after it; None if it added nothing to the log."""
 
-    Args:
-        for_reading: take no lock and change nothing: for a ledger that can't be written now.
-        wait_seconds: how long each transaction waits for another process that writes.
-    """
-
-    for_reading: bool = False
-    wait_seconds: float = BUSY_SECONDS
-
-
-WRITING = LedgerAccess()
+    transaction: Transaction
+    head: AuditHead | None = None
 
 
 class Ledger:
@@ -56,13 +50,16 @@ class Ledger:
         engine: Engine,
         mark: LedgerMark,
         *,
+        access: LedgerAccess = WRITING,
         migrated: bool = False,
-        for_reading: bool = False,
     ) -> None:
         self._engine = engine
+        self._turns: Turns[_Step] = Turns()
+        self._wait_seconds = access.wait_seconds
+        self._urgency = Urgency.REVOCATION
         self.mark = mark
         self.migrated = migrated
-        self.is_for_reading = for_reading
+        self.is_for_reading = access.for_reading
         # Called after each commit that added to the audit log; it must not raise.
         self.after_entries: Callable[[AuditHead], None] = lambda _: None
         # Called before anything is decided that a revocation may forbid which is not recorded yet.
@@ -100,13 +97,20 @@ class Ledger:
             raise StateError(f"ledger {quote_untrusted(path)} is not there")
         return cls._connect(path, access)
 
-    def waiting(self, seconds: float) -> Ledger:
+    def waiting(self, seconds: float, urgency: Urgency | None = None) -> Ledger:
         """Return this ledger, whose transactions wait so long at most for others that write.
 
         The two share their connections; close only one of them.
+
+        Args:
+            seconds: how long.
+            urgency: of its transactions; None leaves it as it is. It is the highest at first.
         """
         other = copy.copy(self)
-        other._engine = self._engine.execution_options(**{_BUSY: seconds})
+        other._engine = self._engine.execution_options(**{BUSY: seconds})
+        other._wait_seconds = seconds
+        if urgency is not None:
+            other._urgency = urgency
         return other
 
     def record_pending(self) -> None:
@@ -121,26 +125,18 @@ class Ledger:
     def _connect(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
         path = path.absolute()
         try:
-            return cls._connect_to(URL.create("sqlite", database=str(path)), path, access)
+            return cls._connect_by(sqlite.engine_of(path, access), path, access)
         except LedgerError:
             # SQLite makes files beside a ledger to read it: not on a full disk, nor in a folder
             # that can't be written. Without a write-ahead log, all is in the ledger's own file.
-            if not access.for_reading or not _is_alone(path):
+            if not access.for_reading or not sqlite.is_alone(path):
                 raise
-        query = {"immutable": "1", "uri": "true"}
-        url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-        return cls._connect_to(url, path, access)
+        return cls._connect_by(sqlite.engine_of(path, access, is_immutable=True), path, access)
 
     @classmethod
-    def _connect_to(cls, url: URL, path: Path, access: LedgerAccess) -> Ledger:
-        engine = create_engine(url)
-        _check_around_opening(engine, path, access)
-        event.listen(engine, "begin", _begin)
-        engine = engine.execution_options(
-            **{_BUSY: access.wait_seconds, _READING: access.for_reading}
-        )
+    def _connect_by(cls, engine: Engine, path: Path, access: LedgerAccess) -> Ledger:
         try:
-            migrated = _migrate(engine, access)
+            migrated = migrate(engine, access)
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(
@@ -156,12 +152,8 @@ class Ledger:
         except PkiError:
             engine.dispose()
             raise
-        return cls(
-            engine,
-            LedgerMark(path.with_name(MARK)),
-            migrated=migrated,
-            for_reading=access.for_reading,
-        )
+        mark = LedgerMark(path.with_name(MARK))
+        return cls(engine, mark, access=access, migrated=migrated)
 
     @contextmanager
     def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
@@ -183,13 +175,59 @@ class Ledger:
             with self.snapshot(newest=not accept_older) as transaction:
                 yield transaction
             return
+        with self._turns.turn(self._urgency, self._wait_seconds) as end_turn:
+            with self._committing(accept_older=accept_older) as commit:
+                yield commit.transaction
+            end_turn()
+            self._tell(commit)
+
+    def run(self, step: Callable[[Transaction], _Result]) -> _Result:
+        """Run a step in a transaction, and return its result once that is committed.
+
+        The transaction may be shared with the steps of other threads. A step that raises is undone
+        by itself. It may run in another thread than its caller's, which waits for it.
+
+        Args:
+            step: what is to be done. It must not depend on the thread that it runs in.
+
+        Raises:
+            PkiError: as :meth:`transaction`, and what the step raises.
+        """
+        if self.is_for_reading:
+            with self.snapshot(newest=True) as transaction:
+                return step(transaction)
+        result = self._turns.share(step, self._commit_each, self._urgency, self._wait_seconds)
+        return cast("_Result", result)
+
+    def _commit_each(
+        self, steps: Sequence[_Step], end_turn: Callable[[], None]
+    ) -> Sequence[Outcome]:
+        """Run steps in one transaction, each undone by itself if it raises."""
+        with self._committing() as commit:
+            if len(steps) == 1:
+                # What it raises undoes the transaction.
+                outcomes = [Outcome(steps[0](commit.transaction))]
+            else:
+                outcomes = [_try(commit.transaction, step) for step in steps]
+        end_turn()
+        self._tell(commit)
+        return outcomes
+
+    def _tell(self, commit: _Commit) -> None:
+        if commit.head is not None:
+            self.after_entries(commit.head)
+
+    @contextmanager
+    def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
+        """Run a block in a transaction, as :meth:`transaction`, in a turn that was given."""
         try:
             with self._engine.connect() as connection, connection.begin() as sql_transaction:
                 transaction = Transaction(connection)
+                commit = _Commit(transaction)
                 mark_error = None
                 if not accept_older:
                     mark_error = self.mark.compare(transaction.state())
-                yield transaction
+                yield commit
                 transaction.audit.flush()
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
@@ -204,17 +242,13 @@ class Ledger:
                     if token is None or not self._was_committed(token, error):
                         raise
         except SQLAlchemyError as error:
-            raise LedgerError(
-                f"ledger could not record: {_cause(error)}",
-                remedy="Nothing was handed out; check the disk and try again",
-            ) from error
+            raise _not_recorded(error) from error
+        commit.head = head
         if state is not None:
             # The commit is durable, even if the mark can't be written now: the next transaction
             # writes the mark, or refuses to change anything.
             with suppress(StateError):
                 self.mark.write(state, replace=accept_older)
-        if head is not None:
-            self.after_entries(head)
 
     @contextmanager
     def snapshot(self, *, newest: bool = False) -> Iterator[Transaction]:
@@ -231,7 +265,7 @@ class Ledger:
         mark = self.mark.read() if newest else None
         try:
             with self._engine.connect() as connection:
-                reading = connection.execution_options(**{_READING: True})
+                reading = connection.execution_options(**{READING: True})
                 with reading.begin() as sql_transaction:
                     transaction = Transaction(reading)
                     if newest:
@@ -260,75 +294,25 @@ class Ledger:
         self._engine.dispose()
 
 
-def _is_alone(ledger: Path) -> bool:
-    """Return whether no write-ahead log holds commits that the ledger's file lacks."""
-    log = ledger.with_name(f"{ledger.name}-wal")
-    return not log.exists() or not log.stat().st_size
+def _try(transaction: Transaction, step: _Step) -> Outcome:
+    try:
+        return Outcome(transaction.alone(lambda: step(transaction)))
+    except IntegrityError as error:
+        # It conflicts with what is recorded: that is its own affair, and not its neighbours'.
+        refused = _not_recorded(error)
+        refused.__cause__ = error
+        return Outcome(error=refused)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:
+        return Outcome(error=error)
 
 
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    milliseconds = int(options.get(_BUSY, BUSY_SECONDS) * 1000)
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={milliseconds}")
-    connection.exec_driver_sql("BEGIN" if options.get(_READING) else "BEGIN IMMEDIATE")
-
-
-def _check_around_opening(engine: Engine, path: Path, access: LedgerAccess) -> None:
-    def check(*_: object) -> None:
-        check_ledger_files(path)
-
-    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        try:
-            check_opened_files(path, "")
-            _prepare(connection, access)
-            if not access.for_reading:
-                # The journal mode has made SQLite open the write-ahead log too.
-                check_opened_files(path, "", "-wal", "-shm")
-        except BaseException:
-            connection.close()
-            raise
-
-    event.listen(engine, "do_connect", check)
-    event.listen(engine, "connect", prepare)
-
-
-def _prepare(connection: DBAPIConnection, access: LedgerAccess) -> None:
-    # Turns the driver's own transactions off: the "begin" event above begins them.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    pragmas = (
-        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
-        *(["query_only=ON"] if access.for_reading else ["journal_mode=WAL", "synchronous=FULL"]),
-        "foreign_keys=ON",
+def _not_recorded(error: SQLAlchemyError) -> LedgerError:
+    return LedgerError(
+        f"ledger could not record: {_cause(error)}",
+        remedy="Nothing was handed out; check the disk and try again",
     )
-    for pragma in pragmas:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _migrate(engine: Engine, access: LedgerAccess) -> bool:
-    """Migrate the tables to this version; return whether there was something to do."""
-    with engine.begin() as connection:
-        if inspect(connection).has_table("alembic_version"):
-            version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-            if version == SCHEMA_VERSION:
-                return False
-            if version is not None and version > SCHEMA_VERSION:
-                raise LedgerError(
-                    f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
-                    remedy="Use the newer handfast that wrote it",
-                )
-        if access.for_reading:
-            raise LedgerError("the ledger is from an older handfast, and can't be written now")
-        # Imported here, because importing alembic takes longer than issuing a certificate.
-        from alembic import command  # noqa: PLC0415
-        from alembic.config import Config  # noqa: PLC0415
-
-        config = Config()
-        config.set_main_option("script_location", "pki.authority.ledger:migrations")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        return True
 
 
 def _cause(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
-from pki.authority.ledger.ledger import WRITING, LedgerAccess
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error

@@ -12,6 +12,7 @@ from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.access.authorizer import LEAF
 from pki.access.peer import peer
 from pki.authority.enrollment import (
+    Obtained,
     check_may_revoke,
     create_token,
     issue_for_registrar,
@@ -23,7 +24,6 @@ from pki.authority.enrollment import (
 from pki.authority.enrollment.tokens import DEFAULT_TOKEN
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import Actor
-from pki.authority.registrations import Caller
 from pki.authority.revocation import parse_reason
 from pki.daemon.callers import caller_of
 from pki.daemon.limits.budgets import Budget, LinePlace
@@ -59,7 +59,11 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         def work() -> authority_pb2.RenewResponse:
             with LinePlace(parts.budgets) as place:
                 obtained = renew_own(
-                    parts.context, presented, request.request, request.binding, admit=place.take
+                    parts.for_renewals,
+                    presented,
+                    request.request,
+                    request.binding,
+                    admit=place.take,
                 )
             return authority_pb2.RenewResponse(certificate=parts.issued(obtained))
 
@@ -80,22 +84,18 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         await admit(context, check)
 
         def work() -> authority_pb2.IssueBatchResponse:
-            results = [self._issue(caller, item) for item in request.items]
-            return authority_pb2.IssueBatchResponse(results=results)
+            items = [(item.spiffe_id, item.request) for item in request.items]
+            results = issue_for_registrar(parts.for_registrars, caller, items)
+            return authority_pb2.IssueBatchResponse(results=map(self._result, results))
 
         return await answer(context, parts.operating, work)
 
-    def _issue(self, caller: Caller, item: authority_pb2.BatchItem) -> authority_pb2.BatchResult:
-        try:
-            obtained = issue_for_registrar(
-                self._parts.context, caller, SpiffeId.parse(item.spiffe_id), item.request
-            )
-        except PkiError as error:
-            reason, _ = reason_and_code(error)
-            return authority_pb2.BatchResult(
-                refused=authority_pb2.Refused(reason=reason, message=str(error))
-            )
-        return authority_pb2.BatchResult(certificate=self._parts.issued(obtained))
+    def _result(self, result: Obtained | PkiError) -> authority_pb2.BatchResult:
+        if isinstance(result, PkiError):
+            reason, _ = reason_and_code(result)
+            refused = authority_pb2.Refused(reason=reason, message=str(result))
+            return authority_pb2.BatchResult(refused=refused)
+        return authority_pb2.BatchResult(certificate=self._parts.issued(result))
 
     async def Revoke(
         self, request: authority_pb2.RevokeRequest, context: _Context
@@ -187,7 +187,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
         def work() -> authority_pb2.CreateTokenResponse:
             lifetime = timedelta(seconds=request.lifetime_seconds) or DEFAULT_TOKEN
             spiffe_id = SpiffeId.parse(request.spiffe_id)
-            made = create_token(parts.context, caller, spiffe_id, lifetime)
+            made = create_token(parts.for_registrars, caller, spiffe_id, lifetime)
             token = EnrollmentToken(
                 parts.addresses.enrollment,
                 parts.context.settings.limits.trust_domain,

@@ -42,7 +42,7 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
             enrollment = Enrollment(
                 proof, request.request, request.binding, request.recovery_key, spiffe_id
             )
-            obtained = enroll(parts.context, enrollment, mac_key=parts.mac_key)
+            obtained = enroll(parts.for_strangers, enrollment, mac_key=parts.mac_key)
             return enrollment_pb2.EnrollResponse(certificate=parts.issued(obtained))
 
         return await answer(context, parts.enrolling, work, parts.refusals.count)
@@ -64,7 +64,7 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
         enrollment = await answer(context, parts.attesting, verify, refused)
 
         def work() -> enrollment_pb2.EnrollResponse:
-            obtained = enroll(parts.context, enrollment, mac_key=parts.mac_key)
+            obtained = enroll(parts.for_strangers, enrollment, mac_key=parts.mac_key)
             return enrollment_pb2.EnrollResponse(certificate=parts.issued(obtained))
 
         return await answer(context, parts.enrolling, work, refused)
@@ -98,10 +98,10 @@ class EnrollmentHandler(enrollment_pb2_grpc.EnrollmentServicer):
                 request.proof,
                 request.next_recovery_key,
             )
-            obtained = recover(parts.context, recovery, mac_key=parts.mac_key)
+            obtained = recover(parts.for_renewals, recovery, mac_key=parts.mac_key)
             return enrollment_pb2.RecoverResponse(certificate=parts.issued(obtained))
 
-        return await answer(context, parts.enrolling, work, parts.refusals.count)
+        return await answer(context, parts.recovering, work, parts.refusals.count)
 
     async def GetBundle(
         self, request: enrollment_pb2.GetBundleRequest, context: _Context

@@ -45,7 +45,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
 
         def work(caller: Caller) -> registrations_pb2.Registration:
             registration = read_registration(request.registration)
-            revision = create_registration(self._parts.context, caller, registration)
+            revision = create_registration(self._parts.for_registrars, caller, registration)
             return registration_message(registration, revision)
 
         return await self._answer(context, work)
@@ -69,7 +69,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
         def work(caller: Caller) -> registrations_pb2.ChangedRegistration:
             registration = read_registration(request.registration)
             changed = update_registration(
-                self._parts.context,
+                self._parts.for_registrars,
                 caller,
                 registration,
                 revision=request.registration.revision,
@@ -86,7 +86,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
 
         def work(caller: Caller) -> registrations_pb2.ChangedRegistration:
             changed = delete_registration(
-                self._parts.context,
+                self._parts.for_registrars,
                 caller,
                 SpiffeId.parse(request.spiffe_id),
                 keep_certificates=request.keep_certificates,
@@ -107,7 +107,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
             if len(request.page_token) > 4096:
                 raise InputError("page_token is not one that this CA gave")
             found = list_registrations(
-                self._parts.context,
+                self._parts.for_registrars,
                 caller,
                 after=request.page_token,
                 most=size,

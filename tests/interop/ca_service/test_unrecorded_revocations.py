@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 import pki
 from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.authority import Authority
-from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.ca_client import CaIdentity
 from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken

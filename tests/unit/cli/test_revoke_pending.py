@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.cli.app import run
 from pki.cli.state import authority as opening
 from pki.x509 import CrlSet

@@ -13,7 +13,6 @@ from pki.authority.enrollment import (
     create_token,
     delete_registration,
     get_registration,
-    issue_for_registrar,
     issue_own,
     list_registrations,
     register_existing,
@@ -40,6 +39,7 @@ from tests.enrolling import (
     REGISTRAR,
     Enrolling,
     enrolled,
+    obtain,
     register,
     request_of,
     token_for,
@@ -53,7 +53,7 @@ BATCH = frozenset({Proof.REGISTRAR, Proof.TOKEN, Proof.RENEWAL})
 def test_a_registrar_decides_within_its_prefix_alone(ca: AuthorityContext) -> None:
     register(ca, "prod/orders", REGISTRAR, proofs=BATCH)
     token_for(ca, "prod/orders", REGISTRAR)
-    issue_for_registrar(ca, REGISTRAR, workload_id("prod/orders"), request_of(generate_key()))
+    obtain(ca, REGISTRAR, workload_id("prod/orders"), request_of(generate_key()))
     for path in ("orders", "production/orders", "dev/prod/orders"):
         with pytest.raises(NotPermittedError, match="may not decide"):
             register(ca, path, REGISTRAR)
@@ -61,7 +61,7 @@ def test_a_registrar_decides_within_its_prefix_alone(ca: AuthorityContext) -> No
         spiffe_id = workload_id(path)
         attempts: list[Callable[[], object]] = [
             lambda path=path: token_for(ca, path, REGISTRAR),  # type: ignore[misc]
-            lambda s=spiffe_id: issue_for_registrar(ca, REGISTRAR, s, request_of(generate_key())),  # type: ignore[misc]
+            lambda s=spiffe_id: obtain(ca, REGISTRAR, s, request_of(generate_key())),  # type: ignore[misc]
             lambda s=spiffe_id: get_registration(ca, REGISTRAR, s),  # type: ignore[misc]
             lambda s=spiffe_id: delete_registration(ca, REGISTRAR, s),  # type: ignore[misc]
             lambda s=spiffe_id: update_registration(ca, REGISTRAR, Registration(s), revision=1),  # type: ignore[misc]
@@ -117,11 +117,11 @@ def test_a_name_with_a_role_in_the_ca_is_an_admins_to_decide(ca: AuthorityContex
     with pytest.raises(NotPermittedError, match="only a ca-admin"):
         token_for(ca, "prod/ops", whole)
     with pytest.raises(NotPermittedError, match="only a ca-admin"):
-        issue_for_registrar(ca, whole, workload_id("prod/ops"), request_of(generate_key()))
+        obtain(ca, whole, workload_id("prod/ops"), request_of(generate_key()))
     with pytest.raises(NotPermittedError, match="only a ca-admin"):
         delete_registration(ca, whole, workload_id("prod/ops"))
     enrolled(ca, "prod/ops").renew()
-    issue_for_registrar(ca, ADMIN, workload_id("prod/ops"), request_of(generate_key()))
+    obtain(ca, ADMIN, workload_id("prod/ops"), request_of(generate_key()))
 
 
 def test_a_policy_that_makes_a_name_an_admin_later_ends_what_a_registrar_prepared(
@@ -253,7 +253,7 @@ def test_every_way_to_a_signature_passes_the_one_place(
     attempts: list[Callable[[], object]] = [
         lambda: Enrolling(ca).enroll(token),
         asleep.recover,
-        lambda: issue_for_registrar(ca, ADMIN, workload_id("orders"), request_of(generate_key())),
+        lambda: obtain(ca, ADMIN, workload_id("orders"), request_of(generate_key())),
         lambda: issue_own(ca),
         it.renew,
     ]

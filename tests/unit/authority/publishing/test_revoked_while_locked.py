@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.authority.ledger.ledger import LedgerAccess
+from pki.authority.ledger.databases.access import LedgerAccess
 from pki.errors import (
     InputError,
     LedgerError,

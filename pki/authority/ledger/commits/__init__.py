@@ -1,0 +1,1 @@
+"""Whose turn it is to change the ledger, and what shares one commit."""

@@ -1,0 +1,1 @@
+"""What the databases that can hold a ledger have of their own."""

@@ -1,0 +1,91 @@
+"""Take the steps of an operation that signs a leaf: one transaction, or two around the signature.
+
+Each is a step of :meth:`Ledger.run`, which may share its commit with others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pki.authority.ledger import Ledger, Transaction
+from pki.authority.signing import PlannedLeaf, SignedLeaf
+from pki.errors import PkiError
+
+_Result = TypeVar("_Result")
+Decide = Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
+"""Decides in a transaction, and returns its result or what is to be signed. It is called again with
+the signed leaf, and decides everything anew."""
+
+
+def sign_in_steps(ledger: Ledger, decide: Decide[_Result]) -> _Result:
+    """Decide in a transaction; if a leaf is to be signed by an external signer, once more after it.
+
+    Args:
+        ledger: of the CA.
+        decide: of the operation.
+    """
+    ledger.record_pending()
+    result = ledger.run(lambda transaction: decide(transaction, None))
+    if not isinstance(result, PlannedLeaf):
+        return result
+    signed = result.sign()
+    result = ledger.run(lambda transaction: decide(transaction, signed))
+    assert not isinstance(result, PlannedLeaf)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Order(Generic[_Result]):
+    """One of several operations that share their transactions.
+
+    Args:
+        decide: of the operation.
+        refused: records, in the same transaction, that it was refused.
+    """
+
+    decide: Decide[_Result]
+    refused: Callable[[Transaction, PkiError], object]
+
+    def take(
+        self, transaction: Transaction, signed: SignedLeaf | None
+    ) -> _Result | PlannedLeaf | PkiError:
+        """Decide; if that is refused, undo it alone and record the refusal."""
+        try:
+            return transaction.alone(lambda: self.decide(transaction, signed))
+        except PkiError as error:
+            self.refused(transaction, error)
+            return error
+
+
+def sign_each_in_steps(
+    ledger: Ledger, orders: Sequence[Order[_Result]]
+) -> list[_Result | PkiError]:
+    """Take the steps of several operations together: one that is refused is undone by itself.
+
+    Returns:
+        For each, in turn, its result or why it was refused.
+
+    Raises:
+        LedgerError: if nothing could be recorded.
+    """
+    ledger.record_pending()
+    taken = ledger.run(lambda transaction: [order.take(transaction, None) for order in orders])
+    signed = {
+        place: result.sign()
+        for place, result in enumerate(taken)
+        if isinstance(result, PlannedLeaf)
+    }
+
+    def record(transaction: Transaction) -> None:
+        for place, leaf in signed.items():
+            taken[place] = orders[place].take(transaction, leaf)
+
+    if signed:
+        ledger.run(record)
+    results: list[_Result | PkiError] = []
+    for result in taken:
+        assert not isinstance(result, PlannedLeaf)
+        results.append(result)
+    return results

