@@ -1,8 +1,8 @@
 """A decision log in a file of its own, written by one thread.
 
 A call only appends to a buffer. The thread writes what is there twenty times a second, in one
-write. Lines that the buffer has no room for are left out and counted, or make allowed calls wait,
-as the server's owner chooses; refusals never wait.
+write. Lines that the buffer has no room for are left out and counted, or make allowed calls wait
+for some seconds, as the server's owner chooses. Refusals have room of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import stat
 import threading
 import time
 import weakref
@@ -20,20 +19,22 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pki.access.appended_file import AppendedFile
 from pki.access.rate_limiter import Suppressed
 from pki.background import defer
-from pki.errors import InputError, StateError, quote_untrusted
 
 log = logging.getLogger("handfast.access")
 
 MOST_LINES = 16384
 """The lines that wait, at most: four seconds of four thousand calls a second."""
-_MOST_OF_REFUSALS = 2 * MOST_LINES  # with those that found no room and may not wait for it
+_MOST_OF_REFUSALS = 2 * MOST_LINES  # with those that a full buffer has room for: refusals alone
 _GATHER_SECONDS = 0.05
 _RETRY_SECONDS = 0.25
-_LOOK_SECONDS = 1.0  # between two looks whether the file was moved away
+LONGEST_WAIT = 5.0
+"""How many seconds a call waits for room. Then no call waits any more until there was room."""
+_CLOSING_SECONDS = 1.0  # for a reader of a pipe that is slow
+_TELL_SECONDS = 1.0
 _AT_ONCE = 4096
-_MODE = 0o640
 _MOST_NAMED = 10
 
 
@@ -42,7 +43,8 @@ class DecisionFile:
 
     Args:
         path: the file; made with the mode 0640 if it is not there.
-        blocks: whether an allowed call waits until there is room for its line; else it is lost.
+        blocks: whether an allowed call waits for room for its line, :data:`LONGEST_WAIT` at most;
+            else it is lost at once.
         describe_lost: returns what follows the time in the line that tells of lost lines.
         count_lost: is called with the number of lines that were lost.
 
@@ -63,10 +65,11 @@ class DecisionFile:
         self._blocks = blocks
         self._describe_lost = describe_lost
         self._count_lost = count_lost
-        self._file = _open(path)
-        self._looked_at = time.monotonic()
+        self._file = AppendedFile(path)
+        self._told_at = 0.0
         self._unwritten = b""
         self._is_failing = False
+        self._is_hopeless = self._is_reader_slow = False
         self._is_closed = False
         self._begin()
         _OPEN.add(self)
@@ -81,7 +84,9 @@ class DecisionFile:
         self._is_awake = False
         self._thread: threading.Thread | None = None
 
-    def add(self, seconds: float, rest: str, principal: str, *, is_warning: bool) -> None:
+    def add(
+        self, seconds: float, rest: str, principal: str, *, is_warning: bool, stands_for: int = 1
+    ) -> None:
         """Add one line.
 
         Args:
@@ -89,13 +94,15 @@ class DecisionFile:
             rest: what follows the time in the line.
             principal: whose call it is about.
             is_warning: whether it tells of a refusal: then nothing waits for room.
+            stands_for: how many decisions it tells of, with those that were suppressed before.
         """
-        if len(self._lines) >= MOST_LINES and not self._has_room(principal, is_warning):
+        if len(self._lines) >= MOST_LINES and not self._has_room(is_warning):
+            self._lose(principal, stands_for)
             return
         # First: who finds the thread awake relies on it that it looks for lines once more.
         self._lines.append((seconds, rest))
         if self._is_closed:
-            self.flush()
+            self._write_in_call()
         elif not self._is_awake:
             self._is_awake = True
             self._start()
@@ -113,40 +120,57 @@ class DecisionFile:
         with self._room:
             self._room.notify_all()
         with self._lock:
-            self._write_all()
-            left = len(self._lines)
-            if left or self._unwritten:
-                message = "decision log %r can't be written: %d lines or more are lost"
-                defer(log.error, message, str(self._path), max(left, 1))
-                self._count_lost(max(left, 1))
+            self._finish()
+
+    def finish(self) -> None:
+        """Write what is there as the program ends; what can't be written is told and counted."""
+        if self._lock.acquire(timeout=_CLOSING_SECONDS):
+            try:
+                self._finish()
+            finally:
+                self._lock.release()
+
+    def _write_in_call(self) -> None:
+        """Write within a call, after the thread has ended; do not wait for a disk that hangs."""
+        if self._lock.acquire(timeout=_RETRY_SECONDS):
+            try:
+                self._write_all()
+            finally:
+                self._lock.release()
 
     def __del__(self) -> None:
         """Close the file: nobody adds lines any more."""
-        file, self._file = getattr(self, "_file", -1), -1
-        if file >= 0:
-            os.close(file)
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def renew_in_child(self) -> None:
         """Forget the lines of the parent, which writes them itself."""
         self._unwritten = b""
+        self._file.forget()
         self._begin()
 
-    def _has_room(self, principal: str, is_warning: bool) -> bool:
-        if self._blocks and not is_warning:
-            while len(self._lines) >= MOST_LINES and not self._is_closed:
-                with self._room:
-                    self._room.wait(_RETRY_SECONDS)
-                if self._thread is None:
-                    self.flush()
-            if len(self._lines) < MOST_LINES:
-                return True
-        elif self._blocks and len(self._lines) < _MOST_OF_REFUSALS:
-            return True
+    def _has_room(self, is_warning: bool) -> bool:
+        if is_warning:
+            return len(self._lines) < _MOST_OF_REFUSALS
+        if not self._blocks:
+            return False
+        end = time.monotonic() + LONGEST_WAIT
+        while len(self._lines) >= MOST_LINES and not self._is_closed and not self._is_hopeless:
+            with self._room:
+                self._room.wait(_RETRY_SECONDS)
+            if self._thread is None:
+                self.flush()
+            if time.monotonic() > end:
+                # An event loop that waits for each call anew could not even be told to end.
+                self._is_hopeless = True
+        return len(self._lines) < MOST_LINES
+
+    def _lose(self, principal: str, decisions: int) -> None:
         with self._room:
             known = principal in self._lost or len(self._lost) < MOST_LINES
-            self._lost[principal if known else ""] += 1
+            self._lost[principal if known else ""] += decisions
         self._count_lost(1)
-        return False
 
     def _start(self) -> None:
         with self._room:
@@ -181,20 +205,36 @@ class DecisionFile:
             if not self._unwritten:
                 taken = [self._lines.popleft() for _ in range(min(len(self._lines), _AT_ONCE))]
                 self._unwritten = _encode(taken)
+                self._is_hopeless = False
                 with self._room:
                     self._room.notify_all()
             if not self._write():
                 return
+            if self._lost and time.monotonic() - self._told_at > _TELL_SECONDS:
+                self._tell_lost()
         self._tell_lost()
+
+    def _finish(self) -> None:
+        """Write what is there, and give up what can't be written."""
+        end = time.monotonic() + _CLOSING_SECONDS
+        self._write_all()
+        while self._unwritten and self._is_reader_slow and time.monotonic() < end:
+            time.sleep(_GATHER_SECONDS / 5)
+            self._write_all()
+        left = self._unwritten.count(b"\n") + len(self._lines)
+        if not left:
+            return
+        self._unwritten = b""
+        self._lines.clear()
+        self._count_lost(left)
+        # Said at once: the program may end.
+        log.error("decision log %r can't be written: %d lines are lost", str(self._path), left)
 
     def _write(self) -> bool:
         """Write what is encoded; return whether that succeeded."""
-        try:
-            self._follow()
-            while self._unwritten:
-                written = os.write(self._file, self._unwritten)
-                self._unwritten = self._unwritten[written:]
-        except OSError as error:
+        self._unwritten, error = self._file.append(self._unwritten)
+        self._is_reader_slow = isinstance(error, BlockingIOError)
+        if error is not None:
             if not self._is_failing:
                 self._is_failing = True
                 message = "decision log %r can't be written, lines wait: %s"
@@ -209,31 +249,13 @@ class DecisionFile:
         with self._room:
             lost, self._lost = self._lost, Counter()
         if lost:
+            self._told_at = time.monotonic()
             told = Suppressed(lost.total(), tuple(lost.most_common(_MOST_NAMED)))
             self._unwritten = _encode([(time.time(), self._describe_lost(told))])
             self._write()
 
-    def _follow(self) -> None:
-        """Open the file again if it was moved away, as logrotate does."""
-        now = time.monotonic()
-        if 0 <= now - self._looked_at < _LOOK_SECONDS:
-            return
-        self._looked_at = now
-        ours = os.fstat(self._file)
-        if not stat.S_ISREG(ours.st_mode):
-            return
-        try:
-            found: os.stat_result | None = self._path.stat()
-        except FileNotFoundError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino):
-            opened = os.open(self._path, _FLAGS, _MODE)
-            os.close(self._file)
-            self._file = opened
-
 
 _OPEN: weakref.WeakSet[DecisionFile] = weakref.WeakSet()
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def timestamp(seconds: float) -> str:
@@ -245,20 +267,6 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, _FLAGS, _MODE)
-    except IsADirectoryError:
-        raise InputError(
-            f"decision log {quote_untrusted(path)} is a directory", remedy="Name a file in it"
-        ) from None
-    except OSError as error:
-        raise StateError(
-            f"decision log {quote_untrusted(path)} can't be written: {error.strerror}",
-            remedy="Make its folder, and let the service's user write there",
-        ) from None
-
-
 def _encode(lines: list[tuple[float, str]]) -> bytes:
     return "".join([f'{{"timestamp": "{timestamp(at)}"{rest}\n' for at, rest in lines]).encode()
 
@@ -266,7 +274,7 @@ def _encode(lines: list[tuple[float, str]]) -> bytes:
 def _flush_all() -> None:
     for item in list(_OPEN):
         with suppress(Exception):
-            item.flush()
+            item.finish()
 
 
 def _renew_all() -> None:

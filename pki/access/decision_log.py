@@ -40,7 +40,8 @@ class WhenFull(StrEnum):
     DROP = "drop"
     """It goes on; its line is left out and counted."""
     BLOCK = "block"
-    """It waits until there is room. In an asyncio server the whole event loop waits."""
+    """It waits for room, for five seconds at most; then none waits until there was room. In an
+    asyncio server the whole event loop waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ class DecisionLogFile:
     """A decision log in a file of its own, which one thread writes: for a line for every call.
 
     Lines are on disk within a tenth of a second, and when the workload is closed. If the file is
-    moved away, as logrotate does, another is begun within a second; forked workers may share one.
+    moved away, as logrotate does, another is begun at the next line; forked workers may share one.
 
     Args:
         path: the file. Lines are appended to it; it is made with the mode 0640.
         when: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``.
         when_full: what becomes of an allowed call whose line finds no room: ``drop`` or ``block``.
-            Refused calls never wait.
+            A refused call's line has room of its own, and does not wait.
     """
 
     path: str | PathLike[str]
@@ -65,7 +66,9 @@ class DecisionLogFile:
 class LineSink(Protocol):
     """Where lines go."""
 
-    def add(self, seconds: float, rest: str, principal: str, *, is_warning: bool) -> None:
+    def add(
+        self, seconds: float, rest: str, principal: str, *, is_warning: bool, stands_for: int = 1
+    ) -> None:
         """Add a line.
 
         Args:
@@ -73,6 +76,7 @@ class LineSink(Protocol):
             rest: what follows the time in the line.
             principal: whose call it is about; empty for a summary.
             is_warning: whether it tells of a refusal, enforced or not.
+            stands_for: how many decisions it tells of, with those that were suppressed before.
         """
 
     def close(self) -> None:
@@ -82,9 +86,11 @@ class LineSink(Protocol):
 class LoggerSink:
     """The logger ``handfast.decisions``."""
 
-    def add(self, seconds: float, rest: str, principal: str, *, is_warning: bool) -> None:
+    def add(
+        self, seconds: float, rest: str, principal: str, *, is_warning: bool, stands_for: int = 1
+    ) -> None:
         """Log a line; refusals are warnings, others infos."""
-        del principal
+        del principal, stands_for
         level = logging.WARNING if is_warning else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, "%s", f'{{"timestamp": "{timestamp(seconds)}"{rest}')
@@ -146,7 +152,13 @@ class DecisionLog:
         fields = self._fields(verdict)
         if suppressed:
             fields["suppressed"] = suppressed
-        self._sink.add(seconds, _rest(fields), verdict.spiffe_id, is_warning=True)
+        self._sink.add(
+            seconds,
+            _rest(fields),
+            verdict.spiffe_id,
+            is_warning=True,
+            stands_for=1 + suppressed,
+        )
 
     def summarize(self, seconds: float, *, at_once: bool = False) -> None:
         """Write how many lines were suppressed and not reported, a second later at the earliest.
@@ -158,7 +170,7 @@ class DecisionLog:
         suppressed = self._limiter.take_summary(at_once=at_once)
         if suppressed is not None:
             rest = describe_suppressed(self._policy_name, suppressed)
-            self._sink.add(seconds, rest, "", is_warning=True)
+            self._sink.add(seconds, rest, "", is_warning=True, stands_for=suppressed.count)
 
     def forget(self) -> None:
         """Have no line ready any more."""

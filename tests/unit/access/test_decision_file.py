@@ -77,7 +77,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(descriptor, data)
 
-    monkeypatch.setattr("pki.access.decision_file.os.write", write_if_room)
+    monkeypatch.setattr("pki.access.appended_file.os.write", write_if_room)
     yield is_full
     is_full.clear()
 
@@ -129,10 +129,11 @@ def test_lines_that_find_no_room_are_left_out_and_counted(
     full_disk.clear()
     assert eventually(lambda: path.exists() and "suppressed" in path.read_text())
     log.file.close()
-    *told, last = log.lines
-    assert last["suppressed"] == sum(log.lost) == 5 * MOST_LINES - len(told)
-    assert last["principals"] == {WHO: last["suppressed"]}
-    assert last["policy_name"] == "policy.toml"
+    lines = log.lines
+    [told] = [line for line in lines if "suppressed" in line]
+    assert told["suppressed"] == sum(log.lost) == 5 * MOST_LINES - len(lines) + 1
+    assert told["principals"] == {WHO: told["suppressed"]}
+    assert told["policy_name"] == "policy.toml"
 
 
 def test_an_allowed_call_waits_for_room_where_its_owner_says_so_and_a_refused_one_does_not(
@@ -164,6 +165,119 @@ def test_even_refusals_have_an_end_while_the_disk_is_full(
     log.file.close()
 
 
+@pytest.mark.parametrize("blocks", [True, False])
+def test_allowed_calls_take_no_room_from_the_lines_of_refusals(
+    path: Path, full_disk: list[bool], blocks: bool
+) -> None:
+    log = Log(path)
+    log.add(2 * MOST_LINES)
+    assert eventually(lambda: log.file._is_failing and len(log.file._lines) < MOST_LINES)
+    log.add(2 * MOST_LINES)
+    before = sum(log.lost)
+    log.add(100, is_warning=True)
+    assert sum(log.lost) == before
+    full_disk.clear()
+    log.file.close()
+
+
+def test_a_call_waits_for_some_seconds_and_the_next_ones_do_not(
+    path: Path, full_disk: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_file, "LONGEST_WAIT", 0.5)
+    log = Log(path, blocks=True)
+    begun = time.monotonic()
+    log.add(2 * MOST_LINES + 20_000)
+    assert time.monotonic() - begun >= 0.5
+    assert sum(log.lost) >= 1000
+    # As soon as there was room, calls wait again.
+    full_disk.clear()
+    assert eventually(lambda: not log.file._lines and not log.file._is_failing)
+    full_disk.append(True)
+    lost = sum(log.lost)
+    waiting = threading.Thread(target=log.add, args=(MOST_LINES + 5000,))
+    waiting.start()
+    assert eventually(lambda: len(log.file._lines) == MOST_LINES)
+    full_disk.clear()
+    waiting.join(20)
+    log.file.close()
+    assert sum(log.lost) == lost
+
+
+def test_a_lost_line_counts_for_all_the_decisions_that_it_tells_of(
+    path: Path, full_disk: list[bool]
+) -> None:
+    log = Log(path)
+    log.add(2 * MOST_LINES + decision_file._AT_ONCE, is_warning=True)
+    assert eventually(lambda: log.file._is_failing)
+    log.add(2 * MOST_LINES, is_warning=True)
+    before = log.file._lost.total()
+    log.file.add(AT, REST, WHO, is_warning=True, stands_for=980)
+    assert log.file._lost.total() == before + 980
+    full_disk.clear()
+    log.file.close()
+    assert sum(line.get("suppressed", 0) for line in log.lines) == before + 980
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_lost_at_the_end_is_counted_once(
+    path: Path, full_disk: list[bool], times: int
+) -> None:
+    log = Log(path)
+    log.add(3000)
+    assert eventually(lambda: log.file._is_failing)
+    for _ in range(times):
+        log.file.close()
+    assert sum(log.lost) == 3000
+
+
+def test_a_slow_reader_of_a_pipe_gets_all_lines_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read: list[bytes] = []
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = Log(path)
+    os.set_blocking(reader, True)
+
+    def read_slowly() -> None:
+        while data := os.read(reader, 16384):
+            read.append(data)
+            time.sleep(0.005)
+
+    log.add(9000)
+    reading = threading.Thread(target=read_slowly)
+    reading.start()
+    log.file.close()
+    assert log.lost == []
+    assert log.file._thread is not None
+    log.file._thread.join(10)
+    log.file._file.close()
+    reading.join(20)
+    os.close(reader)
+    assert b"".join(read).count(b"\n") == 9000
+
+
+def test_a_loss_is_told_while_calls_go_on(path: Path, full_disk: list[bool]) -> None:
+    log = Log(path)
+    log.add(3 * MOST_LINES)
+    assert log.lost
+    ending = threading.Event()
+
+    def go_on() -> None:
+        while not ending.is_set():
+            log.add(2000)
+            time.sleep(0.001)
+
+    going_on = threading.Thread(target=go_on)
+    going_on.start()
+    try:
+        full_disk.clear()
+        assert eventually(lambda: "suppressed" in path.read_text(), 20)
+    finally:
+        ending.set()
+        going_on.join()
+        log.file.close()
+
+
 def test_closing_lets_go_who_waits_for_room(path: Path, full_disk: list[bool]) -> None:
     log = Log(path, blocks=True)
     waiting = threading.Thread(target=log.add, args=(3 * MOST_LINES,))
@@ -172,15 +286,16 @@ def test_closing_lets_go_who_waits_for_room(path: Path, full_disk: list[bool]) -
     log.file.close()
     waiting.join(20)
     assert not waiting.is_alive()
+    log.file.finish()
     # What could not be written is counted, and so is what found no room.
-    assert sum(log.lost) >= 2 * MOST_LINES
+    assert sum(log.lost) == 3 * MOST_LINES
 
 
 def test_the_file_is_closed_when_nobody_holds_the_log(path: Path) -> None:
     log = Log(path)
     log.add()
     log.file.close()
-    number = log.file._file
+    number = log.file._file.descriptor
     assert log.file._thread is not None
     log.file._thread.join(10)
     del log
@@ -214,7 +329,7 @@ def test_a_write_that_takes_a_part_is_continued(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = os.write
-    monkeypatch.setattr("pki.access.decision_file.os.write", lambda to, data: write(to, data[:7]))
+    monkeypatch.setattr("pki.access.appended_file.os.write", lambda to, data: write(to, data[:7]))
     log = Log(path)
     log.add(20)
     log.file.close()
@@ -222,10 +337,7 @@ def test_a_write_that_takes_a_part_is_continued(
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted"])
-def test_a_file_that_is_moved_away_is_begun_again(
-    path: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decision_file, "_LOOK_SECONDS", 0.0)
+def test_a_file_that_is_moved_away_is_begun_again(path: Path, how: str) -> None:
     log = Log(path)
     log.add()
     log.file.flush()
@@ -270,6 +382,12 @@ def test_the_setting_says_which_kind_it_is(path: Path) -> None:
     assert isinstance(sink, DecisionFile)
     sink.close()
     assert not isinstance(open_sink(LogWhen.BOTH, "policy.toml", count_nothing), DecisionFile)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_path_that_can_not_be_one_is_an_error_at_the_start(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        Log(tmp_path / name)
 
 
 PROGRAM = """\
