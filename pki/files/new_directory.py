@@ -36,23 +36,39 @@ class NewDirectory:
         path: the directory, which is not there, or empty.
         credential: with its CRLs.
         layout: its layout.
-        error: why it could not be written; None if it was.
+        error: why it could not be written.
+        is_in_place: whether it is there.
     """
 
     path: Path
     credential: Credential
     layout: Layout
     error: PkiError | None = None
+    is_in_place: bool = False
 
 
 def write_new_directories(directories: Iterable[NewDirectory]) -> None:
     """Write directories; one that fails does not stop the others, and has its ``error`` then."""
+    written: list[tuple[NewDirectory, str]] = []
+    try:
+        _write_each(directories, written)
+    except BaseException:
+        # An interrupt: keys that nobody uses are left nowhere.
+        for item, temporary in written:
+            if not item.is_in_place:
+                _remove(item, temporary)
+        raise
+
+
+def _write_each(
+    directories: Iterable[NewDirectory], written: list[tuple[NewDirectory, str]]
+) -> None:
+    """Write directories; keep in ``written`` which folders lie beside those that are to appear."""
     encode = _trust_encoder()
-    written = [
-        (item, temporary)
-        for item in directories
-        if (temporary := _attempt(item, lambda item: _write_aside(item, encode))) is not None
-    ]
+    for item in directories:
+        temporary = _attempt(item, lambda item: _write_aside(item, encode))
+        if temporary is not None:
+            written.append((item, temporary))
     parents = {item.path.parent for item, _ in written}
     failed = {parent: error for parent in parents if (error := _synced(parent)) is not None}
     for item, temporary in written:
@@ -91,7 +107,8 @@ def _write_aside(item: NewDirectory, encode: _EncodeTrust) -> str:
     parent = item.path.parent
     if not parent.is_dir():
         make_folder(parent)
-    temporary = f".{item.path.name}.{secrets.token_hex(8)}.tmp"
+    # Without the directory's own name, which may be as long as a name can be.
+    temporary = f".new.{secrets.token_hex(8)}.tmp"
     with opened_folder(parent) as above:
         try:
             with above.made_folder(temporary) as folder:
@@ -106,6 +123,7 @@ def _write_aside(item: NewDirectory, encode: _EncodeTrust) -> str:
 def _appear(item: NewDirectory, temporary: str) -> str:
     with opened_folder(item.path.parent) as parent:
         parent.rename(temporary, item.path.name)
+    item.is_in_place = True
     return temporary
 
 

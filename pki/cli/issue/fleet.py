@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority import Authority, Issued
-from pki.cli.issue.orders_file import PlacedOrder
+from pki.cli.issue.orders_file import PlacedOrder, refuse_faults
 from pki.cli.options import ca_directory
 from pki.cli.state.issuing import refuse_ca_folder, save_issued
 from pki.cli.state.trust_distribution import issuer_certificates
@@ -34,13 +34,21 @@ class FleetOrder:
         placed: the order.
         folder: where it is written.
         issued: what was issued; None if nothing was.
-        error: why it is not in place; None if it is.
+        error: why it is not in place.
+        directory: what is written, where the directory was not there before.
     """
 
     placed: PlacedOrder
     folder: Path
     issued: Issued | None = None
     error: PkiError | None = None
+    directory: NewDirectory | None = None
+    is_saved: bool = False
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its directory holds what was issued."""
+        return self.is_saved or (self.directory is not None and self.directory.is_in_place)
 
 
 @dataclass(slots=True)
@@ -66,20 +74,33 @@ class Fleet:
         Raises:
             InputError: if a name can't be one, or two would be written to one directory.
         """
+        faults: list[str] = []
         taken: dict[str, str] = {}
         for item in placed:
-            workload = SpiffeId.parse_name(item.order.name, self.authority.trust_domain)
-            folder = item.out or self.state / workload.path
-            real = os.path.realpath(folder)
-            if real in taken:
-                raise InputError(
-                    f"{quote_untrusted(taken[real])} and {quote_untrusted(item.order.name)} would "
-                    f"both be written to {quote_untrusted(folder)}",
-                    remedy="Nothing was issued. Name each once, or give one of them an out",
-                )
-            taken[real] = item.order.name
-            self.orders.append(FleetOrder(item, folder))
-            self._above.update(Path(real).parents)
+            try:
+                real = self._place(item, taken)
+            except PkiError as error:
+                if item.line is None:
+                    raise
+                faults.append(f"line {item.line}: {error}")
+            else:
+                taken[real] = item.order.name
+                self._above.update(Path(real).parents)
+        refuse_faults(faults, "the file")
+
+    def _place(self, item: PlacedOrder, taken: Mapping[str, str]) -> str:
+        """Decide where one is written; return that path without links."""
+        workload = SpiffeId.parse_name(item.order.name, self.authority.trust_domain)
+        folder = item.out or self.state / workload.path
+        real = os.path.realpath(folder)
+        if real in taken:
+            raise InputError(
+                f"{quote_untrusted(taken[real])} and {quote_untrusted(item.order.name)} would "
+                f"both be written to {quote_untrusted(folder)}",
+                remedy="Nothing was issued. Name each once, or give one of them an out",
+            )
+        self.orders.append(FleetOrder(item, folder))
+        return real
 
     def issue(self, done: Callable[[int], None]) -> None:
         """Issue all of them; one that fails does not stop the others.
@@ -120,17 +141,16 @@ class Fleet:
             for item in wanted:
                 item.error = error
             return
-        directories: list[tuple[FleetOrder, NewDirectory]] = []
         for item, result in zip(wanted, results, strict=True):
             if isinstance(result, PkiError):
                 item.error = result
             else:
                 item.issued = result
-                directory = NewDirectory(item.folder, result.credential, self.layout)
-                directories.append((item, directory))
-        write_new_directories(directory for _, directory in directories)
-        for item, directory in directories:
-            item.error = directory.error
+                item.directory = NewDirectory(item.folder, result.credential, self.layout)
+        write_new_directories([item.directory for item in wanted if item.directory is not None])
+        for item in wanted:
+            if item.directory is not None:
+                item.error = item.directory.error
 
     def _issue_over(self, item: FleetOrder, issuers: tuple[x509.Certificate, ...]) -> None:
         """Issue to a workload whose directory is there."""
@@ -150,6 +170,7 @@ class Fleet:
                     raise result
                 item.issued = result
                 save_issued(result, item.folder, self.layout)
+                item.is_saved = True
         except PkiError as error:
             item.error = error
 

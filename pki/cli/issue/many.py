@@ -16,7 +16,7 @@ from pki.cli.issue.orders_file import PlacedOrder
 from pki.cli.output import print_error, print_result, quote_path
 from pki.cli.state.issuing import report_issued
 from pki.cli.state.trust_distribution import error_lines, import_crls
-from pki.errors import counted
+from pki.errors import StateError, counted
 from pki.files import Layout
 
 
@@ -45,9 +45,15 @@ def issue_many(
     fleet = Fleet(authority, state, layout)
     fleet.place(orders)
     import_crls(authority, state)
-    with _progress(len(fleet.orders)) as advance:
-        fleet.issue(advance)
-    done = [item for item in fleet.orders if item.error is None]
+    try:
+        with _progress(len(fleet.orders)) as advance:
+            fleet.issue(advance)
+    except KeyboardInterrupt:
+        # What is in place is told all the same.
+        for item in fleet.orders:
+            if not item.is_in_place:
+                item.error = item.error or StateError("interrupted before it was in place")
+    done = [item for item in fleet.orders if item.is_in_place and item.error is None]
     failed = [item for item in fleet.orders if item.error is not None]
     print_result(
         "issue",

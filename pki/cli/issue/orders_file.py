@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -33,10 +34,17 @@ _MOST_TOLD = 3
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """An order, and the directory that was named for it; None is that of its name."""
+    """An order, and where it stands.
+
+    Args:
+        order: the order.
+        out: the directory that was named for it; None is that of its name.
+        line: its number in the file; None if it was named by the command.
+    """
 
     order: NamedOrder
     out: Path | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +72,41 @@ def read_orders(path: Path, defaults: Defaults) -> list[PlacedOrder]:
     faults: list[str] = []
     for number, item in _json_lines(text) if _is_json(text) else _csv_rows(text):
         try:
-            orders.append(_order(item, defaults))
+            orders.append(_order(item, defaults, number))
         except (PkiError, ValueError, TypeError) as error:
             faults.append(f"line {number}: {error}")
-        if len(orders) > MOST_ORDERS:
+        if len(orders) + len(faults) > MOST_ORDERS:
             raise InputError(
                 f"{quote_untrusted(path)} holds more than {MOST_ORDERS} orders",
                 remedy="Split it",
             )
-    if faults:
-        more = len(faults) - _MOST_TOLD
-        told = "; ".join(faults[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
-        raise InputError(
-            f"{quote_untrusted(path)} holds {counted(len(faults), 'line')} that can't be issued: "
-            f"{told}",
-            remedy="Nothing was issued. Correct the file and run this again",
-        )
+    refuse_faults(faults, quote_untrusted(path))
     if not orders:
         raise InputError(
             f"{quote_untrusted(path)} holds no orders",
             remedy='Write JSON lines, {"name": "orders"}, or CSV whose heading names the columns',
         )
     return orders
+
+
+def refuse_faults(faults: Sequence[str], where: str) -> None:
+    """Refuse orders of which some can't be issued.
+
+    Args:
+        faults: each with its line.
+        where: the file.
+
+    Raises:
+        InputError: if there is a fault.
+    """
+    if not faults:
+        return
+    more = len(faults) - _MOST_TOLD
+    told = "; ".join(faults[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    raise InputError(
+        f"{where} holds {counted(len(faults), 'line')} that can't be issued: {told}",
+        remedy="Nothing was issued. Correct the file and run this again",
+    )
 
 
 def _read(path: Path) -> str:
@@ -110,12 +131,33 @@ def _is_json(text: str) -> bool:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, object]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): a text in JSON may hold characters that end a line elsewhere.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, object_pairs_hook=_without_repeats)
+            except _RepeatedFieldError as error:
+                yield number, error
             except (ValueError, RecursionError):
                 yield number, None
+
+
+class _RepeatedFieldError(InputError):
+    """A line names a field twice, and nobody can say which of the two is meant."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{quote_untrusted(name)} is named twice")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedFieldError(_first_repeated([name for name, _ in pairs]))
+    return found
+
+
+def _first_repeated(names: Sequence[str]) -> str:
+    return next(name for place, name in enumerate(names) if name in names[:place])
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
@@ -133,6 +175,8 @@ def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
                         f"line {reader.line_num} is no heading: it names no column 'name'",
                         remedy=f"Begin with a line of column names, of {', '.join(_FIELDS)}",
                     )
+                if len(set(heading)) < len(heading):
+                    raise _RepeatedFieldError(_first_repeated(heading))
             elif len(cells) != len(heading):
                 yield reader.line_num, None
             else:
@@ -145,7 +189,9 @@ def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
         raise InputError(f"line {reader.line_num} is no CSV: {error}") from None
 
 
-def _order(item: object, defaults: Defaults) -> PlacedOrder:
+def _order(item: object, defaults: Defaults, line: int) -> PlacedOrder:
+    if isinstance(item, _RepeatedFieldError):
+        raise item
     if not isinstance(item, Mapping):
         raise InputError("it is no JSON object, or has not as many cells as the heading")
     unknown = sorted(str(key) for key in item if key not in _FIELDS)
@@ -165,7 +211,17 @@ def _order(item: object, defaults: Defaults) -> PlacedOrder:
         KeyType(key_type) if key_type else defaults.key_type,
         LEAF_PROFILES[profile] if profile else defaults.profile,
     )
-    return PlacedOrder(order, Path(out) if out else None)
+    return PlacedOrder(order, _path(out) if out else None, line)
+
+
+def _path(text: str) -> Path:
+    try:
+        is_one = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_one = False
+    if not is_one:
+        raise InputError(f"its out {quote_untrusted(text)} can't be a path")
+    return Path(text)
 
 
 def _text(item: Mapping[str, object], key: str) -> str:

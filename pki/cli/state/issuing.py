@@ -44,14 +44,14 @@ def parse_request(data: bytes, path: Path | None) -> PublicKey:
 
 
 def refuse_ca_folder(folder: Path, ca_folder: Path) -> None:
-    """Refuse to put a credential into a CA's own folder.
+    """Refuse to put a credential into a CA's own folder, or into one within it.
 
     Raises:
         StateError: if the folder is a CA's.
     """
     # Not Path.resolve, which raises another error for a loop of links.
-    is_ca_folder = os.path.realpath(folder) == os.path.realpath(ca_folder)
-    if is_ca_folder or (path_exists(folder) and path_exists(folder / "ledger.db")):
+    real, own = Path(os.path.realpath(folder)), Path(os.path.realpath(ca_folder))
+    if own in (real, *real.parents) or (path_exists(folder) and path_exists(folder / "ledger.db")):
         raise StateError(
             f"{quote_untrusted(folder)} is the folder of a CA",
             remedy="Choose another folder with --out",

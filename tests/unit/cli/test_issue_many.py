@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ import pytest
 from pki.authority import Authority
 from pki.cli.issue import fleet, orders_file
 from pki.files import load_credential
+from pki.files.open_folder import OpenFolder
 from tests.command import Capture, files_of, make_state, run_command, run_json
 
 MAIN = "from pki.cli.entry import main; main()"
@@ -135,8 +137,13 @@ def test_standard_input_can_be_the_file(
         ("{" * 100_000, "line 1: it is no JSON object"),
         ("name,ttl\na,1h,2h\n", "line 2: it is no JSON object, or has not as many cells"),
         ('name\n"a\n', "is no CSV"),
-        ('{"name": "a"}\n{"name": "a"}\n', "would both be written to"),
-        ('{"name": "no name !"}', "SPIFFE ID path"),
+        ('{"name": "a"}\n{"name": "a"}\n', "line 2: 'a' and 'a' would both be written to"),
+        ('{"name": "a"}\n{"name": "no name !"}', "line 2: SPIFFE ID path"),
+        ('{"name": "a"}\n{"name": "../b"}\n{"name": ".."}', "2 lines that can't be issued: line 2"),
+        ('{"name": "a", "name": "b"}', "line 1: 'name' is named twice"),
+        ("name,ttl,name\na,1h,b\n", "'name' is named twice"),
+        ('{"name": "a", "out": "b\\u0000c"}', "line 1: its out 'b\\x00c' can't be a path"),
+        ('{"name": "a", "out": "b\\ud800c"}', "line 1: its out"),
         ("\x00\xff", ""),
     ],
 )
@@ -210,9 +217,11 @@ def test_a_directory_that_is_there_is_issued_to_again(capsys: Capture, state: Pa
 
 def test_a_name_is_no_way_into_the_cas_own_folder(capsys: Capture, state: Path) -> None:
     before = files_of(state / "ca").keys()
-    answer = issue(capsys, state, "a", "ca")
+    answer = issue(capsys, state, "a", "ca", "ca/deeper")
     assert answer["code"] == 5
-    assert [item["name"] for item in answer["failed"]] == ["ca"]
+    assert [item["name"] for item in answer["failed"]] == ["ca", "ca/deeper"]
+    code, _, err = run_command(capsys, "issue", "ca/alone", "--dir", state)
+    assert (code, "is the folder of a CA" in err) == (1, True)
     assert files_of(state / "ca").keys() >= before
     assert not (state / "ca" / "key.pem").exists()
 
@@ -221,10 +230,19 @@ def test_what_can_not_be_written_leaves_nothing_behind(
     capsys: Capture, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
+    made = OpenFolder.made_folder
+    beside: dict[str, Path] = {}
+
+    def made_folder(self: OpenFolder, name: str) -> Any:
+        # The second directory is that of b.
+        beside["abc"[len(beside)]] = self.path / name
+        return made(self, name)
+
+    monkeypatch.setattr(OpenFolder, "made_folder", made_folder)
 
     def write(descriptor: int, data: Any) -> int:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if path.name == "chain.pem" and path.parent.name.startswith(".b."):
+        if path.name == "chain.pem" and path.parent == beside.get("b"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(descriptor, data)
 
@@ -254,6 +272,50 @@ def test_a_directory_that_appears_meanwhile_is_left_alone(
     assert "was made by somebody else meanwhile" in answer["failed"][0]["error"]
     assert files_of(state / "b") == {"key.pem": b"of somebody else"}
     assert left_over(state) == []
+
+
+def test_who_interrupts_is_told_what_is_in_place_and_no_key_is_left_over(
+    capsys: Capture, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "_AT_ONCE", 3)
+    create = OpenFolder.create
+    number = itertools.count()
+
+    def interrupted(self: OpenFolder, name: str, data: bytes, *, mode: int) -> None:
+        if next(number) == 18:  # in the second commit's second directory
+            raise KeyboardInterrupt
+        create(self, name, data, mode=mode)
+
+    monkeypatch.setattr(OpenFolder, "create", interrupted)
+    answer = issue(capsys, state, *(f"w{number}" for number in range(8)))
+    assert answer["code"] == 5
+    assert names_of(answer) == ["w0", "w1", "w2"]
+    assert [item["name"] for item in answer["failed"]] == [f"w{number}" for number in range(3, 8)]
+    assert {item["error"] for item in answer["failed"]} == {"interrupted before it was in place"}
+    assert left_over(state) == []
+
+
+def test_a_long_name_is_issued_as_one_alone_would_be(capsys: Capture, state: Path) -> None:
+    long = "x" * 250
+    assert names_of(issue(capsys, state, long, "a")) == [long, "a"]
+
+
+def test_a_line_within_a_text_is_none_of_the_file(
+    capsys: Capture, tmp_path: Path, state: Path
+) -> None:
+    source = tmp_path / "fleet"
+    source.write_text('{"name": "a", "out": "' + str(state / "b\u2028c") + '"}\r\n{"name": "d"}\n')
+    assert len(names_of(issue(capsys, state, "--from", str(source)))) == 2
+    assert (state / "b\u2028c" / "key.pem").exists()
+
+
+def test_the_number_of_faulty_lines_has_an_end(
+    capsys: Capture, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders_file, "MOST_ORDERS", 3)
+    source = tmp_path / "fleet"
+    source.write_text("{}\n" * 5)
+    assert "more than 3" in run_command(capsys, "issue", "--from", source, "--dir", state)[2]
 
 
 def test_more_than_one_commit_holds_are_issued_in_several(
