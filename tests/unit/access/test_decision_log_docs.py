@@ -63,7 +63,8 @@ def auditor(*, audit: bool = False) -> CallVerdict:
 def line_of(caplog: pytest.LogCaptureFixture, write: Callable[[DecisionLog], None]) -> str:
     caplog.clear()
     caplog.set_level(logging.INFO, logger="handfast.decisions")
-    write(DecisionLog(LogWhen.BOTH, "policy.toml"))
+    # A clock that stands: on a slow machine the limit would let more lines through.
+    write(DecisionLog(LogWhen.BOTH, "policy.toml", limiter=RateLimiter(lambda: 0.0)))
     return caplog.records[-1].getMessage()
 
 

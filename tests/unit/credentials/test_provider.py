@@ -126,8 +126,9 @@ def test_what_begins_while_the_workload_is_closed_is_still_ended(
             # The recheck after the policies were withdrawn ends what runs.
             recorder.running = False
         elif not closing:
-            closing.append(threading.Thread(target=provider.close))
-            closing[0].start()
+            thread = threading.Thread(target=provider.close)
+            thread.start()
+            closing.append(thread)
             assert eventually(lambda: provider.is_closed)
             recorder.running = True
 
