@@ -12,7 +12,7 @@ from cryptography import x509
 from pki.authority.admission import Admission
 from pki.authority.audit import CheckpointPublication
 from pki.authority.crl_import import import_crls
-from pki.authority.crls import KnownCrls, current_crls, refresh_issuing_crl, sign_root_crls
+from pki.authority.crls import KnownCrls, current_trust, refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import (
     AuthoritySettings,
@@ -25,7 +25,7 @@ from pki.authority.ledger import (
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
-from pki.authority.ledger.hierarchy import no_active_issuer_error, trusted_roots
+from pki.authority.ledger.hierarchy import no_active_issuer_error
 from pki.authority.ledger.reserve import Reserve
 from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.signers import Signer, SignerError, TokenAccess
@@ -191,9 +191,8 @@ class AuthorityContext:
         self, transaction: Transaction, *, known: KnownCrls | None = None
     ) -> tuple[TrustBundle, CrlSet]:
         """Return the trust bundle, and the CRLs as :func:`current_crls` does."""
-        crls = current_crls(transaction, now=self.now(), known=known)
-        roots = trusted_roots(transaction.issuers())
-        return TrustBundle.of_roots(item.certificate for item in roots), self.pending.newest(crls)
+        bundle, crls = current_trust(transaction, now=self.now(), known=known)
+        return bundle, self.pending.newest(crls)
 
     def publish(self) -> tuple[TrustBundle, CrlSet]:
         """Write the bundle and CRLs of the ledger into the CA's directory.

@@ -17,10 +17,10 @@ from itertools import chain, combinations
 from cryptography import x509
 
 from pki.authority.ledger import IssuerRecord, IssuerStatus, Transaction
-from pki.authority.ledger.hierarchy import issued_by, root_of
+from pki.authority.ledger.hierarchy import issued_by, root_of, trusted_roots
 from pki.authority.signing import SigningCa, check_validity
 from pki.keys import PrivateKey
-from pki.x509 import Crl
+from pki.x509 import Crl, TrustBundle
 from pki.x509.revocation import IssuerId, RevokedEntry
 
 _NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
@@ -109,6 +109,19 @@ def current_crls(
             crl = transaction.crls.current_list(issuer_id)
         crls += [] if crl is None else [crl]
     return crls
+
+
+def current_trust(
+    transaction: Transaction, *, now: datetime, known: KnownCrls | None = None
+) -> tuple[TrustBundle, list[Crl]]:
+    """Return the trust bundle and the CRLs as :func:`current_crls`, made once in a transaction."""
+
+    def make() -> tuple[TrustBundle, list[Crl]]:
+        roots = trusted_roots(transaction.issuers())
+        bundle = TrustBundle.of_roots(item.certificate for item in roots)
+        return bundle, current_crls(transaction, now=now, known=known)
+
+    return transaction.made_of_trust(now, make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from typing import Generic, TypeVar
 
 from pki.authority.ledger import Ledger, Transaction
 from pki.authority.signing import PlannedLeaf, SignedLeaf
-from pki.errors import PkiError
+from pki.errors import LedgerError, PkiError
 
+_AT_ONCE = 16
+"""So many leaves are one step: who is urgent waits for it."""
 _Result = TypeVar("_Result")
 Decide = Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
 """Decides in a transaction, and returns its result or what is to be signed. It is called again with
@@ -65,12 +67,25 @@ def sign_each_in_steps(
     """Take the steps of several operations together: one that is refused is undone by itself.
 
     Returns:
-        For each, in turn, its result or why it was refused.
+        For each, in turn, its result or why there is none.
 
     Raises:
-        LedgerError: if nothing could be recorded.
+        LedgerError: if what is pending can't be recorded.
     """
     ledger.record_pending()
+    results: list[_Result | PkiError] = []
+    for begin in range(0, len(orders), _AT_ONCE):
+        part = orders[begin : begin + _AT_ONCE]
+        try:
+            signed = _sign_part(ledger, part)
+        except LedgerError as error:
+            results += [error] * len(part)
+        else:
+            results += signed
+    return results
+
+
+def _sign_part(ledger: Ledger, orders: Sequence[Order[_Result]]) -> list[_Result | PkiError]:
     taken = ledger.run(lambda transaction: [order.take(transaction, None) for order in orders])
     signed = {
         place: result.sign()

@@ -111,6 +111,7 @@ class CaParts:
         self.distrusting = ThreadPoolExecutor(2, "handfast-distrust")
         self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
+        self.issuing = ThreadPoolExecutor(_SHARING_THREADS, "handfast-issue")
         self.enrolling = ThreadPoolExecutor(_SHARING_THREADS, "handfast-enroll")
         self.attesting = ThreadPoolExecutor(2, "handfast-attest")
         self.refusals = RefusalSums(context.clock)
@@ -140,6 +141,7 @@ class CaParts:
             self.revoking,
             self.distrusting,
             self.operating,
+            self.issuing,
             self.enrolling,
             self.attesting,
         )

@@ -30,7 +30,7 @@ from pki.x509 import read_request
 def issue_for_registrar(
     context: AuthorityContext, caller: Caller, items: Sequence[tuple[str, bytes]]
 ) -> list[Obtained | PkiError]:
-    """Issue certificates for the requests of workloads, all in one commit.
+    """Issue certificates for the requests of workloads, in a few commits.
 
     One that is refused does not stop the others. The same request within ten minutes gets the same
     certificate.

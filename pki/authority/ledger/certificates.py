@@ -14,7 +14,12 @@ from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
 from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
 
-# Made once: each certificate runs it.
+# Made once: each certificate runs them.
+_BY_SERIAL = select(tables.certificates).where(tables.certificates.c.serial == bindparam("serial"))
+_BY_ID = select(tables.certificates).where(tables.certificates.c.id == bindparam("id"))
+_RENEWAL_OF = select(tables.certificates).where(
+    tables.certificates.c.renewed_from == bindparam("id")
+)
 _OF_KEY = (
     select(tables.certificates)
     .where(tables.certificates.c.key_fingerprint == bindparam("fingerprint"))
@@ -48,19 +53,15 @@ class CertificateRecords:
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
-        return self._one(select(tables.certificates).where(tables.certificates.c.serial == serial))
+        return self._one(_BY_SERIAL, serial=serial)
 
     def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate with the ledger's id; None if there is none."""
-        return self._one(
-            select(tables.certificates).where(tables.certificates.c.id == certificate_id)
-        )
+        return self._one(_BY_ID, id=certificate_id)
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate that renewed this one; None if there is none."""
-        return self._one(
-            select(tables.certificates).where(tables.certificates.c.renewed_from == certificate_id)
-        )
+        return self._one(_RENEWAL_OF, id=certificate_id)
 
     def certificates(
         self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
@@ -167,8 +168,8 @@ class CertificateRecords:
     def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
         return tuple(record_of_row(row) for row in self._connection.execute(query))
 
-    def _one(self, query: Select[Any]) -> CertificateRecord | None:
-        row = self._connection.execute(query).one_or_none()
+    def _one(self, query: Select[Any], **values: object) -> CertificateRecord | None:
+        row = self._connection.execute(query, values).one_or_none()
         return record_of_row(row) if row is not None else None
 
 

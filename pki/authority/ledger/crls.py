@@ -56,6 +56,8 @@ class CrlRecords:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.changes = 0
+        """How often a current list may have changed."""
 
     def put(self, issuer_id: int, crl: Crl) -> None:
         """Make a list its issuer's current one.
@@ -76,6 +78,7 @@ class CrlRecords:
                 f"CRL number {crl.number} may have been published before the ledger was lost",
                 remedy=_REMEDY,
             )
+        self.changes += 1
         self._connection.execute(delete(tables.crls).where(tables.crls.c.issuer_id == issuer_id))
         der = crl.der
         self._connection.execute(

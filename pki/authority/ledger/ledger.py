@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from pki.authority.ledger.transaction import Transaction
 from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
+_SHARED_SECONDS = 0.1
+"""How long a shared commit takes up steps: who is urgent waits for it."""
 _Result = TypeVar("_Result")
 _Step = Callable[[Transaction], object]
 
@@ -200,16 +203,21 @@ class Ledger:
         return cast("_Result", result)
 
     def _commit_each(
-        self, steps: Sequence[_Step], end_turn: Callable[[], None]
+        self, steps: Sequence[_Step], committed: Callable[[int], None]
     ) -> Sequence[Outcome]:
-        """Run steps in one transaction, each undone by itself if it raises."""
+        """Run steps in one transaction while there is time; one that raises is undone alone."""
         with self._committing() as commit:
             if len(steps) == 1:
                 # What it raises undoes the transaction.
                 outcomes = [Outcome(steps[0](commit.transaction))]
             else:
-                outcomes = [_try(commit.transaction, step) for step in steps]
-        end_turn()
+                end = time.monotonic() + _SHARED_SECONDS
+                outcomes = []
+                for step in steps:
+                    outcomes.append(_try(commit.transaction, step))
+                    if time.monotonic() > end:
+                        break
+        committed(len(outcomes))
         self._tell(commit)
         return outcomes
 

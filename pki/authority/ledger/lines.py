@@ -20,6 +20,7 @@ from pki.authority.ledger.rows import record_of_row, to_moment, to_seconds
 
 # Made once: each certificate runs them.
 _INSERT = insert(tables.lines)
+_BY_ID = select(tables.lines).where(tables.lines.c.id == bindparam("id"))
 _RECOVERY_KEY = union_all(
     select(tables.retired_recovery_keys.c.line_id).where(
         tables.retired_recovery_keys.c.fingerprint == bindparam("fingerprint")
@@ -83,8 +84,7 @@ class LineRecords:
 
     def get(self, line_id: str) -> LineRecord | None:
         """Return a line; None if there is none."""
-        query = select(tables.lines).where(tables.lines.c.id == line_id)
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_BY_ID, {"id": line_id}).one_or_none()
         if row is None:
             return None
         return LineRecord(

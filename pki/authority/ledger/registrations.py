@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, false, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pki.authority.ledger import tables
@@ -23,24 +23,36 @@ from pki.authority.registrations.registration import (
 from pki.identity import DnsName, SpiffeId
 from pki.x509.profiles import LEAF_PROFILES
 
+_SELECT = select(tables.registrations).where(
+    tables.registrations.c.spiffe_id == bindparam("spiffe_id")
+)
+
 
 class RegistrationRecords:
     """The part of a transaction that reads and writes registrations."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Each certificate asks several times.
+        self._known: dict[str, tuple[Registration, Revision] | None] = {}
 
     def get(self, spiffe_id: SpiffeId) -> tuple[Registration, Revision] | None:
         """Return a workload's registration; None if it is not registered."""
-        table = tables.registrations
-        query = select(table).where(table.c.spiffe_id == str(spiffe_id))
-        row = self._connection.execute(query).one_or_none()
-        return None if row is None else _of_row(row)
+        name = str(spiffe_id)
+        if name not in self._known:
+            row = self._connection.execute(_SELECT, {"spiffe_id": name}).one_or_none()
+            self._known[name] = None if row is None else _of_row(row)
+        return self._known[name]
+
+    def forget(self) -> None:
+        """Forget what was read: something has changed, or was undone."""
+        self._known = {}
 
     def add(
         self, registration: Registration, *, by: str, by_admin: bool, at: datetime
     ) -> Revision | None:
         """Record a new registration; return None if there is one for this workload already."""
+        self.forget()
         revision = Revision(1, by_admin, at, by)
         try:
             with self._connection.begin_nested():
@@ -60,6 +72,7 @@ class RegistrationRecords:
 
     def replace(self, registration: Registration, *, revision: int, by_admin: bool) -> bool:
         """Replace a registration; return False if its revision is another one by now."""
+        self.forget()
         table = tables.registrations
         changed = self._connection.execute(
             update(table)
@@ -70,6 +83,7 @@ class RegistrationRecords:
 
     def delete(self, spiffe_id: SpiffeId) -> bool:
         """Delete a registration; return False if there is none."""
+        self.forget()
         table = tables.registrations
         deleted = self._connection.execute(delete(table).where(table.c.spiffe_id == str(spiffe_id)))
         return deleted.rowcount == 1

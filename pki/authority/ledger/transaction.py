@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from cryptography import x509
 from sqlalchemy import Connection, Row, bindparam, case, delete, insert, or_, select, update
@@ -75,7 +75,11 @@ class Transaction(CertificateRecords):
         super().__init__(connection)
         self._changes = _changes(connection)
         self._issuers: tuple[IssuerRecord, ...] | None = None
+        self._issuer_changes = 0
+        self._made: tuple[object, object] | None = None
         self.audit = AuditLog(connection)
+        self.crls = CrlRecords(connection)
+        self.registrations = RegistrationRecords(connection)
 
     @property
     def changed(self) -> bool:
@@ -95,7 +99,9 @@ class Transaction(CertificateRecords):
             result = step()
         except BaseException:
             nested.rollback()
-            self._issuers = None
+            self._forget_issuers()
+            self.crls.changes += 1
+            self.registrations.forget()
             self.audit.back_to(log)
             raise
         nested.commit()
@@ -134,19 +140,9 @@ class Transaction(CertificateRecords):
         return ProofRecords(self._connection)
 
     @property
-    def registrations(self) -> RegistrationRecords:
-        """Who may obtain which names, and by which proof."""
-        return RegistrationRecords(self._connection)
-
-    @property
     def intents(self) -> IntentRecords:
         """The signatures that an external signer was asked for."""
         return IntentRecords(self._connection)
-
-    @property
-    def crls(self) -> CrlRecords:
-        """The ledger's revocation lists."""
-        return CrlRecords(self._connection)
 
     @property
     def rotation(self) -> RotationRecords:
@@ -201,7 +197,7 @@ class Transaction(CertificateRecords):
         now: datetime,
     ) -> int:
         """Record a CA certificate; return its id."""
-        self._issuers = None
+        self._forget_issuers()
         return self._insert(
             tables.issuers,
             kind=kind.value,
@@ -221,12 +217,30 @@ class Transaction(CertificateRecords):
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
         """Set the status of a root or an issuing CA."""
-        self._issuers = None
+        self._forget_issuers()
         self._connection.execute(
             update(tables.issuers)
             .where(tables.issuers.c.id == issuer_id)
             .values(status=status.value)
         )
+
+    def _forget_issuers(self) -> None:
+        self._issuers = None
+        self._issuer_changes += 1
+
+    def made_of_trust(self, key: object, make: Callable[[], _Result]) -> _Result:
+        """Return what is made of the CA certificates and the lists, made anew when these change.
+
+        Many certificates that share a transaction are handed out with the same.
+
+        Args:
+            key: what else it depends on.
+            make: makes it.
+        """
+        key = (key, self._issuer_changes, self.crls.changes)
+        if self._made is None or self._made[0] != key:
+            self._made = (key, make())
+        return cast("_Result", self._made[1])
 
     def claim_names(self, claims: Sequence[NameClaim], *, now: datetime) -> None:
         """Reserve names for workloads, each until its last certificate with that name has ended.

@@ -88,7 +88,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
             results = issue_for_registrar(parts.for_registrars, caller, items)
             return authority_pb2.IssueBatchResponse(results=map(self._result, results))
 
-        return await answer(context, parts.operating, work)
+        return await answer(context, parts.issuing, work)
 
     def _result(self, result: Obtained | PkiError) -> authority_pb2.BatchResult:
         if isinstance(result, PkiError):

@@ -9,6 +9,9 @@ database, which knows nothing of who is urgent. There are two kinds:
    others are told when that commit is durable. So there is no thread and no timer: the next commit
    begins as soon as the one before has ended, with whatever has come meanwhile.
 
+A commit takes up steps for a short time only: what is left of those that were taken along waits for
+the next one, and so does nobody for long.
+
 The most urgent goes first. So that nobody starves, the one that has waited longest goes first after
 some turns in which it was passed over, and each urgency has some places in a shared commit.
 """
@@ -60,6 +63,9 @@ class _Waiter(Generic[_Step]):
     """None for the one that has the turn."""
 
 
+Commit = Callable[[Sequence[_Step], Callable[[int], None]], Sequence[Outcome]]
+
+
 class Turns(Generic[_Step]):
     """Whose turn it is. Safe for use by several threads."""
 
@@ -90,7 +96,7 @@ class Turns(Generic[_Step]):
     def share(
         self,
         step: _Step,
-        commit: Callable[[Sequence[_Step], Callable[[], None]], Sequence[Outcome]],
+        commit: Commit[_Step],
         urgency: Urgency,
         seconds: float,
     ) -> object:
@@ -98,8 +104,10 @@ class Turns(Generic[_Step]):
 
         Args:
             step: what is to be done.
-            commit: runs steps in one transaction, calls its second argument once that is committed,
-                and returns how each step has ended. It is called if this step gets the turn.
+            commit: runs steps in one transaction: the first at least, and as many of the others as
+                it has time for. Once that is committed it calls its second argument with their
+                number, and then returns how each of them has ended. It is called if this step gets
+                the turn.
             urgency: of the step.
             seconds: how long to wait at most until the step is taken up.
 
@@ -116,24 +124,36 @@ class Turns(Generic[_Step]):
     def _lead(
         self,
         leader: _Waiter[_Step],
-        commit: Callable[[Sequence[_Step], Callable[[], None]], Sequence[Outcome]],
+        commit: Commit[_Step],
     ) -> Outcome:
         with self._given() as end:
             batch = [leader, *self._take_along()]
+
+            def committed(number: int) -> None:
+                self._put_back(batch[number:])
+                del batch[number:]
+                end()
+
             # Of no use to anybody but if this thread is ended within the commit.
             outcomes: Sequence[Outcome] = [
                 Outcome(error=LedgerError("the thread that recorded it was ended"))
             ] * len(batch)
             try:
-                steps = [cast("_Step", item.step) for item in batch]
-                outcomes = commit(steps, end)
+                outcomes = commit([cast("_Step", item.step) for item in batch], committed)
             except Exception as error:
                 outcomes = [Outcome(error=error)] * len(batch)
             finally:
-                for waiter, outcome in zip(batch, outcomes, strict=True):
+                for waiter, outcome in zip(batch, outcomes, strict=False):
                     waiter.outcome = outcome
                     waiter.ready.set()
             return outcomes[0]
+
+    def _put_back(self, waiters: Sequence[_Waiter[_Step]]) -> None:
+        """Let steps wait again, at the places that they had."""
+        with self._lock:
+            for waiter in reversed(waiters):
+                waiter.is_taken = False
+                self._waiting[waiter.urgency].appendleft(waiter)
 
     @contextmanager
     def _given(self) -> Iterator[Callable[[], None]]:

@@ -28,9 +28,9 @@ class Recorder:
     def __init__(self) -> None:
         self.commits: list[list[str]] = []
 
-    def commit(self, steps: Sequence[str], end_turn: Callable[[], None]) -> Sequence[Outcome]:
+    def commit(self, steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
         self.commits.append(list(steps))
-        end_turn()
+        committed(len(steps))
         return [Outcome(f"{step} done") for step in steps]
 
 
@@ -113,6 +113,28 @@ def test_each_urgency_has_its_least_share_of_a_full_commit() -> None:
     assert sum(map(len, recorder.commits)) == 2 * MOST_SHARED + LEAST_SHARE
 
 
+def test_what_a_commit_has_no_time_for_is_in_the_next_one() -> None:
+    turns, recorder = Turns[str](), Recorder()
+    crowd = Crowd(turns, recorder)
+
+    def commit_two(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
+        return Recorder.commit(recorder, steps[:2], committed)
+
+    recorder.commit = commit_two  # type: ignore[method-assign]
+    with turns.turn(Urgency.REVOCATION, SECONDS):
+        for number in range(5):
+            crowd.share(f"renew {number}", Urgency.RENEWAL)
+        crowd.block("revoke", Urgency.REVOCATION)
+    crowd.join()
+    assert crowd.order == ["revoke"]
+    assert recorder.commits == [
+        ["renew 0", "renew 1"],
+        ["renew 2", "renew 3"],
+        ["renew 4"],
+    ]
+    assert waiting(turns) == 0
+
+
 def test_a_block_has_a_turn_of_its_own_before_what_is_less_urgent() -> None:
     turns, recorder = Turns[str](), Recorder()
     crowd = Crowd(turns, recorder)
@@ -151,10 +173,10 @@ def test_what_is_taken_up_is_waited_for_however_long_it_takes() -> None:
     turns, recorder = Turns[str](), Recorder()
     taken, go = threading.Event(), threading.Event()
 
-    def slow(steps: Sequence[str], end_turn: Callable[[], None]) -> Sequence[Outcome]:
+    def slow(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
         taken.set()
         go.wait(SECONDS)
-        return recorder.commit(steps, end_turn)
+        return recorder.commit(steps, committed)
 
     with ThreadPoolExecutor(2) as threads:
         with turns.turn(Urgency.REVOCATION, SECONDS):
@@ -173,7 +195,7 @@ def test_what_is_taken_up_is_waited_for_however_long_it_takes() -> None:
 def test_a_commit_that_fails_fails_for_all_and_the_next_one_goes_on() -> None:
     turns, recorder = Turns[str](), Recorder()
 
-    def failing(steps: Sequence[str], end_turn: Callable[[], None]) -> Sequence[Outcome]:
+    def failing(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
         raise LedgerError("disk full")
 
     with ThreadPoolExecutor(2) as threads:
