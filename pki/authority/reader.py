@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,14 @@ from pki.authority.audit.findings import VerifiedLog
 from pki.authority.audit.proofs import find_issuing_entry, prove_entry
 from pki.authority.audit.verification import verify_log
 from pki.authority.context import AuthorityContext
+from pki.authority.inventory import (
+    ALL,
+    Forecast,
+    InventoryRow,
+    Selection,
+    forecast,
+    select_certificates,
+)
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, SigningIntent
 from pki.authority.ledger.audit import Actor, AuditEntry
 from pki.authority.ledger.mark import LedgerState
@@ -67,6 +75,34 @@ class AuthorityReader:
             return transaction.certificates(
                 ends_after=None if with_ended else now, ends_before=ends_before
             )
+
+    def inventory(
+        self, selection: Selection = ALL, *, with_names: bool = False
+    ) -> Iterator[InventoryRow]:
+        """Yield issued certificates as reports need them; a million takes no more memory than one.
+
+        Args:
+            selection: which, and in which order.
+            with_names: read their DNS names and addresses, which takes longer.
+        """
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            yield from select_certificates(
+                transaction, selection, now=self._context.now(), with_names=with_names
+            )
+
+    def forecast(self, period: timedelta, step: timedelta) -> Forecast:
+        """Return how many certificates are expected to be renewed and to end, step by step.
+
+        Args:
+            period: from now on.
+            step: how long a step is, whole seconds.
+
+        Raises:
+            InputError: if a step is shorter than a second, or there are more than 10,000.
+        """
+        now = self._context.now()
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            return forecast(transaction, now=now, until=now + period, step=step)
 
     def certificate(self, serial: int) -> CertificateRecord | None:
         """Return the issued certificate with a serial number; None if there is none."""

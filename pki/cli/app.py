@@ -40,7 +40,13 @@ class _Commands(LazyGroup):
         ),
         "crl": LazyCommand("pki.cli.crl:crl", "Example: handfast crl"),
         "list": LazyCommand(
-            "pki.cli.list:list_certificates", "Example: handfast list --expiring 24h"
+            "pki.cli.inventory.list:list_certificates", "Example: handfast list --expiring 24h"
+        ),
+        "search": LazyCommand(
+            "pki.cli.inventory.search:search", "Example: handfast search payments"
+        ),
+        "export": LazyCommand(
+            "pki.cli.inventory.export:export", "Example: handfast export --all > inventory.csv"
         ),
         "inspect": LazyCommand("pki.cli.inspect:inspect", "Example: handfast inspect certs/orders"),
         "doctor": LazyCommand(

@@ -34,6 +34,11 @@ class CertificateRecords:
         self._connection = connection
 
     @property
+    def connection(self) -> Connection:
+        """For reports, which read alone."""
+        return self._connection
+
+    @property
     def keys(self) -> KeyRecords:
         """The public keys of leaves."""
         return KeyRecords(self._connection)

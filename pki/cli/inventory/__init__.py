@@ -1,0 +1,1 @@
+"""``handfast list``, ``search`` and ``export``: the inventory of the CA."""
