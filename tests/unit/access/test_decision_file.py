@@ -189,6 +189,7 @@ def test_a_call_waits_for_some_seconds_and_the_next_ones_do_not(
     assert time.monotonic() - begun >= 0.5
     assert sum(log.lost) >= 1000
     # As soon as there was room, calls wait again.
+    monkeypatch.setattr(decision_file, "LONGEST_WAIT", 60.0)
     full_disk.clear()
     assert eventually(lambda: not log.file._lines and not log.file._is_failing)
     full_disk.append(True)
@@ -229,7 +230,10 @@ def test_what_is_lost_at_the_end_is_counted_once(
     assert sum(log.lost) == 3000
 
 
-def test_a_slow_reader_of_a_pipe_gets_all_lines_at_the_end(tmp_path: Path) -> None:
+def test_a_slow_reader_of_a_pipe_gets_all_lines_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_file, "_CLOSING_SECONDS", 30.0)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     read: list[bytes] = []
