@@ -259,7 +259,8 @@ class CaParts:
         """Return the signed trust bundles after a number: a page of them."""
         if number > _MOST_NUMBER:
             raise InputError(f"no trust bundle has the number {number}")
-        with self.context.ledger.transaction() as transaction:
+        # For reading alone: strangers ask, and take no turn of those who change something.
+        with self.context.ledger.snapshot(newest=True) as transaction:
             found = transaction.rotation.bundles(since=number, most=_BUNDLES + 1)
         return enrollment_pb2.GetBundleResponse(
             bundles=[item.bundle.encode() for item in found[:_BUNDLES]],
@@ -283,7 +284,7 @@ class CaParts:
             raise NotPermittedError(
                 f"{quote_untrusted(report.serial)} is no certificate of this caller's line"
             )
-        report_trust(self.context, [(caller.spiffe_id, report.serial)], report.bundle_number)
+        report_trust(self.for_registrars, [(caller.spiffe_id, report.serial)], report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:
         for sums in (self.refusals, self.refused_workloads):

@@ -159,7 +159,7 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
             size = min(request.page_size or _PAGE, _MOST_PAGE)
             if request.spiffe_id:
                 SpiffeId.parse(request.spiffe_id)
-            with parts.context.ledger.transaction() as transaction:
+            with parts.context.ledger.snapshot(newest=True) as transaction:
                 found = transaction.newest(
                     before=page_number(request.page_token),
                     most=size,

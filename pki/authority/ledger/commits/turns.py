@@ -190,8 +190,8 @@ class Turns(Generic[_Step]):
             if not waiter.is_taken:
                 self._waiting[urgency].remove(waiter)
                 raise LedgerError(
-                    "ledger could not record: this process was writing to it all the time",
-                    remedy="Nothing was handed out; try again",
+                    "ledger could not record: it was held all the time, by this process or another",
+                    remedy="Nothing was handed out; see which one holds it (fuser), and try again",
                 )
         # It is being done: only its end says whether it was recorded.
         waiter.ready.wait()

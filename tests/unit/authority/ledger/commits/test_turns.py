@@ -160,7 +160,7 @@ def test_the_one_that_has_waited_longest_is_not_passed_over_for_ever() -> None:
 def test_who_waits_too_long_is_refused_and_leaves_the_queue() -> None:
     turns, recorder = Turns[str](), Recorder()
     with turns.turn(Urgency.REVOCATION, SECONDS):
-        with pytest.raises(LedgerError, match="writing to it all the time"):
+        with pytest.raises(LedgerError, match="held all the time"):
             turns.share("a", recorder.commit, Urgency.RENEWAL, 0.01)
         with pytest.raises(LedgerError), turns.turn(Urgency.REVOCATION, 0.01):
             raise AssertionError("it has no turn")
