@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 from pki.authority.ledger import Transaction, tables
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.ledger.rows import to_moment, to_seconds
+from pki.errors import InputError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509 import read_names
 
@@ -132,6 +133,9 @@ def select_certificates(
         selection: which, and in which order.
         now: the time, for the state.
         with_names: read their DNS names and addresses, which takes longer.
+
+    Raises:
+        InputError: if there is no such issuing CA.
     """
     issuers = {item.id: item for item in transaction.issuers()}
     ended = [item.id for item in issuers.values() if not is_usable(item)]
@@ -184,6 +188,12 @@ def _where(
         chosen = [
             item.id for item in transaction.issuers() if item.key_id.startswith(selection.issuer)
         ]
+        if not chosen:
+            begin = quote_untrusted(selection.issuer)
+            raise InputError(
+                f"no issuing CA here has a key id that begins with {begin}",
+                remedy="See them with: handfast list --issuers",
+            )
         query = query.where(_table.c.issuer_id.in_(chosen))
     if selection.states:
         query = query.where(or_(*(_is(state, ended, now) for state in selection.states)))

@@ -20,6 +20,7 @@ from pki.cli.inventory.filters import (
     OwnerOption,
     StateOption,
     facts_of,
+    note_local,
     selection_of,
 )
 from pki.cli.options import DEFAULT_DIR, DirOption
@@ -61,6 +62,7 @@ def export(
     directory: DirOption = DEFAULT_DIR,
 ) -> None:
     """Write the inventory to stdout, for spreadsheets and other programs."""
+    note_local()
     with open_authority(directory, read_only=True) as authority:
         selection = selection_of(
             authority,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated
@@ -11,7 +12,8 @@ import typer
 from pki.authority import Authority
 from pki.authority.inventory import CertificateState, InventoryRow, Selection
 from pki.cli.options import parse_lifetime
-from pki.cli.output import print_table, table_fits
+from pki.cli.output import print_error, print_table, table_fits
+from pki.errors import counted
 from pki.identity import SpiffeId
 
 ExpiringOption = Annotated[
@@ -34,7 +36,7 @@ StateOption = Annotated[
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Also those that have expired.")]
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="So many at most, the newest.")
+    int | None, typer.Option("--limit", min=1, help="Only the newest, so many at most.")
 ]
 
 _SHORTEST = 12
@@ -68,8 +70,23 @@ def selection_of(
         None if with_ended else now,
         now + expiring if expiring is not None else None,
         newest_first=limit is not None,
-        most=limit,
+        # One more, to see whether there are more.
+        most=limit + 1 if limit is not None else None,
     )
+
+
+def within(rows: Iterable[InventoryRow], limit: int | None) -> tuple[list[InventoryRow], bool]:
+    """Return the rows of a selection with a limit, the oldest first, and whether there are more."""
+    found = list(rows)
+    if limit is None:
+        return found, False
+    return found[:limit][::-1], len(found) > limit
+
+
+def note_local() -> None:
+    """Say that a command asks the CA's folder alone, where the environment names a served CA."""
+    if os.environ.get("HANDFAST_CA"):
+        print_error("note: this is the inventory of the CA's folder here; HANDFAST_CA is not asked")
 
 
 def facts_of(row: InventoryRow) -> dict[str, object]:
@@ -87,9 +104,15 @@ def facts_of(row: InventoryRow) -> dict[str, object]:
     }
 
 
-def print_rows(rows: Sequence[InventoryRow], title: str, trust_domain: str) -> None:
-    """Print certificates as a table; on a narrow terminal with shorter names and numbers."""
-    headings = _HEADINGS
+def print_rows(rows: Sequence[InventoryRow], trust_domain: str, *, has_more: bool) -> None:
+    """Print certificates as a table; on a narrow terminal with shorter names and numbers.
+
+    Args:
+        rows: the certificates.
+        trust_domain: its name.
+        has_more: whether there are older ones that a limit left out.
+    """
+    headings, title = _HEADINGS, counted(len(rows), "certificate")
     cells = [
         (row.spiffe_id, row.serial, row.profile, f"{row.not_after:%Y-%m-%d %H:%M:%S}", row.status)
         for row in rows
@@ -105,6 +128,8 @@ def print_rows(rows: Sequence[InventoryRow], title: str, trust_domain: str) -> N
         ]
         headings = ("workload", "serial begins", *headings[2:])
         title = f"{title} of {trust_domain}"
+    if has_more:
+        title = f"The newest {title} (--limit shows more)"
     print_table(title, headings, cells)
 
 

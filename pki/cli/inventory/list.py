@@ -18,6 +18,7 @@ from pki.cli.inventory.filters import (
     facts_of,
     print_rows,
     selection_of,
+    within,
 )
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table
@@ -77,13 +78,12 @@ def list_certificates(
             everything=everything,
             limit=limit,
         )
-        rows = list(authority.inventory(selection))
-    if limit is not None:
-        rows.reverse()
+        rows, has_more = within(authority.inventory(selection), limit)
     if as_json:
-        print_result("list", {"certificates": list(map(facts_of, rows))}, [], as_json=True)
+        facts = {"certificates": list(map(facts_of, rows)), "more": has_more}
+        print_result("list", facts, [], as_json=True)
         return
-    print_rows(rows, counted(len(rows), "certificate"), authority.trust_domain.name)
+    print_rows(rows, authority.trust_domain.name, has_more=has_more)
 
 
 def _forecast(authority: Authority, period: timedelta, *, as_json: bool) -> None:
@@ -100,7 +100,7 @@ def _forecast(authority: Authority, period: timedelta, *, as_json: bool) -> None
     late = f", {found.overdue} of them overdue for renewal" if found.overdue else ""
     print_table(
         f"{counted(found.good, 'good certificate')}{late}",
-        ("from (UTC)", "renewals", "end without one"),
+        ("from (UTC)", "due for renewal", "expire unless renewed"),
         [
             (f"{item.begins:%Y-%m-%d %H:%M:%S}", str(item.renewals), str(item.expiries))
             for item in found.steps

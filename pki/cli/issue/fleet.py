@@ -82,7 +82,7 @@ class Fleet:
             except PkiError as error:
                 if item.line is None:
                     raise
-                faults.append(f"line {item.line}: {error}")
+                faults.append(f"line {item.line}: {error.message}")
             else:
                 taken[real] = item.order.name
                 self._above.update(Path(real).parents)

@@ -45,10 +45,12 @@ def issue_many(
     fleet = Fleet(authority, state, layout)
     fleet.place(orders)
     import_crls(authority, state)
+    remedy = "Repair this, and run it again for these"
     try:
         with _progress(len(fleet.orders)) as advance:
             fleet.issue(advance)
     except KeyboardInterrupt:
+        remedy = "Run it again for these"
         # What is in place is told all the same.
         for item in fleet.orders:
             if not item.is_in_place:
@@ -83,10 +85,14 @@ def issue_many(
         as_json=as_json,
     )
     if failed:
+        are = "is" if len(failed) == 1 else "are"
+        told = error_lines([(item.folder, item.error) for item in failed if item.error])
+        # Most often all of them fail for one reason.
+        first = failed[0].error.remedy if failed[0].error else ""
         print_error(
-            f"{len(failed)} of {counted(len(fleet.orders), 'certificate')} are not in place: "
-            + error_lines([(item.folder, item.error) for item in failed if item.error]),
-            "Their directories are as they were. Repair this, and run it again for these",
+            f"{len(failed)} of {counted(len(fleet.orders), 'certificate')} {are} not in place: "
+            f"{told}",
+            f"{first + '. ' if first else ''}Their directories are as they were. {remedy}",
         )
         raise typer.Exit(PARTLY if done else FAILED)
 

@@ -83,7 +83,7 @@ def read_orders(path: Path, defaults: Defaults) -> list[PlacedOrder]:
     refuse_faults(faults, quote_untrusted(path))
     if not orders:
         raise InputError(
-            f"{quote_untrusted(path)} holds no orders",
+            f"{quote_untrusted(path)} names no workloads",
             remedy='Write JSON lines, {"name": "orders"}, or CSV whose heading names the columns',
         )
     return orders
@@ -136,28 +136,27 @@ def _json_lines(text: str) -> Iterator[tuple[int, object]]:
         if line.strip():
             try:
                 yield number, json.loads(line, object_pairs_hook=_without_repeats)
-            except _RepeatedFieldError as error:
+            except _BadLineError as error:
                 yield number, error
             except (ValueError, RecursionError):
-                yield number, None
+                yield number, _BadLineError("it is no JSON object")
 
 
-class _RepeatedFieldError(InputError):
-    """A line names a field twice, and nobody can say which of the two is meant."""
+class _BadLineError(InputError):
+    """What is wrong with a line as a whole."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{quote_untrusted(name)} is named twice")
+
+def _repeated(names: Sequence[str]) -> _BadLineError:
+    # Nobody can say which of the two is meant.
+    name = next(name for place, name in enumerate(names) if name in names[:place])
+    return _BadLineError(f"{quote_untrusted(name)} is named twice")
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _RepeatedFieldError(_first_repeated([name for name, _ in pairs]))
+        raise _repeated([name for name, _ in pairs])
     return found
-
-
-def _first_repeated(names: Sequence[str]) -> str:
-    return next(name for place, name in enumerate(names) if name in names[:place])
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
@@ -171,14 +170,17 @@ def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
             if heading is None:
                 heading = cells
                 if "name" not in heading:
+                    separated = "; separate the columns with commas" if ";" in row[0] else ""
                     raise InputError(
                         f"line {reader.line_num} is no heading: it names no column 'name'",
-                        remedy=f"Begin with a line of column names, of {', '.join(_FIELDS)}",
+                        remedy="Write JSON, one object a line, or CSV that begins with a line of "
+                        f"column names, of {', '.join(_FIELDS)}{separated}",
                     )
                 if len(set(heading)) < len(heading):
-                    raise _RepeatedFieldError(_first_repeated(heading))
+                    raise _repeated(heading)
             elif len(cells) != len(heading):
-                yield reader.line_num, None
+                text = f"it has {counted(len(cells), 'cell')}, and the heading {len(heading)}"
+                yield reader.line_num, _BadLineError(text)
             else:
                 filled = {key: cell for key, cell in zip(heading, cells, strict=True) if cell}
                 yield (
@@ -190,10 +192,10 @@ def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
 
 
 def _order(item: object, defaults: Defaults, line: int) -> PlacedOrder:
-    if isinstance(item, _RepeatedFieldError):
+    if isinstance(item, _BadLineError):
         raise item
     if not isinstance(item, Mapping):
-        raise InputError("it is no JSON object, or has not as many cells as the heading")
+        raise InputError("it is no JSON object")
     unknown = sorted(str(key) for key in item if key not in _FIELDS)
     if unknown:
         raise InputError(f"{quote_untrusted(unknown[0])} is none of {', '.join(_FIELDS)}")
@@ -202,7 +204,11 @@ def _order(item: object, defaults: Defaults, line: int) -> PlacedOrder:
     ttl, out = _text(item, "ttl"), _text(item, "out")
     profile, key_type = _text(item, "profile"), _text(item, "key_type")
     if profile and profile not in LEAF_PROFILES:
-        raise InputError(f"profile {quote_untrusted(profile)} is unknown")
+        raise InputError(
+            f"profile {quote_untrusted(profile)} is none of {', '.join(LEAF_PROFILES)}"
+        )
+    if key_type and key_type not in set(KeyType):
+        raise InputError(f"key_type {quote_untrusted(key_type)} is none of {', '.join(KeyType)}")
     order = NamedOrder(
         _text(item, "name"),
         tuple(DnsName.parse(name) for name in _texts(item, "dns")),
@@ -227,7 +233,7 @@ def _path(text: str) -> Path:
 def _text(item: Mapping[str, object], key: str) -> str:
     value = item.get(key, "")
     if not isinstance(value, str):
-        raise InputError(f"its {key} is no text")
+        raise InputError(f"its {key} is no string")
     if not value and key in item:
         raise InputError(f"its {key} is empty")
     return value
@@ -236,5 +242,5 @@ def _text(item: Mapping[str, object], key: str) -> str:
 def _texts(item: Mapping[str, object], key: str) -> list[str]:
     value = item.get(key, [])
     if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
-        raise InputError(f"its {key} is no list of texts")
+        raise InputError(f"its {key} is no list of strings")
     return value

@@ -37,7 +37,6 @@ def listed(answer: dict[str, object]) -> list[str]:
         (["--state", "good", "--state", "revoked"], ["orders", "prod/orders", "payments"]),
         (["--state", "expired"], []),
         (["--limit", "2"], ["prod/orders", "payments"]),
-        (["--issuer", "0000"], []),
     ],
 )
 def test_the_list_shows_what_the_options_choose(
@@ -55,6 +54,8 @@ def test_options_that_mean_nothing_together_are_refused(capsys: Capture, state: 
         ["--limit", "0"],
     ):
         assert run_command(capsys, "list", *options, "--dir", state)[0] == 2
+    code, _, err = run_command(capsys, "list", "--issuer", "zz", "--dir", state)
+    assert (code, "no issuing CA here" in err) == (1, True)
     code, _, err = run_command(capsys, "list", "--owner", "no name !", "--dir", state)
     assert (code, "SPIFFE ID" in err) == (1, True)
 
@@ -67,7 +68,10 @@ def test_a_search_shows_the_newest_and_says_whether_there_are_more(
     answer = run_json(capsys, "search", "orders", "--limit", "1", "--dir", state)
     assert (listed(answer), answer["more"]) == (["prod/orders"], True)
     _, out, _ = run_command(capsys, "search", "orders", "--limit", "1", "--dir", state)
-    assert "--limit shows more" in out
+    assert "The newest 1 certificate" in out
+    assert "(--limit shows more)" in out
+    serial = answer["certificates"][0]["serial"]
+    assert listed(run_json(capsys, "search", f"{serial[:12]}..", "--dir", state)) == ["prod/orders"]
     assert run_command(capsys, "search", "", "--dir", state)[0] == 2
 
 
@@ -85,6 +89,20 @@ def test_an_export_is_csv_with_a_heading_or_json_lines(capsys: Capture, state: P
     assert items[0]["names"] == ["orders.shop.internal"]
     assert items[0]["revoked_at"] is None
     assert list(items[0]) == list(rows[0])
+
+
+def test_a_limit_says_whether_there_are_more(capsys: Capture, state: Path) -> None:
+    assert run_json(capsys, "list", "--limit", "2", "--dir", state)["more"] is True
+    assert run_json(capsys, "list", "--limit", "3", "--dir", state)["more"] is False
+
+
+def test_who_has_named_a_served_ca_is_told_that_it_is_not_asked(
+    capsys: Capture, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFAST_CA", "localhost:1")
+    for command in (["search", "orders"], ["export"]):
+        code, _, err = run_command(capsys, *command, "--dir", state)
+        assert (code, "HANDFAST_CA is not asked" in err) == (0, True)
 
 
 def test_a_forecast_has_24_steps(capsys: Capture, state: Path) -> None:
