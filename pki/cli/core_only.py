@@ -19,7 +19,10 @@ from pki.extras import extra_of, missing_extra
 from pki.version import __version__
 
 CA_COMMANDS = frozenset(
-    {"audit", "ca", "crl", "issue", "list", "registration", "renew", "revoke", "token", "up"}
+    {
+        *("audit", "ca", "crl", "export", "issue", "list", "registration", "renew", "revoke"),
+        *("search", "token", "up"),
+    }
 )
 OTHER_COMMANDS = frozenset(
     {
