@@ -30,8 +30,24 @@ from services.demo.calls import CALLS
 from services.watching import watch_stock
 
 _PAUSE = 0.02
+_RENEWAL_SECONDS, _RENEWAL_PAUSE = 20.0, 0.5
 Answer = dict[str, Any]
 MakeChannel = Callable[[str, str], grpc.aio.Channel]
+
+
+async def _renew(identity: CaIdentity) -> str:
+    """Renew now; return the new serial number, or the problem.
+
+    A CA that was away may be asked a moment before this process has noticed that it is back. By
+    itself an identity asks again, and so does this.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _RENEWAL_SECONDS
+    while True:
+        await asyncio.to_thread(identity.renew_now)
+        if not identity.problem or loop.time() > end:
+            return identity.problem or f"{identity.credential.leaf.serial_number:x}"
+        await asyncio.sleep(_RENEWAL_PAUSE)
 
 
 def plain_channels(folder: Path) -> MakeChannel:
@@ -82,8 +98,7 @@ class Caller:
     async def _do(self, order: Answer) -> str:
         if order["do"] == "renew":
             assert self._identity is not None
-            await asyncio.to_thread(self._identity.renew_now)
-            return self._identity.problem or f"{self._identity.credential.leaf.serial_number:x}"
+            return await _renew(self._identity)
         channel = self.channel(order["target"], order["peer"])
         match order["do"]:
             case "open":
