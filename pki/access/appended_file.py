@@ -69,10 +69,6 @@ class AppendedFile:
             return lines[at:], error
         return b"", None
 
-    def forget(self) -> None:
-        """Begin with a whole line again: a forked child does not write on what its parent began."""
-        self._has_part = False
-
     def close(self) -> None:
         """Close it."""
         if self._is_ours():
@@ -109,11 +105,11 @@ class AppendedFile:
             return False
         if is_ours:
             try:
-                found = self._path.stat()
+                status = self._path.stat()
             except FileNotFoundError:
                 pass
             else:
-                if (found.st_dev, found.st_ino) == self._identity:
+                if (status.st_dev, status.st_ino) == self._identity:
                     return False
         old = self._descriptor
         self._open()

@@ -147,7 +147,6 @@ class DecisionFile:
     def renew_in_child(self) -> None:
         """Forget the lines of the parent, which writes them itself."""
         self._unwritten = b""
-        self._file.forget()
         self._begin()
 
     def _has_room(self, is_warning: bool) -> bool:

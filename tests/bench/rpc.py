@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tests.bench.arrivals import arrivals
 from tests.bench.change import change
 from tests.bench.children import ROOT
+from tests.bench.command import run_measures
 from tests.bench.decisions import decisions
 from tests.bench.environment import Environment
 from tests.bench.revocation import revocation
 from tests.bench.rotations import failures, tail
-from tests.bench.rows import Row, print_table, write_json
+from tests.bench.rows import Row
 from tests.bench.sizes import growth
 from tests.bench.throughput import Effort, latency, logged_throughput, throughput
 
@@ -86,6 +86,12 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+def _run(measure: Measure, quick: bool) -> list[Row]:
+    # Each measure has a folder and a CA of its own, so that none depends on an earlier one.
+    with tempfile.TemporaryDirectory() as home:
+        return list(measure(Environment(Path(home)), quick))
+
+
 def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Run only this: {', '.join(MEASURES)}.")
@@ -93,21 +99,8 @@ def main(
     quick: Annotated[bool, typer.Option(help="Spend less time: no reliable result.")] = False,
 ) -> None:
     """Measure, print a table, write build/bench-rpc.json; 1 if a bar is missed."""
-    chosen = only or list(MEASURES)
-    if unknown := set(chosen) - set(MEASURES):
-        raise typer.BadParameter(f"no measure is called {', '.join(sorted(unknown))}")
-    progress = Console(stderr=True)
-    rows: list[Row] = []
-    for name in chosen:
-        began = time.monotonic()
-        # Each measure has a folder and a CA of its own, so that none depends on an earlier one.
-        with tempfile.TemporaryDirectory() as home:
-            measured = list(MEASURES[name](Environment(Path(home)), quick))
-        rows += measured
-        progress.print(f"[dim]{name}: {time.monotonic() - began:.0f} s")
-    print_table(rows, "make bench-rpc")
-    write_json(rows, RESULTS)
-    raise typer.Exit(1 if any(row.ok is False for row in rows) else 0)
+    measures = {name: partial(_run, item, quick) for name, item in MEASURES.items()}
+    run_measures("make bench-rpc", measures, only, RESULTS)
 
 
 if __name__ == "__main__":

@@ -77,10 +77,10 @@ def selection_of(
 
 def within(rows: Iterable[InventoryRow], limit: int | None) -> tuple[list[InventoryRow], bool]:
     """Return the rows of a selection with a limit, the oldest first, and whether there are more."""
-    found = list(rows)
+    selected = list(rows)
     if limit is None:
-        return found, False
-    return found[:limit][::-1], len(found) > limit
+        return selected, False
+    return selected[:limit][::-1], len(selected) > limit
 
 
 def note_local() -> None:

@@ -88,22 +88,22 @@ def list_certificates(
 
 def _forecast(authority: Authority, period: timedelta, *, as_json: bool) -> None:
     step = max(timedelta(seconds=1), timedelta(seconds=-(-period.total_seconds() // _STEPS)))
-    found = authority.forecast(period, step)
+    coming = authority.forecast(period, step)
     if as_json:
         steps = [
             {"begins": item.begins, "renewals": item.renewals, "expiries": item.expiries}
-            for item in found.steps
+            for item in coming.steps
         ]
-        data = {"good": found.good, "overdue": found.overdue, "steps": steps}
+        data = {"good": coming.good, "overdue": coming.overdue, "steps": steps}
         print_result("list --forecast", data, [], as_json=True)
         return
-    late = f", {found.overdue} of them overdue for renewal" if found.overdue else ""
+    late = f", {coming.overdue} of them overdue for renewal" if coming.overdue else ""
     print_table(
-        f"{counted(found.good, 'good certificate')}{late}",
+        f"{counted(coming.good, 'good certificate')}{late}",
         ("from (UTC)", "due for renewal", "expire unless renewed"),
         [
             (f"{item.begins:%Y-%m-%d %H:%M:%S}", str(item.renewals), str(item.expiries))
-            for item in found.steps
+            for item in coming.steps
         ],
     )
 

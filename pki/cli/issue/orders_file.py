@@ -153,10 +153,10 @@ def _repeated(names: Sequence[str]) -> _BadLineError:
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         raise _repeated([name for name, _ in pairs])
-    return found
+    return fields
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, object]]:

@@ -206,7 +206,7 @@ class Turns(Generic[_Step]):
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        """Give the turn to the next that waits, if any; with the lock."""
+        """Give the turn to the next that waits, if any. The caller holds the lock."""
         heads = [queue[0] for queue in self._waiting.values() if queue]
         self._is_given = bool(heads)
         if not heads:
@@ -227,10 +227,10 @@ class Turns(Generic[_Step]):
             for most in (LEAST_SHARE, MOST_SHARED):
                 for urgency, queue in self._waiting.items():
                     room = min(most, MOST_SHARED - 1 - len(taken))
-                    found = [item for item in queue if item.step is not None][:room]
-                    for item in found:
+                    sharing = [item for item in queue if item.step is not None][:room]
+                    for item in sharing:
                         item.is_taken = True
-                    chosen = set(map(id, found))
+                    chosen = set(map(id, sharing))
                     self._waiting[urgency] = deque(i for i in queue if id(i) not in chosen)
-                    taken += found
+                    taken += sharing
             return sorted(taken, key=lambda item: (item.urgency, item.number))
