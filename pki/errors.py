@@ -211,6 +211,16 @@ class OlderLedgerError(LedgerError):
     """The ledger is, or may be, an older copy or another ledger: the CA signs nothing."""
 
 
+class LedgerMovedError(LedgerError):
+    """Another replica of the CA was faster: nothing was recorded, and it can be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another replica of the CA has changed the ledger meanwhile",
+            remedy="Nothing was recorded; try again",
+        )
+
+
 class NotRecordedError(LedgerError):
     """The ledger can't record now, so nothing was done: it is held, or its disk is full.
 

@@ -17,9 +17,12 @@ import pytest
 from pki.authority import Authority
 from pki.authority.signers import Pkcs11Uri
 from tests.interop.shop import Shop
+from tests.ledger_places import OPTION, ledger_places
 from tests.new_ledgers import migrated_once
 from tests.softhsm import SoftHsm, make_softhsm, plan_of
 from tests.support import Clock
+
+__all__ = ["ledger_places"]
 
 # A background job of a shell ignores SIGINT. Child processes inherit that, but no handler. So set a
 # handler: otherwise the programs that a test interrupts would ignore SIGINT too.
@@ -81,6 +84,15 @@ def new_ledgers() -> Iterator[None]:
     """Write a new ledger's tables as the first new ledger had them, without alembic."""
     with migrated_once():
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        OPTION,
+        default="sqlite",
+        choices=("sqlite", "postgresql"),
+        help="where the CAs that tests make keep their ledgers",
+    )
 
 
 @pytest.fixture

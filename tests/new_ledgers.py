@@ -33,8 +33,7 @@ def _remembering(upgrade: Upgrade) -> Upgrade:
     def upgrade_or_write(config: Config, revision: str, *arguments: Any, **options: Any) -> None:
         nonlocal made
         connection: Connection = config.attributes["connection"]
-        is_new = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
-        if not is_new or revision != "head":
+        if not _is_new(connection) or revision != "head":
             upgrade(config, revision, *arguments, **options)
         elif not made:
             upgrade(config, revision, *arguments, **options)
@@ -45,6 +44,13 @@ def _remembering(upgrade: Upgrade) -> Upgrade:
             _draw_anew(connection)
 
     return upgrade_or_write
+
+
+def _is_new(connection: Connection) -> bool:
+    """Return whether a ledger is in a new file, and not in a database."""
+    if connection.dialect.name != "sqlite":
+        return False
+    return connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
 
 
 def dump(connection: Connection) -> list[str]:

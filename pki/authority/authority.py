@@ -10,10 +10,12 @@ from cryptography import x509
 
 from pki.authority import recovery
 from pki.authority.bootstrap import AuthorityPlan, create_root
-from pki.authority.context import open_context
 from pki.authority.issued import Issued
 from pki.authority.issuing import batches, issuance, renewal
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.sqlite import place_of
+from pki.authority.opening import open_context
 from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult
@@ -40,7 +42,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
-        ledger: Path | None = None,
+        ledger: LedgerPlace | Path | None = None,
         clock: Clock = system_clock,
     ) -> Authority:
         """Make a CA in a directory: root, issuing CA, CRLs and ledger.
@@ -51,6 +53,7 @@ class Authority(RotatingAuthority):
             passphrase: encrypts the CA's keys on disk.
             tokens: how to reach the PKCS#11 tokens in which keys live.
             ledger: the ledger's file, if it shall be in another folder; then each opening names it.
+                Or a database, which the directory names from then on.
             clock: returns the time.
 
         Raises:
@@ -65,7 +68,7 @@ class Authority(RotatingAuthority):
             clock=clock,
             passphrase=passphrase,
             tokens=tokens,
-            ledger_file=ledger,
+            ledger=place_of(ledger),
         )
         authority = cls(record_first(context))
         try:
@@ -123,7 +126,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
-        ledger: Path | None = None,
+        ledger: LedgerPlace | Path | None = None,
         clock: Clock = system_clock,
         read_only: bool = False,
         passphrase_remedy: str = "",
@@ -153,7 +156,7 @@ class Authority(RotatingAuthority):
             tokens=tokens,
             clock=clock,
             passphrase_remedy=passphrase_remedy,
-            ledger_file=ledger,
+            ledger=place_of(ledger),
             access=access,
         )
         authority = cls(record_first(context))
@@ -173,7 +176,7 @@ class Authority(RotatingAuthority):
         *,
         passphrase: bytes | None = None,
         tokens: TokenAccess | None = None,
-        ledger: Path | None = None,
+        ledger: LedgerPlace | Path | None = None,
         clock: Clock = system_clock,
         passphrase_remedy: str = "",
     ) -> RecoveryResult:
@@ -199,7 +202,7 @@ class Authority(RotatingAuthority):
             clock=clock,
             accept_older=True,
             passphrase_remedy=passphrase_remedy,
-            ledger_file=ledger,
+            ledger=place_of(ledger),
         )
         try:
             return recovery.recover(record_first(context), crls)

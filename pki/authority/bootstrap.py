@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +20,12 @@ from pki.authority.directory import (
 )
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.url_file import LEDGER_URL
 from pki.authority.ledger.ledger_files import MARK
 from pki.authority.orders import ca_subject
 from pki.authority.pending.revocations import PendingRevocations
+from pki.authority.shared_keys import share_key_file
 from pki.authority.signers import TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, check_place, make_signer
 from pki.authority.signing import Signing
@@ -105,13 +107,16 @@ def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:
     """
     directory.make()
     ca_files = directory.ca_files()
-    if not os.path.lexists(directory.ledger):
-        if ca_files:
+    if not directory.ledger.exists():
+        if set(ca_files) - {LEDGER_URL}:
             raise lost_ledger_error(directory, ca_files)
-        return Ledger.create(directory.ledger)
-    ledger = Ledger.open(directory.ledger)
+        ledger = directory.create_ledger()
+        directory.remember_ledger()
+        return ledger
+    ledger = directory.open_ledger()
     try:
         _refuse_existing_ca(directory, ledger, ca_files)
+        directory.remember_ledger()
     except BaseException:
         ledger.close()
         raise
@@ -143,8 +148,8 @@ def _refuse_existing_ca(
         AUDIT_KEY,
         f"{ROOT_KEY.removesuffix('.pem')}.toml",
         MARK,
-        f"{directory.ledger.name}-wal",
-        f"{directory.ledger.name}-shm",
+        LEDGER_URL,
+        *directory.ledger.file_names,
     }
     if foreign:
         raise StateError(
@@ -162,7 +167,7 @@ def create_root(
     clock: Clock,
     passphrase: bytes | None,
     tokens: TokenAccess | None = None,
-    ledger_file: Path | None = None,
+    ledger: LedgerPlace | None = None,
 ) -> AuthorityContext:
     """Make a CA's root and ledger in a directory.
 
@@ -172,7 +177,7 @@ def create_root(
         clock: returns the time.
         passphrase: encrypts the CA's keys on disk.
         tokens: how to reach the tokens of keys that live in one.
-        ledger_file: where the ledger lies; None for the directory.
+        ledger: where the ledger lies; None for the directory.
 
     Raises:
         StateError: if the directory holds a CA already or can't be written.
@@ -180,19 +185,19 @@ def create_root(
         SignerError: if a token can't be used.
     """
     plan.check()
-    directory = AuthorityDirectory(path, ledger_file=ledger_file)
+    directory = AuthorityDirectory(path, elsewhere=ledger)
     limits = NameLimits(plan.trust_domain, plan.permit_dns, plan.permit_ip)
     signing = Signing(Admission(limits), plan.backdate)
     tokens = tokens or TokenAccess()
     for place in (plan.root_key, plan.issuing_key):
         check_place(place, tokens)
-    ledger = _open_new_ledger(directory)
+    opened = _open_new_ledger(directory)
     publication = CheckpointPublication(directory, plan.trust_domain.audit_log, passphrase)
     try:
         settings = _record_root(
             plan,
             directory,
-            ledger,
+            opened,
             signing,
             clock=clock,
             passphrase=passphrase,
@@ -200,11 +205,11 @@ def create_root(
             tokens=tokens,
         )
     except BaseException:
-        ledger.close()
+        opened.close()
         raise
     pending = PendingRevocations(directory.path)
     return AuthorityContext(
-        directory, ledger, settings, signing, clock, publication, pending, passphrase, tokens=tokens
+        directory, opened, settings, signing, clock, publication, pending, passphrase, tokens=tokens
     )
 
 
@@ -253,6 +258,7 @@ def _record_root(
     with ledger.transaction() as transaction:
         transaction.put_settings(settings)
         transaction.audit.set_verifier_key(verifier_key)
+        share_key_file(directory, ledger, transaction, AUDIT_KEY)
         transaction.add_issuer(
             certificate,
             kind=IssuerKind.ROOT,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 
-from pki.authority.admission import Admission
 from pki.authority.audit import CheckpointPublication
 from pki.authority.crl_import import import_crls
 from pki.authority.crls import KnownCrls, current_trust, refresh_issuing_crl, sign_root_crls
-from pki.authority.directory import AuthorityDirectory
+from pki.authority.directory import AUDIT_KEY, AuthorityDirectory
 from pki.authority.ledger import (
     AuthoritySettings,
     IssuerKind,
@@ -24,10 +23,10 @@ from pki.authority.ledger import (
 )
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
-from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.hierarchy import no_active_issuer_error
 from pki.authority.ledger.reserve import Reserve
 from pki.authority.pending.revocations import PendingRevocations
+from pki.authority.shared_keys import share_key_file, take_key_files
 from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
@@ -67,7 +66,7 @@ class AuthorityContext:
     @property
     def reserve(self) -> Reserve:
         """Space that is given up when a revocation finds a full disk."""
-        return Reserve(self.directory.ledger.parent, self.directory.crls)
+        return Reserve(self.directory.disk, self.directory.crls)
 
     def audit_entry(
         self,
@@ -126,6 +125,9 @@ class AuthorityContext:
         what = f"the key of issuing CA {record.key_id}"
         if record.key_id not in self._signers:
             path = self.directory.issuing_key(record.key_id)
+            if not self.directory.holds_key(path):
+                # Another replica may have made it.
+                take_key_files(self.directory, self.ledger)
             self._signers[record.key_id] = self._open_signer(record, path, what)
         return self._signing_ca(record, self._signers[record.key_id], what)
 
@@ -270,6 +272,7 @@ class AuthorityContext:
             _log.warning("the audit log has no key yet, and is not published: %s", error)
             return
         transaction.audit.set_verifier_key(verifier_key)
+        share_key_file(self.directory, self.ledger, transaction, AUDIT_KEY)
         entry = self.audit_entry(AuditAction.LOG_KEY, verifier_key=verifier_key)
         transaction.audit.append(entry)
 
@@ -288,62 +291,3 @@ class AuthorityContext:
         if public_key_fingerprint(signer.key.public_key()) != expected:
             raise StateError(f"{what} does not belong to its certificate")
         return SigningCa(record, signer)
-
-
-def open_context(
-    path: Path,
-    *,
-    passphrase: bytes | None,
-    tokens: TokenAccess | None = None,
-    clock: Clock,
-    accept_older: bool = False,
-    passphrase_remedy: str = "",
-    ledger_file: Path | None = None,
-    access: LedgerAccess = WRITING,
-) -> AuthorityContext:
-    """Open the CA in a directory.
-
-    Args:
-        path: the directory.
-        passphrase: of the CA's keys.
-        tokens: how to reach the tokens of keys that are in one.
-        clock: returns the time.
-        accept_older: open an older copy of the ledger too.
-        passphrase_remedy: what to do if the passphrase is missing or wrong.
-        ledger_file: where the ledger lies; None for the directory.
-        access: how to open the ledger.
-
-    Raises:
-        StateError: if the directory holds no CA.
-        OlderLedgerError: if its ledger is an older copy, and ``accept_older`` is not set.
-    """
-    directory = AuthorityDirectory(path, ledger_file=ledger_file)
-    if passphrase_remedy:
-        directory = replace(directory, passphrase_remedy=passphrase_remedy)
-    directory.check()
-    directory.refuse_lost_ledger()
-    ledger = Ledger.open(directory.ledger, access)
-    try:
-        with ledger.transaction(accept_older=accept_older) as transaction:
-            settings = transaction.settings()
-            directory.refuse_other_ledger(item.key_id for item in transaction.issuers())
-            if not accept_older and not access.for_reading:
-                # Else the recovery does it, which must see the ledger's mark as it is.
-                transaction.audit.begin(at=clock(), actor=Actor.local())
-    except BaseException:
-        ledger.close()
-        raise
-    signing = Signing(Admission(settings.limits), settings.backdate)
-    origin = settings.limits.trust_domain.audit_log
-    publication = CheckpointPublication(directory, origin, passphrase)
-    return AuthorityContext(
-        directory,
-        ledger,
-        settings,
-        signing,
-        clock,
-        publication,
-        PendingRevocations(directory.path),
-        passphrase,
-        tokens=tokens or TokenAccess(),
-    )

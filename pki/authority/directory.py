@@ -15,7 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.authority.ledger.ledger_files import MARK, check_ledger_files, refuse_other_ledger
+from pki.authority.ledger import Ledger
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
+from pki.authority.ledger.databases.sqlite import SqliteFile
+from pki.authority.ledger.databases.url_file import LEDGER_URL, read_ledger_url, write_ledger_url
+from pki.authority.ledger.ledger_files import MARK, refuse_other_ledger
 from pki.authority.signers import FileSigner, Pkcs11Uri, Signer, TokenAccess
 from pki.authority.signers.key_file import MAX_KEY_FILE_BYTES, read_key_file
 from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
@@ -42,17 +48,42 @@ class AuthorityDirectory:
     Args:
         path: the directory.
         passphrase_remedy: what to do if the passphrase of a key is missing or wrong.
-        ledger_file: the ledger, if it is in another folder.
+        elsewhere: where the ledger lies, if it is not in the directory, and the directory does not
+            say where.
     """
 
     path: Path
     passphrase_remedy: str = "Give passphrase= to pki.Authority.open"  # noqa: S105 - no secret
-    ledger_file: Path | None = None
+    elsewhere: LedgerPlace | None = None
 
     @property
-    def ledger(self) -> Path:
-        """The ledger's file."""
-        return self.ledger_file or self.path / _LEDGER
+    def ledger(self) -> LedgerPlace:
+        """Where the ledger lies.
+
+        Raises:
+            PkiError: if the directory names another place, and it can't be read.
+        """
+        return self.elsewhere or read_ledger_url(self.path) or default_place(self.path)
+
+    @property
+    def disk(self) -> Path:
+        """The folder on whose disk this machine's part of the CA grows."""
+        return self.ledger.folder or self.path
+
+    def open_ledger(self, access: LedgerAccess = WRITING) -> Ledger:
+        """Open the ledger; as :meth:`Ledger.open`."""
+        place = self.ledger
+        return Ledger.open(place, place.mark(self.path), access)
+
+    def create_ledger(self) -> Ledger:
+        """Make the ledger; as :meth:`Ledger.create`."""
+        place = self.ledger
+        return Ledger.create(place, place.mark(self.path))
+
+    def remember_ledger(self) -> None:
+        """Write down in which database the ledger lies, if it lies in one."""
+        if isinstance(self.elsewhere, PostgresqlDatabase):
+            write_ledger_url(self.path, self.elsewhere)
 
     @property
     def root_key(self) -> Path:
@@ -91,7 +122,7 @@ class AuthorityDirectory:
             raise StateError(
                 f"{quote_untrusted(self.path)} can't be read: {error.strerror}"
             ) from error
-        known = {MARK, HANDFAST.bundle, HANDFAST.crls}
+        known = {MARK, LEDGER_URL, HANDFAST.bundle, HANDFAST.crls}
         return tuple(
             name
             for name in names
@@ -125,7 +156,7 @@ class AuthorityDirectory:
         Raises:
             StateError: if there is no ledger.
         """
-        if os.path.lexists(self.ledger):
+        if self.ledger.exists():
             return
         ca_files = self.ca_files()
         if not ca_files:
@@ -137,8 +168,8 @@ class AuthorityDirectory:
 
     def refuse_other_ledger(self, key_ids: Iterable[str]) -> None:
         """Raise ``StateError`` if a ledger elsewhere holds none of the CAs whose keys are here."""
-        if self.ledger_file is not None:
-            refuse_other_ledger(self.ledger_file, key_ids, self.ca_files())
+        if self.elsewhere is not None:
+            refuse_other_ledger(self.elsewhere, key_ids, self.ca_files())
 
     def make(self) -> None:
         """Make the directory with mode 0700.
@@ -147,9 +178,9 @@ class AuthorityDirectory:
             StateError: if it can't be made.
         """
         _make_private(self.path)
-        if self.ledger_file is not None:
-            _make_private(self.ledger_file.parent)
-            check_ledger_files(self.ledger_file)
+        if self.elsewhere is not None and self.elsewhere.folder is not None:
+            _make_private(self.elsewhere.folder)
+            self.elsewhere.check()
 
     def check(self) -> None:
         """Check that no other user can change the directory or the ledger, or leads root elsewhere.
@@ -159,7 +190,7 @@ class AuthorityDirectory:
         """
         if not self.path.is_dir():
             return
-        check_ledger_files(self.ledger)
+        self.ledger.check()
 
     def write_signer(self, path: Path, signer: Signer) -> None:
         """Write the file of a new CA key with mode 0600: the key, or where it is.
@@ -317,6 +348,11 @@ class AuthorityDirectory:
         """Lock out other publishers, so that no older state of the ledger replaces a newer one."""
         with locked(self.path, name=".publish.lock", wait_seconds=wait_seconds):
             yield
+
+
+def default_place(folder: Path) -> LedgerPlace:
+    """Return where the ledger of a CA in a folder lies if nobody says it: in a file there."""
+    return SqliteFile(folder / _LEDGER)
 
 
 def _make_private(path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
+from pki.authority.ledger import IssuerStatus
 from pki.errors import PkiError
 from pki.files import load_credential
 from pki.files.writer import promote_pending_key
@@ -111,6 +112,8 @@ def test_a_set_up_killed_at_any_moment_is_finished_or_made_anew(tmp_path: Path) 
         with ca:
             if len(ca.issuers()) < 2:
                 ca.rotate()
+            elif ca.issuers()[1].status is IssuerStatus.PREPARED:
+                ca.activate_issuer()
             ca.issue("orders")
 
 

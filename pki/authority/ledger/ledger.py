@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,17 +21,23 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.commits.turns import Outcome, Turns
 from pki.authority.ledger.commits.urgency import Urgency
-from pki.authority.ledger.databases import sqlite
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
+from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.schema import migrate
-from pki.authority.ledger.ledger_files import MARK
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
-from pki.files.open_folder import opened_folder
+from pki.errors import (
+    CommitInDoubtError,
+    LedgerError,
+    LedgerMovedError,
+    PkiError,
+    StateError,
+    quote_untrusted,
+)
 
 _SHARED_SECONDS = 0.1
 """How long a shared commit takes up steps: who is urgent waits for it."""
+_MOST_TRIES = 8
 _Result = TypeVar("_Result")
 _Step = Callable[[Transaction], object]
 
@@ -51,12 +56,14 @@ class Ledger:
     def __init__(
         self,
         engine: Engine,
+        place: LedgerPlace,
         mark: LedgerMark,
         *,
         access: LedgerAccess = WRITING,
         migrated: bool = False,
     ) -> None:
         self._engine = engine
+        self.place = place
         self._turns: Turns[_Step] = Turns()
         self._wait_seconds = access.wait_seconds
         self._urgency = Urgency.REVOCATION
@@ -69,36 +76,33 @@ class Ledger:
         self.recorder: Callable[[Ledger], object] = lambda _: None
 
     @classmethod
-    def create(cls, path: Path) -> Ledger:
-        """Make a new ledger file with mode 0600.
+    def create(cls, place: LedgerPlace, mark: Path) -> Ledger:
+        """Make a new ledger.
+
+        Args:
+            place: where; nobody else may read a file there.
+            mark: the file of its mark.
 
         Raises:
-            StateError: if there is a file already, or it can't be made.
+            StateError: if there is one already, or it can't be made.
         """
-        try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-            with opened_folder(path.parent) as folder:
-                os.close(os.open(path.name, flags, 0o600, dir_fd=folder.descriptor))
-        except FileExistsError:
-            raise StateError(
-                f"{quote_untrusted(path)} is there already",
-                remedy="Open it, or choose another folder",
-            ) from None
-        except OSError as error:
-            raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
-        return cls._connect(path)
+        place.create()
+        return cls._connect(place, mark)
 
     @classmethod
-    def open(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
+    def open(cls, place: LedgerPlace, mark: Path, access: LedgerAccess = WRITING) -> Ledger:
         """Open a ledger, and migrate its tables to this version.
+
+        Args:
+            place: where it lies.
+            mark: the file of its mark.
+            access: how to open it.
 
         Raises:
             StateError: if it is not there.
             LedgerError: if it can't be read, or a newer handfast wrote it.
         """
-        if not path.is_file():
-            raise StateError(f"ledger {quote_untrusted(path)} is not there")
-        return cls._connect(path, access)
+        return cls._connect(place, mark, access)
 
     def waiting(self, seconds: float, urgency: Urgency | None = None) -> Ledger:
         """Return this ledger, whose transactions wait so long at most for others that write.
@@ -125,38 +129,21 @@ class Ledger:
         self.recorder(self)
 
     @classmethod
-    def _connect(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
-        path = path.absolute()
-        try:
-            return cls._connect_by(sqlite.engine_of(path, access), path, access)
-        except LedgerError:
-            # SQLite makes files beside a ledger to read it: not on a full disk, nor in a folder
-            # that can't be written. Without a write-ahead log, all is in the ledger's own file.
-            if not access.for_reading or not sqlite.is_alone(path):
+    def _connect(cls, place: LedgerPlace, mark: Path, access: LedgerAccess = WRITING) -> Ledger:
+        failed: LedgerError | None = None
+        for engine in place.engines(access):
+            try:
+                migrated = _migrate(engine, place, access)
+            except LedgerError as error:
+                engine.dispose()
+                failed = failed or error
+            except PkiError:
+                engine.dispose()
                 raise
-        return cls._connect_by(sqlite.engine_of(path, access, is_immutable=True), path, access)
-
-    @classmethod
-    def _connect_by(cls, engine: Engine, path: Path, access: LedgerAccess) -> Ledger:
-        try:
-            migrated = migrate(engine, access)
-        except SQLAlchemyError as error:
-            engine.dispose()
-            raise LedgerError(
-                f"ledger {quote_untrusted(path)} can't be used: {_cause(error)}"
-            ) from error
-        except (ValueError, TypeError) as error:
-            engine.dispose()
-            raise LedgerError(
-                f"ledger {quote_untrusted(path)} holds a value that can't be decoded: "
-                f"{quote_untrusted(error)}",
-                remedy="Bring it back from a backup, and then: handfast ca recover",
-            ) from error
-        except PkiError:
-            engine.dispose()
-            raise
-        mark = LedgerMark(path.with_name(MARK))
-        return cls(engine, mark, access=access, migrated=migrated)
+            else:
+                return cls(engine, place, LedgerMark(mark), access=access, migrated=migrated)
+        assert failed is not None
+        raise failed
 
     @contextmanager
     def transaction(self, *, accept_older: bool = False) -> Iterator[Transaction]:
@@ -205,7 +192,18 @@ class Ledger:
     def _commit_each(
         self, steps: Sequence[_Step], committed: Callable[[int], None]
     ) -> Sequence[Outcome]:
-        """Run steps in one transaction while there is time; one that raises is undone alone."""
+        """Run steps in one transaction while there is time; one that raises is undone alone.
+
+        If a replica was faster, they are run again: what they have decided may be wrong now.
+        """
+        for _ in range(_MOST_TRIES - 1):
+            with suppress(LedgerMovedError):
+                return self._commit_once(steps, committed)
+        return self._commit_once(steps, committed)
+
+    def _commit_once(
+        self, steps: Sequence[_Step], committed: Callable[[int], None]
+    ) -> Sequence[Outcome]:
         with self._committing() as commit:
             if len(steps) == 1:
                 # What it raises undoes the transaction.
@@ -236,11 +234,12 @@ class Ledger:
                 if not accept_older:
                     mark_error = self.mark.compare(transaction.state())
                 yield commit
-                transaction.audit.flush()
-                if mark_error is not None and transaction.changed:
+                is_changed = transaction.changed
+                if mark_error is not None and is_changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
-                token, state = transaction.advance() if transaction.changed else (None, None)
+                token, state = transaction.advance() if is_changed else (None, None)
+                transaction.audit.flush()
                 head = transaction.audit.head() if transaction.audit.changed else None
                 try:
                     sql_transaction.commit()
@@ -250,6 +249,8 @@ class Ledger:
                     if token is None or not self._was_committed(token, error):
                         raise
         except SQLAlchemyError as error:
+            if self.place.is_conflict(error):
+                raise LedgerMovedError from error
             raise _not_recorded(error) from error
         commit.head = head
         if state is not None:
@@ -287,9 +288,7 @@ class Ledger:
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
         try:
-            # Closed without a commit, whose answer could be lost again.
-            with self._engine.connect() as connection:
-                return Transaction(connection).holds_commit(token)
+            return self.place.was_committed(self._engine, token)
         except (SQLAlchemyError, StateError) as error:
             raise CommitInDoubtError(
                 f"the ledger did not confirm the commit ({_cause(cause)}), and can't be read now "
@@ -300,6 +299,19 @@ class Ledger:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _migrate(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
+    try:
+        return migrate(engine, access)
+    except SQLAlchemyError as error:
+        raise place.unusable(error) from error
+    except (ValueError, TypeError) as error:
+        raise LedgerError(
+            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
+            f"{quote_untrusted(error)}",
+            remedy="Bring it back from a backup, and then: handfast ca recover",
+        ) from error
 
 
 def _try(transaction: Transaction, step: _Step) -> Outcome:

@@ -112,11 +112,11 @@ def _own_files() -> set[tuple[int, int]]:
     return files
 
 
-def refuse_other_ledger(ledger: Path, key_ids: Iterable[str], ca_files: Iterable[str]) -> None:
+def refuse_other_ledger(ledger: object, key_ids: Iterable[str], ca_files: Iterable[str]) -> None:
     """Refuse a ledger if the issuing CAs whose keys are in the CA's directory are none of its own.
 
     Args:
-        ledger: the ledger.
+        ledger: names the ledger.
         key_ids: of the CAs in it.
         ca_files: the names of the files in the CA's directory.
 

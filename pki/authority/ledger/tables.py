@@ -170,6 +170,15 @@ ca_secrets = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+# The files of the keys that replicas on other machines need too, as they lie in the CA's folder.
+# The keys in them are encrypted.
+key_files = Table(
+    "key_files",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("contents", LargeBinary, nullable=False),
+)
+
 names = Table(
     "names",
     metadata,

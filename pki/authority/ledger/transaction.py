@@ -12,12 +12,14 @@ from typing import Any, TypeVar, cast
 
 from cryptography import x509
 from sqlalchemy import Connection, Row, bindparam, case, delete, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
+from pki.authority.ledger.databases.commits import changes, holds_commit
+from pki.authority.ledger.databases.key_files import KeyFileRecords
+from pki.authority.ledger.databases.upserts import upsert
 from pki.authority.ledger.intents import IntentRecords
 from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.mark import LedgerState
@@ -33,7 +35,7 @@ from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rotation import RotationRecords
 from pki.authority.ledger.rows import der_of, to_moment, to_seconds
-from pki.errors import LedgerError, NotPermittedError, quote_untrusted
+from pki.errors import LedgerError, LedgerMovedError, NotPermittedError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
@@ -42,27 +44,35 @@ _Result = TypeVar("_Result")
 
 # Made once: each certificate runs them.
 _SELECT_STATE = select(tables.ledger_state)
+_ADVANCE = (
+    update(tables.ledger_state)
+    .where(
+        tables.ledger_state.c.sequence == bindparam("before"),
+        tables.ledger_state.c.ledger_id == bindparam("ledger"),
+    )
+    .values(sequence=bindparam("after"))
+)
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
 _SELECT_NAME = select(tables.names).where(
     tables.names.c.kind == bindparam("kind"), tables.names.c.value == bindparam("value")
 )
-_NEW_NAME = insert_or_update(tables.names)
 # It changes no row where another workload still holds the name.
-_CLAIM_NAME = _NEW_NAME.on_conflict_do_update(
-    index_elements=["kind", "value"],
-    set_={
-        "spiffe_id": _NEW_NAME.excluded.spiffe_id,
+_CLAIM_NAME = upsert(
+    tables.names,
+    index=["kind", "value"],
+    values=lambda new: {
+        "spiffe_id": new.spiffe_id,
         "held_until": case(
             (
-                (tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id)
-                & (tables.names.c.held_until > _NEW_NAME.excluded.held_until),
+                (tables.names.c.spiffe_id == new.spiffe_id)
+                & (tables.names.c.held_until > new.held_until),
                 tables.names.c.held_until,
             ),
-            else_=_NEW_NAME.excluded.held_until,
+            else_=new.held_until,
         ),
     },
-    where=or_(
-        tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id,
+    where=lambda new: or_(
+        tables.names.c.spiffe_id == new.spiffe_id,
         tables.names.c.held_until < bindparam("now"),
     ),
 )
@@ -73,7 +83,7 @@ class Transaction(CertificateRecords):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        self._changes = _changes(connection)
+        self._changes = changes(connection)
         self._issuers: tuple[IssuerRecord, ...] | None = None
         self._issuer_changes = 0
         self._made: tuple[object, object] | None = None
@@ -84,7 +94,7 @@ class Transaction(CertificateRecords):
     @property
     def changed(self) -> bool:
         """Whether the transaction has written something."""
-        return _changes(self._connection) != self._changes
+        return self.audit.changed or changes(self._connection) != self._changes
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
@@ -108,11 +118,19 @@ class Transaction(CertificateRecords):
         return result
 
     def advance(self) -> tuple[str, LedgerState]:
-        """Assign the next commit its number; return its token and the state after it."""
+        """Assign the next commit its number; return its token and the state after it.
+
+        Raises:
+            LedgerMovedError: if another commit has taken that number since the transaction began.
+        """
         token = secrets.token_hex(16)
         before = self.state()
         sequence = before.sequence + 1
-        self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
+        moved = self._connection.execute(
+            _ADVANCE, {"before": before.sequence, "after": sequence, "ledger": before.ledger_id}
+        )
+        if moved.rowcount != 1:
+            raise LedgerMovedError
         self._connection.execute(insert(tables.commits).values(sequence=sequence, token=token))
         self._connection.execute(
             delete(tables.commits).where(tables.commits.c.sequence <= sequence - _KEPT_COMMITS)
@@ -121,8 +139,7 @@ class Transaction(CertificateRecords):
 
     def holds_commit(self, token: str) -> bool:
         """Return whether the commit with this token took place."""
-        query = select(tables.commits.c.sequence).where(tables.commits.c.token == token)
-        return self._connection.scalar(query) is not None
+        return holds_commit(self._connection, token)
 
     @property
     def recovery(self) -> RecoveryRecords:
@@ -143,6 +160,11 @@ class Transaction(CertificateRecords):
     def intents(self) -> IntentRecords:
         """The signatures that an external signer was asked for."""
         return IntentRecords(self._connection)
+
+    @property
+    def key_files(self) -> KeyFileRecords:
+        """The files of keys that replicas share."""
+        return KeyFileRecords(self._connection)
 
     @property
     def rotation(self) -> RotationRecords:
@@ -249,7 +271,7 @@ class Transaction(CertificateRecords):
             NotPermittedError: if another workload holds one of them.
         """
         claimed = self._connection.execute(
-            _CLAIM_NAME,
+            _CLAIM_NAME[self._connection.dialect.name],
             [
                 {
                     "kind": claim.kind.value,
@@ -310,9 +332,3 @@ def _issuer_of(row: Row[Any]) -> IssuerRecord:
 @lru_cache(maxsize=256)
 def _parsed(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
-
-
-def _changes(connection: Connection) -> int:
-    """Return how many rows this connection has written since it was opened."""
-    changes: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
-    return changes

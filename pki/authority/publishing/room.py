@@ -32,7 +32,7 @@ def with_room(context: AuthorityContext, work: Callable[[], _Result]) -> _Result
         raise
     except LedgerError as error:
         held = context.reserve.held()
-        is_full = is_for_lack_of_room(error, context.directory.ledger.parent)
+        is_full = is_for_lack_of_room(error, context.directory.disk)
         if not is_full or not context.reserve.release():
             raise
     result = work()

@@ -10,6 +10,7 @@ from pki.authority.directory import key_id_of
 from pki.authority.ledger import IssuerKind, Transaction
 from pki.authority.rotation.pending import kept_request, pending_request
 from pki.authority.rotation.requests import RootRequest
+from pki.authority.shared_keys import share_key_file
 from pki.authority.signers import ExternalSigner, FileSigner, Signer
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, make_signer
 from pki.errors import PkiError, StateError
@@ -58,6 +59,12 @@ def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[
         raise
     for other in replaced:
         _remove_unused_key(context, other)
+
+
+def share_issuing_key(context: AuthorityContext, transaction: Transaction, key_id: str) -> None:
+    """Put the file of a new issuing CA's key into a ledger that replicas share."""
+    name = context.directory.issuing_key(key_id).name
+    share_key_file(context.directory, context.ledger, transaction, name)
 
 
 def kept_key_ids(transaction: Transaction) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
+from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
@@ -30,7 +30,7 @@ def open_authority(
     read_only: bool = False,
     passphrase_file: Path | None = None,
     module: Path | None = None,
-    ledger: Path | None = None,
+    ledger: LedgerPlace | None = None,
     access: LedgerAccess = WRITING,
 ) -> Authority:
     """Open the CA in a state folder.
@@ -93,8 +93,8 @@ def open_urgently(
     except OlderLedgerError:
         raise
     except LedgerError as error:
-        home = AuthorityDirectory(ca_directory(state), ledger_file=ledger_elsewhere())
-        disk = home.ledger.parent
+        home = AuthorityDirectory(ca_directory(state), elsewhere=ledger_elsewhere())
+        disk = home.disk
         if not is_for_lack_of_room(error, disk) or not Reserve(disk, home.crls).release():
             error.remedy = error.remedy or (
                 "Nothing was changed. See why the ledger can't be written: its disk (df), and who "
@@ -110,9 +110,7 @@ def ca_suggested(state: Path) -> Iterator[None]:
     try:
         yield
     except StateError as error:
-        directory = AuthorityDirectory(ca_directory(state), ledger_file=ledger_elsewhere())
-        if not os.path.lexists(directory.ledger) and (
-            not state.is_dir() or not directory.ca_files()
-        ):
+        directory = AuthorityDirectory(ca_directory(state), elsewhere=ledger_elsewhere())
+        if not directory.ledger.exists() and (not state.is_dir() or not directory.ca_files()):
             error.remedy = no_ca_remedy(state)
         raise

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from pki.authority import Authority
 from pki.authority.admission import Admission
 from pki.authority.bootstrap import AuthorityPlan
+from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import IssuerStatus
 from pki.authority.lifetimes import renewal_due
 from pki.errors import (
@@ -572,11 +573,10 @@ def test_a_plan_that_makes_no_ca_is_refused(tmp_path: Path, plan: AuthorityPlan)
 
 
 def test_a_set_up_that_was_cut_off_is_taken_up(tmp_path: Path, clock: Clock) -> None:
-    from pki.authority.ledger import Ledger  # noqa: PLC0415
 
     home = tmp_path / "ca"
     home.mkdir()
-    Ledger.create(home / "ledger.db").close()
+    AuthorityDirectory(home).create_ledger().close()
     with pytest.raises(LedgerError, match="interrupted"):
         Authority.open(home)
     with Authority.create(home, SHOP, clock=clock) as ca:

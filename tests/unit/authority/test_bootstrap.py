@@ -11,7 +11,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger import Ledger
+from pki.authority.directory import AuthorityDirectory
 from pki.errors import PkiError, StateError
 from tests.support import SHOP, Clock, create_authority, make_authority
 
@@ -56,7 +56,7 @@ def test_a_lost_or_emptied_ledger_never_costs_a_key(home: Path, empty: str) -> N
     if empty == "no bytes":
         (home / "ledger.db").touch(0o600)
     elif empty == "no tables filled":
-        Ledger.create(home / "ledger.db").close()
+        AuthorityDirectory(home).create_ledger().close()
     keys = {name: data for name, data in files_of(home).items() if "key" in name or "pem" in name}
     with pytest.raises(StateError, match=r"there is a CA|has lost its ledger"):
         Authority.create(home, SHOP, clock=Clock())

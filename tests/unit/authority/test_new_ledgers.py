@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine
 
-from pki.authority.ledger import Ledger
+from pki.authority.directory import AuthorityDirectory
 from tests.new_ledgers import dump
 from tests.older_ledger import make_older
 
@@ -42,11 +42,11 @@ def test_a_written_ledger_is_a_migrated_one_with_random_values_of_its_own(tmp_pa
     homes = [tmp_path / name for name in ("first", "second", "migrated")]
     for home in homes:
         home.mkdir(mode=0o700)
-        Ledger.create(home / "ledger.db").close()
+        AuthorityDirectory(home).create_ledger().close()
     # Revision by revision, so that nothing is written that an earlier ledger held.
     first, second, migrated = homes
     make_older(migrated, "0001")
-    Ledger.open(migrated / "ledger.db").close()
+    AuthorityDirectory(migrated).open_ledger().close()
     assert statements(first) == statements(second) == statements(migrated)
     for table, drawn in DRAWN.items():
         found = [rows(home, table) for home in homes]

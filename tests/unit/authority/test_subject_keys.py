@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority import Authority
-from pki.authority.ledger import Ledger
+from pki.authority.directory import AuthorityDirectory
 from pki.errors import LedgerError, NotPermittedError
 from pki.keys import KeyType, PrivateKey, generate_key, public_key_fingerprint, secret_fingerprint
 from tests.older_ledger import make_older
@@ -247,7 +247,7 @@ def test_a_migration_that_is_cut_off_is_done_at_the_next_opening(tmp_path: Path)
     connection.execute("UPDATE certificates SET certificate = x'30'")
     connection.commit()
     with pytest.raises(LedgerError, match="decoded"):
-        Ledger.open(tmp_path / "ca" / "ledger.db")
+        AuthorityDirectory(tmp_path / "ca").open_ledger()
     connection.execute("UPDATE certificates SET certificate = ?", (good,))
     connection.commit()
     connection.close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BUSY_SECONDS = 30.0
-READING, BUSY = "handfast_reading", "handfast_busy"
-"""The execution options of a connection: whether it changes nothing, and how long it waits."""
+READING, BUSY, NO_TURN = "handfast_reading", "handfast_busy", "handfast_no_turn"
+"""The execution options of a connection: whether it changes nothing, how long it waits, and whether
+it waits for no turn to write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, inspect, text
+from typing import Any
 
-from pki.authority.ledger.databases.access import LedgerAccess
+from sqlalchemy import Connection, Engine, inspect, text
+
+from pki.authority.ledger.databases.access import NO_TURN, READING, LedgerAccess
 from pki.errors import LedgerError
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
+
+
+# Any number that no other program takes in the same database.
+_LOCK = 0x68616E64
 
 
 def migrate(engine: Engine, access: LedgerAccess) -> bool:
     """Migrate the tables to this version; return whether there was something to do."""
-    with engine.begin() as connection:
-        if inspect(connection).has_table("alembic_version"):
-            version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-            if version == SCHEMA_VERSION:
-                return False
-            if version is not None and version > SCHEMA_VERSION:
-                raise LedgerError(
-                    f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
-                    remedy="Use the newer handfast that wrote it",
-                )
-        if access.for_reading:
-            raise LedgerError("the ledger is from an older handfast, and can't be written now")
-        # Imported here, because importing alembic takes longer than issuing a certificate.
-        from alembic import command  # noqa: PLC0415
-        from alembic.config import Config  # noqa: PLC0415
+    with engine.connect().execution_options(**{READING: True}) as connection:
+        if _is_current(connection):
+            return False
+    if access.for_reading:
+        raise LedgerError("the ledger is from an older handfast, and can't be written now")
+    options: dict[str, Any] = {NO_TURN: True}
+    is_shared = engine.dialect.name == "postgresql"
+    if is_shared:
+        # What another replica has migrated is seen once its lock is ours.
+        options["isolation_level"] = "READ COMMITTED"
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        if is_shared:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        return not _is_current(connection) and _upgrade(connection)
 
-        config = Config()
-        config.set_main_option("script_location", "pki.authority.ledger:migrations")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        return True
+
+def _is_current(connection: Connection) -> bool:
+    """Return whether the tables are those of this version.
+
+    Raises:
+        LedgerError: if they are those of a newer one.
+    """
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if version is not None and version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"ledger has schema {version}; this handfast knows {SCHEMA_VERSION}",
+            remedy="Use the newer handfast that wrote it",
+        )
+    return bool(version == SCHEMA_VERSION)
+
+
+def _upgrade(connection: Connection) -> bool:
+    # Imported here, because importing alembic takes longer than issuing a certificate.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "pki.authority.ledger:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return True

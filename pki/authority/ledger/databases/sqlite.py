@@ -6,6 +6,8 @@ what it reads before it commits.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +16,81 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
-from pki.authority.ledger.ledger_files import check_ledger_files, check_opened_files
+from pki.authority.ledger.databases.commits import count_changes, holds_commit
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
+from pki.errors import StateError, quote_untrusted
+from pki.files.open_folder import opened_folder
+
+
+class SqliteFile(LedgerPlace):
+    """A ledger in a file of SQLite, on this machine.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path.parent
+        self.file_names = (f"{path.name}-wal", f"{path.name}-shm")
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self.path)
+
+    def exists(self) -> bool:
+        """Return whether the file is there, or something else in its place."""
+        return os.path.lexists(self.path)
+
+    def create(self) -> None:
+        """Make a new file with mode 0600; as :meth:`LedgerPlace.create`."""
+        path = self.path
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+            with opened_folder(path.parent) as folder:
+                os.close(os.open(path.name, flags, 0o600, dir_fd=folder.descriptor))
+        except FileExistsError:
+            raise StateError(
+                f"{quote_untrusted(path)} is there already",
+                remedy="Open it, or choose another folder",
+            ) from None
+        except OSError as error:
+            raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
+
+    def engines(self, access: LedgerAccess) -> Iterator[Engine]:
+        """Yield the ways to open it, the best one first.
+
+        Raises:
+            StateError: if there is no file.
+        """
+        if not self.path.is_file():
+            raise StateError(f"ledger {quote_untrusted(self.path)} is not there")
+        path = self.path.absolute()
+        yield engine_of(path, access)
+        # SQLite makes files beside a ledger to read it: not on a full disk, nor in a folder that
+        # can't be written. Without a write-ahead log, all is in the ledger's own file.
+        if access.for_reading and is_alone(path):
+            yield engine_of(path, access, is_immutable=True)
+
+    def check(self) -> None:
+        """Check the ledger's files; as :meth:`LedgerPlace.check`."""
+        check_ledger_files(self.path)
+
+    def mark(self, ca_folder: Path) -> Path:
+        """Return the path of the mark, which lies beside the ledger."""
+        return self.path.absolute().with_name(MARK)
+
+    def was_committed(self, engine: Engine, token: str) -> bool:
+        """Return whether a commit took place; as :meth:`LedgerPlace.was_committed`."""
+        # Closed without a commit, whose answer could be lost again.
+        with engine.connect() as connection:
+            return holds_commit(connection, token)
+
+
+def place_of(ledger: LedgerPlace | Path | None) -> LedgerPlace | None:
+    """Return the place that a caller named: a path is that of a file."""
+    return SqliteFile(ledger) if isinstance(ledger, Path) else ledger
 
 
 def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -> Engine:
@@ -31,6 +107,7 @@ def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -
         url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
     engine = create_engine(url)
     _check_around_opening(engine, path, access)
+    count_changes(engine)
     event.listen(engine, "begin", _begin)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pki.authority import Authority
+from pki.authority.directory import AuthorityDirectory
 from pki.errors import OlderLedgerError
 from pki.transparency import (
     Checkpoint,
@@ -152,9 +153,8 @@ def test_an_interrupted_set_up_uses_the_key_that_it_left(tmp_path: Path) -> None
         if path.name != "audit.key.pem":
             path.unlink()
     # The ledger was made, and not committed to.
-    from pki.authority.ledger import Ledger  # noqa: PLC0415 - for this alone
 
-    Ledger.create(home / "ledger.db").close()
+    AuthorityDirectory(home).create_ledger().close()
     with make_authority(tmp_path) as ca:
         ca.issue("orders")
     assert (home / "audit.key.pem").read_bytes() == key

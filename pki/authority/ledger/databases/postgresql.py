@@ -1,0 +1,223 @@
+"""The ledger in a database of PostgreSQL, which several replicas of the CA share.
+
+Every transaction sees one snapshot (``REPEATABLE READ``). Each one that changes something ends by
+raising the number of commits, and fails if another has raised it since the snapshot: so nobody
+else changes what a transaction reads before it commits. That row is locked last and shortest.
+
+So that replicas seldom fail each other, they write in turns: each waits for its turn, but not for
+one that does not come, because its holder was stopped or cut off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from pki.authority.ledger import tables
+from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
+from pki.authority.ledger.databases.commits import count_changes, holds_commit
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.ledger_files import MARK
+from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
+
+SCHEMES = ("postgresql://", "postgres://")
+_DRIVER = "postgresql+psycopg"
+_PORT = 5432
+# What a URL may say besides. None of them names a file that is read for another's good.
+_PARAMETERS = frozenset({"host", "sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"})
+_TURN_SECONDS = 1.0
+"""How long a transaction waits for its turn, before it goes on beside the one that has it."""
+_STALLED_SECONDS = 20
+"""After how long the server ends a session that does nothing within a transaction."""
+_DOUBT_SECONDS = 30.0
+_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_NO_TURN_NOW = "55P03"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlUrl:
+    """The address of a database, e.g. ``postgresql://handfast@db.internal/ca``."""
+
+    url: URL
+
+    @classmethod
+    def parse(cls, text: str) -> PostgresqlUrl:
+        """Parse a URL.
+
+        Raises:
+            InputError: if it is none of a database, or says something that is not known.
+        """
+        remedy = "A ledger's database is named so: postgresql://USER@HOST:PORT/DATABASE"
+        try:
+            url = make_url(text)
+        except (ArgumentError, ValueError):
+            url = None
+        # The text may hold a password, so no message holds the text.
+        if url is None or url.drivername not in {"postgresql", "postgres"}:
+            raise InputError("the ledger's URL is no URL of a database", remedy=remedy)
+        unknown = sorted(set(url.query) - _PARAMETERS)
+        if unknown:
+            raise InputError(
+                f"the ledger's URL has an unknown parameter: {quote_untrusted(unknown[0])}",
+                remedy=f"It may have these: {', '.join(sorted(_PARAMETERS))}",
+            )
+        if not url.database:
+            raise InputError("the ledger's URL names no database", remedy=remedy)
+        return cls(url.set(drivername=_DRIVER))
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return self.url.set(drivername="postgresql", password=None).render_as_string()
+
+
+class PostgresqlDatabase(LedgerPlace):
+    """A ledger in a database.
+
+    Args:
+        address: that of the database.
+    """
+
+    is_shared = True
+
+    def __init__(self, address: PostgresqlUrl) -> None:
+        self.address = address
+
+    def __str__(self) -> str:
+        """Return its URL without the password."""
+        return str(self.address)
+
+    def exists(self) -> bool:
+        """Return whether the database holds tables of a ledger.
+
+        Raises:
+            LedgerError: if it can't be reached.
+        """
+        engine = _engine_of(self.address, LedgerAccess(for_reading=True))
+        try:
+            with engine.connect() as connection:
+                return bool(inspect(connection).has_table(tables.ledger_state.name))
+        except SQLAlchemyError as error:
+            raise self.unusable(error) from error
+        finally:
+            engine.dispose()
+
+    def create(self) -> None:
+        """Make nothing: the database itself is made by its administrator.
+
+        Raises:
+            LedgerError: if it can't be reached.
+            StateError: if it holds a ledger already.
+        """
+        if self.exists():
+            raise StateError(
+                f"{quote_untrusted(self)} holds a ledger already",
+                remedy="Open it, or choose another database",
+            )
+
+    def engines(self, access: LedgerAccess) -> Iterator[Engine]:
+        """Yield the one way to open it."""
+        yield _engine_of(self.address, access)
+
+    def check(self) -> None:
+        """Check nothing: it is for the database's server to say who may change it."""
+
+    def mark(self, ca_folder: Path) -> Path:
+        """Return the path of the mark, which each replica keeps beside its keys."""
+        return ca_folder / MARK
+
+    def was_committed(self, engine: Engine, token: str) -> bool:
+        """Return whether a commit took place; as :meth:`LedgerPlace.was_committed`.
+
+        The server may still be at it: it has locked the row of the ledger's state. So we wait until
+        we have locked that row ourselves. A server that is gone for a moment is asked again.
+        """
+        end = time.monotonic() + _DOUBT_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                with engine.connect().execution_options(**{NO_TURN: True}) as connection:
+                    connection.execute(select(tables.ledger_state.c.id).with_for_update())
+                    return holds_commit(connection, token)
+            except DBAPIError as error:
+                if time.monotonic() > end:
+                    raise
+                if not self.is_conflict(error):
+                    time.sleep(pause)
+                    pause = min(2 * pause, 1.0)
+
+    def is_conflict(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed only because another machine's was faster."""
+        return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+
+    def unusable(self, error: SQLAlchemyError) -> LedgerError:
+        """Return the error for a database that can't be used."""
+        unusable = super().unusable(error)
+        unusable.remedy = (
+            f"See whether its server runs, and lets this user in: psql {quote_untrusted(self)}. "
+            "A password is read from PGPASSWORD or ~/.pgpass"
+        )
+        return unusable
+
+
+def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
+    options = f"-c synchronous_commit=on -c idle_in_transaction_session_timeout={_STALLED_SECONDS}s"
+    arguments: dict[str, Any] = {
+        "options": options,
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    if not access.for_reading:
+        # Of several hosts, the one that is not a standby.
+        arguments["target_session_attrs"] = "read-write"
+    if "application_name" not in address.url.query:
+        arguments["application_name"] = "handfast"
+    try:
+        engine = create_engine(
+            address.url,
+            connect_args=arguments,
+            isolation_level="REPEATABLE READ",
+            pool_pre_ping=True,
+            pool_size=8,
+            max_overflow=24,
+        )
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "a ledger in PostgreSQL needs psycopg, which is not installed",
+            remedy="Install handfast[postgresql]",
+        ) from None
+    count_changes(engine)
+    event.listen(engine, "begin", _begin)
+    return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
+
+
+def _begin(connection: Connection) -> None:
+    """Take our turn, if the transaction may write: before its snapshot, which it would outlive."""
+    options = connection.get_execution_options()
+    busy = options.get(BUSY, BUSY_SECONDS)
+    if options.get(READING):
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        return
+    if not options.get(NO_TURN):
+        _limit_waiting(connection, min(busy, _TURN_SECONDS))
+        try:
+            connection.exec_driver_sql("LOCK TABLE turns IN SHARE ROW EXCLUSIVE MODE")
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _NO_TURN_NOW:
+                raise
+            driver: Any = connection.connection.dbapi_connection
+            driver.rollback()
+    _limit_waiting(connection, busy)
+
+
+def _limit_waiting(connection: Connection, seconds: float) -> None:
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")
