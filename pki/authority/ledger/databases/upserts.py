@@ -22,6 +22,8 @@ def upsert(
 ) -> dict[str, Insert]:
     """Return the statement for each database, by the name of its dialect.
 
+    For many rows, too, the result says how many were written.
+
     Args:
         table: the table.
         index: the columns of the unique index by which a row is there already.
@@ -34,5 +36,5 @@ def upsert(
         new = statement.excluded
         statements[dialect.dialect.name] = statement.on_conflict_do_update(
             index_elements=index, set_=values(new), where=where(new)
-        )
+        ).execution_options(preserve_rowcount=True)
     return statements
