@@ -15,7 +15,7 @@ from pki.authority.issuing import batches, issuance, renewal
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.sqlite import place_of
-from pki.authority.opening import open_context
+from pki.authority.opening import join_context, open_context
 from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult
@@ -166,6 +166,46 @@ class Authority(RotatingAuthority):
             except BaseException:
                 authority.close()
                 raise
+        return authority
+
+    @classmethod
+    def join(
+        cls,
+        path: str | Path,
+        ledger: LedgerPlace,
+        *,
+        passphrase: bytes | None = None,
+        tokens: TokenAccess | None = None,
+        clock: Clock = system_clock,
+        passphrase_remedy: str = "",
+    ) -> Authority:
+        """Make a directory for one more replica of a CA, on this machine.
+
+        Args:
+            path: the directory; made with mode 0700 if it does not exist.
+            ledger: the database that the replicas share.
+            passphrase: of the CA's keys.
+            tokens: as :meth:`create`.
+            clock: returns the time.
+            passphrase_remedy: as :meth:`open`.
+
+        Raises:
+            StateError: if the directory holds a CA, the database none, or its key can't be used.
+        """
+        context = join_context(
+            Path(path),
+            ledger,
+            passphrase=passphrase,
+            tokens=tokens,
+            clock=clock,
+            passphrase_remedy=passphrase_remedy,
+        )
+        authority = cls(record_first(context))
+        try:
+            context.publish()
+        except BaseException:
+            authority.close()
+            raise
         return authority
 
     @classmethod

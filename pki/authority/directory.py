@@ -157,6 +157,12 @@ class AuthorityDirectory:
             StateError: if there is no ledger.
         """
         if self.ledger.exists():
+            if self.ledger.is_shared and not self.ca_files():
+                raise StateError(
+                    f"{quote_untrusted(self.path)} holds no files of the CA whose ledger is "
+                    f"{quote_untrusted(self.ledger)}",
+                    remedy="Make this machine a replica of it: handfast ca join",
+                )
             return
         ca_files = self.ca_files()
         if not ca_files:

@@ -22,6 +22,11 @@ _OPTIONS = [
     # A connection whose other end is gone without a word is noticed.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Of several replicas, any: so they share the load.
+    (
+        "grpc.service_config",
+        '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}',
+    ),
 ]
 
 

@@ -113,6 +113,7 @@ class LogWitnesses:
                 for key, signed in reversed(self._accepted.items())
                 if VerifierKey.parse(key).name != own_name
             ][:_MOST_SHOWN]
+        self._publish_others()
         published = self._context.publication.read()
         with self._context.ledger.snapshot() as transaction:
             log_key = _log_key(transaction)
@@ -132,6 +133,14 @@ class LogWitnesses:
                     if signed.checkpoint.size <= newest.size
                 ),
             )
+
+    def _publish_others(self) -> None:
+        """Sign what other replicas have added: a witness that comes from one must see no less."""
+        if not self._context.ledger.place.is_shared:
+            return
+        with self._context.ledger.snapshot() as transaction:
+            head = transaction.audit.head()
+        self._context.publication.after_entries(head)
 
     def add(self, caller: SpiffeId, note: bytes, key: str) -> None:
         """Take a checkpoint that a witness cosigned.

@@ -165,7 +165,8 @@ class CaService:
         settings = self._settings
         strangers = self._workload.stranger_server()
         self.enroll_port = self._workload.open_stranger_port(strangers, settings.enroll_listen)
-        mutual = self._workload.mutual_server()
+        has_replicas = self._authority.context.ledger.place.is_shared
+        mutual = self._workload.mutual_server(has_replicas=has_replicas)
         try:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:

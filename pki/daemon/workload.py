@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -24,6 +25,9 @@ _PUBLIC = PublicMethods(WORKLOAD_METHODS, "every workload, for itself")
 _MOST_STRANGERS = 200
 _MESSAGE_BYTES = 256 * 1024
 _IDLE_MILLISECONDS = 30_000
+# With replicas: a caller that takes up its stream again finds that its connection is to end.
+STREAM_SECONDS = 240
+_CHOSEN_MILLISECONDS, _STREAM_MILLISECONDS = 60_000, STREAM_SECONDS * 1000
 # Of the connections that the process can hold: strangers fill their own part alone, and both parts
 # together leave descriptors for the ledger and the lists.
 _MUTUAL_SHARE, _STRANGERS_SHARE = 0.75, 0.25
@@ -45,9 +49,20 @@ class CaWorkload(Workload):
         """Return the CA's policy; None if it was removed or can't be read any more."""
         return None if self._policy is None else self._policy.policy()
 
-    def mutual_server(self) -> AioServer:
-        """Make the server for callers with a certificate."""
-        return self.server(options=[(CONNECTIONS, most_connections(_MUTUAL_SHARE))])
+    def mutual_server(self, *, has_replicas: bool = False) -> AioServer:
+        """Make the server for callers with a certificate.
+
+        Args:
+            has_replicas: let each connection end in time, so that its caller chooses a replica
+                anew: gRPC lets ends differ by a tenth. What runs on it goes on until its own end.
+        """
+        options: list[tuple[str, Any]] = [(CONNECTIONS, most_connections(_MUTUAL_SHARE))]
+        if has_replicas:
+            options += [
+                ("grpc.max_connection_age_ms", _CHOSEN_MILLISECONDS),
+                ("grpc.max_connection_age_grace_ms", 2 * _STREAM_MILLISECONDS),
+            ]
+        return self.server(options=options)
 
     def stranger_server(self) -> grpc.aio.Server:
         """Make a server for callers without a certificate. Its limits are small."""

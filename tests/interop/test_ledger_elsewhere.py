@@ -72,10 +72,36 @@ def test_the_ca_is_served_with_it(
         "sqlite:////a/b?mode=ro",
         "sqlite:////a/b#c",
         "sqlite:////a/%2e%2e/b",
-        "postgresql://ca@db/handfast",
+        "postgres:ca@db/handfast",
+        "mysql://ca@db/handfast",
         "SQLITE:////a/b",
     ],
 )
 def test_any_other_url_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="no URL of a ledger"):
         parse_ledger_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("postgresql://", "names no database"),
+        ("postgresql://ca@db", "names no database"),
+        ("postgresql://ca@db/", "names no database"),
+        ("postgresql://ca@db:port/handfast", "no URL of a database"),
+        ("postgresql://ca:secret@db/handfast?passfile=/etc/shadow", "unknown parameter"),
+        ("postgresql://ca:secret@db/handfast?options=-cfsync=off", "unknown parameter"),
+    ],
+)
+def test_a_url_of_a_database_that_is_none_is_refused_and_its_password_not_told(
+    text: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        parse_ledger_url(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_is_in_no_text_of_a_place() -> None:
+    place = parse_ledger_url("postgresql://ca:secret@db/handfast?sslmode=verify-full")
+    assert str(place) == "postgresql://ca@db/handfast?sslmode=verify-full"
+    assert "secret" not in repr(place) + repr(getattr(place, "address", ""))

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, union
 
 from pki.authority.ledger import Transaction, tables
 from pki.authority.ledger.hierarchy import is_usable
-from pki.authority.ledger.rows import to_moment, to_seconds
+from pki.authority.ledger.rows import in_parts, to_moment, to_seconds
 from pki.errors import InputError, quote_untrusted
 from pki.identity import SpiffeId
 from pki.x509 import read_names
@@ -144,9 +144,8 @@ def select_certificates(
     query = _where(query, selection, transaction, ended, now)
     key = _table.c.id
     query = query.order_by(key.desc() if selection.newest_first else key).limit(selection.most)
-    rows = transaction.connection.execute(query.execution_options(yield_per=_READ_AT_ONCE))
     seconds = to_seconds(now)
-    for row in rows:
+    for row in in_parts(transaction.connection, query, _READ_AT_ONCE):
         issuer = issuers[row.issuer_id]
         if row.revoked_at is not None:
             state = CertificateState.REVOKED

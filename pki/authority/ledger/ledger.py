@@ -22,7 +22,7 @@ from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.commits.turns import Outcome, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
-from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.place import LedgerPlace, cause_of
 from pki.authority.ledger.databases.schema import migrate
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
@@ -283,7 +283,7 @@ class Ledger:
                     sql_transaction.rollback()
         except SQLAlchemyError as error:
             what = "written now" if self.is_for_reading else "read"
-            raise LedgerError(f"ledger can't be {what}: {_cause(error)}") from error
+            raise LedgerError(f"ledger can't be {what}: {cause_of(error)}") from error
 
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
@@ -291,8 +291,8 @@ class Ledger:
             return self.place.was_committed(self._engine, token)
         except (SQLAlchemyError, StateError) as error:
             raise CommitInDoubtError(
-                f"the ledger did not confirm the commit ({_cause(cause)}), and can't be read now "
-                f"({_cause(error)}): whether it was recorded is not known",
+                f"the ledger did not confirm the commit ({cause_of(cause)}), and can't be read now "
+                f"({cause_of(error)}): whether it was recorded is not known",
                 remedy="Check the disk, and then what was recorded: handfast list --all",
             ) from error
 
@@ -330,10 +330,6 @@ def _try(transaction: Transaction, step: _Step) -> Outcome:
 
 def _not_recorded(error: SQLAlchemyError) -> LedgerError:
     return LedgerError(
-        f"ledger could not record: {_cause(error)}",
+        f"ledger could not record: {cause_of(error)}",
         remedy="Nothing was handed out; check the disk and try again",
     )
-
-
-def _cause(error: Exception) -> str:
-    return quote_untrusted(getattr(error, "orig", None) or error)

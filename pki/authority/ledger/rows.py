@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, Select
 
 from pki.authority.ledger.records import CertificateRecord
 
@@ -45,3 +46,12 @@ def to_seconds(moment: datetime) -> int:
 def to_moment(seconds: int) -> datetime:
     """Return a time that the ledger holds."""
     return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def in_parts(connection: Connection, query: Select[Any], size: int) -> Iterator[Row[Any]]:
+    """Yield the rows of a query, so many of which are in memory at once.
+
+    Whoever stops early leaves nothing open at the database's server.
+    """
+    with connection.execute(query.execution_options(yield_per=size)) as rows:
+        yield from rows

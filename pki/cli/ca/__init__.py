@@ -16,6 +16,10 @@ class _CaCommands(LazyGroup):
             "pki.cli.service.serve:serve", "Example: handfast ca serve --listen 0.0.0.0:8443"
         ),
         "admin": LazyCommand("pki.cli.service.admin:admin", "Example: handfast ca admin ops"),
+        "join": LazyCommand(
+            "pki.cli.ca.join:join",
+            "Example: handfast ca join --ledger postgresql://handfast@db.internal/ca",
+        ),
         "recover": LazyCommand(
             "pki.cli.ca.recover:recover", "Example: handfast ca recover --crl /mnt/orders/crl.pem"
         ),

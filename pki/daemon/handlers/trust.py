@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -12,6 +14,7 @@ from pki.access.peer import peer
 from pki.daemon.follower import Follower
 from pki.daemon.limits.budgets import Budget
 from pki.daemon.status import admit, answer
+from pki.daemon.workload import STREAM_SECONDS
 from pki.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +47,10 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
 
         await admit(context, check)
         ends_at = min(caller.not_after, parts.own_leaf_not_after())
+        if parts.context.ledger.place.is_shared:
+            # Soon enough for the load to be level again after a replica has come back.
+            seconds = random.uniform(0.75, 1.0) * STREAM_SECONDS  # noqa: S311 - no secret
+            ends_at = min(ends_at, parts.context.now() + timedelta(seconds=seconds))
         follower = Follower(request, parts.heartbeat, ends_at)
         running = self._running.setdefault(caller.serial, [])
         running.append(follower)

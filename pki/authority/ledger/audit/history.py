@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.records import IssuerStatus
+from pki.authority.ledger.rows import in_parts
 
 _READ_AT_ONCE = 500
 # By name, and for good: a column that a later schema adds is no part of the history.
@@ -118,8 +119,7 @@ def _lines(
 
 
 def _rows(connection: Connection, query: Any) -> Iterator[Row[Any]]:
-    ordered = query.order_by("id").execution_options(yield_per=_READ_AT_ONCE)
-    return iter(connection.execute(ordered))
+    return in_parts(connection, query.order_by("id"), _READ_AT_ONCE)
 
 
 def _values(row: Row[Any], columns: tuple[str, ...]) -> Iterator[object]:

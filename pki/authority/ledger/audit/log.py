@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.entry import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.history import read_history
+from pki.authority.ledger.rows import in_parts
 from pki.errors import InputError, LedgerError
 from pki.transparency import (
     CompactRange,
@@ -130,10 +131,8 @@ class AuditLog:
     def entries(self) -> Iterator[tuple[int, str, str | None]]:
         """Yield the entries as they are stored: index, text, and the serial number to search by."""
         table = tables.audit_entries
-        rows = self._connection.execute(
-            select(table).order_by(table.c.position).execution_options(yield_per=_READ_AT_ONCE)
-        )
-        for row in rows:
+        query = select(table).order_by(table.c.position)
+        for row in in_parts(self._connection, query, _READ_AT_ONCE):
             yield row.position, row.entry, row.serial
 
     def entry(self, index: int) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.rows import in_parts
 
 _READ_AT_ONCE = 500
 
@@ -63,9 +64,8 @@ def certificate_rows(connection: Connection) -> Iterator[CertificateRow]:
         )
         .join_from(table, before, table.c.renewed_from == before.c.id, isouter=True)
         .order_by(table.c.id)
-        .execution_options(yield_per=_READ_AT_ONCE)
     )
-    for row in connection.execute(query):
+    for row in in_parts(connection, query, _READ_AT_ONCE):
         yield CertificateRow(*list(row))
 
 

@@ -81,7 +81,13 @@ class LedgerPlace(ABC):
 
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a ledger that can't be used at all."""
-        cause = getattr(error, "orig", None) or error
-        return LedgerError(
-            f"ledger {quote_untrusted(self)} can't be used: {quote_untrusted(str(cause).strip())}"
-        )
+        return LedgerError(f"ledger {quote_untrusted(self)} can't be used: {cause_of(error)}")
+
+
+def cause_of(error: Exception) -> str:
+    """Return what a database says of an error, for a message: its first line, quoted.
+
+    The lines after it may hold what the row holds.
+    """
+    cause = str(getattr(error, "orig", None) or error).strip()
+    return quote_untrusted(cause.partition("\n")[0])
