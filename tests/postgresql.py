@@ -80,7 +80,8 @@ class PostgresqlServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        # Nothing is kept, so nothing is ended in order.
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

@@ -62,11 +62,11 @@ def open_context(
             if not accept_older and not access.for_reading:
                 # Else the recovery does it, which must see the ledger's mark as it is.
                 transaction.audit.begin(at=clock(), actor=Actor.local())
+        if not access.for_reading:
+            take_key_files(directory, opened)
     except BaseException:
         opened.close()
         raise
-    if not access.for_reading:
-        take_key_files(directory, opened)
     signing = Signing(Admission(settings.limits), settings.backdate)
     origin = settings.limits.trust_domain.audit_log
     publication = CheckpointPublication(directory, origin, passphrase)

@@ -74,7 +74,11 @@ class PostgresqlUrl:
 
     def __str__(self) -> str:
         """Return the URL without its password."""
-        return self.url.set(drivername="postgresql", password=None).render_as_string()
+        url = self.url
+        bare = URL.create(
+            "postgresql", url.username, None, url.host, url.port, url.database, url.query
+        )
+        return bare.render_as_string()
 
 
 class PostgresqlDatabase(LedgerPlace):

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from pki.authority.ledger.databases.access import NO_TURN, READING, LedgerAccess
+from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
 from pki.errors import LedgerError
 
 SCHEMA_VERSION = "0008"
@@ -18,7 +18,7 @@ _LOCK = 0x68616E64
 
 def migrate(engine: Engine, access: LedgerAccess) -> bool:
     """Migrate the tables to this version; return whether there was something to do."""
-    with engine.connect().execution_options(**{READING: True}) as connection:
+    with engine.connect().execution_options(**{NO_TURN: True}) as connection:
         if _is_current(connection):
             return False
     if access.for_reading:

@@ -1,0 +1,293 @@
+"""Replicas of a CA, each a process with a folder of its own, that share a database."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pki.authority import Authority
+from pki.authority.ledger import Transaction
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.errors import LedgerError, LedgerMovedError, PkiError, StateError
+from tests.postgresql import PostgresqlServer, connected
+
+SERVE = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0", "--heartbeat=500ms")
+PASSPHRASE = "a passphrase of the CA"
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresqlServer]:
+    with PostgresqlServer(fsync="off") as made:
+        yield made
+
+
+@pytest.fixture
+def url(server: PostgresqlServer, tmp_path: Path) -> str:
+    return server.make_database(f"ca_{tmp_path.name[-40:]}".replace("-", "_").lower())
+
+
+def place(url: str) -> PostgresqlDatabase:
+    return PostgresqlDatabase(PostgresqlUrl.parse(url))
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> Path:
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE)
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
+def ca(tmp_path: Path, url: str) -> Iterator[Authority]:
+    made = Authority.create(
+        tmp_path / "one" / "ca", "shop.internal", passphrase=PASSPHRASE.encode(), ledger=place(url)
+    )
+    with made:
+        yield made
+
+
+@pytest.fixture
+def other(ca: Authority, tmp_path: Path, url: str) -> Iterator[Authority]:
+    home = tmp_path / "two" / "ca"
+    with Authority.join(home, place(url), passphrase=PASSPHRASE.encode()) as made:
+        yield made
+
+
+# In one process: what the ledger promises.
+
+
+def test_a_replica_issues_lists_and_revokes_as_the_first_does(
+    ca: Authority, other: Authority
+) -> None:
+    first, second = ca.issue("orders"), other.issue("payments")
+    assert {item.spiffe_id for item in ca.certificates()} == {
+        "spiffe://shop.internal/orders",
+        "spiffe://shop.internal/payments",
+    }
+    other.revoke(f"{first.leaf.serial_number:x}")
+    ca.revoke(f"{second.leaf.serial_number:x}")
+    with ca.context.ledger.snapshot() as transaction:
+        _, crls = ca.context.trust(transaction)
+    revoked = {serial for crl in crls.crls.values() for serial in crl.revoked}
+    assert {first.leaf.serial_number, second.leaf.serial_number} <= revoked
+
+
+def test_a_key_that_one_replica_makes_signs_on_the_other(ca: Authority, other: Authority) -> None:
+    made = ca.rotate()
+    issued = other.issue("orders")
+    assert issued.chain[1] == made.certificate
+    # The root's key stays where the CA was made.
+    assert not list(other.context.directory.path.glob("root*"))
+
+
+def test_the_ledger_holds_no_key_that_is_not_encrypted(
+    tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    with Authority.create(tmp_path / "ca", "shop.internal", ledger=place(url)):
+        pass
+    database = url.rpartition("/")[2]
+    assert server.execute("SELECT count(*) FROM key_files", database) == [(0,)]
+    with pytest.raises(StateError, match="key"):
+        Authority.join(tmp_path / "two", place(url))
+
+
+def test_each_key_in_the_ledger_is_encrypted_and_none_is_a_roots(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    rows = server.execute("SELECT name, contents FROM key_files", url.rpartition("/")[2])
+    assert {name.partition("-")[0].partition(".")[0] for name, _ in rows} == {"issuing", "audit"}
+    assert all(b"ENCRYPTED PRIVATE KEY" in bytes(contents) for _, contents in rows)
+
+
+def test_a_wrong_passphrase_joins_nothing(ca: Authority, tmp_path: Path, url: str) -> None:
+    with pytest.raises(PkiError, match="passphrase"):
+        Authority.join(tmp_path / "two" / "ca", place(url), passphrase=b"another")
+    # The next attempt goes on with what the first has left.
+    with Authority.join(tmp_path / "three", place(url), passphrase=PASSPHRASE.encode()) as joined:
+        joined.issue("orders")
+
+
+def test_a_file_that_is_no_key_is_not_taken_from_the_database(
+    ca: Authority, tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    server.execute("INSERT INTO key_files VALUES ('../evil.pem', 'x')", url.rpartition("/")[2])
+    with pytest.raises(StateError, match="no key of a CA"):
+        Authority.join(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
+    assert not (tmp_path / "two" / "evil.pem").exists()
+
+
+def test_an_empty_database_is_joined_by_nobody(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StateError, match="holds no CA"):
+        Authority.join(tmp_path / "two", place(url), passphrase=b"any")
+
+
+def test_of_many_who_write_at_once_each_has_its_own_commit(ca: Authority, other: Authority) -> None:
+    def issue(number: int) -> int:
+        chosen = ca if number % 2 else other
+        return chosen.issue(f"orders-{number}").leaf.serial_number
+
+    with ThreadPoolExecutor(16) as threads:
+        serials = list(threads.map(issue, range(60)))
+    assert len(set(serials)) == 60
+    with ca.context.ledger.snapshot() as transaction:
+        recorded = {int(item.serial, 16) for item in transaction.certificates()}
+        entries = [position for position, _, _ in transaction.audit.entries()]
+    assert set(serials) <= recorded
+    # The log's own index has no gaps.
+    assert entries == list(range(len(entries)))
+
+
+def add_event(transaction: Transaction, ledger: Authority, kind: str) -> None:
+    transaction.add_event(kind, "of a test", at=ledger.context.now())
+
+
+def test_what_was_decided_on_an_older_state_is_not_recorded(
+    ca: Authority, other: Authority
+) -> None:
+    """A transaction that outlives its turn goes on, and fails at its end if another was faster."""
+
+    def decide_slowly() -> None:
+        with ca.context.ledger.transaction() as slow:
+            slow.state()
+            other.issue("orders")
+            add_event(slow, ca, "slow")
+
+    with pytest.raises(LedgerMovedError):
+        decide_slowly()
+    with ca.context.ledger.snapshot() as transaction:
+        assert "slow" not in {kind for _, kind, _ in transaction.events()}
+
+
+def test_a_step_is_taken_again_on_the_new_state(ca: Authority, other: Authority) -> None:
+    seen = []
+
+    def step(transaction: Transaction) -> None:
+        seen.append(transaction.state().sequence)
+        if len(seen) == 1:
+            other.issue("orders")
+        add_event(transaction, ca, "slow")
+
+    ca.context.ledger.run(step)
+    assert len(seen) == 2
+    assert seen[1] > seen[0]
+
+
+def test_no_follower_misses_what_a_long_transaction_commits_late(
+    ca: Authority, other: Authority
+) -> None:
+    """An auto-increment id is given before its commit, and would be passed over by then."""
+    first = [ca.issue(f"orders-{number}").leaf.serial_number for number in range(3)]
+    followed: list[int] = []
+
+    def follow() -> None:
+        with other.context.ledger.snapshot() as transaction:
+            log = transaction.revocations
+            newest = followed[-1] if followed else 0
+            followed.extend(
+                item.number for item in log.since(newest, ends_after=ca.context.now(), most=100)
+            )
+
+    attempts = []
+
+    def slow(transaction: Transaction) -> None:
+        attempts.append(1)
+        certificate = transaction.certificate_by_serial(f"{first[0]:x}")
+        assert certificate is not None
+        transaction.mark_revoked([certificate.id], at=ca.context.now(), reason="superseded")
+        if len(attempts) == 1:
+            end = time.monotonic() + 30
+            for serial in first[1:]:
+                other.revoke(f"{serial:x}")
+                follow()
+            while time.monotonic() < end:
+                # Not idle: a session that does nothing is ended by the server.
+                transaction.state()
+                time.sleep(0.5)
+
+    ca.context.ledger.run(slow)
+    follow()
+    with other.context.ledger.snapshot() as transaction:
+        log = transaction.revocations.since(0, ends_after=ca.context.now(), most=100)
+        assert followed == [item.number for item in log]
+    assert len(followed) == 3
+
+
+def test_a_commit_whose_answer_is_lost_is_read_back(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    """The session is ended between its last statement and the answer to COMMIT."""
+    ledger = ca.context.ledger
+    database = url.rpartition("/")[2]
+    # A trigger at the very end of the transaction, which takes a second: time to cut it off.
+    server.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$; "
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION slow()",
+        database,
+    )
+
+    def end_sessions() -> None:
+        time.sleep(1)
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{database}' AND query = 'COMMIT'"
+        )
+
+    with ThreadPoolExecutor(1) as threads:
+        ended = threads.submit(end_sessions)
+        with pytest.raises(LedgerError, match="could not record"):
+            ledger.run(lambda transaction: add_event(transaction, ca, "lost"))
+        ended.result()
+    with ledger.snapshot() as transaction:
+        assert "lost" not in {kind for _, kind, _ in transaction.events()}
+    server.execute("DROP TRIGGER slow ON events", database)
+    ca.issue("orders")
+
+
+def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    with PostgresqlServer() as own:
+        database = place(own.make_database("ca"))
+        with Authority.create(tmp_path / "ca", "shop.internal", ledger=database) as ca:
+            held = [ca.issue("before").leaf.serial_number]
+            own.stop(signal.SIGQUIT)
+            with pytest.raises(LedgerError):
+                ca.issue("meanwhile")
+            own.start()
+            held.append(ca.issue("after").leaf.serial_number)
+            with ca.context.ledger.snapshot() as transaction:
+                assert {int(item.serial, 16) for item in transaction.certificates()} == set(held)
+
+
+def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:
+    file = tmp_path / "one" / "ca" / "ledger.url"
+    assert file.read_text().startswith("postgresql://handfast@127.0.0.1:")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_foreign_password_file_is_not_believed(ca: Authority, tmp_path: Path) -> None:
+    file = tmp_path / "one" / "ca" / "ledger.url"
+    file.chmod(0o666)
+    with pytest.raises(StateError, match="others may write it"):
+        Authority.open(tmp_path / "one" / "ca", passphrase=PASSPHRASE.encode())
+
+
+def test_entries_of_the_audit_log_are_not_changed_by_mistake(ca: Authority, url: str) -> None:
+    import psycopg  # noqa: PLC0415 - not there on all machines
+
+    with connected(url) as connection:
+        for statement in (
+            "UPDATE audit_entries SET entry = 'x'",
+            "DELETE FROM audit_entries",
+            "UPDATE audit_log SET size = 0",
+        ):
+            with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+                connection.execute(statement)
+            connection.rollback()
