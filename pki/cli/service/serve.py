@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.background import flush
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
@@ -27,7 +28,7 @@ from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
-from pki.errors import StateError, join_first, printable
+from pki.errors import PkiError, StateError, join_first, printable
 from pki.files import BusyFolderError, hold_lock
 
 _GRACE_SECONDS = 10.0
@@ -141,6 +142,7 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, service.look_again)
+    service.must_end = _end_now
     await service.start()
     if service.adopted:
         _say(adopted_line([str(item) for item in service.adopted]))
@@ -158,6 +160,13 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     notify_systemd("STOPPING=1")
     _say("Ending: no new calls; running ones have ten seconds")
     await service.stop(_GRACE_SECONDS)
+
+
+def _end_now(error: PkiError) -> None:
+    """End without closing anything: that would read the ledger's file, and write it back."""
+    flush()
+    print_error(error.message, error.remedy)
+    os._exit(1)
 
 
 def adopted_line(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
+from pki.authority.ledger.databases.failed_sync import guard, renew_unsynced
 from pki.authority.ledger.ledger_files import check_ledger_files, check_opened_files
 
 
@@ -29,9 +30,13 @@ def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -
     if is_immutable:
         query = {"immutable": "1", "uri": "true"}
         url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    if not access.for_reading:
+        renew_unsynced(path)
     engine = create_engine(url)
     _check_around_opening(engine, path, access)
     event.listen(engine, "begin", _begin)
+    if not access.for_reading:
+        guard(engine, path)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 
 
