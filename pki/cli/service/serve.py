@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -108,25 +108,29 @@ def serve(
         settings = CaSettings(
             file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
         )
-        with _served_once(ca_directory(directory)):
+        places = {ca_directory(directory), authority.context.directory.ledger.parent}
+        with _served_once(*sorted(places)):
             service = CaService(authority, settings, system_clock)
             asyncio.run(_serve(service, authority, metrics))
 
 
 @contextmanager
-def _served_once(home: Path) -> Iterator[None]:
-    """Keep another process from serving the same CA: tokens would name the ports of either."""
-    try:
-        release = hold_lock(home, name=_SERVED)
-    except BusyFolderError:
-        raise StateError(
-            f"the CA in {quote_path(home)} is served by another process already",
-            remedy="Stop that one first; handfast token create and others work beside it",
-        ) from None
-    try:
+def _served_once(*folders: Path) -> Iterator[None]:
+    """Keep another process from serving the same CA: tokens would name the ports of either.
+
+    Args:
+        folders: that of the CA, and that of its ledger, which another folder may name too.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            try:
+                stack.callback(hold_lock(folder, name=_SERVED))
+            except BusyFolderError:
+                raise StateError(
+                    f"the CA in {quote_path(folder)} is served by another process already",
+                    remedy="Stop that one first; handfast token create and others work beside it",
+                ) from None
         yield
-    finally:
-        release()
 
 
 async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:
