@@ -13,7 +13,7 @@ from pki.authority import Authority
 from pki.authority.ledger.databases.failed_sync import NOTE
 from pki.errors import FailedSyncError, LedgerError
 from tests.bench.ca.signing_requests import make_ders
-from tests.failing_syncs import TOLD, fails_syncs_when_told, why_not
+from tests.failing_calls import TOLD, fail_syncs, fails_when_told, why_not
 from tests.fault.loaded_ca import Held, check_held, load, make_ca, served
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -45,7 +45,7 @@ def in_a_process(script: str, *arguments: object) -> str:
 def test_a_service_whose_sync_fails_ends_and_serves_again_from_a_new_file(tmp_path: Path) -> None:
     make_ca(tmp_path, CLIENTS)
     before, held = inode(tmp_path), Held()
-    environment = fails_syncs_when_told(tmp_path / "loaded-first")
+    environment = fails_when_told(tmp_path / "loaded-first", fail_syncs)
     with served(tmp_path, environment) as (process, address):
         with load(tmp_path, address, CLIENTS, held, make_ders(1000)):
             held.wait_for(50)
@@ -69,7 +69,7 @@ FAILING = """
 import sys
 from pki.authority import Authority
 from pki.errors import CommitInDoubtError, FailedSyncError, LedgerError
-from tests.failing_syncs import fail_syncs
+from tests.failing_calls import fail_syncs
 
 with Authority.open(sys.argv[1]) as ca:
     fail_syncs()
