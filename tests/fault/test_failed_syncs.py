@@ -116,6 +116,9 @@ def test_a_process_that_has_the_old_file_open_goes_on_in_the_new_one(tmp_path: P
             "import sys; from pki.authority import Authority\nAuthority.open(sys.argv[1]).close()",
             tmp_path / "ca",
         )
+        # Nothing is written to the old file, and the next attempt is one in the new file.
+        with pytest.raises(LedgerError, match="was replaced a moment ago"):
+            ca.issue("web")
         serial = ca.issue("web").leaf.serial_number
     with Authority.open(tmp_path / "ca") as ca:
         assert ca.certificate(serial) is not None

@@ -23,13 +23,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.ledger_files import check_ledger_files, check_opened_files
 from pki.background import defer
-from pki.errors import FailedSyncError, LedgerError, quote_untrusted
+from pki.errors import FailedSyncError, LedgerError, PkiError, quote_untrusted
 from pki.files import locked
 from pki.files.open_folder import PRIVATE, opened_folder
 
@@ -49,17 +48,17 @@ _REMEDY = (
 
 def guard(engine: Engine, ledger: Path) -> None:
     """Let an engine note failed syncs, and begin nothing in a file that may be read no more."""
-    guarded = _Guard(ledger)
+    guarded = _Guard(engine, ledger)
     event.listen(engine, "do_connect", guarded.note_file)
-    event.listen(engine, "checkout", guarded.leave_replaced)
     event.listen(engine, "begin", guarded.check)
     event.listen(engine, "handle_error", guarded.note_failure)
 
 
 class _Guard:
-    def __init__(self, ledger: Path) -> None:
-        self._ledger = ledger
-        self._note = _note_of(ledger)
+    def __init__(self, engine: Engine, ledger: Path) -> None:
+        self._engine = engine
+        self._ledger = str(ledger)
+        self._note = str(_note_of(ledger))
         # The note itself may not be written: the disk fails.
         self._has_failed = False
 
@@ -67,10 +66,6 @@ class _Guard:
         # Before it is opened: if it is replaced in between, it is opened once more.
         if record is not None:
             record.info[_OPENED] = self._file()
-
-    def leave_replaced(self, _: DBAPIConnection, record: ConnectionPoolEntry, *__: object) -> None:
-        if record.info.get(_OPENED) != self._file():
-            raise DisconnectionError("the ledger is another file by now")
 
     def check(self, connection: Connection) -> None:
         """Check a transaction that has just begun, and so holds the lock where it may write."""
@@ -81,7 +76,9 @@ class _Guard:
                 remedy=_REMEDY,
             )
         if connection.info.get(_OPENED) != self._file():
+            # Those that wait in the pool have the old file too.
             connection.invalidate()
+            self._engine.dispose()
             raise LedgerError(
                 f"the ledger {quote_untrusted(self._ledger)} was replaced a moment ago",
                 remedy="Try again",
@@ -91,8 +88,8 @@ class _Guard:
         if getattr(context.original_exception, "sqlite_errorcode", None) not in _FAILED_SYNCS:
             return
         self._has_failed = True
-        with suppress(OSError), opened_folder(self._note.parent) as folder:
-            folder.create(self._note.name, b"", mode=PRIVATE)
+        with suppress(OSError, PkiError), opened_folder(Path(self._note).parent) as folder:
+            folder.create(NOTE, b"", mode=PRIVATE)
 
     def _file(self) -> tuple[int, int] | None:
         try:
