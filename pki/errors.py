@@ -228,6 +228,10 @@ class NotRecordedError(LedgerError):
     """
 
 
+class FailedSyncError(LedgerError):
+    """The disk failed to take what was written to the ledger: this process must end."""
+
+
 class CommitInDoubtError(LedgerError):
     """It is not known whether a commit took place: check the ledger before trying again."""
 

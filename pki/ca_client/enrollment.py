@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from pki.ca_client.bundles import Anchor
@@ -15,7 +16,7 @@ from pki.ca_client.calls import Keys
 from pki.ca_client.received import Received
 from pki.ca_client.storage.identity_store import IdentityStore
 from pki.errors import PkiError, UnreadableError
-from pki.x509 import ChainVerifier, CrlSet, Fault, Purpose
+from pki.x509 import ChainVerifier, Credential, CrlSet, Fault, Purpose
 from pki.x509.peer_chain import PeerChain
 
 _FOR_GOOD = frozenset({Fault.REVOKED, Fault.ISSUER_REVOKED})
@@ -94,6 +95,12 @@ def why_unusable(store: IdentityStore, now: datetime) -> str:
     except PkiError as error:
         return error.message
     lists = (stored.credential.crls or CrlSet.none()).announce(stored.announced)
-    chain = PeerChain(stored.credential.chain, Purpose.CLIENT)
-    refused = chain.error(ChainVerifier(stored.credential.bundle, lists), now)
+    return why_revoked(replace(stored.credential, crls=lists), now)
+
+
+def why_revoked(credential: Credential, now: datetime) -> str:
+    """Return how a credential's own lists say that it, or its issuing CA, was revoked; else ""."""
+    lists = credential.crls or CrlSet.none()
+    chain = PeerChain(credential.chain, Purpose.CLIENT)
+    refused = chain.error(ChainVerifier(credential.bundle, lists), now)
     return str(refused) if refused is not None and refused.fault in _FOR_GOOD else ""

@@ -176,9 +176,18 @@ class HeldTrust:
         return False
 
     def _catch_up_lists(self, address: str) -> bool:
-        now, present = self._clock(), self._lists
-        if all(crl.next_update >= now for crl in present.crls.values()):
+        now = self._clock()
+        if all(crl.next_update >= now for crl in self._lists.crls.values()):
             return False
+        return self.fetch_lists(address)
+
+    def fetch_lists(self, address: str) -> bool:
+        """Ask for newer lists where nobody has to be trusted; return whether there was something.
+
+        Args:
+            address: where the CA takes enrollments.
+        """
+        now, present = self._clock(), self._lists
         try:
             fetched = newest_lists_at(
                 address, self._anchor, present, now=now, seconds=_CATCH_UP_SECONDS

@@ -25,7 +25,7 @@ from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.background import defer
 from pki.ca_client import calls
 from pki.ca_client.connection import CaConnection
-from pki.ca_client.enrollment import enroll_into, why_unusable
+from pki.ca_client.enrollment import enroll_into, why_revoked, why_unusable
 from pki.ca_client.held_trust import HeldTrust
 from pki.ca_client.line import Line
 from pki.ca_client.log_witness import LogWitness
@@ -97,7 +97,9 @@ class CaIdentity:
         except BaseException:
             self._release()
             raise
-        self._follower = TrustFollower(self._trust, self._connect, clock, monotonic)
+        self._follower = TrustFollower(
+            self._trust, self._connect, clock, monotonic, fetch_proof=self._fetch_proof
+        )
         store, anchor = WitnessStore(self.directory), lambda: self._trust.anchor
         self.log_witness = LogWitness(store, self.spiffe_id, self._connect, anchor, clock)
         """Looks whether the CA's audit log was rewritten."""
@@ -248,6 +250,14 @@ class CaIdentity:
                 except PkiError as error:
                     self._plan.problem = f"no connection to the CA: {error}"
             return self._connection
+
+    def _fetch_proof(self) -> bool:
+        """Have the list that says what the CA says: that this identity was revoked."""
+
+        def is_there() -> bool:
+            return bool(why_revoked(self.credential, self._clock()))
+
+        return is_there() or (self._trust.fetch_lists(self._state.enrollment) and is_there())
 
     def _is_out(self) -> bool:
         """Return whether the certificate is of no use now: it has ended, or not begun."""

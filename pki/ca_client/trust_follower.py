@@ -5,7 +5,9 @@
    After three times that without a word, we know that we are cut off, and say so; lists stay in
    force until they end, and the policy's grace runs after that.
 3. A CA that refuses this workload for good, because its certificate or its issuing CA was revoked,
-   is not silent: that is told once, and the CA asked again seldom.
+   is not silent: that is told once, and the CA asked again seldom. The list that proves it is
+   fetched elsewhere first, because no stream brings it: by that list the directory is known as one
+   that may be enrolled anew.
 4. Before a stream ends with a certificate of its connection, another one is begun beside it.
 """
 
@@ -51,6 +53,8 @@ class TrustFollower:
         connect: returns the connection to the CA; None while there is none.
         clock: returns the time.
         monotonic: returns seconds that only grow.
+        fetch_proof: called when the CA refuses this workload for good; fetches the list that proves
+            it, and returns whether there is one.
     """
 
     def __init__(
@@ -59,11 +63,15 @@ class TrustFollower:
         connect: Callable[[], CaConnection | None],
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        fetch_proof: Callable[[], bool] = lambda: True,
     ) -> None:
         self._trust = trust
         self._connect = connect
         self._clock = clock
         self._monotonic = monotonic
+        self._fetch_proof = fetch_proof
+        self._is_proven = False
         self._stopping, self._waking = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._calls: set[Any] = set()
@@ -132,7 +140,7 @@ class TrustFollower:
                 successor.join()
             if self._heard_at > heard:
                 pause = _LEAST_PAUSE
-            if self.refused:
+            if self.refused and self._is_proven:
                 pause = _REFUSED_PAUSE
             # Jitter, so that all followers of a CA that comes back do not come at once.
             self._waking.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
@@ -147,7 +155,14 @@ class TrustFollower:
         refused = _REFUSED.get(read_reason(metadata) or "", "")
         if not refused:
             defer(log.info, "the CA's stream ended: %s", details)
-        elif refused != self.refused:
+            return
+        try:
+            # A list is signed some seconds after the revocation: until it is there, ask again soon.
+            self._is_proven = self._fetch_proof()
+        except Exception as fault:
+            self._is_proven = False
+            defer(log.error, "the list that proves it can't be fetched: %s", fault)
+        if refused != self.refused:
             self.refused = refused
             defer(
                 log.error,

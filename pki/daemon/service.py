@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +43,7 @@ from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
 from pki.daemon.trust_feed import TrustFeed, TrustState
 from pki.daemon.workload import CaWorkload, cannot_listen
-from pki.errors import PkiError, StateError
+from pki.errors import FailedSyncError, PkiError, StateError
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -128,6 +129,8 @@ class CaService:
             self._refresh_task,
         ]
         self._ledger_watch = LedgerWatch(context.ledger)
+        self.must_end: Callable[[PkiError], None] = lambda _: None
+        """Called, from any thread, when this process may not go on; it need not return."""
         self._parts: CaParts | None = None
         self._servers: list[grpc.aio.Server] = []
         self.port = self.enroll_port = 0
@@ -247,6 +250,10 @@ class CaService:
         """Tell followers what this process or a command on the CA's folder has changed."""
         try:
             self._feed.refresh()
+        except FailedSyncError as error:
+            defer(log.error, "this process must end: %s", error)
+            self.must_end(error)
+            return
         except PkiError as error:
             defer(log.error, "the ledger could not be read: %s", error)
             return

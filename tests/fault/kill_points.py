@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from pki.authority import Authority
 from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.ledger import IssuerKind
 from pki.authority.ledger.databases.access import LedgerAccess
+from pki.authority.ledger.databases.failed_sync import NOTE
 from pki.authority.pending.file import PendingFile
 from pki.authority.rotation.root import RootKeys, sign_request
 from pki.authority.signers import Pkcs11Uri, TokenAccess
@@ -137,6 +139,11 @@ def request_root(home: Path) -> None:
         ca.import_answers([answer.encode()])
 
 
+def after_failed_sync(home: Path) -> None:
+    """Copy a ledger to a new file, because a sync of it has failed, and go on."""
+    issue(home)
+
+
 def import_crls(home: Path) -> None:
     """Open a CA whose published list is ahead of its ledger."""
     open_ca(home).close()
@@ -161,6 +168,7 @@ OPERATIONS: dict[str, Callable[[Path], None]] = {
         distrust,
         replace_root,
         request_root,
+        after_failed_sync,
         import_crls,
         recover,
         create,
@@ -179,6 +187,9 @@ def prepare(base: Path, operation: str) -> CrlSet:
         shutil.copytree(base, base.with_name("older"))
         with Authority.open(base, clock=Clock()) as ca:
             ca.revoke(serials[1])
+    if operation == "after_failed_sync":
+        keep_log(base / "ledger.db")
+        (base / NOTE).touch(0o600)
     seen = CrlSet.read((base / "crl.pem").read_bytes())
     older = base.with_name("older")
     if operation == "import_crls":
@@ -188,6 +199,26 @@ def prepare(base: Path, operation: str) -> CrlSet:
     elif operation == "recover":
         shutil.copy(older / "ledger.db", base / "ledger.db")
     return seen
+
+
+def keep_log(ledger: Path) -> None:
+    """Leave the newest commit in a write-ahead log, as a process does that ends without closing."""
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE newest (number)")
+        connection.execute("INSERT INTO newest VALUES (1)")
+        connection.commit()
+        held = {item.name: item.read_bytes() for item in ledger.parent.glob("ledger.db*")}
+    connection.close()
+    for name, data in held.items():
+        (ledger.parent / name).write_bytes(data)
+    assert (ledger.parent / "ledger.db-wal").stat().st_size
+
+
+def check_newest(home: Path) -> None:
+    with sqlite3.connect(home / "ledger.db") as connection:
+        assert connection.execute("SELECT number FROM newest").fetchall() == [(1,)]
+    connection.close()
 
 
 def check(home: Path, operation: str, seen: CrlSet) -> int:
@@ -200,6 +231,11 @@ def check(home: Path, operation: str, seen: CrlSet) -> int:
             open_ca(home).close()
         except OlderLedgerError:
             Authority.recover(home, tokens=TOKENS, clock=Clock())
+    if operation == "after_failed_sync":
+        open_ca(home).close()
+        check_newest(home)
+        left = {item.name for item in home.iterdir()}
+        assert not {NOTE, ".ledger.copy", "ledger.db-wal"} & left
     # Whoever saw a list refuses what is on it; what is in the file is in force too.
     out = CrlSet.read((home / "crl.pem").read_bytes())
     pending = PendingFile(home).read()

@@ -16,6 +16,9 @@ from pki.cli.service.operator import operator
 from pki.errors import LedgerError, NotRecordedError, StateError
 from pki.identity import SpiffeId
 from pki.x509 import CrlSet
+from tests.bench.ca.signing_requests import make_ders
+from tests.fault.loaded_ca import Held, admins, check_held, load, make_ca, revoke_one, served
+from tests.interop.shop import eventually
 from tests.served_process import handfast
 
 SIZE = 16 * 1024 * 1024
@@ -67,7 +70,7 @@ def revoked_in(folder: Path) -> frozenset[str]:
     return frozenset(f"{number:x}" for item in crls.crls.values() for number in item.revoked)
 
 
-def make_ca(folder: Path) -> str:
+def make_small_ca(folder: Path) -> str:
     """Make a CA that has issued a certificate; return its serial number."""
     with Authority.create(folder / "ca", "shop.internal") as ca:
         issued = ca.issue("orders")
@@ -76,7 +79,7 @@ def make_ca(folder: Path) -> str:
 
 
 def test_a_revocation_takes_the_space_in_reserve_and_nothing_else_does(disk: Path) -> None:
-    serial = make_ca(disk)
+    serial = make_small_ca(disk)
     with Authority.open(disk / "ca") as ca:
         fill(disk)
         use_up(ca, disk)
@@ -96,7 +99,7 @@ def test_a_revocation_takes_the_space_in_reserve_and_nothing_else_does(disk: Pat
 
 
 def test_the_command_takes_the_space_in_reserve_too(disk: Path) -> None:
-    serial = make_ca(disk)
+    serial = make_small_ca(disk)
     fill(disk)
     assert handfast(disk, "issue", "payments").returncode != 0
     done = handfast(disk, "revoke", "orders")
@@ -112,7 +115,7 @@ def test_the_command_takes_the_space_in_reserve_too(disk: Path) -> None:
 def test_without_a_reserve_it_is_kept_where_space_was_taken_before(
     disk: Path, tmp_path: Path
 ) -> None:
-    serial = make_ca(disk)
+    serial = make_small_ca(disk)
     with Authority.open(disk / "ca") as ca:
         (disk / "ca" / "ledger.reserve").unlink()
         fill(disk)
@@ -134,7 +137,7 @@ def test_without_a_reserve_it_is_kept_where_space_was_taken_before(
 
 
 def test_the_command_does_without_a_reserve_too(disk: Path) -> None:
-    serial = make_ca(disk)
+    serial = make_small_ca(disk)
     (disk / "ca" / "ledger.reserve").unlink()
     fill(disk)
     done = handfast(disk, "revoke", "orders")
@@ -165,7 +168,7 @@ def test_the_reserve_lies_on_the_disk_of_the_ledger(disk: Path, tmp_path: Path) 
 
 
 def test_a_distrust_takes_the_space_in_reserve(disk: Path) -> None:
-    make_ca(disk)
+    make_small_ca(disk)
     with Authority.open(disk / "ca") as ca:
         leaked = ca.issuers()[1]
         fill(disk)
@@ -177,7 +180,7 @@ def test_a_distrust_takes_the_space_in_reserve(disk: Path) -> None:
 
 
 def test_the_command_to_distrust_takes_the_space_in_reserve(disk: Path) -> None:
-    make_ca(disk)
+    make_small_ca(disk)
     with Authority.open(disk / "ca", read_only=True) as ca:
         leaked = ca.issuers()[1]
     fill(disk)
@@ -187,7 +190,7 @@ def test_the_command_to_distrust_takes_the_space_in_reserve(disk: Path) -> None:
 
 
 def test_without_a_reserve_a_distrust_says_that_it_was_not_done(disk: Path) -> None:
-    make_ca(disk)
+    make_small_ca(disk)
     with Authority.open(disk / "ca") as ca:
         (disk / "ca" / "ledger.reserve").unlink()
         use_up(ca, disk)
@@ -211,3 +214,34 @@ def test_deleting_a_registration_takes_the_space_in_reserve_if_it_revokes_someth
         changed = delete_registration(ca.context, operator(), names[0])
         assert [item.serial for item in changed.revoked] == [serial]
         assert ca.context.reserve.held() == 0
+
+
+def test_a_served_ca_on_a_full_disk_revokes_and_issues_again_once_there_is_room(
+    disk: Path, tmp_path: Path
+) -> None:
+    clients = 4
+    make_ca(disk, clients)
+    held = Held()
+    with served(disk) as (process, address), admins(disk, address, 1) as (admin,):
+        with load(disk, address, clients, held, make_ders(2000)):
+            held.wait_for(50)
+
+            def is_full() -> bool:
+                fill(disk)
+                return len(held.failed) == clients
+
+            assert eventually(is_full, 60)
+        assert "CA_UNAVAILABLE" in str(held.failed)
+        # For each that asks: what the first one leaves of the reserve is filled too.
+        for leaf in held.leaves[:3]:
+            revoke_one(admin, leaf.serial_number, held)
+            fill(disk)
+        (disk / "filler").unlink()
+        held.failed.clear()
+        assert eventually(
+            lambda: held.revoked <= {int(item, 16) for item in revoked_in(disk / "ca")}
+        )
+        with load(disk, address, clients, held, make_ders(40)):
+            held.wait_for(len(held.leaves) + 20)
+        assert process.process.poll() is None
+    check_held(disk, held)

@@ -21,6 +21,7 @@ OPERATIONS = [
     "distrust",
     "replace_root",
     "request_root",
+    "after_failed_sync",
     "import_crls",
     "recover",
     "create",

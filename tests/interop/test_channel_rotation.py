@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import socketserver
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 
 import pki
+from pki.rpc.client.verification.probe import probe_server
+from pki.tls.target import Target
 from services._proto.shop.v1 import (
     inventory_pb2 as inv,
 )
@@ -123,6 +131,101 @@ def test_no_asyncio_call_fails_while_both_sides_rotate(shop: Shop) -> None:
         shop.workload("caller") as caller,
     ):
         assert asyncio.run(play(target, me, caller)) > 50
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Passes bytes on to a server, and counts the connections that were made through it."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str) -> None:
+        """Listen on a port of its own; begin with :func:`counting_relay`."""
+        host, port = target.rsplit(":", 1)
+        self.server = host, int(port)
+        self.connections = 0
+        super().__init__(("127.0.0.1", 0), _Passing)
+
+
+class _Passing(socketserver.BaseRequestHandler):
+    server: Relay
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        with socket.create_connection(self.server.server) as there, suppress(OSError):
+            back = threading.Thread(target=_pass_on, args=(there, self.request), daemon=True)
+            back.start()
+            _pass_on(self.request, there)
+            back.join()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def counting_relay(target: str) -> Iterator[Relay]:
+    with Relay(target) as relay:
+        thread = threading.Thread(target=relay.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield relay
+        finally:
+            relay.shutdown()
+            thread.join()
+
+
+@contextmanager
+def calling(kind: str, caller: pki.Workload, target: str) -> Iterator[tuple[Any, Any]]:
+    """Make a channel of either kind; give it, and what makes one call on it."""
+    if kind == "sync":
+        with caller.sync_channel(target, peer="server") as channel:
+            yield channel, lambda: get_stock(channel)
+        return
+    with asyncio.Runner() as runner:
+        opened = caller.channel(target, peer="server")
+
+        async def call() -> None:
+            stub = inventory_pb2_grpc.InventoryStub(opened)
+            await stub.GetStock(inv.GetStockRequest(), timeout=SECONDS)
+
+        yield opened, lambda: runner.run(call())
+        runner.run(opened.close())
+
+
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+def test_when_both_sides_have_rotated_the_caller_connects_once(shop: Shop, kind: str) -> None:
+    seen = Recorder()
+    with (
+        shop.workload("server") as me,
+        shop.aio_server(me, inventory=seen) as target,
+        counting_relay(target) as relay,
+        shop.workload("caller") as caller,
+        calling(kind, caller, f"127.0.0.1:{relay.server_address[1]}") as (channel, call),
+    ):
+        call()
+        before = relay.connections
+        rotation = channel.connections.rotation
+        renew(shop, me, "server")
+        assert eventually(lambda: presented(target, caller) == me.credential.leaf)
+        serial = renew(shop, caller, "caller")
+
+        def is_over_to_both() -> bool:
+            call()
+            leaves = [chain.leaf for chain in rotation.current.verified.values()]
+            is_alone = list(rotation) == [rotation.current]
+            return serial in seen.serials and leaves == [me.credential.leaf] and is_alone
+
+        assert eventually(is_over_to_both, SECONDS)
+        assert relay.connections - before == 2, "a probe, and a connection"
+
+
+def presented(target: str, caller: pki.Workload) -> x509.Certificate:
+    """Return the leaf that the server's port presents now."""
+    name, roots = "server.shop.internal", caller.credential.bundle.all_roots()
+    return probe_server(Target.parse(target), name, caller.credential, roots, seconds=SECONDS)[0]
 
 
 def test_a_channel_made_before_a_renewal_and_used_after_it_shows_the_new_leaf(shop: Shop) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.background import flush
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
@@ -27,7 +28,7 @@ from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
-from pki.errors import StateError, join_first, printable
+from pki.errors import PkiError, StateError, join_first, printable
 from pki.files import BusyFolderError, hold_lock
 
 _GRACE_SECONDS = 10.0
@@ -107,25 +108,29 @@ def serve(
         settings = CaSettings(
             file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
         )
-        with _served_once(ca_directory(directory)):
+        places = {ca_directory(directory), authority.context.directory.disk}
+        with _served_once(*sorted(places)):
             service = CaService(authority, settings, system_clock)
             asyncio.run(_serve(service, authority, metrics))
 
 
 @contextmanager
-def _served_once(home: Path) -> Iterator[None]:
-    """Keep another process from serving the same CA: tokens would name the ports of either."""
-    try:
-        release = hold_lock(home, name=_SERVED)
-    except BusyFolderError:
-        raise StateError(
-            f"the CA in {quote_path(home)} is served by another process already",
-            remedy="Stop that one first; handfast token create and others work beside it",
-        ) from None
-    try:
+def _served_once(*folders: Path) -> Iterator[None]:
+    """Keep another process from serving the same CA: tokens would name the ports of either.
+
+    Args:
+        folders: that of the CA, and that of its ledger, which another folder may name too.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            try:
+                stack.callback(hold_lock(folder, name=_SERVED))
+            except BusyFolderError:
+                raise StateError(
+                    f"the CA in {quote_path(folder)} is served by another process already",
+                    remedy="Stop that one first; handfast token create and others work beside it",
+                ) from None
         yield
-    finally:
-        release()
 
 
 async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:
@@ -141,6 +146,7 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, service.look_again)
+    service.must_end = _end_now
     await service.start()
     if service.adopted:
         _say(adopted_line([str(item) for item in service.adopted]))
@@ -158,6 +164,13 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     notify_systemd("STOPPING=1")
     _say("Ending: no new calls; running ones have ten seconds")
     await service.stop(_GRACE_SECONDS)
+
+
+def _end_now(error: PkiError) -> None:
+    """End without closing anything: that would read the ledger's file, and write it back."""
+    flush()
+    print_error(error.message, error.remedy)
+    os._exit(1)
 
 
 def adopted_line(names: Sequence[str]) -> str:

@@ -47,6 +47,8 @@ class RotationInputs:
         now: the time.
         refusal_at: returns why a probe refused the server at an address; None if none did.
         is_settled: whether no further address is likely to be accepted within a moment.
+        awaits_probe: whether our credential changed a moment ago, and a probe is fetching the leaf
+            that the server has now.
     """
 
     version: object
@@ -57,6 +59,7 @@ class RotationInputs:
     now: datetime
     refusal_at: Callable[[Address], Refusal | None] = lambda _: None
     is_settled: bool = True
+    awaits_probe: bool = False
 
 
 class Connection(Generic[Inner]):

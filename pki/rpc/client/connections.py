@@ -28,6 +28,8 @@ _PROBE_SECONDS = 5.0
 # Asking gRPC whether it is connected costs as much as all else that is done for a call. It takes
 # longer than this to make a new connection.
 _LOOK_SECONDS = 0.002
+# The connection with a new credential waits no longer for the probe of its server.
+_PROBED_FIRST_SECONDS = 1.0
 
 Inner = TypeVar("Inner")
 
@@ -70,6 +72,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         self.streams = ClientStreams(config.served_by)
         self._version = config.snapshot().version
         self._look_again_at = 0.0
+        self._changed_at = -_PROBED_FIRST_SECONDS
 
     def acquire(self) -> Connection[Inner] | None:
         """Hold a connection for a call; return None if the call must wait, or there is none."""
@@ -113,8 +116,11 @@ class ChannelConnections(Subscriber, Generic[Inner]):
         snapshot = self._config.snapshot()
         if snapshot.version != self._version:
             # The server may have changed its leaf too by now.
-            self._version = snapshot.version
-            self.checks.schedule_probes()
+            self._version, self._changed_at = snapshot.version, monotonic()
+            self.checks.probe_again()
+        awaits_probe = (
+            monotonic() < self._changed_at + _PROBED_FIRST_SECONDS and self.checks.awaits_probe()
+        )
         try:
             self.rotation.advance(
                 RotationInputs(
@@ -126,6 +132,7 @@ class ChannelConnections(Subscriber, Generic[Inner]):
                     self._config.clock(),
                     self.checks.refusal_at,
                     self.checks.is_settled,
+                    awaits_probe,
                 )
             )
         except PkiError as error:

@@ -3,8 +3,9 @@
 The rules:
 
 1. When our credential changes, or an address or the leaf that was verified there, a new connection
-   is made beside the present one. New calls switch over once the new one is ready, or after five
-   seconds, or at once where the present one accepts no more calls.
+   is made beside the present one. Where our credential changed, the server is probed first: both
+   sides often renew together, and one connection is enough then. New calls switch over once the new
+   one is ready, or after five seconds, or at once where the present one accepts no more calls.
 2. Running calls stay where they began. An old connection is closed when its last call has ended, at
    the latest at the drain limit.
 """
@@ -135,6 +136,8 @@ class Rotation(Generic[Inner]):
         newest = self._next[0] if self._next else self.current
         # Nothing can be made with a leaf of ours that has ended, or to a server that is refused.
         if newest.matches(inputs) or inputs.now >= inputs.own_leaf_not_after or inputs.refusal:
+            return
+        if inputs.awaits_probe and self.current.was_used and not self.current.is_over:
             return
         if self._next:
             self._next[0].close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_one_process_serves_a_ca(tmp_path: Path) -> None:
         ca.process.kill()
         ca.process.wait()
     with running(tmp_path, *serve, name="again") as ca:
+        ca.line("Serving the CA")
+
+
+def test_one_process_serves_a_ledger_whatever_folder_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    monkeypatch.setenv("HANDFAST_LEDGER", f"sqlite:///{tmp_path / 'database' / 'ledger.db'}")
+    handfast(first, "ca", "init", "--trust-domain", "shop.internal")
+    shutil.copytree(first, second)
+    serve = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
+    with running(first, *serve, name="ca") as ca:
+        ca.line("Serving the CA")
+        refused = handfast(second, *serve)
+        assert refused.returncode == 1
+        assert "served by another process already" in refused.stderr
+    with running(second, *serve, name="ca") as ca:
         ca.line("Serving the CA")
 
 

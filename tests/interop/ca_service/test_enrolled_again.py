@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.authority import Authority
 from pki.ca_client import CaIdentity, CaSource, calls
-from pki.ca_client.enrollment import enroll_into
+from pki.ca_client.connection import CaConnection
+from pki.ca_client.enrollment import enroll_into, why_unusable
 from pki.ca_client.storage.identity_store import (
     ENROLLING_KEY,
     SIGNED_BUNDLE,
@@ -20,6 +24,7 @@ from pki.ca_client.storage.identity_store import (
     IdentityStore,
 )
 from pki.cli.app import run
+from pki.clock import system_clock
 from pki.errors import (
     CaRefusedError,
     CaUnreachableError,
@@ -29,7 +34,7 @@ from pki.errors import (
 )
 from pki.proofs import EnrollmentToken
 from tests.ca_service import Served, served_ca
-from tests.interop.shop import eventually
+from tests.interop.shop import eventually, reason
 
 
 def token_of(ca: Served, name: str = "orders") -> EnrollmentToken:
@@ -70,6 +75,37 @@ def test_whoever_was_revoked_is_told_once_and_comes_back_with_a_token(
     # The token is used, and harms nobody who is well.
     with CaIdentity(place, token=token) as identity:
         assert identity.credential.leaf.serial_number == again
+
+
+def is_refused(connection: CaConnection) -> bool:
+    """Return whether the CA gives an identity no stream, so none brings it a list either."""
+    try:
+        next(connection.trust.WatchTrust(trust_pb2.WatchTrustRequest(), timeout=10.0))
+    except grpc.RpcError as error:
+        return reason(error) == "CERTIFICATE_REVOKED"
+    return False
+
+
+def test_whoever_was_revoked_while_it_was_down_learns_it_and_uses_the_next_token(
+    ca: Served, tmp_path: Path
+) -> None:
+    place = tmp_path / "orders"
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        before = identity.credential.leaf.serial_number
+    with Authority.open(ca.authority.path) as other:
+        other.revoke(before, reason="key-compromise")
+    stored = IdentityStore(place).load()
+    with closing(
+        CaConnection(stored.state.authority, stored.credential, stored.spiffe_id, system_clock)
+    ) as connection:
+        assert eventually(lambda: is_refused(connection), 15)
+    assert not why_unusable(IdentityStore(place), system_clock())
+    with CaIdentity(place) as identity:
+        assert eventually(lambda: bool(why_unusable(IdentityStore(place), system_clock())), 20)
+        assert eventually(lambda: bool(identity.refused))
+    with CaIdentity(place, token=token_of(ca)) as identity:
+        assert identity.credential.leaf.serial_number != before
+        assert not identity.problem
 
 
 def test_whose_issuing_ca_is_distrusted_comes_back_with_a_token(ca: Served, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.ca_client.storage.announced_store import AnnouncedUntil
@@ -23,6 +24,16 @@ Updates = list[trust_pb2.TrustUpdate]
 
 class EndedError(grpc.RpcError):
     """The end of a stream."""
+
+
+class RefusedError(grpc.RpcError):
+    """The end of a stream, as the CA ends it for a certificate that was revoked."""
+
+    def trailing_metadata(self) -> Any:
+        status = status_pb2.Status(code=grpc.StatusCode.PERMISSION_DENIED.value[0])
+        info = error_details_pb2.ErrorInfo(reason="CERTIFICATE_REVOKED", domain="handfast")
+        status.details.add().Pack(info)
+        return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 class Stream:
@@ -50,6 +61,7 @@ class Trust:
         self.anchor = SimpleNamespace(number=1)
         self.lists = CrlSet.none()
         self.announced: set[Announced] = set()
+        self.directory = "'orders'"
 
     def accept(self, crls: CrlSet, announced: AnnouncedUntil | None = None) -> None:
         del crls
@@ -73,10 +85,10 @@ def revocation(sequence: int) -> trust_pb2.TrustUpdate:
 
 @contextmanager
 def following(
-    trust: Trust, watch: Callable[[trust_pb2.WatchTrustRequest], Stream]
+    trust: Trust, watch: Callable[[trust_pb2.WatchTrustRequest], Stream], **how: Any
 ) -> Iterator[TrustFollower]:
     connection: Any = SimpleNamespace(trust=SimpleNamespace(WatchTrust=watch))
-    follower = TrustFollower(cast("Any", trust), lambda: connection, system_clock)
+    follower = TrustFollower(cast("Any", trust), lambda: connection, system_clock, **how)
     follower.start()
     try:
         yield follower
@@ -129,3 +141,27 @@ def test_a_channel_that_was_closed_does_not_end_the_follower() -> None:
 
     with following(Trust(), watch) as follower:
         assert eventually(lambda: follower.sequence == 1, 10)
+
+
+def test_a_refusal_is_told_after_the_proof_of_it_was_asked_for_and_again_until_it_came() -> None:
+    refused_before: list[str] = []
+
+    def fetch_proof() -> bool:
+        refused_before.append(followers[0].refused)
+        if len(refused_before) == 1:
+            raise ValueError("no file is left")
+        return len(refused_before) == 3
+
+    followers: list[TrustFollower] = []
+
+    def watch(_: trust_pb2.WatchTrustRequest) -> Stream:
+        assert started.wait(10)
+        raise RefusedError
+
+    started = threading.Event()
+    with following(Trust(), watch, fetch_proof=fetch_proof) as follower:
+        followers.append(follower)
+        started.set()
+        assert eventually(lambda: len(refused_before) == 3, 15)
+        assert follower.refused == "its certificate was revoked"
+    assert refused_before == ["", "its certificate was revoked", "its certificate was revoked"]

@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import count_changes, holds_commit
+from pki.authority.ledger.databases.failed_sync import guard, renew_unsynced
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.errors import StateError, quote_untrusted
@@ -105,10 +106,14 @@ def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -
     if is_immutable:
         query = {"immutable": "1", "uri": "true"}
         url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    if not access.for_reading:
+        renew_unsynced(path)
     engine = create_engine(url)
     _check_around_opening(engine, path, access)
     count_changes(engine)
     event.listen(engine, "begin", _begin)
+    if not access.for_reading:
+        guard(engine, path)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 
 

@@ -127,16 +127,23 @@ class AddressChecks:
             return max(_SHORTEST_DELAY_SECONDS, self._not_before - self._monotonic())
         return max(_SHORTEST_DELAY_SECONDS, min(item.retry_delay() for item in checks))
 
+    def awaits_probe(self) -> bool:
+        """Return whether an accepted address is probed; if not, :attr:`accepted` is up to date."""
+        if any(check.is_probed_again for check in list(self._checks.values())):
+            return True
+        self._update_accepted()
+        return False
+
     def schedule_probes(self) -> None:
-        """Probe again within a moment: gRPC has connected again, or our credential changed."""
-        with self._lock:
-            checks = list(self._checks.values())
-            # The name may stand for other addresses by now.
-            if self.accepted and not self._target.is_literal:
-                soon = self._monotonic() + _AGAIN_SECONDS * _random_share()
-                self._again_at = min(soon, self._again_at or soon)
-        for check in checks:
+        """Probe again within a moment: gRPC has connected again."""
+        for check in self._checks_of_name_resolved_soon():
             check.schedule_probe()
+
+    def probe_again(self) -> None:
+        """Probe again at once, many addresses within a moment: our credential changed."""
+        checks = self._checks_of_name_resolved_soon()
+        for check in checks:
+            check.probe_again() if len(checks) <= _AT_ONCE else check.schedule_probe()
 
     def schedule_probe_at(self, address: Address) -> None:
         """Probe one address within a moment: gRPC was presented an unknown issuer there."""
@@ -183,6 +190,14 @@ class AddressChecks:
             checks = list(self._checks.values())
         for check in checks:
             check.close(reason)
+
+    def _checks_of_name_resolved_soon(self) -> list[ServerCheck]:
+        """Return the checks; the name may stand for other addresses by now, so resolve it soon."""
+        with self._lock:
+            if self.accepted and not self._target.is_literal:
+                soon = self._monotonic() + _AGAIN_SECONDS * _random_share()
+                self._again_at = min(soon, self._again_at or soon)
+            return list(self._checks.values())
 
     def _may_begin_round(self) -> bool:
         if not self._checks:

@@ -6,8 +6,9 @@ The rules:
    revocation and the exact SPIFFE ID.
 2. The verified chain is checked again at each change of trust, lists or time. When it is refused,
    new calls wait for another probe.
-3. Further probes run in the background, with jitter: well before the verified leaf ends, when gRPC
-   has connected again, and when our own credential has changed.
+3. Further probes run in the background, with jitter: well before the verified leaf ends, and when
+   gRPC has connected again. One runs at once when our own credential has changed, so that the next
+   connection is made to the leaf that the server has now.
 4. A probe that reaches a wrong server rejects the address at once. Four probes in a row that make
    no handshake reject it too. A call may request another probe then, less and less often.
 """
@@ -114,6 +115,12 @@ class ServerCheck:
         return self._failure
 
     @property
+    def is_probed_again(self) -> bool:
+        """Whether a probe runs at a server that an earlier one verified."""
+        with self._lock:
+            return self._verified is not None and self._probing is not None
+
+    @property
     def may_probe(self) -> bool:
         """Whether a probe may be requested: not if one failed a moment ago."""
         failed_just_now = self._failure is not None and self._monotonic() < self._not_before
@@ -149,11 +156,17 @@ class ServerCheck:
         return max(0.0, self._not_before - self._monotonic())
 
     def schedule_probe(self) -> None:
-        """Probe again within a moment: gRPC has connected again, or our credential changed."""
+        """Probe again within a moment: gRPC has connected again."""
         with self._lock:
             # A server that was never verified is probed when the first call asks for it.
             if self._verified is not None and self._due is None:
                 self._due = max(self._monotonic(), self._apart_until) + _jitter()
+
+    def probe_again(self) -> None:
+        """Probe a verified server again at once: our credential changed."""
+        with self._lock:
+            if self._verified is not None:
+                self._begin_probe()
 
     def recheck(self) -> None:
         """Check the verified chain by what is in force now, and begin a probe that is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +21,7 @@ from pki.rpc.client.pin import Pin
 from pki.rpc.client.served_by import ServedByCheck
 from pki.tls.target import Address, Target
 from pki.x509 import ChainVerifier, Credential
+from tests.interop.shop import eventually
 from tests.support import SHOP, Clock, Hierarchy, validity
 
 H = Hierarchy()
@@ -49,8 +51,10 @@ class Bench:
     closed: list[int] = field(default_factory=list)
     rotations: int = 0
     refused: list[Refusal] = field(default_factory=list)
+    let_go: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self.let_go.set()
         self.snapshot = self.snapshot_of(1)
         pin = Pin.of("orders", SHOP)
         config = ChannelConfig(
@@ -66,8 +70,13 @@ class Bench:
             config, self.make, changed=lambda: None, probe=self.probe
         )
 
-    def snapshot_of(self, version: int, revoked: Collection[x509.Certificate] = ()) -> Snapshot:
-        leaf = H.leaf("gateway", times=validity(end=timedelta(hours=2)))
+    def snapshot_of(
+        self,
+        version: int,
+        revoked: Collection[x509.Certificate] = (),
+        ends: timedelta = timedelta(hours=2),
+    ) -> Snapshot:
+        leaf = H.leaf("gateway", times=validity(end=ends))
         crls = H.crls(list(revoked), number=version)
         credential = Credential(H.key, (leaf, H.issuing), H.bundle, crls)
         return Snapshot(version, credential, ChainVerifier(H.bundle, crls))
@@ -89,12 +98,20 @@ class Bench:
         self.rotations += 1
 
     def probe(self, *_: Any, **__: Any) -> tuple[x509.Certificate, ...]:
+        assert self.let_go.wait(10)
         return (self.answer, H.issuing)
 
     def verify(self) -> None:
         probing = self.connections.checks.request_round()
         assert probing is not None
         probing.result(10)
+        self.connections.advance()
+
+    def renew(self) -> None:
+        """Bring the next version of our credential, and wait until the server was probed."""
+        self.snapshot = self.snapshot_of(self.snapshot.version + 1)
+        self.connections.advance()
+        assert eventually(lambda: not self.connections.checks.awaits_probe())
         self.connections.advance()
 
 
@@ -128,8 +145,7 @@ def test_a_new_version_of_our_credential_makes_a_connection_beside_the_old_one(
     bench.verify()
     held = bench.connections.acquire()
     assert held is not None
-    bench.snapshot = bench.snapshot_of(2)
-    bench.connections.advance()
+    bench.renew()
     assert bench.connections.states() == ["in_use", "next"]
     bench.ready.add(2)
     bench.connections.advance()
@@ -138,6 +154,54 @@ def test_a_new_version_of_our_credential_makes_a_connection_beside_the_old_one(
     held.release()
     bench.connections.advance()
     assert bench.closed == [1]
+
+
+def test_the_server_is_probed_first_so_that_one_connection_follows_both_changes(
+    bench: Bench,
+) -> None:
+    bench.verify()
+    assert bench.connections.acquire() is not None
+    bench.answer = H.leaf()
+    bench.let_go.clear()
+    bench.snapshot = bench.snapshot_of(2)
+    bench.connections.advance()
+    assert bench.made == 1, "the probe that runs may bring the server's new leaf"
+    bench.let_go.set()
+    assert eventually(lambda: not bench.connections.checks.awaits_probe())
+    bench.connections.advance()
+    [(_, chain)] = list(bench.connections.rotation)[1].verified.items()
+    assert (bench.made, chain.leaf) == (2, bench.answer)
+
+
+def test_a_connection_that_accepts_no_more_calls_is_replaced_without_a_probe_first(
+    bench: Bench,
+) -> None:
+    bench.answer = H.leaf(times=validity(end=timedelta(hours=9)))
+    bench.verify()
+    assert bench.connections.acquire() is not None
+    bench.let_go.clear()
+    bench.clock.move(hours=2)
+    bench.snapshot = bench.snapshot_of(2, ends=timedelta(hours=9))
+    bench.connections.advance()
+    assert bench.made == 2, "our old leaf has ended"
+    bench.let_go.set()
+
+
+def test_a_probe_that_stays_without_an_answer_holds_the_new_credential_up_for_a_second(
+    bench: Bench,
+) -> None:
+    bench.verify()
+    assert bench.connections.acquire() is not None
+    bench.let_go.clear()
+    bench.snapshot = bench.snapshot_of(2)
+    bench.connections.advance()
+
+    def has_connected() -> bool:
+        bench.connections.advance()
+        return bench.made == 2
+
+    assert eventually(has_connected)
+    bench.let_go.set()
 
 
 def test_new_lists_alone_make_no_new_connection(bench: Bench) -> None:

@@ -1,0 +1,57 @@
+"""A served CA that stands still under load: others revoke meanwhile, and nothing is lost when it
+goes on. ``STOPPED_SECONDS=120`` lets it stand still for two minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pki.authority import Authority
+from pki.x509 import CrlSet
+from tests.bench.ca.signing_requests import make_ders
+from tests.fault.loaded_ca import Held, check_held, load, make_ca, served
+from tests.served_process import handfast
+
+SECONDS = float(os.environ.get("STOPPED_SECONDS", "3"))
+TIMES = 3  # each at another point, perhaps within a transaction
+CLIENTS = 8
+
+
+def published(home: Path) -> CrlSet:
+    return CrlSet.read((home / "ca" / "crl.pem").read_bytes())
+
+
+@pytest.mark.timeout(120 + int(2 * TIMES * SECONDS))
+def test_nothing_is_lost_and_a_command_revokes_while_the_service_stands_still(
+    tmp_path: Path,
+) -> None:
+    make_ca(tmp_path, CLIENTS)
+    held = Held()
+    with (
+        served(tmp_path) as (process, address),
+        load(tmp_path, address, CLIENTS, held, make_ders(4000)),
+    ):
+        for _ in range(TIMES):
+            held.wait_for(len(held.leaves) + 100)
+            process.process.send_signal(signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                serial = held.leaves[-1].serial_number
+                done = handfast(tmp_path, "revoke", f"{serial:x}")
+                # It is recorded, or kept and published where the service holds the ledger.
+                assert done.returncode in (0, 5), done.stderr
+                assert any(serial in item.revoked for item in published(tmp_path).crls.values())
+                held.see(published(tmp_path))
+                held.revoked.add(serial)
+                time.sleep(max(0.0, SECONDS - (time.monotonic() - began)))
+            finally:
+                process.process.send_signal(signal.SIGCONT)
+        held.wait_for(len(held.leaves) + 100)
+    check_held(tmp_path, held)
+    with Authority.open(tmp_path / "ca") as ca:
+        assert not ca.pending_revocations()
