@@ -8,7 +8,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.authority.context import AuthorityContext
-from pki.authority.crls import RootCrlOrder, root_crl_order
+from pki.authority.crls import RootCrlOrder, number_after, root_crl_order
 from pki.authority.ledger import IssuerKind, IssuerRecord, Transaction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest
@@ -97,4 +97,6 @@ def _next_bundle(
 def _first_crls(
     root: x509.Certificate, *, now: datetime, context: AuthorityContext
 ) -> RootCrlOrder:
-    return RootCrlOrder(root, 1, (), (), (), now - context.settings.backdate, now)
+    return RootCrlOrder(
+        root, number_after(0, now=now), (), (), (), now - context.settings.backdate, now
+    )
