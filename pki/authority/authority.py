@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority import recovery
+from pki.authority.backups.resuming import Retirement
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.context import open_context
 from pki.authority.issued import Issued
@@ -176,8 +177,11 @@ class Authority(RotatingAuthority):
         ledger: Path | None = None,
         clock: Clock = system_clock,
         passphrase_remedy: str = "",
+        retirement: Retirement | None = None,
     ) -> RecoveryResult:
         """Continue with an older copy of the ledger, because the newest one is lost for good.
+
+        A CA that was restored from a backup signs again if the lists allow it.
 
         Args:
             path: the CA's directory.
@@ -187,6 +191,8 @@ class Authority(RotatingAuthority):
             ledger: as :meth:`create`.
             clock: returns the time.
             passphrase_remedy: as :meth:`open`.
+            retirement: for a CA that was restored from a backup: distrust all issuing CAs, and make
+                a new one.
 
         Raises:
             StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
@@ -201,10 +207,11 @@ class Authority(RotatingAuthority):
             passphrase_remedy=passphrase_remedy,
             ledger_file=ledger,
         )
-        try:
-            return recovery.recover(record_first(context), crls)
-        finally:
-            context.ledger.close()
+        with cls(record_first(context)) as authority:
+            result = recovery.recover(authority._context, crls, retirement)
+            if result.resumption is not None and result.resumption.retired:
+                authority.rotate()
+            return result
 
     def issue(
         self,

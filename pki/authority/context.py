@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority.admission import Admission
-from pki.authority.audit import CheckpointPublication
+from pki.authority.audit import CheckpointPublication, log_origin
 from pki.authority.crl_import import import_crls
 from pki.authority.crls import KnownCrls, current_trust, refresh_issuing_crl, sign_root_crls
 from pki.authority.directory import AuthorityDirectory
@@ -231,7 +231,7 @@ class AuthorityContext:
         """
         now = self.now()
         touched, behind = import_crls(transaction, published, now=now, actor=self.actor)
-        if skip_numbers:
+        if skip_numbers and not transaction.waits:
             behind = (
                 *behind,
                 *(
@@ -326,6 +326,7 @@ def open_context(
     try:
         with ledger.transaction(accept_older=accept_older) as transaction:
             settings = transaction.settings()
+            verifier_key = transaction.audit.verifier_key()
             directory.refuse_other_ledger(item.key_id for item in transaction.issuers())
             if not accept_older and not access.for_reading:
                 # Else the recovery does it, which must see the ledger's mark as it is.
@@ -334,7 +335,7 @@ def open_context(
         ledger.close()
         raise
     signing = Signing(Admission(settings.limits), settings.backdate)
-    origin = settings.limits.trust_domain.audit_log
+    origin = log_origin(verifier_key, settings.limits.trust_domain)
     publication = CheckpointPublication(directory, origin, passphrase)
     return AuthorityContext(
         directory,

@@ -91,6 +91,9 @@ def import_crls(
             transaction.recovery.raise_crl_floor(issuer.id, max(crl.number, number))
             behind += [] if is_withdrawn else [issuer]
         touched.append(issuer)
+    if transaction.waits:
+        # It signs a list once it has those of all issuers.
+        behind = []
     if touched:
         transaction.add_event(
             "published-crl-ahead",

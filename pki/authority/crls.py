@@ -55,7 +55,11 @@ def refresh_issuing_crl(
         now: the time.
         lifetime: until the CRL's ``nextUpdate``.
         backdate: how long before ``now`` the CRL begins.
+
+    Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
     """
+    transaction.refuse_to_sign_unknowing()
     now = now.replace(microsecond=0)
     current = transaction.crls.current_number(ca.record.id) or 0
     # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's end.
@@ -256,8 +260,10 @@ def sign_root_crls(
     """Sign and record a root's current CRL, and those that are signed ahead.
 
     Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
         StateError: if the clock is outside the root's validity.
     """
+    transaction.refuse_to_sign_unknowing()
     order = root_crl_order(root.record, transaction, now=now, backdate=backdate)
     return record_root_crls(order, build_root_crls(order, root.key), root.record, transaction)
 

@@ -60,7 +60,7 @@ class Decisions:
             case AuditAction.INIT | AuditAction.PREPARE:
                 self.issuers[serial] = entry
                 self.verifier_key = self.verifier_key or _text(entry, "verifier_key")
-            case AuditAction.LOG_KEY:
+            case AuditAction.LOG_KEY | AuditAction.RESTORE:
                 self.verifier_key = _text(entry, "verifier_key")
             case AuditAction.ACTIVATE:
                 self.active = _text(entry, "issuing_ca")

@@ -75,6 +75,12 @@ class Ledger:
         Raises:
             StateError: if there is a file already, or it can't be made.
         """
+        cls.create_file(path)
+        return cls._connect(path)
+
+    @staticmethod
+    def create_file(path: Path) -> None:
+        """Make the file of a new ledger, which is empty; as :meth:`create`."""
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
             with opened_folder(path.parent) as folder:
@@ -86,7 +92,6 @@ class Ledger:
             ) from None
         except OSError as error:
             raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
-        return cls._connect(path)
 
     @classmethod
     def open(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:

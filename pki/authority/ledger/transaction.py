@@ -33,7 +33,7 @@ from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rotation import RotationRecords
 from pki.authority.ledger.rows import der_of, to_moment, to_seconds
-from pki.errors import LedgerError, NotPermittedError, quote_untrusted
+from pki.errors import LedgerError, NotPermittedError, RestoredLedgerError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
@@ -77,6 +77,7 @@ class Transaction(CertificateRecords):
         self._issuers: tuple[IssuerRecord, ...] | None = None
         self._issuer_changes = 0
         self._made: tuple[object, object] | None = None
+        self._waits: bool | None = None
         self.audit = AuditLog(connection)
         self.crls = CrlRecords(connection)
         self.registrations = RegistrationRecords(connection)
@@ -89,7 +90,35 @@ class Transaction(CertificateRecords):
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
         row = self._connection.execute(_SELECT_STATE).one()
+        self._waits = row.waits_since is not None
         return LedgerState(row.ledger_id, row.sequence)
+
+    def refuse_to_sign_unknowing(self) -> None:
+        """Refuse to sign as long as a restored ledger does not know what was revoked meanwhile.
+
+        Raises:
+            RestoredLedgerError: if it does not.
+        """
+        if self.waits:
+            raise RestoredLedgerError(
+                "the CA was restored from a backup, and does not know yet what was revoked after "
+                "that: it signs nothing",
+                remedy="Give it the lists that receivers hold (handfast ca recover --crl FILE), or "
+                "let it distrust all that it signed: handfast ca recover --retire",
+            )
+
+    @property
+    def waits(self) -> bool:
+        """Whether this ledger was restored, and waits for the lists that are known outside."""
+        if self._waits is None:
+            self.state()
+        return bool(self._waits)
+
+    def set_waiting(self, since: datetime | None) -> None:
+        """Wait for the lists that are known outside; None: no more."""
+        self._waits = since is not None
+        seconds = None if since is None else to_seconds(since)
+        self._connection.execute(update(tables.ledger_state).values(waits_since=seconds))
 
     def alone(self, step: Callable[[], _Result]) -> _Result:
         """Take a step that is undone by itself if it raises, while the transaction goes on."""
@@ -99,6 +128,7 @@ class Transaction(CertificateRecords):
             result = step()
         except BaseException:
             nested.rollback()
+            self._waits = None
             self._forget_issuers()
             self.crls.changes += 1
             self.registrations.forget()

@@ -169,9 +169,11 @@ class Revision:
         by_admin: whether an admin wrote it. A name that gives a role in the CA needs that.
         created_at: when it was made.
         created_by: by whom.
+        unconfirmed_since: when it was restored from a backup; None once an admin has confirmed it.
     """
 
     number: int
     by_admin: bool
     created_at: datetime
     created_by: str
+    unconfirmed_since: datetime | None = None

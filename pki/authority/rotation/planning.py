@@ -39,7 +39,11 @@ def plan_request(
         crls_of: the roots whose CRLs must be signed anew.
         audit_key: the key of the audit log (Ed25519, 32 bytes); None takes that of the ledger's
             log, or of the newest bundle.
+
+    Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
     """
+    transaction.refuse_to_sign_unknowing()
     now = context.now()
     verifier_key = transaction.audit.verifier_key()
     if audit_key is None and verifier_key is not None:

@@ -7,11 +7,17 @@ from sqlalchemy import Engine, inspect, text
 from pki.authority.ledger.databases.access import LedgerAccess
 from pki.errors import LedgerError
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 
 
-def migrate(engine: Engine, access: LedgerAccess) -> bool:
-    """Migrate the tables to this version; return whether there was something to do."""
+def migrate(engine: Engine, access: LedgerAccess, *, revision: str = "head") -> bool:
+    """Migrate the tables to this version; return whether there was something to do.
+
+    Args:
+        engine: of the ledger.
+        access: how it is opened.
+        revision: for an empty database, the version that its tables shall have.
+    """
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -31,5 +37,5 @@ def migrate(engine: Engine, access: LedgerAccess) -> bool:
         config = Config()
         config.set_main_option("script_location", "pki.authority.ledger:migrations")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         return True
