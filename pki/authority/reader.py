@@ -210,6 +210,16 @@ class AuthorityReader:
                 index = find_issuing_entry(transaction, serial)
             return prove_entry(transaction, index or 0, checkpoint=published)
 
+    def waits_for_lists(self) -> bool:
+        """Return whether this CA was restored from a backup, and signs nothing yet."""
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            return transaction.waits
+
+    def restored_at(self) -> datetime | None:
+        """Return when this CA was restored from a backup last; None if never."""
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            return transaction.recovery.restored_at()
+
     def backup(self, path: Path) -> Manifest:
         """Write a backup of this CA to a new file; others may use the CA meanwhile.
 
