@@ -24,6 +24,7 @@ from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transac
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.pruned import is_pruned
 from pki.authority.renewals import with_renewals
 from pki.errors import StateError
 from pki.x509 import Crl, CrlSet
@@ -78,6 +79,7 @@ def import_crls(
             for item in entries_of(crl)
             if item.serial not in on_current | unrecorded
             and not _is_recorded(transaction, issuer, item.serial)
+            and not is_pruned(transaction, f"{item.serial:x}")
         ]
         number = record.number if record is not None else 0
         if not new and crl.number < number:

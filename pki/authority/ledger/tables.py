@@ -284,7 +284,7 @@ audit_tiles = Table(
 )
 
 # One row: the right edge of the log's tree, from which it grows, and the log's public key. What is
-# before the minimum index may be missing (C2SP tlog-tiles); nothing is pruned yet.
+# before the minimum index may be missing (C2SP tlog-tiles); no entry is pruned yet.
 audit_log = Table(
     "audit_log",
     metadata,

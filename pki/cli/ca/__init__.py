@@ -26,6 +26,7 @@ class _CaCommands(LazyGroup):
             "pki.cli.ca.restore:restore",
             "Example: handfast ca restore /mnt/backups/ca.backup --dir restored",
         ),
+        "prune": LazyCommand("pki.cli.ca.prune:prune", "Example: handfast ca prune --keep 30d"),
         "init": LazyCommand(
             "pki.cli.ca.init:init",
             "Example: handfast ca init --trust-domain shop.internal --permit-dns localhost",

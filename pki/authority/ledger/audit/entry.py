@@ -90,6 +90,8 @@ class AuditAction(StrEnum):
     """A line of certificates recovered by itself, after its last one had ended."""
     BLOCK_LINE = "block-line"
     """Nothing of a line is renewed or recovered any more."""
+    PRUNE = "prune"
+    """Certificates that had ended long before were removed from the ledger."""
     ROOT_REQUEST = "root-request"
     """The roots were asked to sign something, where their keys are."""
     ROOT_CRLS = "root-crls"
