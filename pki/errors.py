@@ -203,6 +203,10 @@ class UnreadableError(StateError):
     """A file can't be opened or read now, e.g. no descriptor is left or permission is missing."""
 
 
+class RestoredLedgerError(StateError):
+    """A ledger from a backup, which does not know yet what was revoked after that."""
+
+
 class LedgerError(StateError):
     """The ledger can't be read, or could not record durably; nothing was handed out."""
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pki.authority import directory
-from pki.authority.ledger import Ledger
+from pki.authority.ledger import Ledger, home
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
 from tests.postgresql import PostgresqlServer
@@ -63,5 +62,5 @@ def ledger_places(pytestconfig: pytest.Config) -> Iterator[None]:
     with PostgresqlServer(fsync="off", full_page_writes="off") as server:
         databases = Databases(server)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(directory, "default_place", databases.place)
+            patch.setattr(home, "default_place", databases.place)
             yield

@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pki.authority import Authority, directory
+from pki.authority import Authority
+from pki.authority.ledger import home
 from pki.identity import SpiffeId, TrustDomain, derive_names
 from pki.keys import PrivateKey, generate_key
 from pki.x509 import WORKLOAD, Crl, CrlSet, NameLimits, TrustBundle
@@ -49,7 +50,7 @@ _READY_MADE = ReadyMade(lambda folder: create_authority(folder).close())
 def make_authority(folder: Path, clock: Clock | None = None) -> Authority:
     """Return a CA as it was made, for tests of what it does then."""
     clock = clock or Clock()
-    is_in_file = directory.default_place(folder).folder is not None
+    is_in_file = home.default_place(folder).folder is not None
     if clock() != NOW or (folder / "ca").exists() or not is_in_file:
         return create_authority(folder, clock)
     _READY_MADE.write(folder)

@@ -10,11 +10,14 @@ A leaf is admitted if
 3. each address is in a permitted range;
 4. its key is not one of the CA's own and no recovery key, was certified for no other workload, and
    is not known to have leaked. A workload may use its own key again, with a request;
-5. its workload is registered, the registration covers the names and accepts the proof, unless the
-   operator of the CA's own machine orders it;
+5. its workload is registered, the registration covers the names and accepts the proof, and an admin
+   has confirmed it if it is from a restored backup, unless the operator of the CA's own machine
+   orders it;
 6. only admins have decided on it, if one of its names gives a role in the CA;
 7. no other workload holds one of the names: SPIFFE ID, DNS names, subject. They are claimed in the
    ledger, in the transaction that records the certificate.
+
+Nothing is admitted while a restored ledger does not know what was revoked after its backup.
 
 An issuing CA is admitted if it has this CA's own limits and a key that was never certified before.
 
@@ -74,7 +77,7 @@ class Admission:
         self._check(order, transaction)
         refuse_recovery_key(order.public_key, transaction)
         transaction.keys.claim(order.public_key, owner=str(order.spiffe_id))
-        transaction.claim_names(_claims(order, until), now=now)
+        transaction.names.claim(_claims(order, until), now=now)
 
     def admit_new_keys(
         self,
@@ -105,9 +108,10 @@ class Admission:
         if is_recovery_key or not transaction.keys.claim_new(owned):
             raise NotPermittedError("one of the keys is not new", remedy="Make new keys")
         claims = [claim for order, until in orders for claim in _claims(order, until)]
-        transaction.claim_names(claims, now=now)
+        transaction.names.claim(claims, now=now)
 
     def _check(self, order: LeafOrder, transaction: Transaction) -> None:
+        transaction.refuse_to_sign_unknowing()
         if order.proof is not Proof.CA:
             self.check_names(order.spiffe_id, order.names(), by_admin=order.by_admin)
             check_registration(order, transaction)
@@ -152,7 +156,9 @@ class Admission:
 
         Raises:
             NotPermittedError: if it could issue other names than this CA, or its key is not new.
+            RestoredLedgerError: if the ledger may lack revocations.
         """
+        transaction.refuse_to_sign_unknowing()
         refuse_ca_key(order.public_key, transaction)
         if transaction.keys.contains(order.public_key):
             raise NotPermittedError(
@@ -204,7 +210,13 @@ def check_registration(order: LeafOrder, transaction: Transaction) -> Registrati
             f"{order.spiffe_id} is not registered",
             remedy=f"Let a registrar register it: handfast registration create {order.spiffe_id}",
         )
-    registration, _ = found
+    registration, revision = found
+    if revision.unconfirmed_since is not None:
+        raise NotRegisteredError(
+            f"the registration of {order.spiffe_id} is from a backup that was restored at "
+            f"{revision.unconfirmed_since:%Y-%m-%d %H:%M:%S} UTC, and no admin has confirmed it",
+            remedy=f"Let an admin look at it: handfast registration confirm {order.spiffe_id}",
+        )
     if not registration.allows(order.proof):
         raise NotRegisteredError(
             f"{order.spiffe_id} is not registered for certificates by {order.proof.value}",

@@ -9,13 +9,14 @@ from pathlib import Path
 from cryptography import x509
 
 from pki.authority import recovery
+from pki.authority.backups.resuming import Retirement
 from pki.authority.bootstrap import AuthorityPlan, create_root
 from pki.authority.issued import Issued
 from pki.authority.issuing import batches, issuance, renewal
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.sqlite import place_of
-from pki.authority.opening import join_context, open_context
+from pki.authority.opening import open_context
 from pki.authority.orders import LeafOrder, NamedOrder, order_leaf
 from pki.authority.publishing.recording import record_first
 from pki.authority.recovery import RecoveryResult
@@ -52,8 +53,7 @@ class Authority(RotatingAuthority):
             plan: the CA's settings; with a trust domain alone, the others have their defaults.
             passphrase: encrypts the CA's keys on disk.
             tokens: how to reach the PKCS#11 tokens in which keys live.
-            ledger: the ledger's file, if it shall be in another folder; then each opening names it.
-                Or a database, which the directory names from then on.
+            ledger: a file in another folder, which each opening names, or a database.
             clock: returns the time.
 
         Raises:
@@ -169,46 +169,6 @@ class Authority(RotatingAuthority):
         return authority
 
     @classmethod
-    def join(
-        cls,
-        path: str | Path,
-        ledger: LedgerPlace,
-        *,
-        passphrase: bytes | None = None,
-        tokens: TokenAccess | None = None,
-        clock: Clock = system_clock,
-        passphrase_remedy: str = "",
-    ) -> Authority:
-        """Make a directory for one more replica of a CA, on this machine.
-
-        Args:
-            path: the directory; made with mode 0700 if it does not exist.
-            ledger: the database that the replicas share.
-            passphrase: of the CA's keys.
-            tokens: as :meth:`create`.
-            clock: returns the time.
-            passphrase_remedy: as :meth:`open`.
-
-        Raises:
-            StateError: if the directory holds a CA, the database none, or its key can't be used.
-        """
-        context = join_context(
-            Path(path),
-            ledger,
-            passphrase=passphrase,
-            tokens=tokens,
-            clock=clock,
-            passphrase_remedy=passphrase_remedy,
-        )
-        authority = cls(record_first(context))
-        try:
-            context.publish()
-        except BaseException:
-            authority.close()
-            raise
-        return authority
-
-    @classmethod
     def recover(
         cls,
         path: str | Path,
@@ -219,8 +179,11 @@ class Authority(RotatingAuthority):
         ledger: LedgerPlace | Path | None = None,
         clock: Clock = system_clock,
         passphrase_remedy: str = "",
+        retirement: Retirement | None = None,
     ) -> RecoveryResult:
         """Continue with an older copy of the ledger, because the newest one is lost for good.
+
+        A CA that was restored from a backup signs again if the lists allow it.
 
         Args:
             path: the CA's directory.
@@ -230,6 +193,8 @@ class Authority(RotatingAuthority):
             ledger: as :meth:`create`.
             clock: returns the time.
             passphrase_remedy: as :meth:`open`.
+            retirement: for a CA that was restored from a backup: distrust all issuing CAs, and make
+                a new one.
 
         Raises:
             StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
@@ -244,10 +209,11 @@ class Authority(RotatingAuthority):
             passphrase_remedy=passphrase_remedy,
             ledger=place_of(ledger),
         )
-        try:
-            return recovery.recover(record_first(context), crls)
-        finally:
-            context.ledger.close()
+        with cls(record_first(context)) as authority:
+            result = recovery.recover(authority._context, crls, retirement)
+            if result.resumption is not None and result.resumption.retired:
+                authority.rotate()
+            return result
 
     def issue(
         self,

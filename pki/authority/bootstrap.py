@@ -20,9 +20,9 @@ from pki.authority.directory import (
 )
 from pki.authority.ledger import AuthoritySettings, IssuerKind, IssuerStatus, Ledger
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
+from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.url_file import LEDGER_URL
-from pki.authority.ledger.ledger_files import MARK
 from pki.authority.orders import ca_subject
 from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.shared_keys import share_key_file
@@ -110,13 +110,13 @@ def _open_new_ledger(directory: AuthorityDirectory) -> Ledger:
     if not directory.ledger.exists():
         if set(ca_files) - {LEDGER_URL}:
             raise lost_ledger_error(directory, ca_files)
-        ledger = directory.create_ledger()
-        directory.remember_ledger()
+        ledger = directory.home.create()
+        directory.home.remember()
         return ledger
-    ledger = directory.open_ledger()
+    ledger = directory.home.open()
     try:
         _refuse_existing_ca(directory, ledger, ca_files)
-        directory.remember_ledger()
+        directory.home.remember()
     except BaseException:
         ledger.close()
         raise

@@ -23,8 +23,8 @@ from pki.authority.ledger import (
 )
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail
+from pki.authority.ledger.beside.reserve import Reserve
 from pki.authority.ledger.hierarchy import no_active_issuer_error
-from pki.authority.ledger.reserve import Reserve
 from pki.authority.pending.revocations import PendingRevocations
 from pki.authority.shared_keys import share_key_file, take_key_files
 from pki.authority.signers import Signer, SignerError, TokenAccess
@@ -66,7 +66,7 @@ class AuthorityContext:
     @property
     def reserve(self) -> Reserve:
         """Space that is given up when a revocation finds a full disk."""
-        return Reserve(self.directory.disk, self.directory.crls)
+        return Reserve(self.directory.home.disk, self.directory.crls)
 
     def audit_entry(
         self,
@@ -233,7 +233,7 @@ class AuthorityContext:
         """
         now = self.now()
         touched, behind = import_crls(transaction, published, now=now, actor=self.actor)
-        if skip_numbers:
+        if skip_numbers and not transaction.waits:
             behind = (
                 *behind,
                 *(

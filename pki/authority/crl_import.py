@@ -20,6 +20,7 @@ from datetime import datetime
 
 from cryptography import x509
 
+from pki.authority.audit.pruned import is_pruned
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
@@ -78,6 +79,7 @@ def import_crls(
             for item in entries_of(crl)
             if item.serial not in on_current | unrecorded
             and not _is_recorded(transaction, issuer, item.serial)
+            and not is_pruned(transaction, f"{item.serial:x}")
         ]
         number = record.number if record is not None else 0
         if not new and crl.number < number:
@@ -91,6 +93,9 @@ def import_crls(
             transaction.recovery.raise_crl_floor(issuer.id, max(crl.number, number))
             behind += [] if is_withdrawn else [issuer]
         touched.append(issuer)
+    if transaction.waits:
+        # It signs a list once it has those of all issuers.
+        behind = []
     if touched:
         transaction.add_event(
             "published-crl-ahead",

@@ -5,13 +5,16 @@ day. So whenever a root signs, it signs a CRL ahead for each set of its issuing 
 be distrusted, and the ledger keeps these. Receivers never go back to a lower
 number, so a CRL that revokes more has a higher number: ``base`` plus how many more it revokes,
 where ``base`` is higher than every number used before.
+
+A number is also at least the time of signing, in microseconds since 1970. So a ledger that was
+restored from a backup goes on above all numbers that it has forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain, combinations
 
 from cryptography import x509
@@ -24,9 +27,16 @@ from pki.x509 import Crl, TrustBundle
 from pki.x509.revocation import IssuerId, RevokedEntry
 
 _NO_LONGER_SIGNING = frozenset({IssuerStatus.SUPERSEDED, IssuerStatus.DISTRUSTED})
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KnownCrls = Mapping[IssuerId, Crl]
 # Six issuing CAs have 63 sets. For more issuing CAs, only sets of one and two are signed ahead.
 _ALL_SETS_UP_TO = 6
+
+
+def number_after(last: int, *, now: datetime) -> int:
+    """Return the number of the CRL that follows the one with the number ``last``."""
+    return max(last + 1, (now - _EPOCH) // _MICROSECOND)
 
 
 def refresh_issuing_crl(
@@ -45,7 +55,11 @@ def refresh_issuing_crl(
         now: the time.
         lifetime: until the CRL's ``nextUpdate``.
         backdate: how long before ``now`` the CRL begins.
+
+    Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
     """
+    transaction.refuse_to_sign_unknowing()
     now = now.replace(microsecond=0)
     current = transaction.crls.current_number(ca.record.id) or 0
     # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's end.
@@ -62,7 +76,7 @@ def refresh_issuing_crl(
         ),
         issuer=ca.record.certificate,
         issuer_key=ca.key,
-        number=max(current, floor) + 1,
+        number=number_after(max(current, floor), now=now),
         this_update=now - backdate,
         next_update=now + lifetime,
     )
@@ -168,16 +182,10 @@ def root_crl_order(
     """
     check_validity(root.certificate, now, what="root")
     issuing = issued_by(root, transaction.issuers())
-    before = transaction.crls.current_number(root.id) or 0
-    numbers = (
-        transaction.crls.highest_presigned_number(root.id),
-        before,
-        transaction.recovery.crl_floor(root.id),
-    )
     now = now.replace(microsecond=0)
     return RootCrlOrder(
         root.certificate,
-        max(numbers) + 1,
+        number_after(last_root_number(root, transaction), now=now),
         tuple(item.certificate for item in issuing if item.status is IssuerStatus.DISTRUSTED),
         tuple(
             item.certificate
@@ -188,6 +196,15 @@ def root_crl_order(
         transaction.recovery.unrecorded_of(root.id),
         now - backdate,
         now,
+    )
+
+
+def last_root_number(root: IssuerRecord, transaction: Transaction) -> int:
+    """Return the highest number that a root's CRLs may have, those signed ahead included."""
+    return max(
+        transaction.crls.highest_presigned_number(root.id),
+        transaction.crls.current_number(root.id) or 0,
+        transaction.recovery.crl_floor(root.id),
     )
 
 
@@ -243,8 +260,10 @@ def sign_root_crls(
     """Sign and record a root's current CRL, and those that are signed ahead.
 
     Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
         StateError: if the clock is outside the root's validity.
     """
+    transaction.refuse_to_sign_unknowing()
     order = root_crl_order(root.record, transaction, now=now, backdate=backdate)
     return record_root_crls(order, build_root_crls(order, root.key), root.record, transaction)
 

@@ -11,23 +11,21 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki.authority.ledger import Ledger
-from pki.authority.ledger.databases.access import WRITING, LedgerAccess
+from pki.authority.ledger.beside.ledger_files import MARK, refuse_other_ledger
+from pki.authority.ledger.beside.private_folder import make_private_folder
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
-from pki.authority.ledger.databases.sqlite import SqliteFile
-from pki.authority.ledger.databases.url_file import LEDGER_URL, read_ledger_url, write_ledger_url
-from pki.authority.ledger.ledger_files import MARK, refuse_other_ledger
+from pki.authority.ledger.databases.url_file import LEDGER_URL
+from pki.authority.ledger.home import LEDGER, LedgerHome
 from pki.authority.signers import FileSigner, Pkcs11Uri, Signer, TokenAccess
 from pki.authority.signers.key_file import MAX_KEY_FILE_BYTES, read_key_file
 from pki.errors import KeyRefusedError, PkiError, StateError, quote_untrusted
 from pki.files import HANDFAST, locked, save_trust, write_durably
-from pki.files.access import check_folder_status, trusted_owners
-from pki.files.atomic import make_folder, read_file_in
+from pki.files.access import trusted_owners
+from pki.files.atomic import read_file_in
 from pki.files.credential_files import error_context
 from pki.files.lock import WAIT_SECONDS
 from pki.files.open_folder import PRIVATE, opened_folder
@@ -38,7 +36,6 @@ from pki.x509.readers import MAX_CRLS_BYTES, to_pem
 
 ROOT_KEY = "root.key.pem"
 AUDIT_KEY = "audit.key.pem"
-_LEDGER = "ledger.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +54,14 @@ class AuthorityDirectory:
     elsewhere: LedgerPlace | None = None
 
     @property
-    def ledger(self) -> LedgerPlace:
-        """Where the ledger lies.
-
-        Raises:
-            PkiError: if the directory names another place, and it can't be read.
-        """
-        return self.elsewhere or read_ledger_url(self.path) or default_place(self.path)
+    def home(self) -> LedgerHome:
+        """The ledger's home."""
+        return LedgerHome(self.path, self.elsewhere)
 
     @property
-    def disk(self) -> Path:
-        """The folder on whose disk this machine's part of the CA grows."""
-        return self.ledger.folder or self.path
-
-    def open_ledger(self, access: LedgerAccess = WRITING) -> Ledger:
-        """Open the ledger; as :meth:`Ledger.open`."""
-        place = self.ledger
-        return Ledger.open(place, place.mark(self.path), access)
-
-    def create_ledger(self) -> Ledger:
-        """Make the ledger; as :meth:`Ledger.create`."""
-        place = self.ledger
-        return Ledger.create(place, place.mark(self.path))
-
-    def remember_ledger(self) -> None:
-        """Write down in which database the ledger lies, if it lies in one."""
-        if isinstance(self.elsewhere, PostgresqlDatabase):
-            write_ledger_url(self.path, self.elsewhere)
+    def ledger(self) -> LedgerPlace:
+        """Where the ledger lies; as :attr:`LedgerHome.place`."""
+        return self.home.place
 
     @property
     def root_key(self) -> Path:
@@ -128,7 +106,7 @@ class AuthorityDirectory:
             for name in names
             if name in known
             or name.endswith((".key.pem", ".key.toml"))
-            or name.startswith(f"{_LEDGER}-")
+            or name.startswith(f"{LEDGER}-")
         )
 
     def needs_passphrase(self) -> bool:
@@ -183,9 +161,9 @@ class AuthorityDirectory:
         Raises:
             StateError: if it can't be made.
         """
-        _make_private(self.path)
+        make_private_folder(self.path)
         if self.elsewhere is not None and self.elsewhere.folder is not None:
-            _make_private(self.elsewhere.folder)
+            make_private_folder(self.elsewhere.folder)
             self.elsewhere.check()
 
     def check(self) -> None:
@@ -356,29 +334,12 @@ class AuthorityDirectory:
             yield
 
 
-def default_place(folder: Path) -> LedgerPlace:
-    """Return where the ledger of a CA in a folder lies if nobody says it: in a file there."""
-    return SqliteFile(folder / _LEDGER)
-
-
-def _make_private(path: Path) -> None:
-    # Not given to the owner of the folder above: the CA's folders belong to who makes the CA.
-    make_folder(path.parent, give=False)
-    try:
-        with opened_folder(path.parent) as parent, suppress(FileExistsError):
-            parent.make_folder(path.name, mode=0o700, give=False)
-    except OSError as error:
-        raise StateError(f"{quote_untrusted(path)} can't be made: {error.strerror}") from error
-    with opened_folder(path) as folder:
-        check_folder_status(path, folder.status())
-
-
 def lost_ledger_error(directory: AuthorityDirectory, ca_files: Sequence[str]) -> StateError:
     """Return the error for a CA's directory without its ledger."""
     return StateError(
         f"the CA at {quote_untrusted(directory.path)} has lost its ledger: {', '.join(ca_files)} "
         "are there, and "
-        f"{_LEDGER} is not",
+        f"{LEDGER} is not",
         remedy="Bring the ledger back from where it was moved, or from a backup, and then: "
         "handfast ca recover. For another CA, choose another folder",
     )

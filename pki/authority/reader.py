@@ -13,6 +13,8 @@ from typing import Self
 from pki.authority.audit.findings import VerifiedLog
 from pki.authority.audit.proofs import find_issuing_entry, prove_entry
 from pki.authority.audit.verification import verify_log
+from pki.authority.backups.making import make_backup
+from pki.authority.backups.manifest import Manifest
 from pki.authority.context import AuthorityContext
 from pki.authority.inventory import (
     ALL,
@@ -24,7 +26,7 @@ from pki.authority.inventory import (
 )
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, SigningIntent
 from pki.authority.ledger.audit import Actor, AuditEntry
-from pki.authority.ledger.mark import LedgerState
+from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.signers import SignerError
 from pki.identity import TrustDomain
 from pki.transparency import InclusionProofFile
@@ -207,6 +209,27 @@ class AuthorityReader:
             if serial is not None:
                 index = find_issuing_entry(transaction, serial)
             return prove_entry(transaction, index or 0, checkpoint=published)
+
+    def waits_for_lists(self) -> bool:
+        """Return whether this CA was restored from a backup, and signs nothing yet."""
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            return transaction.waits
+
+    def restored_at(self) -> datetime | None:
+        """Return when this CA was restored from a backup last; None if never."""
+        with self._context.ledger.snapshot(newest=True) as transaction:
+            return transaction.recovery.restored_at()
+
+    def backup(self, path: Path) -> Manifest:
+        """Write a backup of this CA to a new file; others may use the CA meanwhile.
+
+        Args:
+            path: of the file, which gets mode 0600: it holds the CA's keys as they are on disk.
+
+        Raises:
+            StateError: if the file is there already, or can't be written.
+        """
+        return make_backup(self._context, path)
 
     def acting_as(self, actor: Actor) -> Self:
         """Return this CA for another caller: the audit log names that one for what it asks.

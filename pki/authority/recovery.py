@@ -17,7 +17,7 @@ Until then they can be revoked by serial number, or all at once by distrusting t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,13 +25,20 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from pki.authority.backups.resuming import (
+    Resumption,
+    Retirement,
+    missing_lists,
+    refuse_retirement,
+    resume,
+)
 from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import import_crls
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import IssuerKind, IssuerStatus, Ledger, Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
+from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.hierarchy import trusted_roots
-from pki.authority.ledger.mark import LedgerState
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.pending.record import PendingEntry
 from pki.errors import InputError, PkiError, StateError, UnreadableError, quote_untrusted
@@ -59,6 +66,8 @@ class RecoveryResult:
         imported_from: the key ids of the CAs whose CRLs were newer than the ledger.
         unknown_end_by: when the last certificate that the ledger does not hold ends at the latest.
         kept: the revoked certificates whose issuing CA the ledger does not know.
+        resumption: for a CA that was restored from a backup and waited for lists: whether it signs
+            again; None for any other.
     """
 
     lost_commits: int | None
@@ -66,9 +75,14 @@ class RecoveryResult:
     imported_from: tuple[str, ...]
     unknown_end_by: datetime | None
     kept: tuple[PendingEntry, ...] = ()
+    resumption: Resumption | None = None
 
 
-def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryResult:
+def recover(
+    context: AuthorityContext,
+    published: Sequence[CrlSet],
+    retirement: Retirement | None = None,
+) -> RecoveryResult:
     """Import the published CRLs into the ledger, and accept it as the newest one.
 
     A ledger that is the newest keeps its id. If a CRL is newer than the ledger, the ledger is an
@@ -77,16 +91,23 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
     Args:
         context: the CA.
         published: every CRL that could be found, besides those in the CA's directory.
+        retirement: for a CA that was restored from a backup: distrust all issuing CAs of before.
 
     Raises:
         StateError: if the ledger belongs to another CA, or the key for a CRL that must be signed is
             not there; then nothing is changed.
+        WrongStepError: if a CA shall retire that was not restored.
     """
+    resumption = None
     with context.directory.publishing():
         own = context.directory.read_published(unless=CrlSet.none())
         crl_sets = [*([own] if own is not None else []), *published]
         now = context.now()
         with context.ledger.transaction(accept_older=True) as transaction:
+            waits = transaction.waits
+            if retirement is not None and not waits:
+                raise refuse_retirement()
+            missing = missing_lists(transaction, published, now=now) if waits else ()
             unknown_roots = _roots_published_since(context.directory, transaction)
             transaction.audit.begin(at=now, actor=context.actor)
             lost_log = context.publication.lost_checkpoint(transaction)
@@ -97,7 +118,11 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
             for crls in crl_sets:
                 touched, _ = import_crls(transaction, crls, now=now, actor=context.actor)
                 imported.update({item.id: item.key_id for item in touched})
-            if lost == 0 and (imported or lost_log is not None):
+            if waits:
+                # Restored under a new id: it has lost what the lists show, and nothing else.
+                lost = 0
+                resumption = resume(context, transaction, published, missing, retirement)
+            elif lost == 0 and (imported or lost_log is not None):
                 # The whole directory was put back, mark included, so the mark says nothing.
                 lost = None
             if lost != 0:
@@ -111,7 +136,7 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
                     at=now,
                 )
                 transaction.audit.append(_audit_entry(context, lost, lost_log))
-            if lost != 0:
+            if lost != 0 or (resumption is not None and resumption.is_done):
                 _sign_crls(context, transaction)
                 if unknown_roots:
                     _tell_unknown_roots(transaction, unknown_roots, now)
@@ -124,6 +149,7 @@ def recover(context: AuthorityContext, published: Iterable[CrlSet]) -> RecoveryR
         tuple(imported.values()),
         now + MAX_LEAF if lost != 0 else None,
         context.pending.kept(now=now),
+        resumption,
     )
 
 

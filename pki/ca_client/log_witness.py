@@ -8,6 +8,8 @@
 3. What other witnesses accepted must lie on the same history. So a CA that shows two histories to
    two witnesses is found out, unless it also keeps each from hearing of the other. A CA that is
    hostile itself can also invent witnesses: only comparing the witnesses' files shows that.
+4. A CA that was restored from a backup signs its log under another name. That is told like a log
+   that was rewritten, until a root has acknowledged it: then the signed trust bundle has that name.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from pki.transparency import (
     verify_cosignatures,
 )
 from pki.transparency.note import COSIGNATURE_V1, ED25519
+from pki.transparency.origins import sibling_key
 
 log = logging.getLogger("handfast.ca_client")
 
@@ -50,6 +53,10 @@ _STEP_SECONDS = 60.0
 
 class UnknownPastError(PkiError):
     """What was accepted before can't be read, so nothing can be accepted."""
+
+
+class RestoredLogError(PkiError):
+    """The log has another name than the trust bundle says: the CA was restored from a backup."""
 
 
 class LogWitness:
@@ -104,7 +111,7 @@ class LogWitness:
         with self._lock:
             try:
                 self._look()
-            except (ForkError, StepBackError) as error:
+            except (ForkError, StepBackError, RestoredLogError) as error:
                 if not self.problem:
                     defer(log.error, "the CA's audit log: %s", error)
                 self.problem = str(error)
@@ -118,10 +125,12 @@ class LogWitness:
 
     def _look(self) -> None:
         anchor, connection = self._anchor(), self._connect()
-        key = anchor.bundle.content.audit_key if anchor.bundle is not None else None
-        if key is None or connection is None:
+        if anchor.bundle is None or connection is None:
             return
-        log_key = VerifierKey(anchor.trust_domain.audit_log, ED25519, key)
+        key = anchor.bundle.content.audit_key
+        if key is None:
+            return
+        log_key = VerifierKey(anchor.bundle.content.log_origin, ED25519, key)
         if self._witness is None or self._witness.log_key != log_key:
             try:
                 self._witness = self._store.load(log_key)
@@ -134,10 +143,11 @@ class LogWitness:
         request = audit_pb2.GetCheckpointRequest(since=witness.size)
         shown = call(partial(stub.GetCheckpoint, request, timeout=_SECONDS))
         try:
+            _refuse_restored(shown.checkpoint, log_key)
             accepted = witness.accept(shown.checkpoint, tuple(shown.consistency))
             assert accepted.last is not None  # it was just accepted
             others = self._compare(shown.witnessed, accepted.last.checkpoint, log_key)
-        except (ForkError, StepBackError):
+        except (ForkError, StepBackError, RestoredLogError):
             self._store.keep_evidence(shown.checkpoint)
             raise
         self._store.save(accepted)
@@ -188,3 +198,17 @@ class LogWitness:
                 ) from error
             names.add(key.name)
         return len(names)
+
+
+def _refuse_restored(note: bytes, log_key: VerifierKey) -> None:
+    """Raise the alarm about a log that its key signed under another name."""
+    sibling = sibling_key(note, log_key)
+    if sibling is None:
+        return
+    restored = open_checkpoint(note, [sibling]).checkpoint
+    raise RestoredLogError(
+        f"the CA shows the audit log {restored.origin}, and the trust bundle names {log_key.name}: "
+        "the CA was restored from a backup, and may have lost entries, or its log was replaced",
+        remedy="Ask the CA's operators. If it was restored, an admin acknowledges that once: "
+        "handfast audit acknowledge",
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ def _verified(text: str, claims: Claims) -> VerifiedJwt:
         claims.issuer,
         tuple(sorted(texts.items())),
         claims.usable_until,
+        datetime.fromtimestamp(claims.values["iat"], tz=UTC),
     )
 
 

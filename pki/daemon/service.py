@@ -24,6 +24,7 @@ from pki._proto.handfast.ca.v1 import (
 )
 from pki.authority import Authority
 from pki.authority.enrollment import register_existing
+from pki.authority.pruning.prune import DEFAULT_KEEP
 from pki.authority.publishing.refreshing import sign_missing
 from pki.background import defer
 from pki.clock import Clock
@@ -41,6 +42,7 @@ from pki.daemon.oidc import JwtVerifier, no_issuers
 from pki.daemon.own_credential import OwnCredential
 from pki.daemon.parts import CaParts
 from pki.daemon.privileges import Privileges
+from pki.daemon.pruning import PruneUpkeep
 from pki.daemon.trust_feed import TrustFeed, TrustState
 from pki.daemon.workload import CaWorkload, cannot_listen
 from pki.errors import FailedSyncError, PkiError, StateError
@@ -70,6 +72,7 @@ class CaSettings:
         heartbeat: how often a follower hears something at least.
         oidc: the file that names OIDC issuers; None for no proofs by JWT.
         lifetime: of the CA's own certificates.
+        prune_after: how long after its end a certificate is pruned; None: never.
     """
 
     policy: Path
@@ -80,6 +83,7 @@ class CaSettings:
     heartbeat: timedelta = timedelta(seconds=5)
     oidc: Path | None = None
     lifetime: timedelta = timedelta(hours=1)
+    prune_after: timedelta | None = DEFAULT_KEEP
 
 
 class CaService:
@@ -128,6 +132,9 @@ class CaService:
             PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
             self._refresh_task,
         ]
+        if settings.prune_after is not None:
+            upkeep = PruneUpkeep(context, settings.prune_after)
+            self._tasks.append(PeriodicTask(_REFRESH_SECONDS, upkeep.run, "handfast-prune"))
         self._ledger_watch = LedgerWatch(context.ledger)
         self.must_end: Callable[[PkiError], None] = lambda _: None
         """Called, from any thread, when this process may not go on; it need not return."""

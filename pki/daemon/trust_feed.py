@@ -16,8 +16,8 @@ from datetime import datetime
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import current_numbers
 from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
+from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.hierarchy import is_usable, trusted_roots
-from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy

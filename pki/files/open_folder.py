@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, TypedDict, Unpack
 
 from pki.errors import StateError, quote_untrusted
 from pki.files.safe_path import ROOT, open_path
@@ -26,6 +27,18 @@ PUBLIC = 0o644
 _KEEP = -1  # of chown: leave it as it is
 # macOS has no such flag.
 _STATUS_ONLY = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
+
+
+class WriteOptions(TypedDict, total=False):
+    """How a file is written: as the owner of which other file, and over which one."""
+
+    like: str | None
+    """As for :meth:`OpenFolder.owner_for`."""
+    replace: bool
+    """Whether an existing file may be replaced; it may."""
+    is_durable: bool
+    """Whether to wait for the disk, which is done. Else the file may be empty after a crash of the
+    machine, which is for files alone that are made again."""
 
 
 class OpenFolder:
@@ -143,43 +156,38 @@ class OpenFolder:
                 remedy="Run this as the user that they belong to; root needs CAP_CHOWN",
             ) from error
 
-    def write(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        mode: int,
-        like: str | None = None,
-        replace: bool = True,
-        is_durable: bool = True,
-    ) -> None:
-        """Write a file, and replace the old one at once; not durable before :meth:`sync`.
+    def write(self, name: str, data: bytes, *, mode: int, **options: Unpack[WriteOptions]) -> None:
+        """Write a file with this whole content; as :meth:`writing`."""
+        with self.writing(name, mode=mode, **options) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(
+        self, name: str, *, mode: int, **options: Unpack[WriteOptions]
+    ) -> Iterator[BinaryIO]:
+        """Write a file in a block, then replace the old one at once; durable after :meth:`sync`.
 
         Args:
             name: of the file.
-            data: the whole content.
             mode: the permission bits, whatever the umask is.
-            like: as for :meth:`owner_for`.
-            replace: whether an existing file may be replaced.
-            is_durable: whether to wait for the disk. Else the file may be empty after a crash of
-                the machine, which is for files alone that are made again.
+            options: as :class:`WriteOptions`.
 
         Raises:
             OSError: if it can't be written; the old file is unchanged.
         """
-        owner = self.owner_for(name, like=like)
+        owner = self.owner_for(name, like=options.get("like"))
         temporary = f".{name}.{secrets.token_hex(8)}.tmp"
         descriptor = self._make(temporary)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 # Before the mode, because a change of owner may clear some of its bits.
                 _give(file.fileno(), owner)
                 os.fchmod(file.fileno(), mode)
-                if is_durable:
+                if options.get("is_durable", True):
                     os.fsync(file.fileno())
-            if replace:
+            if options.get("replace", True):
                 self.rename(temporary, name)
             else:
                 # A hard link, because a rename would replace a file made in the meantime.

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
+from pki.authority.backups.restoring import restore_backup
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.replicas.joining import join_authority
+from pki.clock import system_clock
 from pki.errors import LedgerError, LedgerMovedError, PkiError, StateError
+from pki.x509 import CrlSet
 from tests.postgresql import PostgresqlServer, connected
 
 SERVE = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0", "--heartbeat=500ms")
@@ -56,7 +60,7 @@ def ca(tmp_path: Path, url: str) -> Iterator[Authority]:
 @pytest.fixture
 def other(ca: Authority, tmp_path: Path, url: str) -> Iterator[Authority]:
     home = tmp_path / "two" / "ca"
-    with Authority.join(home, place(url), passphrase=PASSPHRASE.encode()) as made:
+    with join_authority(home, place(url), passphrase=PASSPHRASE.encode()) as made:
         yield made
 
 
@@ -95,7 +99,7 @@ def test_the_ledger_holds_no_key_that_is_not_encrypted(
     database = url.rpartition("/")[2]
     assert server.execute("SELECT count(*) FROM key_files", database) == [(0,)]
     with pytest.raises(StateError, match="key"):
-        Authority.join(tmp_path / "two", place(url))
+        join_authority(tmp_path / "two", place(url), passphrase=None)
 
 
 def test_each_key_in_the_ledger_is_encrypted_and_none_is_a_roots(
@@ -108,9 +112,9 @@ def test_each_key_in_the_ledger_is_encrypted_and_none_is_a_roots(
 
 def test_a_wrong_passphrase_joins_nothing(ca: Authority, tmp_path: Path, url: str) -> None:
     with pytest.raises(PkiError, match="passphrase"):
-        Authority.join(tmp_path / "two" / "ca", place(url), passphrase=b"another")
+        join_authority(tmp_path / "two" / "ca", place(url), passphrase=b"another")
     # The next attempt goes on with what the first has left.
-    with Authority.join(tmp_path / "three", place(url), passphrase=PASSPHRASE.encode()) as joined:
+    with join_authority(tmp_path / "three", place(url), passphrase=PASSPHRASE.encode()) as joined:
         joined.issue("orders")
 
 
@@ -119,13 +123,13 @@ def test_a_file_that_is_no_key_is_not_taken_from_the_database(
 ) -> None:
     server.execute("INSERT INTO key_files VALUES ('../evil.pem', 'x')", url.rpartition("/")[2])
     with pytest.raises(StateError, match="no key of a CA"):
-        Authority.join(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
+        join_authority(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
     assert not (tmp_path / "two" / "evil.pem").exists()
 
 
 def test_an_empty_database_is_joined_by_nobody(tmp_path: Path, url: str) -> None:
     with pytest.raises(StateError, match="holds no CA"):
-        Authority.join(tmp_path / "two", place(url), passphrase=b"any")
+        join_authority(tmp_path / "two", place(url), passphrase=b"any")
 
 
 def test_of_many_who_write_at_once_each_has_its_own_commit(ca: Authority, other: Authority) -> None:
@@ -264,6 +268,27 @@ def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> No
             held.append(ca.issue("after").leaf.serial_number)
             with ca.context.ledger.snapshot() as transaction:
                 assert {int(item.serial, 16) for item in transaction.certificates()} == set(held)
+
+
+def test_a_backup_of_a_file_is_restored_into_a_database_and_back(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "ca.backup"
+    with Authority.create(tmp_path / "file" / "ca", "shop.internal") as ca:
+        issued = ca.issue("orders")
+        ca.revoke(f"{ca.issue('payments').leaf.serial_number:x}")
+        ca.backup(file)
+        lists = [ca.context.directory.read_published(unless=CrlSet.none())]
+    homes = [(tmp_path / "database" / "ca", place(url)), (tmp_path / "again" / "ca", None)]
+    for home, ledger in homes:
+        restore_backup(file, home, clock=system_clock, ledger=ledger)
+        assert Authority.recover(home, [item for item in lists if item]).resumption is not None
+        with Authority.open(home) as restored:
+            known = {item.serial for item in restored.certificates()}
+            assert f"{issued.leaf.serial_number:x}" in known
+            # Ids go on after those that were copied.
+            restored.issue("billing")
+            lists.append(restored.context.directory.read_published(unless=CrlSet.none()))
+            file = tmp_path / f"{home.parent.name}.backup"
+            restored.backup(file)
 
 
 def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ decision in the transaction that carries it out, in one line::
 What is refused is recorded by :func:`recorded_refusals`, around the operation's transaction.
 """
 
-from pki.authority.audit.publication import CheckpointPublication
+from pki.authority.audit.publication import CheckpointPublication, log_origin
 from pki.authority.audit.refusals import RefusalSums, recorded_refusals
 
-__all__ = ["CheckpointPublication", "RefusalSums", "recorded_refusals"]
+__all__ = ["CheckpointPublication", "RefusalSums", "log_origin", "recorded_refusals"]

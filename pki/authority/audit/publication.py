@@ -24,8 +24,15 @@ from pki.errors import OlderLedgerError, PkiError, StateError, quote_untrusted
 from pki.files import locked
 from pki.files.atomic import read_file_in
 from pki.files.open_folder import PUBLIC, opened_folder
+from pki.identity import TrustDomain
 from pki.keys import KeyType, generate_key
-from pki.transparency import Checkpoint, VerifierKey, open_checkpoint, tree_root
+from pki.transparency import (
+    Checkpoint,
+    TransparencyFormatError,
+    VerifierKey,
+    open_checkpoint,
+    tree_root,
+)
 from pki.transparency.note import MAX_NOTE_BYTES
 
 CHECKPOINT = "audit.checkpoint"
@@ -33,6 +40,22 @@ VERIFIER_KEY = "audit.vkey"
 _WHAT = "the audit log's key"
 _WAIT_SECONDS = 5.0
 _log = logging.getLogger(__name__)
+
+
+def log_origin(verifier_key: str | None, trust_domain: TrustDomain) -> str:
+    """Return the name of a CA's audit log, which another one takes with each restore.
+
+    Args:
+        verifier_key: the log's public key as a vkey; None if it has none yet.
+        trust_domain: of the CA.
+    """
+    try:
+        return (
+            trust_domain.audit_log if verifier_key is None else VerifierKey.parse(verifier_key).name
+        )
+    except TransparencyFormatError:
+        # Somebody changed it: who verifies the log, or signs a checkpoint, says so.
+        return trust_domain.audit_log
 
 
 class CheckpointPublication:

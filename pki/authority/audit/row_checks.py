@@ -2,6 +2,7 @@
 
 1. Each certificate since the log began has one entry that issued it, with the same facts; and each
    such entry has its certificate.
+   One that ended before the log says that the ledger was pruned may lack its certificate.
 2. Each revocation has an entry, with the same reason and time; and each such entry its revocation.
 3. Each issuing CA has the entry that made it; it is distrusted if an entry says so, and only then.
 4. What is older than the log is unchanged: its hash is that of the log's first entry.
@@ -27,6 +28,7 @@ from pki.authority.ledger.audit.rows import (
     unrecorded_serials,
 )
 from pki.authority.ledger.records import IssuerStatus
+from pki.authority.lifetimes import MAX_LEAF
 from pki.keys import public_key_fingerprint
 from pki.x509.decoding import public_key_of
 
@@ -42,6 +44,12 @@ class Decisions:
     distrusted: set[str] = field(default_factory=set)
     active: str | None = None
     verifier_key: str | None = None
+    pruned_before: int = 0
+
+    def is_pruned(self, serial: str | None) -> bool:
+        """Return whether a certificate had ended so long ago that it may be pruned."""
+        issued = self.issued.get(serial or "")
+        return issued is not None and (issued.at + MAX_LEAF).timestamp() < self.pruned_before
 
     def add(self, index: int, entry: AuditEntry) -> Iterator[LogFinding]:
         """Take in an entry; yield what contradicts an earlier one."""
@@ -60,8 +68,12 @@ class Decisions:
             case AuditAction.INIT | AuditAction.PREPARE:
                 self.issuers[serial] = entry
                 self.verifier_key = self.verifier_key or _text(entry, "verifier_key")
-            case AuditAction.LOG_KEY:
+            case AuditAction.LOG_KEY | AuditAction.RESTORE:
                 self.verifier_key = _text(entry, "verifier_key")
+            case AuditAction.PRUNE:
+                before = entry.details.get("before")
+                if isinstance(before, int):
+                    self.pruned_before = max(self.pruned_before, before)
             case AuditAction.ACTIVATE:
                 self.active = _text(entry, "issuing_ca")
             case AuditAction.DISTRUST:
@@ -134,12 +146,15 @@ def _check_certificates(connection: Connection, decisions: Decisions) -> Iterato
                     "certificate", f"no entry issued certificate {row.serial} of {row.spiffe_id}"
                 )
             else:
-                yield from _check_certificate(row, entry)
+                yield from _check_certificate(row, entry, decisions)
         revocation = revoked.pop(row.serial, None)
         # One that is older than the log is part of the history's hash.
         if row.id > begun or revocation is not None:
             yield from _check_revocation(row, revocation)
     for serial, entry in issued.items():
+        if decisions.is_pruned(serial):
+            revoked.pop(serial, None)
+            continue
         yield LogFinding("certificate", f"the ledger lacks certificate {serial} of {entry.subject}")
     unrecorded = unrecorded_serials(connection)
     for serial in revoked.keys() - unrecorded:
@@ -149,14 +164,20 @@ def _check_certificates(connection: Connection, decisions: Decisions) -> Iterato
             yield LogFinding("revocation", f"no entry revoked {serial}")
 
 
-def _check_certificate(row: CertificateRow, entry: AuditEntry) -> Iterator[LogFinding]:
+def _check_certificate(
+    row: CertificateRow, entry: AuditEntry, decisions: Decisions
+) -> Iterator[LogFinding]:
     details = entry.details
+    renewed = details.get("renewed_from")
+    if isinstance(renewed, str) and row.renewed_from != renewed and decisions.is_pruned(renewed):
+        # A renewal of one that was pruned hangs on the last one before it.
+        renewed = row.renewed_from
     facts = {
         "certificate": (sha256(row.certificate).hexdigest(), entry.certificate_sha256),
         "workload": (row.spiffe_id, entry.subject),
         "time of issue": (row.issued_at, int(entry.at.timestamp())),
         "profile": (row.profile, details.get("profile")),
-        "certificate that it renewed": (row.renewed_from, details.get("renewed_from")),
+        "certificate that it renewed": (row.renewed_from, renewed),
         **_certified_facts(row),
     }
     for what, (stored, expected) in facts.items():

@@ -25,6 +25,7 @@ from pki.transparency import (
     leaf_hash,
     open_checkpoint,
 )
+from pki.transparency.origins import sibling_key
 from pki.transparency.tiles import TILE_HEIGHT
 
 _MOST_FINDINGS = 1000
@@ -53,6 +54,12 @@ def verify_log(
     verification.compare_checkpoints()
     verification.add(check_rows(transaction.audit.connection, verification.decisions))
     return verification.result()
+
+
+def _keys_for(note: bytes, key: VerifierKey) -> list[VerifierKey]:
+    """Return the keys for a checkpoint, which may be from before a restore."""
+    sibling = sibling_key(note, key)
+    return [key] if sibling is None else [key, sibling]
 
 
 class _Verification:
@@ -97,7 +104,7 @@ class _Verification:
         given = [(_PUBLISHED, published)] if published is not None else []
         for name, data in (*given, *against):
             try:
-                signed = open_checkpoint(data, [VerifierKey.parse(self._key)])
+                signed = open_checkpoint(data, _keys_for(data, VerifierKey.parse(self._key)))
             except PkiError as error:
                 self._find("checkpoint", f"{name}: {error.message}")
             else:
@@ -183,7 +190,18 @@ class _Verification:
                 f"entry {index} of {entry.at:%Y-%m-%d %H:%M:%S} UTC says that an older copy of the "
                 "ledger was accepted: older checkpoints may be of entries that were lost"
             )
+        if entry.action is AuditAction.RESTORE:
+            self._take_restore(index, entry)
         self.add(self.decisions.add(index, entry))
+
+    def _take_restore(self, index: int, entry: AuditEntry) -> None:
+        self._notes.append(
+            f"entry {index} of {entry.at:%Y-%m-%d %H:%M:%S} UTC says that the CA was restored from "
+            f"a backup: the log {entry.details.get('replaces')} may have had more entries"
+        )
+        last = (entry.details.get("last_size"), entry.details.get("last_root"))
+        if last != (index, self._tree.root().hex()):
+            self._find("restore", f"entry {index} names another last checkpoint than the log had")
 
     def _find(self, kind: str, text: str) -> None:
         self.add(iter([LogFinding(kind, text)]))

@@ -43,6 +43,8 @@ from pki.x509 import Request, read_request
 
 _TOKEN_REFUSED = "the token is not accepted: it is unknown, was used or has expired"  # noqa: S105
 _REMEDY = "Ask for a new one: handfast token create"
+_CLOCKS_DIFFER = timedelta(seconds=30)
+"""By so much the clock of an issuer of JWTs may be ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class VerifiedJwt:
         issuer: its ``iss``.
         claims: its claims whose values are texts.
         expires_at: from when it is good no more.
+        issued_at: its ``iat``.
     """
 
     id: str
@@ -62,6 +65,7 @@ class VerifiedJwt:
     issuer: str
     claims: tuple[tuple[str, str], ...]
     expires_at: datetime
+    issued_at: datetime
 
     def fits(self, registration: Registration) -> bool:
         """Return whether it proves the workload of a registration."""
@@ -213,6 +217,9 @@ def _enroll_by_jwt(
         if record is None:
             raise _jwt_refused("it was used before")
         return obtained(context, transaction, record, is_repeated=True)
+    restored_at = transaction.recovery.restored_at()
+    if restored_at is not None and jwt.issued_at < restored_at + _CLOCKS_DIFFER:
+        raise _jwt_refused("it is from before the CA was restored, and may have been used then")
     if checked.spiffe_id is None:
         raise InputError(
             "an enrollment with a JWT names the workload", remedy="Send the SPIFFE ID too"

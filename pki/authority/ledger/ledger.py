@@ -19,12 +19,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
+from pki.authority.ledger.beside.mark import LedgerMark
 from pki.authority.ledger.commits.turns import Outcome, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace, cause_of
 from pki.authority.ledger.databases.schema import migrate
-from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import (
     CommitInDoubtError,

@@ -149,6 +149,10 @@ class LineRecords:
         chosen = tables.lines.c.id.in_(list(line_ids))
         self._connection.execute(update(tables.lines).where(chosen).values(recovery_key=None))
 
+    def end_all_recovery(self) -> None:
+        """End the recovery keys of all lines: which were used, and how often, is not known."""
+        self._connection.execute(update(tables.lines).values(recovery_key=None))
+
     def set_recovery_key(
         self, line_id: str, key: bytes, *, retired: str | None, at: datetime
     ) -> None:

@@ -124,6 +124,13 @@ class ProofRecords:
         )
         return int(deleted.rowcount)
 
+    def delete_unused_tokens(self) -> int:
+        """Delete all tokens that are not known to be used; return how many there were."""
+        deleted = self._connection.execute(
+            delete(tables.tokens).where(tables.tokens.c.used_at.is_(None))
+        )
+        return int(deleted.rowcount)
+
     def used(self, proof_id: str) -> UsedProof | None:
         """Return the use of a proof; None if it was not used."""
         table = tables.used_proofs

@@ -73,6 +73,17 @@ class RecoveryRecords:
         seconds = self._connection.scalar(select(tables.ledger_state.c.accepted_at))
         return datetime.fromtimestamp(seconds, tz=UTC) if seconds is not None else None
 
+    def restored_at(self) -> datetime | None:
+        """Return when this ledger was restored from a backup; None if never."""
+        seconds = self._connection.scalar(select(tables.ledger_state.c.restored_at))
+        return datetime.fromtimestamp(seconds, tz=UTC) if seconds is not None else None
+
+    def note_restored(self, *, at: datetime) -> None:
+        """Record that this ledger was restored from a backup."""
+        self._connection.execute(
+            update(tables.ledger_state).values(restored_at=int(at.timestamp()))
+        )
+
     def note_older(self, *, at: datetime) -> None:
         """Record that this ledger is an older copy and is used from now on."""
         self._connection.execute(

@@ -88,6 +88,28 @@ class RegistrationRecords:
         deleted = self._connection.execute(delete(table).where(table.c.spiffe_id == str(spiffe_id)))
         return deleted.rowcount == 1
 
+    def unconfirm(self, *, at: datetime) -> None:
+        """Let every registration wait for an admin's confirmation."""
+        self.forget()
+        self._connection.execute(
+            update(tables.registrations).values(unconfirmed_since=to_seconds(at))
+        )
+
+    def unconfirmed(self) -> tuple[str, ...]:
+        """Return the SPIFFE IDs of the registrations that wait for a confirmation."""
+        column = tables.registrations.c
+        query = select(column.spiffe_id).where(column.unconfirmed_since.is_not(None))
+        return tuple(self._connection.scalars(query.order_by(column.spiffe_id)))
+
+    def confirm(self, spiffe_ids: Collection[str]) -> None:
+        """Confirm registrations."""
+        self.forget()
+        table = tables.registrations
+        for spiffe_id in spiffe_ids:
+            self._connection.execute(
+                update(table).where(table.c.spiffe_id == spiffe_id).values(unconfirmed_since=None)
+            )
+
     def page(
         self, *, after: str, most: int, within: Sequence[Collection[str]]
     ) -> tuple[tuple[Registration, Revision], ...]:
@@ -142,5 +164,12 @@ def _of_row(row: Row[Any]) -> tuple[Registration, Revision]:
             timedelta(seconds=row.max_sleep_seconds),
         ),
     )
-    revision = Revision(row.revision, row.by_admin, to_moment(row.created_at), row.created_by)
+    since = row.unconfirmed_since
+    revision = Revision(
+        row.revision,
+        row.by_admin,
+        to_moment(row.created_at),
+        row.created_by,
+        None if since is None else to_moment(since),
+    )
     return registration, revision

@@ -117,6 +117,8 @@ registrations = Table(
     Column("by_admin", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Text, nullable=False),
+    # From a backup that was restored: nothing is issued for it before an admin confirms it.
+    Column("unconfirmed_since", BigInteger),
 )
 
 # Enrollment tokens. Of the secret only a hash is kept.
@@ -230,7 +232,9 @@ keys = Table(
     Column("compromised_at", BigInteger),
 )
 
-# One row. ``sequence`` grows by one with each commit that changes something.
+# One row. ``sequence`` grows by one with each commit that changes something. After a restore from a
+# backup, nothing is signed while ``waits_since`` is set. Certificates that ended before
+# ``pruned_before`` may have been pruned.
 ledger_state = Table(
     "ledger_state",
     metadata,
@@ -238,6 +242,9 @@ ledger_state = Table(
     Column("ledger_id", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("accepted_at", BigInteger),
+    Column("restored_at", BigInteger),
+    Column("waits_since", BigInteger),
+    Column("pruned_before", BigInteger),
 )
 
 # The tokens of the latest commits: if the answer to a commit is lost, its token is searched here.
@@ -286,7 +293,7 @@ audit_tiles = Table(
 )
 
 # One row: the right edge of the log's tree, from which it grows, and the log's public key. What is
-# before the minimum index may be missing (C2SP tlog-tiles); nothing is pruned yet.
+# before the minimum index may be missing (C2SP tlog-tiles); no entry is pruned yet.
 audit_log = Table(
     "audit_log",
     metadata,

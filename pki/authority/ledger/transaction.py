@@ -5,37 +5,40 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
+from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.databases.commits import changes, holds_commit
 from pki.authority.ledger.databases.key_files import KeyFileRecords
-from pki.authority.ledger.databases.upserts import upsert
 from pki.authority.ledger.intents import IntentRecords
 from pki.authority.ledger.lines import LineRecords
-from pki.authority.ledger.mark import LedgerState
+from pki.authority.ledger.names import NameRecords
 from pki.authority.ledger.proofs import ProofRecords
 from pki.authority.ledger.records import (
     AuthoritySettings,
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
-    NameClaim,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rotation import RotationRecords
 from pki.authority.ledger.rows import der_of, to_moment, to_seconds
-from pki.errors import LedgerError, LedgerMovedError, NotPermittedError, quote_untrusted
+from pki.errors import (
+    LedgerError,
+    LedgerMovedError,
+    RestoredLedgerError,
+)
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
@@ -53,29 +56,6 @@ _ADVANCE = (
     .values(sequence=bindparam("after"))
 )
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
-_SELECT_NAME = select(tables.names).where(
-    tables.names.c.kind == bindparam("kind"), tables.names.c.value == bindparam("value")
-)
-# It changes no row where another workload still holds the name.
-_CLAIM_NAME = upsert(
-    tables.names,
-    index=["kind", "value"],
-    values=lambda new: {
-        "spiffe_id": new.spiffe_id,
-        "held_until": case(
-            (
-                (tables.names.c.spiffe_id == new.spiffe_id)
-                & (tables.names.c.held_until > new.held_until),
-                tables.names.c.held_until,
-            ),
-            else_=new.held_until,
-        ),
-    },
-    where=lambda new: or_(
-        tables.names.c.spiffe_id == new.spiffe_id,
-        tables.names.c.held_until < bindparam("now"),
-    ),
-)
 
 
 class Transaction(CertificateRecords):
@@ -87,6 +67,7 @@ class Transaction(CertificateRecords):
         self._issuers: tuple[IssuerRecord, ...] | None = None
         self._issuer_changes = 0
         self._made: tuple[object, object] | None = None
+        self._waits: bool | None = None
         self.audit = AuditLog(connection)
         self.crls = CrlRecords(connection)
         self.registrations = RegistrationRecords(connection)
@@ -99,7 +80,35 @@ class Transaction(CertificateRecords):
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
         row = self._connection.execute(_SELECT_STATE).one()
+        self._waits = row.waits_since is not None
         return LedgerState(row.ledger_id, row.sequence)
+
+    def refuse_to_sign_unknowing(self) -> None:
+        """Refuse to sign as long as a restored ledger does not know what was revoked meanwhile.
+
+        Raises:
+            RestoredLedgerError: if it does not.
+        """
+        if self.waits:
+            raise RestoredLedgerError(
+                "the CA was restored from a backup, and does not know yet what was revoked after "
+                "that: it signs nothing",
+                remedy="Give it the lists that receivers hold (handfast ca recover --crl FILE), or "
+                "let it distrust all that it signed: handfast ca recover --retire",
+            )
+
+    @property
+    def waits(self) -> bool:
+        """Whether this ledger was restored, and waits for the lists that are known outside."""
+        if self._waits is None:
+            self.state()
+        return bool(self._waits)
+
+    def set_waiting(self, since: datetime | None) -> None:
+        """Wait for the lists that are known outside; None: no more."""
+        self._waits = since is not None
+        seconds = None if since is None else to_seconds(since)
+        self._connection.execute(update(tables.ledger_state).values(waits_since=seconds))
 
     def alone(self, step: Callable[[], _Result]) -> _Result:
         """Take a step that is undone by itself if it raises, while the transaction goes on."""
@@ -109,6 +118,7 @@ class Transaction(CertificateRecords):
             result = step()
         except BaseException:
             nested.rollback()
+            self._waits = None
             self._forget_issuers()
             self.crls.changes += 1
             self.registrations.forget()
@@ -160,6 +170,11 @@ class Transaction(CertificateRecords):
     def intents(self) -> IntentRecords:
         """The signatures that an external signer was asked for."""
         return IntentRecords(self._connection)
+
+    @property
+    def names(self) -> NameRecords:
+        """Which workload each name belongs to."""
+        return NameRecords(self._connection)
 
     @property
     def key_files(self) -> KeyFileRecords:
@@ -263,42 +278,6 @@ class Transaction(CertificateRecords):
         if self._made is None or self._made[0] != key:
             self._made = (key, make())
         return cast("_Result", self._made[1])
-
-    def claim_names(self, claims: Sequence[NameClaim], *, now: datetime) -> None:
-        """Reserve names for workloads, each until its last certificate with that name has ended.
-
-        Raises:
-            NotPermittedError: if another workload holds one of them.
-        """
-        claimed = self._connection.execute(
-            _CLAIM_NAME[self._connection.dialect.name],
-            [
-                {
-                    "kind": claim.kind.value,
-                    "value": claim.value,
-                    "spiffe_id": claim.owner,
-                    "held_until": to_seconds(claim.until),
-                    "now": to_seconds(now),
-                }
-                for claim in claims
-            ],
-        )
-        if claimed.rowcount == len(claims):
-            return
-        held = next(
-            row
-            for claim in claims
-            for row in self._connection.execute(
-                _SELECT_NAME, {"kind": claim.kind.value, "value": claim.value}
-            )
-            if row.spiffe_id != claim.owner
-        )
-        raise NotPermittedError(
-            f"the {held.kind} name {quote_untrusted(held.value)} belongs to "
-            f"{held.spiffe_id} until "
-            f"{to_moment(held.held_until):%Y-%m-%d %H:%M:%S} UTC",
-            remedy="Choose another name, or wait until its last certificate has ended",
-        )
 
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None

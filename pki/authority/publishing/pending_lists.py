@@ -80,6 +80,7 @@ def _sign(
     }
     if not entries:
         return
+    transaction.refuse_to_sign_unknowing()
     current = transaction.crls.current_list(issuer.id)
     held = [] if current is None else [current]
     seen = [

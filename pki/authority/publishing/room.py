@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pki.authority.context import AuthorityContext
-from pki.authority.ledger.reserve import is_for_lack_of_room
+from pki.authority.ledger.beside.reserve import is_for_lack_of_room
 from pki.background import defer
 from pki.errors import LedgerError, OlderLedgerError
 
@@ -32,7 +32,7 @@ def with_room(context: AuthorityContext, work: Callable[[], _Result]) -> _Result
         raise
     except LedgerError as error:
         held = context.reserve.held()
-        is_full = is_for_lack_of_room(error, context.directory.disk)
+        is_full = is_for_lack_of_room(error, context.directory.home.disk)
         if not is_full or not context.reserve.release():
             raise
     result = work()

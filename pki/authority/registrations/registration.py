@@ -16,7 +16,8 @@ _MAX_NAMES = 64
 _MAX_CLAIMS = 16
 _MAX_TEXT = 1024
 _MAX_TIMES = 1000
-_MAX_PERIOD = timedelta(days=366)
+MAX_PERIOD = timedelta(days=366)
+"""The longest time that a rule of recovery may name."""
 
 
 class Proof(StrEnum):
@@ -99,10 +100,10 @@ class RecoveryRule:
         if not 0 <= self.times <= _MAX_TIMES:
             raise InputError(f"recovery.times is {self.times}: it must be 0 to {_MAX_TIMES}")
         for name, period in (("within", self.within), ("max_sleep", self.max_sleep)):
-            if not timedelta(0) < period <= _MAX_PERIOD or period.microseconds:
+            if not timedelta(0) < period <= MAX_PERIOD or period.microseconds:
                 raise InputError(
                     f"recovery.{name} is {period}: it must be a whole number of seconds, at most "
-                    f"{_MAX_PERIOD.days} days"
+                    f"{MAX_PERIOD.days} days"
                 )
 
 
@@ -169,9 +170,11 @@ class Revision:
         by_admin: whether an admin wrote it. A name that gives a role in the CA needs that.
         created_at: when it was made.
         created_by: by whom.
+        unconfirmed_since: when it was restored from a backup; None once an admin has confirmed it.
     """
 
     number: int
     by_admin: bool
     created_at: datetime
     created_by: str
+    unconfirmed_since: datetime | None = None

@@ -23,12 +23,7 @@ from pki.authority.ledger.audit.entry import shorten
 from pki.authority.ledger.hierarchy import active_root, issued_by, root_of
 from pki.authority.orders import ca_subject
 from pki.authority.publishing.room import with_room
-from pki.authority.rotation.issuing_keys import (
-    kept_key_ids,
-    new_issuing_key,
-    new_issuing_signer,
-    share_issuing_key,
-)
+from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer, record_key
 from pki.authority.rotation.pending import asked_again
 from pki.authority.rotation.planning import plan_request
 from pki.authority.rotation.recording import carry_out
@@ -99,8 +94,7 @@ def prepare_issuer(
     signer = new_issuing_signer(context, key_type, place)
     key_id = key_id_of(signer.key)
     with new_issuing_key(context, signer) as unused, context.ledger.transaction() as transaction:
-        unused.extend(kept_key_ids(transaction))
-        share_issuing_key(context, transaction, key_id)
+        record_key(context, transaction, key_id, unused)
         issuers = transaction.issuers()
         root = active_root(issuers)
         refuse_second_prepared(root, issuers)

@@ -61,13 +61,23 @@ def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[
         _remove_unused_key(context, other)
 
 
-def share_issuing_key(context: AuthorityContext, transaction: Transaction, key_id: str) -> None:
-    """Put the file of a new issuing CA's key into a ledger that replicas share."""
+def record_key(
+    context: AuthorityContext, transaction: Transaction, key_id: str, replaced: list[str]
+) -> None:
+    """Share a new issuing CA's key with other replicas, and note the one that nothing needs then.
+
+    Args:
+        context: the CA.
+        transaction: which records the issuing CA, or the request for it.
+        key_id: the new key's.
+        replaced: gets the id of the key that the newest request names, if it names one.
+    """
+    replaced.extend(_kept_key_ids(transaction))
     name = context.directory.issuing_key(key_id).name
     share_key_file(context.directory, context.ledger, transaction, name)
 
 
-def kept_key_ids(transaction: Transaction) -> list[str]:
+def _kept_key_ids(transaction: Transaction) -> list[str]:
     """Return the id of the issuing CA's key that the newest request names, if it names one."""
     return _key_ids(kept_request(transaction))
 
@@ -81,7 +91,7 @@ def ended_keys_removed(context: AuthorityContext) -> Iterator[None]:
     before: list[str] = []
     # Without the lock: what the block does may be in a hurry.
     with suppress(PkiError), context.ledger.snapshot() as transaction:
-        before = kept_key_ids(transaction)
+        before = _kept_key_ids(transaction)
     yield
     for key_id in before:
         _remove_unused_key(context, key_id)

@@ -232,6 +232,20 @@ class RotatingAuthority(RevokingAuthority):
         self._publish_step()
         return request
 
+    def acknowledge_restored_log(self) -> RootRequest | None:
+        """Acknowledge that the audit log was restored, about which followers alarm.
+
+        Returns:
+            The request, if a root's key is not here; None if it is acknowledged.
+
+        Raises:
+            WrongStepError: if there is nothing to acknowledge.
+        """
+        with self._asked("bundle"), ended_keys_removed(self._context):
+            request = root_crls.acknowledge_restored_log(self._context)
+        self._publish_step()
+        return request
+
     def import_answers(
         self, answers: Sequence[bytes], *, force: bool = False
     ) -> tuple[RootRequest, tuple[Holder, ...]]:

@@ -17,7 +17,7 @@ from typing import Any
 from cryptography import x509
 
 from pki.authority.context import AuthorityContext
-from pki.authority.crls import RootCrlOrder, root_crl_order
+from pki.authority.crls import RootCrlOrder, last_root_number, root_crl_order
 from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.ledger.hierarchy import active_root
@@ -178,11 +178,8 @@ def _check_order(
     """Check that a root's CRLs would be ordered in the same way now."""
     root = record_or_new(order.root, transaction, now=request.made_at)
     now = root_crl_order(root, transaction, now=context.now(), backdate=context.settings.backdate)
-    if (now.base, now.distrusted, now.unrecorded) != (
-        order.base,
-        order.distrusted,
-        order.unrecorded,
-    ):
+    has_signed = order.base <= last_root_number(root, transaction)
+    if has_signed or (now.distrusted, now.unrecorded) != (order.distrusted, order.unrecorded):
         raise _changed(f"root {root.key_id} has revoked another issuing CA, or signed another CRL")
     if not set(now.trusted) <= set(order.trusted):
         raise _changed(f"root {root.key_id} has signed another issuing CA")

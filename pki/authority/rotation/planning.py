@@ -8,7 +8,7 @@ from datetime import datetime
 from cryptography import x509
 
 from pki.authority.context import AuthorityContext
-from pki.authority.crls import RootCrlOrder, root_crl_order
+from pki.authority.crls import RootCrlOrder, number_after, root_crl_order
 from pki.authority.ledger import IssuerKind, IssuerRecord, Transaction
 from pki.authority.ledger.hierarchy import trusted_roots
 from pki.authority.rotation.requests import IssuerRequest, Purpose, RootRequest
@@ -26,6 +26,7 @@ def plan_request(
     removed: IssuerRecord | None = None,
     crls_of: Sequence[IssuerRecord] = (),
     audit_key: bytes | None = None,
+    audit_origin: str | None = None,
 ) -> RootRequest:
     """Plan a request. It holds a new trust bundle if its content differs from the newest one's.
 
@@ -39,7 +40,13 @@ def plan_request(
         crls_of: the roots whose CRLs must be signed anew.
         audit_key: the key of the audit log (Ed25519, 32 bytes); None takes that of the ledger's
             log, or of the newest bundle.
+        audit_origin: the name of the restored audit log, which the roots acknowledge by it; None
+            takes that of the newest bundle.
+
+    Raises:
+        RestoredLedgerError: if the ledger may lack revocations.
     """
+    transaction.refuse_to_sign_unknowing()
     now = context.now()
     verifier_key = transaction.audit.verifier_key()
     if audit_key is None and verifier_key is not None:
@@ -47,7 +54,8 @@ def plan_request(
     roots = [item.certificate for item in trusted_roots(transaction.issuers())]
     roots = [item for item in roots if removed is None or item != removed.certificate]
     roots += [added] if added is not None else []
-    previous, bundle = _next_bundle(context, transaction, roots, now=now, audit_key=audit_key)
+    log = audit_key, audit_origin
+    previous, bundle = _next_bundle(context, transaction, roots, now=now, log=log)
     orders = [
         root_crl_order(root, transaction, now=now, backdate=context.settings.backdate)
         for root in crls_of
@@ -79,17 +87,24 @@ def _next_bundle(
     roots: Sequence[x509.Certificate],
     *,
     now: datetime,
-    audit_key: bytes | None,
+    log: tuple[bytes | None, str | None],
 ) -> tuple[BundleContent | None, BundleContent | None]:
     """Return the newest bundle's content and that of the next; None twice if nothing is new."""
     newest = transaction.rotation.newest_bundle()
+    audit_key, audit_origin = log
     if newest is None:
         # A CA that was made before there were signed bundles gets its first one here.
         domain = context.settings.limits.trust_domain
-        return None, BundleContent.first(domain, roots, created=now, audit_key=audit_key)
+        return None, BundleContent.first(
+            domain, roots, created=now, audit_key=audit_key, audit_origin=audit_origin
+        )
     previous = newest.bundle.content
-    content = previous.next(roots, created=now, audit_key=audit_key)
-    if content.roots == previous.roots and content.audit_key == previous.audit_key:
+    content = previous.next(roots, created=now, audit_key=audit_key, audit_origin=audit_origin)
+    if (content.roots, content.audit_key, content.audit_origin) == (
+        previous.roots,
+        previous.audit_key,
+        previous.audit_origin,
+    ):
         return None, None
     return previous, content
 
@@ -97,4 +112,6 @@ def _next_bundle(
 def _first_crls(
     root: x509.Certificate, *, now: datetime, context: AuthorityContext
 ) -> RootCrlOrder:
-    return RootCrlOrder(root, 1, (), (), (), now - context.settings.backdate, now)
+    return RootCrlOrder(
+        root, number_after(0, now=now), (), (), (), now - context.settings.backdate, now
+    )

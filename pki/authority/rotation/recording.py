@@ -116,6 +116,7 @@ def record_answer(
         InputError: if a part of the answer is not what was requested.
         StateError: if a part is missing, or the ledger has changed since the request.
     """
+    transaction.refuse_to_sign_unknowing()
     now = context.now()
     if answer.request != request.digest:
         raise InputError("the answer is to another request than the one that is pending")

@@ -185,6 +185,12 @@ def describe_request(request: RootRequest) -> list[str]:
         old_key = request.previous.audit_key if request.previous is not None else None
         if request.bundle.audit_key is not None and request.bundle.audit_key != old_key:
             lines.append(f"    SETS the audit log's key {request.bundle.audit_key.hex()}")
+        old_log = request.previous.audit_origin if request.previous is not None else None
+        if request.bundle.audit_origin != old_log:
+            lines.append(
+                f"    ACKNOWLEDGES that the CA was restored: its audit log is "
+                f"{request.bundle.log_origin} from now on"
+            )
     if request.issuing is not None:
         limits, validity = request.issuing.limits, request.issuing.validity
         lines.append(

@@ -33,12 +33,7 @@ from pki.authority.rotation.issuing import (
     prepared_under,
     refuse_another,
 )
-from pki.authority.rotation.issuing_keys import (
-    kept_key_ids,
-    new_issuing_key,
-    new_issuing_signer,
-    share_issuing_key,
-)
+from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer, record_key
 from pki.authority.rotation.pending import asked_again, pending_request
 from pki.authority.rotation.planning import plan_request
 from pki.authority.rotation.readiness import Holder, find_holders, hanging_on, without_root
@@ -114,8 +109,7 @@ def prepare_root(
     signer = new_issuing_signer(context, plan.key_type, None)
     key_id = key_id_of(signer.key)
     with new_issuing_key(context, signer) as unused, context.ledger.transaction() as transaction:
-        unused.extend(kept_key_ids(transaction))
-        share_issuing_key(context, transaction, key_id)
+        record_key(context, transaction, key_id, unused)
         _refuse_second_rotation(transaction)
         _check_new_root(context, new, transaction)
         issuing = issuer_request(

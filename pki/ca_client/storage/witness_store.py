@@ -4,6 +4,8 @@
 - ``.handfast-audit.vkey``: the key of the log that signed it.
 - ``.handfast-witness.pem``: the witness's own key, used for cosignatures alone.
 - ``.handfast-audit.disputed``: a checkpoint that does not extend the accepted one, as evidence.
+- ``.handfast-audit.replaced``: what was accepted last of the log that a restored one took the
+  place of, once a root has acknowledged that.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pki.errors import StateError, quote_untrusted
-from pki.files import HANDFAST, read_bounded, write_durably
+from pki.files import HANDFAST, read_bounded, remove_durably, write_durably
 from pki.files.open_folder import PRIVATE, PUBLIC
 from pki.keys import KeyType, generate_key, private_key_to_pem, read_private_key
 from pki.transparency import VerifierKey, Witness
@@ -24,6 +26,7 @@ from pki.transparency.note import MAX_NOTE_BYTES
 CHECKPOINT = ".handfast-audit.checkpoint"
 LOG_KEY = ".handfast-audit.vkey"
 WITNESS_KEY = ".handfast-witness.pem"
+REPLACED = ".handfast-audit.replaced"
 DISPUTED = ".handfast-audit.disputed"
 _MOST_BYTES = 16 * 1024
 
@@ -41,6 +44,9 @@ class WitnessStore:
     def load(self, log_key: VerifierKey) -> Witness:
         """Return the witness as it was kept; for a log with another key now, with what it accepted.
 
+        A log with another name was restored from a backup, and a root has acknowledged it: the
+        witness begins anew with it. What it accepted before is kept beside.
+
         Raises:
             PkiError: if a file is damaged: then nobody knows what was accepted.
         """
@@ -48,6 +54,10 @@ class WitnessStore:
         if note is None or line is None:
             return Witness(log_key)
         kept = Witness.restore(VerifierKey.parse(line.decode("ascii", "replace").strip()), note)
+        if kept.log_key.name != log_key.name:
+            self._write(REPLACED, note, PUBLIC)
+            self._forget_dispute(log_key.name)
+            return Witness(log_key)
         return Witness(log_key, kept.last)
 
     def save(self, witness: Witness) -> None:
@@ -66,6 +76,12 @@ class WitnessStore:
         """Keep the first checkpoint that does not extend the accepted one."""
         if self._read(DISPUTED, MAX_NOTE_BYTES) is None:
             self._write(DISPUTED, note, PUBLIC)
+
+    def _forget_dispute(self, origin: str) -> None:
+        """Remove the evidence if it is that a log had this name, which is acknowledged."""
+        note = self._read(DISPUTED, MAX_NOTE_BYTES)
+        if note is not None and note.startswith(f"{origin}\n".encode()):
+            remove_durably(self._directory / DISPUTED)
 
     def disputed(self) -> str:
         """Return what a person should know of the evidence; empty if there is none."""

@@ -1,4 +1,4 @@
-"""``handfast audit``: verify the CA's audit log, show it, prove an entry."""
+"""``handfast audit``: verify the CA's audit log, show it, prove an entry, acknowledge a restore."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ class _AuditCommands(LazyGroup):
         ),
         "show": LazyCommand(
             "pki.cli.audit.show:show", "Example: handfast audit show --action revoke --since 24h"
+        ),
+        "acknowledge": LazyCommand(
+            "pki.cli.audit.acknowledge:acknowledge", "Example: handfast audit acknowledge"
         ),
         "prove": LazyCommand("pki.cli.audit.prove:prove", "Example: handfast audit prove 17392cb5"),
     }

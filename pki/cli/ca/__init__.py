@@ -23,6 +23,14 @@ class _CaCommands(LazyGroup):
         "recover": LazyCommand(
             "pki.cli.ca.recover:recover", "Example: handfast ca recover --crl /mnt/orders/crl.pem"
         ),
+        "backup": LazyCommand(
+            "pki.cli.ca.backup:backup", "Example: handfast ca backup --out /mnt/backups/ca.backup"
+        ),
+        "restore": LazyCommand(
+            "pki.cli.ca.restore:restore",
+            "Example: handfast ca restore /mnt/backups/ca.backup --dir restored",
+        ),
+        "prune": LazyCommand("pki.cli.ca.prune:prune", "Example: handfast ca prune --keep 30d"),
         "init": LazyCommand(
             "pki.cli.ca.init:init",
             "Example: handfast ca init --trust-domain shop.internal --permit-dns localhost",

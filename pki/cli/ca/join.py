@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pki.authority import Authority
+from pki.authority.replicas.joining import join_authority
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.key_access import (
@@ -30,7 +30,7 @@ def join(
             remedy=f"Name it with --ledger postgresql://USER@HOST/DATABASE, or {LEDGER_VARIABLE}",
         )
     home = ca_directory(directory)
-    with Authority.join(
+    with join_authority(
         home,
         ledger,
         passphrase=ca_passphrase(passphrase_file, is_needed=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from pki.authority.pending.record import PendingRevocation
 from pki.cli.ca.rotate_status import due_facts, due_lines, pending_facts, pending_lines
@@ -22,6 +23,7 @@ def status(
         issuers, events = authority.issuers(), authority.events()
         _, crls = authority.trust()
         state, accepted_at = authority.ledger_state()
+        restored_at, waits = authority.restored_at(), authority.waits_for_lists()
         places = [authority.key_place(item) for item in issuers]
         intents = authority.signing_intents()
         rotation = get_status(authority, most=0)
@@ -49,6 +51,8 @@ def status(
                 "ledger": state.ledger_id,
                 "commits": state.sequence,
                 "recovered_at": accepted_at,
+                "restored_at": restored_at,
+                "waits_for_lists": waits,
                 "issuers": [
                     {
                         "kind": item.kind.value,
@@ -137,7 +141,7 @@ def status(
                 for item in intents
             ],
         )
-    lines = [*_space_lines(held, wanted, pending)]
+    lines = [*_restore_lines(restored_at, waits=waits), *_space_lines(held, wanted, pending)]
     lines += [line for due in rotation.dues for line in due_lines(due)] + pending_lines(request)
     print_result("ca status", {}, lines, as_json=False)
     if not events:
@@ -148,6 +152,15 @@ def status(
         ("at (UTC)", "kind", "what"),
         [(f"{at:%Y-%m-%d %H:%M:%S}", kind, text) for at, kind, text in events],
     )
+
+
+def _restore_lines(restored_at: datetime | None, *, waits: bool) -> Iterator[str]:
+    """Yield what a restore from a backup leaves open."""
+    if waits:
+        yield (
+            f"RESTORED FROM A BACKUP at {restored_at:%Y-%m-%d %H:%M:%S} UTC, AND SIGNS NOTHING: it "
+            "lacks what was revoked since. Next: handfast ca recover --crl FILE"
+        )
 
 
 def _space_lines(held: int, wanted: int, pending: Sequence[PendingRevocation]) -> Iterator[str]:

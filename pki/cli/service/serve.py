@@ -17,8 +17,16 @@ from typing import Annotated
 import typer
 
 from pki.authority import Authority
+from pki.authority.pruning.prune import DEFAULT_KEEP, parse_keep
 from pki.background import flush
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, parse_lifetime, parse_path
+from pki.cli.options import (
+    DEFAULT_DIR,
+    DirOption,
+    as_option,
+    ca_directory,
+    parse_lifetime,
+    parse_path,
+)
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
 from pki.cli.service.listening import check_listening
@@ -34,6 +42,15 @@ from pki.files import BusyFolderError, hold_lock
 _GRACE_SECONDS = 10.0
 _MOST_SHOWN = 5
 _SERVED = ".handfast-served.lock"
+
+
+def parse_prune_after(text: str) -> timedelta | None:
+    """Parse after what time certificates are pruned; ``never`` is None.
+
+    Raises:
+        InputError: if it is no duration, or too short.
+    """
+    return None if text == "never" else parse_keep(text)
 
 
 def serve(
@@ -82,6 +99,15 @@ def serve(
             help="How often followers hear something; three times that is a loss.",
         ),
     ] = timedelta(seconds=5),
+    prune_after: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=as_option(parse_prune_after),
+            metavar="TIME",
+            show_default="30d",
+            help="When a certificate that has ended leaves the ledger: 24h or more; never.",
+        ),
+    ] = DEFAULT_KEEP,
     metrics: MetricsOption = None,
     ledger: LedgerOption = None,
     directory: DirOption = DEFAULT_DIR,
@@ -106,9 +132,16 @@ def serve(
                 "Make one here: handfast ca admin NAME",
             )
         settings = CaSettings(
-            file, listen, enroll_listen, advertise, enroll_advertise, heartbeat, oidc
+            file,
+            listen,
+            enroll_listen,
+            advertise,
+            enroll_advertise,
+            heartbeat,
+            oidc,
+            prune_after=prune_after,
         )
-        places = {ca_directory(directory), authority.context.directory.disk}
+        places = {ca_directory(directory), authority.context.directory.home.disk}
         with _served_once(*sorted(places)):
             service = CaService(authority, settings, system_clock)
             asyncio.run(_serve(service, authority, metrics))

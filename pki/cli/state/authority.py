@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.authority.ledger.beside.reserve import Reserve, is_for_lack_of_room
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.reserve import Reserve, is_for_lack_of_room
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.key_access import ca_passphrase, passphrase_remedy, token_access
@@ -94,7 +94,7 @@ def open_urgently(
         raise
     except LedgerError as error:
         home = AuthorityDirectory(ca_directory(state), elsewhere=ledger_elsewhere())
-        disk = home.disk
+        disk = home.home.disk
         if not is_for_lack_of_room(error, disk) or not Reserve(disk, home.crls).release():
             error.remedy = error.remedy or (
                 "Nothing was changed. See why the ledger can't be written: its disk (df), and who "

@@ -92,6 +92,9 @@ def distribute(authority: Authority, state: Path) -> Distribution:
 
     The CA records for each certificate found there that its holder trusts the newest bundle.
     """
+    if authority.waits_for_lists():
+        # Receivers may have newer lists than a restored CA.
+        return Distribution()
     bundle_number = authority.bundle_number()
     held: list[tuple[SpiffeId, str]] = []
     result = Distribution()

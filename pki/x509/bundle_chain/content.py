@@ -42,6 +42,8 @@ class BundleContent:
         roots: the trusted roots, sorted by their DER, each once.
         previous: SHA-256 of the content of the bundle before; empty for the first.
         audit_key: the Ed25519 public key of the CA's audit log (32 bytes), if there is one.
+        audit_origin: the name of the audit log, if the CA was restored from a backup: a root has
+            acknowledged that this log takes the place of the one before.
     """
 
     trust_domain: TrustDomain
@@ -50,6 +52,7 @@ class BundleContent:
     roots: tuple[x509.Certificate, ...]
     previous: bytes = b""
     audit_key: bytes | None = None
+    audit_origin: str | None = None
 
     def __post_init__(self) -> None:
         with malformed():
@@ -63,13 +66,14 @@ class BundleContent:
         *,
         created: datetime,
         audit_key: bytes | None = None,
+        audit_origin: str | None = None,
     ) -> BundleContent:
         """Return the content of the first bundle.
 
         Raises:
             BundleRefusedError: if these roots can't be in one bundle.
         """
-        return cls(trust_domain, 1, created, sorted_roots(roots), b"", audit_key)
+        return cls(trust_domain, 1, created, sorted_roots(roots), b"", audit_key, audit_origin)
 
     def next(
         self,
@@ -77,6 +81,7 @@ class BundleContent:
         *,
         created: datetime,
         audit_key: bytes | None = None,
+        audit_origin: str | None = None,
     ) -> BundleContent:
         """Return the content of the bundle after this one.
 
@@ -84,6 +89,7 @@ class BundleContent:
             roots: the trusted roots of the new bundle.
             created: when it is made.
             audit_key: None takes that of this bundle.
+            audit_origin: None takes that of this bundle.
 
         Raises:
             BundleRefusedError: if these roots can't be in one bundle.
@@ -95,6 +101,7 @@ class BundleContent:
             sorted_roots(roots),
             self.digest,
             audit_key if audit_key is not None else self.audit_key,
+            audit_origin if audit_origin is not None else self.audit_origin,
         )
 
     @classmethod
@@ -106,7 +113,7 @@ class BundleContent:
         """
         with malformed():
             members = canonical_json.read(data, what="trust bundle", max_bytes=MAX_CONTENT_BYTES)
-            members.require(_REQUIRED, optional=("audit_key",))
+            members.require(_REQUIRED, optional=("audit_key", "audit_origin"))
             if members.text("type") != TYPE:
                 raise InputError(f"trust bundle is not of the type {TYPE!r}")
             created = members.integer("created")
@@ -122,6 +129,7 @@ class BundleContent:
                 ),
                 members.octets("previous"),
                 members.octets("audit_key") if "audit_key" in members else None,
+                members.text("audit_origin") if "audit_origin" in members else None,
             )
             if content.encode() != data:
                 raise InputError("trust bundle holds a name or a root in another form than its one")
@@ -139,7 +147,14 @@ class BundleContent:
         }
         if self.audit_key is not None:
             members["audit_key"] = self.audit_key
+        if self.audit_origin is not None:
+            members["audit_origin"] = self.audit_origin
         return canonical_json.write(members)
+
+    @property
+    def log_origin(self) -> str:
+        """The name of the CA's audit log."""
+        return self.audit_origin or self.trust_domain.audit_log
 
     @property
     def digest(self) -> bytes:
@@ -159,6 +174,9 @@ class BundleContent:
             )
         if self.audit_key is not None and len(self.audit_key) != _ED25519_BYTES:
             raise InputError("trust bundle: audit_key is no Ed25519 public key of 32 bytes")
+        first = self.trust_domain.audit_log
+        if self.audit_origin is not None and not self.audit_origin.startswith(f"{first}/"):
+            raise InputError(f"trust bundle: audit_origin does not begin with {first}/")
         if not 1 <= len(self.roots) <= MAX_ROOTS:
             raise InputError(
                 f"trust bundle holds {len(self.roots)} roots; 1 to {MAX_ROOTS} are allowed"

@@ -56,7 +56,7 @@ def test_a_lost_or_emptied_ledger_never_costs_a_key(home: Path, empty: str) -> N
     if empty == "no bytes":
         (home / "ledger.db").touch(0o600)
     elif empty == "no tables filled":
-        AuthorityDirectory(home).create_ledger().close()
+        AuthorityDirectory(home).home.create().close()
     keys = {name: data for name, data in files_of(home).items() if "key" in name or "pem" in name}
     with pytest.raises(StateError, match=r"there is a CA|has lost its ledger"):
         Authority.create(home, SHOP, clock=Clock())

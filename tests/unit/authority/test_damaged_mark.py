@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pki.authority.ledger import mark
+from pki.authority.ledger.beside import mark
 from pki.x509 import CrlSet
 from tests.command import Capture, run_command
 

@@ -42,11 +42,11 @@ def test_a_written_ledger_is_a_migrated_one_with_random_values_of_its_own(tmp_pa
     homes = [tmp_path / name for name in ("first", "second", "migrated")]
     for home in homes:
         home.mkdir(mode=0o700)
-        AuthorityDirectory(home).create_ledger().close()
+        AuthorityDirectory(home).home.create().close()
     # Revision by revision, so that nothing is written that an earlier ledger held.
     first, second, migrated = homes
     make_older(migrated, "0001")
-    AuthorityDirectory(migrated).open_ledger().close()
+    AuthorityDirectory(migrated).home.open().close()
     assert statements(first) == statements(second) == statements(migrated)
     for table, drawn in DRAWN.items():
         found = [rows(home, table) for home in homes]

@@ -247,7 +247,7 @@ def test_a_migration_that_is_cut_off_is_done_at_the_next_opening(tmp_path: Path)
     connection.execute("UPDATE certificates SET certificate = x'30'")
     connection.commit()
     with pytest.raises(LedgerError, match="decoded"):
-        AuthorityDirectory(tmp_path / "ca").open_ledger()
+        AuthorityDirectory(tmp_path / "ca").home.open()
     connection.execute("UPDATE certificates SET certificate = ?", (good,))
     connection.commit()
     connection.close()

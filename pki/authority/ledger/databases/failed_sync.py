@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pki.authority.ledger.ledger_files import check_ledger_files, check_opened_files
+from pki.authority.ledger.beside.ledger_files import check_ledger_files, check_opened_files
 from pki.background import defer
 from pki.errors import FailedSyncError, LedgerError, PkiError, quote_untrusted
 from pki.files import locked

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.databases.access import LedgerAccess
@@ -73,6 +73,14 @@ class LedgerPlace(ABC):
 
         Raises:
             SQLAlchemyError: if the ledger can't be read now.
+        """
+
+    @abstractmethod
+    def continue_numbers(self, connection: Connection) -> None:
+        """Let ids go on after those of rows that were copied with their ids.
+
+        Args:
+            connection: in the transaction that has copied them.
         """
 
     def is_conflict(self, error: SQLAlchemyError) -> bool:

@@ -16,14 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import count_changes, holds_commit
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.ledger_files import MARK
 from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -155,6 +165,21 @@ class PostgresqlDatabase(LedgerPlace):
                 if not self.is_conflict(error):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
+
+    def continue_numbers(self, connection: Connection) -> None:
+        """Let ids go on after those of rows that were copied with their ids."""
+        rows = connection.exec_driver_sql(
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = current_schema "
+            "AND column_name = 'id' AND column_default LIKE 'nextval(%%'"
+        )
+        for (name,) in rows.all():
+            table = tables.metadata.tables.get(name)
+            if table is not None:
+                newest = select(func.max(table.c.id)).scalar_subquery()
+                sequence = func.pg_get_serial_sequence(name, "id")
+                connection.execute(
+                    select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None)))
+                )
 
     def is_conflict(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""

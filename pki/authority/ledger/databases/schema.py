@@ -9,15 +9,21 @@ from sqlalchemy import Connection, Engine, inspect, text
 from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
 from pki.errors import LedgerError
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 
 
 # Any number that no other program takes in the same database.
 _LOCK = 0x68616E64
 
 
-def migrate(engine: Engine, access: LedgerAccess) -> bool:
-    """Migrate the tables to this version; return whether there was something to do."""
+def migrate(engine: Engine, access: LedgerAccess, *, revision: str = "head") -> bool:
+    """Migrate the tables to this version; return whether there was something to do.
+
+    Args:
+        engine: of the ledger.
+        access: how it is opened.
+        revision: for an empty database, the version that its tables shall have.
+    """
     with engine.connect().execution_options(**{NO_TURN: True}) as connection:
         if _is_current(connection):
             return False
@@ -31,7 +37,7 @@ def migrate(engine: Engine, access: LedgerAccess) -> bool:
     with engine.connect().execution_options(**options) as connection, connection.begin():
         if is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        return not _is_current(connection) and _upgrade(connection)
+        return not _is_current(connection) and _upgrade(connection, revision)
 
 
 def _is_current(connection: Connection) -> bool:
@@ -51,7 +57,7 @@ def _is_current(connection: Connection) -> bool:
     return bool(version == SCHEMA_VERSION)
 
 
-def _upgrade(connection: Connection) -> bool:
+def _upgrade(connection: Connection, revision: str) -> bool:
     # Imported here, because importing alembic takes longer than issuing a certificate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -59,5 +65,5 @@ def _upgrade(connection: Connection) -> bool:
     config = Config()
     config.set_main_option("script_location", "pki.authority.ledger:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
     return True

@@ -15,11 +15,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pki.authority.ledger.beside.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import count_changes, holds_commit
 from pki.authority.ledger.databases.failed_sync import guard, renew_unsynced
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.errors import StateError, quote_untrusted
 from pki.files.open_folder import opened_folder
 
@@ -87,6 +87,9 @@ class SqliteFile(LedgerPlace):
         # Closed without a commit, whose answer could be lost again.
         with engine.connect() as connection:
             return holds_commit(connection, token)
+
+    def continue_numbers(self, connection: Connection) -> None:
+        """Do nothing: SQLite looks at the ids that are there."""
 
 
 def place_of(ledger: LedgerPlace | Path | None) -> LedgerPlace | None:

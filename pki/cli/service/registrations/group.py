@@ -23,6 +23,10 @@ class _RegistrationCommands(LazyGroup):
             "pki.cli.service.registrations.changes:delete",
             "Example: handfast registration delete orders",
         ),
+        "confirm": LazyCommand(
+            "pki.cli.service.registrations.confirm:confirm",
+            "Example: handfast registration confirm orders payments",
+        ),
         "list": LazyCommand(
             "pki.cli.service.registrations.list:list_registrations",
             "Example: handfast registration list --under prod",

@@ -154,7 +154,7 @@ def test_an_interrupted_set_up_uses_the_key_that_it_left(tmp_path: Path) -> None
             path.unlink()
     # The ledger was made, and not committed to.
 
-    AuthorityDirectory(home).create_ledger().close()
+    AuthorityDirectory(home).home.create().close()
     with make_authority(tmp_path) as ca:
         ca.issue("orders")
     assert (home / "audit.key.pem").read_bytes() == key

@@ -238,6 +238,7 @@ def jwt(clock: Clock, sub: str = "repo:shop/orders", number: int = 1) -> Verifie
         "https://ci.example",
         (("aud", "handfast:shop.internal"), ("sub", sub)),
         clock() + timedelta(minutes=5),
+        clock(),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pki.authority.ledger.reserve import LEAST_BYTES, Reserve, is_for_lack_of_room
+from pki.authority.ledger.beside.reserve import LEAST_BYTES, Reserve, is_for_lack_of_room
 from pki.errors import LedgerError
 from tests.support import make_authority
 

@@ -115,7 +115,6 @@ def test_a_request_that_the_ca_has_outrun_has_ended_and_its_key_is_gone(
 def test_lists_that_were_signed_anew_meanwhile_are_not_those_of_an_earlier_request(
     offline: Offline, tmp_path: Path
 ) -> None:
-    """Both have the same number: what was imported is told by more than that."""
     ca = offline.ca
     request = ca.renew_root_crls()
     assert request is not None
@@ -124,8 +123,6 @@ def test_lists_that_were_signed_anew_meanwhile_are_not_those_of_an_earlier_reque
     key.write_bytes(private_key_to_pem(offline.old_key))
     key.chmod(0o600)
     assert ca.renew_root_crls() is None
-    numbers = {crl.number for crl in ca.trust()[1].crls.values()}
-    assert request.crls[0].base in numbers
     with pytest.raises(WrongStepError, match="signed another CRL"):
         offline.import_all(offline.sign(request))
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from pki.authority.ledger.reserve import RESERVE
+from pki.authority.ledger.beside.reserve import RESERVE
 from pki.errors import StateError, quote_untrusted
 from pki.files.access import check_folder_status, distrust_reason, trusted_owners
 from pki.files.open_folder import OpenFolder, opened_folder
