@@ -16,6 +16,7 @@ import pki
 from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.authority import Authority
 from pki.authority.enrollment import create_registration
+from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.registrations import Caller, Proof, Registration
 from pki.ca_client.received import read_crls
 from pki.identity import SpiffeId, TrustDomain
@@ -69,9 +70,11 @@ class Held:
             assert not self.failed, self.failed[-1]
 
 
-def make_ca(home: Path, clients: int) -> None:
+def make_ca(
+    home: Path, clients: int, *, ledger: LedgerPlace | None = None, passphrase: bytes | None = None
+) -> None:
     """Make a CA in a folder, with workloads that an admin may obtain certificates for."""
-    with Authority.create(home / "ca", "shop.internal") as ca:
+    with Authority.create(home / "ca", "shop.internal", ledger=ledger, passphrase=passphrase) as ca:
         for number in range(clients):
             registration = Registration(
                 SpiffeId.of_path(DOMAIN, f"load/{number}"),
@@ -165,9 +168,9 @@ def load(home: Path, address: str, clients: int, held: Held, ders: list[bytes]) 
                 thread.join()
 
 
-def check_held(home: Path, held: Held) -> None:
+def check_held(home: Path, held: Held, *, passphrase: bytes | None = None) -> None:
     """Hold what clients have in their hands against a CA that is served no more."""
-    with Authority.open(home / "ca") as ca:
+    with Authority.open(home / "ca", passphrase=passphrase) as ca:
         records = {item.serial: item for item in ca.certificates(with_ended=True)}
         for leaf in held.leaves:
             record = records.get(f"{leaf.serial_number:x}")
