@@ -106,7 +106,7 @@ def test_who_holds_only_lists_that_have_ended_gets_new_ones_by_itself(tmp_path: 
         with CaIdentity(folder, monotonic=lambda: 20 * time.monotonic()) as identity:
             assert have_ended(identity.credential.crls)
             assert eventually(lambda: not have_ended(identity.credential.crls), 20)
-            assert eventually(lambda: identity.cut_off_since is None)
+            assert eventually(lambda: identity.cut_off_since is None, 30)
             assert identity.credential.leaf == leaf, "only the lists had ended"
             identity.renew_now()
             assert identity.credential.leaf != leaf
