@@ -154,8 +154,8 @@ class HeldTrust:
     def catch_up(self, address: str) -> bool:
         """Ask for what is newer where nobody has to be trusted; return whether there was something.
 
-        The CA may show a certificate by now whose root came while we were away. And once lists have
-        ended, no connection to the CA is accepted that could bring new ones.
+        The CA may show a certificate by now whose root came while we were away. And while lists are
+        not valid, no connection to the CA is accepted that could bring new ones.
 
         Args:
             address: where the CA takes enrollments.
@@ -177,7 +177,8 @@ class HeldTrust:
 
     def _catch_up_lists(self, address: str) -> bool:
         now = self._clock()
-        if all(crl.next_update >= now for crl in self._lists.crls.values()):
+        # A list that has not begun was signed while the CA's clock was ahead.
+        if all(crl.this_update <= now <= crl.next_update for crl in self._lists.crls.values()):
             return False
         return self.fetch_lists(address)
 

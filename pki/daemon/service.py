@@ -125,7 +125,7 @@ class CaService:
             self._workload.close()
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
-        self._was_own_due = False
+        self._was_own_due = self._has_failed = False
         self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
         self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._tasks = [
@@ -258,8 +258,10 @@ class CaService:
         try:
             self._feed.refresh()
         except FailedSyncError as error:
-            defer(log.error, "this process must end: %s", error)
-            self.must_end(error)
+            if not self._has_failed:
+                self._has_failed = True
+                defer(log.error, "this process must end: %s", error)
+                self.must_end(error)
             return
         except PkiError as error:
             defer(log.error, "the ledger could not be read: %s", error)

@@ -11,6 +11,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.enrollment import create_registration, delete_registration
+from pki.authority.ledger.databases.failed_sync import NOTE
 from pki.authority.registrations import Registration
 from pki.cli.service.operator import operator
 from pki.errors import LedgerError, NotRecordedError, StateError
@@ -245,3 +246,25 @@ def test_a_served_ca_on_a_full_disk_revokes_and_issues_again_once_there_is_room(
             held.wait_for(len(held.leaves) + 20)
         assert process.process.poll() is None
     check_held(disk, held)
+
+
+def test_the_command_revokes_though_there_is_no_room_to_copy_the_ledger_after_a_failed_sync(
+    disk: Path,
+) -> None:
+    serial = make_small_ca(disk)
+    (disk / "ca" / NOTE).touch(0o600)
+    (disk / "ca" / "ledger.reserve").unlink()
+    fill(disk)
+    ledger = (disk / "ca" / "ledger.db").read_bytes()
+    refused = handfast(disk, "issue", "payments")
+    assert refused.returncode == 1
+    assert "it can't be copied to a new file" in refused.stderr
+    done = handfast(disk, "revoke", "orders")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "revocations.pending keeps it" in done.stderr
+    assert (disk / "ca" / "ledger.db").read_bytes() == ledger
+    (disk / "filler").unlink()
+    assert handfast(disk, "crl").returncode == 0
+    assert not (disk / "ca" / NOTE).exists()
+    assert serial in revoked_in(disk / "ca") & revoked_in(disk / "orders")
+    assert handfast(disk, "audit", "verify").returncode == 0

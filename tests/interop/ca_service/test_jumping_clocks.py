@@ -106,7 +106,56 @@ def test_who_holds_only_lists_that_have_ended_gets_new_ones_by_itself(tmp_path: 
         with CaIdentity(folder, monotonic=lambda: 20 * time.monotonic()) as identity:
             assert have_ended(identity.credential.crls)
             assert eventually(lambda: not have_ended(identity.credential.crls), 20)
-            assert eventually(lambda: identity.cut_off_since is None)
+            assert eventually(lambda: identity.cut_off_since is None, 30)
             assert identity.credential.leaf == leaf, "only the lists had ended"
             identity.renew_now()
             assert identity.credential.leaf != leaf
+
+
+def test_list_numbers_and_the_log_go_forward_though_the_clock_goes_back(tmp_path: Path) -> None:
+    clock = ShiftedClock()
+    clock.move(days=-2)
+    Authority.create(tmp_path / "ca", "shop.internal", clock=clock).close()
+    clock.move(days=2)
+    folder = tmp_path / "orders"
+    with served_ca(tmp_path, clock=clock) as ca:
+        token = EnrollmentToken.parse(ca.token("orders"))
+        # It knows twenty times sooner that the CA is silent: lists from the future cut it off.
+        with CaIdentity(folder, token=token, monotonic=lambda: 20 * time.monotonic()) as identity:
+            numbers, revoked = [highest_number(ca)], set()
+            for minutes in (20, -60, 600, -1000, 440):
+                clock.move(minutes=minutes)
+                serial = ca.authority.issue("web").leaf.serial_number
+                ca.authority.revoke(serial)
+                revoked.add(serial)
+                assert eventually(lambda: revoked <= listed(ca), 20)
+                numbers.append(highest_number(ca))
+            assert clock.shift == timedelta()
+            assert numbers == sorted(set(numbers)), "a list went back"
+            # Who followed all the time missed nothing, and is renewed when the clock is right.
+            assert eventually(lambda: revoked <= known(identity), 20)
+            assert eventually(lambda: renews(identity), 20)
+        assert ca.authority.verify_audit_log().findings == ()
+        records = ca.authority.certificates(with_ended=True)
+        assert len({item.serial for item in records}) == len(records)
+
+
+def highest_number(ca: Served) -> int:
+    return max(crl.number for crl in ca.authority.trust()[1].crls.values())
+
+
+def listed(ca: Served) -> set[int]:
+    lists = ca.service.parts.feed.state.crls.values()
+    return {serial for crl in lists for serial in crl.revoked}
+
+
+def known(identity: CaIdentity) -> set[int]:
+    lists = identity.credential.crls
+    assert lists is not None
+    on_lists = {serial for crl in lists.crls.values() for serial in crl.revoked}
+    return on_lists | {serial for _, serial in lists.announced}
+
+
+def renews(identity: CaIdentity) -> bool:
+    identity.renew_now()
+    return not identity.problem

@@ -12,6 +12,7 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.authority.ledger.databases.failed_sync import NOTE
 from pki.cli.app import run
 from pki.errors import StateError
 from pki.x509 import CrlSet
@@ -196,3 +197,21 @@ def test_another_user_s_own_links_are_followed_as_the_system_does(mine: Path) ->
     for command in ("issue web", "revoke zed", "crl --force"):
         done = run_as(MALLORY, home, *command.split())
         assert (done.returncode, done.stderr) == (0, ""), command
+
+
+@as_root
+def test_a_ledger_that_root_copies_after_a_failed_sync_stays_its_users(
+    mine: Path, vault: Path
+) -> None:
+    before, copied = files_of(vault), mine / "ca" / "ledger.db"
+    inode = copied.stat().st_ino
+    link(mine / "ca" / ".ledger.copy", vault / "ca" / "ledger.db")
+    (mine / "ca" / NOTE).touch(0o600)
+    chown_all(MALLORY, mine / "ca")
+    assert run(["issue", "web", "--dir", str(mine)]) == 0
+    status = copied.stat()
+    assert status.st_ino != inode
+    assert (status.st_uid, status.st_gid) == (MALLORY, MALLORY)
+    assert files_of(vault) == before
+    again = run_as(MALLORY, mine.parent, "issue", "api", "--dir", str(mine))
+    assert again.returncode == 0, again.stderr

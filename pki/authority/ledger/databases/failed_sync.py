@@ -30,7 +30,7 @@ from pki.authority.ledger.beside.ledger_files import check_ledger_files, check_o
 from pki.background import defer
 from pki.errors import FailedSyncError, LedgerError, PkiError, quote_untrusted
 from pki.files import locked
-from pki.files.open_folder import PRIVATE, opened_folder
+from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,8 @@ def _replace(ledger: Path) -> None:
         try:
             with _held(ledger):
                 _copy(ledger, copy)
-                _sync_and_check(copy)
+                _sync(folder, copy.name)
+                _check(copy)
                 folder.rename(copy.name, ledger.name)
                 folder.sync()
         except BaseException:
@@ -153,9 +154,7 @@ def _replace(ledger: Path) -> None:
 @contextmanager
 def _held(ledger: Path) -> Iterator[None]:
     """Hold the lock to write of the old file: what has begun there is refused, as is all later."""
-    with closing(
-        sqlite3.connect(ledger, timeout=_WAIT_SECONDS, isolation_level=None)
-    ) as connection:
+    with _opened(ledger) as connection:
         connection.execute("BEGIN IMMEDIATE")
         check_opened_files(ledger, "", "-wal", "-shm")
         yield
@@ -164,25 +163,32 @@ def _held(ledger: Path) -> Iterator[None]:
 
 def _copy(ledger: Path, copy: Path) -> None:
     # From a connection that writes, SQLite makes no copy.
-    with (
-        closing(sqlite3.connect(ledger, isolation_level=None)) as source,
-        closing(sqlite3.connect(copy, isolation_level=None)) as target,
-    ):
+    with _opened(ledger) as source, _opened(copy) as target:
         # Synced as a whole afterwards.
         for pragma in ("journal_mode=OFF", "synchronous=OFF"):
             target.execute(f"PRAGMA {pragma}")
-        check_opened_files(copy, "")
         source.backup(target)
 
 
-def _sync_and_check(copy: Path) -> None:
-    descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file, and let SQLite do nothing with it before it is known to be this very file."""
+    with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as connection:
+        check_opened_files(path, "")
+        yield connection
+
+
+def _sync(folder: OpenFolder, name: str) -> None:
+    descriptor = folder.open_file(name)
     try:
         os.fsync(descriptor)
         # So that what is checked is read from the disk.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+
+
+def _check(copy: Path) -> None:
     address = f"file:{quote(str(copy))}?immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as connection:
         findings = connection.execute("PRAGMA integrity_check(1)").fetchall()
