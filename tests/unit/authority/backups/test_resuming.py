@@ -29,7 +29,8 @@ from pki.errors import (
 )
 from pki.keys import generate_key
 from pki.transparency import NoteSignatureError, VerifierKey, open_checkpoint
-from pki.x509 import WORKLOAD, ChainVerifier, Credential, CrlSet, Purpose
+from pki.x509 import WORKLOAD, ChainVerifier, Credential, Crl, CrlSet, Purpose
+from pki.x509.revocation import IssuerId
 from tests.enrolling import ADMIN, REGISTRAR, Enrolling, register, workload_id
 from tests.support import request_for
 from tests.unit.authority.backups.conftest import Lost
@@ -348,3 +349,36 @@ def test_the_restored_log_goes_on_under_another_name_and_names_the_last_checkpoi
     assert (new.name, new.public_key) == (restored.origin, key.public_key)
     open_checkpoint(published, [new])
     assert (lost.home / "audit.replaced.checkpoint").read_bytes() == kept
+
+
+def test_a_new_list_follows_those_that_nobody_brought(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    for _ in range(50):
+        lost.ca.refresh_crls(force=True)
+    newest = lost.held()
+    lost.restore()
+    assert told(lost.recover(held)).is_done
+    with lost.open() as ca:
+        now, complaints = newest.merge_newer(ca.trust()[1])
+        assert complaints == ()
+        name = IssuerId.of_ca(ca.issuers()[1].certificate)
+        assert now.crls[name].number > newest.crls[name].number
+
+
+def test_a_list_that_somebody_else_signed_counts_for_nothing(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    lost.restore()
+    with lost.open() as ca:
+        root, issuing = ca.issuers()
+    forged = Crl.build(
+        [],
+        issuer=issuing.certificate,
+        issuer_key=generate_key(),
+        number=1 << 60,
+        this_update=lost.clock(),
+        next_update=lost.clock() + timedelta(days=7),
+    )
+    of_root = held.crls[IssuerId.of_ca(root.certificate)]
+    assert told(lost.recover(CrlSet.of([forged, of_root]))) == Resumption(False, (issuing.key_id,))
