@@ -340,7 +340,8 @@ def test_the_restored_log_goes_on_under_another_name_and_names_the_last_checkpoi
         assert result.findings == ()
         assert any("restored from a backup" in note for note in result.notes)
         (finding,) = ca.verify_audit_log([("newer", newer)]).findings
-        assert finding.kind == "rewritten"
+        assert finding.kind == "lost"
+        assert "1 decisions are missing" in finding.text
     published = (lost.home / "audit.checkpoint").read_bytes()
     assert published.startswith(restored.origin.encode() + b"\n")
     with pytest.raises(NoteSignatureError):
