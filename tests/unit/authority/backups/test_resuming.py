@@ -16,6 +16,7 @@ from pki.authority.enrollment.confirming import confirm_registrations, unconfirm
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.recovery import RecoveryResult
 from pki.authority.registrations import OidcRule, Proof
+from pki.authority.rotation.root import RootKeys, describe_request, sign_request
 from pki.errors import (
     NotFoundError,
     NotPermittedError,
@@ -27,7 +28,7 @@ from pki.errors import (
     VerificationError,
     WrongStepError,
 )
-from pki.keys import generate_key
+from pki.keys import generate_key, read_private_key
 from pki.transparency import NoteSignatureError, VerifierKey, open_checkpoint
 from pki.x509 import WORKLOAD, ChainVerifier, Credential, Crl, CrlSet, Purpose
 from pki.x509.revocation import IssuerId
@@ -383,3 +384,39 @@ def test_a_list_that_somebody_else_signed_counts_for_nothing(lost: Lost) -> None
     )
     of_root = held.crls[IssuerId.of_ca(root.certificate)]
     assert told(lost.recover(CrlSet.of([forged, of_root]))) == Resumption(False, (issuing.key_id,))
+
+
+def test_a_root_that_is_elsewhere_acknowledges_the_restored_log_by_request(lost: Lost) -> None:
+    with pytest.raises(WrongStepError, match="nothing to acknowledge"):
+        lost.ca.acknowledge_restored_log()
+    lost.back_up()
+    held = lost.held()
+    restored = lost.restore()
+    with lost.open() as ca, pytest.raises(RestoredLedgerError):
+        ca.acknowledge_restored_log()
+    lost.recover(held)
+    key = lost.home / "root.key.pem"
+    root = read_private_key(key.read_bytes())
+    key.unlink()
+    with lost.open() as ca:
+        request = ca.acknowledge_restored_log()
+        assert request is not None
+        (line,) = [line for line in describe_request(request) if "ACKNOWLEDGES" in line]
+        assert restored.origin in line
+        # Another step that the roots sign acknowledges nothing by the way.
+        assert ca.bundles()[-1].content.audit_origin is None
+        answer = sign_request(request, RootKeys.of(root), now=ca.now())
+        ca.import_answers([answer.encode()])
+        assert ca.bundles()[-1].content.log_origin == restored.origin
+        with pytest.raises(WrongStepError, match="nothing to acknowledge"):
+            ca.acknowledge_restored_log()
+
+
+def test_a_rotation_after_a_restore_acknowledges_nothing(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    lost.restore()
+    lost.recover(held, retirement=Retirement())
+    with lost.open() as ca:
+        ca.renew_root_crls(audit_key=bytes(range(32)))
+        assert [bundle.content.audit_origin for bundle in ca.bundles()] == [None, None]
