@@ -18,7 +18,7 @@ from pki.authority.pruning.prune import START, prune_step
 
 _WATCHED = timedelta(hours=1)
 _DIFFER = timedelta(seconds=60)
-_STEPS = 20
+_STEPS = 100
 _WAIT_SECONDS = 1.0
 
 

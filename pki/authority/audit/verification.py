@@ -71,6 +71,7 @@ class _Verification:
         self._tiles: dict[tuple[int, int], bytes] = {}
         self._checkpoints: list[tuple[str, Checkpoint]] = []
         self._roots: dict[int, bytes] = {}
+        self._replaced: dict[object, int] = {}  # origins of before a restore, and their last sizes
         self.decisions = Decisions()
         try:
             head = log.head()
@@ -145,7 +146,15 @@ class _Verification:
     def compare_checkpoints(self) -> None:
         """Compare each checkpoint with the tree of as many entries."""
         for name, checkpoint in self._checkpoints:
-            if checkpoint.size > self._tree.size:
+            last = self._replaced.get(checkpoint.origin, checkpoint.size)
+            if checkpoint.size > last:
+                self._find(
+                    "lost",
+                    f"{name} is of {checkpoint.size} entries of {checkpoint.origin}, and the "
+                    f"backup that was restored held {last}: {checkpoint.size - last} decisions are "
+                    "missing",
+                )
+            elif checkpoint.size > self._tree.size:
                 self._find(
                     "rewritten",
                     f"{name} is of {checkpoint.size} entries, and the log has {self._tree.size}: "
@@ -199,6 +208,7 @@ class _Verification:
             f"entry {index} of {entry.at:%Y-%m-%d %H:%M:%S} UTC says that the CA was restored from "
             f"a backup: the log {entry.details.get('replaces')} may have had more entries"
         )
+        self._replaced[entry.details.get("replaces")] = index
         last = (entry.details.get("last_size"), entry.details.get("last_root"))
         if last != (index, self._tree.root().hex()):
             self._find("restore", f"entry {index} names another last checkpoint than the log had")

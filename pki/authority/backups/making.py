@@ -70,7 +70,8 @@ def make_backup(context: AuthorityContext, path: Path) -> Manifest:
 
 
 def _write(context: AuthorityContext, file: BinaryIO) -> Manifest:
-    archive = ArchiveWriter(file, context.now())
+    made_at = context.now()
+    archive = ArchiveWriter(file, made_at)
     directory = context.directory
     _add_files(archive, directory, [PENDING, KEPT])
     with context.ledger.snapshot(newest=True) as transaction:
@@ -87,7 +88,7 @@ def _write(context: AuthorityContext, file: BinaryIO) -> Manifest:
     _add_files(archive, directory, names)
     manifest = Manifest(
         __version__,
-        context.now(),
+        made_at,
         context.settings.limits.trust_domain.name,
         SCHEMA_VERSION,
         state.ledger_id,

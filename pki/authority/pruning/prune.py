@@ -24,7 +24,7 @@ from pki.durations import parse_duration
 from pki.errors import InputError
 
 DEFAULT_KEEP = timedelta(days=30)
-AT_ONCE = 500
+AT_ONCE = 200
 """How many certificates a step looks at: it holds the ledger for some hundredths of a second."""
 START = (0, 0)
 

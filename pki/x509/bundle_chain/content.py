@@ -6,6 +6,7 @@ The page ``docs/trust-bundles.md`` describes the bytes for other implementations
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MAX_ROOTS = 16
 MAX_CONTENT_BYTES = 512 * 1024
 _DIGEST_BYTES = 32
 _ED25519_BYTES = 32
+_ORIGIN = re.compile(r"[A-Za-z0-9._/-]{1,400}", re.ASCII)
 _REQUIRED = ("created", "number", "previous", "roots", "trust_domain", "type")
 _LATEST = 253402300799  # the last second of the year 9999
 
@@ -175,8 +177,10 @@ class BundleContent:
         if self.audit_key is not None and len(self.audit_key) != _ED25519_BYTES:
             raise InputError("trust bundle: audit_key is no Ed25519 public key of 32 bytes")
         first = self.trust_domain.audit_log
-        if self.audit_origin is not None and not self.audit_origin.startswith(f"{first}/"):
-            raise InputError(f"trust bundle: audit_origin does not begin with {first}/")
+        if self.audit_origin is not None and not (
+            self.audit_origin.startswith(f"{first}/") and _ORIGIN.fullmatch(self.audit_origin)
+        ):
+            raise InputError(f"trust bundle: audit_origin is no name of a log below {first}/")
         if not 1 <= len(self.roots) <= MAX_ROOTS:
             raise InputError(
                 f"trust bundle holds {len(self.roots)} roots; 1 to {MAX_ROOTS} are allowed"

@@ -16,6 +16,8 @@ import pytest
 from pki.authority import Authority
 from pki.authority.backups.archive import opened_archive
 from pki.authority.backups.restoring import restore_backup
+from pki.authority.signers import Pkcs11Uri
+from pki.authority.signers.key_file import write_key_file
 from pki.errors import InputError, PkiError, StateError
 from tests.support import Clock, make_authority
 from tests.unit.authority.backups.conftest import Lost
@@ -272,3 +274,18 @@ def test_a_backup_holds_one_moment_of_the_ledger(lost: Lost) -> None:
         assert archive.manifest.sequence in state
         assert len(entries) - 1 == archive.manifest.log_size
         assert archive.manifest.certificates == 1
+
+
+def test_a_key_in_a_token_is_said_to_be_elsewhere(lost: Lost) -> None:
+    issuing = lost.ca.issuers()[1]
+    key = lost.ca.path / f"issuing-{issuing.key_id}.key.pem"
+    key.rename(lost.file.with_name("in-a-token"))
+    uri = Pkcs11Uri.parse("pkcs11:token=ca-1;object=issuing")
+    place = key.with_suffix(".toml")
+    place.write_bytes(write_key_file(uri))
+    place.chmod(0o600)
+    manifest = lost.ca.backup(lost.file)
+    assert manifest.keys_elsewhere == {place.name: str(uri)}
+    assert f"files/{key.name}" not in {part.name for part in manifest.parts}
+    lost.restore()
+    assert (lost.home / place.name).read_bytes() == place.read_bytes()

@@ -16,6 +16,7 @@ from pki.authority.enrollment.confirming import confirm_registrations, unconfirm
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.recovery import RecoveryResult
 from pki.authority.registrations import OidcRule, Proof
+from pki.authority.rotation.root import RootKeys, describe_request, sign_request
 from pki.errors import (
     NotFoundError,
     NotPermittedError,
@@ -27,9 +28,10 @@ from pki.errors import (
     VerificationError,
     WrongStepError,
 )
-from pki.keys import generate_key
+from pki.keys import generate_key, read_private_key
 from pki.transparency import NoteSignatureError, VerifierKey, open_checkpoint
-from pki.x509 import WORKLOAD, ChainVerifier, Credential, CrlSet, Purpose
+from pki.x509 import WORKLOAD, ChainVerifier, Credential, Crl, CrlSet, Purpose
+from pki.x509.revocation import IssuerId
 from tests.enrolling import ADMIN, REGISTRAR, Enrolling, register, workload_id
 from tests.support import request_for
 from tests.unit.authority.backups.conftest import Lost
@@ -339,7 +341,8 @@ def test_the_restored_log_goes_on_under_another_name_and_names_the_last_checkpoi
         assert result.findings == ()
         assert any("restored from a backup" in note for note in result.notes)
         (finding,) = ca.verify_audit_log([("newer", newer)]).findings
-        assert finding.kind == "rewritten"
+        assert finding.kind == "lost"
+        assert "1 decisions are missing" in finding.text
     published = (lost.home / "audit.checkpoint").read_bytes()
     assert published.startswith(restored.origin.encode() + b"\n")
     with pytest.raises(NoteSignatureError):
@@ -348,3 +351,72 @@ def test_the_restored_log_goes_on_under_another_name_and_names_the_last_checkpoi
     assert (new.name, new.public_key) == (restored.origin, key.public_key)
     open_checkpoint(published, [new])
     assert (lost.home / "audit.replaced.checkpoint").read_bytes() == kept
+
+
+def test_a_new_list_follows_those_that_nobody_brought(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    for _ in range(50):
+        lost.ca.refresh_crls(force=True)
+    newest = lost.held()
+    lost.restore()
+    assert told(lost.recover(held)).is_done
+    with lost.open() as ca:
+        now, complaints = newest.merge_newer(ca.trust()[1])
+        assert complaints == ()
+        name = IssuerId.of_ca(ca.issuers()[1].certificate)
+        assert now.crls[name].number > newest.crls[name].number
+
+
+def test_a_list_that_somebody_else_signed_counts_for_nothing(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    lost.restore()
+    with lost.open() as ca:
+        root, issuing = ca.issuers()
+    forged = Crl.build(
+        [],
+        issuer=issuing.certificate,
+        issuer_key=generate_key(),
+        number=1 << 60,
+        this_update=lost.clock(),
+        next_update=lost.clock() + timedelta(days=7),
+    )
+    of_root = held.crls[IssuerId.of_ca(root.certificate)]
+    assert told(lost.recover(CrlSet.of([forged, of_root]))) == Resumption(False, (issuing.key_id,))
+
+
+def test_a_root_that_is_elsewhere_acknowledges_the_restored_log_by_request(lost: Lost) -> None:
+    with pytest.raises(WrongStepError, match="nothing to acknowledge"):
+        lost.ca.acknowledge_restored_log()
+    lost.back_up()
+    held = lost.held()
+    restored = lost.restore()
+    with lost.open() as ca, pytest.raises(RestoredLedgerError):
+        ca.acknowledge_restored_log()
+    lost.recover(held)
+    key = lost.home / "root.key.pem"
+    root = read_private_key(key.read_bytes())
+    key.unlink()
+    with lost.open() as ca:
+        request = ca.acknowledge_restored_log()
+        assert request is not None
+        (line,) = [line for line in describe_request(request) if "ACKNOWLEDGES" in line]
+        assert restored.origin in line
+        # Another step that the roots sign acknowledges nothing by the way.
+        assert ca.bundles()[-1].content.audit_origin is None
+        answer = sign_request(request, RootKeys.of(root), now=ca.now())
+        ca.import_answers([answer.encode()])
+        assert ca.bundles()[-1].content.log_origin == restored.origin
+        with pytest.raises(WrongStepError, match="nothing to acknowledge"):
+            ca.acknowledge_restored_log()
+
+
+def test_a_rotation_after_a_restore_acknowledges_nothing(lost: Lost) -> None:
+    lost.back_up()
+    held = lost.held()
+    lost.restore()
+    lost.recover(held, retirement=Retirement())
+    with lost.open() as ca:
+        ca.renew_root_crls(audit_key=bytes(range(32)))
+        assert [bundle.content.audit_origin for bundle in ca.bundles()] == [None, None]

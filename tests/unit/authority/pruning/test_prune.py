@@ -289,3 +289,31 @@ def test_a_row_that_is_missing_and_had_not_ended_is_told(
         )
     findings = ca.verify_audit_log().findings
     assert [finding.kind for finding in findings] == ["certificate"]
+
+
+def test_a_revoked_one_that_no_list_shows_yet_stays_for_the_lifetime_of_a_list(
+    ca: Authority, clock: Clock
+) -> None:
+    ca.context.signs_lists_later = True
+    revoked = ca.issue("orders")
+    ca.revoke(revoked.leaf.serial_number)
+    ca.revoke(ca.issue("later").leaf.serial_number)
+    clock.move(days=4)
+    assert pruned(ca, timedelta(days=1)) == 0
+    ca.refresh_crls(force=True)
+    (crl,) = [crl for crl in ca.trust()[1].crls.values() if crl.revoked]
+    assert revoked.leaf.serial_number in crl.revoked
+
+
+def test_the_newest_certificate_stays_so_that_its_id_is_not_used_again(
+    ca: Authority, clock: Clock
+) -> None:
+    for name in ("a", "b"):
+        ca.issue(name)
+    with ca.context.ledger.snapshot() as transaction:
+        newest = max(item.id for item in transaction.certificates())
+    clock.move(days=60)
+    assert pruned(ca) == 1
+    ca.issue("c")
+    with ca.context.ledger.snapshot() as transaction:
+        assert [item.id for item in transaction.certificates()] == [newest, newest + 1]

@@ -211,6 +211,16 @@ def test_the_audit_logs_key_stays_in_later_bundles_until_another_takes_its_place
         content.next([OLD[0]], created=NOW, audit_key=bytes(31))
 
 
+def test_the_name_of_a_restored_log_stays_in_later_bundles_until_another_takes_its_place() -> None:
+    first, second = (f"{SHOP.audit_log}/restored-{number}" for number in (1, 2))
+    content = BundleContent.first(SHOP, [OLD[0]], created=NOW)
+    assert (content.audit_origin, content.log_origin) == (None, SHOP.audit_log)
+    restored = content.next([OLD[0]], created=NOW, audit_origin=first)
+    assert BundleContent.read(restored.encode()) == restored
+    assert restored.next([OLD[0]], created=NOW).log_origin == first
+    assert restored.next([OLD[0]], created=NOW, audit_origin=second).log_origin == second
+
+
 def test_what_is_encoded_is_read_back() -> None:
     for bundle in (ONE, BOTH, LAST):
         assert SignedBundle.read(bundle.encode()) == bundle
@@ -243,6 +253,13 @@ LEAF = base64.b64encode(Hierarchy().leaf().public_bytes(Encoding.DER)).decode()
         changed(unknown=1),
         changed(audit_key=""),
         changed(audit_key="AA=="),
+        changed(audit_origin=""),
+        changed(audit_origin="shop.internal/handfast/audit"),
+        changed(audit_origin="bank.internal/handfast/audit/restored-1"),
+        changed(audit_origin="shop.internal/handfast/audit/a b"),
+        changed(audit_origin="shop.internal/handfast/audit/a+b"),
+        changed(audit_origin="shop.internal/handfast/audit/" + "x" * 400),
+        changed(audit_origin=1),
         changed(created=-1),
         changed(created=1 << 52),
         changed(created="1"),
