@@ -35,8 +35,7 @@ from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.errors import NotPermittedError, NotRegisteredError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
-from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
-from pki.proofs import encode_recovery_key
+from pki.keys import KeyIdentity, secret_fingerprint
 from pki.x509 import NameLimits
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LeafNames
@@ -72,8 +71,8 @@ class Admission:
             NotPermittedError: if the rules forbid one of the names or the key.
         """
         self._check(order, transaction)
-        refuse_recovery_key(order.public_key, transaction)
-        transaction.keys.claim(order.public_key, owner=str(order.spiffe_id))
+        refuse_recovery_key(order.key, transaction)
+        transaction.keys.claim(order.key, owner=str(order.spiffe_id))
         transaction.claim_names(_claims(order, until), now=now)
 
     def admit_new_keys(
@@ -96,11 +95,8 @@ class Admission:
         """
         for order, _ in orders:
             self._check(order, transaction)
-        keys = {
-            public_key_fingerprint(order.public_key): encode_recovery_key(order.public_key)
-            for order, _ in orders
-        }
-        owned = [(order.public_key, str(order.spiffe_id)) for order, _ in orders]
+        keys = {order.key.fingerprint: order.key.der for order, _ in orders}
+        owned = [(order.key, str(order.spiffe_id)) for order, _ in orders]
         is_recovery_key = transaction.lines.is_any_recovery_key_known(keys)
         if is_recovery_key or not transaction.keys.claim_new(owned):
             raise NotPermittedError("one of the keys is not new", remedy="Make new keys")
@@ -111,7 +107,7 @@ class Admission:
         if order.proof is not Proof.CA:
             self.check_names(order.spiffe_id, order.names(), by_admin=order.by_admin)
             check_registration(order, transaction)
-        refuse_ca_key(order.public_key, transaction)
+        refuse_ca_key(order.key, transaction)
 
     def check_names(self, owner: SpiffeId, names: LeafNames, *, by_admin: bool) -> None:
         """Check the names that a workload shall have.
@@ -153,8 +149,9 @@ class Admission:
         Raises:
             NotPermittedError: if it could issue other names than this CA, or its key is not new.
         """
-        refuse_ca_key(order.public_key, transaction)
-        if transaction.keys.contains(order.public_key):
+        key = KeyIdentity.of(order.public_key)
+        refuse_ca_key(key, transaction)
+        if transaction.keys.contains(key):
             raise NotPermittedError(
                 "the key belongs to a leaf, and can't be an issuing CA's too",
                 remedy="Make a new key",
@@ -222,15 +219,14 @@ def check_registration(order: LeafOrder, transaction: Transaction) -> Registrati
     return registration
 
 
-def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
+def refuse_ca_key(key: KeyIdentity, transaction: Transaction) -> None:
     """Refuse a key of this CA: the root's, or that of an issuing CA of any status.
 
     Raises:
         NotPermittedError: if it is one.
     """
-    secret = secret_fingerprint(public_key)
     for record in transaction.issuers():
-        if _secret_of(record.certificate) == secret:
+        if _secret_of(record.certificate) == key.secret:
             raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
 
 
@@ -239,12 +235,11 @@ def _secret_of(certificate: x509.Certificate) -> str:
     return secret_fingerprint(public_key_of(certificate))
 
 
-def refuse_recovery_key(public_key: PublicKey, transaction: Transaction) -> None:
+def refuse_recovery_key(key: KeyIdentity, transaction: Transaction) -> None:
     """Refuse a key that is, or was, a line's recovery key: it has no other use.
 
     Raises:
         NotPermittedError: if it is one.
     """
-    fingerprint = public_key_fingerprint(public_key)
-    if transaction.lines.is_recovery_key_known(fingerprint, encode_recovery_key(public_key)):
+    if transaction.lines.is_recovery_key_known(key.fingerprint, key.der):
         raise NotPermittedError("the key is a recovery key", remedy="Make a new key")

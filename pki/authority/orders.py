@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -13,7 +14,7 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
-from pki.keys import KeyType, PublicKey
+from pki.keys import KeyIdentity, KeyType, PublicKey
 from pki.x509 import WORKLOAD, IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
 from pki.x509.profiles.builder import Validity
@@ -54,6 +55,7 @@ class LeafOrder:
         proof: how the workload was proved.
         by_admin: whether everybody who decided on this order is an admin: who registered the
             workload, and who made its token. A name that gives a role in the CA needs that.
+        key: what the public key is known by.
         is_exact: whether exactly this lifetime was requested; otherwise the leaf may end sooner,
             with its issuing CA.
         extra_dns: further DNS names besides the derived one.
@@ -73,17 +75,33 @@ class LeafOrder:
     renewed_from: int | None = None
     line_id: str | None = None
     is_exact: bool = False
+    key: KeyIdentity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Identify the key once: every stage asks for it."""
+        object.__setattr__(self, "key", KeyIdentity.of(self.public_key))
 
     def names(self) -> LeafNames:
         """Return the names for the leaf: the derived and the further ones, each once."""
-        derived = derive_names(self.spiffe_id)
-        dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *self.extra_dns])
-        return LeafNames(
-            derived.subject,
-            self.spiffe_id if self.profile.needs_spiffe_id else None,
-            tuple(dns),
-            tuple(dict.fromkeys(self.extra_ip)),
-        )
+        named = self.spiffe_id, self.profile.needs_spiffe_id
+        return _names_of(*named, self.extra_dns, self.extra_ip)
+
+
+@lru_cache(maxsize=4096)
+def _names_of(
+    spiffe_id: SpiffeId,
+    needs_spiffe_id: bool,
+    extra_dns: tuple[DnsName, ...],
+    extra_ip: tuple[IpAddress, ...],
+) -> LeafNames:
+    derived = derive_names(spiffe_id)
+    dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *extra_dns])
+    return LeafNames(
+        derived.subject,
+        spiffe_id if needs_spiffe_id else None,
+        tuple(dns),
+        tuple(dict.fromkeys(extra_ip)),
+    )
 
 
 def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it

@@ -32,7 +32,7 @@ from pki.authority.signers import ExternalSigner, Signer
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import NotPermittedError, StateError
 from pki.identity import TrustDomain
-from pki.keys import PrivateKey, public_key_fingerprint
+from pki.keys import PrivateKey
 from pki.x509.profiles import IssuingProfile, RootProfile
 from pki.x509.profiles.builder import Validity
 
@@ -230,7 +230,7 @@ def _record(signed: SignedLeaf, line_id: str, *, now: datetime) -> NewCertificat
         str(order.spiffe_id),
         order.profile.name,
         signed.leaf,
-        public_key_fingerprint(order.public_key),
+        order.key.fingerprint,
         now,
         line_id,
         order.renewed_from,
@@ -251,7 +251,7 @@ def _record_intent(planned: PlannedLeaf, transaction: Transaction, *, now: datet
                 str(names.subject),
             ),
             order.profile.name,
-            public_key_fingerprint(order.public_key),
+            order.key.fingerprint,
             certificate.tbs_sha256,
             certificate.unsigned.not_valid_after_utc,
             now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -146,12 +147,37 @@ def load_private_key(der: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
     return numbers.private_key()
 
 
-def public_key_fingerprint(key: PublicKey) -> str:
-    """Return the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
-    spki = key.public_bytes(
+def public_key_to_der(key: PublicKey) -> bytes:
+    """Return a public key as SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return hashlib.sha256(spki).hexdigest()
+
+
+def public_key_fingerprint(key: PublicKey) -> str:
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
+    return hashlib.sha256(public_key_to_der(key)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIdentity:
+    """What a public key is known by.
+
+    Args:
+        der: the key as SubjectPublicKeyInfo, DER.
+        fingerprint: as :func:`public_key_fingerprint`.
+        secret: as :func:`secret_fingerprint`.
+    """
+
+    der: bytes
+    fingerprint: str
+    secret: str
+
+    @classmethod
+    def of(cls, key: PublicKey) -> KeyIdentity:
+        """Compute it once for all that asks for it."""
+        der = public_key_to_der(key)
+        return cls(der, hashlib.sha256(der).hexdigest(), secret_fingerprint(key))
 
 
 def secret_fingerprint(key: PublicKey) -> str:

@@ -31,7 +31,7 @@ from pki.authority.registrations import Proof, Registration
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, ProofRefusedError
 from pki.identity import SpiffeId
-from pki.keys import PublicKey, public_key_fingerprint
+from pki.keys import KeyIdentity, PublicKey, public_key_fingerprint
 from pki.proofs import (
     Purpose,
     TokenCredential,
@@ -279,13 +279,14 @@ def set_recovery_key(
     Raises:
         InputError: if the key has, or had, another use.
     """
-    der = encode_recovery_key(key)
-    fingerprint = public_key_fingerprint(key)
-    if transaction.keys.contains(key) or transaction.lines.is_recovery_key_known(fingerprint, der):
+    identity = KeyIdentity.of(key)
+    if transaction.keys.contains(identity) or transaction.lines.is_recovery_key_known(
+        identity.fingerprint, identity.der
+    ):
         raise InputError(
             "the recovery key is used for something else", remedy="Make a key for this alone"
         )
-    transaction.lines.set_recovery_key(record.line_id, der, retired=retired, at=at)
+    transaction.lines.set_recovery_key(record.line_id, identity.der, retired=retired, at=at)
 
 
 def _repeated(

@@ -136,6 +136,8 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
             f"the request (CSR) asks for the subject {quote_untrusted(requested.subject)}",
             remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
         )
+    if request.public_key is order.public_key:
+        return order
     return replace(order, public_key=request.public_key)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, insert, select, updat
 
 from pki.authority.ledger import tables
 from pki.errors import NotPermittedError
-from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
+from pki.keys import KeyIdentity
 
 # Made once: each certificate runs them.
 _OF_SECRET = select(tables.keys).where(tables.keys.c.secret == bindparam("secret"))
@@ -30,7 +30,7 @@ class KeyRecords:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def claim(self, key: PublicKey, *, owner: str) -> None:
+    def claim(self, key: KeyIdentity, *, owner: str) -> None:
         """Assign a key to a workload for good.
 
         Raises:
@@ -49,14 +49,13 @@ class KeyRecords:
                 f"the key belongs to {other}, and a key is certified for one workload only",
                 remedy=f"Make a new key for {owner}",
             )
-        fingerprint = public_key_fingerprint(key)
-        if fingerprint not in {row.fingerprint for row in rows}:
+        if key.fingerprint not in {row.fingerprint for row in rows}:
             self._connection.execute(
                 _INSERT,
-                {"fingerprint": fingerprint, "secret": secret_fingerprint(key), "spiffe_id": owner},
+                {"fingerprint": key.fingerprint, "secret": key.secret, "spiffe_id": owner},
             )
 
-    def claim_new(self, keys: Sequence[tuple[PublicKey, str]]) -> bool:
+    def claim_new(self, keys: Sequence[tuple[KeyIdentity, str]]) -> bool:
         """Assign keys to workloads for good, if none of them is known yet and all differ.
 
         Args:
@@ -67,8 +66,8 @@ class KeyRecords:
         """
         rows = [
             {
-                "fingerprint": public_key_fingerprint(key),
-                "secret": secret_fingerprint(key),
+                "fingerprint": key.fingerprint,
+                "secret": key.secret,
                 "spiffe_id": owner,
             }
             for key, owner in keys
@@ -80,7 +79,7 @@ class KeyRecords:
         self._connection.execute(_INSERT, rows)
         return True
 
-    def contains(self, key: PublicKey) -> bool:
+    def contains(self, key: KeyIdentity) -> bool:
         """Return whether a leaf has, or had, this key."""
         return bool(self._rows(key))
 
@@ -108,8 +107,8 @@ class KeyRecords:
         )
         return frozenset([*fingerprints, *same])
 
-    def _rows(self, key: PublicKey) -> Sequence[Row[Any]]:
-        return self._connection.execute(_OF_SECRET, {"secret": secret_fingerprint(key)}).all()
+    def _rows(self, key: KeyIdentity) -> Sequence[Row[Any]]:
+        return self._connection.execute(_OF_SECRET, {"secret": key.secret}).all()
 
 
 def _secrets(fingerprints: Iterable[str]) -> Select[Any]:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -50,6 +51,7 @@ def verification_hash(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
     return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
 
 
+@lru_cache
 def key_usage(*, ca: bool) -> x509.KeyUsage:
     """Return the key usage of a CA (to sign certificates and CRLs) or of a leaf (signatures)."""
     return x509.KeyUsage(
@@ -90,7 +92,7 @@ def build_certificate(
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
+        .issuer_name(_subject_of(issuer) if issuer else subject)
         .public_key(public_key)
         .serial_number(serial if serial is not None else random_serial())
         .not_valid_before(validity.not_before)
@@ -104,6 +106,13 @@ def build_certificate(
     return builder.sign(issuer_key, signature_hash(issuer_key))
 
 
+# A CA signs many with one issuer, whose name the library decodes anew each time.
+@lru_cache(maxsize=64)
+def _subject_of(issuer: x509.Certificate) -> x509.Name:
+    return issuer.subject
+
+
+@lru_cache(maxsize=64)
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Return the extension that names the issuer's key as the issuer's own certificate does."""
     own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)

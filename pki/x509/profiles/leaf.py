@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from cryptography import x509
@@ -87,22 +88,14 @@ class LeafProfile:
             CertificateError: if the names do not fit the profile.
             KeyRefusedError: if a leaf may not have this key.
         """
-        alternatives: list[x509.GeneralName] = []
-        if names.spiffe_id is not None:
-            alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
-        alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
-        alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
-        try:
-            subject = names.subject.to_name()
-        except NameRefusedError as error:
-            raise CertificateError(error.message, remedy=error.remedy) from None
+        subject, alternatives = _written(names)
         extensions: list[tuple[x509.ExtensionType, bool]] = [
-            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (_END_ENTITY, True),
             (key_usage(ca=False), True),
-            (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
+            (_extended_key_usage(self.purposes), False),
         ]
-        if alternatives:  # an empty extension is malformed; the check below requires a name
-            extensions.append((x509.SubjectAlternativeName(alternatives), not subject.rdns))
+        if alternatives is not None:  # the check below requires a name
+            extensions.append((alternatives, not subject.rdns))
         certificate = build_certificate(
             subject=subject,
             public_key=check_leaf_key(public_key),
@@ -179,6 +172,30 @@ class LeafProfile:
                 "exactly one, a SPIFFE ID (X509-SVID section 2)"
             )
         return names
+
+
+_END_ENTITY = x509.BasicConstraints(ca=False, path_length=None)
+
+
+# A workload has the same names in each of its certificates.
+@lru_cache(maxsize=4096)
+def _written(names: LeafNames) -> tuple[x509.Name, x509.SubjectAlternativeName | None]:
+    """Return the names as a certificate holds them; an empty extension would be malformed."""
+    alternatives: list[x509.GeneralName] = []
+    if names.spiffe_id is not None:
+        alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
+    alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
+    alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
+    try:
+        subject = names.subject.to_name()
+    except NameRefusedError as error:
+        raise CertificateError(error.message, remedy=error.remedy) from None
+    return subject, x509.SubjectAlternativeName(alternatives) if alternatives else None
+
+
+@lru_cache
+def _extended_key_usage(purposes: frozenset[Purpose]) -> x509.ExtendedKeyUsage:
+    return x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(purposes)])
 
 
 WORKLOAD = LeafProfile("workload", frozenset(Purpose), needs_spiffe_id=True)
