@@ -23,7 +23,7 @@ Several servers may answer at one address, so addresses have no owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
@@ -35,7 +35,7 @@ from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.errors import NotPermittedError, NotRegisteredError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
-from pki.keys import KeyIdentity, secret_fingerprint
+from pki.keys import IdentifiedKey, secret_fingerprint
 from pki.x509 import NameLimits
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LeafNames
@@ -73,35 +73,7 @@ class Admission:
         self._check(order, transaction)
         refuse_recovery_key(order.key, transaction)
         transaction.keys.claim(order.key, owner=str(order.spiffe_id))
-        transaction.claim_names(_claims(order, until), now=now)
-
-    def admit_new_keys(
-        self,
-        orders: Sequence[tuple[LeafOrder, datetime]],
-        transaction: Transaction,
-        *,
-        now: datetime,
-    ) -> None:
-        """Admit many leaves whose keys are new, as :meth:`admit_leaf` does with each.
-
-        Args:
-            orders: each with the end of its leaf.
-            transaction: of the ledger.
-            now: the time.
-
-        Raises:
-            NotPermittedError: if one of them must not, or may not, be admitted: it is not said
-                which, nor for sure why.
-        """
-        for order, _ in orders:
-            self._check(order, transaction)
-        keys = {order.key.fingerprint: order.key.der for order, _ in orders}
-        owned = [(order.key, str(order.spiffe_id)) for order, _ in orders]
-        is_recovery_key = transaction.lines.is_any_recovery_key_known(keys)
-        if is_recovery_key or not transaction.keys.claim_new(owned):
-            raise NotPermittedError("one of the keys is not new", remedy="Make new keys")
-        claims = [claim for order, until in orders for claim in _claims(order, until)]
-        transaction.claim_names(claims, now=now)
+        transaction.names.claim(claims_of(order, until=until), now=now)
 
     def _check(self, order: LeafOrder, transaction: Transaction) -> None:
         if order.proof is not Proof.CA:
@@ -149,7 +121,7 @@ class Admission:
         Raises:
             NotPermittedError: if it could issue other names than this CA, or its key is not new.
         """
-        key = KeyIdentity.of(order.public_key)
+        key = IdentifiedKey.of(order.public_key)
         refuse_ca_key(key, transaction)
         if transaction.keys.contains(key):
             raise NotPermittedError(
@@ -176,7 +148,8 @@ class Admission:
             )
 
 
-def _claims(order: LeafOrder, until: datetime) -> list[NameClaim]:
+def claims_of(order: LeafOrder, *, until: datetime) -> list[NameClaim]:
+    """Return the names that a leaf claims until its end."""
     owner, names = str(order.spiffe_id), order.names()
     claimed = [(NameKind.SPIFFE, owner)]
     claimed += [(NameKind.DNS, name.name) for name in names.dns_names]
@@ -219,7 +192,7 @@ def check_registration(order: LeafOrder, transaction: Transaction) -> Registrati
     return registration
 
 
-def refuse_ca_key(key: KeyIdentity, transaction: Transaction) -> None:
+def refuse_ca_key(key: IdentifiedKey, transaction: Transaction) -> None:
     """Refuse a key of this CA: the root's, or that of an issuing CA of any status.
 
     Raises:
@@ -235,7 +208,7 @@ def _secret_of(certificate: x509.Certificate) -> str:
     return secret_fingerprint(public_key_of(certificate))
 
 
-def refuse_recovery_key(key: KeyIdentity, transaction: Transaction) -> None:
+def refuse_recovery_key(key: IdentifiedKey, transaction: Transaction) -> None:
     """Refuse a key that is, or was, a line's recovery key: it has no other use.
 
     Raises:

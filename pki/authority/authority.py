@@ -23,7 +23,7 @@ from pki.clock import Clock, system_clock
 from pki.errors import PkiError
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, TrustDomain
-from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
+from pki.keys import IdentifiedKey, KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import WORKLOAD, CrlSet, IpAddress, LeafProfile, read_request
 
 
@@ -233,7 +233,8 @@ class Authority(RotatingAuthority):
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
-        order = order_leaf(name, self.trust_domain, key.public_key(), dns, ip, lifetime, profile)
+        public = IdentifiedKey.of(key.public_key())
+        order = order_leaf(name, self.trust_domain, public, dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, key=key)
 
     def issue_each(self, orders: Sequence[NamedOrder]) -> list[Issued | PkiError]:
@@ -253,7 +254,7 @@ class Authority(RotatingAuthority):
         for item in orders:
             try:
                 key = generate_key(item.key_type)
-                public = key.public_key()
+                public = IdentifiedKey.of(key.public_key())
                 domain = self.trust_domain
                 order = order_leaf(
                     item.name, domain, public, item.dns, item.ip, item.lifetime, item.profile
@@ -291,7 +292,7 @@ class Authority(RotatingAuthority):
             NotPermittedError: if it asks for other names, or the CA's rules forbid one.
         """
         parsed = read_request(request)
-        order = order_leaf(name, self.trust_domain, parsed.public_key, dns, ip, lifetime, profile)
+        order = order_leaf(name, self.trust_domain, parsed.key, dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, request=parsed)
 
     def renew(
@@ -318,7 +319,9 @@ class Authority(RotatingAuthority):
         if public_key is None:
             key = key or generate_key()
             public_key = key.public_key()
-        return renewal.renew(self._context, old, public_key, key=key, lifetime=lifetime)
+        return renewal.renew(
+            self._context, old, IdentifiedKey.of(public_key), key=key, lifetime=lifetime
+        )
 
     def renew_request(
         self, old: x509.Certificate, request: bytes, *, lifetime: timedelta | None = None
@@ -337,5 +340,5 @@ class Authority(RotatingAuthority):
         """
         parsed = read_request(request)
         return renewal.renew(
-            self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
+            self._context, old, parsed.key, key=None, lifetime=lifetime, request=parsed
         )

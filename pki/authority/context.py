@@ -40,6 +40,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
+class RecentLists:
+    """The lists that went out last, so that not each commit reads and decodes them again."""
+
+    lists: KnownCrls = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class AuthorityContext:
     """The parts of an open CA, for its operations."""
 
@@ -57,6 +64,7 @@ class AuthorityContext:
     revocation_wait: float = 5.0
     """How many seconds a revocation waits for a ledger that another process holds."""
     tokens: TokenAccess = field(default_factory=TokenAccess, repr=False)
+    recent: RecentLists = field(default_factory=RecentLists, repr=False)
     _signers: dict[str, Signer] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

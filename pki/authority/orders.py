@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
-from pki.keys import KeyIdentity, KeyType, PublicKey
+from pki.keys import IdentifiedKey, KeyType, PublicKey
 from pki.x509 import WORKLOAD, IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
 from pki.x509.profiles.builder import Validity
@@ -50,12 +50,11 @@ class LeafOrder:
     Args:
         spiffe_id: the workload; it owns the names.
         profile: the kind of leaf.
-        public_key: the leaf's key; whoever orders has proved possession of the private key.
+        key: the leaf's public key; whoever orders has proved possession of the private key.
         lifetime: from now on.
         proof: how the workload was proved.
         by_admin: whether everybody who decided on this order is an admin: who registered the
             workload, and who made its token. A name that gives a role in the CA needs that.
-        key: what the public key is known by.
         is_exact: whether exactly this lifetime was requested; otherwise the leaf may end sooner,
             with its issuing CA.
         extra_dns: further DNS names besides the derived one.
@@ -66,7 +65,7 @@ class LeafOrder:
 
     spiffe_id: SpiffeId
     profile: LeafProfile
-    public_key: PublicKey
+    key: IdentifiedKey
     lifetime: timedelta
     proof: Proof
     by_admin: bool
@@ -75,11 +74,6 @@ class LeafOrder:
     renewed_from: int | None = None
     line_id: str | None = None
     is_exact: bool = False
-    key: KeyIdentity = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Identify the key once: every stage asks for it."""
-        object.__setattr__(self, "key", KeyIdentity.of(self.public_key))
 
     def names(self) -> LeafNames:
         """Return the names for the leaf: the derived and the further ones, each once."""
@@ -107,7 +101,7 @@ def _names_of(
 def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
     name: str,
     trust_domain: TrustDomain,
-    public_key: PublicKey,
+    key: IdentifiedKey,
     dns: Sequence[DnsName],
     ip: Sequence[IpAddress],
     lifetime: timedelta | None,
@@ -121,7 +115,7 @@ def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
     return LeafOrder(
         SpiffeId.parse_name(name, trust_domain),
         profile,
-        public_key,
+        key,
         lifetime if lifetime is not None else DEFAULT_LEAF,
         Proof.OPERATOR,
         True,

@@ -2,7 +2,7 @@
 
 from pki.keys.delegated import DelegatedEcKey, DelegatedKey, DelegatedRsaKey, delegated_key
 from pki.keys.encoding import (
-    KeyIdentity,
+    IdentifiedKey,
     private_key_to_pem,
     public_key_fingerprint,
     public_key_to_der,
@@ -23,7 +23,7 @@ __all__ = [
     "DelegatedEcKey",
     "DelegatedKey",
     "DelegatedRsaKey",
-    "KeyIdentity",
+    "IdentifiedKey",
     "KeyType",
     "PrivateKey",
     "PublicKey",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -160,24 +160,26 @@ def public_key_fingerprint(key: PublicKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyIdentity:
-    """What a public key is known by.
+class IdentifiedKey:
+    """A public key, and what it is known by.
 
     Args:
+        public_key: the key.
         der: the key as SubjectPublicKeyInfo, DER.
         fingerprint: as :func:`public_key_fingerprint`.
         secret: as :func:`secret_fingerprint`.
     """
 
+    public_key: PublicKey = field(compare=False)
     der: bytes
     fingerprint: str
     secret: str
 
     @classmethod
-    def of(cls, key: PublicKey) -> KeyIdentity:
+    def of(cls, key: PublicKey) -> IdentifiedKey:
         """Compute it once for all that asks for it."""
         der = public_key_to_der(key)
-        return cls(der, hashlib.sha256(der).hexdigest(), secret_fingerprint(key))
+        return cls(key, der, hashlib.sha256(der).hexdigest(), secret_fingerprint(key))
 
 
 def secret_fingerprint(key: PublicKey) -> str:

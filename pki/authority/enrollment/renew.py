@@ -27,7 +27,6 @@ from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, NotRenewableError
 from pki.identity import SpiffeId
-from pki.keys import public_key_fingerprint
 from pki.proofs import Purpose, check_binding
 from pki.x509 import Request, read_names, read_request
 
@@ -75,7 +74,7 @@ def renew_own(
         proof=der_of(presented),
         request=request,
     )
-    fingerprint = public_key_fingerprint(parsed.public_key)
+    fingerprint = parsed.key.fingerprint
     context = acting_as(context, read_names(presented).uris[0])
     refusal = context.audit_entry(
         AuditAction.REFUSE, certificate=presented, asked=AuditAction.RENEW.value
@@ -148,7 +147,7 @@ def _renew(
     admit(record.line_id, registration.lifetime)
     order = order_of(
         registration,
-        request.public_key,
+        request.key,
         Proof.RENEWAL,
         by_admin=revision.by_admin,
         renews=record,

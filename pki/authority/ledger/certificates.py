@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection, Values
+from pki.authority.ledger.batching.inserts import Inserts
+from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
@@ -20,41 +24,52 @@ _BY_ID = select(tables.certificates).where(tables.certificates.c.id == bindparam
 _RENEWAL_OF = select(tables.certificates).where(
     tables.certificates.c.renewed_from == bindparam("id")
 )
-_OF_KEY = (
-    select(tables.certificates)
-    .where(tables.certificates.c.key_fingerprint == bindparam("fingerprint"))
-    .order_by(tables.certificates.c.id)
+_OF_KEY = LookupQuery(tables.certificates, "key_fingerprint", tables.certificates.c.id)
+_INSERTS = Inserts(
+    tables.certificates,
+    (
+        "issuer_id",
+        "serial",
+        "spiffe_id",
+        "profile",
+        "certificate",
+        "key_fingerprint",
+        "not_before",
+        "not_after",
+        "issued_at",
+        "renewed_from",
+        "line_id",
+    ),
+    rank=1,
 )
 
 
 class CertificateRecords:
     """The part of a transaction that reads and writes certificates."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._of_key = Lookup(connection, _OF_KEY)
+        self.keys = KeyRecords(connection)
 
     @property
     def connection(self) -> Connection:
         """For reports, which read alone."""
-        return self._connection
+        return self._connection.plain()
 
-    @property
-    def keys(self) -> KeyRecords:
-        """The public keys of leaves."""
-        return KeyRecords(self._connection)
+    def read_certificates_ahead(self, needs: Needs) -> None:
+        """Read the certificates that steps will ask for."""
+        self._of_key.read_ahead(key.fingerprint for key in needs.keys)
 
     @property
     def revocations(self) -> RevocationLog:
         """The order of revocations."""
         return RevocationLog(self._connection)
 
-    def add_certificate(self, new: NewCertificate) -> int:
-        """Record an issued certificate; return its id."""
-        return self._insert(tables.certificates, **_row_of(new))
-
-    def add_certificates(self, new: Sequence[NewCertificate]) -> None:
-        """Record issued certificates."""
-        self._connection.execute(insert(tables.certificates), list(map(_row_of, new)))
+    def add_certificate(self, new: NewCertificate) -> None:
+        """Record an issued certificate."""
+        self._of_key.forget(new.key_fingerprint)
+        self._connection.add(_INSERTS, _row_of(new))
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
@@ -81,8 +96,7 @@ class CertificateRecords:
 
     def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
         """Return every certificate of exactly this key, oldest first."""
-        rows = self._connection.execute(_OF_KEY, {"fingerprint": fingerprint})
-        return tuple(map(record_of_row, rows))
+        return tuple(map(record_of_row, self._of_key.of(fingerprint)))
 
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
         """Return every certificate of these keys and of all keys that the same secrets yield."""
@@ -178,18 +192,18 @@ class CertificateRecords:
         return record_of_row(row) if row is not None else None
 
 
-def _row_of(new: NewCertificate) -> dict[str, object]:
+def _row_of(new: NewCertificate) -> Values:
     certificate = new.certificate
-    return {
-        "issuer_id": new.issuer_id,
-        "serial": f"{certificate.serial_number:x}",
-        "spiffe_id": new.spiffe_id,
-        "profile": new.profile,
-        "certificate": der_of(certificate),
-        "key_fingerprint": new.key_fingerprint,
-        "not_before": to_seconds(certificate.not_valid_before_utc),
-        "not_after": to_seconds(certificate.not_valid_after_utc),
-        "issued_at": to_seconds(new.issued_at),
-        "renewed_from": new.renewed_from,
-        "line_id": new.line_id,
-    }
+    return (
+        new.issuer_id,
+        f"{certificate.serial_number:x}",
+        new.spiffe_id,
+        new.profile,
+        der_of(certificate),
+        new.key_fingerprint,
+        to_seconds(certificate.not_valid_before_utc),
+        to_seconds(certificate.not_valid_after_utc),
+        to_seconds(new.issued_at),
+        new.renewed_from,
+        new.line_id,
+    )

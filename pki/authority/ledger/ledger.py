@@ -20,6 +20,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
+from pki.authority.ledger.batching.names import ConflictError
+from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.commits.turns import Outcome, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases import sqlite
@@ -33,8 +35,15 @@ from pki.files.open_folder import opened_folder
 
 _SHARED_SECONDS = 0.1
 """How long a shared commit takes up steps: who is urgent waits for it."""
+_READ_AHEAD = 64
+"""For about so many certificates at once: what is read for a step that has to wait is in vain."""
 _Result = TypeVar("_Result")
-_Step = Callable[[Transaction], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    work: Callable[[Transaction], object]
+    needs: Needs
 
 
 @dataclass(slots=True)
@@ -184,14 +193,16 @@ class Ledger:
             end_turn()
             self._tell(commit)
 
-    def run(self, step: Callable[[Transaction], _Result]) -> _Result:
+    def run(self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING) -> _Result:
         """Run a step in a transaction, and return its result once that is committed.
 
         The transaction may be shared with the steps of other threads. A step that raises is undone
         by itself. It may run in another thread than its caller's, which waits for it.
 
         Args:
-            step: what is to be done. It must not depend on the thread that it runs in.
+            step: what is to be done. It must not depend on the thread that it runs in, and is run
+                again if what it shares its commit with could not be recorded.
+            needs: what it will read, as far as that is known.
 
         Raises:
             PkiError: as :meth:`transaction`, and what the step raises.
@@ -199,24 +210,43 @@ class Ledger:
         if self.is_for_reading:
             with self.snapshot(newest=True) as transaction:
                 return step(transaction)
-        result = self._turns.share(step, self._commit_each, self._urgency, self._wait_seconds)
+        taken = _Step(step, needs)
+        result = self._turns.share(taken, self._commit_each, self._urgency, self._wait_seconds)
         return cast("_Result", result)
 
     def _commit_each(
         self, steps: Sequence[_Step], committed: Callable[[int], None]
     ) -> Sequence[Outcome]:
         """Run steps in one transaction while there is time; one that raises is undone alone."""
+        try:
+            return self._commit_together(steps, committed, is_each_written=False)
+        except LedgerError as error:
+            is_conflict = isinstance(error, ConflictError) or isinstance(
+                error.__cause__, IntegrityError
+            )
+            if len(steps) == 1 or not is_conflict:
+                raise
+        # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
+        return self._commit_together(steps, committed, is_each_written=True)
+
+    def _commit_together(
+        self, steps: Sequence[_Step], committed: Callable[[int], None], *, is_each_written: bool
+    ) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
         with self._committing() as commit:
-            if len(steps) == 1:
-                # What it raises undoes the transaction.
-                outcomes = [Outcome(steps[0](commit.transaction))]
-            else:
-                end = time.monotonic() + _SHARED_SECONDS
-                outcomes = []
-                for step in steps:
-                    outcomes.append(_try(commit.transaction, step))
-                    if time.monotonic() > end:
-                        break
+            transaction, ahead = commit.transaction, 0
+            end = time.monotonic() + _SHARED_SECONDS
+            for place, step in enumerate(steps):
+                if place == ahead:
+                    needs, ahead = _needs_from(steps, place)
+                    transaction.read_ahead(needs)
+                if len(steps) == 1:
+                    # What it raises undoes the transaction.
+                    outcomes.append(Outcome(step.work(transaction)))
+                else:
+                    outcomes.append(_try(transaction, step, is_written=is_each_written))
+                if time.monotonic() > end:
+                    break
         committed(len(outcomes))
         self._tell(commit)
         return outcomes
@@ -236,7 +266,7 @@ class Ledger:
                 if not accept_older:
                     mark_error = self.mark.compare(transaction.state())
                 yield commit
-                transaction.audit.flush()
+                transaction.flush()
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
@@ -302,9 +332,27 @@ class Ledger:
         self._engine.dispose()
 
 
-def _try(transaction: Transaction, step: _Step) -> Outcome:
+def _needs_from(steps: Sequence[_Step], begin: int) -> tuple[Needs, int]:
+    """Return what the next steps will read, and how many of all steps those are up to."""
+    needs: list[Needs] = []
+    keys = 0
+    for step in steps[begin:]:
+        needs.append(step.needs)
+        keys += len(step.needs.keys)
+        if keys >= _READ_AHEAD:
+            break
+    return Needs.all_of(needs), begin + len(needs)
+
+
+def _try(transaction: Transaction, step: _Step, *, is_written: bool) -> Outcome:
+    def take() -> object:
+        result = step.work(transaction)
+        if is_written:
+            transaction.flush()
+        return result
+
     try:
-        return Outcome(transaction.alone(lambda: step(transaction)))
+        return Outcome(transaction.alone(take))
     except IntegrityError as error:
         # It conflicts with what is recorded: that is its own affair, and not its neighbours'.
         refused = _not_recorded(error)

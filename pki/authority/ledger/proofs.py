@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 
 
@@ -47,7 +48,7 @@ class UsedProof:
 class ProofRecords:
     """The part of a transaction that reads and writes tokens and used proofs."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def mac_key(self) -> bytes:
@@ -73,7 +74,8 @@ class ProofRecords:
 
     def enrollment_address(self) -> str | None:
         """Return where new workloads reach the CA; None if it was never served."""
-        return self._connection.scalar(select(tables.service.c.enrollment_address))
+        address: str | None = self._connection.scalar(select(tables.service.c.enrollment_address))
+        return address
 
     def add_token(self, token: TokenRecord) -> None:
         """Record a new token."""

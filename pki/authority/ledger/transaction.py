@@ -5,17 +5,19 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, bindparam, case, delete, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
+from pki.authority.ledger.batching.connection import LedgerConnection
+from pki.authority.ledger.batching.names import NameRecords
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.intents import IntentRecords
@@ -27,13 +29,12 @@ from pki.authority.ledger.records import (
     IssuerKind,
     IssuerRecord,
     IssuerStatus,
-    NameClaim,
 )
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.authority.ledger.registrations import RegistrationRecords
 from pki.authority.ledger.rotation import RotationRecords
 from pki.authority.ledger.rows import der_of, to_moment, to_seconds
-from pki.errors import LedgerError, NotPermittedError, quote_untrusted
+from pki.errors import LedgerError
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
@@ -43,48 +44,28 @@ _Result = TypeVar("_Result")
 # Made once: each certificate runs them.
 _SELECT_STATE = select(tables.ledger_state)
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
-_SELECT_NAME = select(tables.names).where(
-    tables.names.c.kind == bindparam("kind"), tables.names.c.value == bindparam("value")
-)
-_NEW_NAME = insert_or_update(tables.names)
-# It changes no row where another workload still holds the name.
-_CLAIM_NAME = _NEW_NAME.on_conflict_do_update(
-    index_elements=["kind", "value"],
-    set_={
-        "spiffe_id": _NEW_NAME.excluded.spiffe_id,
-        "held_until": case(
-            (
-                (tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id)
-                & (tables.names.c.held_until > _NEW_NAME.excluded.held_until),
-                tables.names.c.held_until,
-            ),
-            else_=_NEW_NAME.excluded.held_until,
-        ),
-    },
-    where=or_(
-        tables.names.c.spiffe_id == _NEW_NAME.excluded.spiffe_id,
-        tables.names.c.held_until < bindparam("now"),
-    ),
-)
 
 
 class Transaction(CertificateRecords):
     """One transaction: a view of the ledger that nobody else changes, and its changes."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        self._changes = _changes(connection)
+        super().__init__(LedgerConnection(connection))
+        self._checked: set[Callable[[], object]] = set()
         self._issuers: tuple[IssuerRecord, ...] | None = None
         self._issuer_changes = 0
-        self._made: tuple[object, object] | None = None
-        self.audit = AuditLog(connection)
-        self.crls = CrlRecords(connection)
-        self.registrations = RegistrationRecords(connection)
+        self._made: dict[object, object] = {}
+        self._made_of = (0, 0)
+        self.audit = AuditLog(self._connection)
+        self.crls = CrlRecords(self._connection)
+        self.lines = LineRecords(self._connection)
+        self.names = NameRecords(self._connection)
+        self.registrations = RegistrationRecords(self._connection)
 
     @property
     def changed(self) -> bool:
         """Whether the transaction has written something."""
-        return _changes(self._connection) != self._changes
+        return self._connection.has_waiting or self._connection.has_changed
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
@@ -94,18 +75,24 @@ class Transaction(CertificateRecords):
     def alone(self, step: Callable[[], _Result]) -> _Result:
         """Take a step that is undone by itself if it raises, while the transaction goes on."""
         log = self.audit.mark()
-        nested = self._connection.begin_nested()
-        try:
-            result = step()
-        except BaseException:
-            nested.rollback()
+
+        def undone() -> None:
             self._forget_issuers()
             self.crls.changes += 1
-            self.registrations.forget()
             self.audit.back_to(log)
-            raise
-        nested.commit()
-        return result
+
+        return self._connection.alone(step, undone)
+
+    def once(self, check: Callable[[], object]) -> None:
+        """Make a check that raises or not, and not again in this transaction if it did not."""
+        if check not in self._checked:
+            check()
+            self._checked.add(check)
+
+    def flush(self) -> None:
+        """Write all that waits; before the commit."""
+        self.audit.flush()
+        self._connection.flush()
 
     def advance(self) -> tuple[str, LedgerState]:
         """Assign the next commit its number; return its token and the state after it."""
@@ -128,11 +115,6 @@ class Transaction(CertificateRecords):
     def recovery(self) -> RecoveryRecords:
         """What the ledger knows about commits that it has lost."""
         return RecoveryRecords(self._connection)
-
-    @property
-    def lines(self) -> LineRecords:
-        """The lines of certificates."""
-        return LineRecords(self._connection)
 
     @property
     def proofs(self) -> ProofRecords:
@@ -212,7 +194,9 @@ class Transaction(CertificateRecords):
     def issuers(self) -> tuple[IssuerRecord, ...]:
         """Return all CA certificates of this CA, roots and issuing CAs, by age."""
         if self._issuers is None:
-            self._issuers = tuple(map(_issuer_of, self._connection.execute(_SELECT_ISSUERS)))
+            self._issuers = tuple(
+                map(_issuer_of, self._connection.read(_SELECT_ISSUERS, of=tables.issuers))
+            )
         return self._issuers
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
@@ -237,46 +221,20 @@ class Transaction(CertificateRecords):
             key: what else it depends on.
             make: makes it.
         """
-        key = (key, self._issuer_changes, self.crls.changes)
-        if self._made is None or self._made[0] != key:
-            self._made = (key, make())
-        return cast("_Result", self._made[1])
+        made_of = (self._issuer_changes, self.crls.changes)
+        if self._made_of != made_of:
+            self._made, self._made_of = {}, made_of
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("_Result", self._made[key])
 
-    def claim_names(self, claims: Sequence[NameClaim], *, now: datetime) -> None:
-        """Reserve names for workloads, each until its last certificate with that name has ended.
-
-        Raises:
-            NotPermittedError: if another workload holds one of them.
-        """
-        claimed = self._connection.execute(
-            _CLAIM_NAME,
-            [
-                {
-                    "kind": claim.kind.value,
-                    "value": claim.value,
-                    "spiffe_id": claim.owner,
-                    "held_until": to_seconds(claim.until),
-                    "now": to_seconds(now),
-                }
-                for claim in claims
-            ],
-        )
-        if claimed.rowcount == len(claims):
-            return
-        held = next(
-            row
-            for claim in claims
-            for row in self._connection.execute(
-                _SELECT_NAME, {"kind": claim.kind.value, "value": claim.value}
-            )
-            if row.spiffe_id != claim.owner
-        )
-        raise NotPermittedError(
-            f"the {held.kind} name {quote_untrusted(held.value)} belongs to "
-            f"{held.spiffe_id} until "
-            f"{to_moment(held.held_until):%Y-%m-%d %H:%M:%S} UTC",
-            remedy="Choose another name, or wait until its last certificate has ended",
-        )
+    def read_ahead(self, needs: Needs) -> None:
+        """Read what steps will ask for, with a few statements for all of them."""
+        self.registrations.read_ahead(needs.workloads)
+        self.names.read_ahead(needs.names)
+        self.keys.read_ahead(needs.keys)
+        self.lines.read_ahead(needs.keys)
+        self.read_certificates_ahead(needs)
 
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None
@@ -310,9 +268,3 @@ def _issuer_of(row: Row[Any]) -> IssuerRecord:
 @lru_cache(maxsize=256)
 def _parsed(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
-
-
-def _changes(connection: Connection) -> int:
-    """Return how many rows this connection has written since it was opened."""
-    changes: int = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
-    return changes

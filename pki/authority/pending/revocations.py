@@ -28,6 +28,8 @@ class PendingRevocations:
         self._lock = threading.Lock()
         self._in_memory: dict[str, PendingRevocation] = {}
         self._lists: dict[IssuerId, Crl] = {}
+        self.lists_used = 0
+        """How often a list has taken the place of the ledger's."""
 
     def add(self, record: PendingRevocation) -> PkiError | None:
         """Keep a revocation; return why it is in memory alone, if it is.
@@ -166,6 +168,7 @@ class PendingRevocations:
         """Let a list that was signed for what is pending take the place of the ledger's."""
         with self._lock:
             self._lists[crl.issuer] = crl
+            self.lists_used += 1
 
     def lists(self) -> Mapping[IssuerId, Crl]:
         """Return the lists that were signed for what is pending."""
