@@ -211,6 +211,10 @@ class OlderLedgerError(LedgerError):
     """The ledger is, or may be, an older copy or another ledger: the CA signs nothing."""
 
 
+class PendingRevocationError(LedgerError):
+    """A revocation is not recorded yet, and what was asked for depends on it."""
+
+
 class NotRecordedError(LedgerError):
     """The ledger can't record now, so nothing was done: it is held, or its disk is full.
 

@@ -150,11 +150,16 @@ class Admission:
 
 def claims_of(order: LeafOrder, *, until: datetime) -> list[NameClaim]:
     """Return the names that a leaf claims until its end."""
-    owner, names = str(order.spiffe_id), order.names()
-    claimed = [(NameKind.SPIFFE, owner)]
-    claimed += [(NameKind.DNS, name.name) for name in names.dns_names]
-    claimed += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+    owner = str(order.spiffe_id)
+    claimed = _claimed(owner, order.names())
     return [NameClaim(kind, value, owner, until) for kind, value in claimed]
+
+
+@lru_cache(maxsize=4096)
+def _claimed(owner: str, names: LeafNames) -> tuple[tuple[NameKind, str], ...]:
+    subject = [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+    dns = [(NameKind.DNS, name.name) for name in names.dns_names]
+    return ((NameKind.SPIFFE, owner), *dns, *subject)
 
 
 def check_registration(order: LeafOrder, transaction: Transaction) -> Registration | None:

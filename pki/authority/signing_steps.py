@@ -30,12 +30,11 @@ def sign_in_steps(ledger: Ledger, decide: Decide[_Result], needs: Needs = NOTHIN
         decide: of the operation.
         needs: what it will ask the ledger for.
     """
-    ledger.record_pending()
-    result = ledger.run(lambda transaction: decide(transaction, None), needs)
+    result = ledger.run_recorded(lambda transaction: decide(transaction, None), needs)
     if not isinstance(result, PlannedLeaf):
         return result
     signed = result.sign()
-    result = ledger.run(lambda transaction: decide(transaction, signed), needs)
+    result = ledger.run_recorded(lambda transaction: decide(transaction, signed), needs)
     assert not isinstance(result, PlannedLeaf)
     return result
 
@@ -76,7 +75,6 @@ def sign_each_in_steps(
     Raises:
         LedgerError: if what is pending can't be recorded.
     """
-    ledger.record_pending()
     results: list[_Result | PkiError] = []
     for begin in range(0, len(orders), _AT_ONCE):
         part = orders[begin : begin + _AT_ONCE]
@@ -91,7 +89,7 @@ def sign_each_in_steps(
 
 def _sign_part(ledger: Ledger, orders: Sequence[Order[_Result]]) -> list[_Result | PkiError]:
     needs = Needs.all_of(order.needs for order in orders)
-    taken = ledger.run(
+    taken = ledger.run_recorded(
         lambda transaction: [order.take(transaction, None) for order in orders], needs
     )
     signed = {
@@ -105,7 +103,7 @@ def _sign_part(ledger: Ledger, orders: Sequence[Order[_Result]]) -> list[_Result
             taken[place] = orders[place].take(transaction, leaf)
 
     if signed:
-        ledger.run(record, needs)
+        ledger.run_recorded(record, needs)
     results: list[_Result | PkiError] = []
     for result in taken:
         assert not isinstance(result, PlannedLeaf)

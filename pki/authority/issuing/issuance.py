@@ -261,6 +261,8 @@ class Trust:
     bundle: TrustBundle
     crls: CrlSet
     own: tuple[x509.Certificate, ...]
+    names: tuple[x509.Name, ...]
+    """Of its own certificates, each in its place: the library decodes them anew each time."""
 
     def issued(
         self,
@@ -271,20 +273,25 @@ class Trust:
         notes: tuple[str, ...],
     ) -> Issued:
         """Return a certificate with it."""
-        issuer = next(item for item in self.own if item.subject == leaf.issuer)
+        issuer = self.own[self.names.index(leaf.issuer)]
         return Issued(spiffe_id, (leaf, issuer), self.bundle, self.crls, key, notes, self.own)
 
 
 def trust_of(context: AuthorityContext, transaction: Transaction) -> Trust:
     """Return what goes out with the certificates of this transaction."""
+    now, lists_used = context.now(), context.pending.lists_used
 
     def make() -> Trust:
         own = tuple(item.certificate for item in transaction.issuers())
         bundle, crls = context.trust(transaction, known=context.recent.lists)
         context.recent.lists = crls.crls
-        return Trust(bundle, crls, own)
+        return Trust(bundle, crls, own, tuple(item.subject for item in own))
 
-    return transaction.made_of_trust((Trust, context.now(), context.pending.lists_used), make)
+    def recent() -> Trust:
+        parts = (now, lists_used, transaction.issuers(), transaction.crls.numbers())
+        return context.recent.of(parts, make)
+
+    return transaction.made_of_trust((Trust, now, lists_used), recent)
 
 
 def needs_of(order: LeafOrder) -> Needs:

@@ -96,9 +96,8 @@ class CrlRecords:
 
     def current(self, issuer_id: int) -> CrlRecord | None:
         """Return an issuer's current CRL; None if it has none yet."""
-        row = self._connection.execute(
-            select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
-        ).one_or_none()
+        query = select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
+        row = self._connection.read(query, of=tables.crls).one_or_none()
         if row is None:
             return None
         next_update = datetime.fromtimestamp(row.next_update, tz=UTC)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,11 +16,18 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
-from pki.authority.ledger.batching.names import ConflictError
 from pki.authority.ledger.batching.needs import NOTHING, Needs
+from pki.authority.ledger.commits.sharing import (
+    Step,
+    cause_of,
+    is_conflict,
+    not_recorded,
+    take_steps,
+)
+from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases import sqlite
@@ -30,20 +36,17 @@ from pki.authority.ledger.databases.schema import migrate
 from pki.authority.ledger.ledger_files import MARK
 from pki.authority.ledger.mark import LedgerMark
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import CommitInDoubtError, LedgerError, PkiError, StateError, quote_untrusted
+from pki.errors import (
+    CommitInDoubtError,
+    LedgerError,
+    PendingRevocationError,
+    PkiError,
+    StateError,
+    quote_untrusted,
+)
 from pki.files.open_folder import opened_folder
 
-_SHARED_SECONDS = 0.1
-"""How long a shared commit takes up steps: who is urgent waits for it."""
-_READ_AHEAD = 64
-"""For about so many certificates at once: what is read for a step that has to wait is in vain."""
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    work: Callable[[Transaction], object]
-    needs: Needs
 
 
 @dataclass(slots=True)
@@ -66,16 +69,19 @@ class Ledger:
         migrated: bool = False,
     ) -> None:
         self._engine = engine
-        self._turns: Turns[_Step] = Turns()
+        self._turns: Turns[Step] = Turns()
         self._wait_seconds = access.wait_seconds
         self._urgency = Urgency.REVOCATION
+        self._telling = Telling()
         self.mark = mark
         self.migrated = migrated
         self.is_for_reading = access.for_reading
-        # Called after each commit that added to the audit log; it must not raise.
+        # Called with the audit log's head after commits that added to it; it must not raise.
         self.after_entries: Callable[[AuditHead], None] = lambda _: None
         # Called before anything is decided that a revocation may forbid which is not recorded yet.
         self.recorder: Callable[[Ledger], object] = lambda _: None
+        # Called in transactions: raises PendingRevocationError if something is not recorded yet.
+        self.refuse_pending: Callable[[], object] = lambda: None
 
     @classmethod
     def create(cls, path: Path) -> Ledger:
@@ -133,6 +139,26 @@ class Ledger:
         """
         self.recorder(self)
 
+    def run_recorded(
+        self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING
+    ) -> _Result:
+        """Run a step that depends on what is pending, as :meth:`run`: that is recorded first.
+
+        Raises:
+            LedgerError: if the ledger still can't record it.
+        """
+
+        def checked(transaction: Transaction) -> _Result:
+            transaction.once(self.refuse_pending)
+            return step(transaction)
+
+        try:
+            return self.run(checked, needs)
+        except PendingRevocationError:
+            self.record_pending()
+        # What is pending by now was decided after this was asked for, and whoever signs looks too.
+        return self.run(step, needs)
+
     @classmethod
     def _connect(cls, path: Path, access: LedgerAccess = WRITING) -> Ledger:
         path = path.absolute()
@@ -152,7 +178,7 @@ class Ledger:
         except SQLAlchemyError as error:
             engine.dispose()
             raise LedgerError(
-                f"ledger {quote_untrusted(path)} can't be used: {_cause(error)}"
+                f"ledger {quote_untrusted(path)} can't be used: {cause_of(error)}"
             ) from error
         except (ValueError, TypeError) as error:
             engine.dispose()
@@ -191,7 +217,7 @@ class Ledger:
             with self._committing(accept_older=accept_older) as commit:
                 yield commit.transaction
             end_turn()
-            self._tell(commit)
+            self._tell(commit.head)
 
     def run(self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING) -> _Result:
         """Run a step in a transaction, and return its result once that is committed.
@@ -210,50 +236,38 @@ class Ledger:
         if self.is_for_reading:
             with self.snapshot(newest=True) as transaction:
                 return step(transaction)
-        taken = _Step(step, needs)
+        taken = Step(step, needs)
         result = self._turns.share(taken, self._commit_each, self._urgency, self._wait_seconds)
         return cast("_Result", result)
 
     def _commit_each(
-        self, steps: Sequence[_Step], committed: Callable[[int], None]
+        self, steps: Sequence[Step], committed: Callable[[int], None]
     ) -> Sequence[Outcome]:
         """Run steps in one transaction while there is time; one that raises is undone alone."""
-        try:
-            return self._commit_together(steps, committed, is_each_written=False)
-        except LedgerError as error:
-            is_conflict = isinstance(error, ConflictError) or isinstance(
-                error.__cause__, IntegrityError
-            )
-            if len(steps) == 1 or not is_conflict:
-                raise
-        # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
-        return self._commit_together(steps, committed, is_each_written=True)
+        # Open for all that is read and written in it now.
+        with opened_folder(self.mark.path.parent):
+            try:
+                return self._commit_together(steps, committed, is_each_written=False)
+            except LedgerError as error:
+                if len(steps) == 1 or not is_conflict(error):
+                    self._tell(None)
+                    raise
+            # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
+            return self._commit_together(steps, committed, is_each_written=True)
 
     def _commit_together(
-        self, steps: Sequence[_Step], committed: Callable[[int], None], *, is_each_written: bool
+        self, steps: Sequence[Step], committed: Callable[[int], None], *, is_each_written: bool
     ) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = []
         with self._committing() as commit:
-            transaction, ahead = commit.transaction, 0
-            end = time.monotonic() + _SHARED_SECONDS
-            for place, step in enumerate(steps):
-                if place == ahead:
-                    needs, ahead = _needs_from(steps, place)
-                    transaction.read_ahead(needs)
-                if len(steps) == 1:
-                    # What it raises undoes the transaction.
-                    outcomes.append(Outcome(step.work(transaction)))
-                else:
-                    outcomes.append(_try(transaction, step, is_written=is_each_written))
-                if time.monotonic() > end:
-                    break
+            outcomes = take_steps(commit.transaction, steps, is_each_written=is_each_written)
         committed(len(outcomes))
-        self._tell(commit)
+        self._tell(commit.head)
         return outcomes
 
-    def _tell(self, commit: _Commit) -> None:
-        if commit.head is not None:
-            self.after_entries(commit.head)
+    def _tell(self, head: AuditHead | None) -> None:
+        head = self._telling.due(head, follows=self._turns.are_waited_for())
+        if head is not None:
+            self.after_entries(head)
 
     @contextmanager
     def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
@@ -280,7 +294,7 @@ class Ledger:
                     if token is None or not self._was_committed(token, error):
                         raise
         except SQLAlchemyError as error:
-            raise _not_recorded(error) from error
+            raise not_recorded(error) from error
         commit.head = head
         if state is not None:
             # The commit is durable, even if the mark can't be written now: the next transaction
@@ -312,7 +326,7 @@ class Ledger:
                     sql_transaction.rollback()
         except SQLAlchemyError as error:
             what = "written now" if self.is_for_reading else "read"
-            raise LedgerError(f"ledger can't be {what}: {_cause(error)}") from error
+            raise LedgerError(f"ledger can't be {what}: {cause_of(error)}") from error
 
     def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
@@ -322,54 +336,11 @@ class Ledger:
                 return Transaction(connection).holds_commit(token)
         except (SQLAlchemyError, StateError) as error:
             raise CommitInDoubtError(
-                f"the ledger did not confirm the commit ({_cause(cause)}), and can't be read now "
-                f"({_cause(error)}): whether it was recorded is not known",
+                f"the ledger did not confirm the commit ({cause_of(cause)}), and can't be read now "
+                f"({cause_of(error)}): whether it was recorded is not known",
                 remedy="Check the disk, and then what was recorded: handfast list --all",
             ) from error
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-
-def _needs_from(steps: Sequence[_Step], begin: int) -> tuple[Needs, int]:
-    """Return what the next steps will read, and how many of all steps those are up to."""
-    needs: list[Needs] = []
-    keys = 0
-    for step in steps[begin:]:
-        needs.append(step.needs)
-        keys += len(step.needs.keys)
-        if keys >= _READ_AHEAD:
-            break
-    return Needs.all_of(needs), begin + len(needs)
-
-
-def _try(transaction: Transaction, step: _Step, *, is_written: bool) -> Outcome:
-    def take() -> object:
-        result = step.work(transaction)
-        if is_written:
-            transaction.flush()
-        return result
-
-    try:
-        return Outcome(transaction.alone(take))
-    except IntegrityError as error:
-        # It conflicts with what is recorded: that is its own affair, and not its neighbours'.
-        refused = _not_recorded(error)
-        refused.__cause__ = error
-        return Outcome(error=refused)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:
-        return Outcome(error=error)
-
-
-def _not_recorded(error: SQLAlchemyError) -> LedgerError:
-    return LedgerError(
-        f"ledger could not record: {_cause(error)}",
-        remedy="Nothing was handed out; check the disk and try again",
-    )
-
-
-def _cause(error: Exception) -> str:
-    return quote_untrusted(getattr(error, "orig", None) or error)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
@@ -38,11 +38,14 @@ from pki.errors import LedgerError
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
-_KEPT_COMMITS = 1000
+_KEPT_COMMITS, _FORGET_COMMITS_EACH = 1000, 100
 _Result = TypeVar("_Result")
 
 # Made once: each certificate runs them.
 _SELECT_STATE = select(tables.ledger_state)
+_SET_SEQUENCE = update(tables.ledger_state).values(sequence=bindparam("new_sequence"))
+_ADD_COMMIT = insert(tables.commits)
+_FORGET_COMMITS = delete(tables.commits).where(tables.commits.c.sequence <= bindparam("last"))
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
 
 
@@ -99,11 +102,10 @@ class Transaction(CertificateRecords):
         token = secrets.token_hex(16)
         before = self.state()
         sequence = before.sequence + 1
-        self._connection.execute(update(tables.ledger_state).values(sequence=sequence))
-        self._connection.execute(insert(tables.commits).values(sequence=sequence, token=token))
-        self._connection.execute(
-            delete(tables.commits).where(tables.commits.c.sequence <= sequence - _KEPT_COMMITS)
-        )
+        self._connection.execute(_SET_SEQUENCE, {"new_sequence": sequence})
+        self._connection.execute(_ADD_COMMIT, {"sequence": sequence, "token": token})
+        if not sequence % _FORGET_COMMITS_EACH:
+            self._connection.execute(_FORGET_COMMITS, {"last": sequence - _KEPT_COMMITS})
         return token, LedgerState(before.ledger_id, sequence)
 
     def holds_commit(self, token: str) -> bool:

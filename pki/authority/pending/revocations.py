@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pki.authority.pending.file import KEPT, PendingFile
 from pki.authority.pending.record import KnownRevocations, PendingEntry, PendingRevocation
-from pki.errors import LedgerError, NotPermittedError, PkiError
+from pki.errors import NotPermittedError, PendingRevocationError, PkiError
 from pki.x509 import Crl, CrlSet
 from pki.x509.revocation import IssuerId
 
@@ -95,11 +95,11 @@ class PendingRevocations:
         """Refuse to sign anything as long as a revocation is pending.
 
         Raises:
-            LedgerError: if one is.
+            PendingRevocationError: if one is.
             StateError: if the file can't be read.
         """
         if not self.is_empty():
-            raise LedgerError(
+            raise PendingRevocationError(
                 "a revocation is not recorded in the ledger yet: nothing is signed before it is",
                 remedy="See why the ledger can't be written: its disk, and who holds it (fuser)",
             )

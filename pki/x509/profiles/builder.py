@@ -89,8 +89,14 @@ def build_certificate(
         serial: the serial number; None takes a random one.
     """
     subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    values = [*extensions, (subject_key, False)]
+    if issuer is not None:
+        values.append((authority_key_identifier(issuer), False))
     builder = (
-        x509.CertificateBuilder()
+        # Passed all at once, because add_extension copies all that was added before.
+        x509.CertificateBuilder(
+            extensions=[x509.Extension(value.oid, critical, value) for value, critical in values]
+        )
         .subject_name(subject)
         .issuer_name(_subject_of(issuer) if issuer else subject)
         .public_key(public_key)
@@ -98,11 +104,6 @@ def build_certificate(
         .not_valid_before(validity.not_before)
         .not_valid_after(validity.not_after)
     )
-    for value, critical in extensions:
-        builder = builder.add_extension(value, critical)
-    builder = builder.add_extension(subject_key, critical=False)
-    if issuer is not None:
-        builder = builder.add_extension(authority_key_identifier(issuer), critical=False)
     return builder.sign(issuer_key, signature_hash(issuer_key))
 
 

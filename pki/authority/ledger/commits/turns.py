@@ -75,6 +75,11 @@ class Turns(Generic[_Step]):
         self._is_given = False
         self._number = self._passed_over = 0
 
+    def are_waited_for(self) -> bool:
+        """Return whether somebody waits for a turn, or has one."""
+        with self._lock:
+            return self._is_given
+
     @contextmanager
     def turn(self, urgency: Urgency, seconds: float) -> Iterator[Callable[[], None]]:
         """Wait for a turn, and have it for a block.
