@@ -28,7 +28,7 @@ from pki.authority.ledger.commits.sharing import (
     take_steps,
 )
 from pki.authority.ledger.commits.telling import Telling
-from pki.authority.ledger.commits.turns import Outcome, Turns
+from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases import sqlite
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
@@ -240,27 +240,23 @@ class Ledger:
         result = self._turns.share(taken, self._commit_each, self._urgency, self._wait_seconds)
         return cast("_Result", result)
 
-    def _commit_each(
-        self, steps: Sequence[Step], committed: Callable[[int], None]
-    ) -> Sequence[Outcome]:
+    def _commit_each(self, shared: Shared[Step]) -> Sequence[Outcome]:
         """Run steps in one transaction while there is time; one that raises is undone alone."""
         # Open for all that is read and written in it now.
         with opened_folder(self.mark.path.parent):
             try:
-                return self._commit_together(steps, committed, is_each_written=False)
+                return self._commit_together(shared, is_each_written=False)
             except LedgerError as error:
-                if len(steps) == 1 or not is_conflict(error):
-                    self._tell(None)
+                self._tell(None)
+                if len(shared.steps) == 1 or not is_conflict(error):
                     raise
             # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
-            return self._commit_together(steps, committed, is_each_written=True)
+            return self._commit_together(shared, is_each_written=True)
 
-    def _commit_together(
-        self, steps: Sequence[Step], committed: Callable[[int], None], *, is_each_written: bool
-    ) -> Sequence[Outcome]:
+    def _commit_together(self, shared: Shared[Step], *, is_each_written: bool) -> Sequence[Outcome]:
         with self._committing() as commit:
-            outcomes = take_steps(commit.transaction, steps, is_each_written=is_each_written)
-        committed(len(outcomes))
+            outcomes = take_steps(commit.transaction, shared, is_each_written=is_each_written)
+        shared.committed(len(outcomes))
         self._tell(commit.head)
         return outcomes
 

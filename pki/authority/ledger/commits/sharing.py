@@ -1,4 +1,4 @@
-"""Steps that share a transaction: their reads are made ahead, and one that raises is undone alone."""
+"""Steps that share a transaction: reads are made ahead, and one that raises is undone alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pki.authority.ledger.batching.names import ConflictError
 from pki.authority.ledger.batching.needs import Needs
-from pki.authority.ledger.commits.turns import Outcome
+from pki.authority.ledger.commits.turns import Outcome, Shared
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import LedgerError, quote_untrusted
 
@@ -34,28 +34,26 @@ class Step:
 
 
 def take_steps(
-    transaction: Transaction, steps: Sequence[Step], *, is_each_written: bool
+    transaction: Transaction, shared: Shared[Step], *, is_each_written: bool
 ) -> list[Outcome]:
     """Take steps one after the other while there is time: the first at least.
 
     Args:
         transaction: of all of them.
-        steps: a step that has the transaction to itself may raise, which undoes the transaction.
+        shared: the steps; those that come meanwhile are taken along.
         is_each_written: write what each has added at its own end.
 
     Returns:
         How those have ended that were taken.
     """
-    if len(steps) == 1:
-        transaction.read_ahead(steps[0].needs)
-        return [Outcome(steps[0].work(transaction))]
     outcomes: list[Outcome] = []
     end, ahead = time.monotonic() + _SHARED_SECONDS, 0
-    for place, step in enumerate(steps):
+    while len(outcomes) < len(shared.steps) or shared.take_more():
+        place = len(outcomes)
         if place == ahead:
-            needs, ahead = _needs_from(steps, place)
+            needs, ahead = _needs_from(shared.steps, place)
             transaction.read_ahead(needs)
-        outcomes.append(_try(transaction, step, is_written=is_each_written))
+        outcomes.append(_try(transaction, shared.steps[place], is_written=is_each_written))
         if time.monotonic() > end:
             break
     return outcomes
