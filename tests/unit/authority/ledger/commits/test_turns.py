@@ -255,8 +255,9 @@ def test_those_who_came_late_fail_with_their_commit() -> None:
         late: list[Future[object]] = []
 
         def failing(shared: Shared[str]) -> Sequence[Outcome]:
-            share = turns.share, "late", recorder.commit, Urgency.RENEWAL, SECONDS
-            late.append(threads.submit(*share))
+            late.append(
+                threads.submit(turns.share, "late", recorder.commit, Urgency.RENEWAL, SECONDS)
+            )
             until(lambda: waiting(turns) == 1)
             assert shared.take_more()
             raise LedgerError("disk full")
