@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from cryptography import x509
@@ -76,6 +76,7 @@ def build_certificate(
     validity: Validity,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     serial: int | None = None,
+    subject_key: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.Certificate:
     """Build and sign a certificate: the common fields and the extensions of its profile.
 
@@ -87,22 +88,21 @@ def build_certificate(
         validity: its validity.
         extensions: (value, critical), without the key identifiers, which are added here.
         serial: the serial number; None takes a random one.
+        subject_key: the identifier of the subject's key, if it was computed already.
     """
-    subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    subject_key = subject_key or x509.SubjectKeyIdentifier.from_public_key(public_key)
     values = [*extensions, (subject_key, False)]
     if issuer is not None:
         values.append((authority_key_identifier(issuer), False))
-    builder = (
-        # Passed all at once, because add_extension copies all that was added before.
-        x509.CertificateBuilder(
-            extensions=[x509.Extension(value.oid, critical, value) for value, critical in values]
-        )
-        .subject_name(subject)
-        .issuer_name(_subject_of(issuer) if issuer else subject)
-        .public_key(public_key)
-        .serial_number(serial if serial is not None else random_serial())
-        .not_valid_before(validity.not_before)
-        .not_valid_after(validity.not_after)
+    # Passed all at once, because each of the builder's methods copies all that was added before.
+    builder = x509.CertificateBuilder(
+        issuer_name=_subject_of(issuer) if issuer else subject,
+        subject_name=subject,
+        public_key=public_key,
+        serial_number=serial if serial is not None else random_serial(),
+        not_valid_before=validity.not_before.astimezone(UTC).replace(tzinfo=None),
+        not_valid_after=validity.not_after.astimezone(UTC).replace(tzinfo=None),
+        extensions=[x509.Extension(value.oid, critical, value) for value, critical in values],
     )
     return builder.sign(issuer_key, signature_hash(issuer_key))
 
