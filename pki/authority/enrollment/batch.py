@@ -10,6 +10,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
+    derived_names,
     obtained,
     order_of,
     sign_for_request,
@@ -24,7 +25,7 @@ from pki.authority.registrations import Caller, Proof
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import Order, sign_each_in_steps
 from pki.errors import PkiError
-from pki.identity import SpiffeId, derive_names
+from pki.identity import SpiffeId
 from pki.x509 import read_request
 
 
@@ -89,10 +90,8 @@ def _order(
         new, notes = result
         return obtained(context, transaction, new, notes=notes)
 
-    workload, derived = str(spiffe_id), derive_names(spiffe_id)
-    names = (workload, *((derived.dns.name,) if derived.dns else ()), str(derived.subject))
     return Order(
         decide,
         lambda transaction, error: append_refusal(transaction, refusal, error),
-        Needs((parsed.key,), (workload,), names),
+        Needs((parsed.key,), (str(spiffe_id),), derived_names(spiffe_id)),
     )

@@ -18,7 +18,7 @@ from pki.authority.registrations import Proof, Registration
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import sign_in_steps
 from pki.errors import LedgerError
-from pki.identity import SpiffeId
+from pki.identity import SpiffeId, derive_names
 from pki.keys import IdentifiedKey
 from pki.proofs import RecoveryId
 from pki.x509 import Request
@@ -99,6 +99,13 @@ def order_of(
         None if renews is None else renews.id,
         None if renews is None else renews.line_id,
     )
+
+
+def derived_names(spiffe_id: SpiffeId) -> tuple[str, ...]:
+    """Return the names that every certificate of a workload claims."""
+    derived = derive_names(spiffe_id)
+    dns = (derived.dns.name,) if derived.dns else ()
+    return (str(spiffe_id), *dns, str(derived.subject))
 
 
 def sign_for_request(

@@ -13,6 +13,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
+    derived_names,
     obtained,
     order_of,
     run_in_steps,
@@ -22,6 +23,7 @@ from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuing.renewal import check_renewable, renewable_record
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.rows import der_of
 from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf
@@ -75,7 +77,14 @@ def renew_own(
         request=request,
     )
     fingerprint = parsed.key.fingerprint
-    context = acting_as(context, read_names(presented).uris[0])
+    name = read_names(presented).uris[0]
+    context = acting_as(context, name)
+    needs = Needs(
+        (parsed.key,),
+        (name,),
+        derived_names(SpiffeId.parse(name)),
+        (f"{presented.serial_number:x}",),
+    )
     refusal = context.audit_entry(
         AuditAction.REFUSE, certificate=presented, asked=AuditAction.RENEW.value
     )
@@ -119,7 +128,7 @@ def renew_own(
         return None
 
     with recorded_refusals(context.ledger, refusal):
-        result = run_in_steps(context, decide)
+        result = run_in_steps(context, decide, needs)
     if result is not None:
         return result
     raise NotRenewableError(

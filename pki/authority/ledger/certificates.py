@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.batching.connection import LedgerConnection, Values
@@ -14,16 +14,15 @@ from pki.authority.ledger.batching.inserts import Inserts
 from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
 from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.keys import KeyRecords
+from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
 from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
 
 # Made once: each certificate runs them.
-_BY_SERIAL = select(tables.certificates).where(tables.certificates.c.serial == bindparam("serial"))
-_BY_ID = select(tables.certificates).where(tables.certificates.c.id == bindparam("id"))
-_RENEWAL_OF = select(tables.certificates).where(
-    tables.certificates.c.renewed_from == bindparam("id")
-)
+_OF_SERIAL = LookupQuery(tables.certificates, "serial")
+_OF_ID = LookupQuery(tables.certificates, "id")
+_RENEWALS = LookupQuery(tables.certificates, "renewed_from")
 _OF_KEY = LookupQuery(tables.certificates, "key_fingerprint", tables.certificates.c.id)
 _INSERTS = Inserts(
     tables.certificates,
@@ -50,7 +49,11 @@ class CertificateRecords:
     def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
         self._of_key = Lookup(connection, _OF_KEY)
+        self._of_serial = Lookup(connection, _OF_SERIAL)
+        self._of_id = Lookup(connection, _OF_ID)
+        self._renewals = Lookup(connection, _RENEWALS)
         self.keys = KeyRecords(connection)
+        self.lines = LineRecords(connection)
 
     @property
     def connection(self) -> Connection:
@@ -58,8 +61,14 @@ class CertificateRecords:
         return self._connection.plain()
 
     def read_certificates_ahead(self, needs: Needs) -> None:
-        """Read the certificates that steps will ask for."""
+        """Read the certificates that steps will ask for, what renewed them, and their lines."""
         self._of_key.read_ahead(key.fingerprint for key in needs.keys)
+        self._of_serial.read_ahead(needs.serials)
+        rows = [row for serial in needs.serials for row in self._of_serial.of(serial)]
+        for row in rows:
+            self._of_id.keep(row.id, row)
+        self._renewals.read_ahead(row.id for row in rows)
+        self.lines.read_lines_ahead(row.line_id for row in rows)
 
     @property
     def revocations(self) -> RevocationLog:
@@ -69,19 +78,21 @@ class CertificateRecords:
     def add_certificate(self, new: NewCertificate) -> None:
         """Record an issued certificate."""
         self._of_key.forget(new.key_fingerprint)
+        self._of_serial.forget(new.serial)
+        self._renewals.forget(new.renewed_from)
         self._connection.add(_INSERTS, _row_of(new))
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
-        return self._one(_BY_SERIAL, serial=serial)
+        return _one(self._of_serial.of(serial))
 
     def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate with the ledger's id; None if there is none."""
-        return self._one(_BY_ID, id=certificate_id)
+        return _one(self._of_id.of(certificate_id))
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate that renewed this one; None if there is none."""
-        return self._one(_RENEWAL_OF, id=certificate_id)
+        return _one(self._renewals.of(certificate_id))
 
     def certificates(
         self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
@@ -187,9 +198,9 @@ class CertificateRecords:
     def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
         return tuple(record_of_row(row) for row in self._connection.execute(query))
 
-    def _one(self, query: Select[Any], **values: object) -> CertificateRecord | None:
-        row = self._connection.execute(query, values).one_or_none()
-        return record_of_row(row) if row is not None else None
+
+def _one(rows: Sequence[Row[Any]]) -> CertificateRecord | None:
+    return record_of_row(rows[0]) if rows else None
 
 
 def _row_of(new: NewCertificate) -> Values:

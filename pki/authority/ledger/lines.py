@@ -11,18 +11,21 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, union_all, update
+from sqlalchemy import Row, bindparam, func, insert, select, union_all, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.batching.inserts import Inserts
+from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
 from pki.authority.ledger.records import CertificateRecord
 from pki.authority.ledger.rows import record_of_row, to_moment, to_seconds
 from pki.keys import IdentifiedKey
 
 # Made once: each certificate runs them.
 _INSERTS = Inserts(tables.lines, ("id", "spiffe_id", "proof", "started_at"), rank=0)
+_BY_IDS = select(tables.lines).where(tables.lines.c.id.in_(bindparam("values", expanding=True)))
 _BY_ID = select(tables.lines).where(tables.lines.c.id == bindparam("id"))
 _RECOVERY_KEY = union_all(
     select(tables.retired_recovery_keys.c.line_id).where(
@@ -30,6 +33,7 @@ _RECOVERY_KEY = union_all(
     ),
     select(tables.lines.c.id).where(tables.lines.c.recovery_key == bindparam("key")),
 )
+_RECOVERIES = LookupQuery(tables.recoveries, "line_id")
 _RETIRED_KEYS = select(tables.retired_recovery_keys.c.fingerprint).where(
     tables.retired_recovery_keys.c.fingerprint.in_(bindparam("values", expanding=True))
 )
@@ -69,6 +73,7 @@ class LineRecords:
         self._known: dict[str, LineRecord] = {}
         # Keys by their fingerprints, and whether they are recovery keys.
         self._recovery_keys: dict[str, bool] = {}
+        self._recoveries = Lookup(connection, _RECOVERIES)
         connection.forget_by(self._known.clear)
         connection.forget_by(self._recovery_keys.clear)
 
@@ -84,6 +89,15 @@ class LineRecords:
         )
         found = {*retired, *present}
         self._recovery_keys.update({item: item in found or ders[item] in found for item in missing})
+
+    def read_lines_ahead(self, line_ids: Iterable[str]) -> None:
+        """Read lines and their recoveries, with one statement for all of each."""
+        line_ids = list(line_ids)
+        self._recoveries.read_ahead(line_ids)
+        missing = [item for item in dict.fromkeys(line_ids) if item not in self._known]
+        if missing:
+            rows = self._connection.read(_BY_IDS, {"values": missing}, of=tables.lines)
+            self._known.update({row.id: _line_of(row) for row in rows})
 
     def start(self, spiffe_id: str, *, proof: str, at: datetime) -> str:
         """Start a line; return its id."""
@@ -112,17 +126,7 @@ class LineRecords:
         if line_id in self._known:
             return self._known[line_id]
         row = self._connection.read(_BY_ID, {"id": line_id}, of=tables.lines).one_or_none()
-        if row is None:
-            return None
-        return LineRecord(
-            row.id,
-            row.spiffe_id,
-            row.proof,
-            to_moment(row.started_at),
-            to_moment(row.blocked_at) if row.blocked_at is not None else None,
-            row.blocked_reason,
-            row.recovery_key,
-        )
+        return None if row is None else _line_of(row)
 
     def origin(self, line_id: str) -> tuple[str, int] | None:
         """Return a line's proof, and the ledger's id of its first certificate."""
@@ -234,8 +238,17 @@ class LineRecords:
 
     def recoveries(self, line_id: str, *, since: datetime) -> int:
         """Return how many recoveries a line has made since a time."""
-        table = tables.recoveries
-        query = select(func.count()).where(
-            table.c.line_id == line_id, table.c.at > to_seconds(since)
-        )
-        return int(self._connection.scalar(query) or 0)
+        begin = to_seconds(since)
+        return sum(row.at > begin for row in self._recoveries.of(line_id))
+
+
+def _line_of(row: Row[Any]) -> LineRecord:
+    return LineRecord(
+        row.id,
+        row.spiffe_id,
+        row.proof,
+        to_moment(row.started_at),
+        to_moment(row.blocked_at) if row.blocked_at is not None else None,
+        row.blocked_reason,
+        row.recovery_key,
+    )

@@ -50,11 +50,15 @@ class ProofRecords:
 
     def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._mac_key: bytes | None = None
 
     def mac_key(self) -> bytes:
         """Return the CA's key for MACs, by which it knows its own ids."""
-        query = select(tables.ca_secrets.c.value).where(tables.ca_secrets.c.name == "mac")
-        return bytes(self._connection.scalars(query).one())
+        if self._mac_key is None:
+            query = select(tables.ca_secrets.c.value).where(tables.ca_secrets.c.name == "mac")
+            found = self._connection.read(query, of=tables.ca_secrets).scalars()
+            self._mac_key = bytes(found.one())
+        return self._mac_key
 
     def begin_service(self, *, at: datetime) -> bool:
         """Record that the CA is served; return whether that is for the first time."""

@@ -21,7 +21,6 @@ from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
 from pki.authority.ledger.intents import IntentRecords
-from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.mark import LedgerState
 from pki.authority.ledger.proofs import ProofRecords
 from pki.authority.ledger.records import (
@@ -61,8 +60,8 @@ class Transaction(CertificateRecords):
         self._made_of = (0, 0)
         self.audit = AuditLog(self._connection)
         self.crls = CrlRecords(self._connection)
-        self.lines = LineRecords(self._connection)
         self.names = NameRecords(self._connection)
+        self.proofs = ProofRecords(self._connection)
         self.registrations = RegistrationRecords(self._connection)
 
     @property
@@ -117,11 +116,6 @@ class Transaction(CertificateRecords):
     def recovery(self) -> RecoveryRecords:
         """What the ledger knows about commits that it has lost."""
         return RecoveryRecords(self._connection)
-
-    @property
-    def proofs(self) -> ProofRecords:
-        """Tokens and used proofs."""
-        return ProofRecords(self._connection)
 
     @property
     def intents(self) -> IntentRecords:

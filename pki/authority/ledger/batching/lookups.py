@@ -41,22 +41,22 @@ class Lookup:
     def __init__(self, connection: LedgerConnection, query: LookupQuery) -> None:
         self._connection = connection
         self._query = query
-        self._ahead: dict[str, _Rows] = {}
+        self._ahead: dict[object, _Rows] = {}
         connection.forget_by(self._ahead.clear)
 
-    def of(self, value: str) -> Sequence[Row[Any]]:
+    def of(self, value: object) -> Sequence[Row[Any]]:
         """Return the rows with a value."""
         rows = self._ahead.get(value)
         if rows is None:
             rows = tuple(self._read(self._query.one, {"value": value}))
         return rows
 
-    def read_ahead(self, values: Iterable[str]) -> None:
+    def read_ahead(self, values: Iterable[object]) -> None:
         """Read the rows with each of these values, with one statement."""
         missing = list({item: None for item in values if item not in self._ahead})
         if not missing:
             return
-        found: dict[str, list[Row[Any]]] = {item: [] for item in missing}
+        found: dict[object, list[Row[Any]]] = {item: [] for item in missing}
         for row in self._read(self._query.many, {"values": missing}):
             found[row._mapping[self._query.column]].append(row)
         self._ahead.update({item: tuple(rows) for item, rows in found.items()})
@@ -64,6 +64,10 @@ class Lookup:
     def _read(self, query: Select[Any], parameters: dict[str, object]) -> CursorResult[Any]:
         return self._connection.read(query, parameters, of=self._query.table)
 
-    def forget(self, value: str) -> None:
+    def keep(self, value: object, row: Row[Any]) -> None:
+        """Keep the one row with a value, which was read in another way."""
+        self._ahead[value] = (row,)
+
+    def forget(self, value: object) -> None:
         """Forget what was read for a value, because a row of it was added."""
         self._ahead.pop(value, None)

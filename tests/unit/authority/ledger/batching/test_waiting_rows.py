@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,15 @@ from pki.authority.ledger import NameKind, Transaction, tables
 from pki.authority.ledger.batching.names import ConflictError
 from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.records import NameClaim
-from pki.errors import InputError, LedgerError, NotPermittedError
+from pki.errors import InputError, LedgerError, NotPermittedError, NotRenewableError
 from pki.keys import IdentifiedKey, generate_key
 from pki.proofs import encode_recovery_key
+from tests.enrolling import Enrolling, enrolled
 from tests.pkimaker import der
 from tests.support import request_for
 from tests.unit.authority.ledger.commits.test_shared_commits import SECONDS, run_together
 
+NUMBER = 20
 ORDERS, OTHER = "spiffe://shop.internal/orders", "spiffe://shop.internal/other"
 
 
@@ -217,31 +221,72 @@ def test_after_a_row_that_did_not_fit_nothing_is_committed(ca: Authority) -> Non
         assert owner_of(transaction, second) is None
 
 
-def test_those_who_share_a_commit_share_its_statements(ca: Authority) -> None:
-    ledger, number = ca.context.ledger, 20
-    requests = [der(request_for(generate_key(), [])) for _ in range(number)]
+def statements_of(ca: Authority, works: Sequence[Callable[[], object]]) -> list[str]:
+    """Return the statements of operations that all wait before the first of them is taken up."""
+    ledger = ca.context.ledger
     seen: list[str] = []
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         seen.append(statement)
 
-    with ThreadPoolExecutor(number) as threads:
+    with ThreadPoolExecutor(len(works)) as threads:
         with ledger.transaction():
-            for place, request in enumerate(requests):
-                threads.submit(ca.issue_request, f"orders-{place}", request)
+            futures = [threads.submit(work) for work in works]
             end = time.monotonic() + SECONDS
-            while sum(map(len, ledger._turns._waiting.values())) < number:
+            while sum(map(len, ledger._turns._waiting.values())) < len(works):
                 assert time.monotonic() < end
                 time.sleep(0.001)
             event.listen(ledger._engine, "before_cursor_execute", note)
-    assert len(ca.certificates()) == number
+        for future in futures:
+            future.result(SECONDS)
+    event.remove(ledger._engine, "before_cursor_execute", note)
+    return seen
+
+
+def check_shared(seen: list[str], *table_names: str) -> None:
+    """Check that each table was written once in each commit."""
     times = [
         len([text for text in seen if f"INTO {table} " in text])
-        for table in ("commits", "keys", "names", "lines", "certificates", "audit_entries")
+        for table in ("commits", *table_names)
     ]
     # One commit, or a few if that one took long.
     assert len(set(times)) == 1, times
-    assert times[0] < number
+    assert 1 <= times[0] < NUMBER
+
+
+def test_those_who_share_a_commit_share_its_statements(ca: Authority) -> None:
+    requests = [der(request_for(generate_key(), [])) for _ in range(NUMBER)]
+    works = [
+        partial(ca.issue_request, f"orders-{place}", request)
+        for place, request in enumerate(requests)
+    ]
+    seen = statements_of(ca, works)
+    assert len(ca.certificates()) == NUMBER
+    check_shared(seen, "keys", "names", "lines", "certificates", "audit_entries")
+
+
+def test_renewals_that_share_a_commit_share_its_statements(ca: Authority) -> None:
+    workloads = [enrolled(ca.context, f"orders-{place}") for place in range(NUMBER)]
+    seen = statements_of(ca, [workload.renew for workload in workloads])
+    check_shared(seen, "keys", "certificates", "audit_entries")
+    assert not any("SAVEPOINT" in text for text in seen)
+    renewed = [item for item in ca.certificates() if item.renewed_from is not None]
+    assert len(renewed) == NUMBER
+
+
+def test_a_certificate_is_renewed_once_by_those_who_share_a_commit(ca: Authority) -> None:
+    workload = enrolled(ca.context, "orders")
+    copies = [copy.copy(workload) for _ in range(3)]
+    results: list[object] = []
+
+    def renew(it: Enrolling) -> None:
+        try:
+            results.append(it.renew())
+        except NotRenewableError as error:
+            results.append(error)
+
+    statements_of(ca, [partial(renew, item) for item in copies])
+    assert sum(isinstance(item, NotRenewableError) for item in results) == 2
 
 
 def test_an_update_within_a_step_is_undone_with_it(ca: Authority) -> None:
