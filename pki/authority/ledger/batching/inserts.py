@@ -37,7 +37,10 @@ class Prepared:
     def _for(self, dialect: Dialect) -> tuple[str, Sequence[int] | None]:
         found = self._compiled.get(dialect.name)
         if found is None:
-            compiled: Compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
+            # Inline, because nobody asks for the ids of the new rows.
+            compiled: Compiled = self._statement.inline().compile(
+                dialect=dialect, column_keys=self._columns
+            )
             places: Sequence[str] | None = getattr(compiled, "positiontup", None)
             order = None if places is None else [self._columns.index(item) for item in places]
             found = self._compiled[dialect.name] = (str(compiled), order)

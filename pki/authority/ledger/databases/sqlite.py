@@ -16,6 +16,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
 from pki.authority.ledger.ledger_files import check_ledger_files, check_opened_files
 
+_CACHE_KIB = 64 * 1024
+"""A connection's cache, filled as far as it is used: keys and serial numbers are random, so a large
+ledger's indexes are read and written all over."""
+_CHECKPOINT_PAGES = 8000
+"""At this length (32 MB) the write-ahead log is copied into the ledger. What many commits have
+changed of one page is copied once."""
+
 
 def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -> Engine:
     """Return an engine for a ledger's file.
@@ -74,6 +81,8 @@ def _prepare(connection: DBAPIConnection, access: LedgerAccess) -> None:
     pragmas = (
         f"busy_timeout={int(BUSY_SECONDS * 1000)}",
         *(["query_only=ON"] if access.for_reading else ["journal_mode=WAL", "synchronous=FULL"]),
+        f"cache_size=-{_CACHE_KIB}",
+        f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
         "foreign_keys=ON",
     )
     for pragma in pragmas:
