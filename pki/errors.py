@@ -225,6 +225,10 @@ class LedgerMovedError(LedgerError):
         )
 
 
+class PendingRevocationError(LedgerError):
+    """A revocation is not recorded yet, and what was asked for depends on it."""
+
+
 class NotRecordedError(LedgerError):
     """The ledger can't record now, so nothing was done: it is held, or its disk is full.
 

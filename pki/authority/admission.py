@@ -26,7 +26,7 @@ Several servers may answer at one address, so addresses have no owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
@@ -38,8 +38,7 @@ from pki.authority.orders import IssuerOrder, LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.errors import NotPermittedError, NotRegisteredError
 from pki.identity import DnsName, SpiffeId, derive_names, spiffe_id_of_dns_name
-from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
-from pki.proofs import encode_recovery_key
+from pki.keys import IdentifiedKey, secret_fingerprint
 from pki.x509 import NameLimits
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import LeafNames
@@ -75,47 +74,16 @@ class Admission:
             NotPermittedError: if the rules forbid one of the names or the key.
         """
         self._check(order, transaction)
-        refuse_recovery_key(order.public_key, transaction)
-        transaction.keys.claim(order.public_key, owner=str(order.spiffe_id))
-        transaction.names.claim(_claims(order, until), now=now)
-
-    def admit_new_keys(
-        self,
-        orders: Sequence[tuple[LeafOrder, datetime]],
-        transaction: Transaction,
-        *,
-        now: datetime,
-    ) -> None:
-        """Admit many leaves whose keys are new, as :meth:`admit_leaf` does with each.
-
-        Args:
-            orders: each with the end of its leaf.
-            transaction: of the ledger.
-            now: the time.
-
-        Raises:
-            NotPermittedError: if one of them must not, or may not, be admitted: it is not said
-                which, nor for sure why.
-        """
-        for order, _ in orders:
-            self._check(order, transaction)
-        keys = {
-            public_key_fingerprint(order.public_key): encode_recovery_key(order.public_key)
-            for order, _ in orders
-        }
-        owned = [(order.public_key, str(order.spiffe_id)) for order, _ in orders]
-        is_recovery_key = transaction.lines.is_any_recovery_key_known(keys)
-        if is_recovery_key or not transaction.keys.claim_new(owned):
-            raise NotPermittedError("one of the keys is not new", remedy="Make new keys")
-        claims = [claim for order, until in orders for claim in _claims(order, until)]
-        transaction.names.claim(claims, now=now)
+        refuse_recovery_key(order.key, transaction)
+        transaction.keys.claim(order.key, owner=str(order.spiffe_id))
+        transaction.names.claim(claims_of(order, until=until), now=now)
 
     def _check(self, order: LeafOrder, transaction: Transaction) -> None:
         transaction.refuse_to_sign_unknowing()
         if order.proof is not Proof.CA:
             self.check_names(order.spiffe_id, order.names(), by_admin=order.by_admin)
             check_registration(order, transaction)
-        refuse_ca_key(order.public_key, transaction)
+        refuse_ca_key(order.key, transaction)
 
     def check_names(self, owner: SpiffeId, names: LeafNames, *, by_admin: bool) -> None:
         """Check the names that a workload shall have.
@@ -159,8 +127,9 @@ class Admission:
             RestoredLedgerError: if the ledger may lack revocations.
         """
         transaction.refuse_to_sign_unknowing()
-        refuse_ca_key(order.public_key, transaction)
-        if transaction.keys.contains(order.public_key):
+        key = IdentifiedKey.of(order.public_key)
+        refuse_ca_key(key, transaction)
+        if transaction.keys.contains(key):
             raise NotPermittedError(
                 "the key belongs to a leaf, and can't be an issuing CA's too",
                 remedy="Make a new key",
@@ -185,12 +154,18 @@ class Admission:
             )
 
 
-def _claims(order: LeafOrder, until: datetime) -> list[NameClaim]:
-    owner, names = str(order.spiffe_id), order.names()
-    claimed = [(NameKind.SPIFFE, owner)]
-    claimed += [(NameKind.DNS, name.name) for name in names.dns_names]
-    claimed += [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+def claims_of(order: LeafOrder, *, until: datetime) -> list[NameClaim]:
+    """Return the names that a leaf claims until its end."""
+    owner = str(order.spiffe_id)
+    claimed = _claimed(owner, order.names())
     return [NameClaim(kind, value, owner, until) for kind, value in claimed]
+
+
+@lru_cache(maxsize=4096)
+def _claimed(owner: str, names: LeafNames) -> tuple[tuple[NameKind, str], ...]:
+    subject = [(NameKind.SUBJECT, str(names.subject))] if names.subject.rdns else []
+    dns = [(NameKind.DNS, name.name) for name in names.dns_names]
+    return ((NameKind.SPIFFE, owner), *dns, *subject)
 
 
 def check_registration(order: LeafOrder, transaction: Transaction) -> Registration | None:
@@ -234,15 +209,14 @@ def check_registration(order: LeafOrder, transaction: Transaction) -> Registrati
     return registration
 
 
-def refuse_ca_key(public_key: PublicKey, transaction: Transaction) -> None:
+def refuse_ca_key(key: IdentifiedKey, transaction: Transaction) -> None:
     """Refuse a key of this CA: the root's, or that of an issuing CA of any status.
 
     Raises:
         NotPermittedError: if it is one.
     """
-    secret = secret_fingerprint(public_key)
     for record in transaction.issuers():
-        if _secret_of(record.certificate) == secret:
+        if _secret_of(record.certificate) == key.secret:
             raise NotPermittedError("the key is one of the CA's own", remedy="Make a new key")
 
 
@@ -251,12 +225,11 @@ def _secret_of(certificate: x509.Certificate) -> str:
     return secret_fingerprint(public_key_of(certificate))
 
 
-def refuse_recovery_key(public_key: PublicKey, transaction: Transaction) -> None:
+def refuse_recovery_key(key: IdentifiedKey, transaction: Transaction) -> None:
     """Refuse a key that is, or was, a line's recovery key: it has no other use.
 
     Raises:
         NotPermittedError: if it is one.
     """
-    fingerprint = public_key_fingerprint(public_key)
-    if transaction.lines.is_recovery_key_known(fingerprint, encode_recovery_key(public_key)):
+    if transaction.lines.is_recovery_key_known(key.fingerprint, key.der):
         raise NotPermittedError("the key is a recovery key", remedy="Make a new key")

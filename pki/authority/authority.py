@@ -26,7 +26,7 @@ from pki.clock import Clock, system_clock
 from pki.errors import PkiError
 from pki.files.ephemeral_folder import EphemeralFolder
 from pki.identity import DnsName, TrustDomain
-from pki.keys import KeyType, PrivateKey, PublicKey, generate_key
+from pki.keys import IdentifiedKey, KeyType, PrivateKey, PublicKey, generate_key
 from pki.x509 import WORKLOAD, CrlSet, IpAddress, LeafProfile, read_request
 
 
@@ -193,12 +193,10 @@ class Authority(RotatingAuthority):
             ledger: as :meth:`create`.
             clock: returns the time.
             passphrase_remedy: as :meth:`open`.
-            retirement: for a CA that was restored from a backup: distrust all issuing CAs, and make
-                a new one.
+            retirement: for a CA that was restored: distrust all issuing CAs, and make a new one.
 
         Raises:
-            StateError: if the directory holds no ledger, the ledger belongs to another CA, or a
-                key that must sign is not there.
+            StateError: if there is no ledger, or another CA's, or a key that must sign is missing.
         """
         context = open_context(
             Path(path),
@@ -242,7 +240,8 @@ class Authority(RotatingAuthority):
             LedgerError: if the certificate could not be recorded; then it is not handed out.
         """
         key = generate_key(key_type)
-        order = order_leaf(name, self.trust_domain, key.public_key(), dns, ip, lifetime, profile)
+        identified = IdentifiedKey.of(key.public_key())
+        order = order_leaf(name, self.trust_domain, identified, dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, key=key)
 
     def issue_each(self, orders: Sequence[NamedOrder]) -> list[Issued | PkiError]:
@@ -262,7 +261,7 @@ class Authority(RotatingAuthority):
         for item in orders:
             try:
                 key = generate_key(item.key_type)
-                public = key.public_key()
+                public = IdentifiedKey.of(key.public_key())
                 domain = self.trust_domain
                 order = order_leaf(
                     item.name, domain, public, item.dns, item.ip, item.lifetime, item.profile
@@ -300,7 +299,7 @@ class Authority(RotatingAuthority):
             NotPermittedError: if it asks for other names, or the CA's rules forbid one.
         """
         parsed = read_request(request)
-        order = order_leaf(name, self.trust_domain, parsed.public_key, dns, ip, lifetime, profile)
+        order = order_leaf(name, self.trust_domain, parsed.key, dns, ip, lifetime, profile)
         return issuance.issue(self._context, order, request=parsed)
 
     def renew(
@@ -327,7 +326,8 @@ class Authority(RotatingAuthority):
         if public_key is None:
             key = key or generate_key()
             public_key = key.public_key()
-        return renewal.renew(self._context, old, public_key, key=key, lifetime=lifetime)
+        identified = IdentifiedKey.of(public_key)
+        return renewal.renew(self._context, old, identified, key=key, lifetime=lifetime)
 
     def renew_request(
         self, old: x509.Certificate, request: bytes, *, lifetime: timedelta | None = None
@@ -346,5 +346,5 @@ class Authority(RotatingAuthority):
         """
         parsed = read_request(request)
         return renewal.renew(
-            self._context, old, parsed.public_key, key=None, lifetime=lifetime, request=parsed
+            self._context, old, parsed.key, key=None, lifetime=lifetime, request=parsed
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar, cast
 
 from cryptography import x509
 
@@ -36,6 +38,22 @@ from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class RecentTrust:
+    """What went out last, so that not each commit reads, decodes and checks it again."""
+
+    lists: KnownCrls = field(default_factory=dict)
+    _made: tuple[object, object] | None = None
+
+    def of(self, parts: object, make: Callable[[], _Result]) -> _Result:
+        """Return what was made of the same parts, or make it."""
+        made = self._made
+        if made is None or made[0] != parts:
+            made = self._made = (parts, make())
+        return cast("_Result", made[1])
 
 
 @dataclass(slots=True)
@@ -56,12 +74,14 @@ class AuthorityContext:
     revocation_wait: float = 5.0
     """How many seconds a revocation waits for a ledger that another process holds."""
     tokens: TokenAccess = field(default_factory=TokenAccess, repr=False)
+    recent: RecentTrust = field(default_factory=RecentTrust, repr=False)
     _signers: dict[str, Signer] = field(default_factory=dict, repr=False)
+    _opened: dict[str, SigningCa] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Publish the audit log's checkpoint after each commit that adds to it."""
         self.ledger.after_entries = self.publication.after_entries
-        self.signing.before_signing = self.pending.refuse_all
+        self.signing.before_signing = self.ledger.refuse_pending = self.pending.refuse_all
 
     @property
     def reserve(self) -> Reserve:
@@ -122,14 +142,19 @@ class AuthorityContext:
         Raises:
             StateError: if the key is not there.
         """
+        signer = self._signers.get(record.key_id)
+        opened = self._opened.get(record.key_id)
+        if opened is not None and opened.signer is signer and opened.record == record:
+            return opened
         what = f"the key of issuing CA {record.key_id}"
-        if record.key_id not in self._signers:
+        if signer is None:
             path = self.directory.issuing_key(record.key_id)
             if not self.directory.holds_key(path):
                 # Another replica may have made it.
                 take_key_files(self.directory, self.ledger)
-            self._signers[record.key_id] = self._open_signer(record, path, what)
-        return self._signing_ca(record, self._signers[record.key_id], what)
+            signer = self._signers[record.key_id] = self._open_signer(record, path, what)
+        opened = self._opened[record.key_id] = self._signing_ca(record, signer, what)
+        return opened
 
     def root_key_path(self, root: IssuerRecord, transaction: Transaction) -> Path:
         """Return where a root's key is, if it is on this machine.

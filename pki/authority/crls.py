@@ -94,7 +94,7 @@ def current_numbers(transaction: Transaction, *, now: datetime) -> dict[IssuerId
     issuers = transaction.issuers()
     numbers: dict[IssuerId, tuple[int, int]] = {}
     for record in issuers:
-        number = transaction.crls.current_number(record.id)
+        number = transaction.crls.numbers().get(record.id)
         root = root_of(record, issuers)
         if number is None or root.status is IssuerStatus.WITHDRAWN:
             continue

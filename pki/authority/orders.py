@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -13,7 +14,7 @@ from pki.authority.lifetimes import DEFAULT_LEAF
 from pki.authority.registrations import Proof
 from pki.errors import quote_untrusted
 from pki.identity import DnsName, SpiffeId, TrustDomain, derive_names
-from pki.keys import KeyType, PublicKey
+from pki.keys import IdentifiedKey, KeyType, PublicKey
 from pki.x509 import WORKLOAD, IpAddress, LeafProfile, NameLimits
 from pki.x509.profiles import LeafNames
 from pki.x509.profiles.builder import Validity
@@ -49,7 +50,7 @@ class LeafOrder:
     Args:
         spiffe_id: the workload; it owns the names.
         profile: the kind of leaf.
-        public_key: the leaf's key; whoever orders has proved possession of the private key.
+        key: the leaf's public key; whoever orders has proved possession of the private key.
         lifetime: from now on.
         proof: how the workload was proved.
         by_admin: whether everybody who decided on this order is an admin: who registered the
@@ -64,7 +65,7 @@ class LeafOrder:
 
     spiffe_id: SpiffeId
     profile: LeafProfile
-    public_key: PublicKey
+    key: IdentifiedKey
     lifetime: timedelta
     proof: Proof
     by_admin: bool
@@ -76,20 +77,31 @@ class LeafOrder:
 
     def names(self) -> LeafNames:
         """Return the names for the leaf: the derived and the further ones, each once."""
-        derived = derive_names(self.spiffe_id)
-        dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *self.extra_dns])
-        return LeafNames(
-            derived.subject,
-            self.spiffe_id if self.profile.needs_spiffe_id else None,
-            tuple(dns),
-            tuple(dict.fromkeys(self.extra_ip)),
-        )
+        named = self.spiffe_id, self.profile.needs_spiffe_id
+        return _names_of(*named, self.extra_dns, self.extra_ip)
+
+
+@lru_cache(maxsize=4096)
+def _names_of(
+    spiffe_id: SpiffeId,
+    needs_spiffe_id: bool,
+    extra_dns: tuple[DnsName, ...],
+    extra_ip: tuple[IpAddress, ...],
+) -> LeafNames:
+    derived = derive_names(spiffe_id)
+    dns = dict.fromkeys([*([derived.dns] if derived.dns else []), *extra_dns])
+    return LeafNames(
+        derived.subject,
+        spiffe_id if needs_spiffe_id else None,
+        tuple(dns),
+        tuple(dict.fromkeys(extra_ip)),
+    )
 
 
 def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
     name: str,
     trust_domain: TrustDomain,
-    public_key: PublicKey,
+    key: IdentifiedKey,
     dns: Sequence[DnsName],
     ip: Sequence[IpAddress],
     lifetime: timedelta | None,
@@ -103,7 +115,7 @@ def order_leaf(  # noqa: PLR0917 - in the order of the methods that call it
     return LeafOrder(
         SpiffeId.parse_name(name, trust_domain),
         profile,
-        public_key,
+        key,
         lifetime if lifetime is not None else DEFAULT_LEAF,
         Proof.OPERATOR,
         True,

@@ -12,7 +12,7 @@ external signer signs can't be taken back, so there are three steps (ADR 17), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,7 +32,7 @@ from pki.authority.signers import ExternalSigner, Signer
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import NotPermittedError, StateError
 from pki.identity import TrustDomain
-from pki.keys import PrivateKey, public_key_fingerprint
+from pki.keys import PrivateKey
 from pki.x509.profiles import IssuingProfile, RootProfile
 from pki.x509.profiles.builder import Validity
 
@@ -100,7 +100,7 @@ class Signing:
             NotPermittedError: if admission refuses the order.
             StateError: if the clock is outside the issuing CA's validity.
         """
-        self.before_signing()
+        transaction.once(self.before_signing)
         validity = self.leaf_validity(order.lifetime, by.record.certificate, now=now)
         self.admission.admit_leaf(order, transaction, until=validity.not_after, now=now)
         planned = _plan(order, by, validity)
@@ -108,7 +108,9 @@ class Signing:
             _record_intent(planned, transaction, now=now)
         return planned
 
-    def record_leaf(self, signed: SignedLeaf, transaction: Transaction, *, now: datetime) -> None:
+    def record_leaf(
+        self, signed: SignedLeaf, transaction: Transaction, *, now: datetime
+    ) -> NewCertificate:
         """Record a signed leaf; hand it out only after the transaction commits.
 
         Raises:
@@ -117,7 +119,7 @@ class Signing:
         """
         planned, certificate = signed.planned, signed.leaf
         if planned.by.is_external:
-            self.before_signing()
+            transaction.once(self.before_signing)
             until = planned.validity.not_after
             self.admission.admit_leaf(planned.order, transaction, until=until, now=now)
             _complete_intent(planned.by, certificate, transaction)
@@ -125,34 +127,9 @@ class Signing:
         line_id = order.line_id or transaction.lines.start(
             str(order.spiffe_id), proof=order.proof.value, at=now
         )
-        transaction.add_certificate(_record(signed, line_id, now=now))
-
-    def sign_new(
-        self, orders: Sequence[LeafOrder], by: SigningCa, transaction: Transaction, *, now: datetime
-    ) -> list[SignedLeaf]:
-        """Admit, sign and record many leaves with new keys, each in a line of its own.
-
-        The signer is one in this process.
-
-        Raises:
-            PkiError: if one of them must not, or may not, be signed; then all must be undone.
-        """
-        self.before_signing()
-        issuer = by.record.certificate
-        planned = [
-            _plan(order, by, self.leaf_validity(order.lifetime, issuer, now=now))
-            for order in orders
-        ]
-        ends = [(item.order, item.validity.not_after) for item in planned]
-        self.admission.admit_new_keys(ends, transaction, now=now)
-        signed = [item.sign() for item in planned]
-        lines = transaction.lines.start_each(
-            [(str(order.spiffe_id), order.proof.value) for order in orders], at=now
-        )
-        transaction.add_certificates(
-            [_record(item, line, now=now) for item, line in zip(signed, lines, strict=True)]
-        )
-        return signed
+        new = _record(signed, line_id, now=now)
+        transaction.add_certificate(new)
+        return new
 
     def leaf_validity(
         self, lifetime: timedelta, issuer: x509.Certificate, *, now: datetime
@@ -213,7 +190,7 @@ def _plan(order: LeafOrder, by: SigningCa, validity: Validity) -> PlannedLeaf:
     def build(key: PrivateKey, serial: int | None) -> x509.Certificate:
         return order.profile.build(
             order.names(),
-            order.public_key,
+            order.key.public_key,
             issuer=by.record.certificate,
             issuer_key=key,
             validity=validity,
@@ -230,7 +207,7 @@ def _record(signed: SignedLeaf, line_id: str, *, now: datetime) -> NewCertificat
         str(order.spiffe_id),
         order.profile.name,
         signed.leaf,
-        public_key_fingerprint(order.public_key),
+        order.key.fingerprint,
         now,
         line_id,
         order.renewed_from,
@@ -251,7 +228,7 @@ def _record_intent(planned: PlannedLeaf, transaction: Transaction, *, now: datet
                 str(names.subject),
             ),
             order.profile.name,
-            public_key_fingerprint(order.public_key),
+            order.key.fingerprint,
             certificate.tbs_sha256,
             certificate.unsigned.not_valid_after_utc,
             now,

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pki.authority.ledger import Ledger, Transaction
+from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.errors import LedgerError, PkiError
 
-_AT_ONCE = 16
+_AT_ONCE = 50
 """So many leaves are one step: who is urgent waits for it."""
 _Result = TypeVar("_Result")
 Decide = Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
@@ -21,19 +22,19 @@ Decide = Callable[[Transaction, SignedLeaf | None], _Result | PlannedLeaf]
 the signed leaf, and decides everything anew."""
 
 
-def sign_in_steps(ledger: Ledger, decide: Decide[_Result]) -> _Result:
+def sign_in_steps(ledger: Ledger, decide: Decide[_Result], needs: Needs = NOTHING) -> _Result:
     """Decide in a transaction; if a leaf is to be signed by an external signer, once more after it.
 
     Args:
         ledger: of the CA.
         decide: of the operation.
+        needs: what it will ask the ledger for.
     """
-    ledger.record_pending()
-    result = ledger.run(lambda transaction: decide(transaction, None))
+    result = ledger.run_recorded(lambda transaction: decide(transaction, None), needs)
     if not isinstance(result, PlannedLeaf):
         return result
     signed = result.sign()
-    result = ledger.run(lambda transaction: decide(transaction, signed))
+    result = ledger.run_recorded(lambda transaction: decide(transaction, signed), needs)
     assert not isinstance(result, PlannedLeaf)
     return result
 
@@ -45,10 +46,12 @@ class Order(Generic[_Result]):
     Args:
         decide: of the operation.
         refused: records, in the same transaction, that it was refused.
+        needs: what it will ask the ledger for.
     """
 
     decide: Decide[_Result]
     refused: Callable[[Transaction, PkiError], object]
+    needs: Needs = NOTHING
 
     def take(
         self, transaction: Transaction, signed: SignedLeaf | None
@@ -72,7 +75,6 @@ def sign_each_in_steps(
     Raises:
         LedgerError: if what is pending can't be recorded.
     """
-    ledger.record_pending()
     results: list[_Result | PkiError] = []
     for begin in range(0, len(orders), _AT_ONCE):
         part = orders[begin : begin + _AT_ONCE]
@@ -86,7 +88,10 @@ def sign_each_in_steps(
 
 
 def _sign_part(ledger: Ledger, orders: Sequence[Order[_Result]]) -> list[_Result | PkiError]:
-    taken = ledger.run(lambda transaction: [order.take(transaction, None) for order in orders])
+    needs = Needs.all_of(order.needs for order in orders)
+    taken = ledger.run_recorded(
+        lambda transaction: [order.take(transaction, None) for order in orders], needs
+    )
     signed = {
         place: result.sign()
         for place, result in enumerate(taken)
@@ -98,7 +103,7 @@ def _sign_part(ledger: Ledger, orders: Sequence[Order[_Result]]) -> list[_Result
             taken[place] = orders[place].take(transaction, leaf)
 
     if signed:
-        ledger.run(record)
+        ledger.run_recorded(record, needs)
     results: list[_Result | PkiError] = []
     for result in taken:
         assert not isinstance(result, PlannedLeaf)

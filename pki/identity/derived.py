@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -40,6 +41,8 @@ class DerivedNames:
     subject: Subject
 
 
+# Both are values, and a certificate's way through a CA asks for them a dozen times.
+@lru_cache(maxsize=4096)
 def derive_names(spiffe_id: SpiffeId) -> DerivedNames:
     """Derive DNS name and subject of a workload."""
     return DerivedNames(_derive_dns(spiffe_id), _derive_subject(spiffe_id))

@@ -2,8 +2,10 @@
 
 from pki.keys.delegated import DelegatedEcKey, DelegatedKey, DelegatedRsaKey, delegated_key
 from pki.keys.encoding import (
+    IdentifiedKey,
     private_key_to_pem,
     public_key_fingerprint,
+    public_key_to_der,
     read_private_key,
     secret_fingerprint,
 )
@@ -21,6 +23,7 @@ __all__ = [
     "DelegatedEcKey",
     "DelegatedKey",
     "DelegatedRsaKey",
+    "IdentifiedKey",
     "KeyType",
     "PrivateKey",
     "PublicKey",
@@ -31,6 +34,7 @@ __all__ = [
     "is_of_type",
     "private_key_to_pem",
     "public_key_fingerprint",
+    "public_key_to_der",
     "read_private_key",
     "secret_fingerprint",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -146,12 +147,39 @@ def load_private_key(der: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
     return numbers.private_key()
 
 
-def public_key_fingerprint(key: PublicKey) -> str:
-    """Return the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
-    spki = key.public_bytes(
+def public_key_to_der(key: PublicKey) -> bytes:
+    """Return a public key as SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return hashlib.sha256(spki).hexdigest()
+
+
+def public_key_fingerprint(key: PublicKey) -> str:
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo, in lower-case hex."""
+    return hashlib.sha256(public_key_to_der(key)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedKey:
+    """A public key, and what it is known by.
+
+    Args:
+        public_key: the key.
+        der: the key as SubjectPublicKeyInfo, DER.
+        fingerprint: as :func:`public_key_fingerprint`.
+        secret: as :func:`secret_fingerprint`.
+    """
+
+    public_key: PublicKey = field(compare=False)
+    der: bytes
+    fingerprint: str
+    secret: str
+
+    @classmethod
+    def of(cls, key: PublicKey) -> IdentifiedKey:
+        """Compute it once for all that asks for it."""
+        der = public_key_to_der(key)
+        return cls(key, der, hashlib.sha256(der).hexdigest(), secret_fingerprint(key))
 
 
 def secret_fingerprint(key: PublicKey) -> str:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from pki.errors import InputError
 from pki.identity import SpiffeId, TrustDomain
-from pki.keys import PrivateKey, PublicKey, check_leaf_key
+from pki.keys import PrivateKey, PublicKey, check_leaf_key, public_key_to_der
 from pki.proofs.statement import check_signature, sha256, sign, statement
 from pki.proofs.token import MAC_BYTES, authentication_code
 from pki.x509.decoding import UNREADABLE
@@ -78,9 +78,7 @@ class RecoveryId:
 
 def encode_recovery_key(key: PublicKey) -> bytes:
     """Return a recovery key's public half, DER (SubjectPublicKeyInfo)."""
-    return key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return public_key_to_der(key)
 
 
 def read_recovery_key(der: bytes) -> PublicKey:

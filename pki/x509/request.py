@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki.errors import CertificateError, quote_untrusted
-from pki.keys import PublicKey, check_leaf_key
+from pki.keys import IdentifiedKey, PublicKey, check_leaf_key
 from pki.pem import read_blocks
 from pki.x509.decoding import UNREADABLE
 from pki.x509.names import CertificateNames, read_names
@@ -30,8 +30,13 @@ _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 class Request:
     """A request with a valid signature, which proves that its sender has the private key."""
 
-    public_key: PublicKey
+    key: IdentifiedKey
     names: CertificateNames
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public key."""
+        return self.key.public_key
 
 
 def read_request(data: bytes) -> Request:
@@ -95,7 +100,7 @@ def read_request(data: bytes) -> Request:
             f"{what} asks for the URI name {quote_untrusted(names.uris[0])}, which is no SPIFFE ID"
         )
     names.subject.to_name()  # a subject that no certificate may hold is refused here
-    return Request(key, names)
+    return Request(IdentifiedKey.of(key), names)
 
 
 def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:

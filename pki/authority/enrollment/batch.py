@@ -10,6 +10,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
+    derived_names,
     obtained,
     order_of,
     sign_for_request,
@@ -19,6 +20,7 @@ from pki.authority.issuing.issuance import order_for_request
 from pki.authority.issuing.repeats import find_repeated
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.registrations import Caller, Proof
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import Order, sign_each_in_steps
@@ -75,7 +77,7 @@ def _order(
         registration, revision = registered(context, transaction, caller, spiffe_id)
         order = order_of(
             registration,
-            parsed.public_key,
+            parsed.key,
             Proof.REGISTRAR,
             by_admin=caller.is_admin and revision.by_admin,
         )
@@ -85,7 +87,11 @@ def _order(
         result = sign_for_request(context, Step(transaction, signed), order, parsed)
         if isinstance(result, PlannedLeaf):
             return result
-        record, notes = result
-        return obtained(context, transaction, record, notes=notes)
+        new, notes = result
+        return obtained(context, transaction, new, notes=notes)
 
-    return Order(decide, lambda transaction, error: append_refusal(transaction, refusal, error))
+    return Order(
+        decide,
+        lambda transaction, error: append_refusal(transaction, refusal, error),
+        Needs((parsed.key,), (str(spiffe_id),), derived_names(spiffe_id)),
+    )

@@ -21,6 +21,7 @@ from pki.authority.enrollment.obtained import (
     Step,
     obtained,
     order_of,
+    record_of,
     run_in_steps,
     sign_for_request,
 )
@@ -31,7 +32,7 @@ from pki.authority.registrations import Proof, Registration
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, ProofRefusedError
 from pki.identity import SpiffeId
-from pki.keys import PublicKey, public_key_fingerprint
+from pki.keys import IdentifiedKey, PublicKey
 from pki.proofs import (
     Purpose,
     TokenCredential,
@@ -183,14 +184,15 @@ def _enroll_by_token(
     registration, revision = found
     order = order_of(
         registration,
-        checked.request.public_key,
+        checked.request.key,
         Proof.TOKEN,
         by_admin=token.by_admin and revision.by_admin,
     )
     result = sign_for_request(context, step, order, checked.request)
     if isinstance(result, PlannedLeaf):
         return result
-    record, notes = result
+    new, notes = result
+    record = record_of(transaction, new)
     # Another transaction may have read the unused token too, where the ledger runs several at once.
     if not transaction.proofs.use_token(token_id, at=now):
         raise token_refused(f"token {token_id} was used at the same time")
@@ -229,13 +231,12 @@ def _enroll_by_jwt(
         # The same for a workload that is not registered: a stranger learns no names.
         raise _jwt_refused(f"it does not fit a registration of {checked.spiffe_id}")
     registration, revision = found
-    order = order_of(
-        registration, checked.request.public_key, Proof.OIDC, by_admin=revision.by_admin
-    )
+    order = order_of(registration, checked.request.key, Proof.OIDC, by_admin=revision.by_admin)
     result = sign_for_request(context, step, order, checked.request)
     if isinstance(result, PlannedLeaf):
         return result
-    record, notes = result
+    new, notes = result
+    record = record_of(transaction, new)
     return _finish(
         context,
         transaction,
@@ -286,13 +287,14 @@ def set_recovery_key(
     Raises:
         InputError: if the key has, or had, another use.
     """
-    der = encode_recovery_key(key)
-    fingerprint = public_key_fingerprint(key)
-    if transaction.keys.contains(key) or transaction.lines.is_recovery_key_known(fingerprint, der):
+    identity = IdentifiedKey.of(key)
+    if transaction.keys.contains(identity) or transaction.lines.is_recovery_key_known(
+        identity.fingerprint, identity.der
+    ):
         raise InputError(
             "the recovery key is used for something else", remedy="Make a key for this alone"
         )
-    transaction.lines.set_recovery_key(record.line_id, der, retired=retired, at=at)
+    transaction.lines.set_recovery_key(record.line_id, identity.der, retired=retired, at=at)
 
 
 def _repeated(
@@ -310,7 +312,7 @@ def _repeated(
     is_same = (
         # The absolute value, because the clock may have jumped back since.
         abs(context.now() - use.used_at) <= REPEATED_WITHIN
-        and record.key_fingerprint == public_key_fingerprint(checked.request.public_key)
+        and record.key_fingerprint == checked.request.key.fingerprint
         and record.revoked_at is None
         and line is not None
         and line.blocked_at is None

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from cryptography import x509
-
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
-from pki.authority.issuing.issuance import hand_out, order_for_request, sign_order
+from pki.authority.issuing.issuance import order_for_request, sign_order, trust_of
 from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.batching.needs import NOTHING, Needs
+from pki.authority.ledger.records import NewCertificate
 from pki.authority.orders import LeafOrder
 from pki.authority.registrations import Proof, Registration
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import sign_in_steps
 from pki.errors import LedgerError
-from pki.identity import SpiffeId
-from pki.keys import PublicKey
+from pki.identity import SpiffeId, derive_names
+from pki.keys import IdentifiedKey
 from pki.proofs import RecoveryId
 from pki.x509 import Request
 
@@ -60,17 +60,19 @@ _Result = TypeVar("_Result")
 
 
 def run_in_steps(
-    context: AuthorityContext, decide: Callable[[Step], _Result | PlannedLeaf]
+    context: AuthorityContext,
+    decide: Callable[[Step], _Result | PlannedLeaf],
+    needs: Needs = NOTHING,
 ) -> _Result:
     """Run an operation in one transaction, or in two around an external signature."""
     return sign_in_steps(
-        context.ledger, lambda transaction, signed: decide(Step(transaction, signed))
+        context.ledger, lambda transaction, signed: decide(Step(transaction, signed)), needs
     )
 
 
 def order_of(
     registration: Registration,
-    public_key: PublicKey,
+    key: IdentifiedKey,
     proof: Proof,
     *,
     by_admin: bool,
@@ -80,7 +82,7 @@ def order_of(
 
     Args:
         registration: the workload's.
-        public_key: the leaf's key.
+        key: the leaf's public key.
         proof: how the workload was proved.
         by_admin: whether only admins have decided on it.
         renews: the certificate that it takes the place of; None starts a line.
@@ -88,7 +90,7 @@ def order_of(
     return LeafOrder(
         registration.spiffe_id,
         registration.profile,
-        public_key,
+        key,
         registration.lifetime,
         proof,
         by_admin,
@@ -99,32 +101,34 @@ def order_of(
     )
 
 
+def derived_names(spiffe_id: SpiffeId) -> tuple[str, ...]:
+    """Return the names that every certificate of a workload claims."""
+    derived = derive_names(spiffe_id)
+    dns = (derived.dns.name,) if derived.dns else ()
+    return (str(spiffe_id), *dns, str(derived.subject))
+
+
 def sign_for_request(
     context: AuthorityContext,
     step: Step,
     order: LeafOrder,
     request: Request,
-) -> tuple[CertificateRecord, tuple[str, ...]] | PlannedLeaf:
+) -> tuple[NewCertificate, tuple[str, ...]] | PlannedLeaf:
     """Sign what a registration allows, for a request that asks for nothing else.
 
     Returns:
-        The record of the certificate, and notes on what differs from the order; or what an external
-        signer has to sign before the operation can go on.
+        The certificate as it was recorded, and notes on what differs from the order; or what an
+        external signer has to sign before the operation can go on.
 
     Raises:
         NotPermittedError: if the request asks for another name, or the CA's rules forbid the order.
     """
-    transaction = step.transaction
-    result = sign_order(context, order_for_request(order, request), transaction, step.signed)
-    if isinstance(result, PlannedLeaf):
-        return result
-    leaf, notes = result
-    return record_of(transaction, leaf), notes
+    return sign_order(context, order_for_request(order, request), step.transaction, step.signed)
 
 
-def record_of(transaction: Transaction, leaf: x509.Certificate) -> CertificateRecord:
+def record_of(transaction: Transaction, new: NewCertificate) -> CertificateRecord:
     """Return the record of a certificate that this transaction has added."""
-    record = transaction.certificate_by_serial(f"{leaf.serial_number:x}")
+    record = transaction.certificate_by_serial(new.serial)
     if record is None:
         raise LedgerError("the ledger does not hold the certificate that was just recorded")
     return record
@@ -133,14 +137,17 @@ def record_of(transaction: Transaction, leaf: x509.Certificate) -> CertificateRe
 def obtained(
     context: AuthorityContext,
     transaction: Transaction,
-    record: CertificateRecord,
+    record: CertificateRecord | NewCertificate,
     *,
     notes: tuple[str, ...] = (),
     is_repeated: bool = False,
 ) -> Obtained:
     """Return what a workload obtains with a certificate of the ledger."""
     spiffe_id = SpiffeId.parse(record.spiffe_id)
-    issued = hand_out(context, transaction, spiffe_id, record.certificate, key=None, notes=notes)
+    if isinstance(record, CertificateRecord):
+        context.pending.refuse(record.serial)
+    trust = trust_of(context, transaction)
+    issued = trust.issued(spiffe_id, record.certificate, key=None, notes=notes)
     lifetime = record.not_after - record.issued_at
     found = transaction.registrations.get(spiffe_id)
     line = transaction.lines.get(record.line_id)

@@ -25,6 +25,7 @@ from pki.authority.enrollment.obtained import (
     Step,
     obtained,
     order_of,
+    record_of,
     run_in_steps,
     sign_for_request,
 )
@@ -119,7 +120,7 @@ def recover(context: AuthorityContext, recovery: Recovery, *, mac_key: bytes) ->
         if (
             signer == retired[0]
             and recovery.next_key == line.recovery_key
-            and newest.key_fingerprint == public_key_fingerprint(request.public_key)
+            and newest.key_fingerprint == request.key.fingerprint
             and newest.revoked_at is None
         ):
             # The same keys again: the answer was lost.
@@ -172,12 +173,13 @@ def _recover(
         return _hand_out_again(context, transaction, attempt, newest)
     _check_allowed(context, transaction, newest, registration.recovery)
     order = order_of(
-        registration, attempt.request.public_key, Proof.RECOVERY, by_admin=by_admin, renews=newest
+        registration, attempt.request.key, Proof.RECOVERY, by_admin=by_admin, renews=newest
     )
     signed = sign_for_request(context, step, order, attempt.request)
     if isinstance(signed, PlannedLeaf):
         return signed
-    record, notes = signed
+    new, notes = signed
+    record = record_of(transaction, new)
     transaction.lines.add_recovery(line.id, record.id, at=now)
     _replace_key(context, transaction, attempt, record)
     result = obtained(context, transaction, record, notes=notes)
@@ -203,7 +205,7 @@ def _is_lost_renewal(
     """
     return (
         transaction.proofs.used(_hand_out_id(newest)) is None
-        and newest.key_fingerprint == public_key_fingerprint(attempt.request.public_key)
+        and newest.key_fingerprint == attempt.request.key.fingerprint
         and newest.not_before <= context.now() <= newest.not_after
     )
 

@@ -13,6 +13,7 @@ from pki.authority.enrollment.acting import acting_as
 from pki.authority.enrollment.obtained import (
     Obtained,
     Step,
+    derived_names,
     obtained,
     order_of,
     run_in_steps,
@@ -22,12 +23,12 @@ from pki.authority.enrollment.registering import is_covered
 from pki.authority.issuing.renewal import check_renewable, renewable_record
 from pki.authority.ledger import CertificateRecord
 from pki.authority.ledger.audit import AuditAction
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.rows import der_of
 from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf
 from pki.errors import InputError, NotRegisteredError, NotRenewableError
 from pki.identity import SpiffeId
-from pki.keys import public_key_fingerprint
 from pki.proofs import Purpose, check_binding
 from pki.x509 import Request, read_names, read_request
 
@@ -75,8 +76,15 @@ def renew_own(
         proof=der_of(presented),
         request=request,
     )
-    fingerprint = public_key_fingerprint(parsed.public_key)
-    context = acting_as(context, read_names(presented).uris[0])
+    fingerprint = parsed.key.fingerprint
+    name = read_names(presented).uris[0]
+    context = acting_as(context, name)
+    needs = Needs(
+        (parsed.key,),
+        (name,),
+        derived_names(SpiffeId.parse(name)),
+        (f"{presented.serial_number:x}",),
+    )
     refusal = context.audit_entry(
         AuditAction.REFUSE, certificate=presented, asked=AuditAction.RENEW.value
     )
@@ -120,7 +128,7 @@ def renew_own(
         return None
 
     with recorded_refusals(context.ledger, refusal):
-        result = run_in_steps(context, decide)
+        result = run_in_steps(context, decide, needs)
     if result is not None:
         return result
     raise NotRenewableError(
@@ -148,7 +156,7 @@ def _renew(
     admit(record.line_id, registration.lifetime)
     order = order_of(
         registration,
-        request.public_key,
+        request.key,
         Proof.RENEWAL,
         by_admin=revision.by_admin,
         renews=record,

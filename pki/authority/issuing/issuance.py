@@ -25,6 +25,7 @@ from datetime import datetime
 
 from cryptography import x509
 
+from pki.authority.admission import claims_of
 from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
@@ -32,8 +33,11 @@ from pki.authority.issuing.repeats import find_repeated
 from pki.authority.ledger import CertificateRecord, Transaction
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
+from pki.authority.ledger.batching.needs import Needs
+from pki.authority.ledger.records import NewCertificate
 from pki.authority.lifetimes import check_leaf_lifetime, duration_text
 from pki.authority.orders import LeafOrder, no_dns_note
+from pki.authority.registrations import Proof
 from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import sign_in_steps
 from pki.errors import InputError, NotPermittedError, quote_untrusted
@@ -85,11 +89,12 @@ def issue(
         result = sign_order(context, checked, transaction, signed)
         if isinstance(result, PlannedLeaf):
             return result
-        leaf, notes = result
-        return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+        new, notes = result
+        trust = trust_of(context, transaction)
+        return trust.issued(order.spiffe_id, new.certificate, key=key, notes=notes)
 
     with recorded_refusals(context.ledger, refusal_entry(context, order)):
-        return sign_in_steps(context.ledger, decide)
+        return sign_in_steps(context.ledger, decide, needs_of(order))
 
 
 def refusal_entry(context: AuthorityContext, order: LeafOrder) -> AuditEntry:
@@ -136,7 +141,7 @@ def order_for_request(order: LeafOrder, request: Request) -> LeafOrder:
             f"the request (CSR) asks for the subject {quote_untrusted(requested.subject)}",
             remedy=f"Leave it empty, or use {derive_names(order.spiffe_id).subject}",
         )
-    return replace(order, public_key=request.public_key)
+    return replace(order, key=request.key) if request.key != order.key else order
 
 
 def sign_order(
@@ -144,7 +149,7 @@ def sign_order(
     order: LeafOrder,
     transaction: Transaction,
     signed: SignedLeaf | None,
-) -> tuple[x509.Certificate, tuple[str, ...]] | PlannedLeaf:
+) -> tuple[NewCertificate, tuple[str, ...]] | PlannedLeaf:
     """Sign and record in the transaction; or plan what an external signer signs, or record that.
 
     Args:
@@ -154,7 +159,8 @@ def sign_order(
         signed: the leaf that an external signer has signed meanwhile; None the first time.
 
     Returns:
-        The leaf, and notes on what differs from the order; or what an external signer has to sign.
+        The leaf as it was recorded, and notes on what differs from the order; or what an external
+        signer has to sign.
     """
     now = context.now()
     if signed is None:
@@ -167,11 +173,11 @@ def sign_order(
         signed = planned.sign()
     else:
         notes = notes_on(signed.planned, now=now)
-    context.signing.record_leaf(signed, transaction, now=now)
+    new = context.signing.record_leaf(signed, transaction, now=now)
     order = signed.planned.order
     renewed = transaction.certificate_by_id(order.renewed_from) if order.renewed_from else None
     transaction.audit.append(issue_entry(context, signed, renewed, now=now))
-    return signed.leaf, notes
+    return new, notes
 
 
 def issue_entry(
@@ -237,12 +243,12 @@ def hand_out(
     key: PrivateKey | None,
     notes: tuple[str, ...],
 ) -> Issued:
-    """Return a certificate with all that its workload needs.
+    """Return a certificate that was issued before with all that its workload needs.
 
     Only after the transaction commits may anybody see it.
 
     Raises:
-        NotPermittedError: if it was issued before, and a revocation of it is pending.
+        NotPermittedError: if a revocation of it is pending.
     """
     context.pending.refuse(f"{leaf.serial_number:x}")
     return trust_of(context, transaction).issued(spiffe_id, leaf, key=key, notes=notes)
@@ -255,6 +261,8 @@ class Trust:
     bundle: TrustBundle
     crls: CrlSet
     own: tuple[x509.Certificate, ...]
+    names: tuple[x509.Name, ...]
+    """Of its own certificates, each in its place: the library decodes them anew each time."""
 
     def issued(
         self,
@@ -265,14 +273,32 @@ class Trust:
         notes: tuple[str, ...],
     ) -> Issued:
         """Return a certificate with it."""
-        issuer = next(item for item in self.own if item.subject == leaf.issuer)
+        issuer = self.own[self.names.index(leaf.issuer)]
         return Issued(spiffe_id, (leaf, issuer), self.bundle, self.crls, key, notes, self.own)
 
 
 def trust_of(context: AuthorityContext, transaction: Transaction) -> Trust:
     """Return what goes out with the certificates of this transaction."""
-    own = tuple(item.certificate for item in transaction.issuers())
-    return Trust(*context.trust(transaction), own)
+    now, lists_used = context.now(), context.pending.lists_used
+
+    def make() -> Trust:
+        own = tuple(item.certificate for item in transaction.issuers())
+        bundle, crls = context.trust(transaction, known=context.recent.lists)
+        context.recent.lists = crls.crls
+        return Trust(bundle, crls, own, tuple(item.subject for item in own))
+
+    def recent() -> Trust:
+        parts = (now, lists_used, transaction.issuers(), transaction.crls.numbers())
+        return context.recent.of(parts, make)
+
+    return transaction.made_of_trust((Trust, now, lists_used), recent)
+
+
+def needs_of(order: LeafOrder) -> Needs:
+    """Return what the ledger will be asked for when a leaf is issued for an order."""
+    owner = str(order.spiffe_id)
+    names = tuple(claim.value for claim in claims_of(order, until=datetime.min))
+    return Needs((order.key,), (owner,) if order.proof is not Proof.OPERATOR else (), names)
 
 
 def _permitted_subjects(spiffe_id: SpiffeId) -> tuple[Subject, ...]:

@@ -13,7 +13,7 @@ from cryptography import x509
 from pki.authority.audit import recorded_refusals
 from pki.authority.context import AuthorityContext
 from pki.authority.issued import Issued
-from pki.authority.issuing.issuance import hand_out, order_for_request, sign_order
+from pki.authority.issuing.issuance import hand_out, order_for_request, sign_order, trust_of
 from pki.authority.ledger import CertificateRecord, IssuerStatus, Transaction
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.lifetimes import check_leaf_lifetime
@@ -23,7 +23,7 @@ from pki.authority.signing import PlannedLeaf, SignedLeaf
 from pki.authority.signing_steps import sign_in_steps
 from pki.errors import InputError, NotPermittedError, NotRenewableError
 from pki.identity import SpiffeId, derive_names
-from pki.keys import PrivateKey, PublicKey, public_key_fingerprint
+from pki.keys import IdentifiedKey, PrivateKey
 from pki.x509 import Request, read_names
 from pki.x509.profiles import LEAF_PROFILES
 
@@ -31,7 +31,7 @@ from pki.x509.profiles import LEAF_PROFILES
 def renew(
     context: AuthorityContext,
     old: x509.Certificate,
-    public_key: PublicKey,
+    public_key: IdentifiedKey,
     *,
     key: PrivateKey | None,
     lifetime: timedelta | None,
@@ -56,7 +56,7 @@ def renew(
             was renewed already, or the request asks for another name.
         InputError: if the key is not new.
     """
-    fingerprint = public_key_fingerprint(public_key)
+    fingerprint = public_key.fingerprint
     refusal = context.audit_entry(
         AuditAction.REFUSE, certificate=old, asked=AuditAction.RENEW.value
     )
@@ -71,8 +71,9 @@ def renew(
             result = sign_order(context, order, transaction, signed)
             if isinstance(result, PlannedLeaf):
                 return result
-            leaf, notes = result
-            return hand_out(context, transaction, order.spiffe_id, leaf, key=key, notes=notes)
+            new, notes = result
+            trust = trust_of(context, transaction)
+            return trust.issued(order.spiffe_id, new.certificate, key=key, notes=notes)
         if renewal.key_fingerprint == fingerprint:
             check_renewable(context, renewal, transaction)
             spiffe_id = SpiffeId.parse(renewal.spiffe_id)
@@ -167,9 +168,9 @@ def check_not_distrusted(record: CertificateRecord, transaction: Transaction) ->
 
 
 def _renewal_order(
-    record: CertificateRecord, public_key: PublicKey, lifetime: timedelta | None
+    record: CertificateRecord, public_key: IdentifiedKey, lifetime: timedelta | None
 ) -> LeafOrder:
-    if record.key_fingerprint == public_key_fingerprint(public_key):
+    if record.key_fingerprint == public_key.fingerprint:
         raise InputError("renewal needs a new key", remedy="Make one; the old one may have leaked")
     names = read_names(record.certificate)
     spiffe_id = SpiffeId.parse(record.spiffe_id)

@@ -13,7 +13,6 @@ from pki.authority.ledger import CertificateRecord, IssuerRecord, Transaction
 from pki.authority.ledger.hierarchy import is_usable
 from pki.authority.orders import LeafOrder
 from pki.errors import NotPermittedError
-from pki.keys import public_key_fingerprint
 from pki.x509 import read_names
 
 REPEATED_WITHIN = timedelta(minutes=10)
@@ -36,7 +35,7 @@ def find_repeated(
         NotPermittedError: if a certificate for the same key and names was revoked meanwhile.
     """
     issuers = {item.id: item for item in transaction.issuers()}
-    fingerprint = public_key_fingerprint(order.public_key)
+    fingerprint = order.key.fingerprint
     repeated: CertificateRecord | None = None
     for record in transaction.certificates_of_key(fingerprint):
         # The absolute value, because the clock may have jumped back since.

@@ -6,67 +6,93 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection, Values
+from pki.authority.ledger.batching.inserts import Inserts
+from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.keys import KeyRecords
+from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
 from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
 
 # Made once: each certificate runs them.
-_BY_SERIAL = select(tables.certificates).where(tables.certificates.c.serial == bindparam("serial"))
-_BY_ID = select(tables.certificates).where(tables.certificates.c.id == bindparam("id"))
-_RENEWAL_OF = select(tables.certificates).where(
-    tables.certificates.c.renewed_from == bindparam("id")
-)
-_OF_KEY = (
-    select(tables.certificates)
-    .where(tables.certificates.c.key_fingerprint == bindparam("fingerprint"))
-    .order_by(tables.certificates.c.id)
+_OF_SERIAL = LookupQuery(tables.certificates, "serial")
+_OF_ID = LookupQuery(tables.certificates, "id")
+_RENEWALS = LookupQuery(tables.certificates, "renewed_from")
+_OF_KEY = LookupQuery(tables.certificates, "key_fingerprint", tables.certificates.c.id)
+_INSERTS = Inserts(
+    tables.certificates,
+    (
+        "issuer_id",
+        "serial",
+        "spiffe_id",
+        "profile",
+        "certificate",
+        "key_fingerprint",
+        "not_before",
+        "not_after",
+        "issued_at",
+        "renewed_from",
+        "line_id",
+    ),
+    rank=1,
 )
 
 
 class CertificateRecords:
     """The part of a transaction that reads and writes certificates."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._of_key = Lookup(connection, _OF_KEY)
+        self._of_serial = Lookup(connection, _OF_SERIAL)
+        self._of_id = Lookup(connection, _OF_ID)
+        self._renewals = Lookup(connection, _RENEWALS)
+        self.keys = KeyRecords(connection)
+        self.lines = LineRecords(connection)
 
     @property
     def connection(self) -> Connection:
         """For reports, which read alone."""
-        return self._connection
+        return self._connection.plain()
 
-    @property
-    def keys(self) -> KeyRecords:
-        """The public keys of leaves."""
-        return KeyRecords(self._connection)
+    def read_certificates_ahead(self, needs: Needs) -> None:
+        """Read the certificates that steps will ask for, what renewed them, and their lines."""
+        self._of_key.read_ahead(key.fingerprint for key in needs.keys)
+        self._of_serial.read_ahead(needs.serials)
+        rows = [row for serial in needs.serials for row in self._of_serial.of(serial)]
+        for row in rows:
+            self._of_id.keep(row.id, row)
+        self._renewals.read_ahead(row.id for row in rows)
+        self.lines.read_lines_ahead(row.line_id for row in rows)
 
     @property
     def revocations(self) -> RevocationLog:
         """The order of revocations."""
         return RevocationLog(self._connection)
 
-    def add_certificate(self, new: NewCertificate) -> int:
-        """Record an issued certificate; return its id."""
-        return self._insert(tables.certificates, **_row_of(new))
-
-    def add_certificates(self, new: Sequence[NewCertificate]) -> None:
-        """Record issued certificates."""
-        self._connection.execute(insert(tables.certificates), list(map(_row_of, new)))
+    def add_certificate(self, new: NewCertificate) -> None:
+        """Record an issued certificate."""
+        self._of_key.forget(new.key_fingerprint)
+        self._of_serial.forget(new.serial)
+        self._renewals.forget(new.renewed_from)
+        self._connection.add(_INSERTS, _row_of(new))
 
     def certificate_by_serial(self, serial: str) -> CertificateRecord | None:
         """Return the certificate with a serial number (lower-case hex); None if there is none."""
-        return self._one(_BY_SERIAL, serial=serial)
+        return _one(self._of_serial.of(serial))
 
     def certificate_by_id(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate with the ledger's id; None if there is none."""
-        return self._one(_BY_ID, id=certificate_id)
+        return _one(self._of_id.of(certificate_id))
 
     def renewal_of(self, certificate_id: int) -> CertificateRecord | None:
         """Return the certificate that renewed this one; None if there is none."""
-        return self._one(_RENEWAL_OF, id=certificate_id)
+        return _one(self._renewals.of(certificate_id))
 
     def certificates(
         self, *, ends_after: datetime | None = None, ends_before: datetime | None = None
@@ -81,8 +107,7 @@ class CertificateRecords:
 
     def certificates_of_key(self, fingerprint: str) -> tuple[CertificateRecord, ...]:
         """Return every certificate of exactly this key, oldest first."""
-        rows = self._connection.execute(_OF_KEY, {"fingerprint": fingerprint})
-        return tuple(map(record_of_row, rows))
+        return tuple(map(record_of_row, self._of_key.of(fingerprint)))
 
     def certificates_of_keys(self, fingerprints: Iterable[str]) -> tuple[CertificateRecord, ...]:
         """Return every certificate of these keys and of all keys that the same secrets yield."""
@@ -173,23 +198,23 @@ class CertificateRecords:
     def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
         return tuple(record_of_row(row) for row in self._connection.execute(query))
 
-    def _one(self, query: Select[Any], **values: object) -> CertificateRecord | None:
-        row = self._connection.execute(query, values).one_or_none()
-        return record_of_row(row) if row is not None else None
+
+def _one(rows: Sequence[Row[Any]]) -> CertificateRecord | None:
+    return record_of_row(rows[0]) if rows else None
 
 
-def _row_of(new: NewCertificate) -> dict[str, object]:
+def _row_of(new: NewCertificate) -> Values:
     certificate = new.certificate
-    return {
-        "issuer_id": new.issuer_id,
-        "serial": f"{certificate.serial_number:x}",
-        "spiffe_id": new.spiffe_id,
-        "profile": new.profile,
-        "certificate": der_of(certificate),
-        "key_fingerprint": new.key_fingerprint,
-        "not_before": to_seconds(certificate.not_valid_before_utc),
-        "not_after": to_seconds(certificate.not_valid_after_utc),
-        "issued_at": to_seconds(new.issued_at),
-        "renewed_from": new.renewed_from,
-        "line_id": new.line_id,
-    }
+    return (
+        new.issuer_id,
+        f"{certificate.serial_number:x}",
+        new.spiffe_id,
+        new.profile,
+        der_of(certificate),
+        new.key_fingerprint,
+        to_seconds(certificate.not_valid_before_utc),
+        to_seconds(certificate.not_valid_after_utc),
+        to_seconds(new.issued_at),
+        new.renewed_from,
+        new.line_id,
+    )

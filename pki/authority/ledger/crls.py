@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.records import CrlRecord
 from pki.authority.ledger.recovery import RecoveryRecords
 from pki.errors import LedgerError
 from pki.x509 import Crl
 from pki.x509.readers import read_crls
 
+_SELECT_NUMBERS = select(tables.crls.c.issuer_id, tables.crls.c.number)
 _MOST_DECODED = 16 * 1024 * 1024
 _REMEDY = "Sign a new CRL (handfast crl). For the root's CRL, bring the root's key back first"
 
@@ -54,10 +56,11 @@ _decoded = _Decoded()
 class CrlRecords:
     """The part of a transaction that reads and writes revocation lists."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
         self.changes = 0
         """How often a current list may have changed."""
+        self._numbers: tuple[int, dict[int, int]] | None = None
 
     def put(self, issuer_id: int, crl: Crl) -> None:
         """Make a list its issuer's current one.
@@ -93,9 +96,8 @@ class CrlRecords:
 
     def current(self, issuer_id: int) -> CrlRecord | None:
         """Return an issuer's current CRL; None if it has none yet."""
-        row = self._connection.execute(
-            select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
-        ).one_or_none()
+        query = select(tables.crls).where(tables.crls.c.issuer_id == issuer_id)
+        row = self._connection.read(query, of=tables.crls).one_or_none()
         if row is None:
             return None
         next_update = datetime.fromtimestamp(row.next_update, tz=UTC)
@@ -108,6 +110,13 @@ class CrlRecords:
             select(table.c.number).where(table.c.issuer_id == issuer_id)
         )
         return number
+
+    def numbers(self) -> Mapping[int, int]:
+        """Return the numbers of all current CRLs, each by the ledger's id of its issuer."""
+        if self._numbers is None or self._numbers[0] != self.changes:
+            rows = self._connection.read(_SELECT_NUMBERS, of=tables.crls)
+            self._numbers = (self.changes, {row.issuer_id: row.number for row in rows})
+        return self._numbers[1]
 
     def current_size(self, issuer_id: int) -> int:
         """Return how many bytes an issuer's current CRL has; 0 if it has none yet."""

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 from pki.errors import LedgerError
 
@@ -56,7 +57,7 @@ class SigningIntent:
 class IntentRecords:
     """The part of a transaction for the intents to sign."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def add(self, intent: SigningIntent) -> None:

@@ -13,24 +13,32 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Row, Select, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
+from pki.authority.ledger.batching.inserts import Inserts
+from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
 from pki.errors import NotPermittedError
-from pki.keys import PublicKey, public_key_fingerprint, secret_fingerprint
+from pki.keys import IdentifiedKey
 
 # Made once: each certificate runs them.
-_OF_SECRET = select(tables.keys).where(tables.keys.c.secret == bindparam("secret"))
-_INSERT = insert(tables.keys)
+_OF_SECRET = LookupQuery(tables.keys, "secret")
+_INSERTS = Inserts(tables.keys, ("fingerprint", "secret", "spiffe_id"), rank=0)
 
 
 class KeyRecords:
     """The part of a transaction that reads and writes the public keys of leaves."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._of_secret = Lookup(connection, _OF_SECRET)
 
-    def claim(self, key: PublicKey, *, owner: str) -> None:
+    def read_ahead(self, keys: Iterable[IdentifiedKey]) -> None:
+        """Read what is known of keys, with one statement."""
+        self._of_secret.read_ahead(key.secret for key in keys)
+
+    def claim(self, key: IdentifiedKey, *, owner: str) -> None:
         """Assign a key to a workload for good.
 
         Raises:
@@ -49,14 +57,11 @@ class KeyRecords:
                 f"the key belongs to {other}, and a key is certified for one workload only",
                 remedy=f"Make a new key for {owner}",
             )
-        fingerprint = public_key_fingerprint(key)
-        if fingerprint not in {row.fingerprint for row in rows}:
-            self._connection.execute(
-                _INSERT,
-                {"fingerprint": fingerprint, "secret": secret_fingerprint(key), "spiffe_id": owner},
-            )
+        if key.fingerprint not in {row.fingerprint for row in rows}:
+            self._of_secret.forget(key.secret)
+            self._connection.add(_INSERTS, (key.fingerprint, key.secret, owner))
 
-    def claim_new(self, keys: Sequence[tuple[PublicKey, str]]) -> bool:
+    def claim_new(self, keys: Sequence[tuple[IdentifiedKey, str]]) -> bool:
         """Assign keys to workloads for good, if none of them is known yet and all differ.
 
         Args:
@@ -65,22 +70,15 @@ class KeyRecords:
         Returns:
             Whether they are assigned; else nothing was changed.
         """
-        rows = [
-            {
-                "fingerprint": public_key_fingerprint(key),
-                "secret": secret_fingerprint(key),
-                "spiffe_id": owner,
-            }
-            for key, owner in keys
-        ]
-        secrets = {row["secret"] for row in rows}
-        query = select(tables.keys.c.secret).where(tables.keys.c.secret.in_(secrets)).limit(1)
-        if len(secrets) < len(rows) or self._connection.scalar(query) is not None:
+        self.read_ahead(key for key, _ in keys)
+        are_known = any(self._rows(key) for key, _ in keys)
+        if are_known or len({key.secret for key, _ in keys}) < len(keys):
             return False
-        self._connection.execute(_INSERT, rows)
+        for key, owner in keys:
+            self.claim(key, owner=owner)
         return True
 
-    def contains(self, key: PublicKey) -> bool:
+    def contains(self, key: IdentifiedKey) -> bool:
         """Return whether a leaf has, or had, this key."""
         return bool(self._rows(key))
 
@@ -108,8 +106,8 @@ class KeyRecords:
         )
         return frozenset([*fingerprints, *same])
 
-    def _rows(self, key: PublicKey) -> Sequence[Row[Any]]:
-        return self._connection.execute(_OF_SECRET, {"secret": secret_fingerprint(key)}).all()
+    def _rows(self, key: IdentifiedKey) -> Sequence[Row[Any]]:
+        return self._of_secret.of(key.secret)
 
 
 def _secrets(fingerprints: Iterable[str]) -> Select[Any]:

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
+from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark
-from pki.authority.ledger.commits.turns import Outcome, Turns
+from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
+from pki.authority.ledger.commits.telling import Telling
+from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace, cause_of
@@ -30,16 +32,15 @@ from pki.errors import (
     CommitInDoubtError,
     LedgerError,
     LedgerMovedError,
+    PendingRevocationError,
     PkiError,
     StateError,
     quote_untrusted,
 )
+from pki.files.open_folder import opened_folder
 
-_SHARED_SECONDS = 0.1
-"""How long a shared commit takes up steps: who is urgent waits for it."""
 _MOST_TRIES = 8
 _Result = TypeVar("_Result")
-_Step = Callable[[Transaction], object]
 
 
 @dataclass(slots=True)
@@ -64,16 +65,19 @@ class Ledger:
     ) -> None:
         self._engine = engine
         self.place = place
-        self._turns: Turns[_Step] = Turns()
+        self._turns: Turns[Step] = Turns()
         self._wait_seconds = access.wait_seconds
         self._urgency = Urgency.REVOCATION
+        self._telling = Telling()
         self.mark = mark
         self.migrated = migrated
         self.is_for_reading = access.for_reading
-        # Called after each commit that added to the audit log; it must not raise.
+        # Called with the audit log's head after commits that added to it; it must not raise.
         self.after_entries: Callable[[AuditHead], None] = lambda _: None
         # Called before anything is decided that a revocation may forbid which is not recorded yet.
         self.recorder: Callable[[Ledger], object] = lambda _: None
+        # Called in transactions: raises PendingRevocationError if something is not recorded yet.
+        self.refuse_pending: Callable[[], object] = lambda: None
 
     @classmethod
     def create(cls, place: LedgerPlace, mark: Path) -> Ledger:
@@ -128,6 +132,26 @@ class Ledger:
         """
         self.recorder(self)
 
+    def run_recorded(
+        self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING
+    ) -> _Result:
+        """Run a step that depends on what is pending, as :meth:`run`: that is recorded first.
+
+        Raises:
+            LedgerError: if the ledger still can't record it.
+        """
+
+        def checked(transaction: Transaction) -> _Result:
+            transaction.once(self.refuse_pending)
+            return step(transaction)
+
+        try:
+            return self.run(checked, needs)
+        except PendingRevocationError:
+            self.record_pending()
+        # What is pending by now was decided after this was asked for, and whoever signs looks too.
+        return self.run(step, needs)
+
     @classmethod
     def _connect(cls, place: LedgerPlace, mark: Path, access: LedgerAccess = WRITING) -> Ledger:
         failed: LedgerError | None = None
@@ -169,16 +193,18 @@ class Ledger:
             with self._committing(accept_older=accept_older) as commit:
                 yield commit.transaction
             end_turn()
-            self._tell(commit)
+            self._tell(commit.head)
 
-    def run(self, step: Callable[[Transaction], _Result]) -> _Result:
+    def run(self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING) -> _Result:
         """Run a step in a transaction, and return its result once that is committed.
 
         The transaction may be shared with the steps of other threads. A step that raises is undone
         by itself. It may run in another thread than its caller's, which waits for it.
 
         Args:
-            step: what is to be done. It must not depend on the thread that it runs in.
+            step: what is to be done. It must not depend on the thread that it runs in, and is run
+                again if what it shares its commit with could not be recorded.
+            needs: what it will read, as far as that is known.
 
         Raises:
             PkiError: as :meth:`transaction`, and what the step raises.
@@ -186,42 +212,42 @@ class Ledger:
         if self.is_for_reading:
             with self.snapshot(newest=True) as transaction:
                 return step(transaction)
-        result = self._turns.share(step, self._commit_each, self._urgency, self._wait_seconds)
+        taken = Step(step, needs)
+        result = self._turns.share(taken, self._commit_each, self._urgency, self._wait_seconds)
         return cast("_Result", result)
 
-    def _commit_each(
-        self, steps: Sequence[_Step], committed: Callable[[int], None]
-    ) -> Sequence[Outcome]:
+    def _commit_each(self, shared: Shared[Step]) -> Sequence[Outcome]:
         """Run steps in one transaction while there is time; one that raises is undone alone.
 
         If a replica was faster, they are run again: what they have decided may be wrong now.
         """
-        for _ in range(_MOST_TRIES - 1):
-            with suppress(LedgerMovedError):
-                return self._commit_once(steps, committed)
-        return self._commit_once(steps, committed)
+        is_each_written = False
+        # Open for all that is read and written in it now.
+        with opened_folder(self.mark.path.parent):
+            for _ in range(_MOST_TRIES - 1):
+                try:
+                    return self._commit_together(shared, is_each_written=is_each_written)
+                except LedgerMovedError:
+                    self._tell(None)
+                except LedgerError as error:
+                    self._tell(None)
+                    if is_each_written or len(shared.steps) == 1 or not is_conflict(error):
+                        raise
+                    # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
+                    is_each_written = True
+            return self._commit_together(shared, is_each_written=is_each_written)
 
-    def _commit_once(
-        self, steps: Sequence[_Step], committed: Callable[[int], None]
-    ) -> Sequence[Outcome]:
+    def _commit_together(self, shared: Shared[Step], *, is_each_written: bool) -> Sequence[Outcome]:
         with self._committing() as commit:
-            if len(steps) == 1:
-                # What it raises undoes the transaction.
-                outcomes = [Outcome(steps[0](commit.transaction))]
-            else:
-                end = time.monotonic() + _SHARED_SECONDS
-                outcomes = []
-                for step in steps:
-                    outcomes.append(_try(commit.transaction, step))
-                    if time.monotonic() > end:
-                        break
-        committed(len(outcomes))
-        self._tell(commit)
+            outcomes = take_steps(commit.transaction, shared, is_each_written=is_each_written)
+        shared.committed(len(outcomes))
+        self._tell(commit.head)
         return outcomes
 
-    def _tell(self, commit: _Commit) -> None:
-        if commit.head is not None:
-            self.after_entries(commit.head)
+    def _tell(self, head: AuditHead | None) -> None:
+        head = self._telling.due(head, follows=self._turns.are_waited_for())
+        if head is not None:
+            self.after_entries(head)
 
     @contextmanager
     def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
@@ -234,12 +260,11 @@ class Ledger:
                 if not accept_older:
                     mark_error = self.mark.compare(transaction.state())
                 yield commit
-                is_changed = transaction.changed
-                if mark_error is not None and is_changed:
+                transaction.flush()
+                if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
-                token, state = transaction.advance() if is_changed else (None, None)
-                transaction.audit.flush()
+                token, state = transaction.advance() if transaction.changed else (None, None)
                 head = transaction.audit.head() if transaction.audit.changed else None
                 try:
                     sql_transaction.commit()
@@ -251,7 +276,7 @@ class Ledger:
         except SQLAlchemyError as error:
             if self.place.is_conflict(error):
                 raise LedgerMovedError from error
-            raise _not_recorded(error) from error
+            raise not_recorded(error) from error
         commit.head = head
         if state is not None:
             # The commit is durable, even if the mark can't be written now: the next transaction
@@ -312,24 +337,3 @@ def _migrate(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
             f"{quote_untrusted(error)}",
             remedy="Bring it back from a backup, and then: handfast ca recover",
         ) from error
-
-
-def _try(transaction: Transaction, step: _Step) -> Outcome:
-    try:
-        return Outcome(transaction.alone(lambda: step(transaction)))
-    except IntegrityError as error:
-        # It conflicts with what is recorded: that is its own affair, and not its neighbours'.
-        refused = _not_recorded(error)
-        refused.__cause__ = error
-        return Outcome(error=refused)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:
-        return Outcome(error=error)
-
-
-def _not_recorded(error: SQLAlchemyError) -> LedgerError:
-    return LedgerError(
-        f"ledger could not record: {cause_of(error)}",
-        remedy="Nothing was handed out; check the disk and try again",
-    )

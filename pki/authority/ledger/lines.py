@@ -8,24 +8,37 @@ has a line for each instance, so that one of them can be blocked without the oth
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
+from sqlalchemy import Row, bindparam, func, insert, select, union_all, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
+from pki.authority.ledger.batching.inserts import Inserts
+from pki.authority.ledger.batching.lookups import Lookup, LookupQuery
 from pki.authority.ledger.records import CertificateRecord
 from pki.authority.ledger.rows import record_of_row, to_moment, to_seconds
+from pki.keys import IdentifiedKey
 
 # Made once: each certificate runs them.
-_INSERT = insert(tables.lines)
+_INSERTS = Inserts(tables.lines, ("id", "spiffe_id", "proof", "started_at"), rank=0)
+_BY_IDS = select(tables.lines).where(tables.lines.c.id.in_(bindparam("values", expanding=True)))
 _BY_ID = select(tables.lines).where(tables.lines.c.id == bindparam("id"))
 _RECOVERY_KEY = union_all(
     select(tables.retired_recovery_keys.c.line_id).where(
         tables.retired_recovery_keys.c.fingerprint == bindparam("fingerprint")
     ),
     select(tables.lines.c.id).where(tables.lines.c.recovery_key == bindparam("key")),
+)
+_RECOVERIES = LookupQuery(tables.recoveries, "line_id")
+_RETIRED_KEYS = select(tables.retired_recovery_keys.c.fingerprint).where(
+    tables.retired_recovery_keys.c.fingerprint.in_(bindparam("values", expanding=True))
+)
+_PRESENT_KEYS = select(tables.lines.c.recovery_key).where(
+    tables.lines.c.recovery_key.in_(bindparam("values", expanding=True))
 )
 
 
@@ -55,8 +68,36 @@ class LineRecord:
 class LineRecords:
     """The part of a transaction that reads and writes lines."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._known: dict[str, LineRecord] = {}
+        # Keys by their fingerprints, and whether they are recovery keys.
+        self._recovery_keys: dict[str, bool] = {}
+        self._recoveries = Lookup(connection, _RECOVERIES)
+        connection.forget_by(self._known.clear)
+        connection.forget_by(self._recovery_keys.clear)
+
+    def read_ahead(self, keys: Iterable[IdentifiedKey]) -> None:
+        """Read whether keys are recovery keys, with two statements for all of them."""
+        ders = {key.fingerprint: key.der for key in keys}
+        missing = [item for item in ders if item not in self._recovery_keys]
+        if not missing:
+            return
+        retired = self._connection.scalars(_RETIRED_KEYS, {"values": missing})
+        present = self._connection.scalars(
+            _PRESENT_KEYS, {"values": [ders[item] for item in missing]}
+        )
+        found = {*retired, *present}
+        self._recovery_keys.update({item: item in found or ders[item] in found for item in missing})
+
+    def read_lines_ahead(self, line_ids: Iterable[str]) -> None:
+        """Read lines and their recoveries, with one statement for all of each."""
+        line_ids = list(line_ids)
+        self._recoveries.read_ahead(line_ids)
+        missing = [item for item in dict.fromkeys(line_ids) if item not in self._known]
+        if missing:
+            rows = self._connection.read(_BY_IDS, {"values": missing}, of=tables.lines)
+            self._known.update({row.id: _line_of(row) for row in rows})
 
     def start(self, spiffe_id: str, *, proof: str, at: datetime) -> str:
         """Start a line; return its id."""
@@ -70,32 +111,22 @@ class LineRecords:
             workloads: the SPIFFE ID of each, and the proof.
             at: when.
         """
-        rows = [
-            {
-                "id": secrets.token_hex(16),
-                "spiffe_id": spiffe_id,
-                "proof": proof,
-                "started_at": to_seconds(at),
-            }
-            for spiffe_id, proof in workloads
-        ]
-        self._connection.execute(_INSERT, rows)
-        return [str(row["id"]) for row in rows]
+        return [self._start(spiffe_id, proof, at) for spiffe_id, proof in workloads]
+
+    def _start(self, spiffe_id: str, proof: str, at: datetime) -> str:
+        line_id, seconds = secrets.token_hex(16), to_seconds(at)
+        self._connection.add(_INSERTS, (line_id, spiffe_id, proof, seconds))
+        self._known[line_id] = LineRecord(
+            line_id, spiffe_id, proof, to_moment(seconds), None, None, None
+        )
+        return line_id
 
     def get(self, line_id: str) -> LineRecord | None:
         """Return a line; None if there is none."""
-        row = self._connection.execute(_BY_ID, {"id": line_id}).one_or_none()
-        if row is None:
-            return None
-        return LineRecord(
-            row.id,
-            row.spiffe_id,
-            row.proof,
-            to_moment(row.started_at),
-            to_moment(row.blocked_at) if row.blocked_at is not None else None,
-            row.blocked_reason,
-            row.recovery_key,
-        )
+        if line_id in self._known:
+            return self._known[line_id]
+        row = self._connection.read(_BY_ID, {"id": line_id}, of=tables.lines).one_or_none()
+        return None if row is None else _line_of(row)
 
     def origin(self, line_id: str) -> tuple[str, int] | None:
         """Return a line's proof, and the ledger's id of its first certificate."""
@@ -110,11 +141,12 @@ class LineRecords:
         """Return each line's proof, and the ledger's id of its first certificate."""
         certificates, lines = tables.certificates, tables.lines
         query = (
-            select(lines.c.id, lines.c.proof, func.min(certificates.c.id))
+            select(lines.c.id, lines.c.proof, func.min(certificates.c.id).label("first"))
             .join(certificates, certificates.c.line_id == lines.c.id)
             .group_by(lines.c.id, lines.c.proof)
         )
-        return {line: (proof, first) for line, proof, first in self._connection.execute(query)}
+        rows = self._connection.execute(query)
+        return {row.id: (row.proof, row.first) for row in rows}
 
     def newest_certificate(self, line_id: str) -> CertificateRecord | None:
         """Return the certificate of a line that was not renewed; None if there is no line."""
@@ -192,21 +224,13 @@ class LineRecords:
 
     def is_recovery_key_known(self, fingerprint: str, key: bytes) -> bool:
         """Return whether a recovery key is in use, or was used, in any line."""
-        found = self._connection.execute(_RECOVERY_KEY, {"fingerprint": fingerprint, "key": key})
-        return found.first() is not None
-
-    def is_any_recovery_key_known(self, keys: Mapping[str, bytes]) -> bool:
-        """Return the same of many keys at once.
-
-        Args:
-            keys: each by its fingerprint.
-        """
-        retired, lines = tables.retired_recovery_keys, tables.lines
-        query = union_all(
-            select(retired.c.line_id).where(retired.c.fingerprint.in_(keys)),
-            select(lines.c.id).where(lines.c.recovery_key.in_(keys.values())),
-        )
-        return self._connection.execute(query).first() is not None
+        known = self._recovery_keys.get(fingerprint)
+        if known is None:
+            found = self._connection.execute(
+                _RECOVERY_KEY, {"fingerprint": fingerprint, "key": key}
+            )
+            known = found.first() is not None
+        return known
 
     def add_recovery(self, line_id: str, certificate_id: int, *, at: datetime) -> None:
         """Record that a certificate was obtained by recovery."""
@@ -218,8 +242,17 @@ class LineRecords:
 
     def recoveries(self, line_id: str, *, since: datetime) -> int:
         """Return how many recoveries a line has made since a time."""
-        table = tables.recoveries
-        query = select(func.count()).where(
-            table.c.line_id == line_id, table.c.at > to_seconds(since)
-        )
-        return int(self._connection.scalar(query) or 0)
+        begin = to_seconds(since)
+        return sum(row.at > begin for row in self._recoveries.of(line_id))
+
+
+def _line_of(row: Row[Any]) -> LineRecord:
+    return LineRecord(
+        row.id,
+        row.spiffe_id,
+        row.proof,
+        to_moment(row.started_at),
+        to_moment(row.blocked_at) if row.blocked_at is not None else None,
+        row.blocked_reason,
+        row.recovery_key,
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 
 
@@ -47,13 +48,17 @@ class UsedProof:
 class ProofRecords:
     """The part of a transaction that reads and writes tokens and used proofs."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
+        self._mac_key: bytes | None = None
 
     def mac_key(self) -> bytes:
         """Return the CA's key for MACs, by which it knows its own ids."""
-        query = select(tables.ca_secrets.c.value).where(tables.ca_secrets.c.name == "mac")
-        return bytes(self._connection.scalars(query).one())
+        if self._mac_key is None:
+            query = select(tables.ca_secrets.c.value).where(tables.ca_secrets.c.name == "mac")
+            found = self._connection.read(query, of=tables.ca_secrets).scalars()
+            self._mac_key = bytes(found.one())
+        return self._mac_key
 
     def begin_service(self, *, at: datetime) -> bool:
         """Record that the CA is served; return whether that is for the first time."""
@@ -73,7 +78,8 @@ class ProofRecords:
 
     def enrollment_address(self) -> str | None:
         """Return where new workloads reach the CA; None if it was never served."""
-        return self._connection.scalar(select(tables.service.c.enrollment_address))
+        address: str | None = self._connection.scalar(select(tables.service.c.enrollment_address))
+        return address
 
     def add_token(self, token: TokenRecord) -> None:
         """Record a new token."""

@@ -93,6 +93,16 @@ class NewCertificate:
     line_id: str
     renewed_from: int | None = None
 
+    @property
+    def serial(self) -> str:
+        """The serial number, in lower-case hex."""
+        return f"{self.certificate.serial_number:x}"
+
+    @property
+    def not_after(self) -> datetime:
+        """The certificate's end."""
+        return self.certificate.not_valid_after_utc
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:

@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from cryptography import x509
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.x509.revocation import RevokedEntry
 
 
 class RecoveryRecords:
     """The part of a transaction for the recovery of an older copy of the ledger."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def add_unrecorded(self, issuer_id: int, entries: Iterable[RevokedEntry]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, false, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 from pki.authority.registrations.registration import (
     OidcRule,
@@ -26,33 +27,42 @@ from pki.x509.profiles import LEAF_PROFILES
 _SELECT = select(tables.registrations).where(
     tables.registrations.c.spiffe_id == bindparam("spiffe_id")
 )
+_SELECT_MANY = select(tables.registrations).where(
+    tables.registrations.c.spiffe_id.in_(bindparam("values", expanding=True))
+)
 
 
 class RegistrationRecords:
     """The part of a transaction that reads and writes registrations."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
         # Each certificate asks several times.
         self._known: dict[str, tuple[Registration, Revision] | None] = {}
+        connection.forget_by(self._known.clear)
+
+    def read_ahead(self, spiffe_ids: Iterable[str]) -> None:
+        """Read the registrations of workloads, with one statement."""
+        missing = list({item: None for item in spiffe_ids if item not in self._known})
+        if not missing:
+            return
+        rows = self._connection.read(_SELECT_MANY, {"values": missing}, of=tables.registrations)
+        found = {row.spiffe_id: _of_row(row) for row in rows}
+        self._known.update({item: found.get(item) for item in missing})
 
     def get(self, spiffe_id: SpiffeId) -> tuple[Registration, Revision] | None:
         """Return a workload's registration; None if it is not registered."""
         name = str(spiffe_id)
         if name not in self._known:
-            row = self._connection.execute(_SELECT, {"spiffe_id": name}).one_or_none()
+            wanted = {"spiffe_id": name}
+            row = self._connection.read(_SELECT, wanted, of=tables.registrations).one_or_none()
             self._known[name] = None if row is None else _of_row(row)
         return self._known[name]
-
-    def forget(self) -> None:
-        """Forget what was read: something has changed, or was undone."""
-        self._known = {}
 
     def add(
         self, registration: Registration, *, by: str, by_admin: bool, at: datetime
     ) -> Revision | None:
         """Record a new registration; return None if there is one for this workload already."""
-        self.forget()
         revision = Revision(1, by_admin, at, by)
         try:
             with self._connection.begin_nested():
@@ -72,7 +82,6 @@ class RegistrationRecords:
 
     def replace(self, registration: Registration, *, revision: int, by_admin: bool) -> bool:
         """Replace a registration; return False if its revision is another one by now."""
-        self.forget()
         table = tables.registrations
         changed = self._connection.execute(
             update(table)
@@ -83,14 +92,12 @@ class RegistrationRecords:
 
     def delete(self, spiffe_id: SpiffeId) -> bool:
         """Delete a registration; return False if there is none."""
-        self.forget()
         table = tables.registrations
         deleted = self._connection.execute(delete(table).where(table.c.spiffe_id == str(spiffe_id)))
         return deleted.rowcount == 1
 
     def unconfirm(self, *, at: datetime) -> None:
         """Let every registration wait for an admin's confirmation."""
-        self.forget()
         self._connection.execute(
             update(tables.registrations).values(unconfirmed_since=to_seconds(at))
         )
@@ -103,7 +110,6 @@ class RegistrationRecords:
 
     def confirm(self, spiffe_ids: Collection[str]) -> None:
         """Confirm registrations."""
-        self.forget()
         table = tables.registrations
         for spiffe_id in spiffe_ids:
             self._connection.execute(

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import func, insert, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 
 
@@ -36,7 +37,7 @@ class LoggedRevocation:
 class RevocationLog:
     """The part of a transaction that reads and writes the order of revocations."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def append(self, certificate_ids: Iterable[int]) -> None:

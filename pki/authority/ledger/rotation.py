@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 from pki.authority.ledger.rows import to_moment, to_seconds
 from pki.errors import LedgerError
 from pki.x509.bundle_chain import SignedBundle
@@ -53,7 +54,7 @@ class TrustReport:
 class RotationRecords:
     """The part of a transaction for bundles, reports and the request that waits for a root."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def add_bundle(self, bundle: SignedBundle, *, now: datetime) -> None:

@@ -15,14 +15,14 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
+from pki.authority.ledger.batching.connection import LedgerConnection
+from pki.authority.ledger.batching.names import NameRecords
+from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
-from pki.authority.ledger.databases.commits import changes, holds_commit
-from pki.authority.ledger.databases.key_files import KeyFileRecords
 from pki.authority.ledger.intents import IntentRecords
-from pki.authority.ledger.lines import LineRecords
-from pki.authority.ledger.names import NameRecords
+from pki.authority.ledger.key_files import KeyFileRecords
 from pki.authority.ledger.proofs import ProofRecords
 from pki.authority.ledger.records import (
     AuthoritySettings,
@@ -42,7 +42,7 @@ from pki.errors import (
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
 
-_KEPT_COMMITS = 1000
+_KEPT_COMMITS, _FORGET_COMMITS_EACH = 1000, 100
 _Result = TypeVar("_Result")
 
 # Made once: each certificate runs them.
@@ -55,6 +55,8 @@ _ADVANCE = (
     )
     .values(sequence=bindparam("after"))
 )
+_ADD_COMMIT = insert(tables.commits)
+_FORGET_COMMITS = delete(tables.commits).where(tables.commits.c.sequence <= bindparam("last"))
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
 
 
@@ -62,20 +64,23 @@ class Transaction(CertificateRecords):
     """One transaction: a view of the ledger that nobody else changes, and its changes."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        self._changes = changes(connection)
+        super().__init__(LedgerConnection(connection))
+        self._checked: set[Callable[[], object]] = set()
         self._issuers: tuple[IssuerRecord, ...] | None = None
         self._issuer_changes = 0
-        self._made: tuple[object, object] | None = None
+        self._made: dict[object, object] = {}
+        self._made_of = (0, 0)
         self._waits: bool | None = None
-        self.audit = AuditLog(connection)
-        self.crls = CrlRecords(connection)
-        self.registrations = RegistrationRecords(connection)
+        self.audit = AuditLog(self._connection)
+        self.crls = CrlRecords(self._connection)
+        self.names = NameRecords(self._connection)
+        self.proofs = ProofRecords(self._connection)
+        self.registrations = RegistrationRecords(self._connection)
 
     @property
     def changed(self) -> bool:
         """Whether the transaction has written something."""
-        return self.audit.changed or changes(self._connection) != self._changes
+        return self.audit.changed or self._connection.has_waiting or self._connection.has_changed
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it."""
@@ -113,19 +118,25 @@ class Transaction(CertificateRecords):
     def alone(self, step: Callable[[], _Result]) -> _Result:
         """Take a step that is undone by itself if it raises, while the transaction goes on."""
         log = self.audit.mark()
-        nested = self._connection.begin_nested()
-        try:
-            result = step()
-        except BaseException:
-            nested.rollback()
+
+        def undone() -> None:
             self._waits = None
             self._forget_issuers()
             self.crls.changes += 1
-            self.registrations.forget()
             self.audit.back_to(log)
-            raise
-        nested.commit()
-        return result
+
+        return self._connection.alone(step, undone)
+
+    def once(self, check: Callable[[], object]) -> None:
+        """Make a check that raises or not, and not again in this transaction if it did not."""
+        if check not in self._checked:
+            check()
+            self._checked.add(check)
+
+    def flush(self) -> None:
+        """Write all that waits; before the commit."""
+        self.audit.flush()
+        self._connection.flush()
 
     def advance(self) -> tuple[str, LedgerState]:
         """Assign the next commit its number; return its token and the state after it.
@@ -141,15 +152,10 @@ class Transaction(CertificateRecords):
         )
         if moved.rowcount != 1:
             raise LedgerMovedError
-        self._connection.execute(insert(tables.commits).values(sequence=sequence, token=token))
-        self._connection.execute(
-            delete(tables.commits).where(tables.commits.c.sequence <= sequence - _KEPT_COMMITS)
-        )
+        self._connection.execute(_ADD_COMMIT, {"sequence": sequence, "token": token})
+        if not sequence % _FORGET_COMMITS_EACH:
+            self._connection.execute(_FORGET_COMMITS, {"last": sequence - _KEPT_COMMITS})
         return token, LedgerState(before.ledger_id, sequence)
-
-    def holds_commit(self, token: str) -> bool:
-        """Return whether the commit with this token took place."""
-        return holds_commit(self._connection, token)
 
     @property
     def recovery(self) -> RecoveryRecords:
@@ -157,24 +163,9 @@ class Transaction(CertificateRecords):
         return RecoveryRecords(self._connection)
 
     @property
-    def lines(self) -> LineRecords:
-        """The lines of certificates."""
-        return LineRecords(self._connection)
-
-    @property
-    def proofs(self) -> ProofRecords:
-        """Tokens and used proofs."""
-        return ProofRecords(self._connection)
-
-    @property
     def intents(self) -> IntentRecords:
         """The signatures that an external signer was asked for."""
         return IntentRecords(self._connection)
-
-    @property
-    def names(self) -> NameRecords:
-        """Which workload each name belongs to."""
-        return NameRecords(self._connection)
 
     @property
     def key_files(self) -> KeyFileRecords:
@@ -249,7 +240,9 @@ class Transaction(CertificateRecords):
     def issuers(self) -> tuple[IssuerRecord, ...]:
         """Return all CA certificates of this CA, roots and issuing CAs, by age."""
         if self._issuers is None:
-            self._issuers = tuple(map(_issuer_of, self._connection.execute(_SELECT_ISSUERS)))
+            self._issuers = tuple(
+                map(_issuer_of, self._connection.read(_SELECT_ISSUERS, of=tables.issuers))
+            )
         return self._issuers
 
     def set_status(self, issuer_id: int, status: IssuerStatus) -> None:
@@ -274,10 +267,20 @@ class Transaction(CertificateRecords):
             key: what else it depends on.
             make: makes it.
         """
-        key = (key, self._issuer_changes, self.crls.changes)
-        if self._made is None or self._made[0] != key:
-            self._made = (key, make())
-        return cast("_Result", self._made[1])
+        made_of = (self._issuer_changes, self.crls.changes)
+        if self._made_of != made_of:
+            self._made, self._made_of = {}, made_of
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("_Result", self._made[key])
+
+    def read_ahead(self, needs: Needs) -> None:
+        """Read what steps will ask for, with a few statements for all of them."""
+        self.registrations.read_ahead(needs.workloads)
+        self.names.read_ahead(needs.names)
+        self.keys.read_ahead(needs.keys)
+        self.lines.read_ahead(needs.keys)
+        self.read_certificates_ahead(needs)
 
     def add_event(
         self, kind: str, detail: str, *, at: datetime, certificate_id: int | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pki.authority.pending.file import KEPT, PendingFile
 from pki.authority.pending.record import KnownRevocations, PendingEntry, PendingRevocation
-from pki.errors import LedgerError, NotPermittedError, PkiError
+from pki.errors import NotPermittedError, PendingRevocationError, PkiError
 from pki.x509 import Crl, CrlSet
 from pki.x509.revocation import IssuerId
 
@@ -28,6 +28,8 @@ class PendingRevocations:
         self._lock = threading.Lock()
         self._in_memory: dict[str, PendingRevocation] = {}
         self._lists: dict[IssuerId, Crl] = {}
+        self.lists_used = 0
+        """How often a list has taken the place of the ledger's."""
 
     def add(self, record: PendingRevocation) -> PkiError | None:
         """Keep a revocation; return why it is in memory alone, if it is.
@@ -93,11 +95,11 @@ class PendingRevocations:
         """Refuse to sign anything as long as a revocation is pending.
 
         Raises:
-            LedgerError: if one is.
+            PendingRevocationError: if one is.
             StateError: if the file can't be read.
         """
         if not self.is_empty():
-            raise LedgerError(
+            raise PendingRevocationError(
                 "a revocation is not recorded in the ledger yet: nothing is signed before it is",
                 remedy="See why the ledger can't be written: its disk, and who holds it (fuser)",
             )
@@ -166,6 +168,7 @@ class PendingRevocations:
         """Let a list that was signed for what is pending take the place of the ledger's."""
         with self._lock:
             self._lists[crl.issuer] = crl
+            self.lists_used += 1
 
     def lists(self) -> Mapping[IssuerId, Crl]:
         """Return the lists that were signed for what is pending."""

@@ -49,7 +49,7 @@ from pki.authority.rotation.tokens import answer_with_tokens
 from pki.authority.signers import FileSigner
 from pki.authority.signing import check_validity
 from pki.errors import InputError, NotPermittedError, StateError, WrongStepError, quote_untrusted
-from pki.keys import KeyType, generate_key
+from pki.keys import IdentifiedKey, KeyType, generate_key
 from pki.x509.decoding import public_key_of
 from pki.x509.profiles import RootProfile, rules
 from pki.x509.profiles.ca import trust_domain_of_ca
@@ -268,8 +268,9 @@ def _check_new_root(
             "the new root was not made by handfast: its name or its path length is another",
             remedy="Make one with: handfast ca root new",
         )
-    refuse_ca_key(public_key_of(root), transaction)
-    if transaction.keys.contains(public_key_of(root)):
+    key = IdentifiedKey.of(public_key_of(root))
+    refuse_ca_key(key, transaction)
+    if transaction.keys.contains(key):
         raise NotPermittedError("the new root has the key of a leaf", remedy="Make a new key")
 
 

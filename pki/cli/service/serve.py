@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ from pki.errors import PkiError, StateError, join_first, printable
 from pki.files import BusyFolderError, hold_lock
 
 _GRACE_SECONDS = 10.0
+_COLLECTED_AFTER = 10_000
 _MOST_SHOWN = 5
 _SERVED = ".handfast-served.lock"
 
@@ -181,6 +183,7 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     loop.add_signal_handler(signal.SIGHUP, service.look_again)
     service.must_end = _end_now
     await service.start()
+    _leave_out_of_collections()
     if service.adopted:
         _say(adopted_line([str(item) for item in service.adopted]))
     addresses = service.parts.addresses
@@ -204,6 +207,17 @@ def _end_now(error: PkiError) -> None:
     flush()
     print_error(error.message, error.remedy)
     os._exit(1)
+
+
+def _leave_out_of_collections() -> None:
+    """Let the garbage collector look no more at what was made until now, which stays.
+
+    Each request makes a few hundred objects. With the defaults, a quarter of the processor time of
+    a busy CA went into looking at all modules again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_AFTER, 20, 20)
 
 
 def adopted_line(names: Sequence[str]) -> str:

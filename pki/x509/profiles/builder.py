@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -50,6 +51,7 @@ def verification_hash(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
     return hashes.SHA384() if key.key_size == 384 else hashes.SHA256()
 
 
+@lru_cache
 def key_usage(*, ca: bool) -> x509.KeyUsage:
     """Return the key usage of a CA (to sign certificates and CRLs) or of a leaf (signatures)."""
     return x509.KeyUsage(
@@ -74,6 +76,7 @@ def build_certificate(
     validity: Validity,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     serial: int | None = None,
+    subject_key: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.Certificate:
     """Build and sign a certificate: the common fields and the extensions of its profile.
 
@@ -85,25 +88,32 @@ def build_certificate(
         validity: its validity.
         extensions: (value, critical), without the key identifiers, which are added here.
         serial: the serial number; None takes a random one.
+        subject_key: the identifier of the subject's key, if it was computed already.
     """
-    subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(public_key)
-        .serial_number(serial if serial is not None else random_serial())
-        .not_valid_before(validity.not_before)
-        .not_valid_after(validity.not_after)
-    )
-    for value, critical in extensions:
-        builder = builder.add_extension(value, critical)
-    builder = builder.add_extension(subject_key, critical=False)
+    subject_key = subject_key or x509.SubjectKeyIdentifier.from_public_key(public_key)
+    values = [*extensions, (subject_key, False)]
     if issuer is not None:
-        builder = builder.add_extension(authority_key_identifier(issuer), critical=False)
+        values.append((authority_key_identifier(issuer), False))
+    # Passed all at once, because each of the builder's methods copies all that was added before.
+    builder = x509.CertificateBuilder(
+        issuer_name=_subject_of(issuer) if issuer else subject,
+        subject_name=subject,
+        public_key=public_key,
+        serial_number=serial if serial is not None else random_serial(),
+        not_valid_before=validity.not_before.astimezone(UTC).replace(tzinfo=None),
+        not_valid_after=validity.not_after.astimezone(UTC).replace(tzinfo=None),
+        extensions=[x509.Extension(value.oid, critical, value) for value, critical in values],
+    )
     return builder.sign(issuer_key, signature_hash(issuer_key))
 
 
+# A CA signs many with one issuer, whose name the library decodes anew each time.
+@lru_cache(maxsize=64)
+def _subject_of(issuer: x509.Certificate) -> x509.Name:
+    return issuer.subject
+
+
+@lru_cache(maxsize=64)
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Return the extension that names the issuer's key as the issuer's own certificate does."""
     own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)

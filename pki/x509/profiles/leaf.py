@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from cryptography import x509
@@ -16,10 +17,16 @@ from cryptography.x509.oid import ExtensionOID as _Oid
 
 from pki.errors import CertificateError, NameRefusedError
 from pki.identity import DnsName, SpiffeId, Subject
-from pki.keys import PrivateKey, PublicKey, check_leaf_key
+from pki.keys import PrivateKey, PublicKey, check_leaf_key, public_key_to_der
 from pki.x509.names import CertificateNames, IpAddress, read_names
 from pki.x509.profiles import rules
-from pki.x509.profiles.builder import Validity, build_certificate, key_usage
+from pki.x509.profiles.builder import (
+    Validity,
+    build_certificate,
+    key_usage,
+    random_serial,
+)
+from pki.x509.profiles.checked_forms import CheckedForm, Fields
 
 _CRITICAL = frozenset({_Oid.BASIC_CONSTRAINTS, _Oid.KEY_USAGE, _Oid.SUBJECT_ALTERNATIVE_NAME})
 _NEVER_CRITICAL = frozenset(
@@ -33,6 +40,9 @@ _NEVER_CRITICAL = frozenset(
 _FORBIDDEN = frozenset(
     {_Oid.NAME_CONSTRAINTS, _Oid.POLICY_CONSTRAINTS, _Oid.INHIBIT_ANY_POLICY, _Oid.POLICY_MAPPINGS}
 )
+
+
+_MOST_FORMS = 16
 
 
 class Purpose(StrEnum):
@@ -87,32 +97,37 @@ class LeafProfile:
             CertificateError: if the names do not fit the profile.
             KeyRefusedError: if a leaf may not have this key.
         """
-        alternatives: list[x509.GeneralName] = []
-        if names.spiffe_id is not None:
-            alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
-        alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
-        alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
-        try:
-            subject = names.subject.to_name()
-        except NameRefusedError as error:
-            raise CertificateError(error.message, remedy=error.remedy) from None
+        check_leaf_key(public_key)
+        written = _written(names)
+        subject, alternatives = written.subject, written.alternatives
         extensions: list[tuple[x509.ExtensionType, bool]] = [
-            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (_END_ENTITY, True),
             (key_usage(ca=False), True),
-            (x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(self.purposes)]), False),
+            (_extended_key_usage(self.purposes), False),
         ]
-        if alternatives:  # an empty extension is malformed; the check below requires a name
-            extensions.append((x509.SubjectAlternativeName(alternatives), not subject.rdns))
+        if alternatives is not None:  # the check below requires a name
+            extensions.append((alternatives, not subject.rdns))
+        serial = random_serial() if serial is None else serial
+        subject_key = x509.SubjectKeyIdentifier.from_public_key(public_key)
         certificate = build_certificate(
             subject=subject,
-            public_key=check_leaf_key(public_key),
+            public_key=public_key,
             issuer=issuer,
             issuer_key=issuer_key,
             validity=validity,
             extensions=extensions,
             serial=serial,
+            subject_key=subject_key,
         )
-        self.check(certificate)
+        der = public_key_to_der(public_key)
+        fields = Fields(serial, validity.not_before, validity.not_after, der, subject_key.digest)
+        kind = (self, issuer, len(der), certificate.signature_algorithm_oid)
+        form = written.forms.get(kind)
+        if form is None or not form.fits(certificate, fields):
+            self.check(certificate)
+            if len(written.forms) >= _MOST_FORMS:
+                written.forms.clear()
+            written.forms[kind] = CheckedForm.of(certificate, fields)
         return certificate
 
     def check(
@@ -179,6 +194,40 @@ class LeafProfile:
                 "exactly one, a SPIFFE ID (X509-SVID section 2)"
             )
         return names
+
+
+_END_ENTITY = x509.BasicConstraints(ca=False, path_length=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Names as certificates hold them, and the forms of certificates with these names."""
+
+    subject: x509.Name
+    alternatives: x509.SubjectAlternativeName | None
+    forms: dict[object, CheckedForm | None]
+
+
+# A workload has the same names in each of its certificates.
+@lru_cache(maxsize=4096)
+def _written(names: LeafNames) -> _Written:
+    # An empty extension would be malformed.
+    alternatives: list[x509.GeneralName] = []
+    if names.spiffe_id is not None:
+        alternatives.append(x509.UniformResourceIdentifier(str(names.spiffe_id)))
+    alternatives.extend(x509.DNSName(name.name) for name in names.dns_names)
+    alternatives.extend(x509.IPAddress(address) for address in names.ip_addresses)
+    try:
+        subject = names.subject.to_name()
+    except NameRefusedError as error:
+        raise CertificateError(error.message, remedy=error.remedy) from None
+    extension = x509.SubjectAlternativeName(alternatives) if alternatives else None
+    return _Written(subject, extension, {})
+
+
+@lru_cache
+def _extended_key_usage(purposes: frozenset[Purpose]) -> x509.ExtendedKeyUsage:
+    return x509.ExtendedKeyUsage([_EKU_OF[item] for item in sorted(purposes)])
 
 
 WORKLOAD = LeafProfile("workload", frozenset(Purpose), needs_spiffe_id=True)

@@ -7,7 +7,7 @@ source is named.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -78,25 +78,30 @@ def check_extensions(
         forbidden: extensions that it must not have.
     """
     for extension in extensions_of(certificate):
-        name = quote_untrusted(extension.oid._name)
         if extension.oid in forbidden:
             raise CertificateError(
-                f"certificate holds the extension {name}, which its profile forbids"
+                f"certificate holds the extension {_name_of(extension)}, which its profile forbids"
             )
         if extension.critical and extension.oid in never_critical:
-            raise CertificateError(f"certificate marks the extension {name} as critical")
+            raise CertificateError(
+                f"certificate marks the extension {_name_of(extension)} as critical"
+            )
         if extension.critical and extension.oid not in critical:
             raise CertificateError(
                 f"certificate holds the unknown critical extension {extension.oid.dotted_string}"
             )
 
 
+def _name_of(extension: x509.Extension[x509.ExtensionType]) -> str:
+    return quote_untrusted(extension.oid._name)
+
+
 def find(certificate: Signed, kind: type[Extension]) -> x509.Extension[Extension] | None:
     """Return an extension, or None if it is absent."""
-    try:
-        return extensions_of(certificate).get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None
+    for extension in extensions_of(certificate):
+        if extension.oid == kind.oid:
+            return cast("x509.Extension[Extension]", extension)
+    return None
 
 
 def need(certificate: x509.Certificate, kind: type[Extension], name: str) -> Extension:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tests.bench.ca.library import library
+from tests.bench.ca.many import many
 from tests.bench.ca.service import service
 from tests.bench.children import ROOT
 from tests.bench.command import run_measures
@@ -21,6 +22,7 @@ Measure = Callable[[Path, bool], Iterable[Row]]
 MEASURES: dict[str, Measure] = {
     "service": service,
     "library": library,
+    "many": many,
 }
 
 

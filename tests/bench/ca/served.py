@@ -17,7 +17,7 @@ from tests.served_process import running
 
 CONNECTIONS = 16
 _SHOP = TrustDomain("shop.internal")
-_OPERATOR = Caller("the operator", is_admin=True)
+OPERATOR = Caller("the operator", is_admin=True)
 _POLICY = """\
 trust_domain = "shop.internal"
 [roles]
@@ -54,7 +54,7 @@ def served_ca(home: Path) -> Iterator[ServedCa]:
                 SpiffeId.of_path(_SHOP, f"load/{number}"),
                 proofs=frozenset({Proof.REGISTRAR, Proof.RENEWAL}),
             )
-            create_registration(authority.context, _OPERATOR, registration)
+            create_registration(authority.context, OPERATOR, registration)
             authority.issue(f"ci/{number}").save(home / f"ci-{number}")
     policy = home / "ca-policy.toml"
     policy.write_text(_POLICY)

@@ -28,6 +28,7 @@ _MAX_NUMBER = (1 << 53) - 1  # RFC 8785 §3.2.2.3: what every reader of JSON kee
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _FIELDS = frozenset(
     {
         "action",
@@ -226,7 +227,7 @@ def _listed(value: Detail) -> object:
 
 
 def _canonical(document: Mapping[str, object]) -> str:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = _encode(document)
     if len(text.encode()) > MAX_ENTRY_BYTES:
         raise InputError(f"an audit entry of {len(text)} characters is too large")
     return text

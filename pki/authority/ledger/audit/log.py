@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.entry import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.history import read_history
+from pki.authority.ledger.batching.connection import LedgerConnection
+from pki.authority.ledger.batching.inserts import Inserts
 from pki.authority.ledger.rows import in_parts
 from pki.errors import InputError, LedgerError
 from pki.transparency import (
@@ -31,7 +33,8 @@ _READ_AT_ONCE = 1000
 # Made once: each decision runs them.
 _SELECT_LOG = select(tables.audit_log)
 _UPDATE_LOG = update(tables.audit_log).values(size=bindparam("size"), edge=bindparam("edge"))
-_INSERT_ENTRY = insert(tables.audit_entries)
+_ENTRIES = Inserts(tables.audit_entries, ("position", "entry", "serial"), rank=0)
+_TILES = Inserts(tables.audit_tiles, ("level", "position", "hash"), rank=0)
 
 
 _Mark = tuple[CompactRange | None, bool]
@@ -55,7 +58,7 @@ class AuditHead:
 class AuditLog:
     """The part of a transaction for the audit log; it is a source of hashes for proofs."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
         self._tree: CompactRange | None = None
         self._verifier_key: str | None = None
@@ -105,7 +108,7 @@ class AuditLog:
         # the log must be left as it is, for who verifies it.
         first = self._connection.scalar(select(tables.audit_entries.c.position).limit(1))
         if first is None and not self._connection.scalar(select(tables.audit_log.c.size)):
-            details = read_history(self._connection).to_details()
+            details = read_history(self._connection.plain()).to_details()
             begin = AuditEntry(AuditAction.BEGIN, at, actor, details=details)
             self._append(self._edge(), [begin])
 
@@ -132,7 +135,7 @@ class AuditLog:
         """Yield the entries as they are stored: index, text, and the serial number to search by."""
         table = tables.audit_entries
         query = select(table).order_by(table.c.position)
-        for row in in_parts(self._connection, query, _READ_AT_ONCE):
+        for row in in_parts(self._connection.plain(), query, _READ_AT_ONCE):
             yield row.position, row.entry, row.serial
 
     def entry(self, index: int) -> str | None:
@@ -196,7 +199,7 @@ class AuditLog:
     @property
     def connection(self) -> Connection:
         """For what compares the log with the ledger's rows, and reads them alone."""
-        return self._connection
+        return self._connection.plain()
 
     def tile_hashes(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield the stored root of each full tile: its level, its place there, its hash."""
@@ -205,30 +208,20 @@ class AuditLog:
             yield row.level, row.position, row.hash
 
     def _append(self, tree: CompactRange, entries: Sequence[AuditEntry]) -> None:
-        rows: list[dict[str, object]] = []
-        tiles: list[dict[str, object]] = []
         for entry in entries:
             text = entry.to_text()
-            rows.append({"position": tree.size, "entry": text, "serial": entry.serial})
+            self._connection.add(_ENTRIES, (tree.size, text, entry.serial))
             longer, completed = tree.append(leaf_hash(text.encode()))
-            tiles += [
-                {
-                    "level": height // TILE_HEIGHT,
-                    "position": tree.size >> height,
-                    "hash": completed[height],
-                }
-                for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT)
-            ]
+            for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT):
+                level, position = height // TILE_HEIGHT, tree.size >> height
+                self._connection.add(_TILES, (level, position, completed[height]))
             tree = longer
-        self._connection.execute(_INSERT_ENTRY, rows)
-        if tiles:
-            self._connection.execute(insert(tables.audit_tiles), tiles)
         self._tree = tree
         self.changed = self._is_behind = True
 
     def _edge(self) -> CompactRange:
         if self._tree is None:
-            row = self._connection.execute(_SELECT_LOG).one()
+            row = self._connection.read(_SELECT_LOG, of=tables.audit_log).one()
             self._verifier_key = row.verifier_key
             try:
                 self._tree = CompactRange.of_bytes(row.size, row.edge)

@@ -48,7 +48,7 @@ class LedgerMark:
     """The file that holds the ledger's state after its newest commit."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def read(self) -> LedgerState | None:
         """Return the state in the mark; None if there is no mark.
@@ -57,8 +57,8 @@ class LedgerMark:
             StateError: if it can't be read.
         """
         try:
-            with opened_folder(self._path.parent) as folder:
-                data, _ = read_file_in(folder, self._path.name, max_bytes=_MAX_BYTES)
+            with opened_folder(self.path.parent) as folder:
+                data, _ = read_file_in(folder, self.path.name, max_bytes=_MAX_BYTES)
         except FileNotFoundError:
             return None
         try:
@@ -70,7 +70,7 @@ class LedgerMark:
             isinstance(state.sequence, bool) or not 0 <= state.sequence <= _MAX_SEQUENCE
         ):
             raise OlderLedgerError(
-                f"{quote_untrusted(self._path)} is not the mark of a ledger", remedy=_REMEDY
+                f"{quote_untrusted(self.path)} is not the mark of a ledger", remedy=_REMEDY
             )
         return state
 
@@ -110,20 +110,20 @@ class LedgerMark:
             # The first commit makes the CA. A crash right after it leaves no mark.
             if ledger.sequence > 1:
                 raise OlderLedgerError(
-                    f"{quote_untrusted(self._path)} is not there, so this ledger "
+                    f"{quote_untrusted(self.path)} is not there, so this ledger "
                     "may be an older copy",
                     remedy=_REMEDY,
                 )
         elif mark.ledger_id != ledger.ledger_id:
             raise OlderLedgerError(
-                f"{quote_untrusted(self._path)} is the mark of another ledger than the one "
+                f"{quote_untrusted(self.path)} is the mark of another ledger than the one "
                 "beside it",
                 remedy=_REMEDY,
             )
         elif mark.sequence > ledger.sequence:
             raise OlderLedgerError(
                 f"the ledger is an older copy: it ends with commit {ledger.sequence}, and the mark "
-                f"{quote_untrusted(self._path)} knows of commit {mark.sequence}",
+                f"{quote_untrusted(self.path)} knows of commit {mark.sequence}",
                 remedy=_REMEDY,
             )
 
@@ -138,11 +138,11 @@ class LedgerMark:
             StateError: if it can't be written.
         """
         # Locked, so that the mark of an earlier commit never replaces a later one.
-        with locked(self._path.parent, name=f".{self._path.name}.lock", wait_seconds=_WAIT_SECONDS):
+        with locked(self.path.parent, name=f".{self.path.name}.lock", wait_seconds=_WAIT_SECONDS):
             mark = self.read() if not replace else None
             if mark is not None and (
                 mark.ledger_id != ledger.ledger_id or mark.sequence >= ledger.sequence
             ):
                 return
             document = {"ledger": ledger.ledger_id, "sequence": ledger.sequence}
-            write_durably(self._path, json.dumps(document).encode() + b"\n", mode=PRIVATE)
+            write_durably(self.path, json.dumps(document).encode() + b"\n", mode=PRIVATE)

@@ -5,9 +5,10 @@ database, which knows nothing of who is urgent. There are two kinds:
 
 1. A block that has a transaction of its own (:meth:`Turns.turn`).
 2. A step that may share one (:meth:`Turns.share`). Whoever gets the turn with a step takes the
-   others that wait along, runs them all in one transaction, and commits once for all of them. The
-   others are told when that commit is durable. So there is no thread and no timer: the next commit
-   begins as soon as the one before has ended, with whatever has come meanwhile.
+   others that wait along, those too that come while it works, runs them all in one transaction, and
+   commits once for all of them. The others are told when that commit is durable. So there is no
+   thread and no timer: the next commit begins as soon as the one before has ended, with whatever
+   has come meanwhile.
 
 A commit takes up steps for a short time only: what is left of those that were taken along waits for
 the next one, and so does nobody for long.
@@ -63,7 +64,33 @@ class _Waiter(Generic[_Step]):
     """None for the one that has the turn."""
 
 
-Commit = Callable[[Sequence[_Step], Callable[[int], None]], Sequence[Outcome]]
+Commit = Callable[["Shared[_Step]"], Sequence[Outcome]]
+
+
+class Shared(Generic[_Step]):
+    """The steps that share a commit, in their order.
+
+    Args:
+        steps: those that wait when it begins: one at least.
+        take_more: returns those that have come since.
+        committed: called with the number of the steps that were committed; the others wait again.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[_Step],
+        take_more: Callable[[], Sequence[_Step]],
+        committed: Callable[[int], None],
+    ) -> None:
+        self.steps = list(steps)
+        self._take_more = take_more
+        self.committed = committed
+
+    def take_more(self) -> bool:
+        """Take the steps along that have come since; return whether there are any."""
+        more = self._take_more()
+        self.steps += more
+        return bool(more)
 
 
 class Turns(Generic[_Step]):
@@ -74,6 +101,11 @@ class Turns(Generic[_Step]):
         self._waiting: dict[Urgency, deque[_Waiter[_Step]]] = {item: deque() for item in Urgency}
         self._is_given = False
         self._number = self._passed_over = 0
+
+    def are_waited_for(self) -> bool:
+        """Return whether somebody waits for a turn, or has one."""
+        with self._lock:
+            return self._is_given
 
     @contextmanager
     def turn(self, urgency: Urgency, seconds: float) -> Iterator[Callable[[], None]]:
@@ -105,9 +137,8 @@ class Turns(Generic[_Step]):
         Args:
             step: what is to be done.
             commit: runs steps in one transaction: the first at least, and as many of the others as
-                it has time for. Once that is committed it calls its second argument with their
-                number, and then returns how each of them has ended. It is called if this step gets
-                the turn.
+                it has time for. Once that is committed it says how many they are, and then returns
+                how each of them has ended. It is called if this step gets the turn.
             urgency: of the step.
             seconds: how long to wait at most until the step is taken up.
 
@@ -127,7 +158,12 @@ class Turns(Generic[_Step]):
         commit: Commit[_Step],
     ) -> Outcome:
         with self._given() as end:
-            batch = [leader, *self._take_along()]
+            batch, is_begun = [leader], False
+
+            def take_more() -> Sequence[_Step]:
+                taken = self._take_along(MOST_SHARED - len(batch), is_late=is_begun)
+                batch.extend(taken)
+                return [cast("_Step", item.step) for item in taken]
 
             def committed(number: int) -> None:
                 self._put_back(batch[number:])
@@ -135,14 +171,16 @@ class Turns(Generic[_Step]):
                 end()
 
             # Of no use to anybody but if this thread is ended within the commit.
-            outcomes: Sequence[Outcome] = [
-                Outcome(error=LedgerError("the thread that recorded it was ended"))
-            ] * len(batch)
+            ended = Outcome(error=LedgerError("the thread that recorded it was ended"))
+            outcomes: Sequence[Outcome] = ()
             try:
-                outcomes = commit([cast("_Step", item.step) for item in batch], committed)
+                steps = [cast("_Step", leader.step), *take_more()]
+                is_begun = True
+                outcomes = commit(Shared(steps, take_more, committed))
             except Exception as error:
-                outcomes = [Outcome(error=error)] * len(batch)
+                ended = Outcome(error=error)
             finally:
+                outcomes = outcomes or [ended] * len(batch)
                 for waiter, outcome in zip(batch, outcomes, strict=False):
                     waiter.outcome = outcome
                     waiter.ready.set()
@@ -220,13 +258,22 @@ class Turns(Generic[_Step]):
         chosen.is_taken = True
         chosen.ready.set()
 
-    def _take_along(self) -> list[_Waiter[_Step]]:
-        """Take the steps that share a commit with the one that has the turn."""
+    def _take_along(self, places: int, *, is_late: bool) -> list[_Waiter[_Step]]:
+        """Take steps that share a commit with the one that has the turn.
+
+        Args:
+            places: how many at most.
+            is_late: whether the commit is under way: then none if somebody waits to have a turn
+                alone.
+        """
         with self._lock:
+            waiting = (item for queue in self._waiting.values() for item in queue)
+            if is_late and any(item.step is None for item in waiting):
+                return []
             taken: list[_Waiter[_Step]] = []
             for most in (LEAST_SHARE, MOST_SHARED):
                 for urgency, queue in self._waiting.items():
-                    room = min(most, MOST_SHARED - 1 - len(taken))
+                    room = min(most, places - len(taken))
                     sharing = [item for item in queue if item.step is not None][:room]
                     for item in sharing:
                         item.is_taken = True

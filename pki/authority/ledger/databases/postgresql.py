@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from pki.authority.ledger import tables
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
-from pki.authority.ledger.databases.commits import count_changes, holds_commit
+from pki.authority.ledger.databases.commits import holds_commit
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
 
@@ -48,7 +48,7 @@ _STALLED_SECONDS = 20
 _DOUBT_SECONDS = 30.0
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_TURN_NOW = "55P03"
+_NO_TURN_NOW, _UNIQUE = "55P03", "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,11 @@ class PostgresqlDatabase(LedgerPlace):
 
     def is_conflict(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
-        return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+        cause: Any = getattr(error, "orig", None)
+        if getattr(cause, "sqlstate", None) == _UNIQUE:
+            # The next place in the audit log is taken: by who was faster.
+            return bool(cause.diag.constraint_name == "audit_entries_pkey")
+        return getattr(cause, "sqlstate", None) in _CONFLICTS
 
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a database that can't be used."""
@@ -224,7 +228,6 @@ def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
             "a ledger in PostgreSQL needs psycopg, which is not installed",
             remedy="Install handfast[postgresql]",
         ) from None
-    count_changes(engine)
     event.listen(engine, "begin", _begin)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 

@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki.authority.ledger.beside.ledger_files import MARK, check_ledger_files, check_opened_files
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, READING, LedgerAccess
-from pki.authority.ledger.databases.commits import count_changes, holds_commit
+from pki.authority.ledger.databases.commits import holds_commit
 from pki.authority.ledger.databases.failed_sync import guard, renew_unsynced
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.errors import StateError, quote_untrusted
@@ -97,6 +97,14 @@ def place_of(ledger: LedgerPlace | Path | None) -> LedgerPlace | None:
     return SqliteFile(ledger) if isinstance(ledger, Path) else ledger
 
 
+_CACHE_KIB = 64 * 1024
+"""A connection's cache, filled as far as it is used: keys and serial numbers are random, so a large
+ledger's indexes are read and written all over."""
+_CHECKPOINT_PAGES = 8000
+"""At this length (32 MB) the write-ahead log is copied into the ledger. What many commits have
+changed of one page is copied once."""
+
+
 def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -> Engine:
     """Return an engine for a ledger's file.
 
@@ -113,7 +121,6 @@ def engine_of(path: Path, access: LedgerAccess, *, is_immutable: bool = False) -
         renew_unsynced(path)
     engine = create_engine(url)
     _check_around_opening(engine, path, access)
-    count_changes(engine)
     event.listen(engine, "begin", _begin)
     if not access.for_reading:
         guard(engine, path)
@@ -159,6 +166,8 @@ def _prepare(connection: DBAPIConnection, access: LedgerAccess) -> None:
     pragmas = (
         f"busy_timeout={int(BUSY_SECONDS * 1000)}",
         *(["query_only=ON"] if access.for_reading else ["journal_mode=WAL", "synchronous=FULL"]),
+        f"cache_size=-{_CACHE_KIB}",
+        f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
         "foreign_keys=ON",
     )
     for pragma in pragmas:

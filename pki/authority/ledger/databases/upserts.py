@@ -1,40 +1,24 @@
-"""Insert rows, or update those that are there, in each database's own words."""
+"""Insert a row, or update the one that is there: each database has its own words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
-from sqlalchemy.sql.dml import Insert
 
-_New = ReadOnlyColumnCollection[str, Any]
+_INSERTS: dict[str, Callable[[Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
-def upsert(
-    table: Table,
-    *,
-    index: Sequence[str],
-    values: Callable[[_New], Mapping[str, ColumnElement[Any]]],
-    where: Callable[[_New], ColumnElement[bool]],
-) -> dict[str, Insert]:
-    """Return the statement for each database, by the name of its dialect.
-
-    For many rows, too, the result says how many were written.
+def insert_or_update(dialect: str, table: Table) -> Any:
+    """Return an INSERT with ``on_conflict_do_update``, which both databases know alike.
 
     Args:
+        dialect: the name of the database's dialect.
         table: the table.
-        index: the columns of the unique index by which a row is there already.
-        values: takes the columns of the new row, and returns those to set in the old one.
-        where: takes the same, and says whether the old row may be changed.
     """
-    statements: dict[str, Insert] = {}
-    for dialect in (sqlite, postgresql):
-        statement = dialect.insert(table)
-        new = statement.excluded
-        statements[dialect.dialect.name] = statement.on_conflict_do_update(
-            index_elements=index, set_=values(new), where=where(new)
-        ).execution_options(preserve_rowcount=True)
-    return statements
+    return _INSERTS[dialect](table)

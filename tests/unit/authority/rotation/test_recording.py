@@ -112,7 +112,7 @@ def test_a_ca_that_was_made_before_there_were_bundles_gets_its_first_with_the_ne
     offline: Offline, tmp_path: Path
 ) -> None:
     with offline.ca._context.ledger.transaction() as transaction:
-        transaction._connection.exec_driver_sql("DELETE FROM bundles")
+        transaction.connection.exec_driver_sql("DELETE FROM bundles")
     assert offline.ca.bundles() == ()
     request = offline.prepare_issuer()
     offline.import_all(offline.sign(request))

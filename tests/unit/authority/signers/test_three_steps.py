@@ -23,7 +23,7 @@ from pki.authority.signers import ExternalSigner, SignerError
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import InputError, LedgerError, NotPermittedError
 from pki.identity import DnsName
-from pki.keys import DelegatedKey, PrivateKey, delegated_key, generate_key
+from pki.keys import DelegatedKey, IdentifiedKey, PrivateKey, delegated_key, generate_key
 from pki.x509 import WORKLOAD
 from tests.command import Capture, run_command, run_json
 from tests.support import SHOP, Clock, make_authority, request_for, validity
@@ -234,7 +234,7 @@ def test_a_name_that_another_workload_got_meanwhile_is_refused(
     def jump_and_take() -> None:
         clock.move(hours=3)
         with ca._context.ledger.transaction() as transaction:
-            transaction._connection.exec_driver_sql(
+            transaction.connection.exec_driver_sql(
                 "UPDATE names SET spiffe_id = 'spiffe://shop.internal/other', "
                 "held_until = held_until + 100000 WHERE kind = 'dns'"
             )
@@ -282,12 +282,14 @@ def test_the_same_request_twice_at_once_gets_the_same_certificate(
 def test_a_signer_gets_nothing_but_what_was_planned(ca: Authority, signer: Elsewhere) -> None:
     serials = iter(range(1, 9))
 
-    order = order_leaf("orders", SHOP, generate_key().public_key(), (), (), None, WORKLOAD)
+    order = order_leaf(
+        "orders", SHOP, IdentifiedKey.of(generate_key().public_key()), (), (), None, WORKLOAD
+    )
 
     def build(key: PrivateKey, _: int | None) -> x509.Certificate:
         return order.profile.build(
             order.names(),
-            order.public_key,
+            order.key.public_key,
             issuer=ca.issuers()[1].certificate,
             issuer_key=key,
             validity=validity(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +14,7 @@ from pki.authority.ledger.commits.turns import (
     MOST_PASSED_OVER,
     MOST_SHARED,
     Outcome,
+    Shared,
     Turns,
 )
 from pki.authority.ledger.commits.urgency import Urgency
@@ -28,9 +29,12 @@ class Recorder:
     def __init__(self) -> None:
         self.commits: list[list[str]] = []
 
-    def commit(self, steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
+    def commit(self, shared: Shared[str]) -> Sequence[Outcome]:
+        return self.record(shared, shared.steps)
+
+    def record(self, shared: Shared[str], steps: Sequence[str]) -> Sequence[Outcome]:
         self.commits.append(list(steps))
-        committed(len(steps))
+        shared.committed(len(steps))
         return [Outcome(f"{step} done") for step in steps]
 
 
@@ -117,8 +121,8 @@ def test_what_a_commit_has_no_time_for_is_in_the_next_one() -> None:
     turns, recorder = Turns[str](), Recorder()
     crowd = Crowd(turns, recorder)
 
-    def commit_two(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
-        return Recorder.commit(recorder, steps[:2], committed)
+    def commit_two(shared: Shared[str]) -> Sequence[Outcome]:
+        return recorder.record(shared, shared.steps[:2])
 
     recorder.commit = commit_two  # type: ignore[method-assign]
     with turns.turn(Urgency.REVOCATION, SECONDS):
@@ -173,10 +177,10 @@ def test_what_is_taken_up_is_waited_for_however_long_it_takes() -> None:
     turns, recorder = Turns[str](), Recorder()
     taken, go = threading.Event(), threading.Event()
 
-    def slow(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
+    def slow(shared: Shared[str]) -> Sequence[Outcome]:
         taken.set()
         go.wait(SECONDS)
-        return recorder.commit(steps, committed)
+        return recorder.commit(shared)
 
     with ThreadPoolExecutor(2) as threads:
         with turns.turn(Urgency.REVOCATION, SECONDS):
@@ -195,7 +199,7 @@ def test_what_is_taken_up_is_waited_for_however_long_it_takes() -> None:
 def test_a_commit_that_fails_fails_for_all_and_the_next_one_goes_on() -> None:
     turns, recorder = Turns[str](), Recorder()
 
-    def failing(steps: Sequence[str], committed: Callable[[int], None]) -> Sequence[Outcome]:
+    def failing(shared: Shared[str]) -> Sequence[Outcome]:
         raise LedgerError("disk full")
 
     with ThreadPoolExecutor(2) as threads:
@@ -208,6 +212,60 @@ def test_a_commit_that_fails_fails_for_all_and_the_next_one_goes_on() -> None:
         for future in futures:
             with pytest.raises(LedgerError, match="disk full"):
                 future.result(SECONDS)
+    assert turns.share("c", recorder.commit, Urgency.RENEWAL, SECONDS) == "c done"
+
+
+def test_a_commit_takes_those_along_who_come_while_it_works() -> None:
+    turns, recorder = Turns[str](), Recorder()
+    crowd = Crowd(turns, recorder)
+
+    def working(shared: Shared[str]) -> Sequence[Outcome]:
+        crowd.share("second", Urgency.STRANGER)
+        assert shared.take_more()
+        crowd.share("third", Urgency.RENEWAL)
+        assert shared.take_more()
+        assert not shared.take_more()
+        return recorder.commit(shared)
+
+    assert turns.share("first", working, Urgency.RENEWAL, SECONDS) == "first done"
+    crowd.join()
+    assert recorder.commits == [["first", "second", "third"]]
+
+
+def test_a_commit_takes_nobody_along_while_a_block_waits_for_its_turn() -> None:
+    turns, recorder = Turns[str](), Recorder()
+    crowd = Crowd(turns, recorder)
+
+    def working(shared: Shared[str]) -> Sequence[Outcome]:
+        crowd.share("second", Urgency.RENEWAL)
+        crowd.block("revoke", Urgency.REVOCATION)
+        assert not shared.take_more()
+        return recorder.commit(shared)
+
+    assert turns.share("first", working, Urgency.RENEWAL, SECONDS) == "first done"
+    crowd.join()
+    assert crowd.order == ["revoke"]
+    assert recorder.commits == [["first"], ["second"]]
+
+
+def test_those_who_came_late_fail_with_their_commit() -> None:
+    turns, recorder = Turns[str](), Recorder()
+
+    with ThreadPoolExecutor(1) as threads:
+        late: list[Future[object]] = []
+
+        def failing(shared: Shared[str]) -> Sequence[Outcome]:
+            late.append(
+                threads.submit(turns.share, "late", recorder.commit, Urgency.RENEWAL, SECONDS)
+            )
+            until(lambda: waiting(turns) == 1)
+            assert shared.take_more()
+            raise LedgerError("disk full")
+
+        with pytest.raises(LedgerError, match="disk full"):
+            turns.share("first", failing, Urgency.RENEWAL, SECONDS)
+        with pytest.raises(LedgerError, match="disk full"):
+            late[0].result(SECONDS)
     assert turns.share("c", recorder.commit, Urgency.RENEWAL, SECONDS) == "c done"
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import delete, insert, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.batching.connection import LedgerConnection
 
 
 class KeyFileRecords:
     """The part of a transaction that reads and writes the files of keys."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LedgerConnection) -> None:
         self._connection = connection
 
     def put(self, name: str, contents: bytes) -> None:

@@ -1,0 +1,98 @@
+"""How fast the CA issues with a million certificates in its ledger, against a thousand."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+from cryptography.hazmat.primitives import serialization
+
+from pki.authority import Authority
+from pki.authority.ledger.audit import AuditAction
+from tests.bench.ca.signing_requests import make_ders
+from tests.bench.rows import Pairs, Row
+
+_AT_ONCE, _CHUNK = 16, 10_000
+
+
+def many(home: Path, quick: bool) -> Iterator[Row]:
+    """Measure both ledgers in turns."""
+    pairs, number, most = (3, 160, 20_000) if quick else (11, 480, 1_000_000)
+    with (
+        Authority.create(home / "few", "shop.internal") as few,
+        Authority.create(home / "many", "shop.internal") as filled,
+        ThreadPoolExecutor(_AT_ONCE) as threads,
+    ):
+        fill(few, 1000)
+        fill(filled, most)
+
+        def rate(authority: Authority) -> float:
+            ders = make_ders(number)
+            begun = time.perf_counter()
+            list(threads.map(lambda item: authority.issue_request(*item), _named(ders)))
+            return number / (time.perf_counter() - begun)
+
+        for authority in (few, filled):
+            rate(authority)
+        runs = [(rate(filled), rate(few)) for _ in range(pairs)]
+    rates = Pairs([mine for mine, _ in runs], [theirs for _, theirs in runs])
+    name = f"certificates a second with {most:,} in the ledger, against 1,000"
+    yield rates.row(name, 0.9, median(rates.ratios) >= 0.9)
+
+
+def _named(ders: list[bytes]) -> list[tuple[str, bytes]]:
+    return [(f"load-{place % _AT_ONCE}", der) for place, der in enumerate(ders)]
+
+
+def fill(authority: Authority, number: int) -> None:
+    """Put so many certificates into a ledger, each with its key, line, name and audit entry."""
+    context = authority.context
+    issued = authority.issue("filler")
+    der = issued.leaf.public_bytes(serialization.Encoding.DER)
+    begin, end = issued.leaf.not_valid_before_utc, issued.leaf.not_valid_after_utc
+    times = int(begin.timestamp()), int(end.timestamp()), int(begin.timestamp())
+    issuer = authority.issuers()[-1].id
+    with sqlite3.connect(str(context.directory.ledger)) as ledger:
+        ledger.execute("PRAGMA journal_mode=WAL")
+        for first in range(0, number, _CHUNK):
+            rows = [
+                (secrets.token_hex(20), secrets.token_hex(32), secrets.token_hex(16), place)
+                for place in range(first, min(first + _CHUNK, number))
+            ]
+            ledger.executemany(
+                "INSERT INTO keys (fingerprint, secret, spiffe_id) VALUES (?, ?, ?)",
+                [(key, key[::-1], _workload(place)) for _, key, _, place in rows],
+            )
+            ledger.executemany(
+                "INSERT INTO names (kind, value, spiffe_id, held_until) VALUES ('spiffe', ?, ?, ?)",
+                [(_workload(place), _workload(place), times[1]) for _, _, _, place in rows],
+            )
+            ledger.executemany(
+                "INSERT INTO lines (id, spiffe_id, proof, started_at) VALUES (?, ?, 'token', ?)",
+                [(line, _workload(place), times[0]) for _, _, line, place in rows],
+            )
+            ledger.executemany(
+                "INSERT INTO certificates (issuer_id, serial, spiffe_id, profile, certificate, "
+                "key_fingerprint, not_before, not_after, issued_at, line_id) "
+                "VALUES (?, ?, ?, 'workload', ?, ?, ?, ?, ?, ?)",
+                [
+                    (issuer, serial, _workload(place), der, key, *times, line)
+                    for serial, key, line, place in rows
+                ],
+            )
+            ledger.commit()
+            entries = [
+                context.audit_entry(AuditAction.ISSUE, subject=_workload(place), serial=serial)
+                for serial, _, _, place in rows
+            ]
+            with context.ledger.transaction() as transaction:
+                transaction.audit.append_each(entries)
+
+
+def _workload(place: int) -> str:
+    return f"spiffe://shop.internal/filler/{place}"
