@@ -182,8 +182,9 @@ def _sync(folder: OpenFolder, name: str) -> None:
     descriptor = folder.open_file(name)
     try:
         os.fsync(descriptor)
-        # So that what is checked is read from the disk.
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        if hasattr(os, "posix_fadvise"):
+            # So that what is checked is read from the disk.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
 
