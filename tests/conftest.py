@@ -17,12 +17,12 @@ import pytest
 from pki.authority import Authority
 from pki.authority.signers import Pkcs11Uri
 from tests.interop.shop import Shop
-from tests.ledger_places import OPTION, ledger_places
+from tests.ledger_places import OPTION, databases, ledger_places
 from tests.new_ledgers import migrated_once
 from tests.softhsm import SoftHsm, make_softhsm, plan_of
 from tests.support import Clock
 
-__all__ = ["ledger_places"]
+__all__ = ["databases", "ledger_places"]
 
 # A background job of a shell ignores SIGINT. Child processes inherit that, but no handler. So set a
 # handler: otherwise the programs that a test interrupts would ignore SIGINT too.
