@@ -20,7 +20,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-ca bench-rpc bench-start clean docs lock test-core test-lowest test-pythons wheels
+.PHONY: help setup demo test lint protos bench bench-ca bench-rpc bench-start clean docs lock test-core test-lowest test-postgresql test-pythons wheels
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -65,6 +65,10 @@ test: $(READY) ## run the tests, counting branches across all processes
 # A test run leaves a file for each process; the first lint after it makes one of them.
 test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions that are declared
 	@tests/quickly.sh tests/again.sh $(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) -m "not documents" tests/interop $(PYTEST_ARGS)
+
+# The same tests of the CA with its ledger in PostgreSQL; they start a server by themselves.
+test-postgresql: $(READY) ## run the tests of the CA with ledgers in PostgreSQL
+	@tests/quickly.sh tests/again.sh $(BIN)/python -m pytest -n $(WORKERS) --ledger=postgresql tests/unit/authority $(PYTEST_ARGS)
 
 test-core: $(CORE_READY) ## run a server and a client where the core's wheel is installed alone
 	@rm -rf build/core && mkdir -p build/core

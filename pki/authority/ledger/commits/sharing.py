@@ -101,5 +101,5 @@ def not_recorded(error: SQLAlchemyError) -> LedgerError:
     """Return why nothing was recorded."""
     return LedgerError(
         f"ledger could not record: {cause_of(error)}",
-        remedy="Nothing was handed out; check the disk and try again",
+        remedy="Nothing was handed out; check the disk or the database, and try again",
     )
