@@ -10,7 +10,7 @@ from pki.authority.ledger.batching.names import _claim_of
 
 
 def test_both_databases_take_the_parameters_of_a_claim_by_name_or_in_their_order() -> None:
-    text, order = _claim_of("postgresql")._for(postgresql.psycopg.dialect())
+    text, order = _claim_of("postgresql")._for(postgresql.psycopg.dialect())  # type: ignore[no-untyped-call]
     assert order is None
     assert "%(now)s" in text
     assert "RETURNING" not in text
