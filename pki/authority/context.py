@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar, cast
 
 from cryptography import x509
 
@@ -28,32 +26,16 @@ from pki.authority.ledger.audit.entry import Detail
 from pki.authority.ledger.beside.reserve import Reserve
 from pki.authority.ledger.hierarchy import no_active_issuer_error
 from pki.authority.pending.revocations import PendingRevocations
+from pki.authority.recent_trust import RecentTrust
 from pki.authority.shared_keys import share_key_file, take_key_files
 from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
-from pki.errors import PkiError, StateError
-from pki.keys import public_key_fingerprint
+from pki.errors import PkiError
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
-
-
-@dataclass(slots=True)
-class RecentTrust:
-    """What went out last, so that not each commit reads, decodes and checks it again."""
-
-    lists: KnownCrls = field(default_factory=dict)
-    _made: tuple[object, object] | None = None
-
-    def of(self, parts: object, make: Callable[[], _Result]) -> _Result:
-        """Return what was made of the same parts, or make it."""
-        made = self._made
-        if made is None or made[0] != parts:
-            made = self._made = (parts, make())
-        return cast("_Result", made[1])
 
 
 @dataclass(slots=True)
@@ -153,7 +135,7 @@ class AuthorityContext:
                 # Another replica may have made it.
                 take_key_files(self.directory, self.ledger)
             signer = self._signers[record.key_id] = self._open_signer(record, path, what)
-        opened = self._opened[record.key_id] = self._signing_ca(record, signer, what)
+        opened = self._opened[record.key_id] = SigningCa.of(record, signer, what)
         return opened
 
     def root_key_path(self, root: IssuerRecord, transaction: Transaction) -> Path:
@@ -177,7 +159,7 @@ class AuthorityContext:
             StateError: if the key is not there.
         """
         path, what = self.root_key_path(root, transaction), "the root's key"
-        return self._signing_ca(root, self._open_signer(root, path, what), what)
+        return SigningCa.of(root, self._open_signer(root, path, what), what)
 
     def root_ca_if_there(self, root: IssuerRecord, transaction: Transaction) -> SigningCa | None:
         """Return a root with its key; None if the key, or its token, is elsewhere.
@@ -309,10 +291,3 @@ class AuthorityContext:
             tokens=self.tokens,
             what=what,
         )
-
-    @staticmethod
-    def _signing_ca(record: IssuerRecord, signer: Signer, what: str) -> SigningCa:
-        expected = public_key_fingerprint(public_key_of(record.certificate))
-        if public_key_fingerprint(signer.key.public_key()) != expected:
-            raise StateError(f"{what} does not belong to its certificate")
-        return SigningCa(record, signer)

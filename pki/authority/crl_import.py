@@ -25,7 +25,7 @@ from pki.authority.ledger import IssuerKind, IssuerRecord, IssuerStatus, Transac
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import shorten_list
 from pki.authority.ledger.hierarchy import is_usable
-from pki.authority.renewals import with_renewals
+from pki.authority.ledger.renewals import with_renewals
 from pki.errors import StateError
 from pki.x509 import Crl, CrlSet
 from pki.x509.revocation import IssuerId, RevokedEntry

@@ -22,8 +22,8 @@ from pki.authority.ledger import (
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.authority.ledger.audit.entry import Detail, shorten_list
 from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.ledger.renewals import with_renewals
 from pki.authority.lifetimes import MAX_LEAF
-from pki.authority.renewals import with_renewals
 from pki.authority.unrecorded.requested import revoke_requested
 from pki.background import defer
 from pki.errors import InputError, LedgerError, PkiError, quote_untrusted

@@ -32,7 +32,8 @@ from pki.authority.signers import ExternalSigner, Signer
 from pki.authority.signers.planned import PlannedCertificate
 from pki.errors import NotPermittedError, StateError
 from pki.identity import TrustDomain
-from pki.keys import PrivateKey
+from pki.keys import PrivateKey, public_key_fingerprint
+from pki.x509.decoding import public_key_of
 from pki.x509.profiles import IssuingProfile, RootProfile
 from pki.x509.profiles.builder import Validity
 
@@ -43,6 +44,18 @@ class SigningCa:
 
     record: IssuerRecord
     signer: Signer
+
+    @classmethod
+    def of(cls, record: IssuerRecord, signer: Signer, what: str) -> SigningCa:
+        """Return a certificate of the CA with its key, which ``what`` names in errors.
+
+        Raises:
+            StateError: if the key is another one's.
+        """
+        expected = public_key_fingerprint(public_key_of(record.certificate))
+        if public_key_fingerprint(signer.key.public_key()) != expected:
+            raise StateError(f"{what} does not belong to its certificate")
+        return cls(record, signer)
 
     @property
     def key(self) -> PrivateKey:

@@ -10,8 +10,8 @@ The stages of a request:
 4. Check that the clock is within the issuing CA's validity.
 5. Admit it (``pki.authority.admission``): the rules on its names; its key, which must not be one of
    the CA's own (``refuse_ca_key``), another workload's or a leaked one; the claim to its names.
-6. Sign it, check the certificate against its profile, and record it, with its entry in the audit
-   log.
+6. Sign it, check the certificate against its profile (or compare it with one that was checked), and
+   record it, with its entry in the audit log.
 7. Commit. Only then is the certificate handed out. A refusal since stage 2 is recorded too.
 
 An external signer signs between two transactions (``pki.authority.signing``): all stages from 2 on

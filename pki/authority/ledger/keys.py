@@ -61,23 +61,6 @@ class KeyRecords:
             self._of_secret.forget(key.secret)
             self._connection.add(_INSERTS, (key.fingerprint, key.secret, owner))
 
-    def claim_new(self, keys: Sequence[tuple[IdentifiedKey, str]]) -> bool:
-        """Assign keys to workloads for good, if none of them is known yet and all differ.
-
-        Args:
-            keys: each with the workload that shall own it.
-
-        Returns:
-            Whether they are assigned; else nothing was changed.
-        """
-        self.read_ahead(key for key, _ in keys)
-        are_known = any(self._rows(key) for key, _ in keys)
-        if are_known or len({key.secret for key, _ in keys}) < len(keys):
-            return False
-        for key, owner in keys:
-            self.claim(key, owner=owner)
-        return True
-
     def contains(self, key: IdentifiedKey) -> bool:
         """Return whether a leaf has, or had, this key."""
         return bool(self._rows(key))

@@ -190,10 +190,13 @@ class Ledger:
                 yield transaction
             return
         with self._turns.turn(self._urgency, self._wait_seconds) as end_turn:
-            with self._committing(accept_older=accept_older) as commit:
-                yield commit.transaction
-            end_turn()
-            self._tell(commit.head)
+            commit = None
+            try:
+                with self._committing(accept_older=accept_older) as commit:
+                    yield commit.transaction
+            finally:
+                end_turn()
+                self._tell(commit)
 
     def run(self, step: Callable[[Transaction], _Result], needs: Needs = NOTHING) -> _Result:
         """Run a step in a transaction, and return its result once that is committed.
@@ -228,9 +231,8 @@ class Ledger:
                 try:
                     return self._commit_together(shared, is_each_written=is_each_written)
                 except LedgerMovedError:
-                    self._tell(None)
+                    continue
                 except LedgerError as error:
-                    self._tell(None)
                     if is_each_written or len(shared.steps) == 1 or not is_conflict(error):
                         raise
                     # A row of one of them does not fit. Nothing was recorded: it shall fail alone.
@@ -238,14 +240,20 @@ class Ledger:
             return self._commit_together(shared, is_each_written=is_each_written)
 
     def _commit_together(self, shared: Shared[Step], *, is_each_written: bool) -> Sequence[Outcome]:
-        with self._committing() as commit:
-            outcomes = take_steps(commit.transaction, shared, is_each_written=is_each_written)
-        shared.committed(len(outcomes))
-        self._tell(commit.head)
+        commit, is_over = None, False
+        try:
+            with self._committing() as commit:
+                outcomes = take_steps(commit.transaction, shared, is_each_written=is_each_written)
+            shared.committed(len(outcomes))
+            is_over = True
+        finally:
+            self._tell(commit, has_turn=not is_over)
         return outcomes
 
-    def _tell(self, head: AuditHead | None) -> None:
-        head = self._telling.due(head, follows=self._turns.are_waited_for())
+    def _tell(self, commit: _Commit | None, *, has_turn: bool = False) -> None:
+        """Tell of a commit; if it has failed, of what those before have left to it."""
+        follows = not has_turn and self._turns.are_waited_for()
+        head = self._telling.due(None if commit is None else commit.head, follows=follows)
         if head is not None:
             self.after_entries(head)
 

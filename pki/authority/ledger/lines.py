@@ -8,7 +8,7 @@ has a line for each instance, so that one of them can be blocked without the oth
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,19 +101,6 @@ class LineRecords:
 
     def start(self, spiffe_id: str, *, proof: str, at: datetime) -> str:
         """Start a line; return its id."""
-        [line_id] = self.start_each([(spiffe_id, proof)], at=at)
-        return line_id
-
-    def start_each(self, workloads: Sequence[tuple[str, str]], *, at: datetime) -> list[str]:
-        """Start a line for each workload; return their ids.
-
-        Args:
-            workloads: the SPIFFE ID of each, and the proof.
-            at: when.
-        """
-        return [self._start(spiffe_id, proof, at) for spiffe_id, proof in workloads]
-
-    def _start(self, spiffe_id: str, proof: str, at: datetime) -> str:
         line_id, seconds = secrets.token_hex(16), to_seconds(at)
         self._connection.add(_INSERTS, (line_id, spiffe_id, proof, seconds))
         self._known[line_id] = LineRecord(

@@ -10,10 +10,10 @@ from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, Transaction
 from pki.authority.ledger.audit import Actor, AuditAction
 from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.ledger.renewals import with_renewals
 from pki.authority.pending.file import KEPT
 from pki.authority.pending.record import PendingRevocation
 from pki.authority.publishing.pending_lists import SKIPPED_NUMBERS
-from pki.authority.renewals import with_renewals
 from pki.authority.revocation import decided_then, revoke_intents, revoke_records, sign_lists
 from pki.authority.unrecorded.requested import revoke_requested
 from pki.errors import InputError, join_first

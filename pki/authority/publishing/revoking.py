@@ -12,10 +12,10 @@ from pki.authority import revocation
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import CertificateRecord, IssuerKind, Transaction
 from pki.authority.ledger.hierarchy import is_usable
+from pki.authority.ledger.renewals import with_renewals
 from pki.authority.lifetimes import MAX_LEAF
 from pki.authority.pending.record import PendingEntry, PendingRevocation
 from pki.authority.publishing.room import with_room
-from pki.authority.renewals import with_renewals
 from pki.authority.unrecorded.requested import requested_issuer
 from pki.background import defer
 from pki.errors import LedgerError, OlderLedgerError, StateError, join_first

@@ -86,12 +86,11 @@ def fill(authority: Authority, number: int) -> None:
                 ],
             )
             ledger.commit()
-            entries = [
-                context.audit_entry(AuditAction.ISSUE, subject=_workload(place), serial=serial)
-                for serial, _, _, place in rows
-            ]
             with context.ledger.transaction() as transaction:
-                transaction.audit.append_each(entries)
+                for serial, _, _, place in rows:
+                    subject = _workload(place)
+                    entry = context.audit_entry(AuditAction.ISSUE, subject=subject, serial=serial)
+                    transaction.audit.append(entry)
 
 
 def _workload(place: int) -> str:

@@ -78,13 +78,15 @@ class AuditLog:
         Raises:
             InputError: if the entry is too large; then the operation must not be done either.
         """
-        tree = self._edge()
-        self._append(tree, [entry])
+        tree, text = self._edge(), entry.to_text()
+        self._connection.add(_ENTRIES, (tree.size, text, entry.serial))
+        longer, completed = tree.append(leaf_hash(text.encode()))
+        for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT):
+            level, position = height // TILE_HEIGHT, tree.size >> height
+            self._connection.add(_TILES, (level, position, completed[height]))
+        self._tree = longer
+        self.changed = self._is_behind = True
         return tree.size
-
-    def append_each(self, entries: Sequence[AuditEntry]) -> None:
-        """Append entries; as :meth:`append`."""
-        self._append(self._edge(), entries)
 
     def mark(self) -> _Mark:
         """Return what :meth:`back_to` needs if what is appended from now on is undone."""
@@ -109,8 +111,7 @@ class AuditLog:
         first = self._connection.scalar(select(tables.audit_entries.c.position).limit(1))
         if first is None and not self._connection.scalar(select(tables.audit_log.c.size)):
             details = read_history(self._connection.plain()).to_details()
-            begin = AuditEntry(AuditAction.BEGIN, at, actor, details=details)
-            self._append(self._edge(), [begin])
+            self.append(AuditEntry(AuditAction.BEGIN, at, actor, details=details))
 
     def head(self) -> AuditHead:
         """Return the state of the log."""
@@ -206,18 +207,6 @@ class AuditLog:
         table = tables.audit_tiles
         for row in self._connection.execute(select(table)):
             yield row.level, row.position, row.hash
-
-    def _append(self, tree: CompactRange, entries: Sequence[AuditEntry]) -> None:
-        for entry in entries:
-            text = entry.to_text()
-            self._connection.add(_ENTRIES, (tree.size, text, entry.serial))
-            longer, completed = tree.append(leaf_hash(text.encode()))
-            for height in range(TILE_HEIGHT, len(completed), TILE_HEIGHT):
-                level, position = height // TILE_HEIGHT, tree.size >> height
-                self._connection.add(_TILES, (level, position, completed[height]))
-            tree = longer
-        self._tree = tree
-        self.changed = self._is_behind = True
 
     def _edge(self) -> CompactRange:
         if self._tree is None:

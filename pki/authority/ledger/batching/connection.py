@@ -49,6 +49,19 @@ class _Step:
     savepoint: NestedTransaction | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A row that did not fit, and was added before the step within which it was written.
+
+    Args:
+        error: what the database has said.
+        within: the step that it was added by, whose undoing undoes it; None if that has ended.
+    """
+
+    error: Exception
+    within: _Step | None
+
+
 class LedgerConnection:
     """A connection to the ledger within one transaction.
 
@@ -60,7 +73,7 @@ class LedgerConnection:
         self._connection = connection
         self._waiting: list[tuple[RowWriter, Values]] = []
         self._steps: list[_Step] = []
-        self._failure: Exception | None = None
+        self._failure: _Failure | None = None
         self._forget: list[Callable[[], object]] = []
         self.has_changed = False
         """Whether anything was written."""
@@ -151,6 +164,8 @@ class LedgerConnection:
         del self._waiting[step.mark :]
         if step.savepoint is not None:
             step.savepoint.rollback()
+        if self._failure is not None and self._failure.within is step:
+            self._failure = None
         if step.savepoint is None and not has_added:
             return False
         self._forget_all()
@@ -168,22 +183,22 @@ class LedgerConnection:
                 no row waits.
         """
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.error
         if not self._waiting and not changes:
             return
         rows, self._waiting = self._waiting, []
-        begin = 0
+        begin, within = 0, None
         for step in self._steps:
             if step.savepoint is None:
                 try:
                     self._insert(rows[begin : step.mark])
                 except Exception as error:
-                    # Of steps that were taken before, which have been told that all is well.
-                    self._failure = error
+                    # Those who added them have been told that all is well.
+                    self._failure = _Failure(error, within)
                     raise
                 begin = step.mark
                 step.savepoint = self._connection.begin_nested()
-            step.mark = 0
+            step.mark, within = 0, step
         self._insert(rows[begin:])
 
     def _insert(self, rows: Sequence[tuple[RowWriter, Values]]) -> None:

@@ -59,7 +59,11 @@ def rows(ca: Authority, table: str) -> int:
 
 def is_sound(ca: Authority) -> bool:
     with ca.context.ledger.snapshot() as transaction:
-        broken = transaction.connection.execute(text("PRAGMA foreign_key_check")).all()
+        connection = transaction.connection
+        # PostgreSQL has checked them at each statement.
+        is_in_file = connection.dialect.name == "sqlite"
+        check = "PRAGMA foreign_key_check" if is_in_file else "SELECT 1 WHERE false"
+        broken = connection.execute(text(check)).all()
     return broken == [] and ca.verify_audit_log().findings == ()
 
 

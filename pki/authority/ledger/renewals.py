@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pki.authority.ledger import CertificateRecord, Transaction
+from pki.authority.ledger.records import CertificateRecord
+from pki.authority.ledger.transaction import Transaction
 
 
 def with_renewals(
