@@ -254,7 +254,7 @@ def test_an_older_python_is_refused_with_a_remedy(tmp_path: Path) -> None:
 
 def test_ci_runs_tests_then_the_checks_then_the_demo() -> None:
     steps = re.findall(r"^make ([\w-]+)", (ROOT / ".ci" / "run").read_text(), re.M)
-    assert steps == ["test", "lint", "docs", "test-core", "test-lowest", "demo"]
+    assert steps == ["test", "lint", "docs", "test-core", "test-lowest", "test-postgresql", "demo"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 

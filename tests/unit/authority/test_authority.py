@@ -557,6 +557,7 @@ def test_each_ca_has_a_name_of_its_own(ca: Authority) -> None:
 # Set-up and files
 
 
+@pytest.mark.sqlite
 def test_a_ca_is_made_once(tmp_path: Path, ca: Authority) -> None:
     with pytest.raises(StateError, match="there is a CA"):
         make_authority(tmp_path)
@@ -581,6 +582,7 @@ def test_a_plan_that_makes_no_ca_is_refused(tmp_path: Path, plan: AuthorityPlan)
     assert not (tmp_path / "ca").exists()
 
 
+@pytest.mark.sqlite
 def test_a_set_up_that_was_cut_off_is_taken_up(tmp_path: Path, clock: Clock) -> None:
 
     home = tmp_path / "ca"
@@ -659,6 +661,7 @@ def break_ledger(home: Path, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.sqlite
 def test_nothing_is_handed_out_when_the_insert_fails(tmp_path: Path, ca: Authority) -> None:
     break_ledger(
         tmp_path / "ca",
@@ -671,6 +674,7 @@ def test_nothing_is_handed_out_when_the_insert_fails(tmp_path: Path, ca: Authori
     ca.issue("payments")
 
 
+@pytest.mark.sqlite
 def test_nothing_is_handed_out_when_the_commit_fails(tmp_path: Path, ca: Authority) -> None:
     # A deferred foreign key is checked when the transaction commits, not before.
     break_ledger(
@@ -688,6 +692,7 @@ def test_nothing_is_handed_out_when_the_commit_fails(tmp_path: Path, ca: Authori
     assert accepted(ca, ca.issue("orders").credential) == ""
 
 
+@pytest.mark.sqlite
 def test_a_revocation_that_the_ledger_refuses_is_in_force_and_recorded_later(
     tmp_path: Path, ca: Authority
 ) -> None:
@@ -707,6 +712,7 @@ def test_a_revocation_that_the_ledger_refuses_is_in_force_and_recorded_later(
     assert accepted(ca, issued.credential) == "REVOKED"
 
 
+@pytest.mark.sqlite
 def test_a_ledger_that_is_none_or_of_a_newer_handfast_is_refused(
     tmp_path: Path, ca: Authority
 ) -> None:

@@ -32,6 +32,7 @@ def home(tmp_path: Path) -> Path:
 FILES = ["root.key.pem", "issuing", "bundle.pem", "crl.pem", "ledger.mark"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("left", FILES)
 def test_a_ca_is_never_made_over_what_is_left_of_one(home: Path, left: str) -> None:
     for path in home.iterdir():
@@ -49,6 +50,7 @@ def test_a_ca_is_never_made_over_what_is_left_of_one(home: Path, left: str) -> N
         assert files_of(home) == before
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("empty", ["absent", "no bytes", "no tables filled"])
 def test_a_lost_or_emptied_ledger_never_costs_a_key(home: Path, empty: str) -> None:
     for path in home.glob("ledger.db*"):
@@ -131,6 +133,7 @@ def test_no_key_is_written_over_by_one_of_the_same_name(
         assert path.read_bytes() == b"somebody's"
 
 
+@pytest.mark.sqlite
 def test_a_ca_whose_folder_was_copied_whole_goes_on(home: Path, tmp_path: Path) -> None:
     shutil.copytree(home, tmp_path / "moved")
     with Authority.open(tmp_path / "moved", clock=Clock()) as ca:

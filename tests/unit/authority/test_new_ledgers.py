@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine
 
 from pki.authority.directory import AuthorityDirectory
 from tests.new_ledgers import dump
 from tests.older_ledger import make_older
+
+pytestmark = pytest.mark.sqlite
 
 DRAWN = {"ledger_state": "ledger_id", "ca_secrets": "value"}
 

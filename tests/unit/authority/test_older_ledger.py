@@ -16,6 +16,8 @@ from pki.keys import generate_key
 from pki.x509 import WORKLOAD, ChainVerifier, Credential, CrlSet, Purpose
 from tests.support import Clock, make_authority, request_for
 
+pytestmark = pytest.mark.sqlite
+
 
 class Backup:
     """A CA whose ledger was copied, and which was used further after the copy."""

@@ -136,6 +136,7 @@ def lose_answers(
     monkeypatch.setattr(engine.dialect, "do_commit", commit)
 
 
+@pytest.mark.sqlite
 def test_a_revocation_whose_answer_was_lost_is_read_back_and_published(
     ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_revocation_whose_answer_was_lost_is_read_back_and_published(
         assert record.revoked_at is not None
 
 
+@pytest.mark.sqlite
 def test_a_certificate_whose_commit_was_lost_from_sight_is_handed_out_once(
     ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_certificate_whose_commit_was_lost_from_sight_is_handed_out_once(
     assert [record.certificate for record in ca.certificates()] == [issued.leaf]
 
 
+@pytest.mark.sqlite
 def test_a_commit_that_did_not_take_place_is_not_taken_for_one(
     ca: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_commit_that_did_not_take_place_is_not_taken_for_one(
     assert len(ca.pending_revocations()) == 1
 
 
+@pytest.mark.sqlite
 def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(
     ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +205,7 @@ def test_a_commit_that_can_not_be_read_back_is_said_to_be_in_doubt(
     assert record.revoked_at is not None
 
 
+@pytest.mark.sqlite
 def test_the_key_of_an_issuing_ca_is_kept_when_its_commit_is_in_doubt(
     ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from pki.files import load_credential
 from pki.keys import PrivateKey
 from tests.command import Capture, run_command, run_json, write_request
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 def state(tmp_path: Path, capsys: Capture) -> Path:

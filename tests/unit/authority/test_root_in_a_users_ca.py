@@ -18,6 +18,8 @@ from pki.errors import StateError
 from pki.x509 import CrlSet
 from tests.command import MALLORY, Capture, chown_all, files_of, run_as, run_command
 
+pytestmark = pytest.mark.sqlite
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who is the one to be misled")
 COMMANDS = (
     "revoke zed",

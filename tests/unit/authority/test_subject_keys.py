@@ -198,6 +198,7 @@ def make_first_ledger_with_duplicates(home: Path, *, reason: str | None) -> None
     make_older(home, "0001")
 
 
+@pytest.mark.sqlite
 def test_duplicates_of_an_older_ledger_are_migrated_with_a_warning(
     tmp_path: Path, clock: Clock
 ) -> None:
@@ -221,6 +222,7 @@ def test_duplicates_of_an_older_ledger_are_migrated_with_a_warning(
         assert [kind for _, kind, _ in ca.events()] == ["shared-key"]
 
 
+@pytest.mark.sqlite
 def test_a_key_that_leaked_before_the_migration_is_refused_after_it(
     tmp_path: Path, clock: Clock
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_key_that_leaked_before_the_migration_is_refused_after_it(
             ca.issue_request("orders", csr(key))
 
 
+@pytest.mark.sqlite
 def test_a_migration_that_is_cut_off_is_done_at_the_next_opening(tmp_path: Path) -> None:
     # SQLite's schema changes are part of the transaction.
     with make_authority(tmp_path) as ca:

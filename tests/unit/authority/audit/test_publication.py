@@ -145,6 +145,7 @@ def test_the_log_key_is_encrypted_as_the_others_are(tmp_path: Path) -> None:
     assert isinstance(load_pem_private_key(pem, b"secret"), Ed25519PrivateKey)
 
 
+@pytest.mark.sqlite
 def test_an_interrupted_set_up_uses_the_key_that_it_left(tmp_path: Path) -> None:
     home = tmp_path / "ca"
     make_authority(tmp_path).close()
@@ -161,6 +162,7 @@ def test_an_interrupted_set_up_uses_the_key_that_it_left(tmp_path: Path) -> None
     assert size_of(home) == 4
 
 
+@pytest.mark.sqlite
 def test_a_ledger_that_is_older_than_the_log_gets_one_with_its_history(tmp_path: Path) -> None:
     home, clock = tmp_path / "ca", Clock()
     with make_authority(tmp_path, clock) as ca:
@@ -185,6 +187,7 @@ def test_a_ledger_that_is_older_than_the_log_gets_one_with_its_history(tmp_path:
     assert size_of(home) == 8
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "statement",
     [
@@ -212,6 +215,7 @@ def test_what_is_older_than_the_log_can_not_be_changed_unseen(
         assert "history" in kinds(ca)
 
 
+@pytest.mark.sqlite
 def test_a_migrated_log_begins_before_the_first_decision_though_it_has_no_key_yet(
     tmp_path: Path,
 ) -> None:
@@ -229,6 +233,7 @@ def test_a_migrated_log_begins_before_the_first_decision_though_it_has_no_key_ye
     assert any("no key yet" in note for note in result.notes)
 
 
+@pytest.mark.sqlite
 def test_a_missing_passphrase_leaves_an_older_ca_without_a_log_key_and_never_with_an_open_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -244,6 +249,7 @@ def test_a_missing_passphrase_leaves_an_older_ca_without_a_log_key_and_never_wit
     assert size_of(home) == 2
 
 
+@pytest.mark.sqlite
 def test_a_recovered_ca_tells_its_witnesses_why_their_checkpoint_is_not_extended(
     tmp_path: Path,
 ) -> None:
@@ -275,6 +281,7 @@ def test_a_recovered_ca_tells_its_witnesses_why_their_checkpoint_is_not_extended
     assert size_of(home) == 5
 
 
+@pytest.mark.sqlite
 def test_a_ca_without_its_log_key_recovers_too(tmp_path: Path) -> None:
     home, clock = tmp_path / "ca", Clock()
     make_authority(tmp_path, clock).close()

@@ -174,6 +174,7 @@ def test_what_can_not_be_recorded_is_not_done(
     assert actions(ca) == before
 
 
+@pytest.mark.sqlite
 def test_a_refusal_that_can_not_be_recorded_is_a_refusal_all_the_same(
     ca: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_refusal_that_can_not_be_recorded_is_a_refusal_all_the_same(
     assert "no space for an entry" in logged[0].getMessage()
 
 
+@pytest.mark.sqlite
 def test_what_published_lists_revoke_is_told_with_its_source(tmp_path: Path) -> None:
     clock = Clock()
     home = tmp_path / "ca"
@@ -214,6 +216,7 @@ def test_what_published_lists_revoke_is_told_with_its_source(tmp_path: Path) -> 
         assert kinds(ca) == set()
 
 
+@pytest.mark.sqlite
 def test_the_log_grows_by_its_edge_alone(ca: Authority, tmp_path: Path) -> None:
     add_entries(ca, 600)
     result = ca.verify_audit_log()

@@ -20,6 +20,8 @@ from tests.unit.authority.audit.logged import (
     verifier_key,
 )
 
+pytestmark = pytest.mark.sqlite
+
 
 class Used:
     """A CA with a history, a checkpoint that was kept elsewhere, and a witness."""

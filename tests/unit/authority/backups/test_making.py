@@ -22,6 +22,8 @@ from pki.errors import InputError, PkiError, StateError
 from tests.support import Clock, make_authority
 from tests.unit.authority.backups.conftest import Lost
 
+pytestmark = pytest.mark.sqlite
+
 
 def rows_of(ledger: Path) -> dict[str, list[object]]:
     with sqlite3.connect(ledger) as connection:

@@ -36,6 +36,8 @@ from tests.enrolling import ADMIN, REGISTRAR, Enrolling, register, workload_id
 from tests.support import request_for
 from tests.unit.authority.backups.conftest import Lost
 
+pytestmark = pytest.mark.sqlite
+
 
 def told(result: RecoveryResult) -> Resumption:
     assert result.resumption is not None

@@ -25,6 +25,7 @@ def before_bundles(home: Path) -> None:
         (home / name).unlink()
 
 
+@pytest.mark.sqlite
 def test_a_ledger_from_before_bundles_keeps_its_lists_that_were_signed_ahead(
     tmp_path: Path,
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_ledger_from_before_bundles_keeps_its_lists_that_were_signed_ahead(
         assert ca.issuers()[1].status is IssuerStatus.DISTRUSTED
 
 
+@pytest.mark.sqlite
 def test_a_ledger_from_before_bundles_goes_through_a_root_rotation(tmp_path: Path) -> None:
     clock = Clock()
     with make_authority(tmp_path, clock) as ca:

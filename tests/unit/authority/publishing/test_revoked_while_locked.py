@@ -22,6 +22,8 @@ from pki.x509 import CrlSet
 from tests.stuck_ledger import stuck_ledger
 from tests.support import Clock, make_authority
 
+pytestmark = pytest.mark.sqlite
+
 QUICKLY = 0.05
 
 

@@ -15,6 +15,8 @@ from tests.command import Capture, run_json
 from tests.stuck_ledger import stuck_ledger
 from tests.support import Clock, make_authority
 
+pytestmark = pytest.mark.sqlite
+
 CA = Path("certs/ca")
 
 

@@ -186,6 +186,7 @@ def test_with_the_roots_key_here_its_list_is_signed_at_once(
     assert ca.events() == ()
 
 
+@pytest.mark.sqlite
 def test_while_the_ledger_is_held_a_requested_issuing_ca_is_revoked_too(offline: Offline) -> None:
     ca = offline.ca
     ca.context.revocation_wait = 0.05

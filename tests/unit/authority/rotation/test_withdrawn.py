@@ -78,6 +78,7 @@ def test_what_a_withdrawn_issuing_ca_had_revoked_is_not_renewed_under_the_new_ro
         ca.renew(old.leaf)
 
 
+@pytest.mark.sqlite
 def test_a_recovered_ledger_from_before_a_new_root_says_so(tmp_path: Path) -> None:
     home, copy = tmp_path / "ca", tmp_path / "copy.db"
     make_authority(tmp_path).close()

@@ -99,6 +99,7 @@ def test_a_step_that_conflicts_fails_alone(ca: Authority) -> None:
     assert isinstance(results[2], int)
 
 
+@pytest.mark.sqlite
 def test_when_the_commit_fails_nobody_has_a_result(ca: Authority, tmp_path: Path) -> None:
     ledger = ca.context.ledger.waiting(0.2)
     before = sequence(ledger)
