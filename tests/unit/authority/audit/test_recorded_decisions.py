@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +26,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ca(tmp_path: Path, clock: Clock) -> Authority:
-    return make_authority(tmp_path, clock)
+def ca(tmp_path: Path, clock: Clock) -> Iterator[Authority]:
+    with make_authority(tmp_path, clock) as made:
+        yield made
 
 
 def test_a_new_ca_begins_its_log_with_itself(ca: Authority) -> None:

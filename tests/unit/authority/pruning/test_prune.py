@@ -242,6 +242,7 @@ def test_an_old_list_that_comes_back_shows_nothing_new(
     assert (unrecorded, len(ca.events())) == ([], events)
 
 
+@pytest.mark.sqlite
 def test_what_was_there_before_the_log_began_stays(tmp_path: Path, clock: Clock) -> None:
     with make_authority(tmp_path, clock) as ca:
         ca.issue("orders")
