@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -254,6 +257,55 @@ def test_a_commit_whose_answer_is_lost_is_read_back(
         assert "lost" not in {kind for _, kind, _ in transaction.events()}
     server.execute("DROP TRIGGER slow ON events", database)
     ca.issue("orders")
+
+
+class LosingAnswers:
+    """Passes bytes on to a server, and closes a connection once the server has got a COMMIT."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.is_armed = False
+        self.lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with source, target, suppress(OSError):
+            while data := source.recv(65536):
+                if self.is_armed and b"COMMIT" in data:
+                    self.is_armed = False
+                    # Its other end sends nothing back any more; it has got the commit, and does it.
+                    source.shutdown(socket.SHUT_RDWR)
+                    target.sendall(data)
+                    self.lost += 1
+                    time.sleep(1)
+                    return
+                target.sendall(data)
+
+
+def test_a_commit_that_took_place_though_its_answer_was_lost_is_answered(
+    tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    relay = LosingAnswers(server.port)
+    through = url.replace(f":{server.port}/", f":{relay.port}/")
+    with Authority.create(tmp_path / "ca", "shop.internal", ledger=place(through)) as ca:
+        relay.is_armed = True
+        issued = ca.issue("orders")
+        assert relay.lost == 1
+        assert [item.certificate for item in ca.certificates()] == [issued.leaf]
+    relay.close()
 
 
 def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> None:
