@@ -84,9 +84,9 @@ class CurrentCredential:
         self._crls_read_at = monotonic()
         self._remembered = self._loader.remembered
         self._verifier: tuple[_MadeBy, ChainVerifier] | None = None
+        self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
         self.snapshot = self._snapshot_of(credential, 1)
         """What is in force now; another object after each change."""
-        self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
         self.store_crls()
 
     @property
@@ -222,9 +222,9 @@ class CurrentCredential:
         if not is_same_identity:
             _check_exportable(credential)
         version = self.snapshot.version + (0 if is_same_identity else 1)
-        self.snapshot = self._snapshot_of(credential, version)
         if credential.chain != before.chain:
             self._own_chain = PeerChain(credential.chain, Purpose.SERVER)
+        self.snapshot = self._snapshot_of(credential, version)
         return True
 
     def _snapshot_of(self, credential: Credential, version: int) -> Snapshot:
@@ -240,6 +240,9 @@ class CurrentCredential:
                 grace=grace,
                 withheld=self._withheld,
             )
+            # OpenSSL reads a long list once for each issuer. Our own is most peers' too, so that is
+            # done here: no call waits for it.
+            self._own_chain.error(verifier, self._clock())
             last = self._verifier = (made_by, verifier)
         return Snapshot(version, credential, last[1])
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tests.bench.ca.library import library
+from tests.bench.ca.lists import lists
 from tests.bench.ca.many import many
 from tests.bench.ca.service import service
 from tests.bench.children import ROOT
@@ -23,6 +24,7 @@ MEASURES: dict[str, Measure] = {
     "service": service,
     "library": library,
     "many": many,
+    "lists": lists,
 }
 
 

@@ -20,9 +20,9 @@ from pki.credentials.snapshot import Snapshot
 from pki.credentials.source import DirectorySource, PemSource
 from pki.credentials.subscriber import Subscriber
 from pki.errors import StateError
-from pki.files import load_credential
+from pki.files import load_credential, save_trust
 from pki.keys import private_key_to_pem
-from pki.x509 import Credential
+from pki.x509 import WORKLOAD, ChainVerifier, Credential, Purpose
 from pki.x509.readers import to_pem
 from tests.interop.shop import eventually
 from tests.support import Clock, make_authority
@@ -280,3 +280,30 @@ def test_a_new_key_that_cannot_be_exported_is_refused_and_the_last_one_kept(
         assert any("can't be exported" in problem for problem in made.problems)
     finally:
         made.close()
+
+
+def test_no_call_waits_until_openssl_has_read_a_new_list(
+    tmp_path: Path,
+    ca: Authority,
+    clock: Clock,
+    provider: CredentialProvider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list of 100,000 entries takes a tenth of a second, once for each issuer."""
+    peer = ca.issue("payments")
+    before = provider.snapshot.verifier
+    ca.revoke(ca.issue("billing").leaf.serial_number)
+    save_trust(*ca.trust(), tmp_path / "orders")
+    provider.reload(10)
+    verifier = provider.snapshot.verifier
+    assert verifier is not before
+    asked: list[bool] = []
+    make = ChainVerifier._builder
+
+    def noting(self: ChainVerifier, roots: Any, *, with_crls: bool) -> Any:
+        asked.append(with_crls)
+        return make(self, roots, with_crls=with_crls)
+
+    monkeypatch.setattr(ChainVerifier, "_builder", noting)
+    verifier.verify(peer.chain, profile=WORKLOAD, purpose=Purpose.CLIENT, at=clock())
+    assert asked == [False]
