@@ -111,11 +111,41 @@ def test_each_key_in_the_ledger_is_encrypted_and_none_is_a_roots(
 
 
 def test_a_wrong_passphrase_joins_nothing(ca: Authority, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "two" / "ca"
     with pytest.raises(PkiError, match="passphrase"):
-        join_authority(tmp_path / "two" / "ca", place(url), passphrase=b"another")
+        join_authority(home, place(url), passphrase=b"another")
     # The next attempt goes on with what the first has left.
-    with join_authority(tmp_path / "three", place(url), passphrase=PASSPHRASE.encode()) as joined:
+    with join_authority(home, place(url), passphrase=PASSPHRASE.encode()) as joined:
         joined.issue("orders")
+
+
+def test_a_replica_is_joined_once(ca: Authority, other: Authority, url: str) -> None:
+    """Its mark would be that of the database, however old that is."""
+    home = other.context.directory.path
+    with pytest.raises(StateError, match="there is a CA"):
+        join_authority(home, place(url), passphrase=PASSPHRASE.encode())
+
+
+def test_a_folder_with_another_ca_stays_as_it_is(ca: Authority, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "another"
+    home.mkdir(mode=0o700)
+    (home / "audit.key.pem").write_bytes(b"another")
+    with pytest.raises(StateError, match="there is a CA"):
+        join_authority(home, place(url), passphrase=PASSPHRASE.encode())
+    assert [file.name for file in home.iterdir()] == ["audit.key.pem"]
+
+
+def test_a_file_too_large_for_a_key_is_not_taken_from_the_database(
+    ca: Authority, tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    name = "issuing-0123456789abcdef.key.toml"
+    server.execute(
+        f"INSERT INTO key_files VALUES ('{name}', convert_to(repeat('x', 1000000), 'UTF8'))",
+        url.rpartition("/")[2],
+    )
+    with pytest.raises(StateError, match="no key of a CA"):
+        join_authority(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
+    assert not (tmp_path / "two" / "ca" / name).exists()
 
 
 def test_a_file_that_is_no_key_is_not_taken_from_the_database(

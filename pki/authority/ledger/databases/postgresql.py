@@ -72,6 +72,12 @@ class PostgresqlUrl:
         # The text may hold a password, so no message holds the text.
         if url is None or url.drivername not in {"postgresql", "postgres"}:
             raise InputError("the ledger's URL is no URL of a database", remedy=remedy)
+        if "@" in (url.host or ""):
+            # A part of a password would be taken for the host's, and shown, and written down.
+            raise InputError(
+                "the ledger's URL has a second @ before its host",
+                remedy="Write an @ in a user's name or a password as %40",
+            )
         unknown = sorted(set(url.query) - _PARAMETERS)
         if unknown:
             raise InputError(
