@@ -12,11 +12,15 @@ import pytest
 
 from pki.authority import Authority
 from pki.authority.backups.restoring import restore_backup
+from pki.authority.directory import key_id_of
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
+from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer
 from pki.clock import system_clock
-from pki.errors import LedgerError, LedgerMovedError, PkiError, StateError
+from pki.errors import CommitInDoubtError, LedgerError, LedgerMovedError, PkiError, StateError
+from pki.keys import KeyType
 from pki.x509 import CrlSet
 from tests.postgresql import PostgresqlServer, connected
 
@@ -213,6 +217,43 @@ def test_a_step_is_taken_again_on_the_new_state(ca: Authority, other: Authority)
     assert seen[1] > seen[0]
 
 
+def test_a_revocation_is_recorded_though_another_replica_was_faster(
+    ca: Authority, other: Authority
+) -> None:
+    serial = f"{ca.issue('orders').leaf.serial_number:x}"
+    attempts = []
+
+    def slow() -> None:
+        attempts.append(1)
+        with ca.context.ledger.transaction() as transaction:
+            certificate = transaction.certificate_by_serial(serial)
+            assert certificate is not None
+            if len(attempts) == 1:
+                other.issue("payments")
+            transaction.mark_revoked([certificate.id], at=ca.context.now(), reason="superseded")
+
+    with_room(ca.context, slow)
+    assert len(attempts) == 2
+    with other.context.ledger.snapshot() as transaction:
+        recorded = transaction.certificate_by_serial(serial)
+    assert recorded is not None
+    assert recorded.revoked_at is not None
+
+
+def test_the_key_of_a_commit_in_doubt_is_kept(ca: Authority) -> None:
+    """A session that waits for a standby may still commit what names it."""
+    signer = new_issuing_signer(ca.context, KeyType.ECDSA_P256, None)
+    path = ca.context.directory.issuing_key(key_id_of(signer.key))
+    with pytest.raises(CommitInDoubtError), new_issuing_key(ca.context, signer):
+        raise CommitInDoubtError("of a test")
+    assert path.exists()
+    signer = new_issuing_signer(ca.context, KeyType.ECDSA_P256, None)
+    path = ca.context.directory.issuing_key(key_id_of(signer.key))
+    with pytest.raises(LedgerError), new_issuing_key(ca.context, signer):
+        raise LedgerError("of a test")
+    assert not path.exists()
+
+
 def test_no_follower_misses_what_a_long_transaction_commits_late(
     ca: Authority, other: Authority
 ) -> None:
@@ -319,6 +360,28 @@ def test_a_backup_of_a_file_is_restored_into_a_database_and_back(tmp_path: Path,
             lists.append(restored.context.directory.read_published(unless=CrlSet.none()))
             file = tmp_path / f"{home.parent.name}.backup"
             restored.backup(file)
+
+
+def test_a_restore_that_fails_leaves_nothing_in_the_database(
+    tmp_path: Path, url: str, server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows would be those of a CA that does not know that it was restored."""
+    file = tmp_path / "ca.backup"
+    with Authority.create(tmp_path / "file" / "ca", "shop.internal") as ca:
+        ca.backup(file)
+    database = url.rpartition("/")[2]
+    server.execute("CREATE TABLE registrations (x int)", database)
+    with pytest.raises(LedgerError, match="registrations"):
+        restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
+    server.execute("DROP TABLE registrations", database)
+    with monkeypatch.context() as patched:
+        # The last of what makes a restored ledger of the rows.
+        patched.delattr(Transaction, "advance")
+        with pytest.raises(AttributeError):
+            restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert server.execute(query, database) == []
+    restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
 
 
 def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:

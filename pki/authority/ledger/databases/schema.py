@@ -37,7 +37,7 @@ def migrate(engine: Engine, access: LedgerAccess, *, revision: str = "head") -> 
     with engine.connect().execution_options(**options) as connection, connection.begin():
         if is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        return not _is_current(connection) and _upgrade(connection, revision)
+        return not _is_current(connection) and upgrade(connection, revision)
 
 
 def _is_current(connection: Connection) -> bool:
@@ -57,7 +57,13 @@ def _is_current(connection: Connection) -> bool:
     return bool(version == SCHEMA_VERSION)
 
 
-def _upgrade(connection: Connection, revision: str) -> bool:
+def upgrade(connection: Connection, revision: str) -> bool:
+    """Bring the tables to a version, in the connection's transaction; return True.
+
+    Args:
+        connection: of the ledger.
+        revision: the version, or ``head``.
+    """
     # Imported here, because importing alembic takes longer than issuing a certificate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
