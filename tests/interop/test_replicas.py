@@ -14,6 +14,7 @@ from pki.authority import Authority
 from pki.authority.backups.restoring import restore_backup
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import Transaction
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
 from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
@@ -339,6 +340,58 @@ def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> No
             held.append(ca.issue("after").leaf.serial_number)
             with ca.context.ledger.snapshot() as transaction:
                 assert {int(item.serial, 16) for item in transaction.certificates()} == set(held)
+
+
+def test_without_its_database_a_ca_revokes_nothing_and_says_so(tmp_path: Path) -> None:
+    with PostgresqlServer(fsync="off") as own:
+        database = place(own.make_database("ca"))
+        with Authority.create(tmp_path / "ca", "shop.internal", ledger=database) as ca:
+            serial = f"{ca.issue('orders').leaf.serial_number:x}"
+            own.stop(signal.SIGQUIT)
+            with pytest.raises(LedgerError, match="could not record"):
+                ca.revoke(serial)
+            own.start()
+            assert ca.revoke(serial)[0].revoked_at is not None
+
+
+def test_a_database_that_can_only_be_read_does_not_stop_a_revocation(
+    ca: Authority, tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    serial = ca.issue("orders").leaf.serial_number
+    home, database = ca.context.directory.path, url.rpartition("/")[2]
+    server.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    reading = LedgerAccess(for_reading=True)
+    with Authority.open(home, passphrase=PASSPHRASE.encode(), access=reading) as other:
+        other.revoke(serial)
+    published = CrlSet.read((home / "crl.pem").read_bytes())
+    assert serial in {item for crl in published.crls.values() for item in crl.revoked}
+    server.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as again:
+        again.issue("payments")
+        recorded = {int(item.serial, 16): item.revoked_at for item in again.certificates()}
+    assert recorded[serial] is not None
+
+
+def test_one_that_reads_may_pause_longer_than_one_that_writes(ca: Authority, url: str) -> None:
+    engine = next(place(url).engines(LedgerAccess(for_reading=True)))
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+        assert shown == "1h"
+        assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
+    engine.dispose()
+    engine = next(place(url).engines(WRITING))
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+        assert shown == "20s"
+    engine.dispose()
+
+
+def test_a_replica_that_runs_does_nothing_in_tables_of_a_newer_version(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    server.execute("UPDATE alembic_version SET version_num = '9999'", url.rpartition("/")[2])
+    with pytest.raises(LedgerError, match="schema"):
+        ca.issue("orders")
 
 
 def test_a_backup_of_a_file_is_restored_into_a_database_and_back(tmp_path: Path, url: str) -> None:

@@ -45,6 +45,7 @@ _TURN_SECONDS = 1.0
 """How long a transaction waits for its turn, before it goes on beside the one that has it."""
 _STALLED_SECONDS = 20
 """After how long the server ends a session that does nothing within a transaction."""
+_STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -243,7 +244,11 @@ def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     busy = options.get(BUSY, BUSY_SECONDS)
     if options.get(READING):
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        # It hinders nobody, and may pause: an export into a pipe, a backup onto a slow disk.
+        connection.exec_driver_sql(
+            "SET TRANSACTION READ ONLY; "
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED_READING_SECONDS}s'"
+        )
         return
     if not options.get(NO_TURN):
         _limit_waiting(connection, min(busy, _TURN_SECONDS))
