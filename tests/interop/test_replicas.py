@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pki.authority import Authority
+from pki.authority.audit import CheckpointPublication
 from pki.authority.backups.restoring import restore_backup
 from pki.authority.directory import key_id_of
 from pki.authority.ledger import Transaction
+from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
 from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
 from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer
 from pki.clock import system_clock
-from pki.errors import CommitInDoubtError, LedgerError, LedgerMovedError, PkiError, StateError
+from pki.errors import (
+    CommitInDoubtError,
+    LedgerError,
+    LedgerMovedError,
+    OlderLedgerError,
+    PkiError,
+    StateError,
+)
 from pki.keys import KeyType
 from pki.x509 import CrlSet
 from tests.postgresql import PostgresqlServer, connected
@@ -202,6 +212,56 @@ def test_what_was_decided_on_an_older_state_is_not_recorded(
         decide_slowly()
     with ca.context.ledger.snapshot() as transaction:
         assert "slow" not in {kind for _, kind, _ in transaction.events()}
+
+
+class MovedMeanwhile(LedgerMark):
+    """A mark that another process of the replica moves, before it is read for the first time."""
+
+    def __init__(self, path: Path, move: Callable[[], object]) -> None:
+        super().__init__(path)
+        self._moves = [move]
+
+    def read(self) -> LedgerState | None:
+        if self._moves:
+            self._moves.pop()()
+        return super().read()
+
+
+def test_a_mark_that_another_process_of_the_replica_moves_is_no_older_ledger(
+    ca: Authority,
+) -> None:
+    home, ledger = ca.context.directory.path, ca.context.ledger
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as another:
+        ledger.mark = MovedMeanwhile(ledger.mark.path, lambda: another.issue("payments"))
+        ca.issue("orders")
+    assert len(ca.certificates()) == 2
+
+
+def test_a_mark_ahead_of_the_database_is_still_refused(ca: Authority) -> None:
+    ledger = ca.context.ledger
+    with ledger.snapshot() as transaction:
+        state = transaction.state()
+    ledger.mark.write(LedgerState(state.ledger_id, state.sequence + 1))
+    with pytest.raises(OlderLedgerError):
+        ca.issue("orders")
+
+
+def test_a_checkpoint_that_another_process_publishes_is_no_rewritten_log(ca: Authority) -> None:
+    home, context = ca.context.directory.path, ca.context
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as another:
+        moves = [lambda: another.issue("payments")]
+
+        class Publication(CheckpointPublication):
+            def refuse_rewritten(self, transaction: Transaction) -> None:
+                transaction.state()
+                if moves:
+                    moves.pop()()
+                super().refuse_rewritten(transaction)
+
+        publication = Publication(
+            context.directory, context.settings.limits.trust_domain.audit_log, PASSPHRASE.encode()
+        )
+        replace(context, publication=publication).publish()
 
 
 def test_a_step_is_taken_again_on_the_new_state(ca: Authority, other: Authority) -> None:

@@ -32,6 +32,7 @@ from pki.errors import (
     CommitInDoubtError,
     LedgerError,
     LedgerMovedError,
+    OlderLedgerError,
     PendingRevocationError,
     PkiError,
     StateError,
@@ -244,6 +245,16 @@ class Ledger:
         self._tell(commit.head)
         return outcomes
 
+    def _compare(self, transaction: Transaction) -> StateError | None:
+        try:
+            return self.mark.compare(transaction.state())
+        except OlderLedgerError:
+            if not self.place.is_shared:
+                raise
+            # Another process of this replica may have moved the mark since our snapshot.
+            with self.snapshot(newest=True):
+                raise LedgerMovedError from None
+
     def _tell(self, head: AuditHead | None) -> None:
         head = self._telling.due(head, follows=self._turns.are_waited_for())
         if head is not None:
@@ -258,7 +269,7 @@ class Ledger:
                 commit = _Commit(transaction)
                 mark_error = None
                 if not accept_older:
-                    mark_error = self.mark.compare(transaction.state())
+                    mark_error = self._compare(transaction)
                 yield commit
                 transaction.flush()
                 if mark_error is not None and transaction.changed:
