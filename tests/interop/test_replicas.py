@@ -388,6 +388,20 @@ def test_a_commit_whose_answer_is_lost_is_read_back(
     ca.issue("orders")
 
 
+def test_a_commit_that_the_ledger_may_have_forgotten_is_in_doubt(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    with ca.context.ledger.snapshot() as transaction:
+        newest = transaction.state().sequence
+    server.execute(f"DELETE FROM commits WHERE sequence < {newest}", url.rpartition("/")[2])
+    database = place(url)
+    engine = next(database.engines(WRITING))
+    with pytest.raises(StateError, match="forgotten"):
+        database.was_committed(engine, "not there", newest - 1)
+    assert not database.was_committed(engine, "not there", newest)
+    engine.dispose()
+
+
 def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> None:
     with PostgresqlServer() as own:
         database = place(own.make_database("ca"))

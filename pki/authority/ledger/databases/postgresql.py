@@ -153,7 +153,7 @@ class PostgresqlDatabase(LedgerPlace):
         """Return the path of the mark, which each replica keeps beside its keys."""
         return ca_folder / MARK
 
-    def was_committed(self, engine: Engine, token: str) -> bool:
+    def was_committed(self, engine: Engine, token: str, sequence: int) -> bool:
         """Return whether a commit took place; as :meth:`LedgerPlace.was_committed`.
 
         The server may still be at it: it has locked the row of the ledger's state. So we wait until
@@ -165,7 +165,7 @@ class PostgresqlDatabase(LedgerPlace):
             try:
                 with engine.connect().execution_options(**{NO_TURN: True}) as connection:
                     connection.execute(select(tables.ledger_state.c.id).with_for_update())
-                    return holds_commit(connection, token)
+                    return holds_commit(connection, token, sequence)
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
