@@ -172,6 +172,26 @@ def test_a_file_that_is_no_key_is_not_taken_from_the_database(
     assert not (tmp_path / "two" / "evil.pem").exists()
 
 
+def test_of_machines_that_make_a_ca_in_one_database_one_does(tmp_path: Path, url: str) -> None:
+    homes = [tmp_path / f"machine-{number}" / "ca" for number in range(3)]
+
+    def make(home: Path) -> PkiError | None:
+        try:
+            Authority.create(
+                home, "shop.internal", passphrase=PASSPHRASE.encode(), ledger=place(url)
+            ).close()
+        except PkiError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(3) as threads:
+        errors = list(threads.map(make, homes))
+    made = [home for home, error in zip(homes, errors, strict=True) if error is None]
+    assert len(made) == 1, errors
+    # The others are no replicas, with keys that are not the CA's.
+    assert [home for home in homes if (home / "ledger.url").exists()] == made
+
+
 def test_an_empty_database_is_joined_by_nobody(tmp_path: Path, url: str) -> None:
     with pytest.raises(StateError, match="holds no CA"):
         join_authority(tmp_path / "two", place(url), passphrase=b"any")
