@@ -58,11 +58,13 @@ def take_key_files(directory: AuthorityDirectory, ledger: Ledger) -> None:
         files = transaction.key_files.all()
     for name, contents in files.items():
         is_named_so = name == AUDIT_KEY or _NAME.fullmatch(name)
-        if not is_named_so or len(contents) > MAX_SHARED_BYTES:
-            # Who can write to the database must not choose what is written here.
+        is_closed = name.endswith(".toml") or _ENCRYPTED in contents
+        if not is_named_so or not is_closed or len(contents) > MAX_SHARED_BYTES:
+            # Who can write to the database must not choose what is written here, and does not know
+            # the CA's passphrase.
             raise StateError(
                 f"ledger {quote_untrusted(ledger.place)} holds the file {quote_untrusted(name)}, "
-                "which is no key of a CA",
+                "which is no key of a CA, or not encrypted",
                 remedy="Find out who put it there",
             )
         stem = directory.path / f"{name.rpartition('.')[0]}.pem"

@@ -150,12 +150,16 @@ def test_a_folder_with_another_ca_stays_as_it_is(ca: Authority, tmp_path: Path, 
     assert [file.name for file in home.iterdir()] == ["audit.key.pem"]
 
 
-def test_a_file_too_large_for_a_key_is_not_taken_from_the_database(
-    ca: Authority, tmp_path: Path, url: str, server: PostgresqlServer
+@pytest.mark.parametrize(
+    ("suffix", "contents"),
+    [("toml", "repeat('x', 1000000)"), ("pem", "'-----BEGIN PRIVATE KEY-----'")],
+)
+def test_a_large_file_or_an_open_key_is_not_taken_from_the_database(
+    ca: Authority, tmp_path: Path, server: PostgresqlServer, suffix: str, contents: str
 ) -> None:
-    name = "issuing-0123456789abcdef.key.toml"
+    url, name = str(ca.context.ledger.place), f"issuing-0123456789abcdef.key.{suffix}"
     server.execute(
-        f"INSERT INTO key_files VALUES ('{name}', convert_to(repeat('x', 1000000), 'UTF8'))",
+        f"INSERT INTO key_files VALUES ('{name}', convert_to({contents}, 'UTF8'))",
         url.rpartition("/")[2],
     )
     with pytest.raises(StateError, match="no key of a CA"):

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
+from pki.authority.ledger.commits.comparing import compare
 from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
@@ -32,7 +33,6 @@ from pki.errors import (
     CommitInDoubtError,
     LedgerError,
     LedgerMovedError,
-    OlderLedgerError,
     PendingRevocationError,
     PkiError,
     StateError,
@@ -245,16 +245,6 @@ class Ledger:
         self._tell(commit.head)
         return outcomes
 
-    def _compare(self, transaction: Transaction) -> StateError | None:
-        try:
-            return self.mark.compare(transaction.state())
-        except OlderLedgerError:
-            if not self.place.is_shared:
-                raise
-            # Another process of this replica may have moved the mark since our snapshot.
-            with self.snapshot(newest=True):
-                raise LedgerMovedError from None
-
     def _tell(self, head: AuditHead | None) -> None:
         head = self._telling.due(head, follows=self._turns.are_waited_for())
         if head is not None:
@@ -269,7 +259,7 @@ class Ledger:
                 commit = _Commit(transaction)
                 mark_error = None
                 if not accept_older:
-                    mark_error = self._compare(transaction)
+                    mark_error = compare(self.mark, transaction, self.place, self.snapshot)
                 yield commit
                 transaction.flush()
                 if mark_error is not None and transaction.changed:
