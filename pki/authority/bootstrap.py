@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from pki.authority.signers import TokenAccess
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, check_place, make_signer
 from pki.authority.signing import Signing
 from pki.clock import Clock
-from pki.errors import InputError, NameRefusedError, StateError
+from pki.errors import InputError, LedgerError, NameRefusedError, StateError, quote_untrusted
 from pki.identity import DnsName, TrustDomain
 from pki.keys import KeyType
 from pki.x509 import NameLimits
@@ -255,26 +256,49 @@ def _record_root(
     if is_new_key:
         directory.write_signer(directory.root_key, signer)
     verifier_key = publication.make_key()
-    with ledger.transaction() as transaction:
-        transaction.put_settings(settings)
-        transaction.audit.set_verifier_key(verifier_key)
-        share_key_file(directory, ledger, transaction, AUDIT_KEY)
-        transaction.add_issuer(
-            certificate,
-            kind=IssuerKind.ROOT,
-            status=IssuerStatus.ACTIVE,
-            key_id=key_id,
-            now=now,
-        )
-        transaction.audit.append(
-            AuditEntry.of(
-                AuditAction.INIT,
-                now,
-                Actor.local(),
-                certificate=certificate,
-                trust_domain=plan.trust_domain.name,
-                root=key_id,
-                verifier_key=verifier_key,
+    try:
+        with ledger.transaction() as transaction:
+            transaction.put_settings(settings)
+            transaction.audit.set_verifier_key(verifier_key)
+            share_key_file(directory, ledger, transaction, AUDIT_KEY)
+            transaction.add_issuer(
+                certificate,
+                kind=IssuerKind.ROOT,
+                status=IssuerStatus.ACTIVE,
+                key_id=key_id,
+                now=now,
             )
-        )
+            transaction.audit.append(
+                AuditEntry.of(
+                    AuditAction.INIT,
+                    now,
+                    Actor.local(),
+                    certificate=certificate,
+                    trust_domain=plan.trust_domain.name,
+                    root=key_id,
+                    verifier_key=verifier_key,
+                )
+            )
+    except LedgerError as error:
+        # What can't be read now stays as it is.
+        with suppress(LedgerError):
+            _leave_to_other(directory, ledger, key_id, error)
+        raise
     return settings
+
+
+def _leave_to_other(
+    directory: AuthorityDirectory, ledger: Ledger, key_id: str, failure: LedgerError
+) -> None:
+    """Let go of a database in which another machine has made a CA meanwhile, with another root.
+
+    The directory would be one of its replicas, with a log's key that is not the CA's.
+    """
+    with ledger.snapshot() as transaction:
+        made = {item.key_id for item in transaction.issuers()}
+    if made and key_id not in made:
+        (directory.path / LEDGER_URL).unlink(missing_ok=True)
+        raise StateError(
+            f"another machine has made a CA in {quote_untrusted(ledger.place)} meanwhile",
+            remedy="Make this machine a replica of it, in another folder: handfast ca join",
+        ) from failure

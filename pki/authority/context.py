@@ -31,7 +31,7 @@ from pki.authority.shared_keys import share_key_file, take_key_files
 from pki.authority.signers import Signer, SignerError, TokenAccess
 from pki.authority.signing import Signing, SigningCa
 from pki.clock import Clock
-from pki.errors import PkiError
+from pki.errors import LedgerMovedError, OlderLedgerError, PkiError
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.decoding import public_key_of
 
@@ -213,9 +213,18 @@ class AuthorityContext:
             OlderLedgerError: if the published checkpoint is not on the ledger's own history.
         """
         self.ledger.record_pending()
+        try:
+            bundle, crls = self._publish()
+        except LedgerMovedError:
+            bundle, crls = self._publish()
+        self.reserve.make()
+        self.pending.file.prepare()
+        return bundle, crls
+
+    def _publish(self) -> tuple[TrustBundle, CrlSet]:
         with self.directory.publishing():
             with self.ledger.transaction() as transaction:
-                self.publication.refuse_rewritten(transaction)
+                self._refuse_rewritten(transaction)
                 self._ensure_log_key(transaction)
                 bundle, crls = self.trust(transaction)
                 published = self.directory.read_published(unless=crls)
@@ -224,9 +233,18 @@ class AuthorityContext:
                 head = transaction.audit.head()
             self.directory.publish(bundle, self.pending.carried(crls, published, now=self.now()))
             self.publication.publish_all(head)
-        self.reserve.make()
-        self.pending.file.prepare()
         return bundle, crls
+
+    def _refuse_rewritten(self, transaction: Transaction) -> None:
+        try:
+            self.publication.refuse_rewritten(transaction)
+        except OlderLedgerError:
+            if not self.ledger.place.is_shared:
+                raise
+            # Another process of this replica may have published more since our snapshot.
+            with self.ledger.snapshot(newest=True) as newest:
+                self.publication.refuse_rewritten(newest)
+            raise LedgerMovedError from None
 
     def import_crls(
         self, published: CrlSet, transaction: Transaction, *, skip_numbers: int = 0

@@ -18,6 +18,8 @@ from pki.files.open_folder import PRIVATE, opened_folder
 from pki.keys.encoding import MAX_KEY_BYTES
 
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+MAX_SHARED_BYTES = max(MAX_KEY_BYTES, MAX_KEY_FILE_BYTES)
+"""The most that a shared file has."""
 _NAME = re.compile(r"issuing-[0-9a-f]{16}\.key\.(pem|toml)")
 
 
@@ -34,11 +36,10 @@ def share_key_file(
     """
     if not ledger.place.is_shared:
         return
-    most = max(MAX_KEY_BYTES, MAX_KEY_FILE_BYTES)
     for file in (name, name.removesuffix(".pem") + ".toml"):
         try:
             with opened_folder(directory.path) as folder:
-                data, _ = read_file_in(folder, file, max_bytes=most)
+                data, _ = read_file_in(folder, file, max_bytes=MAX_SHARED_BYTES)
         except FileNotFoundError:
             continue
         if file.endswith(".toml") or _ENCRYPTED in data:
@@ -56,11 +57,14 @@ def take_key_files(directory: AuthorityDirectory, ledger: Ledger) -> None:
     with ledger.snapshot() as transaction:
         files = transaction.key_files.all()
     for name, contents in files.items():
-        if name != AUDIT_KEY and not _NAME.fullmatch(name):
-            # Who can write to the database must not choose what is written here.
+        is_named_so = name == AUDIT_KEY or _NAME.fullmatch(name)
+        is_closed = name.endswith(".toml") or _ENCRYPTED in contents
+        if not is_named_so or not is_closed or len(contents) > MAX_SHARED_BYTES:
+            # Who can write to the database must not choose what is written here, and does not know
+            # the CA's passphrase.
             raise StateError(
                 f"ledger {quote_untrusted(ledger.place)} holds the file {quote_untrusted(name)}, "
-                "which is no key of a CA",
+                "which is no key of a CA, or not encrypted",
                 remedy="Find out who put it there",
             )
         stem = directory.path / f"{name.rpartition('.')[0]}.pem"

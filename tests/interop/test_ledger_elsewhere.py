@@ -91,6 +91,9 @@ def test_any_other_url_is_refused(text: str) -> None:
         ("postgresql://ca@db:port/handfast", "no URL of a database"),
         ("postgresql://ca:secret@db/handfast?passfile=/etc/shadow", "unknown parameter"),
         ("postgresql://ca:secret@db/handfast?options=-cfsync=off", "unknown parameter"),
+        ("postgresql://ca:a@secret@db/handfast", "second @"),
+        ("postgresql+psycopg://ca:secret@db/handfast", "no URL of a ledger"),
+        ("Postgresql://ca:secret@db/handfast", "no URL of a ledger"),
     ],
 )
 def test_a_url_of_a_database_that_is_none_is_refused_and_its_password_not_told(

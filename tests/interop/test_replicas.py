@@ -6,20 +6,35 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pki.authority import Authority
+from pki.authority.audit import CheckpointPublication
 from pki.authority.backups.restoring import restore_backup
+from pki.authority.directory import key_id_of
 from pki.authority.ledger import Transaction
+from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
+from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
+from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer
 from pki.clock import system_clock
-from pki.errors import LedgerError, LedgerMovedError, PkiError, StateError
+from pki.errors import (
+    CommitInDoubtError,
+    LedgerError,
+    LedgerMovedError,
+    OlderLedgerError,
+    PkiError,
+    StateError,
+)
+from pki.keys import KeyType
 from pki.x509 import CrlSet
 from tests.postgresql import PostgresqlServer, connected
 
@@ -114,11 +129,45 @@ def test_each_key_in_the_ledger_is_encrypted_and_none_is_a_roots(
 
 
 def test_a_wrong_passphrase_joins_nothing(ca: Authority, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "two" / "ca"
     with pytest.raises(PkiError, match="passphrase"):
-        join_authority(tmp_path / "two" / "ca", place(url), passphrase=b"another")
+        join_authority(home, place(url), passphrase=b"another")
     # The next attempt goes on with what the first has left.
-    with join_authority(tmp_path / "three", place(url), passphrase=PASSPHRASE.encode()) as joined:
+    with join_authority(home, place(url), passphrase=PASSPHRASE.encode()) as joined:
         joined.issue("orders")
+
+
+def test_a_replica_is_joined_once(ca: Authority, other: Authority, url: str) -> None:
+    """Its mark would be that of the database, however old that is."""
+    home = other.context.directory.path
+    with pytest.raises(StateError, match="there is a CA"):
+        join_authority(home, place(url), passphrase=PASSPHRASE.encode())
+
+
+def test_a_folder_with_another_ca_stays_as_it_is(ca: Authority, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "another"
+    home.mkdir(mode=0o700)
+    (home / "audit.key.pem").write_bytes(b"another")
+    with pytest.raises(StateError, match="there is a CA"):
+        join_authority(home, place(url), passphrase=PASSPHRASE.encode())
+    assert [file.name for file in home.iterdir()] == ["audit.key.pem"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "contents"),
+    [("toml", "repeat('x', 1000000)"), ("pem", "'-----BEGIN PRIVATE KEY-----'")],
+)
+def test_a_large_file_or_an_open_key_is_not_taken_from_the_database(
+    ca: Authority, tmp_path: Path, server: PostgresqlServer, suffix: str, contents: str
+) -> None:
+    url, name = str(ca.context.ledger.place), f"issuing-0123456789abcdef.key.{suffix}"
+    server.execute(
+        f"INSERT INTO key_files VALUES ('{name}', convert_to({contents}, 'UTF8'))",
+        url.rpartition("/")[2],
+    )
+    with pytest.raises(StateError, match="no key of a CA"):
+        join_authority(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
+    assert not (tmp_path / "two" / "ca" / name).exists()
 
 
 def test_a_file_that_is_no_key_is_not_taken_from_the_database(
@@ -128,6 +177,26 @@ def test_a_file_that_is_no_key_is_not_taken_from_the_database(
     with pytest.raises(StateError, match="no key of a CA"):
         join_authority(tmp_path / "two" / "ca", place(url), passphrase=PASSPHRASE.encode())
     assert not (tmp_path / "two" / "evil.pem").exists()
+
+
+def test_of_machines_that_make_a_ca_in_one_database_one_does(tmp_path: Path, url: str) -> None:
+    homes = [tmp_path / f"machine-{number}" / "ca" for number in range(3)]
+
+    def make(home: Path) -> PkiError | None:
+        try:
+            Authority.create(
+                home, "shop.internal", passphrase=PASSPHRASE.encode(), ledger=place(url)
+            ).close()
+        except PkiError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(3) as threads:
+        errors = list(threads.map(make, homes))
+    made = [home for home, error in zip(homes, errors, strict=True) if error is None]
+    assert len(made) == 1, errors
+    # The others are no replicas, with keys that are not the CA's.
+    assert [home for home in homes if (home / "ledger.url").exists()] == made
 
 
 def test_an_empty_database_is_joined_by_nobody(tmp_path: Path, url: str) -> None:
@@ -172,6 +241,56 @@ def test_what_was_decided_on_an_older_state_is_not_recorded(
         assert "slow" not in {kind for _, kind, _ in transaction.events()}
 
 
+class MovedMeanwhile(LedgerMark):
+    """A mark that another process of the replica moves, before it is read for the first time."""
+
+    def __init__(self, path: Path, move: Callable[[], object]) -> None:
+        super().__init__(path)
+        self._moves = [move]
+
+    def read(self) -> LedgerState | None:
+        if self._moves:
+            self._moves.pop()()
+        return super().read()
+
+
+def test_a_mark_that_another_process_of_the_replica_moves_is_no_older_ledger(
+    ca: Authority,
+) -> None:
+    home, ledger = ca.context.directory.path, ca.context.ledger
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as another:
+        ledger.mark = MovedMeanwhile(ledger.mark.path, lambda: another.issue("payments"))
+        ca.issue("orders")
+    assert len(ca.certificates()) == 2
+
+
+def test_a_mark_ahead_of_the_database_is_still_refused(ca: Authority) -> None:
+    ledger = ca.context.ledger
+    with ledger.snapshot() as transaction:
+        state = transaction.state()
+    ledger.mark.write(LedgerState(state.ledger_id, state.sequence + 1))
+    with pytest.raises(OlderLedgerError):
+        ca.issue("orders")
+
+
+def test_a_checkpoint_that_another_process_publishes_is_no_rewritten_log(ca: Authority) -> None:
+    home, context = ca.context.directory.path, ca.context
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as another:
+        moves = [lambda: another.issue("payments")]
+
+        class Publication(CheckpointPublication):
+            def refuse_rewritten(self, transaction: Transaction) -> None:
+                transaction.state()
+                if moves:
+                    moves.pop()()
+                super().refuse_rewritten(transaction)
+
+        publication = Publication(
+            context.directory, context.settings.limits.trust_domain.audit_log, PASSPHRASE.encode()
+        )
+        replace(context, publication=publication).publish()
+
+
 def test_a_step_is_taken_again_on_the_new_state(ca: Authority, other: Authority) -> None:
     seen = []
 
@@ -184,6 +303,43 @@ def test_a_step_is_taken_again_on_the_new_state(ca: Authority, other: Authority)
     ca.context.ledger.run(step)
     assert len(seen) == 2
     assert seen[1] > seen[0]
+
+
+def test_a_revocation_is_recorded_though_another_replica_was_faster(
+    ca: Authority, other: Authority
+) -> None:
+    serial = f"{ca.issue('orders').leaf.serial_number:x}"
+    attempts = []
+
+    def slow() -> None:
+        attempts.append(1)
+        with ca.context.ledger.transaction() as transaction:
+            certificate = transaction.certificate_by_serial(serial)
+            assert certificate is not None
+            if len(attempts) == 1:
+                other.issue("payments")
+            transaction.mark_revoked([certificate.id], at=ca.context.now(), reason="superseded")
+
+    with_room(ca.context, slow)
+    assert len(attempts) == 2
+    with other.context.ledger.snapshot() as transaction:
+        recorded = transaction.certificate_by_serial(serial)
+    assert recorded is not None
+    assert recorded.revoked_at is not None
+
+
+def test_the_key_of_a_commit_in_doubt_is_kept(ca: Authority) -> None:
+    """A session that waits for a standby may still commit what names it."""
+    signer = new_issuing_signer(ca.context, KeyType.ECDSA_P256, None)
+    path = ca.context.directory.issuing_key(key_id_of(signer.key))
+    with pytest.raises(CommitInDoubtError), new_issuing_key(ca.context, signer):
+        raise CommitInDoubtError("of a test")
+    assert path.exists()
+    signer = new_issuing_signer(ca.context, KeyType.ECDSA_P256, None)
+    path = ca.context.directory.issuing_key(key_id_of(signer.key))
+    with pytest.raises(LedgerError), new_issuing_key(ca.context, signer):
+        raise LedgerError("of a test")
+    assert not path.exists()
 
 
 def test_no_follower_misses_what_a_long_transaction_commits_late(
@@ -308,6 +464,20 @@ def test_a_commit_that_took_place_though_its_answer_was_lost_is_answered(
     relay.close()
 
 
+def test_a_commit_that_the_ledger_may_have_forgotten_is_in_doubt(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    with ca.context.ledger.snapshot() as transaction:
+        newest = transaction.state().sequence
+    server.execute(f"DELETE FROM commits WHERE sequence < {newest}", url.rpartition("/")[2])
+    database = place(url)
+    engine = next(database.engines(WRITING))
+    with pytest.raises(StateError, match="forgotten"):
+        database.was_committed(engine, "not there", newest - 1)
+    assert not database.was_committed(engine, "not there", newest)
+    engine.dispose()
+
+
 def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> None:
     with PostgresqlServer() as own:
         database = place(own.make_database("ca"))
@@ -320,6 +490,58 @@ def test_a_database_that_is_gone_for_a_while_loses_nothing(tmp_path: Path) -> No
             held.append(ca.issue("after").leaf.serial_number)
             with ca.context.ledger.snapshot() as transaction:
                 assert {int(item.serial, 16) for item in transaction.certificates()} == set(held)
+
+
+def test_without_its_database_a_ca_revokes_nothing_and_says_so(tmp_path: Path) -> None:
+    with PostgresqlServer(fsync="off") as own:
+        database = place(own.make_database("ca"))
+        with Authority.create(tmp_path / "ca", "shop.internal", ledger=database) as ca:
+            serial = f"{ca.issue('orders').leaf.serial_number:x}"
+            own.stop(signal.SIGQUIT)
+            with pytest.raises(LedgerError, match="could not record"):
+                ca.revoke(serial)
+            own.start()
+            assert ca.revoke(serial)[0].revoked_at is not None
+
+
+def test_a_database_that_can_only_be_read_does_not_stop_a_revocation(
+    ca: Authority, tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    serial = ca.issue("orders").leaf.serial_number
+    home, database = ca.context.directory.path, url.rpartition("/")[2]
+    server.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    reading = LedgerAccess(for_reading=True)
+    with Authority.open(home, passphrase=PASSPHRASE.encode(), access=reading) as other:
+        other.revoke(serial)
+    published = CrlSet.read((home / "crl.pem").read_bytes())
+    assert serial in {item for crl in published.crls.values() for item in crl.revoked}
+    server.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    with Authority.open(home, passphrase=PASSPHRASE.encode()) as again:
+        again.issue("payments")
+        recorded = {int(item.serial, 16): item.revoked_at for item in again.certificates()}
+    assert recorded[serial] is not None
+
+
+def test_one_that_reads_may_pause_longer_than_one_that_writes(ca: Authority, url: str) -> None:
+    engine = next(place(url).engines(LedgerAccess(for_reading=True)))
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+        assert shown == "1h"
+        assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
+    engine.dispose()
+    engine = next(place(url).engines(WRITING))
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+        assert shown == "20s"
+    engine.dispose()
+
+
+def test_a_replica_that_runs_does_nothing_in_tables_of_a_newer_version(
+    ca: Authority, url: str, server: PostgresqlServer
+) -> None:
+    server.execute("UPDATE alembic_version SET version_num = '9999'", url.rpartition("/")[2])
+    with pytest.raises(LedgerError, match="schema"):
+        ca.issue("orders")
 
 
 def test_a_backup_of_a_file_is_restored_into_a_database_and_back(tmp_path: Path, url: str) -> None:
@@ -341,6 +563,28 @@ def test_a_backup_of_a_file_is_restored_into_a_database_and_back(tmp_path: Path,
             lists.append(restored.context.directory.read_published(unless=CrlSet.none()))
             file = tmp_path / f"{home.parent.name}.backup"
             restored.backup(file)
+
+
+def test_a_restore_that_fails_leaves_nothing_in_the_database(
+    tmp_path: Path, url: str, server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows would be those of a CA that does not know that it was restored."""
+    file = tmp_path / "ca.backup"
+    with Authority.create(tmp_path / "file" / "ca", "shop.internal") as ca:
+        ca.backup(file)
+    database = url.rpartition("/")[2]
+    server.execute("CREATE TABLE registrations (x int)", database)
+    with pytest.raises(LedgerError, match="registrations"):
+        restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
+    server.execute("DROP TABLE registrations", database)
+    with monkeypatch.context() as patched:
+        # The last of what makes a restored ledger of the rows.
+        patched.delattr(Transaction, "advance")
+        with pytest.raises(AttributeError):
+            restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert server.execute(query, database) == []
+    restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
 
 
 def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:

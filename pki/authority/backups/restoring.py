@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from pki.authority.audit import log_origin
 from pki.authority.audit.publication import CHECKPOINT
 from pki.authority.backups.archive import ArchiveReader, opened_archive
@@ -32,9 +34,10 @@ from pki.authority.backups.rows import write_rows
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
-from pki.authority.ledger.databases.access import WRITING
+from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
+from pki.authority.ledger.databases.access import NO_TURN, WRITING
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.databases.schema import SCHEMA_VERSION, migrate
+from pki.authority.ledger.databases.schema import SCHEMA_VERSION, upgrade
 from pki.clock import Clock
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files import HANDFAST
@@ -118,23 +121,29 @@ def _write(archive: ArchiveReader, directory: AuthorityDirectory, *, now: dateti
                 file = _REPLACED if file == CHECKPOINT else file
                 folder.write(file, archive.read(part), mode=mode)
         folder.sync()
-    _write_ledger(archive, directory.ledger)
+    place = directory.ledger
+    restored, state = _write_ledger(archive, place, now=now)
     directory.home.remember()
-    ledger = directory.home.open()
-    try:
-        with ledger.transaction(accept_older=True) as transaction:
-            return _begin_anew(transaction, archive.manifest, now=now)
-    finally:
-        ledger.close()
+    LedgerMark(place.mark(directory.path)).write(state, replace=True)
+    return restored
 
 
-def _write_ledger(archive: ArchiveReader, place: LedgerPlace) -> None:
-    """Write the rows into tables of the backup's own version."""
+def _write_ledger(
+    archive: ArchiveReader, place: LedgerPlace, *, now: datetime
+) -> tuple[Restored, LedgerState]:
+    """Write the rows into tables of the backup's own version, and let the ledger begin anew.
+
+    All in one transaction: a database would keep rows that don't say that they were restored.
+    """
     place.create()
     engine = next(place.engines(WRITING))
     try:
-        migrate(engine, WRITING, revision=archive.manifest.schema)
-        with engine.begin() as connection:
+        # No tables are there to take a turn with.
+        with (
+            engine.connect().execution_options(**{NO_TURN: True}) as connection,
+            connection.begin(),
+        ):
+            upgrade(connection, archive.manifest.schema)
             write_rows(
                 connection,
                 (
@@ -144,6 +153,14 @@ def _write_ledger(archive: ArchiveReader, place: LedgerPlace) -> None:
                 ),
             )
             place.continue_numbers(connection)
+            upgrade(connection, "head")
+            transaction = Transaction(connection)
+            restored = _begin_anew(transaction, archive.manifest, now=now)
+            transaction.flush()
+            _, state = transaction.advance()
+            return restored, state
+    except SQLAlchemyError as error:
+        raise place.unusable(error) from error
     finally:
         engine.dispose()
 

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.batching.needs import NOTHING, Needs
-from pki.authority.ledger.beside.mark import LedgerMark
+from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
+from pki.authority.ledger.commits.comparing import compare
 from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
@@ -266,20 +267,20 @@ class Ledger:
                 commit = _Commit(transaction)
                 mark_error = None
                 if not accept_older:
-                    mark_error = self.mark.compare(transaction.state())
+                    mark_error = compare(self.mark, transaction, self.place, self.snapshot)
                 yield commit
                 transaction.flush()
                 if mark_error is not None and transaction.changed:
                     # Without a mark, nobody would notice if this commit were lost.
                     raise LedgerError(mark_error.message, remedy=mark_error.remedy) from mark_error
-                token, state = transaction.advance() if transaction.changed else (None, None)
+                token, state = transaction.advance() if transaction.changed else ("", None)
                 head = transaction.audit.head() if transaction.audit.changed else None
                 try:
                     sql_transaction.commit()
                 except SQLAlchemyError as error:
                     # Roll back what may still be open on this connection, and free the lock.
                     connection.invalidate(error)
-                    if token is None or not self._was_committed(token, error):
+                    if state is None or not self._was_committed(token, state, error):
                         raise
         except SQLAlchemyError as error:
             if self.place.is_conflict(error):
@@ -318,10 +319,10 @@ class Ledger:
             what = "written now" if self.is_for_reading else "read"
             raise LedgerError(f"ledger can't be {what}: {cause_of(error)}") from error
 
-    def _was_committed(self, token: str, cause: SQLAlchemyError) -> bool:
+    def _was_committed(self, token: str, state: LedgerState, cause: SQLAlchemyError) -> bool:
         """Return whether a commit took place whose answer was lost."""
         try:
-            return self.place.was_committed(self._engine, token)
+            return self.place.was_committed(self._engine, token, state.sequence)
         except (SQLAlchemyError, StateError) as error:
             raise CommitInDoubtError(
                 f"the ledger did not confirm the commit ({cause_of(cause)}), and can't be read now "

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, literal_column, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit.log import AuditLog
@@ -21,6 +21,7 @@ from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.certificates import CertificateRecords
 from pki.authority.ledger.crls import CrlRecords
+from pki.authority.ledger.databases.schema import SCHEMA_VERSION
 from pki.authority.ledger.intents import IntentRecords
 from pki.authority.ledger.key_files import KeyFileRecords
 from pki.authority.ledger.proofs import ProofRecords
@@ -38,6 +39,7 @@ from pki.errors import (
     LedgerError,
     LedgerMovedError,
     RestoredLedgerError,
+    quote_untrusted,
 )
 from pki.identity import DnsName, TrustDomain
 from pki.x509 import NameLimits
@@ -46,7 +48,10 @@ _KEPT_COMMITS, _FORGET_COMMITS_EACH = 1000, 100
 _Result = TypeVar("_Result")
 
 # Made once: each certificate runs them.
-_SELECT_STATE = select(tables.ledger_state)
+_SELECT_STATE = select(
+    tables.ledger_state,
+    literal_column("(SELECT version_num FROM alembic_version)").label("schema_version"),
+)
 _ADVANCE = (
     update(tables.ledger_state)
     .where(
@@ -83,8 +88,19 @@ class Transaction(CertificateRecords):
         return self.audit.changed or self._connection.has_waiting or self._connection.has_changed
 
     def state(self) -> LedgerState:
-        """Return the ledger's id and the number of commits that have changed it."""
+        """Return the ledger's id and the number of commits that have changed it.
+
+        Raises:
+            LedgerError: if another handfast has brought the tables to its version since the ledger
+                was opened: this one would not know what they say now.
+        """
         row = self._connection.execute(_SELECT_STATE).one()
+        if row.schema_version != SCHEMA_VERSION:
+            raise LedgerError(
+                f"ledger has schema {quote_untrusted(row.schema_version)} by now; this handfast "
+                f"knows {SCHEMA_VERSION}",
+                remedy="Use the newer handfast that changed it, on every replica",
+            )
         self._waits = row.waits_since is not None
         return LedgerState(row.ledger_id, row.sequence)
 

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
+from pki.authority.ledger import Transaction
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.url_file import LEDGER_URL
+from pki.authority.shared_keys import MAX_SHARED_BYTES
 from pki.authority.signers import TokenAccess
 from pki.clock import Clock, system_clock
 from pki.errors import StateError, quote_untrusted
+from pki.files.atomic import read_file_in
+from pki.files.open_folder import opened_folder
 
 
 def join_authority(
@@ -47,18 +51,16 @@ def join_authority(
             remedy="Name the database of a CA: --ledger postgresql://USER@HOST/DATABASE",
         )
     directory.make()
-    # Those that are left of an attempt that was interrupted.
-    others = set(directory.ca_files()) - {LEDGER_URL, MARK}
-    if others:
-        raise StateError(
-            f"there is a CA at {quote_untrusted(path)} already",
-            remedy="Choose another folder with --dir",
-        )
-    directory.home.remember()
     opened = directory.home.open()
     try:
         with opened.snapshot() as transaction:
             transaction.settings()
+            if not _is_free(directory, transaction):
+                raise StateError(
+                    f"there is a CA at {quote_untrusted(path)} already",
+                    remedy="Choose another folder with --dir",
+                )
+            directory.home.remember()
             opened.mark.write(transaction.state(), replace=True)
     finally:
         opened.close()
@@ -78,3 +80,19 @@ def join_authority(
         authority.close()
         raise
     return authority
+
+
+def _is_free(directory: AuthorityDirectory, transaction: Transaction) -> bool:
+    """Return whether a directory holds nothing but what is left of an attempt that was interrupted.
+
+    That are copies of the ledger's key files. Its end is the trust bundle.
+    """
+    shared = transaction.key_files.all()
+    others = set(directory.ca_files()) - {LEDGER_URL, MARK}
+    if not others <= shared.keys():
+        return False
+    with opened_folder(directory.path) as folder:
+        return all(
+            read_file_in(folder, name, max_bytes=MAX_SHARED_BYTES)[0] == shared[name]
+            for name in others
+        )

@@ -13,7 +13,7 @@ from pki.authority.rotation.requests import RootRequest
 from pki.authority.shared_keys import share_key_file
 from pki.authority.signers import ExternalSigner, FileSigner, Signer
 from pki.authority.signers.new_key import IN_FILE, KeyPlace, make_signer
-from pki.errors import PkiError, StateError
+from pki.errors import CommitInDoubtError, PkiError, StateError
 from pki.keys import KeyType
 
 
@@ -39,8 +39,9 @@ def new_issuing_signer(
 def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[str]]:
     """Write a new issuing CA's key, and remove it if the block that is to record it fails.
 
-    The key is written before the ledger names it: a crash in between leaves an unused file. The
-    block gets a list, to which it adds the ids of keys that nothing needs once it has succeeded.
+    The key is written before the ledger names it: a crash in between leaves an unused file, and so
+    does a commit that is in doubt. The block gets a list, to which it adds the ids of keys that
+    nothing needs once it has succeeded.
 
     Raises:
         StateError: if the key can't be written.
@@ -54,6 +55,9 @@ def new_issuing_key(context: AuthorityContext, signer: Signer) -> Iterator[list[
     replaced: list[str] = []
     try:
         yield replaced
+    except CommitInDoubtError:
+        # It may still be recorded, e.g. once a standby of the database has answered.
+        raise
     except BaseException:
         _remove_unused_key(context, key_id, signer)
         raise

@@ -28,8 +28,10 @@ def parse_ledger_url(text: str) -> LedgerPlace:
         return PostgresqlDatabase(PostgresqlUrl.parse(text))
     path = text.removeprefix(_PREFIX)
     if path == text or not path.startswith("/") or any(sign in path for sign in "?#%\0"):
+        # With an @, it may hold a password: postgresql+psycopg://USER:PASSWORD@HOST.
+        named = "what was given" if "@" in text else quote_untrusted(text)
         raise InputError(
-            f"{quote_untrusted(text)} is no URL of a ledger",
+            f"{named} is no URL of a ledger",
             remedy="A ledger is a file of SQLite, by its whole path: sqlite:////var/lib/ledger.db, "
             "or a database of PostgreSQL: postgresql://USER@HOST:PORT/DATABASE",
         )

@@ -64,14 +64,16 @@ class LedgerPlace(ABC):
         """
 
     @abstractmethod
-    def was_committed(self, engine: Engine, token: str) -> bool:
+    def was_committed(self, engine: Engine, token: str, sequence: int) -> bool:
         """Return whether a commit took place whose answer was lost; it is not under way any more.
 
         Args:
             engine: the way to the ledger.
             token: the commit's.
+            sequence: the number that it was to have.
 
         Raises:
+            StateError: if the ledger has forgotten whether it did.
             SQLAlchemyError: if the ledger can't be read now.
         """
 

@@ -45,6 +45,7 @@ _TURN_SECONDS = 1.0
 """How long a transaction waits for its turn, before it goes on beside the one that has it."""
 _STALLED_SECONDS = 20
 """After how long the server ends a session that does nothing within a transaction."""
+_STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -72,6 +73,12 @@ class PostgresqlUrl:
         # The text may hold a password, so no message holds the text.
         if url is None or url.drivername not in {"postgresql", "postgres"}:
             raise InputError("the ledger's URL is no URL of a database", remedy=remedy)
+        if "@" in (url.host or ""):
+            # A part of a password would be taken for the host's, and shown, and written down.
+            raise InputError(
+                "the ledger's URL has a second @ before its host",
+                remedy="Write an @ in a user's name or a password as %40",
+            )
         unknown = sorted(set(url.query) - _PARAMETERS)
         if unknown:
             raise InputError(
@@ -146,7 +153,7 @@ class PostgresqlDatabase(LedgerPlace):
         """Return the path of the mark, which each replica keeps beside its keys."""
         return ca_folder / MARK
 
-    def was_committed(self, engine: Engine, token: str) -> bool:
+    def was_committed(self, engine: Engine, token: str, sequence: int) -> bool:
         """Return whether a commit took place; as :meth:`LedgerPlace.was_committed`.
 
         The server may still be at it: it has locked the row of the ledger's state. So we wait until
@@ -158,7 +165,7 @@ class PostgresqlDatabase(LedgerPlace):
             try:
                 with engine.connect().execution_options(**{NO_TURN: True}) as connection:
                     connection.execute(select(tables.ledger_state.c.id).with_for_update())
-                    return holds_commit(connection, token)
+                    return holds_commit(connection, token, sequence)
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
@@ -237,7 +244,11 @@ def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     busy = options.get(BUSY, BUSY_SECONDS)
     if options.get(READING):
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        # It hinders nobody, and may pause: an export into a pipe, a backup onto a slow disk.
+        connection.exec_driver_sql(
+            "SET TRANSACTION READ ONLY; "
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED_READING_SECONDS}s'"
+        )
         return
     if not options.get(NO_TURN):
         _limit_waiting(connection, min(busy, _TURN_SECONDS))

@@ -16,13 +16,12 @@ SCHEMA_VERSION = "0009"
 _LOCK = 0x68616E64
 
 
-def migrate(engine: Engine, access: LedgerAccess, *, revision: str = "head") -> bool:
+def migrate(engine: Engine, access: LedgerAccess) -> bool:
     """Migrate the tables to this version; return whether there was something to do.
 
     Args:
         engine: of the ledger.
         access: how it is opened.
-        revision: for an empty database, the version that its tables shall have.
     """
     with engine.connect().execution_options(**{NO_TURN: True}) as connection:
         if _is_current(connection):
@@ -37,7 +36,7 @@ def migrate(engine: Engine, access: LedgerAccess, *, revision: str = "head") -> 
     with engine.connect().execution_options(**options) as connection, connection.begin():
         if is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        return not _is_current(connection) and _upgrade(connection, revision)
+        return not _is_current(connection) and upgrade(connection, "head")
 
 
 def _is_current(connection: Connection) -> bool:
@@ -57,7 +56,13 @@ def _is_current(connection: Connection) -> bool:
     return bool(version == SCHEMA_VERSION)
 
 
-def _upgrade(connection: Connection, revision: str) -> bool:
+def upgrade(connection: Connection, revision: str) -> bool:
+    """Bring the tables to a version, in the connection's transaction; return True.
+
+    Args:
+        connection: of the ledger.
+        revision: the version, or ``head``.
+    """
     # Imported here, because importing alembic takes longer than issuing a certificate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415

@@ -82,11 +82,11 @@ class SqliteFile(LedgerPlace):
         """Return the path of the mark, which lies beside the ledger."""
         return self.path.absolute().with_name(MARK)
 
-    def was_committed(self, engine: Engine, token: str) -> bool:
+    def was_committed(self, engine: Engine, token: str, sequence: int) -> bool:
         """Return whether a commit took place; as :meth:`LedgerPlace.was_committed`."""
         # Closed without a commit, whose answer could be lost again.
         with engine.connect() as connection:
-            return holds_commit(connection, token)
+            return holds_commit(connection, token, sequence)
 
     def continue_numbers(self, connection: Connection) -> None:
         """Do nothing: SQLite looks at the ids that are there."""
