@@ -115,10 +115,13 @@ def issue_one(stub: authority_pb2_grpc.AuthorityStub, place: int, der: bytes, he
 
     Raises:
         grpc.RpcError: if the call fails: then nothing is held.
+        LedgerHeldError: if it is to be asked again.
     """
     item = authority_pb2.BatchItem(spiffe_id=f"spiffe://shop.internal/load/{place}", request=der)
     asked = authority_pb2.IssueBatchRequest(items=[item])
     (result,) = stub.IssueBatch(asked, timeout=_SECONDS).results
+    if "held all the time" in result.refused.message:
+        raise LedgerHeldError(result.refused.message)
     if not result.HasField("certificate"):
         raise AssertionError(str(result.refused))
     leaf = x509.load_der_x509_certificate(result.certificate.chain[0])
@@ -136,6 +139,10 @@ def revoke_one(stub: authority_pb2_grpc.AuthorityStub, serial: int, held: Held) 
     assert [item.serial for item in answer.certificates] == [f"{serial:x}"]
     with held.changed:
         held.revoked.add(serial)
+
+
+class LedgerHeldError(AssertionError):
+    """The CA waited in vain for the ledger, e.g. because it stood still meanwhile."""
 
 
 def code_of(error: Exception) -> grpc.StatusCode | None:
@@ -157,7 +164,8 @@ def load(home: Path, address: str, clients: int, held: Held, ders: list[bytes]) 
         except IndexError:
             return
         except (grpc.RpcError, AssertionError) as error:
-            if code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED:
+            is_late = code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED
+            if is_late or isinstance(error, LedgerHeldError):
                 # It stood still, and goes on. What it may have recorded, nobody holds.
                 work(place, stub)
                 return

@@ -20,7 +20,7 @@ from pki.authority.orders import order_leaf
 from pki.authority.signers import KeyAbsentError, Pkcs11Uri, TokenAbsentError
 from pki.authority.signers.new_key import IN_FILE, KeyPlace
 from pki.errors import KeyRefusedError, NotPermittedError
-from pki.keys import KeyType, generate_key
+from pki.keys import IdentifiedKey, KeyType, generate_key
 from pki.x509 import WORKLOAD, CrlSet
 from tests.softhsm import PIN, SoftHsm, plan_of, run_handfast, verify_issued
 from tests.support import SHOP, Clock, request_for
@@ -191,7 +191,8 @@ def make_extractable(softhsm: SoftHsm, token: Pkcs11Uri) -> None:
 def test_a_csr_for_a_key_of_the_ca_in_a_token_is_refused(ca: Authority) -> None:
     # The public keys of the CA are refused wherever their private ones live.
     public_key = ca.issuers()[1].certificate.public_key()
-    order = order_leaf("orders", SHOP, public_key, (), (), None, WORKLOAD)  # type: ignore[arg-type]
+    key = IdentifiedKey.of(public_key)  # type: ignore[arg-type]
+    order = order_leaf("orders", SHOP, key, (), (), None, WORKLOAD)
     with pytest.raises(NotPermittedError, match="one of the CA's own"):
         issuance.issue(ca._context, order)
     assert ca.signing_intents() == ()

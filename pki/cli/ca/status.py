@@ -115,14 +115,13 @@ def status(
     }
     print_table(
         "Revocation lists",
-        ("issuer", "number", "entries", "until (UTC)", "valid"),
+        ("issuer", "number", "entries", "until (UTC)"),
         [
             (
                 names.get(str(row["issuer"]), str(row["issuer"])),
                 str(row["number"]),
                 str(row["entries"]),
-                f"{row['next_update']:%Y-%m-%d %H:%M:%S}",
-                "yes" if row["valid_now"] else "no: handfast crl",
+                f"{row['next_update']:%Y-%m-%d %H:%M}",
             )
             for row in rows
         ],
@@ -141,7 +140,11 @@ def status(
                 for item in intents
             ],
         )
-    lines = [*_restore_lines(restored_at, waits=waits), *_space_lines(held, wanted, pending)]
+    lines = [
+        f"NOT VALID NOW is the list of {names.get(issuer, issuer)}: handfast crl"
+        for issuer in (str(row["issuer"]) for row in rows if not row["valid_now"])
+    ]
+    lines += [*_restore_lines(restored_at, waits=waits), *_space_lines(held, wanted, pending)]
     lines += [line for due in rotation.dues for line in due_lines(due)] + pending_lines(request)
     print_result("ca status", {}, lines, as_json=False)
     if not events:

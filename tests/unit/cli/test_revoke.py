@@ -146,7 +146,7 @@ def test_a_beginning_that_several_have_revokes_none(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter([0xABCD_0001 << 96, 0xABCD_0002 << 96])
-    monkeypatch.setattr("pki.x509.profiles.builder.random_serial", lambda: next(numbers))
+    monkeypatch.setattr("pki.x509.profiles.leaf.random_serial", lambda: next(numbers))
     for name in ("web", "mail"):
         assert run(["issue", name]) == 0
     code, _, err = run_command(capsys, "revoke", "abcd")
