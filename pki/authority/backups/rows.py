@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table, delete, func, insert, select
 
 from pki.authority.ledger import tables
+from pki.authority.ledger.rows import in_parts
 from pki.errors import InputError
 
 _AT_ONCE = 1000
@@ -37,7 +38,7 @@ def read_rows(connection: Connection, table: Table) -> Iterator[bytes]:
     """Yield the lines of a table."""
     yield _line([column.name for column in table.columns])
     query = select(table).order_by(*table.primary_key.columns)
-    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
+    for row in in_parts(connection, query, _AT_ONCE):
         yield _line([_encoded(value) for value in row])
 
 
