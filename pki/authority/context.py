@@ -66,9 +66,14 @@ class AuthorityContext:
         self.signing.before_signing = self.ledger.refuse_pending = self.pending.refuse_all
 
     @property
+    def disk(self) -> Path:
+        """The folder on whose disk this machine's part of the CA grows; nothing is read for it."""
+        return self.ledger.place.folder or self.directory.path
+
+    @property
     def reserve(self) -> Reserve:
         """Space that is given up when a revocation finds a full disk."""
-        return Reserve(self.directory.home.disk, self.directory.crls)
+        return Reserve(self.disk, self.directory.crls)
 
     def audit_entry(
         self,

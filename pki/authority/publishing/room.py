@@ -38,7 +38,7 @@ def with_room(context: AuthorityContext, work: Callable[[], _Result]) -> _Result
         raise
     except LedgerError as error:
         held = context.reserve.held()
-        is_full = is_for_lack_of_room(error, context.directory.home.disk)
+        is_full = is_for_lack_of_room(error, context.disk)
         if not is_full or not context.reserve.release():
             raise
     result = _retried(work)

@@ -143,7 +143,7 @@ def serve(
             oidc,
             prune_after=prune_after,
         )
-        places = {ca_directory(directory), authority.context.directory.home.disk}
+        places = {ca_directory(directory), authority.context.disk}
         with _served_once(*sorted(places)):
             service = CaService(authority, settings, system_clock)
             asyncio.run(_serve(service, authority, metrics))
