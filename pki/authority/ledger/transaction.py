@@ -85,7 +85,7 @@ class Transaction(CertificateRecords):
     @property
     def changed(self) -> bool:
         """Whether the transaction has written something."""
-        return self.audit.changed or self._connection.has_waiting or self._connection.has_changed
+        return self._connection.has_waiting or self._connection.has_changed
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it.
