@@ -14,7 +14,7 @@ import pytest
 
 from pki.authority.ledger import Ledger, home
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
 from tests.postgresql import PostgresqlServer
 
 OPTION = "--ledger"
@@ -44,7 +44,7 @@ class Databases:
         self._of_folders: dict[str, str] = {}
         self._used: list[str] = []
         self._made = 0
-        place = PostgresqlDatabase(PostgresqlUrl.parse(server.make_database(_TEMPLATE)))
+        place = PostgresqlDatabase.parse(server.make_database(_TEMPLATE))
         Ledger.create(place, server.folder / "no.mark").close()
         names = server.execute(
             "SELECT string_agg(tablename, ', ') FROM pg_tables "
@@ -58,7 +58,7 @@ class Databases:
         name = self._of_folders.get(str(folder.absolute()))
         if name is None:
             name = self._of_folders[str(folder.absolute())] = self._new()
-        return PostgresqlDatabase(PostgresqlUrl.parse(self._server.url(name)))
+        return PostgresqlDatabase.parse(self._server.url(name))
 
     def end_test(self) -> None:
         """Let the databases of a test be used again."""

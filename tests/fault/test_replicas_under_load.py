@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
 from pki.authority.replicas.joining import join_authority
 from tests.bench.ca.signing_requests import make_ders
 from tests.fault.loaded_ca import Held, check_held, load, make_ca, served
@@ -57,7 +57,7 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with PostgresqlServer() as server:
-        place = PostgresqlDatabase(PostgresqlUrl.parse(server.make_database("ca")))
+        place = PostgresqlDatabase.parse(server.make_database("ca"))
         homes = [tmp_path / name for name in ("one", "two")]
         for home in homes:
             home.mkdir()

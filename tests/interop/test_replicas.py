@@ -22,7 +22,7 @@ from pki.authority.directory import key_id_of
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
 from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
 from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer
@@ -59,7 +59,7 @@ def url(server: PostgresqlServer, tmp_path: Path) -> str:
 
 
 def place(url: str) -> PostgresqlDatabase:
-    return PostgresqlDatabase(PostgresqlUrl.parse(url))
+    return PostgresqlDatabase.parse(url)
 
 
 @pytest.fixture

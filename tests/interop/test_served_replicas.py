@@ -13,7 +13,7 @@ import pytest
 
 import pki
 from pki.authority import Authority
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
 from pki.authority.replicas.joining import join_authority
 from tests.interop.fleet import serving
 from tests.interop.shop import POLICY, SECONDS, ended, eventually, free_port, get_stock, watch
@@ -60,7 +60,7 @@ class Replicas:
 @pytest.fixture
 def replicas(tmp_path: Path) -> Iterator[Replicas]:
     with PostgresqlServer(fsync="off") as server:
-        place = PostgresqlDatabase(PostgresqlUrl.parse(server.make_database("ca")))
+        place = PostgresqlDatabase.parse(server.make_database("ca"))
         homes = [tmp_path / name for name in ("one", "two")]
         passphrase = PASSPHRASE.encode()
         Authority.create(

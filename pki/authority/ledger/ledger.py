@@ -283,7 +283,7 @@ class Ledger:
                     if state is None or not self._was_committed(token, state, error):
                         raise
         except SQLAlchemyError as error:
-            if self.place.is_conflict(error):
+            if self.place.was_outrun(error):
                 raise LedgerMovedError from error
             raise not_recorded(error) from error
         commit.head = head

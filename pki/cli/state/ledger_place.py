@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.authority.ledger.databases.place import LedgerPlace
-from pki.authority.ledger.databases.postgresql import SCHEMES, PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import SCHEMES, PostgresqlDatabase
 from pki.authority.ledger.databases.sqlite import SqliteFile
 from pki.cli.options import as_option
 from pki.errors import InputError, quote_untrusted
@@ -25,7 +25,7 @@ def parse_ledger_url(text: str) -> LedgerPlace:
         InputError: if it names neither a file by its whole path nor a database of PostgreSQL.
     """
     if text.startswith(SCHEMES):
-        return PostgresqlDatabase(PostgresqlUrl.parse(text))
+        return PostgresqlDatabase.parse(text)
     path = text.removeprefix(_PREFIX)
     if path == text or not path.startswith("/") or any(sign in path for sign in "?#%\0"):
         # With an @, it may hold a password: postgresql+psycopg://USER:PASSWORD@HOST.

@@ -85,7 +85,7 @@ class LedgerPlace(ABC):
             connection: in the transaction that has copied them.
         """
 
-    def is_conflict(self, error: SQLAlchemyError) -> bool:
+    def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
         return False
 

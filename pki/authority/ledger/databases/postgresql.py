@@ -110,6 +110,11 @@ class PostgresqlDatabase(LedgerPlace):
     def __init__(self, address: PostgresqlUrl) -> None:
         self.address = address
 
+    @classmethod
+    def parse(cls, url: str) -> PostgresqlDatabase:
+        """Return the database that a URL names; as :meth:`PostgresqlUrl.parse`."""
+        return cls(PostgresqlUrl.parse(url))
+
     def __str__(self) -> str:
         """Return its URL without the password."""
         return str(self.address)
@@ -169,7 +174,7 @@ class PostgresqlDatabase(LedgerPlace):
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
-                if not self.is_conflict(error):
+                if not self.was_outrun(error):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
 
@@ -188,7 +193,7 @@ class PostgresqlDatabase(LedgerPlace):
                     select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None)))
                 )
 
-    def is_conflict(self, error: SQLAlchemyError) -> bool:
+    def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
         cause: Any = getattr(error, "orig", None)
         if getattr(cause, "sqlstate", None) == _UNIQUE:

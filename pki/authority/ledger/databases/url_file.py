@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pki.authority.ledger.databases.postgresql import PostgresqlDatabase, PostgresqlUrl
+from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
 from pki.errors import InputError, StateError, quote_untrusted
 from pki.files import write_durably
 from pki.files.atomic import read_file_in
@@ -38,7 +38,7 @@ def read_ledger_url(folder: Path) -> PostgresqlDatabase | None:
             remedy="Run this as the CA's user, or say it yourself: HANDFAST_LEDGER=postgresql://...",
         )
     try:
-        return PostgresqlDatabase(PostgresqlUrl.parse(data.decode().strip()))
+        return PostgresqlDatabase.parse(data.decode().strip())
     except (UnicodeDecodeError, InputError) as error:
         raise InputError(
             f"{quote_untrusted(path)} holds no URL of a database",
