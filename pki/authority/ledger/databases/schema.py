@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
 from pki.errors import LedgerError
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 
 
 # Any number that no other program takes in the same database.
