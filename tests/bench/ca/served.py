@@ -17,6 +17,7 @@ from tests.served_process import running
 
 CONNECTIONS = 16
 _SHOP = TrustDomain("shop.internal")
+CA_ID, BARE = SpiffeId.of_ca(_SHOP), SpiffeId.of_path(_SHOP, "bare")
 OPERATOR = Caller("the operator", is_admin=True)
 _POLICY = """\
 trust_domain = "shop.internal"
@@ -38,11 +39,13 @@ class ServedCa:
         pid: of its process.
         address: where workloads with a certificate call.
         registrars: the credential directories of the registrars.
+        bare: the credential directory of a server that may be compared with it.
     """
 
     pid: int
     address: str
     registrars: list[str]
+    bare: Path
 
 
 @contextmanager
@@ -56,6 +59,7 @@ def served_ca(home: Path) -> Iterator[ServedCa]:
             )
             create_registration(authority.context, OPERATOR, registration)
             authority.issue(f"ci/{number}").save(home / f"ci-{number}")
+        authority.issue(BARE.path).save(home / "bare")
     policy = home / "ca-policy.toml"
     policy.write_text(_POLICY)
     serve = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
@@ -63,7 +67,7 @@ def served_ca(home: Path) -> Iterator[ServedCa]:
         found = re.search(r"127\.0\.0\.1:\d+", process.line("Serving"))
         assert found is not None
         folders = [str(home / f"ci-{number}") for number in range(CONNECTIONS)]
-        yield ServedCa(process.process.pid, found[0], folders)
+        yield ServedCa(process.process.pid, found[0], folders, home / "bare")
 
 
 def cpu_seconds(pid: int) -> float:
