@@ -169,12 +169,24 @@ class Crl:
         this_update: datetime,
         next_update: datetime,
     ) -> Crl:
-        """Build and sign an issuer's CRL, and check it."""
-        chosen = tuple(entries)
+        """Build and sign an issuer's CRL, and check it.
+
+        Args:
+            entries: in their order; of two with one serial number the first counts, because
+                receivers may look at either.
+            issuer: the issuer's certificate.
+            issuer_key: its key.
+            number: of the CRL.
+            this_update: when it begins.
+            next_update: when there will be another one at the latest.
+        """
+        chosen: dict[int, RevokedEntry] = {}
+        for entry in entries:
+            chosen.setdefault(entry.serial, entry)
         # Passed all at once, because add_revoked_certificate copies all entries each time.
         builder = (
             x509.CertificateRevocationListBuilder(
-                revoked_certificates=[entry.to_revoked() for entry in chosen]
+                revoked_certificates=[entry.to_revoked() for entry in chosen.values()]
             )
             .issuer_name(issuer.subject)
             .last_update(this_update)
@@ -184,7 +196,7 @@ class Crl:
         )
         signed = builder.sign(issuer_key, signature_hash(issuer_key))
         # What was just encoded is not decoded entry by entry: of 100,000, that takes a second.
-        return cls._of(signed, lambda _: frozenset(item.serial for item in chosen))
+        return cls._of(signed, lambda _: frozenset(chosen))
 
     def is_signed_by(self, issuer: x509.Certificate) -> bool:
         """Return whether a CA's key signed the CRL."""

@@ -27,6 +27,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pki.authority.ledger import tables
@@ -49,7 +50,7 @@ _STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_TURN_NOW, _UNIQUE = "55P03", "23505"
+_NO_TURN_NOW, _UNIQUE, _READ_ONLY = "55P03", "23505", "25006"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +213,10 @@ class PostgresqlDatabase(LedgerPlace):
 
 
 def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
-    options = f"-c synchronous_commit=on -c idle_in_transaction_session_timeout={_STALLED_SECONDS}s"
     arguments: dict[str, Any] = {
-        "options": options,
         "connect_timeout": 5,
+        # None: a pooler between may give each transaction another session of the server.
+        "prepare_threshold": None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -241,11 +242,15 @@ def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
             remedy="Install handfast[postgresql]",
         ) from None
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _leave_standby)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 
 
 def _begin(connection: Connection) -> None:
-    """Take our turn, if the transaction may write: before its snapshot, which it would outlive."""
+    """Take our turn, if the transaction may write: before its snapshot, which it would outlive.
+
+    What is set, is set for the transaction: a pooler lets nothing be set for a session.
+    """
     options = connection.get_execution_options()
     busy = options.get(BUSY, BUSY_SECONDS)
     if options.get(READING):
@@ -256,7 +261,7 @@ def _begin(connection: Connection) -> None:
         )
         return
     if not options.get(NO_TURN):
-        _limit_waiting(connection, min(busy, _TURN_SECONDS))
+        _limit(connection, min(busy, _TURN_SECONDS))
         try:
             connection.exec_driver_sql("LOCK TABLE turns IN SHARE ROW EXCLUSIVE MODE")
         except DBAPIError as error:
@@ -264,8 +269,19 @@ def _begin(connection: Connection) -> None:
                 raise
             driver: Any = connection.connection.dbapi_connection
             driver.rollback()
-    _limit_waiting(connection, busy)
+    _limit(connection, busy)
 
 
-def _limit_waiting(connection: Connection, seconds: float) -> None:
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")
+def _limit(connection: Connection, wait_seconds: float) -> None:
+    """Let the transaction wait for locks so long, stall for a while at most, and be durable."""
+    connection.exec_driver_sql(
+        f"SET LOCAL lock_timeout = {max(1, int(wait_seconds * 1000))}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED_SECONDS}s'; "
+        "SET LOCAL synchronous_commit = on"
+    )
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Connect anew after a server has refused to write: another one may be the primary by now."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
