@@ -21,7 +21,7 @@ from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.commits.comparing import compare
-from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
+from pki.authority.ledger.commits.sharing import Step, failure_of, is_conflict, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
@@ -283,9 +283,7 @@ class Ledger:
                     if state is None or not self._was_committed(token, state, error):
                         raise
         except SQLAlchemyError as error:
-            if self.place.was_outrun(error):
-                raise LedgerMovedError from error
-            raise not_recorded(error) from error
+            raise failure_of(error, self.place, self._wait_seconds) from error
         commit.head = head
         if state is not None:
             # The commit is durable, even if the mark can't be written now: the next transaction

@@ -89,6 +89,10 @@ class LedgerPlace(ABC):
         """Return whether a transaction failed only because another machine's was faster."""
         return False
 
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
+        return False
+
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a ledger that can't be used at all."""
         return LedgerError(f"ledger {quote_untrusted(self)} can't be used: {cause_of(error)}")

@@ -47,9 +47,9 @@ _STALLED_SECONDS = 20
 """After how long the server ends a session that does nothing within a transaction."""
 _STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
-_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+_CONFLICTS = frozenset({"40001", "40P01"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_TURN_NOW, _UNIQUE = "55P03", "23505"
+_NO_LOCK, _UNIQUE = "55P03", "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,8 @@ class PostgresqlDatabase(LedgerPlace):
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
-                if not self.was_outrun(error):
+                # Else it has waited for that row already.
+                if not self.is_held(error):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
 
@@ -207,6 +208,10 @@ class PostgresqlDatabase(LedgerPlace):
         unusable.remedy = (
             f"See whether its server runs, and lets this user in: psql {quote_untrusted(self)}. "
             "A password is read from PGPASSWORD or ~/.pgpass"
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
+        return getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_LOCK
+
         )
         return unusable
 
@@ -260,7 +265,7 @@ def _begin(connection: Connection) -> None:
         try:
             connection.exec_driver_sql("LOCK TABLE turns IN SHARE ROW EXCLUSIVE MODE")
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _NO_TURN_NOW:
+            if getattr(error.orig, "sqlstate", None) != _NO_LOCK:
                 raise
             driver: Any = connection.connection.dbapi_connection
             driver.rollback()
