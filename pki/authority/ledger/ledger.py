@@ -71,6 +71,7 @@ class Ledger:
         self._urgency = Urgency.REVOCATION
         self._telling = Telling()
         self.mark = mark
+        self.hints = place.hints(engine)
         self.migrated = migrated
         self.is_for_reading = access.for_reading
         # Called with the audit log's head after commits that added to it; it must not raise.
@@ -286,6 +287,8 @@ class Ledger:
             raise failure_of(error, self.place, self._wait_seconds) from error
         commit.head = head
         if state is not None:
+            if transaction.changes_trust:
+                self.hints.send()
             # The commit is durable, even if the mark can't be written now: the next transaction
             # writes the mark, or refuses to change anything.
             with suppress(StateError):
@@ -330,6 +333,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close every connection."""
+        self.hints.close()
         self._engine.dispose()
 
 

@@ -33,7 +33,9 @@ from pki.authority.ledger import tables
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import holds_commit
+from pki.authority.ledger.databases.hints import LedgerHints
 from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.postgresql_hints import PostgresqlHints
 from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -174,8 +176,8 @@ class PostgresqlDatabase(LedgerPlace):
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
-                # Else it has waited for that row already.
-                if not self.is_held(error):
+                # Else it has waited for that row already, or may look at once.
+                if not (self.is_held(error) or self.was_outrun(error)):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
 
@@ -194,6 +196,10 @@ class PostgresqlDatabase(LedgerPlace):
                     select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None)))
                 )
 
+    def hints(self, engine: Engine) -> LedgerHints:
+        """Return how replicas tell each other that the ledger has changed: by NOTIFY."""
+        return PostgresqlHints(engine)
+
     def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
         cause: Any = getattr(error, "orig", None)
@@ -202,16 +208,16 @@ class PostgresqlDatabase(LedgerPlace):
             return bool(cause.diag.constraint_name == "audit_entries_pkey")
         return getattr(cause, "sqlstate", None) in _CONFLICTS
 
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
+        return getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_LOCK
+
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a database that can't be used."""
         unusable = super().unusable(error)
         unusable.remedy = (
             f"See whether its server runs, and lets this user in: psql {quote_untrusted(self)}. "
             "A password is read from PGPASSWORD or ~/.pgpass"
-    def is_held(self, error: SQLAlchemyError) -> bool:
-        """Return whether a transaction failed because another session did not free a lock."""
-        return getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_LOCK
-
         )
         return unusable
 
