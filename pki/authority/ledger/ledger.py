@@ -27,7 +27,8 @@ from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace, cause_of
-from pki.authority.ledger.databases.schema import migrate
+from pki.authority.ledger.databases.reading import ReadingConnections
+from pki.authority.ledger.databases.schema import migrate_place
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import (
     CommitInDoubtError,
@@ -36,7 +37,6 @@ from pki.errors import (
     PendingRevocationError,
     PkiError,
     StateError,
-    quote_untrusted,
 )
 from pki.files.open_folder import opened_folder
 
@@ -72,6 +72,7 @@ class Ledger:
         self._telling = Telling()
         self.mark = mark
         self.hints = place.hints(engine)
+        self._reading = ReadingConnections(engine, place, is_for_reading=access.for_reading)
         self.migrated = migrated
         self.is_for_reading = access.for_reading
         # Called with the audit log's head after commits that added to it; it must not raise.
@@ -159,7 +160,7 @@ class Ledger:
         failed: LedgerError | None = None
         for engine in place.engines(access):
             try:
-                migrated = _migrate(engine, place, access)
+                migrated = migrate_place(engine, place, access)
             except LedgerError as error:
                 engine.dispose()
                 failed = failed or error
@@ -308,7 +309,7 @@ class Ledger:
         # Read first: a mark that is read after the ledger may be of a commit after it.
         mark = self.mark.read() if newest else None
         try:
-            with self._engine.connect() as connection:
+            with self._reading.connect() as connection:
                 reading = connection.execution_options(**{READING: True})
                 with reading.begin() as sql_transaction:
                     transaction = Transaction(reading)
@@ -334,17 +335,4 @@ class Ledger:
     def close(self) -> None:
         """Close every connection."""
         self.hints.close()
-        self._engine.dispose()
-
-
-def _migrate(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
-    try:
-        return migrate(engine, access)
-    except SQLAlchemyError as error:
-        raise place.unusable(error) from error
-    except (ValueError, TypeError) as error:
-        raise LedgerError(
-            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
-            f"{quote_untrusted(error)}",
-            remedy="Bring it back from a backup, and then: handfast ca recover",
-        ) from error
+        self._reading.close()
