@@ -11,6 +11,7 @@ import pytest
 from pki.authority import Authority
 from pki.authority.ledger.beside.mark import LedgerState
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
+from pki.errors import LedgerError
 from pki.x509 import CrlSet
 from tests.ca_service import Served, served_ca
 from tests.command import Capture, run_command
@@ -125,3 +126,15 @@ def _issues(served: Served) -> bool:
     except Exception:
         return False
     return True
+
+
+def test_what_is_not_compared_with_the_mark_is_read_on_no_standby(
+    served: Served, url: str, server: PostgresqlServer
+) -> None:
+    """A checkpoint of one that is behind would look like a log that went back."""
+    ledger = served.authority.context.ledger
+    with read_only(server, url):
+        with ledger.snapshot(newest=True) as transaction:
+            assert transaction.issuers()
+        with pytest.raises(LedgerError), ledger.snapshot():
+            pass

@@ -79,7 +79,8 @@ def test_a_row_that_names_a_file_of_the_replica_is_taken_by_none(
 
 
 @pytest.mark.parametrize(
-    "beside", [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"x-----BEGIN ENCRYPTED PRIVATE KEY-----x"]
+    "beside",
+    [b"", b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"x-----BEGIN ENCRYPTED PRIVATE KEY-----x"],
 )
 def test_an_open_key_is_not_taken_for_the_words_beside_it(
     tmp_path: Path, server: PostgresqlServer, place: PostgresqlDatabase, beside: bytes

@@ -309,7 +309,7 @@ class Ledger:
         # Read first: a mark that is read after the ledger may be of a commit after it.
         mark = self.mark.read() if newest else None
         try:
-            with self._reading.connect() as connection:
+            with self._reading.connect(is_compared=newest) as connection:
                 reading = connection.execution_options(**{READING: True})
                 with reading.begin() as sql_transaction:
                     transaction = Transaction(reading)

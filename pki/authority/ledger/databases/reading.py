@@ -45,13 +45,17 @@ class ReadingConnections:
         self._monotonic = monotonic
         self._closed_until = 0.0
 
-    def connect(self) -> Connection:
+    def connect(self, *, is_compared: bool) -> Connection:
         """Return a connection; close it after use.
 
+        Args:
+            is_compared: whether what is read is compared with the ledger's mark. Else only the way
+                to write is taken: a standby that is behind would show what was true once.
+
         Raises:
-            SQLAlchemyError: if the ledger can't be read either.
+            SQLAlchemyError: if the ledger can't be read.
         """
-        if not self._has_other:
+        if not (self._has_other and is_compared):
             return self._engine.connect()
         if self._monotonic() >= self._closed_until:
             try:
