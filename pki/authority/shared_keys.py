@@ -116,8 +116,8 @@ def _refusal(ledger: Ledger, name: str, why: str) -> StateError:
     return StateError(
         f"ledger {quote_untrusted(ledger.place)} holds the file {quote_untrusted(name)}, which is "
         f"not taken: {why}",
-        remedy="No CA puts such a file there. Find out who did, and delete its row from the "
-        "database's table key_files",
+        remedy="No CA puts such a file there. Find out who did: it is in the database's table "
+        "key_files",
     )
 
 
