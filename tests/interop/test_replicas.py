@@ -618,6 +618,23 @@ def test_a_restore_that_fails_leaves_nothing_in_the_database(
     restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
 
 
+def test_a_restore_that_was_killed_after_its_commit_loses_no_folder(
+    tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    file, home = tmp_path / "ca.backup", tmp_path / "new" / "ca"
+    with Authority.create(tmp_path / "file" / "ca", "shop.internal") as ca:
+        ca.backup(file)
+    left = home.parent / ".ca.0123456789abcdef.tmp"
+    left.mkdir(parents=True)
+    restore_backup(file, tmp_path / "first" / "ca", clock=system_clock, ledger=place(url))
+    with pytest.raises(StateError, match="holds a ledger already"):
+        restore_backup(file, home, clock=system_clock, ledger=place(url))
+    assert left.exists()
+    empty = server.make_database(f"{url.rpartition('/')[2]}_2")
+    restore_backup(file, home, clock=system_clock, ledger=place(empty))
+    assert [path.name for path in home.parent.iterdir()] == ["ca"]
+
+
 def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:
     file = tmp_path / "one" / "ca" / "ledger.url"
     assert file.read_text().startswith("postgresql://handfast@127.0.0.1:")

@@ -96,6 +96,9 @@ def restore_backup(
                 remedy="Use the newer handfast that made it",
             )
         make_folder(home.parent, give=False)
+        if ledger is not None and ledger.is_shared:
+            # First: a restore that was killed at its very end has left its folder to this ledger.
+            ledger.create()
         with working_folder(home) as beside:
             restored = _write(archive, AuthorityDirectory(beside, elsewhere=ledger), now=clock())
             with opened_folder(home.parent) as folder:
