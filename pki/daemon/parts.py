@@ -184,7 +184,7 @@ class CaParts:
         issuers: tuple[IssuerRecord, ...] = ()
         try:
             # Without the lock: a revocation is answered whoever holds the ledger.
-            with self.context.ledger.snapshot() as transaction:
+            with self.context.ledger.snapshot(newest=True) as transaction:
                 issuers = transaction.issuers()
         except PkiError as error:
             # It is in force by now: better told without an issuer's name than as a failure.

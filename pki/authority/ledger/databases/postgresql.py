@@ -34,7 +34,9 @@ from pki.authority.ledger import tables
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import holds_commit
+from pki.authority.ledger.databases.hints import LedgerHints
 from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.postgresql_hints import PostgresqlHints
 from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -48,9 +50,9 @@ _STALLED_SECONDS = 20
 """After how long the server ends a session that does nothing within a transaction."""
 _STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
-_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+_CONFLICTS = frozenset({"40001", "40P01"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_TURN_NOW, _UNIQUE, _READ_ONLY = "55P03", "23505", "25006"
+_NO_LOCK, _UNIQUE, _READ_ONLY = "55P03", "23505", "25006"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,8 @@ class PostgresqlDatabase(LedgerPlace):
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
-                if not self.was_outrun(error):
+                # Else it has waited for that row already, or may look at once.
+                if not (self.is_held(error) or self.was_outrun(error)):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
 
@@ -194,6 +197,10 @@ class PostgresqlDatabase(LedgerPlace):
                     select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None)))
                 )
 
+    def hints(self, engine: Engine) -> LedgerHints:
+        """Return how replicas tell each other that the ledger has changed: by NOTIFY."""
+        return PostgresqlHints(engine)
+
     def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
         cause: Any = getattr(error, "orig", None)
@@ -201,6 +208,10 @@ class PostgresqlDatabase(LedgerPlace):
             # The next place in the audit log is taken: by who was faster.
             return bool(cause.diag.constraint_name == "audit_entries_pkey")
         return getattr(cause, "sqlstate", None) in _CONFLICTS
+
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
+        return getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_LOCK
 
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a database that can't be used."""
@@ -265,7 +276,7 @@ def _begin(connection: Connection) -> None:
         try:
             connection.exec_driver_sql("LOCK TABLE turns IN SHARE ROW EXCLUSIVE MODE")
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _NO_TURN_NOW:
+            if getattr(error.orig, "sqlstate", None) != _NO_LOCK:
                 raise
             driver: Any = connection.connection.dbapi_connection
             driver.rollback()

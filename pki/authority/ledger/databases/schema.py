@@ -5,15 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
-from pki.errors import LedgerError
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.errors import LedgerError, quote_untrusted
 
 SCHEMA_VERSION = "0010"
 
 
 # Any number that no other program takes in the same database.
 _LOCK = 0x68616E64
+
+
+def migrate_place(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
+    """Migrate the tables to this version, as :func:`migrate`.
+
+    Args:
+        engine: of the ledger.
+        place: where it lies.
+        access: how it is opened.
+
+    Raises:
+        LedgerError: if it can't be used, or a newer handfast wrote it.
+    """
+    try:
+        return migrate(engine, access)
+    except SQLAlchemyError as error:
+        raise place.unusable(error) from error
+    except (ValueError, TypeError) as error:
+        raise LedgerError(
+            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
+            f"{quote_untrusted(error)}",
+            remedy="Bring it back from a backup, and then: handfast ca recover",
+        ) from error
 
 
 def migrate(engine: Engine, access: LedgerAccess) -> bool:
