@@ -21,13 +21,14 @@ from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.commits.comparing import compare
+from pki.authority.ledger.commits.process_turns import process_turn
 from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace, cause_of
-from pki.authority.ledger.databases.schema import migrate
+from pki.authority.ledger.databases.schema import migrate_at
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import (
     CommitInDoubtError,
@@ -36,7 +37,6 @@ from pki.errors import (
     PendingRevocationError,
     PkiError,
     StateError,
-    quote_untrusted,
 )
 from pki.files.open_folder import opened_folder
 
@@ -158,7 +158,7 @@ class Ledger:
         failed: LedgerError | None = None
         for engine in place.engines(access):
             try:
-                migrated = _migrate(engine, place, access)
+                migrated = migrate_at(place, engine, access)
             except LedgerError as error:
                 engine.dispose()
                 failed = failed or error
@@ -261,6 +261,14 @@ class Ledger:
     @contextmanager
     def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
         """Run a block in a transaction, as :meth:`transaction`, in a turn that was given."""
+        with (
+            process_turn(self.mark.path.parent, self._wait_seconds),
+            self._committing_now(accept_older=accept_older) as commit,
+        ):
+            yield commit
+
+    @contextmanager
+    def _committing_now(self, *, accept_older: bool) -> Iterator[_Commit]:
         try:
             with self._engine.connect() as connection, connection.begin() as sql_transaction:
                 transaction = Transaction(connection)
@@ -333,16 +341,3 @@ class Ledger:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-
-def _migrate(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
-    try:
-        return migrate(engine, access)
-    except SQLAlchemyError as error:
-        raise place.unusable(error) from error
-    except (ValueError, TypeError) as error:
-        raise LedgerError(
-            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
-            f"{quote_untrusted(error)}",
-            remedy="Bring it back from a backup, and then: handfast ca recover",
-        ) from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
-from pki.errors import LedgerError
+from pki.authority.ledger.databases.place import LedgerPlace
+from pki.errors import LedgerError, quote_untrusted
 
 SCHEMA_VERSION = "0009"
 
@@ -37,6 +39,24 @@ def migrate(engine: Engine, access: LedgerAccess) -> bool:
         if is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         return not _is_current(connection) and upgrade(connection, "head")
+
+
+def migrate_at(place: LedgerPlace, engine: Engine, access: LedgerAccess) -> bool:
+    """Migrate the tables of the ledger at a place, as :func:`migrate`.
+
+    Raises:
+        LedgerError: if the ledger can't be used, or holds what can't be read.
+    """
+    try:
+        return migrate(engine, access)
+    except SQLAlchemyError as error:
+        raise place.unusable(error) from error
+    except (ValueError, TypeError) as error:
+        raise LedgerError(
+            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
+            f"{quote_untrusted(error)}",
+            remedy="Bring it back from a backup, and then: handfast ca recover",
+        ) from error
 
 
 def _is_current(connection: Connection) -> bool:
