@@ -36,10 +36,11 @@ def connections_at(pid: int, address: str) -> int:
             fields = line.split()
             if fields[1].endswith(port) and fields[3] == _ESTABLISHED:
                 accepted.add(f"socket:[{fields[9]}]")
-    return len(accepted & _open_files(pid))
+    return len(accepted & open_files(pid))
 
 
-def _open_files(pid: int) -> set[str]:
+def open_files(pid: int) -> set[str]:
+    """Return what a process has open, as the kernel names it."""
     found = set()
     for item in Path(f"/proc/{pid}/fd").iterdir():
         try:
