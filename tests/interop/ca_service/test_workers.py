@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +21,12 @@ from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
 from pki.authority import Authority
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
+from pki.ca_client import CaIdentity
+from pki.errors import CaRefusedError
 from pki.identity import SpiffeId, TrustDomain
+from pki.proofs import EnrollmentToken
 from tests.interop.ca_service.test_ca_metrics import page_of, scrape, value
+from tests.interop.ca_service.test_renewals import renew_at_once
 from tests.interop.fleet import serving
 from tests.interop.shop import POLICY, SECONDS, ended, eventually, get_stock, watch
 from tests.postgresql import PostgresqlServer
@@ -146,6 +151,30 @@ def test_what_one_worker_revokes_is_refused_by_those_who_follow_the_other(
         admin = connected_to(stack, ops, address, lambda pid: pid != followed, ca)
         revoke(admin, caller)
         assert ended(stream) == "CANCELLED"
+
+
+@pytest.mark.timeout(300)
+def test_a_token_is_good_once_at_all_workers_and_whoever_used_it_renews_at_any(home: Home) -> None:
+    with home.served("--workers=2") as ca, ExitStack() as stack:
+        address_of(ca)
+        home.command("registration", "create", "orders")
+        token = EnrollmentToken.parse(home.command("token", "create", "orders"))
+
+        def enroll(number: int) -> CaIdentity | CaRefusedError:
+            try:
+                return CaIdentity(home.folder / f"orders-{number}", token=token)
+            except CaRefusedError as error:
+                return error
+
+        with ThreadPoolExecutor(8) as threads:
+            results = list(threads.map(enroll, range(8)))
+        [identity] = [item for item in results if isinstance(item, CaIdentity)]
+        stack.enter_context(identity)
+        serials = {identity.credential.leaf.serial_number}
+        for _ in range(4):
+            renew_at_once(identity)
+            serials.add(identity.credential.leaf.serial_number)
+        assert len(serials) == 5
 
 
 @pytest.mark.timeout(300)
