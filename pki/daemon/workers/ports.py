@@ -67,7 +67,7 @@ def _keep(host: str, number: int) -> tuple[socket.socket, int]:
         # To listen once makes sure that nobody else does. What is shut down keeps its number.
         keeping.listen(1)
         keeping.shutdown(socket.SHUT_RDWR)
-        # In this order: without the one, nobody joins but those who have the other.
+        # Without the first, nobody joins but those who have the second, of the same user.
         keeping.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         keeping.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         stack.pop_all()
@@ -75,7 +75,7 @@ def _keep(host: str, number: int) -> tuple[socket.socket, int]:
 
 
 def _free_number(host: str) -> int:
-    """Return a port that is free. A number that the kernel chooses is not kept by what it keeps."""
+    """Return a free port. A socket gives up one that the kernel chose when it is shut down."""
     with _socket(host, 0) as trying:
         number: int = trying.getsockname()[1]
         return number
