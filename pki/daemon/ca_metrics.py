@@ -31,6 +31,7 @@ BUDGETS = MetricFamily(
     ("budget",),
 )
 FOLLOWERS = MetricFamily("handfast_ca_followers", "Streams that follow the CA now.")
+WORKERS = MetricFamily("handfast_ca_workers", "Processes of this machine that serve the CA now.")
 ISSUED = MetricFamily(
     "handfast_ca_certificates_issued_total",
     "Certificates that the CA has issued over the network.",
@@ -93,6 +94,7 @@ CA_FAMILIES = (
     REQUESTS,
     BUDGETS,
     FOLLOWERS,
+    WORKERS,
     ISSUED,
     LAST_ISSUE,
     UNLISTED,
@@ -116,9 +118,11 @@ class CaCollector(Collector):
     Args:
         name: the CA's SPIFFE ID.
         parts: returns the parts of the CA.
+        has_ledger: whether to read the ledger too.
     """
 
-    def __init__(self, name: str, parts: Callable[[], CaParts]) -> None:
+    def __init__(self, name: str, parts: Callable[[], CaParts], *, has_ledger: bool = True) -> None:
+        self._has_ledger = has_ledger
         self._name = name
         self._parts = parts
 
@@ -130,7 +134,8 @@ class CaCollector(Collector):
         """Return each family with its present values."""
         filled = {family: family.empty() for family in CA_FAMILIES}
         parts = self._parts()
-        for family, labels, value in (*_counted(parts), *_recorded(parts)):
+        recorded = _recorded(parts) if self._has_ledger else ()
+        for family, labels, value in (*_counted(parts), *recorded):
             filled[family].add_metric((self._name, *labels), value)
         return filled.values()
 
@@ -142,6 +147,7 @@ def _counted(parts: CaParts) -> Iterator[Sample]:
     for budget, count in parts.budgets.refused.items():
         yield BUDGETS, (budget.name.lower(),), count
     yield FOLLOWERS, (), counters.followers
+    yield WORKERS, (), 1
     yield ISSUED, (), counters.issued
     yield LAST_ISSUE, (), or_never(counters.last_issue)
     yield UNLISTED, (), len(state.unlisted)

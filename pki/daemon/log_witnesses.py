@@ -5,6 +5,7 @@
    refused, and told.
 3. Each witness sees what others accepted, with proofs: so who shows two witnesses two histories is
    found out by both.
+4. Workers of one CA share the file. Each takes over what the others have written to it.
 """
 
 from __future__ import annotations
@@ -89,9 +90,11 @@ class LogWitnesses:
         self._lock = threading.Lock()
         self._accepted: OrderedDict[str, SignedCheckpoint] = OrderedDict()
         self._written_at = 0.0
+        # The file as it was read or written last.
+        self._seen: tuple[int, int] | None = None
         self.disputed = 0
         """How many checkpoints of witnesses were not on this history."""
-        self._load()
+        self._load_if_changed()
 
     def __len__(self) -> int:
         """Return how many witnesses there are."""
@@ -107,6 +110,7 @@ class LogWitnesses:
         Raises:
             StateError: if there is no checkpoint yet.
         """
+        self._load_if_changed()
         with self._lock:
             others = [
                 (key, signed)
@@ -170,19 +174,35 @@ class LogWitnesses:
                 signed.checkpoint.size,
             )
             raise InputError("this checkpoint is not on the history of the audit log")
+        self._keep(key, signed, is_newest=True)
+        if time.monotonic() - self._written_at > _WRITE_SECONDS:
+            self.save()
+
+    def _keep(self, key: str, signed: SignedCheckpoint, *, is_newest: bool = False) -> None:
+        """Keep a checkpoint that was checked, unless a later one of this witness is known.
+
+        Args:
+            key: the witness's.
+            signed: what it accepted.
+            is_newest: whether it was accepted after all that is known.
+        """
+        name = VerifierKey.parse(key).name
         with self._lock:
+            known = self._accepted.get(key)
+            is_older = known is not None and known.checkpoint.size >= signed.checkpoint.size
+            if is_older and not is_newest:
+                return
             self._accepted[key] = signed
             self._accepted.move_to_end(key)
-            same = [item for item in self._accepted if VerifierKey.parse(item).name == str(caller)]
+            same = [item for item in self._accepted if VerifierKey.parse(item).name == name]
             for item in same[:-_MOST_OF_ONE_NAME]:
                 del self._accepted[item]
             while len(self._accepted) > _MOST_WITNESSES:
                 self._accepted.popitem(last=False)
-        if time.monotonic() - self._written_at > _WRITE_SECONDS:
-            self.save()
 
     def save(self) -> None:
         """Write them down. They come anew from the witnesses too, so a failure is only told."""
+        self._load_if_changed()
         self._written_at = time.monotonic()
         with self._lock:
             kept = [[key, item.note.to_bytes().decode()] for key, item in self._accepted.items()]
@@ -190,6 +210,21 @@ class LogWitnesses:
             write_durably(self._file, json.dumps(kept, indent=1).encode(), mode=PUBLIC)
         except (PkiError, OSError) as error:
             defer(log.warning, "cosignatures could not be written: %s", error)
+        self._seen = self._status()
+
+    def _status(self) -> tuple[int, int] | None:
+        try:
+            status = self._file.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _load_if_changed(self) -> None:
+        # Before it is read: what is written meanwhile is read the next time.
+        status = self._status()
+        if status != self._seen:
+            self._seen = status
+            self._load()
 
     def _load(self) -> None:
         try:
@@ -210,9 +245,10 @@ class LogWitnesses:
         key, note = entry
         with self._context.ledger.snapshot() as transaction:
             signed = _checked(transaction, note.encode(), VerifierKey.parse(key))
-            if _is_on_history(transaction, signed):
-                self._accepted[key] = signed
-                return
+            is_ours = _is_on_history(transaction, signed)
+        if is_ours:
+            self._keep(key, signed)
+            return
         self.disputed += 1
         defer(log.error, "a checkpoint in %s is not on the audit log's history", self._file)
 

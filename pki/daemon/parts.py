@@ -33,6 +33,7 @@ from pki.daemon.callers import caller_of
 from pki.daemon.limits.budgets import Budget, Budgets
 from pki.daemon.limits.one_each import OneEach
 from pki.daemon.limits.renewal_slots import RenewalSlots
+from pki.daemon.lists.announcing import announce_revoked
 from pki.daemon.log_witnesses import LogWitnesses
 from pki.daemon.messages import Addresses, certificate_summary, issued_certificate
 from pki.daemon.oidc import JwtVerifier
@@ -41,7 +42,6 @@ from pki.daemon.trust_feed import TrustFeed
 from pki.errors import (
     InputError,
     LedgerError,
-    NotAnnouncedError,
     NotPermittedError,
     PkiError,
     quote_untrusted,
@@ -72,6 +72,7 @@ class CaParts:
         own_credential: returns the CA's own credential.
         heartbeat: how often a follower hears something at least.
         jwts: verifies JWTs as proofs.
+        workers: how many processes of this machine serve the CA.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class CaParts:
         own_credential: Callable[[], Credential],
         heartbeat: timedelta,
         jwts: JwtVerifier,
+        workers: int = 1,
     ) -> None:
         self.jwts = jwts
+        self.workers = workers
         self.context = _waiting(context, Urgency.REVOCATION)
         """For revocations, and for the CA's own upkeep."""
         self.for_renewals = _waiting(context, Urgency.RENEWAL)
@@ -96,7 +99,7 @@ class CaParts:
         self.addresses = addresses
         self.own_credential = own_credential
         self.heartbeat = heartbeat
-        self.budgets = Budgets()
+        self.budgets = Budgets(workers=workers)
         self.counters = RequestCounters()
         self.slots = RenewalSlots()
         self.witnesses = LogWitnesses(context)
@@ -195,34 +198,12 @@ class CaParts:
         """Announce what was revoked just now, and have it listed. It is in force whatever fails.
 
         Raises:
-            NotAnnouncedError: if it is in memory alone, and neither announced nor on a list.
+            NotAnnouncedError: as :func:`announce_revoked`.
         """
         try:
-            self.feed.refresh()
-        except Exception as error:
-            # What is recorded, or in the file, is read again four times a second.
-            defer(log.error, "a revocation could not be announced at once: %s", error)
-            told = set(self.feed.state.pending)
-            untold = [
-                record
-                for record in self.context.pending.in_memory()
-                if not told.issuperset(record.entries)
-            ]
-            if untold:
-                self._publish_or_say()
-        self.sign_lists_soon()
-
-    def _publish_or_say(self) -> None:
-        try:
-            publish_pending(self.context)
-        except PkiError as error:
+            announce_revoked(self.context, self.feed, workers=self.workers)
+        finally:
             self.sign_lists_soon()
-            raise NotAnnouncedError(
-                "the revocation is in the memory of the CA's process alone: it could be announced "
-                "to nobody, and is on no list",
-                remedy="The CA goes on trying while it runs. Revoke again until it is answered "
-                "otherwise, or on the CA's machine: handfast revoke",
-            ) from error
 
     def sign_lists_soon(self) -> None:
         """Sign the lists that lack a revocation, in a thread of its own."""

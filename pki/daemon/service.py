@@ -73,6 +73,8 @@ class CaSettings:
         oidc: the file that names OIDC issuers; None for no proofs by JWT.
         lifetime: of the CA's own certificates.
         prune_after: how long after its end a certificate is pruned; None: never.
+        workers: how many processes of this machine serve the CA at the same ports. Each of them is
+            given settings that are the same, but for who prunes.
     """
 
     policy: Path
@@ -84,6 +86,7 @@ class CaSettings:
     oidc: Path | None = None
     lifetime: timedelta = timedelta(hours=1)
     prune_after: timedelta | None = DEFAULT_KEEP
+    workers: int = 1
 
 
 class CaService:
@@ -152,13 +155,18 @@ class CaService:
             raise StateError("the CA is not served yet")
         return self._parts
 
-    def collectors(self) -> tuple[Collector, ...]:
-        """Return the collectors of the CA's metrics and of those of its workload."""
+    def collectors(self, *, has_ledger: bool = True) -> tuple[Collector, ...]:
+        """Return the collectors of the CA's metrics and of those of its workload.
+
+        Args:
+            has_ledger: whether to read the ledger for them too.
+        """
         # Loaded here: a CA without metrics does not pay for the library.
         from pki.daemon.ca_metrics import CaCollector  # noqa: PLC0415
 
         name = str(self._workload.spiffe_id)
-        return CaCollector(name, lambda: self.parts), self._workload.collector()
+        collector = CaCollector(name, lambda: self.parts, has_ledger=has_ledger)
+        return collector, self._workload.collector()
 
     @property
     def workload(self) -> CaWorkload:
@@ -172,10 +180,11 @@ class CaService:
             StateError: if an address can't be listened on.
         """
         settings = self._settings
-        strangers = self._workload.stranger_server()
+        strangers = self._workload.stranger_server(workers=settings.workers)
         self.enroll_port = self._workload.open_stranger_port(strangers, settings.enroll_listen)
-        has_replicas = self._authority.context.ledger.place.is_shared
-        mutual = self._workload.mutual_server(has_replicas=has_replicas)
+        # Callers choose among those too, and one that is started anew has none at first.
+        has_replicas = self._authority.context.ledger.place.is_shared or settings.workers > 1
+        mutual = self._workload.mutual_server(has_replicas=has_replicas, workers=settings.workers)
         try:
             self.port = mutual.add_secure_port(settings.listen)
         except RuntimeError as error:
@@ -193,6 +202,7 @@ class CaService:
             own_credential=lambda: self._workload.credential,
             heartbeat=settings.heartbeat,
             jwts=self._jwts,
+            workers=settings.workers,
         )
         watched = parts.counters.watched
         authority_pb2_grpc.add_AuthorityServicer_to_server(watched(AuthorityHandler(parts)), mutual)

@@ -22,7 +22,7 @@ from pki.workload import Workload
 from pki.workload.lifecycle import PathLike
 
 _PUBLIC = PublicMethods(WORKLOAD_METHODS, "every workload, for itself")
-_MOST_STRANGERS = 200
+_MOST_STRANGERS, _LEAST_STRANGERS = 200, 20
 _MESSAGE_BYTES = 256 * 1024
 _IDLE_MILLISECONDS = 30_000
 # With replicas: a caller that takes up its stream again finds that its connection is to end.
@@ -42,6 +42,11 @@ def cannot_listen(address: str, error: RuntimeError) -> StateError:
     )
 
 
+def _sharing(workers: int) -> list[tuple[str, Any]]:
+    # The first of two options counts: a server of one process shares its port with nobody.
+    return [("grpc.so_reuseport", 1)] if workers > 1 else []
+
+
 class CaWorkload(Workload):
     """The CA's own workload."""
 
@@ -49,14 +54,16 @@ class CaWorkload(Workload):
         """Return the CA's policy; None if it was removed or can't be read any more."""
         return None if self._policy is None else self._policy.policy()
 
-    def mutual_server(self, *, has_replicas: bool = False) -> AioServer:
+    def mutual_server(self, *, has_replicas: bool = False, workers: int = 1) -> AioServer:
         """Make the server for callers with a certificate.
 
         Args:
             has_replicas: let each connection end in time, so that its caller chooses a replica
                 anew: gRPC lets ends differ by a tenth. What runs on it goes on until its own end.
+            workers: how many processes share its port.
         """
         options: list[tuple[str, Any]] = [(CONNECTIONS, most_connections(_MUTUAL_SHARE))]
+        options += _sharing(workers)
         if has_replicas:
             options += [
                 ("grpc.max_connection_age_ms", _CHOSEN_MILLISECONDS),
@@ -64,8 +71,12 @@ class CaWorkload(Workload):
             ]
         return self.server(options=options)
 
-    def stranger_server(self) -> grpc.aio.Server:
-        """Make a server for callers without a certificate. Its limits are small."""
+    def stranger_server(self, *, workers: int = 1) -> grpc.aio.Server:
+        """Make a server for callers without a certificate. Its limits are small.
+
+        Args:
+            workers: how many processes share its port, and what all strangers may do at once.
+        """
 
         def make() -> grpc.aio.Server:
             return grpc.aio.server(
@@ -76,9 +87,10 @@ class CaWorkload(Workload):
                     ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_ms", 4 * _IDLE_MILLISECONDS),
                     ("grpc.max_connection_age_grace_ms", _IDLE_MILLISECONDS),
+                    *_sharing(workers),
                     *server_options(share=_STRANGERS_SHARE),
                 ],
-                maximum_concurrent_rpcs=_MOST_STRANGERS,
+                maximum_concurrent_rpcs=max(_LEAST_STRANGERS, _MOST_STRANGERS // workers),
             )
 
         return make_robust_server(make, lambda _: None)

@@ -84,10 +84,32 @@ def locked(
             os.close(descriptor)
 
 
-def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
-    """Lock a folder until the returned function is called, or the process ends.
+class HeldLock:
+    """A lock that is held until this is called, or the process ends.
 
-    A second call of that function does nothing: the number of the descriptor may be another file's.
+    A second call does nothing: the number of the descriptor may be another file's by then.
+
+    Args:
+        descriptor: of the locked file. A process that inherits it holds the lock too.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        """Of the locked file."""
+        self._kept = object()
+        _kept[descriptor, self._kept] = True
+
+    def __call__(self) -> None:
+        """Release the lock."""
+        if _kept.pop((self.descriptor, self._kept), False):
+            # A child that was forked off has the same lock, until it is released here.
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            os.close(self.descriptor)
+
+
+def hold_lock(folder: Path, *, name: str) -> HeldLock:
+    """Lock a folder until the returned object is called, or the process ends.
+
     Unlike :func:`locked` it belongs to no thread, and nobody enters it a second time.
 
     Raises:
@@ -95,18 +117,7 @@ def hold_lock(folder: Path, *, name: str) -> Callable[[], None]:
         StateError: if the lock file belongs to another user or is no regular file.
     """
     with opened_folder(folder) as opened:
-        descriptor = _acquire(opened, name, 0, time.sleep)
-    kept = object()
-    _kept[descriptor, kept] = True
-
-    def release() -> None:
-        # A second call does nothing: the number of the descriptor may be another file's by then.
-        if _kept.pop((descriptor, kept), False):
-            # A child that was forked off has the same lock, until it is released here.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-
-    return release
+        return HeldLock(_acquire(opened, name, 0, time.sleep))
 
 
 def _leave_to_parent() -> None:

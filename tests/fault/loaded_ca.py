@@ -86,11 +86,13 @@ def make_ca(
 
 
 @contextmanager
-def served(home: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[Running, str]]:
+def served(
+    home: Path, environment: dict[str, str] | None = None, *options: str
+) -> Iterator[tuple[Running, str]]:
     """Serve the CA in a folder; give its process, and where admins call."""
     serve = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
     policy = f"--policy={home / 'ca-policy.toml'}"
-    with running(home, *serve, policy, name="serve", environment=environment) as process:
+    with running(home, *serve, policy, *options, name="serve", environment=environment) as process:
         found = re.search(r"127\.0\.0\.1:\d+", process.line("Serving"))
         assert found is not None
         yield process, found[0]

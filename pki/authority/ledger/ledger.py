@@ -21,6 +21,7 @@ from pki.authority.ledger.audit import AuditHead
 from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.commits.comparing import compare
+from pki.authority.ledger.commits.process_turns import process_turn
 from pki.authority.ledger.commits.sharing import Step, failure_of, is_conflict, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
@@ -263,6 +264,14 @@ class Ledger:
     @contextmanager
     def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
         """Run a block in a transaction, as :meth:`transaction`, in a turn that was given."""
+        with (
+            process_turn(self.mark.path.parent, self._wait_seconds),
+            self._committing_now(accept_older=accept_older) as commit,
+        ):
+            yield commit
+
+    @contextmanager
+    def _committing_now(self, *, accept_older: bool) -> Iterator[_Commit]:
         try:
             with self._engine.connect() as connection, connection.begin() as sql_transaction:
                 transaction = Transaction(connection)

@@ -17,7 +17,7 @@ from pki.ca_client import CaIdentity
 from pki.cli.options import parse_path
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.metrics_page import MetricsOption, metrics_page
-from pki.cli.service.serve import notify_systemd
+from pki.cli.service.serving import notify_systemd
 from pki.errors import PkiError, StateError, counted, printable
 from pki.workload import Workload
 

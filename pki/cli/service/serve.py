@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import os
 import signal
-import socket
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pki.authority import Authority
 from pki.authority.pruning.prune import DEFAULT_KEEP, parse_keep
-from pki.background import flush
 from pki.cli.options import (
     DEFAULT_DIR,
     DirOption,
@@ -31,18 +25,17 @@ from pki.cli.options import (
 from pki.cli.output import print_error, quote_path
 from pki.cli.service.ca_policy import CA_POLICY, ensure_policy
 from pki.cli.service.listening import check_listening
-from pki.cli.service.metrics_page import MetricsOption, metrics_page, parse_metrics_address
+from pki.cli.service.metrics_page import MetricsOption, parse_metrics_address
+from pki.cli.service.serving import end_now, run_service, say_ending, say_serving, use_log
+from pki.cli.service.workers.supervised import check_workers, serve_with_workers
 from pki.cli.state.authority import open_authority
-from pki.cli.state.key_access import PassphraseFileOption
+from pki.cli.state.key_access import PassphraseFileOption, PinMemory, token_access
 from pki.cli.state.ledger_place import LedgerOption
 from pki.clock import system_clock
 from pki.daemon import CaService, CaSettings
-from pki.errors import PkiError, StateError, join_first, printable
-from pki.files import BusyFolderError, hold_lock
+from pki.errors import StateError
+from pki.files import BusyFolderError, HeldLock, hold_lock
 
-_GRACE_SECONDS = 10.0
-_COLLECTED_AFTER = 10_000
-_MOST_SHOWN = 5
 _SERVED = ".handfast-served.lock"
 
 
@@ -111,22 +104,29 @@ def serve(
         ),
     ] = DEFAULT_KEEP,
     metrics: MetricsOption = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="How many processes serve: as many as there are cores, where one is not enough.",
+        ),
+    ] = 1,
     ledger: LedgerOption = None,
     directory: DirOption = DEFAULT_DIR,
 ) -> None:
     """Serve the CA to workloads until SIGTERM; SIGHUP makes it look again at once."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # A line for each table of the ledger tells nobody anything.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    use_log()
+    check_workers(workers)
     # Before anything is issued: a start that fails leaves no certificate in the ledger.
     addresses = {"--listen": listen, "--enroll-listen": enroll_listen}
     if metrics is not None:
         parse_metrics_address(metrics)
         addresses["--metrics"] = metrics
     check_listening(addresses)
-    with open_authority(directory, passphrase_file=passphrase_file, ledger=ledger) as authority:
+    pins = PinMemory(token_access())
+    with open_authority(
+        directory, passphrase_file=passphrase_file, ledger=ledger, tokens=pins.access
+    ) as authority:
         file = policy or ca_directory(directory) / CA_POLICY
         if policy is None and ensure_policy(file, authority.trust_domain):
             print_error(
@@ -142,33 +142,39 @@ def serve(
             heartbeat,
             oidc,
             prune_after=prune_after,
+            workers=workers,
         )
         places = {ca_directory(directory), authority.context.disk}
-        with _served_once(*sorted(places)):
+        with _served_once(*sorted(places)) as locks:
+            if workers > 1:
+                serve_with_workers(authority, settings, ledger, pins, metrics, locks)
+                return
             service = CaService(authority, settings, system_clock)
-            asyncio.run(_serve(service, authority, metrics))
+            asyncio.run(_serve(service, metrics))
 
 
 @contextmanager
-def _served_once(*folders: Path) -> Iterator[None]:
+def _served_once(*folders: Path) -> Iterator[tuple[HeldLock, ...]]:
     """Keep another process from serving the same CA: tokens would name the ports of either.
 
     Args:
         folders: that of the CA, and that of its ledger, which another folder may name too.
     """
     with ExitStack() as stack:
+        locks: list[HeldLock] = []
         for folder in folders:
             try:
-                stack.callback(hold_lock(folder, name=_SERVED))
+                locks.append(hold_lock(folder, name=_SERVED))
+                stack.callback(locks[-1])
             except BusyFolderError:
                 raise StateError(
                     f"the CA in {quote_path(folder)} is served by another process already",
                     remedy="Stop that one first; handfast token create and others work beside it",
                 ) from None
-        yield
+        yield tuple(locks)
 
 
-async def _serve(service: CaService, authority: Authority, metrics: str | None) -> None:
+async def _serve(service: CaService, metrics: str | None) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
 
@@ -181,64 +187,5 @@ async def _serve(service: CaService, authority: Authority, metrics: str | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, service.look_again)
-    service.must_end = _end_now
-    await service.start()
-    _leave_out_of_collections()
-    if service.adopted:
-        _say(adopted_line([str(item) for item in service.adopted]))
-    addresses = service.parts.addresses
-    _say(
-        f"Serving the CA of {authority.trust_domain}: workloads at {addresses.authority}, "
-        f"enrollment at {addresses.enrollment}"
-    )
-    collectors = service.collectors() if metrics else ()
-    with metrics_page(metrics, collectors, lambda: nullcontext(service.workload)) as page:
-        if page:
-            _say(f"Metrics at {page}")
-        notify_systemd("READY=1")
-        await ending.wait()
-    notify_systemd("STOPPING=1")
-    _say("Ending: no new calls; running ones have ten seconds")
-    await service.stop(_GRACE_SECONDS)
-
-
-def _end_now(error: PkiError) -> None:
-    """End without closing anything: that would read the ledger's file, and write it back."""
-    flush()
-    print_error(error.message, error.remedy)
-    os._exit(1)
-
-
-def _leave_out_of_collections() -> None:
-    """Let the garbage collector look no more at what was made until now, which stays.
-
-    Each request makes a few hundred objects. With the defaults, a quarter of the processor time of
-    a busy CA went into looking at all modules again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECTED_AFTER, 20, 20)
-
-
-def adopted_line(names: Sequence[str]) -> str:
-    """Say which workloads were registered because they have certificates from before."""
-    verb = "1 workload that has" if len(names) == 1 else f"{len(names)} workloads that have"
-    return f"Registered {verb} certificates from before: {join_first(names, _MOST_SHOWN)}"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(printable(line) + "\n")
-    sys.stdout.flush()
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd about the process, where it has asked for that (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
-        try:
-            notifying.sendto(state.encode(), address)
-        except OSError as error:
-            print_error(f"note: systemd could not be told {state}: {error.strerror or error}")
+    service.must_end = end_now
+    await run_service(service, metrics, ending, serving=say_serving, stopping=say_ending)

@@ -11,6 +11,7 @@ from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger.beside.reserve import Reserve, is_for_lack_of_room
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.signers import TokenAccess
 from pki.cli.options import ca_directory
 from pki.cli.output import print_error
 from pki.cli.state.key_access import ca_passphrase, passphrase_remedy, token_access
@@ -32,6 +33,7 @@ def open_authority(
     module: Path | None = None,
     ledger: LedgerPlace | None = None,
     access: LedgerAccess = WRITING,
+    tokens: TokenAccess | None = None,
 ) -> Authority:
     """Open the CA in a state folder.
 
@@ -42,6 +44,7 @@ def open_authority(
         module: the PKCS#11 module.
         ledger: the ledger, if it is not in the CA's folder; None asks the environment.
         access: how to open the ledger.
+        tokens: how to reach PKCS#11 tokens; None for the module, and what the environment says.
 
     Raises:
         StateError: if there is no CA, or another user can change or replace it.
@@ -55,7 +58,7 @@ def open_authority(
         authority = Authority.open(
             ca_directory(state),
             passphrase=ca_passphrase(passphrase_file, is_needed=is_needed),
-            tokens=token_access(module),
+            tokens=tokens or token_access(module),
             ledger=ledger,
             read_only=read_only,
             passphrase_remedy=passphrase_remedy(passphrase_file),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -140,6 +141,26 @@ def token_access(module: Path | None = None) -> TokenAccess:
         os.fsdecode(pin) if pin is not None else None,
         _ask_pin if is_at_terminal() else None,
     )
+
+
+class PinMemory:
+    """Remembers the PINs that a person types, so that other processes of a command need not ask.
+
+    Args:
+        access: how to reach PKCS#11 tokens.
+    """
+
+    def __init__(self, access: TokenAccess) -> None:
+        self.typed: dict[str, str] = {}
+        """The last PIN typed for each token, by its label."""
+        self._ask = access.ask
+        self.access = access if access.ask is None else replace(access, ask=self._remember)
+        """The same, with a memory."""
+
+    def _remember(self, token: str) -> str:
+        assert self._ask is not None
+        pin = self.typed[token] = self._ask(token)
+        return pin
 
 
 def is_at_terminal() -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Context = grpc.aio.ServicerContext[Any, Any]
 # What a follower with a thousand lists says of itself is a third of this.
 _MOST_BYTES = 128 * 1024
-_MOST_STREAMS = 16
+_MOST_STREAMS, _LEAST_STREAMS = 16, 2
 
 
 class TrustHandler(trust_pb2_grpc.TrustServicer):
@@ -47,7 +47,7 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
 
         await admit(context, check)
         ends_at = min(caller.not_after, parts.own_leaf_not_after())
-        if parts.context.ledger.place.is_shared:
+        if parts.context.ledger.place.is_shared or parts.workers > 1:
             # Soon enough for the load to be level again after a replica has come back.
             seconds = random.uniform(0.75, 1.0) * STREAM_SECONDS  # noqa: S311 - no secret
             ends_at = min(ends_at, parts.context.now() + timedelta(seconds=seconds))
@@ -55,7 +55,7 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
         running = self._running.setdefault(caller.serial, [])
         running.append(follower)
         # The oldest end, not the newest: those may be of connections that are gone.
-        del running[:-_MOST_STREAMS]
+        del running[: -max(_LEAST_STREAMS, _MOST_STREAMS // parts.workers)]
         try:
             async for update in self._updates(follower, running):
                 yield update

@@ -10,17 +10,21 @@
 4. An admin's revocations have none: nothing may delay them. A certificate has one for revocations
    of its own line, which run in threads of their own, one at a time for each certificate.
 5. What registrars and admins do is limited for each caller.
+
+Several workers of one machine have parts of each budget, so that they allow no more together. A
+registrar may do as much at each of them: its one connection leads to one.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
+from enum import Enum, unique
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +32,8 @@ from pki.access.token_bucket import TokenBucket
 from pki.errors import PkiError
 
 _MOST_CALLERS = 16_384
+# One request and its repetition, at whichever worker.
+_LEAST_BURST = 2
 # A certificate is renewed between 40 and 60 % of its life.
 _RENEWALS_A_LIFE, _LONGEST_LIFE = 10, timedelta(days=1)
 
@@ -47,14 +53,30 @@ class BudgetExhaustedError(PkiError):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: two budgets of an Enum with equal limits would be one.
+@dataclass(frozen=True, slots=True, eq=False)
 class Limit:
-    """A limit: how many at once, and how many a second after that."""
+    """A limit: how many at once, and how many a second after that.
+
+    Args:
+        burst: how many at once.
+        per_second: how many after that.
+        is_each_workers: whether it is one of each worker, and not of all of them together.
+    """
 
     burst: int
     per_second: float
+    is_each_workers: bool = False
+
+    def part(self, workers: int) -> Limit:
+        """Return the part of each of so many workers. A caller that is refused once comes back."""
+        if self.is_each_workers:
+            return self
+        burst = max(min(_LEAST_BURST, self.burst), math.ceil(self.burst / workers))
+        return Limit(burst, self.per_second / workers)
 
 
+@unique
 class Budget(Enum):
     """The budgets. Those of one caller each are told apart by a key."""
 
@@ -76,7 +98,7 @@ class Budget(Enum):
     """Revocations of its own line that one certificate asks for."""
     FOLLOWING = Limit(60, 1)
     """Streams that one certificate begins: each may cost megabytes of lists."""
-    OPERATIONS = Limit(500, 100)
+    OPERATIONS = Limit(500, 100, is_each_workers=True)
     """What one registrar or admin asks for."""
 
 
@@ -85,14 +107,19 @@ class Budgets:
 
     Args:
         clock: returns seconds that only grow.
+        workers: among how many processes they are divided.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, workers: int = 1) -> None:
         self._clock = clock
+        self._workers = workers
+        self._limits = {budget: budget.value.part(workers) for budget in Budget}
         self._lock = threading.Lock()
         self._buckets: OrderedDict[tuple[Budget, bytes], TokenBucket] = OrderedDict()
         self._shared = {
-            budget: TokenBucket(budget.value.burst, budget.value.per_second, clock())
+            budget: TokenBucket(
+                self._limits[budget].burst, self._limits[budget].per_second, clock()
+            )
             for budget in (Budget.STRANGERS, Budget.BUNDLES, Budget.LISTS, Budget.JWTS)
         }
         self.refused: dict[Budget, int] = dict.fromkeys(Budget, 0)
@@ -137,7 +164,9 @@ class Budgets:
     def _own(self, budget: Budget, key: bytes, now: float, per_second: float | None) -> TokenBucket:
         bucket = self._buckets.get((budget, key))
         if bucket is None:
-            bucket = TokenBucket(budget.value.burst, per_second or budget.value.per_second, now)
+            limit = self._limits[budget]
+            rate = limit.per_second if per_second is None else per_second / self._workers
+            bucket = TokenBucket(limit.burst, rate, now)
             self._buckets[budget, key] = bucket
             while len(self._buckets) > _MOST_CALLERS:
                 self._buckets.popitem(last=False)

@@ -1,1 +1,1 @@
-"""Revocation lists as the CA serves them: when they are due, and how they are sent in pages."""
+"""What followers hear of revocations: announced at once, and on lists, when due and in pages."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pki.authority.enrollment import create_registration
 from pki.authority.registrations import Caller, Proof, Registration
 from pki.identity import SpiffeId, TrustDomain
 from tests.served_process import running
+from tests.worker_processes import workers_of
 
 CONNECTIONS = 16
 _SHOP = TrustDomain("shop.internal")
@@ -36,20 +37,20 @@ class ServedCa:
     """A CA that is served.
 
     Args:
-        pid: of its process.
+        pids: of its processes.
         address: where workloads with a certificate call.
         registrars: the credential directories of the registrars.
         bare: the credential directory of a server that may be compared with it.
     """
 
-    pid: int
+    pids: list[int]
     address: str
     registrars: list[str]
     bare: Path
 
 
 @contextmanager
-def served_ca(home: Path) -> Iterator[ServedCa]:
+def served_ca(home: Path, *, workers: int = 1) -> Iterator[ServedCa]:
     """Make a CA with registrars and registrations in a folder, and serve it."""
     with Authority.create(home / "ca", "shop.internal") as authority:
         for number in range(CONNECTIONS):
@@ -63,14 +64,19 @@ def served_ca(home: Path) -> Iterator[ServedCa]:
     policy = home / "ca-policy.toml"
     policy.write_text(_POLICY)
     serve = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
-    with running(home, *serve, f"--policy={policy}", name="ca") as process:
+    options = (f"--policy={policy}", f"--workers={workers}")
+    with running(home, *serve, *options, name="ca") as process:
         found = re.search(r"127\.0\.0\.1:\d+", process.line("Serving"))
         assert found is not None
         folders = [str(home / f"ci-{number}") for number in range(CONNECTIONS)]
-        yield ServedCa(process.process.pid, found[0], folders, home / "bare")
+        pids = [process.process.pid, *workers_of(process)]
+        yield ServedCa(pids, found[0], folders, home / "bare")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time that processes have used."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICKS

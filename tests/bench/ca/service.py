@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pki.identity import SpiffeId
 from tests.bench.ca.openbao import find_openbao, running_openbao
-from tests.bench.ca.served import BARE, CA_ID, CONNECTIONS, cpu_seconds, served_ca
+from tests.bench.ca.served import BARE, CA_ID, CONNECTIONS, ServedCa, cpu_seconds, served_ca
 from tests.bench.children import Child
 from tests.bench.rows import Pairs, Row, spread_of
 
@@ -34,20 +34,20 @@ class _Side:
 
     Args:
         child: the process that loads it.
-        pid: of the server.
+        pids: of the server's processes.
         most: how many certificates it may issue in a second, for the requests made before.
     """
 
     child: Child
-    pid: int
+    pids: Sequence[int]
     most: int
 
     def run(self, seconds: float, **arguments: object) -> _Run:
         """Load the server for so many seconds."""
         self.child.ask("prepare", number=int(self.most * seconds) + 2 * CONNECTIONS * _BATCH)
-        before = cpu_seconds(self.pid)
+        before = cpu_seconds(self.pids)
         load = self.child.ask("issue", seconds=seconds, **arguments)
-        server = cpu_seconds(self.pid) - before
+        server = cpu_seconds(self.pids) - before
         done = load["done"]
         return _Run(done / load["seconds"], server / done * 1000, load["cpu"] / done * 1000)
 
@@ -58,20 +58,28 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
     program = find_openbao()
     with ExitStack() as stack:
         ca = stack.enter_context(served_ca(_made(home / "ours")))
+        two = stack.enter_context(served_ca(_made(home / "two"), workers=2))
 
-        def by_grpc(pid: int, address: str, peer: SpiffeId) -> _Side:
-            settings = {"address": address, "registrars": ca.registrars, "peer": str(peer)}
+        def by_grpc(of: ServedCa, pids: Sequence[int], address: str, peer: SpiffeId) -> _Side:
+            settings = {"address": address, "registrars": of.registrars, "peer": str(peer)}
             load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
-            return _Side(load, pid, 1500)
+            return _Side(load, pids, 1500)
 
-        ours = by_grpc(ca.pid, ca.address, CA_ID)
+        ours = by_grpc(ca, ca.pids, ca.address, CA_ID)
+        both = by_grpc(two, two.pids, two.address, CA_ID)
         settings = {"directory": str(ca.bare)}
         bare = stack.enter_context(Child("tests.bench.ca.bare_service", settings, home)).greeting
-        floor = by_grpc(bare["pid"], bare["address"], BARE)
+        floor = by_grpc(ca, [bare["pid"]], bare["address"], BARE)
         yield from _compare(
             "certificates a second, against bare gRPC that only signs",
             lambda: ours.run(seconds, size=1),
             lambda: floor.run(seconds, size=1),
+            pairs,
+        )
+        yield from _compare(
+            "certificates a second, by 2 workers against 1",
+            lambda: both.run(seconds, size=1),
+            lambda: ours.run(seconds, size=1),
             pairs,
         )
         if program is None:
@@ -91,7 +99,7 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
                 "connections": CONNECTIONS,
             }
             child = stack.enter_context(Child("tests.bench.ca.load_http", settings, home))
-            return _Side(child, bao.pid, 2500)
+            return _Side(child, [bao.pid], 2500)
 
         raft, lean = against("load"), against("lean")
         yield from _compare(

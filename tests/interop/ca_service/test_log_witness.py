@@ -307,3 +307,27 @@ def test_an_entry_that_is_damaged_costs_the_ca_no_other_witness(ca: Served, tmp_
         assert len(LogWitnesses(ca.authority.context)) == 1
     file.write_text("{")
     assert len(LogWitnesses(ca.authority.context)) == 0
+
+
+def test_workers_of_one_ca_hear_of_each_others_witnesses(ca: Served, tmp_path: Path) -> None:
+    ours, other = ca.service.parts.witnesses, LogWitnesses(ca.authority.context)
+    with witnesses(ca, tmp_path, "orders", "payments") as (orders, payments):
+        orders.log_witness.look()
+        ours.save()
+        assert [item.key for item in other.view(0, "").others] == [
+            item.key for item in ours.view(0, "").others
+        ]
+        payments.log_witness.look()
+        # What it writes has what it did not know itself.
+        ours.save()
+        other.save()
+        assert len(other) == len(ours) == len(LogWitnesses(ca.authority.context)) == 2
+        newest = {item.key: item.note for item in ours.view(0, "").others}
+    ca.authority.issue("billing")
+    with CaIdentity(tmp_path / "orders") as orders:
+        orders.log_witness.look()
+        ours.save()
+        # One that is older than what is known comes back from nobody.
+        found = {item.key: item.note for item in other.view(0, "").others}
+        assert sum(found[key] != note for key, note in newest.items()) == 1
+        assert found == {item.key: item.note for item in ours.view(0, "").others}

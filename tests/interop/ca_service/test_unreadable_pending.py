@@ -121,6 +121,25 @@ def test_what_nobody_was_told_is_said_to_be_so(ca: Served, tmp_path: Path) -> No
         assert eventually(lambda: serial in announced(ca), SECONDS)
 
 
+def test_what_one_worker_alone_knows_is_said_to_be_so(ca: Served, tmp_path: Path) -> None:
+    serial = f"{ca.authority.issue('orders').leaf.serial_number:x}"
+    parts = ca.service.parts
+    parts.workers = 2
+    with asking(ca, tmp_path, "ops") as ops, stuck_ledger(ca.authority.path):
+        link(ca.authority.path / "revocations.pending")
+        with pytest.raises(grpc.RpcError) as caught:
+            ops.authority.Revoke(authority_pb2.RevokeRequest(serial=serial), timeout=SECONDS)
+        assert reason(caught.value) == "CA_UNAVAILABLE"
+        assert "in the memory of one worker" in str(caught.value)
+        # Its own followers know it all the same.
+        assert serial in announced(ca)
+        (ca.authority.path / "revocations.pending").unlink()
+        # In the file, all workers read it.
+        other = f"{ca.authority.certificates()[-1].serial}"
+        parts.context.pending.forget([item.id for item in parts.context.pending.in_memory()])
+        assert ops.revoke(serial=other) == 1
+
+
 def test_a_torn_line_beside_a_good_one_stops_no_list(ca: Served, tmp_path: Path) -> None:
     context = ca.authority.context
     first, second = (ca.authority.issue(name).leaf for name in ("orders", "payments"))

@@ -33,6 +33,13 @@ def test_each_key_has_a_budget_of_its_own() -> None:
     assert taken(budgets, Budget.RENEWAL, b"a") == Budget.RENEWAL.value.burst
 
 
+def test_budgets_with_equal_limits_are_two() -> None:
+    budgets = Budgets(Seconds())
+    for one, other in ((Budget.RENEWAL, Budget.REVOKING), (Budget.BUNDLES, Budget.LISTS)):
+        assert taken(budgets, one, b"a") == one.value.burst
+        assert taken(budgets, other, b"a") == other.value.burst
+
+
 def test_strangers_take_nothing_from_ids_that_the_ca_made() -> None:
     budgets = Budgets(Seconds())
     assert taken(budgets, Budget.STRANGERS) == Budget.STRANGERS.value.burst
@@ -112,3 +119,40 @@ def test_a_place_of_a_line_is_given_back_if_nothing_was_issued() -> None:
         LinePlace(budgets).take("line", timedelta(hours=1))
     assert 0 < caught.value.retry_after <= 360
     LinePlace(budgets).take("another line", timedelta(hours=1))
+
+
+def test_workers_allow_together_what_one_allows() -> None:
+    clock = Seconds()
+    workers = [Budgets(clock, workers=4) for _ in range(4)]
+    for budget in (Budget.STRANGERS, Budget.BUNDLES, Budget.FOLLOWING):
+        assert sum(taken(item, budget, b"a") for item in workers) == budget.value.burst
+    clock.now += 4 / Budget.STRANGERS.value.per_second
+    assert sum(taken(item, Budget.STRANGERS) for item in workers) == 4
+    # One registrar is at one of them: its connection leads there.
+    assert taken(workers[0], Budget.OPERATIONS, b"ci") == Budget.OPERATIONS.value.burst
+
+
+def test_each_of_many_workers_has_a_place_for_a_request_and_its_repetition() -> None:
+    budgets = Budgets(Seconds(), workers=64)
+    for budget in (Budget.PROOF, Budget.RENEWAL, Budget.REVOKING, Budget.STRANGERS):
+        assert taken(budgets, budget, b"a") == 2
+
+
+def test_a_line_renews_as_often_at_all_workers_as_at_one() -> None:
+    clock, lifetime = Seconds(), timedelta(hours=1)
+    workers = [Budgets(clock, workers=2) for _ in range(2)]
+
+    def renewals() -> int:
+        total = 0
+        for budgets in workers:
+            for _ in range(100):
+                try:
+                    LinePlace(budgets).take("line", lifetime)
+                except BudgetExhaustedError:
+                    break
+                total += 1
+        return total
+
+    assert renewals() == Budget.LINE.value.burst
+    clock.now += lifetime.total_seconds()
+    assert renewals() == Budget.LINE.value.burst

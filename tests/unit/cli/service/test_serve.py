@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pki.authority import Authority
-from pki.cli.service.serve import adopted_line
+from pki.cli.service.serving import adopted_line
 from tests.command import make_state
 from tests.served_process import handfast
 

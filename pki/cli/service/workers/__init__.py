@@ -1,0 +1,1 @@
+"""``handfast ca serve --workers``: the process that supervises, and those that serve."""
