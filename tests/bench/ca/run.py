@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from tests.bench.ca.agents import agents
 from tests.bench.ca.followers import followers
 from tests.bench.ca.library import library
 from tests.bench.ca.lists import lists
 from tests.bench.ca.many import many
 from tests.bench.ca.renewals import renewals
+from tests.bench.ca.replicas import replicas
 from tests.bench.ca.service import service
 from tests.bench.children import ROOT
 from tests.bench.command import run_measures
@@ -29,6 +31,8 @@ MEASURES: dict[str, Measure] = {
     "lists": lists,
     "renewals": renewals,
     "followers": followers,
+    "replicas": replicas,
+    "agents": agents,
 }
 
 
