@@ -234,27 +234,34 @@ class Agent:
             # What runs on it may end.
             self._fleet.loop.later(_DRAIN_SECONDS, before.close)
         self._follow()
-        self._report(again=False)
+        self._report()
 
-    def _report(self, *, again: bool = True) -> None:
+    def _report(self) -> None:
+        def told(event: Event) -> None:
+            if event.message is None:
+                self._end(event, "ReportTrust")
+                if not event.is_ok:
+                    self._fleet.loop.later(_EVERY, self._report)
+
         if self._bundle_number:
             request = trust_pb2.ReportTrustRequest(
                 bundle_number=self._bundle_number,
                 serial=f"{self._leaf.serial_number:x}",
                 sequence=self._sequence,
             )
-            self._call(REPORT, request.SerializeToString(), _REPORT_SECONDS, self._ended(REPORT))
-        if again:
+            self._call(REPORT, request.SerializeToString(), _REPORT_SECONDS, told)
+        else:
             self._fleet.loop.later(_EVERY, self._report)
 
     def _look_at_log(self) -> None:
         request = audit_pb2.GetCheckpointRequest().SerializeToString()
-        self._call(CHECKPOINT, request, _CHECKPOINT_SECONDS, self._ended(CHECKPOINT))
-        self._fleet.loop.later(_EVERY * random.uniform(0.8, 1.2), self._look_at_log)
 
-    def _ended(self, method: str) -> Callable[[Event], object]:
-        name = method.rpartition("/")[2]
-        return lambda event: None if event.message is not None else self._end(event, name)
+        def told(event: Event) -> None:
+            if event.message is None:
+                self._end(event, "GetCheckpoint")
+
+        self._call(CHECKPOINT, request, _CHECKPOINT_SECONDS, told)
+        self._fleet.loop.later(_EVERY * random.uniform(0.8, 1.2), self._look_at_log)
 
     def _call(
         self, method: str, message: bytes, seconds: float, told: Callable[[Event], object]
