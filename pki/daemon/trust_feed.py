@@ -161,11 +161,12 @@ class TrustFeed:
             )
             lists = self._by_issuer if is_same_ledger else {}
             self._are_lists_behind = not with_lists and self._has_long_ones(transaction, lists, now)
-            if not self._are_lists_behind:
-                _, crl_set = self._context.trust(transaction, known=lists)
-                self._by_issuer = dict(crl_set.crls)
             issuing = transaction.issuers()
-            bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            if self._are_lists_behind:
+                bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            else:
+                bundle, crl_set = self._context.trust(transaction, known=lists)
+                self._by_issuer = dict(crl_set.crls)
             # One that is distrusted signs no list any more: its root's list refuses all its leaves.
             usable = {item.id for item in issuing if is_usable(item)}
             issuers = {item.id: IssuerId.of_ca(item.certificate).key_id for item in issuing}

@@ -56,7 +56,14 @@ class CaWorkload(Workload):
             has_replicas: let each connection end in time, so that its caller chooses a replica
                 anew: gRPC lets ends differ by a tenth. What runs on it goes on until its own end.
         """
-        options: list[tuple[str, Any]] = [(CONNECTIONS, most_connections(_MUTUAL_SHARE))]
+        most = most_connections(_MUTUAL_SHARE)
+        options: list[tuple[str, Any]] = [
+            (CONNECTIONS, most),
+            # Workloads that lost the CA come back at once: their calls wait for their turns, where
+            # gRPC would drop them from a thousand on.
+            ("grpc.server.max_pending_requests", most),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * most),
+        ]
         if has_replicas:
             options += [
                 ("grpc.max_connection_age_ms", _CHOSEN_MILLISECONDS),
