@@ -121,8 +121,9 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         super().add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, method_handlers: dict[str, Any]) -> None:
+        # gRPC is not told: it would ask for one call of each method at a time, and for each call
+        # that comes, look at the requests of all methods.
         self._method_handlers.handlers.update(method_handlers)
-        super().add_registered_method_handlers(method_handlers)
 
     async def start(self) -> None:
         await super().start()
