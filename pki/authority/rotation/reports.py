@@ -35,10 +35,17 @@ def report_trust(
     reports = tuple(held)
     # Most say nothing new: for those, nobody waits for a turn to write.
     with context.ledger.snapshot() as transaction:
-        if not _new_ones(transaction, reports, bundle_number):
+        if not new_reports(transaction, reports, bundle_number):
             return 0
+    return record_trust(context, reports, bundle_number)
+
+
+def record_trust(
+    context: AuthorityContext, held: Iterable[tuple[SpiffeId, str]], bundle_number: int
+) -> int:
+    """Record reports as :func:`report_trust`, where some of them say something new."""
     with context.ledger.transaction() as transaction:
-        new = _new_ones(transaction, reports, bundle_number)
+        new = new_reports(transaction, held, bundle_number)
         for spiffe_id, serial in new:
             transaction.rotation.put_report(
                 TrustReport(serial, str(spiffe_id), bundle_number, context.now())
@@ -46,10 +53,10 @@ def report_trust(
         return len(new)
 
 
-def _new_ones(
+def new_reports(
     transaction: Transaction, held: Iterable[tuple[SpiffeId, str]], bundle_number: int
 ) -> list[tuple[SpiffeId, str]]:
-    """Return which reports say something new."""
+    """Return which reports say something new; raise as :func:`report_trust`."""
     if not 1 <= bundle_number <= transaction.rotation.newest_bundle_number():
         raise InputError(f"there is no trust bundle with the number {bundle_number}")
     new = []

@@ -105,4 +105,4 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
             parts.report_trust(caller, request)
             return trust_pb2.ReportTrustResponse()
 
-        return await answer(context, parts.operating, work)
+        return await answer(context, parts.listening, work)

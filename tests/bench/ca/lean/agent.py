@@ -124,6 +124,7 @@ class Agent:
         self._connection: Connection | None = None
         self._followed: Connection | None = None
         self._pause, self._bundle_number, self._sequence = _MOST_PAUSE, 0, 0
+        self._reports = 0
 
     def live_through(self, seconds: float) -> None:
         """Try in vain to renew, for the last so many seconds before the CA is back."""
@@ -237,11 +238,19 @@ class Agent:
         self._report()
 
     def _report(self) -> None:
+        self._reports += 1
+        number = self._reports
+
+        def again() -> None:
+            # Unless another one was made meanwhile.
+            if number == self._reports:
+                self._report()
+
         def told(event: Event) -> None:
             if event.message is None:
                 self._end(event, "ReportTrust")
                 if not event.is_ok:
-                    self._fleet.loop.later(_EVERY, self._report)
+                    self._fleet.loop.later(_EVERY, again)
 
         if self._bundle_number:
             request = trust_pb2.ReportTrustRequest(
@@ -251,7 +260,7 @@ class Agent:
             )
             self._call(REPORT, request.SerializeToString(), _REPORT_SECONDS, told)
         else:
-            self._fleet.loop.later(_EVERY, self._report)
+            self._fleet.loop.later(_EVERY, again)
 
     def _look_at_log(self) -> None:
         request = audit_pb2.GetCheckpointRequest().SerializeToString()
