@@ -95,6 +95,28 @@ def test_a_revocation_is_published_by_the_service_and_recorded_later(
     assert run_command(capsys, "audit", "verify", "--dir", tmp_path)[0] == 0
 
 
+def test_what_only_shows_works_as_before(
+    served: Served, tmp_path: Path, url: str, server: PostgresqlServer, capsys: Capture
+) -> None:
+    serial = f"{served.authority.issue('orders').leaf.serial_number:x}"
+    with read_only(server, url):
+        for command in (
+            ("ca", "status"),
+            ("list",),
+            ("list", "--forecast", "24h"),
+            ("search", "orders"),
+            ("export",),
+            ("audit", "verify"),
+            ("audit", "show"),
+            ("audit", "prove", serial, "--out", str(tmp_path / "proof")),
+        ):
+            code, _, err = run_command(capsys, *command, "--dir", tmp_path)
+            assert (command, code, err) == (command, 0, "")
+        # What would change something says what hinders it.
+        code, _, err = run_command(capsys, "issue", "payments", "--dir", tmp_path)
+        assert (code, "read-only" in err) == (1, True)
+
+
 def test_a_database_that_lacks_commits_decides_no_revocation(
     served: Served, tmp_path: Path, url: str, server: PostgresqlServer, capsys: Capture
 ) -> None:
