@@ -24,6 +24,7 @@ from pki.ca_client.received import read_moment
 from pki.ca_client.renewal_plan import RenewalPlan
 from pki.ca_client.renewal_times import LAST_SECOND, STEP_SECONDS
 from pki.ca_client.rpc_errors import BusyCaError, of_rpc_error
+from pki.ca_client.trust_follower import LEAST_PAUSE, MOST_PAUSE
 from pki.clock import system_clock
 from pki.identity import SpiffeId
 from pki.keys import PrivateKey
@@ -35,7 +36,6 @@ from tests.bench.ca.served import save_pem
 
 _RENEW_SECONDS, _REPORT_SECONDS, _CHECKPOINT_SECONDS = 15.0, 5.0, 10.0
 _EVERY, _DRAIN_SECONDS = 60.0, 5.0
-_LEAST_PAUSE, _MOST_PAUSE = 0.2, 15.0
 _LONG_AGO = 100_000.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -123,7 +123,7 @@ class Agent:
         self._plan.begin(window, self._leaf)
         self._connection: Connection | None = None
         self._followed: Connection | None = None
-        self._pause, self._bundle_number, self._sequence = _MOST_PAUSE, 0, 0
+        self._pause, self._bundle_number, self._sequence = MOST_PAUSE, 0, 0
         self._reports = 0
 
     def live_through(self, seconds: float) -> None:
@@ -146,7 +146,7 @@ class Agent:
         """Go on, now that the CA is there."""
         later = self._fleet.loop.later
         later(self._first, self._attempt)
-        later(random.random() * random.uniform(_MOST_PAUSE / 2, _MOST_PAUSE), self._follow)
+        later(random.random() * random.uniform(MOST_PAUSE / 2, MOST_PAUSE), self._follow)
         later(random.random() * _EVERY, self._report)
         later(random.random() * _EVERY, self._look_at_log)
 
@@ -176,7 +176,7 @@ class Agent:
                 self._followed = None
                 self._end(event, "WatchTrust")
                 fleet.loop.later(random.uniform(self._pause / 2, self._pause), self._follow)
-                self._pause = min(_MOST_PAUSE, self._pause * 2)
+                self._pause = min(MOST_PAUSE, self._pause * 2)
 
         connection.call(WATCH, trust_pb2.WatchTrustRequest().SerializeToString(), heard)
 
@@ -186,7 +186,7 @@ class Agent:
         if update.WhichOneof("update") == "bundles":
             self._bundle_number = max(self._bundle_number, len(update.bundles.bundles))
         elif update.WhichOneof("update") == "heartbeat":
-            self._pause = _LEAST_PAUSE
+            self._pause = LEAST_PAUSE
             return True
         return False
 
