@@ -47,10 +47,10 @@ class ServedCa:
 
 
 @contextmanager
-def served_ca(home: Path, *, workers: int = 1) -> Iterator[ServedCa]:
+def served_ca(home: Path, *, workers: int = 1, callers: int = CONNECTIONS) -> Iterator[ServedCa]:
     """Make a CA with registrars and registrations in a folder, and serve it."""
     with Authority.create(home / "ca", "shop.internal") as authority:
-        for number in range(CONNECTIONS):
+        for number in range(callers):
             registration = Registration(
                 SpiffeId.of_path(_SHOP, f"load/{number}"),
                 proofs=frozenset({Proof.REGISTRAR, Proof.RENEWAL}),
@@ -64,7 +64,7 @@ def served_ca(home: Path, *, workers: int = 1) -> Iterator[ServedCa]:
     with running(home, *serve, *options, name="ca") as process:
         found = re.search(r"127\.0\.0\.1:\d+", process.line("Serving"))
         assert found is not None
-        folders = [str(home / f"ci-{number}") for number in range(CONNECTIONS)]
+        folders = [str(home / f"ci-{number}") for number in range(callers)]
         pids = [process.process.pid, *workers_of(process)]
         yield ServedCa(pids, found[0], folders)
 

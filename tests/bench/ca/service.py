@@ -16,6 +16,8 @@ from tests.bench.children import Child
 from tests.bench.rows import Pairs, Row, spread_of
 
 _BATCH = 100
+_MANY = 48
+"""More callers than one process has threads for: they are shared by workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class _Side:
 
     def run(self, seconds: float, **arguments: object) -> _Run:
         """Load the server for so many seconds."""
-        self.child.ask("prepare", number=int(self.most * seconds) + 2 * CONNECTIONS * _BATCH)
+        spare = 2 * CONNECTIONS * _BATCH
+        self.child.ask("prepare", number=int(self.most * seconds) + spare)
         before = cpu_seconds(self.pids)
         load = self.child.ask("issue", seconds=seconds, **arguments)
         server = cpu_seconds(self.pids) - before
@@ -56,14 +59,9 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
     pairs, seconds = (2, 1.5) if quick else (5, 3.0)
     program = find_openbao()
     with ExitStack() as stack:
+        for callers in (CONNECTIONS, _MANY):
+            yield from _workers(_made(home / f"of-{callers}"), callers, seconds, pairs)
         ours = _ours(stack, home, workers=1)
-        both = _ours(stack, home, workers=2)
-        yield from _compare(
-            "certificates a second, by 2 workers against 1",
-            lambda: both.run(seconds, size=1),
-            lambda: ours.run(seconds, size=1),
-            pairs,
-        )
         if program is None:
             Console(stderr=True).print("OpenBao is not installed: nothing to compare with")
             runs = [ours.run(seconds, size=1) for _ in range(pairs)]
@@ -108,9 +106,22 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
         )
 
 
-def _ours(stack: ExitStack, home: Path, *, workers: int) -> _Side:
+def _workers(home: Path, callers: int, seconds: float, pairs: int) -> Iterator[Row]:
+    """Measure two workers beside one."""
+    with ExitStack() as stack:
+        one, two = (_ours(stack, home, workers=number, callers=callers) for number in (1, 2))
+        yield from _compare(
+            f"certificates a second for {callers} callers, by 2 workers against 1",
+            lambda: two.run(seconds, size=1),
+            lambda: one.run(seconds, size=1),
+            pairs,
+        )
+
+
+def _ours(stack: ExitStack, home: Path, *, workers: int, callers: int = CONNECTIONS) -> _Side:
     """Serve a CA as long as a stack is open."""
-    ca = stack.enter_context(served_ca(_made(home / f"ours-{workers}"), workers=workers))
+    folder = _made(home / f"ours-{workers}")
+    ca = stack.enter_context(served_ca(folder, workers=workers, callers=callers))
     settings = {"address": ca.address, "registrars": ca.registrars}
     load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
     return _Side(load, ca.pids, 1000)
