@@ -47,7 +47,8 @@ def cosign(note: SignedNote, name: str, key: Ed25519PrivateKey, *, at: datetime)
         TransparencyFormatError: if the note is no checkpoint, or the time before 1970.
     """
     Checkpoint.parse(note.text)
-    seconds = int(at.timestamp())
+    # Without what a float of a far year would round up.
+    seconds = int(at.replace(microsecond=0).timestamp())
     verifier = VerifierKey.of(name, key.public_key(), kind=COSIGNATURE_V1)
     signed = key.sign(_message(note, seconds))
     signature = seconds.to_bytes(_TIME_BYTES, "big") + signed

@@ -10,7 +10,7 @@ from pki.cli.ca.rotate_status import due_facts, due_lines, pending_facts, pendin
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
 from pki.cli.state.authority import open_to_show
-from pki.daemon.rotation_calls import get_status
+from pki.daemon.calls.rotation import get_status
 
 
 def status(

@@ -23,7 +23,7 @@ from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
 from pki.cli.state.authority import open_authority, open_urgently
-from pki.daemon import registration_calls
+from pki.daemon.calls import registrations as registration_calls
 from pki.daemon.messages import read_registration, registration_message
 from pki.identity import SpiffeId
 

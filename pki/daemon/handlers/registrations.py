@@ -18,8 +18,8 @@ from pki.authority.enrollment import (
 )
 from pki.authority.enrollment.registering import Changed
 from pki.authority.registrations import Caller
-from pki.daemon import registration_calls
 from pki.daemon.callers import caller_of
+from pki.daemon.calls import registrations as registration_calls
 from pki.daemon.messages import read_registration, registration_message
 from pki.daemon.status import admit, answer
 from pki.errors import InputError

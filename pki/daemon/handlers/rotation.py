@@ -16,8 +16,8 @@ from pki.authority.ledger.hierarchy import active_root
 from pki.authority.registrations import Caller
 from pki.authority.rotation.operations import RotatingAuthority
 from pki.background import defer
-from pki.daemon import rotation_calls
 from pki.daemon.callers import caller_of
+from pki.daemon.calls import rotation as rotation_calls
 from pki.daemon.messages import page_number
 from pki.daemon.status import admit, answer, log
 from pki.errors import InputError, NotPermittedError, PkiError, WrongStepError

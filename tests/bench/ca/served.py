@@ -74,6 +74,7 @@ def make_ca(
     ledger: LedgerPlace | None = None,
     passphrase: bytes | None = None,
     clock: Clock = system_clock,
+    callers: int = CONNECTIONS,
     also: Callable[[Authority], object] = lambda _: None,
 ) -> None:
     """Make a CA with registrars, an admin and registrations in a folder.
@@ -83,12 +84,13 @@ def make_ca(
         ledger: where its ledger is; None for a file.
         passphrase: of its keys.
         clock: returns the time.
+        callers: how many registrars.
         also: does what else is to be done before it is served.
     """
     with Authority.create(
         home / "ca", "shop.internal", ledger=ledger, passphrase=passphrase, clock=clock
     ) as authority:
-        for number in range(CONNECTIONS):
+        for number in range(callers):
             registration = Registration(
                 SpiffeId.of_path(SHOP, f"load/{number}"),
                 proofs=frozenset({Proof.REGISTRAR, Proof.RENEWAL}),
@@ -111,6 +113,7 @@ def served_ca(
     environment: Mapping[str, str] | None = None,
     also: Callable[[Authority], object] = lambda _: None,
     workers: int = 1,
+    callers: int = CONNECTIONS,
 ) -> Iterator[ServedCa]:
     """Serve a CA in a folder, after making one with registrars and registrations there.
 
@@ -120,9 +123,10 @@ def served_ca(
         environment: further variables of its process.
         also: as :func:`make_ca`.
         workers: how many processes serve it.
+        callers: how many registrars there are.
     """
     if made is None:
-        make_ca(home, also=also)
+        make_ca(home, callers=callers, also=also)
     of = made or home
     serve = ("ca", "serve", "--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
     options = (f"--policy={of / 'ca-policy.toml'}", f"--workers={workers}")
@@ -130,7 +134,7 @@ def served_ca(
     with running(home, *serve, *options, name="ca", environment=variables) as process:
         found = re.search(r"127\.0\.0\.1:\d+", process.line("Serving"))
         assert found is not None
-        folders = [str(of / f"ci-{number}") for number in range(CONNECTIONS)]
+        folders = [str(of / f"ci-{number}") for number in range(callers)]
         pids = [process.process.pid, *workers_of(process)]
         files = (of / name for name in ("bare", "ops", "root.pem"))
         yield ServedCa(pids, found[0], folders, *files)

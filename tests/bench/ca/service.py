@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +17,8 @@ from tests.bench.children import Child
 from tests.bench.rows import Pairs, Row, spread_of
 
 _BATCH = 100
+_MANY = 48
+"""More callers than one process has threads for: they are shared by workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +59,18 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
     pairs, seconds = (2, 1.5) if quick else (5, 3.0)
     program = find_openbao()
     with ExitStack() as stack:
+        for callers in (CONNECTIONS, _MANY):
+            yield from _workers(_made(home / f"of-{callers}"), callers, seconds, pairs)
         ca = stack.enter_context(served_ca(_made(home / "ours")))
-        two = stack.enter_context(served_ca(_made(home / "two"), workers=2))
-
-        def by_grpc(of: ServedCa, pids: Sequence[int], address: str, peer: SpiffeId) -> _Side:
-            settings = {"address": address, "registrars": of.registrars, "peer": str(peer)}
-            load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
-            return _Side(load, pids, 1500)
-
-        ours = by_grpc(ca, ca.pids, ca.address, CA_ID)
-        both = by_grpc(two, two.pids, two.address, CA_ID)
+        ours = _by_grpc(stack, home, ca)
         settings = {"directory": str(ca.bare)}
         bare = stack.enter_context(Child("tests.bench.ca.bare_service", settings, home)).greeting
-        floor = by_grpc(ca, [bare["pid"]], bare["address"], BARE)
+        served = replace(ca, pids=[bare["pid"]], address=bare["address"])
+        floor = _by_grpc(stack, home, served, BARE)
         yield from _compare(
             "certificates a second, against bare gRPC that only signs",
             lambda: ours.run(seconds, size=1),
             lambda: floor.run(seconds, size=1),
-            pairs,
-        )
-        yield from _compare(
-            "certificates a second, by 2 workers against 1",
-            lambda: both.run(seconds, size=1),
-            lambda: ours.run(seconds, size=1),
             pairs,
         )
         if program is None:
@@ -123,6 +114,34 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
             lambda: raft.run(seconds),
             pairs,
             rate=5.0,
+        )
+
+
+def _by_grpc(stack: ExitStack, home: Path, ca: ServedCa, peer: SpiffeId = CA_ID) -> _Side:
+    """Connect registrars to a CA, or to what shows itself in its place."""
+    settings = {"address": ca.address, "registrars": ca.registrars, "peer": str(peer)}
+    load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
+    return _Side(load, ca.pids, 1500)
+
+
+def _workers(home: Path, callers: int, seconds: float, pairs: int) -> Iterator[Row]:
+    """Measure two workers beside one."""
+    with ExitStack() as stack:
+        one, two = (
+            _by_grpc(
+                stack,
+                home,
+                stack.enter_context(
+                    served_ca(_made(home / f"by-{number}"), workers=number, callers=callers)
+                ),
+            )
+            for number in (1, 2)
+        )
+        yield from _compare(
+            f"certificates a second for {callers} callers, by 2 workers against 1",
+            lambda: two.run(seconds, size=1),
+            lambda: one.run(seconds, size=1),
+            pairs,
         )
 
 

@@ -14,7 +14,7 @@ from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki.authority import Authority
 from pki.authority.rotation.requests import RootRequest
 from pki.authority.rotation.root import RootKeys, sign_request
-from pki.daemon import rotation_calls as calls
+from pki.daemon.calls import rotation as calls
 from pki.errors import InputError, NotFoundError, WrongStepError
 from pki.keys import KeyType, is_of_type
 from pki.x509.readers import to_pem

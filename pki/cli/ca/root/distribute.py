@@ -7,7 +7,7 @@ from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, dir_option
 from pki.cli.output import JsonOption, print_result, quote_path
 from pki.cli.state.authority import open_authority
 from pki.cli.state.trust_distribution import distribute
-from pki.daemon.rotation_calls import get_status
+from pki.daemon.calls.rotation import get_status
 from pki.errors import counted
 
 

@@ -13,7 +13,7 @@ from pki.cli.options import ca_directory, dir_option
 from pki.cli.output import quote_path
 from pki.cli.state.root_requests import REQUEST_FILE
 from pki.cli.state.trust_distribution import Distribution, distribute, import_crls
-from pki.daemon import rotation_calls
+from pki.daemon.calls import rotation as rotation_calls
 from pki.errors import PkiError
 
 

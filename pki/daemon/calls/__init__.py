@@ -1,0 +1,1 @@
+"""Calls as messages: what the service answers, and commands on the CA's folder do themselves."""
