@@ -225,6 +225,24 @@ class LedgerMovedError(LedgerError):
         )
 
 
+class LedgerHeldError(LedgerError):
+    """Another session kept the ledger's database locked for longer than this one waits.
+
+    Nobody was faster, so trying at once would only wait as long again.
+
+    Args:
+        seconds: how long was waited.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"another session has kept the ledger locked for {seconds:g} s",
+            remedy="Nothing was recorded. See who holds it: SELECT pid, client_addr, state, "
+            "wait_event, query FROM pg_stat_activity. One that waits for SyncRep waits for a "
+            "standby. Try again once it has ended",
+        )
+
+
 class PendingRevocationError(LedgerError):
     """A revocation is not recorded yet, and what was asked for depends on it."""
 

@@ -66,14 +66,7 @@ def refresh_issuing_crl(
     revoked = transaction.revoked_of(ca.record.id, ends_after=now - lifetime)
     floor = transaction.recovery.crl_floor(ca.record.id)
     crl = Crl.build(
-        chain(
-            (
-                RevokedEntry(int(item.serial, 16), item.revoked_at, x509.ReasonFlags(item.reason))
-                for item in revoked
-                if item.revoked_at and item.reason
-            ),
-            transaction.recovery.unrecorded_of(ca.record.id),
-        ),
+        chain(revoked, transaction.recovery.unrecorded_of(ca.record.id)),
         issuer=ca.record.certificate,
         issuer_key=ca.key,
         number=number_after(max(current, floor), now=now),

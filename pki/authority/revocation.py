@@ -43,21 +43,22 @@ REASONS = MappingProxyType(
         "privilege-withdrawn": x509.ReasonFlags.privilege_withdrawn,
     }
 )
+_SPELLINGS = {**REASONS, **{flag.value: flag for flag in REASONS.values()}}
 _SERIAL_END = 1 << 159  # RFC 5280 §4.1.2.2: 20 octets, and positive
 
 
 def parse_reason(name: str) -> x509.ReasonFlags:
-    """Parse a reason's name, e.g. ``key-compromise``.
+    """Parse a reason's name, ``key-compromise``, or as RFC 5280 writes it: ``keyCompromise``.
 
     Raises:
         InputError: if RFC 5280 has no such reason, or it does not fit a leaf.
     """
-    if name not in REASONS:
+    if name not in _SPELLINGS:
         raise InputError(
             f"{quote_untrusted(name)} is no reason to revoke",
             remedy=f"Use one of {', '.join(REASONS)}",
         )
-    return REASONS[name]
+    return _SPELLINGS[name]
 
 
 def parse_serial(text: str) -> str:

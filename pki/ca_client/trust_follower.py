@@ -37,7 +37,10 @@ from pki.x509.readers import MAX_CRLS_BYTES
 log = logging.getLogger("handfast.ca_client")
 
 _FIRST_SILENCE, _MISSED = 15.0, 3
-_LEAST_PAUSE, _MOST_PAUSE = 0.2, 15.0
+LEAST_PAUSE = 0.2
+MOST_PAUSE = 60.0
+"""Between attempts to follow, in seconds. Ten thousand workloads whose CA was away for long come
+back over a minute: within fifteen seconds, they would keep each other from any handshake."""
 _REFUSED_PAUSE = 120.0
 _REFUSED = {
     "CERTIFICATE_REVOKED": "its certificate was revoked",
@@ -132,20 +135,20 @@ class TrustFollower:
                 thread.join(2.0)
 
     def _follow(self) -> None:
-        pause = _LEAST_PAUSE
+        pause = LEAST_PAUSE
         while not self._stopping.is_set():
             heard = self._heard_at
             self._run_stream(None)
             while (successor := self._take_successor()) is not None:
                 successor.join()
             if self._heard_at > heard:
-                pause = _LEAST_PAUSE
+                pause = LEAST_PAUSE
             if self.refused and self._is_proven:
                 pause = _REFUSED_PAUSE
             # Jitter, so that all followers of a CA that comes back do not come at once.
             self._waking.wait(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
             self._waking.clear()
-            pause = min(_MOST_PAUSE, pause * 2)
+            pause = min(MOST_PAUSE, pause * 2)
 
     def _note_end(self, error: grpc.RpcError) -> None:
         if getattr(error, "code", lambda: None)() is grpc.StatusCode.CANCELLED:

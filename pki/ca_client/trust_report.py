@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 
 from pki._proto.handfast.ca.v1 import trust_pb2
@@ -13,11 +14,14 @@ from pki.errors import PkiError
 
 log = logging.getLogger("handfast.ca_client")
 
-_SECONDS = 60.0
+_SECONDS, _RETRY_SECONDS = 900.0, 60.0
 
 
 class TrustReport:
     """When to report, and the report.
+
+    What the CA knows is told again now and then, because it may have been restored from a backup;
+    so seldom, and so spread, that ten thousand workloads are no load.
 
     Args:
         monotonic: returns seconds that only grow.
@@ -51,7 +55,7 @@ class TrustReport:
             serial: the serial number of the certificate in use.
             sequence: of the last revocations that were heard.
         """
-        self._next = self._monotonic() + _SECONDS
+        planned = self._next = self._monotonic() + _spread(_RETRY_SECONDS)
         if connection is None:
             return
         self._reported = bundle_number
@@ -62,3 +66,11 @@ class TrustReport:
             call(lambda: connection.trust.ReportTrust(report, timeout=5.0))
         except PkiError as error:
             defer(log.info, "the CA could not be told what is trusted here: %s", error)
+            return
+        # Unless there is something new to report meanwhile.
+        if self._next == planned:
+            self._next = self._monotonic() + _spread(_SECONDS)
+
+
+def _spread(seconds: float) -> float:
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

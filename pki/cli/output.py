@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+_PIPE_WIDTH, _PIPE_HEIGHT, _PIPE_DIGITS = 160, 25, 6
 _lost_output: set[bool] = set()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -129,7 +130,19 @@ def console_for(stream: TextIO) -> Console:
     from pki.cli.console import PipeConsole  # noqa: PLC0415 - loaded for what is drawn alone
 
     escape_unencodable(stream)
-    return PipeConsole(width=None if stream.isatty() else 160)
+    if stream.isatty():
+        return PipeConsole()
+    # With a height too: else the library takes 80 columns where TERM is dumb and colours are asked
+    # for, as some CI systems do.
+    return PipeConsole(width=_pipe_width(), height=_PIPE_HEIGHT)
+
+
+def _pipe_width() -> int:
+    # Never narrower: what reads a pipe wants whole names and numbers, and some tools set COLUMNS to
+    # 80 for all that they run.
+    columns = os.environ.get("COLUMNS", "")
+    is_width = columns.isascii() and columns.isdigit() and len(columns) < _PIPE_DIGITS
+    return max(int(columns) if is_width else 0, _PIPE_WIDTH)
 
 
 def escape_unencodable(stream: TextIO) -> None:

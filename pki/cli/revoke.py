@@ -11,9 +11,9 @@ import typer
 from pki.authority import Authority, CertificateRecord
 from pki.authority.ledger.databases.access import LedgerAccess
 from pki.authority.pending.file import PENDING
-from pki.authority.revocation import REASONS
+from pki.authority.revocation import REASONS, parse_reason
 from pki.cli.exit_codes import PARTLY
-from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory, choose, complete, dir_option
+from pki.cli.options import DEFAULT_DIR, DirOption, as_option, ca_directory, complete, dir_option
 from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
 from pki.cli.state.authority import open_authority, open_urgently
@@ -33,6 +33,11 @@ from pki.errors import (
 _MOST_SHOWN = 5
 
 
+def _reason_name(text: str) -> str:
+    reason = parse_reason(text)
+    return next(name for name, item in REASONS.items() if item is reason)
+
+
 def revoke(
     target: Annotated[
         str,
@@ -43,7 +48,7 @@ def revoke(
     reason: Annotated[
         str,
         typer.Option(
-            parser=choose(REASONS, "reason to revoke"),
+            parser=as_option(_reason_name),
             metavar="REASON",
             autocompletion=complete(REASONS),
             help=", ".join(REASONS),

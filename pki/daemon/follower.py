@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.authority.pending.record import PendingEntry
@@ -14,6 +15,7 @@ from pki.x509 import Crl
 
 _PART_BYTES = 512 * 1024
 _MOST_ENTRIES = 4096
+_MOST_KEPT = 64
 
 
 class Follower:
@@ -30,7 +32,7 @@ class Follower:
     ) -> None:
         self._request = request
         self._heartbeat = heartbeat
-        self._ends_at = ends_at
+        self._ends_at = timestamp(ends_at)
         self._crls = {item.issuer_key_id: item.number for item in request.crls}
         self._number = -1
         self._bundle = request.bundle_number
@@ -48,7 +50,7 @@ class Follower:
         yield from self._bundles(state)
         for key_id, crl in state.crls.items():
             if self._crls.get(key_id) != crl.number:
-                yield from self._crl(state, key_id, crl)
+                yield from _made_once(state, key_id, partial(self._crl, state, key_id, crl))
                 self._crls[key_id] = crl.number
         if state.policy != self._policy:
             update = self._update(state)
@@ -60,7 +62,7 @@ class Follower:
         update = self._update(state)
         update.heartbeat.next_within_milliseconds = int(self._heartbeat.total_seconds() * 1000)
         update.heartbeat.time.CopyFrom(timestamp(now))
-        update.heartbeat.stream_ends_at.CopyFrom(timestamp(self._ends_at))
+        update.heartbeat.stream_ends_at.CopyFrom(self._ends_at)
         return update
 
     def _bundles(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
@@ -79,8 +81,16 @@ class Follower:
         self._bundle = state.bundle_number
 
     def _revocations(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
+        since = self._number
+        if since < state.newest:
+            yield from _made_once(state, since, partial(self._numbered_ones, state, since))
+        self._number = max(since, state.newest)
+        yield from self._pending_ones(state)
+
+    def _numbered_ones(self, state: TrustState, since: int) -> Iterator[trust_pb2.TrustUpdate]:
+        """Return the revocations after a number that are on no list."""
         numbers = [item.number for item, _ in state.unlisted]
-        entries = state.unlisted[bisect_right(numbers, self._number) :]
+        entries = state.unlisted[bisect_right(numbers, since) :]
         for begin in range(0, len(entries), _MOST_ENTRIES):
             part = entries[begin : begin + _MOST_ENTRIES]
             update = self._update(state)
@@ -93,8 +103,6 @@ class Follower:
                 entry.revoked_at.CopyFrom(timestamp(item.revoked_at))
                 entry.not_after.CopyFrom(timestamp(item.not_after))
             yield update
-        self._number = max(self._number, state.newest)
-        yield from self._pending_ones(state)
 
     def _pending_ones(self, state: TrustState) -> Iterator[trust_pb2.TrustUpdate]:
         """Return what has no number yet; with its number, it is sent once more."""
@@ -122,6 +130,19 @@ class Follower:
 
     def _update(self, state: TrustState) -> trust_pb2.TrustUpdate:
         return trust_pb2.TrustUpdate(sequence=state.newest, epoch=state.ledger.ledger_id)
+
+
+def _made_once(
+    state: TrustState, key: object, make: Callable[[], Iterable[trust_pb2.TrustUpdate]]
+) -> tuple[trust_pb2.TrustUpdate, ...]:
+    """Return messages that are the same for each follower who lacks the same."""
+    made = state.messages.get(key)
+    if made is None:
+        made = tuple(make())
+        # Followers choose what they lack: no more is kept than most of them share.
+        if len(state.messages) < _MOST_KEPT:
+            state.messages[key] = made
+    return made
 
 
 def _octets(serial: int) -> bytes:

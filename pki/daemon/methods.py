@@ -35,6 +35,7 @@ GRANTED_METHODS = frozenset(
                 "UpdateRegistration",
                 "DeleteRegistration",
                 "ListRegistrations",
+                "ConfirmRegistrations",
             )
         ),
         *(
@@ -50,6 +51,7 @@ GRANTED_METHODS = frozenset(
                 "ActivateRoot",
                 "WithdrawRoot",
                 "RenewRootLists",
+                "AcknowledgeRestoredLog",
             )
         ),
     }

@@ -26,7 +26,7 @@ from pki.authority.publishing.pending_lists import publish_pending
 from pki.authority.publishing.recording import record_pending
 from pki.authority.publishing.refreshing import refresh_crls, sign_missing
 from pki.authority.registrations import Caller
-from pki.authority.rotation.reports import report_trust
+from pki.authority.rotation.reports import new_reports, record_trust
 from pki.background import defer
 from pki.credentials.periodic import PeriodicTask
 from pki.daemon.callers import caller_of
@@ -114,6 +114,8 @@ class CaParts:
         self.distrusting = ThreadPoolExecutor(2, "handfast-distrust")
         self.revoking_own = OneEach(2, "handfast-revoke-own")
         self.operating = ThreadPoolExecutor(2, "handfast-operate")
+        self.listening = ThreadPoolExecutor(2, "handfast-listen")
+        """For what all workloads tell and ask regularly: no admin waits behind it."""
         self.issuing = ThreadPoolExecutor(_SHARING_THREADS, "handfast-issue")
         self.enrolling = ThreadPoolExecutor(_SHARING_THREADS, "handfast-enroll")
         self.attesting = ThreadPoolExecutor(2, "handfast-attest")
@@ -144,6 +146,7 @@ class CaParts:
             self.revoking,
             self.distrusting,
             self.operating,
+            self.listening,
             self.issuing,
             self.enrolling,
             self.attesting,
@@ -187,7 +190,7 @@ class CaParts:
         issuers: tuple[IssuerRecord, ...] = ()
         try:
             # Without the lock: a revocation is answered whoever holds the ledger.
-            with self.context.ledger.snapshot() as transaction:
+            with self.context.ledger.snapshot(newest=True) as transaction:
                 issuers = transaction.issuers()
         except PkiError as error:
             # It is in force by now: better told without an issuer's name than as a failure.
@@ -261,11 +264,14 @@ class CaParts:
         with self.context.ledger.snapshot() as transaction:
             own = transaction.certificate_by_serial(f"{caller.serial:x}")
             named = transaction.certificate_by_serial(report.serial)
-        if own is None or named is None or own.line_id != named.line_id:
-            raise NotPermittedError(
-                f"{quote_untrusted(report.serial)} is no certificate of this caller's line"
-            )
-        report_trust(self.for_registrars, [(caller.spiffe_id, report.serial)], report.bundle_number)
+            if own is None or named is None or own.line_id != named.line_id:
+                raise NotPermittedError(
+                    f"{quote_untrusted(report.serial)} is no certificate of this caller's line"
+                )
+            held = [(caller.spiffe_id, report.serial)]
+            if not new_reports(transaction, held, report.bundle_number):
+                return
+        record_trust(self.for_registrars, held, report.bundle_number)
 
     def _record_refusals(self, *, at_end: bool = False) -> None:
         for sums in (self.refusals, self.refused_workloads):

@@ -20,6 +20,8 @@ class Privileges:
 
     def __init__(self, policy: Callable[[], Policy | None]) -> None:
         self._policy = policy
+        # Of the policy that was in force last: each certificate asks twice.
+        self._roles_of: tuple[Policy | None, frozenset[str]] = (None, frozenset())
 
     def __call__(self, names: LeafNames) -> bool:
         """Return whether a certificate with these names could do more in the CA than a workload.
@@ -29,8 +31,10 @@ class Privileges:
         policy = self._policy()
         if policy is None:
             return True
-        roles = {ADMIN_ROLE, REGISTRAR_ROLE}
-        for method in GRANTED_METHODS:
-            roles.update(policy.roles_of_method(method))
+        of, roles = self._roles_of
+        if of is not policy:
+            granted = (policy.roles_of_method(method) for method in GRANTED_METHODS)
+            roles = frozenset({ADMIN_ROLE, REGISTRAR_ROLE}.union(*granted))
+            self._roles_of = (policy, roles)
         principal = Principal(names.spiffe_id, frozenset(names.dns_names), names.subject)
         return not roles.isdisjoint(role_names(policy.roles_of(principal)))

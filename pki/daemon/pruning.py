@@ -1,6 +1,7 @@
 """Prunes the ledger of a CA that is served, a little at a time, and only while the clock is sane.
 
-A clock that is far ahead would prune what has not ended, a revocation among it. So nothing is
+A clock that is far ahead would prune what has not ended, a revocation among it. So the time is
+believed only as far as the audit log confirms it, as by ``handfast ca prune``. Besides, nothing is
 pruned before the clock has gone for an hour as the monotonic one does; a jump begins that hour
 anew.
 """
@@ -14,9 +15,9 @@ from datetime import datetime, timedelta
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger.commits.urgency import Urgency
-from pki.authority.pruning.prune import START, prune_step
+from pki.authority.pruning.prune import START, PruneBounds, prune_step
+from pki.authority.pruning.settled_time import SETTLED
 
-_WATCHED = timedelta(hours=1)
 _DIFFER = timedelta(seconds=60)
 _STEPS = 100
 _WAIT_SECONDS = 1.0
@@ -44,7 +45,7 @@ class PruneUpkeep:
         self._monotonic = monotonic
         self._began = self._times()
         self._cursor = START
-        self._horizon: datetime | None = None
+        self._bounds: PruneBounds | None = None
         self.pruned = 0
         """How many certificates this process has pruned."""
 
@@ -57,17 +58,19 @@ class PruneUpkeep:
         now, monotonic = self._times()
         passed = timedelta(seconds=monotonic - self._began[1])
         if abs(now - self._began[0] - passed) > _DIFFER:
-            self._began, self._horizon = (now, monotonic), None
+            self._began, self._bounds = (now, monotonic), None
             return
-        if passed < _WATCHED:
+        if passed < SETTLED:
             return
-        if self._horizon is None:
-            self._horizon, self._cursor = now - self._keep, START
+        if self._bounds is None:
+            self._bounds, self._cursor = PruneBounds.settled(self._context, self._keep), START
+        if self._bounds is None:
+            return
         for _ in range(_STEPS):
-            step = prune_step(self._context, self._horizon, self._cursor)
+            step = prune_step(self._context, self._bounds, self._cursor)
             self.pruned += step.certificates
             if step.cursor is None:
-                self._horizon = None
+                self._bounds = None
                 return
             self._cursor = step.cursor
 

@@ -205,6 +205,15 @@ def renew_root_lists(authority: RotatingAuthority) -> messages.RenewedRootLists:
     return messages.RenewedRootLists(request=request.encode() if request is not None else b"")
 
 
+def acknowledge_restored_log(authority: RotatingAuthority) -> messages.AcknowledgedLog:
+    """Have the roots acknowledge that the audit log was restored."""
+    request = authority.acknowledge_restored_log()
+    return messages.AcknowledgedLog(
+        request=request.encode() if request is not None else b"",
+        bundle_number=authority.bundle_number(),
+    )
+
+
 def due_message(due: Due, due_now: str) -> messages.SuccessorDue:
     """Return when a successor is due."""
     return messages.SuccessorDue(

@@ -131,10 +131,9 @@ class CaService:
         self._was_own_due = self._has_failed = False
         self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
         self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
-        self._tasks = [
-            PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger"),
-            self._refresh_task,
-        ]
+        self._ledger_task = PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger")
+        self._tasks = [self._ledger_task, self._refresh_task]
+        self._stop_listening: Callable[[], None] = lambda: None
         if settings.prune_after is not None:
             upkeep = PruneUpkeep(context, settings.prune_after)
             self._tasks.append(PeriodicTask(_REFRESH_SECONDS, upkeep.run, "handfast-prune"))
@@ -232,6 +231,9 @@ class CaService:
         for task in self._tasks:
             task.start()
         self._ledger_watch.start()
+        # A hint alone: the ledger is looked at four times a second, with it or without.
+        hints = self._authority.context.ledger.hints
+        self._stop_listening = hints.listen(self._ledger_task.wake)
 
     def look_again(self) -> None:
         """Read the ledger and the policy now, and sign what is due."""
@@ -249,6 +251,7 @@ class CaService:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._stop_listening()
         self._ledger_watch.stop(5.0)
         for task in self._tasks:
             task.stop(5.0)

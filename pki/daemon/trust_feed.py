@@ -6,13 +6,13 @@ the CA's folder. It publishes a :class:`TrustState` that is replaced whole, and 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.authority.context import AuthorityContext
 from pki.authority.crls import current_numbers
 from pki.authority.ledger import IssuerKind, IssuerStatus, Transaction
@@ -22,6 +22,7 @@ from pki.authority.ledger.revocations import LoggedRevocation
 from pki.authority.pending.record import PendingEntry
 from pki.authz import Policy
 from pki.background import defer
+from pki.daemon.waiting_streams import WaitingStreams
 from pki.x509 import Crl, CrlSet, TrustBundle
 from pki.x509.revocation import Announced, IssuerId
 
@@ -45,6 +46,7 @@ class TrustState:
         policy: the digest of the CA's policy.
         pending: the certificates that are revoked, and that the ledger does not hold as such yet.
         is_waiting: whether something waits to be recorded: perhaps a graver reason alone.
+        messages: what was made of it for one follower, and is the same for others.
     """
 
     ledger: LedgerState
@@ -57,6 +59,9 @@ class TrustState:
     policy: str
     pending: tuple[PendingEntry, ...] = ()
     is_waiting: bool = False
+    messages: dict[object, tuple[trust_pb2.TrustUpdate, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def bundle_number(self) -> int:
@@ -88,10 +93,9 @@ class TrustFeed:
         self._context = context
         self._policy = policy
         self._changed = changed
-        # Two locks: streams wait in an event loop, which must not wait for the ledger.
+        # Streams wait in an event loop, which must not wait for the ledger.
         self._reading = threading.Lock()
-        self._lock = threading.Lock()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._streams = WaitingStreams()
         # Those of what is pending, and all lists as they were decoded last.
         self._lists: Mapping[IssuerId, Crl] = {}
         self._by_issuer: dict[IssuerId, Crl] = {}
@@ -134,28 +138,12 @@ class TrustFeed:
 
     async def wait(self, state: TrustState, seconds: float) -> TrustState:
         """Wait until there is another state than this one, at most so long; return the present."""
-        if self.state is not state:
-            return self.state
-        event = asyncio.Event()
-        entry = (asyncio.get_running_loop(), event)
-        with self._lock:
-            self._waiting.add(entry)
-        try:
-            if self.state is state:
-                await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            pass
-        finally:
-            with self._lock:
-                self._waiting.discard(entry)
+        await self._streams.wait(lambda: self.state is not state, seconds)
         return self.state
 
     def wake(self) -> None:
         """Let every stream look again, e.g. because the CA stops."""
-        with self._lock:
-            waiting = list(self._waiting)
-        for loop, event in waiting:
-            loop.call_soon_threadsafe(event.set)
+        self._streams.wake()
 
     def _read(self, before: TrustState | None, *, with_lists: bool) -> TrustState:
         """Read the ledger; of what was read before, only what came since.
@@ -173,11 +161,12 @@ class TrustFeed:
             )
             lists = self._by_issuer if is_same_ledger else {}
             self._are_lists_behind = not with_lists and self._has_long_ones(transaction, lists, now)
-            if not self._are_lists_behind:
-                _, crl_set = self._context.trust(transaction, known=lists)
-                self._by_issuer = dict(crl_set.crls)
             issuing = transaction.issuers()
-            bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            if self._are_lists_behind:
+                bundle = TrustBundle.of_roots(item.certificate for item in trusted_roots(issuing))
+            else:
+                bundle, crl_set = self._context.trust(transaction, known=lists)
+                self._by_issuer = dict(crl_set.crls)
             # One that is distrusted signs no list any more: its root's list refuses all its leaves.
             usable = {item.id for item in issuing if is_usable(item)}
             issuers = {item.id: IssuerId.of_ca(item.certificate).key_id for item in issuing}

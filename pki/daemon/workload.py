@@ -62,7 +62,14 @@ class CaWorkload(Workload):
                 anew: gRPC lets ends differ by a tenth. What runs on it goes on until its own end.
             workers: how many processes share its port.
         """
-        options: list[tuple[str, Any]] = [(CONNECTIONS, most_connections(_MUTUAL_SHARE))]
+        most = most_connections(_MUTUAL_SHARE)
+        options: list[tuple[str, Any]] = [
+            (CONNECTIONS, most),
+            # Workloads that lost the CA come back at once: their calls wait for their turns, where
+            # gRPC would drop them from a thousand on.
+            ("grpc.server.max_pending_requests", most),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * most),
+        ]
         options += _sharing(workers)
         if has_replicas:
             options += [

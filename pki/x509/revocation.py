@@ -17,9 +17,9 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -79,15 +79,21 @@ class RevokedEntry:
 
     def to_revoked(self) -> x509.RevokedCertificate:
         """Return the entry in the form that the CRL holds."""
-        builder = (
-            x509.RevokedCertificateBuilder()
-            .serial_number(self.serial)
-            .revocation_date(self.revoked_at)
-        )
-        # §5.3.1: the reason "unspecified" is left out.
-        if self.reason is not x509.ReasonFlags.unspecified:
-            builder = builder.add_extension(x509.CRLReason(self.reason), critical=False)
-        return builder.build()
+        # Passed all at once, because each of the builder's methods copies what was set before.
+        return x509.RevokedCertificateBuilder(
+            self.serial,
+            self.revoked_at.astimezone(UTC).replace(tzinfo=None),
+            _entry_extensions(self.reason),
+        ).build()
+
+
+@lru_cache
+def _entry_extensions(reason: x509.ReasonFlags) -> list[x509.Extension[x509.ExtensionType]]:
+    # §5.3.1: the reason "unspecified" is left out.
+    if reason is x509.ReasonFlags.unspecified:
+        return []
+    value = x509.CRLReason(reason)
+    return [x509.Extension(value.oid, False, value)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +115,15 @@ class Crl:
             CertificateError: if it has no number, no ``nextUpdate``, or is not a full list of its
                 own issuer.
         """
+        return cls._of(crl, _serials)
+
+    @classmethod
+    def _of(
+        cls,
+        crl: x509.CertificateRevocationList,
+        serials_of: Callable[[x509.CertificateRevocationList], frozenset[int]],
+    ) -> Crl:
+        """Check the form of a CRL without its entries, from which ``serials_of`` gathers."""
         rules.check_signature_algorithm(crl, "revocation list")
         for extension in extensions_of(crl):
             if extension.critical:
@@ -132,7 +147,7 @@ class Crl:
                 "revocation list does not name its issuer's key (section 5.2.1)",
                 remedy="With openssl ca, set crl_extensions with authorityKeyIdentifier=keyid",
             )
-        serials = _serials(crl)
+        serials = serials_of(crl)
         check_openssl_reads(crl, "revocation list")
         return cls(
             issuer,
@@ -154,11 +169,24 @@ class Crl:
         this_update: datetime,
         next_update: datetime,
     ) -> Crl:
-        """Build and sign an issuer's CRL, and check it."""
+        """Build and sign an issuer's CRL, and check it.
+
+        Args:
+            entries: in their order; of two with one serial number the first counts, because
+                receivers may look at either.
+            issuer: the issuer's certificate.
+            issuer_key: its key.
+            number: of the CRL.
+            this_update: when it begins.
+            next_update: when there will be another one at the latest.
+        """
+        chosen: dict[int, RevokedEntry] = {}
+        for entry in entries:
+            chosen.setdefault(entry.serial, entry)
         # Passed all at once, because add_revoked_certificate copies all entries each time.
         builder = (
             x509.CertificateRevocationListBuilder(
-                revoked_certificates=[entry.to_revoked() for entry in entries]
+                revoked_certificates=[entry.to_revoked() for entry in chosen.values()]
             )
             .issuer_name(issuer.subject)
             .last_update(this_update)
@@ -166,7 +194,9 @@ class Crl:
             .add_extension(x509.CRLNumber(number), critical=False)
             .add_extension(authority_key_identifier(issuer), critical=False)
         )
-        return cls.of(builder.sign(issuer_key, signature_hash(issuer_key)))
+        signed = builder.sign(issuer_key, signature_hash(issuer_key))
+        # What was just encoded is not decoded entry by entry: of 100,000, that takes a second.
+        return cls._of(signed, lambda _: frozenset(chosen))
 
     def is_signed_by(self, issuer: x509.Certificate) -> bool:
         """Return whether a CA's key signed the CRL."""

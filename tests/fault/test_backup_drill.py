@@ -108,8 +108,11 @@ def test_the_drill(state: Path, tmp_path: Path) -> None:
         served.process.wait()
     shutil.rmtree(state)
 
+    # Of a restore that was killed: the folder counts as empty, and is emptied.
+    (new / ".ca.0123456789abcdef.tmp").mkdir(parents=True)
     done = handfast(new, "ca", "restore", str(tmp_path / "ca.backup"), "--dir", str(new))
     assert done.returncode == 0, done.stderr
+    assert [path.name for path in new.iterdir()] == ["ca"]
     assert "IT SIGNS NOTHING YET" in done.stdout
     again = handfast(new, "ca", "restore", str(tmp_path / "ca.backup"), "--dir", str(new))
     assert again.returncode == 1

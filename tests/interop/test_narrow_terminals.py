@@ -82,6 +82,38 @@ def test_a_wide_terminal_and_a_pipe_get_whole_numbers(capsys: Capture) -> None:
         assert "spiffe://shop.internal/prod/eu/storefront" in shown
 
 
+@pytest.mark.parametrize("columns", ["80", "", "many", "0", "-5", "9" * 30])
+def test_a_pipe_gets_whole_numbers_whatever_columns_says(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    serials = [item["serial"] for item in run_json(capsys, "list")["certificates"]]
+    shown = run_command(capsys, "list")[1]
+    assert all(serial in shown for serial in serials)
+
+
+def test_columns_make_a_pipe_wide_enough_for_a_long_name(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "/".join(f"segment-{number:02}" for number in range(12))
+    assert run_command(capsys, "issue", name)[0] == 0
+    monkeypatch.setenv("COLUMNS", "160")
+    assert f"spiffe://shop.internal/{name}" not in run_command(capsys, "list")[1]
+    monkeypatch.setenv("COLUMNS", "260")
+    assert f"spiffe://shop.internal/{name}" in run_command(capsys, "list")[1]
+
+
+def test_colours_in_a_pipe_of_a_dumb_terminal_cut_nothing(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CI systems ask for them."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    serials = [item["serial"] for item in run_json(capsys, "list")["certificates"]]
+    shown = run_command(capsys, "list")[1]
+    assert all(serial in shown for serial in serials)
+
+
 def test_a_key_that_others_may_read_is_not_shown_as_good(capsys: Capture) -> None:
     told = run_json(capsys, "watch", "certs", "--once")
     assert {item["state"] for item in told["credentials"]} == {"good"}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cryptography
 import pytest
+from cryptography import x509
 
 from pki.authority import Authority
 from pki.authority.audit import CheckpointPublication
@@ -23,6 +24,7 @@ from pki.authority.ledger import Transaction
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.databases.access import WRITING, LedgerAccess
 from pki.authority.ledger.databases.postgresql import PostgresqlDatabase
+from pki.authority.publishing.revoking import revoke
 from pki.authority.publishing.room import with_room
 from pki.authority.replicas.joining import join_authority
 from pki.authority.rotation.issuing_keys import new_issuing_key, new_issuing_signer
@@ -30,6 +32,7 @@ from pki.clock import system_clock
 from pki.errors import (
     CommitInDoubtError,
     LedgerError,
+    LedgerHeldError,
     LedgerMovedError,
     OlderLedgerError,
     PkiError,
@@ -243,6 +246,30 @@ def test_what_was_decided_on_an_older_state_is_not_recorded(
         decide_slowly()
     with ca.context.ledger.snapshot() as transaction:
         assert "slow" not in {kind for _, kind, _ in transaction.events()}
+
+
+def test_a_lock_that_nobody_frees_is_no_faster_replica(ca: Authority, url: str) -> None:
+    """It is not tried again at once, which would wait as long again, and says what it is."""
+    ledger, attempts = ca.context.ledger.waiting(0.3), []
+
+    def step(transaction: Transaction) -> None:
+        attempts.append(1)
+        add_event(transaction, ca, "held")
+
+    serial = f"{ca.issue('orders').leaf.serial_number:x}"
+    with connected(url) as another:
+        another.execute("SELECT id FROM ledger_state FOR UPDATE")
+        with pytest.raises(LedgerHeldError, match=r"kept the ledger locked for 0\.3 s") as caught:
+            ledger.run(step)
+        assert "pg_stat_activity" in caught.value.remedy
+        assert len(attempts) == 1
+        waiting = replace(ca.context, revocation_wait=0.3)
+        # A revocation is published, and recorded later.
+        assert revoke(waiting, [serial], x509.ReasonFlags.superseded)[0].revoked_at is not None
+        assert not ca.context.pending.is_empty()
+    ledger.run(step)
+    ca.issue("payments")
+    assert ca.context.pending.is_empty()
 
 
 class MovedMeanwhile(LedgerMark):
@@ -589,6 +616,23 @@ def test_a_restore_that_fails_leaves_nothing_in_the_database(
     query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     assert server.execute(query, database) == []
     restore_backup(file, tmp_path / "ca", clock=system_clock, ledger=place(url))
+
+
+def test_a_restore_that_was_killed_after_its_commit_loses_no_folder(
+    tmp_path: Path, url: str, server: PostgresqlServer
+) -> None:
+    file, home = tmp_path / "ca.backup", tmp_path / "new" / "ca"
+    with Authority.create(tmp_path / "file" / "ca", "shop.internal") as ca:
+        ca.backup(file)
+    left = home.parent / ".ca.0123456789abcdef.tmp"
+    left.mkdir(parents=True)
+    restore_backup(file, tmp_path / "first" / "ca", clock=system_clock, ledger=place(url))
+    with pytest.raises(StateError, match="holds a ledger already"):
+        restore_backup(file, home, clock=system_clock, ledger=place(url))
+    assert left.exists()
+    empty = server.make_database(f"{url.rpartition('/')[2]}_2")
+    restore_backup(file, home, clock=system_clock, ledger=place(empty))
+    assert [path.name for path in home.parent.iterdir()] == ["ca"]
 
 
 def test_the_folder_names_its_database_and_no_password(ca: Authority, tmp_path: Path) -> None:

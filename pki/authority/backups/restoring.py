@@ -1,7 +1,8 @@
 """Make a CA of a backup, in a folder where nothing is.
 
 1. The whole backup is verified before anything is written, and all is written beside the new CA's
-   folder. That is put in its place at the end, so a restore that was interrupted leaves no CA.
+   folder. That is put in its place at the end, so a restore that was interrupted leaves no CA. What
+   one that was killed leaves, the next one removes.
 2. The ledger gets a new id: the ledger that it was copied from is refused beside it, and followers
    ask for everything anew.
 3. What was revoked after the backup is not in it. So nothing is signed, no list either, before the
@@ -17,8 +18,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from pki.authority.backups.archive import ArchiveReader, opened_archive
 from pki.authority.backups.making import FILES, LEDGER
 from pki.authority.backups.manifest import Manifest
 from pki.authority.backups.rows import write_rows
+from pki.authority.backups.working_folder import working_folder
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger import Transaction
 from pki.authority.ledger.audit import Actor, AuditAction, AuditEntry
@@ -96,15 +96,14 @@ def restore_backup(
                 remedy="Use the newer handfast that made it",
             )
         make_folder(home.parent, give=False)
-        beside = home.with_name(f".{home.name}.{secrets.token_hex(8)}.tmp")
-        try:
+        if ledger is not None and ledger.is_shared:
+            # First: a restore that was killed at its very end has left its folder to this ledger.
+            ledger.create()
+        with working_folder(home) as beside:
             restored = _write(archive, AuthorityDirectory(beside, elsewhere=ledger), now=clock())
             with opened_folder(home.parent) as folder:
                 folder.rename(beside.name, home.name)
                 folder.sync()
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
     return restored
 
 

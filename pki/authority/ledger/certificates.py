@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from cryptography import x509
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from pki.authority.ledger import tables
@@ -17,7 +18,8 @@ from pki.authority.ledger.keys import KeyRecords
 from pki.authority.ledger.lines import LineRecords
 from pki.authority.ledger.records import CertificateRecord, NewCertificate
 from pki.authority.ledger.revocations import RevocationLog
-from pki.authority.ledger.rows import der_of, record_of_row, to_seconds
+from pki.authority.ledger.rows import der_of, record_of_row, to_moment, to_seconds
+from pki.x509.revocation import RevokedEntry
 
 # Made once: each certificate runs them.
 _OF_SERIAL = LookupQuery(tables.certificates, "serial")
@@ -147,16 +149,27 @@ class CertificateRecords:
             .values(revoked_at=to_seconds(at), reason=reason)
         )
 
-    def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[CertificateRecord, ...]:
-        """Return the revoked certificates that an issuer's CRL must hold."""
+    def revoked_of(self, issuer_id: int, *, ends_after: datetime) -> tuple[RevokedEntry, ...]:
+        """Return what an issuer's CRL must hold: its revoked certificates that end later."""
+        column = tables.certificates.c
         query = (
-            select(tables.certificates)
-            .where(tables.certificates.c.issuer_id == issuer_id)
-            .where(tables.certificates.c.revoked_at.is_not(None))
-            .where(tables.certificates.c.not_after >= to_seconds(ends_after))
-            .order_by(tables.certificates.c.id)
+            select(column.serial, column.revoked_at, column.reason)
+            .where(
+                column.issuer_id == issuer_id,
+                column.revoked_at.is_not(None),
+                column.not_after >= to_seconds(ends_after),
+            )
+            .order_by(column.id)
         )
-        return self._many(query)
+        return tuple(
+            RevokedEntry(
+                int(row.serial, 16),
+                to_moment(row.revoked_at),
+                # Without a reason it is revoked all the same.
+                x509.ReasonFlags(row.reason or "unspecified"),
+            )
+            for row in self._connection.execute(query)
+        )
 
     def revoked_serials_of(self, issuer_id: int, *, ends_after: datetime) -> frozenset[int]:
         """Return the serial numbers of an issuer's revoked certificates that end later."""

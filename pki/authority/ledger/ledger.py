@@ -22,13 +22,14 @@ from pki.authority.ledger.batching.needs import NOTHING, Needs
 from pki.authority.ledger.beside.mark import LedgerMark, LedgerState
 from pki.authority.ledger.commits.comparing import compare
 from pki.authority.ledger.commits.process_turns import process_turn
-from pki.authority.ledger.commits.sharing import Step, is_conflict, not_recorded, take_steps
+from pki.authority.ledger.commits.sharing import Step, failure_of, is_conflict, take_steps
 from pki.authority.ledger.commits.telling import Telling
 from pki.authority.ledger.commits.turns import Outcome, Shared, Turns
 from pki.authority.ledger.commits.urgency import Urgency
 from pki.authority.ledger.databases.access import BUSY, READING, WRITING, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace, cause_of
-from pki.authority.ledger.databases.schema import migrate_at
+from pki.authority.ledger.databases.reading import ReadingConnections
+from pki.authority.ledger.databases.schema import migrate_place
 from pki.authority.ledger.transaction import Transaction
 from pki.errors import (
     CommitInDoubtError,
@@ -71,6 +72,8 @@ class Ledger:
         self._urgency = Urgency.REVOCATION
         self._telling = Telling()
         self.mark = mark
+        self.hints = place.hints(engine)
+        self._reading = ReadingConnections(engine, place, is_for_reading=access.for_reading)
         self.migrated = migrated
         self.is_for_reading = access.for_reading
         # Called with the audit log's head after commits that added to it; it must not raise.
@@ -158,7 +161,7 @@ class Ledger:
         failed: LedgerError | None = None
         for engine in place.engines(access):
             try:
-                migrated = migrate_at(place, engine, access)
+                migrated = migrate_place(engine, place, access)
             except LedgerError as error:
                 engine.dispose()
                 failed = failed or error
@@ -291,11 +294,11 @@ class Ledger:
                     if state is None or not self._was_committed(token, state, error):
                         raise
         except SQLAlchemyError as error:
-            if self.place.was_outrun(error):
-                raise LedgerMovedError from error
-            raise not_recorded(error) from error
+            raise failure_of(error, self.place, self._wait_seconds) from error
         commit.head = head
         if state is not None:
+            if transaction.changes_trust:
+                self.hints.send()
             # The commit is durable, even if the mark can't be written now: the next transaction
             # writes the mark, or refuses to change anything.
             with suppress(StateError):
@@ -315,7 +318,7 @@ class Ledger:
         # Read first: a mark that is read after the ledger may be of a commit after it.
         mark = self.mark.read() if newest else None
         try:
-            with self._engine.connect() as connection:
+            with self._reading.connect(is_compared=newest) as connection:
                 reading = connection.execution_options(**{READING: True})
                 with reading.begin() as sql_transaction:
                     transaction = Transaction(reading)
@@ -340,4 +343,5 @@ class Ledger:
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self.hints.close()
+        self._reading.close()

@@ -98,8 +98,18 @@ class RotationRecords:
 
     def newest_bundle(self) -> BundleRecord | None:
         """Return the newest bundle; None before the first."""
-        number = self._connection.scalar(select(func.max(tables.bundles.c.number)))
-        return self.bundles(since=number - 1)[0] if number is not None else None
+        number = self.newest_bundle_number()
+        return self.bundles(since=number - 1)[0] if number else None
+
+    def newest_bundle_number(self) -> int:
+        """Return the number of the newest bundle; 0 before the first."""
+        return self._connection.scalar(select(func.max(tables.bundles.c.number))) or 0
+
+    def bundle_number_before(self, certificate_id: int) -> int:
+        """Return the number of the newest bundle that is older than a certificate; 0 for none."""
+        table = tables.bundles
+        query = select(func.max(table.c.number)).where(table.c.last_certificate < certificate_id)
+        return self._connection.scalar(query) or 0
 
     def put_report(self, report: TrustReport) -> None:
         """Record a report in place of the earlier one for the same certificate."""

@@ -62,6 +62,7 @@ _ADVANCE = (
 )
 _ADD_COMMIT = insert(tables.commits)
 _FORGET_COMMITS = delete(tables.commits).where(tables.commits.c.sequence <= bindparam("last"))
+_OF_TRUST = frozenset({tables.issuers, tables.crls, tables.revocation_log, tables.bundles})
 _SELECT_ISSUERS = select(tables.issuers).order_by(tables.issuers.c.id)
 
 
@@ -86,6 +87,11 @@ class Transaction(CertificateRecords):
     def changed(self) -> bool:
         """Whether the transaction has written something."""
         return self._connection.has_waiting or self._connection.has_changed
+
+    @property
+    def changes_trust(self) -> bool:
+        """Whether it may have changed what followers of the CA are told; a hint, and no more."""
+        return not _OF_TRUST.isdisjoint(self._connection.changed_tables)
 
     def state(self) -> LedgerState:
         """Return the ledger's id and the number of commits that have changed it.

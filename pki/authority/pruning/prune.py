@@ -20,6 +20,7 @@ from pki.authority.ledger import Transaction, tables
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.lifetimes import MAX_LEAF, duration_text
 from pki.authority.pruning.candidates import Candidates, choose
+from pki.authority.pruning.settled_time import settled_time
 from pki.durations import parse_duration
 from pki.errors import InputError
 
@@ -68,21 +69,49 @@ def parse_keep(text: str) -> timedelta:
     return keep
 
 
+@dataclass(frozen=True, slots=True)
+class PruneBounds:
+    """Up to when is pruned.
+
+    Args:
+        horizon: what ended before it is pruned; the longest lifetime of a leaf ago or earlier.
+        now: the present time.
+    """
+
+    horizon: datetime
+    now: datetime
+
+    @classmethod
+    def settled(cls, context: AuthorityContext, keep: timedelta) -> PruneBounds | None:
+        """Return them by the time that the audit log confirms, whatever the clock says.
+
+        Args:
+            context: the CA.
+            keep: how long after its end a certificate is kept.
+
+        Returns:
+            The bounds; None if the log confirms no time yet.
+        """
+        with context.ledger.snapshot() as transaction:
+            now = settled_time(transaction, now=context.now())
+        return None if now is None else cls(now - keep, now)
+
+
 def prune_step(
-    context: AuthorityContext, horizon: datetime, cursor: tuple[int, int] = START
+    context: AuthorityContext, bounds: PruneBounds, cursor: tuple[int, int] = START
 ) -> PruneStep:
     """Prune some of the certificates that ended before a time.
 
     Args:
         context: the CA.
-        horizon: the time, the longest lifetime of a leaf ago or earlier.
+        bounds: up to when.
         cursor: where the step before ended.
 
     Raises:
-        InputError: if the time is later.
+        InputError: if the horizon is later than that.
         LedgerError: if the ledger can't be written now; then nothing was pruned.
     """
-    now, horizon = context.now(), horizon.replace(microsecond=0)
+    now, horizon = bounds.now, bounds.horizon.replace(microsecond=0)
     check_keep(now - horizon)
     with context.ledger.transaction() as transaction:
         found = choose(

@@ -6,8 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from cryptography import x509
-
 from pki.authority.context import AuthorityContext
 from pki.authority.crl_import import entries_of
 from pki.authority.ledger import IssuerKind, IssuerRecord, Transaction
@@ -123,9 +121,6 @@ def _all_entries(
     for crl in sorted(held, key=lambda item: item.number):
         entries |= {item.serial: item for item in entries_of(crl)}
     entries |= {item.serial: item for item in transaction.recovery.unrecorded_of(issuer.id)}
-    for record in transaction.revoked_of(issuer.id, ends_after=ends_after):
-        if record.revoked_at and record.reason:
-            reason = x509.ReasonFlags(record.reason)
-            serial = int(record.serial, 16)
-            entries[serial] = RevokedEntry(serial, record.revoked_at, reason)
+    revoked = transaction.revoked_of(issuer.id, ends_after=ends_after)
+    entries |= {item.serial: item for item in revoked}
     return list(entries.values())

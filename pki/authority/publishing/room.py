@@ -50,5 +50,5 @@ def with_room(context: AuthorityContext, work: Callable[[], _Result]) -> _Result
 def _retried(work: Callable[[], _Result]) -> _Result:
     with suppress(LedgerMovedError):
         return work()
-    # Once alone: one who waits for a lock has waited twice by then.
+    # Once alone: a revocation that can't be recorded soon is published first.
     return work()

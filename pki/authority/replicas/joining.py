@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pki.authority import Authority
 from pki.authority.directory import AuthorityDirectory
-from pki.authority.ledger import Transaction
+from pki.authority.ledger import Ledger, Transaction
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.authority.ledger.databases.url_file import LEDGER_URL
-from pki.authority.shared_keys import MAX_SHARED_BYTES
+from pki.authority.shared_keys import MAX_SHARED_BYTES, shared_key_files
 from pki.authority.signers import TokenAccess
 from pki.clock import Clock, system_clock
 from pki.errors import StateError, quote_untrusted
@@ -55,7 +55,7 @@ def join_authority(
     try:
         with opened.snapshot() as transaction:
             transaction.settings()
-            if not _is_free(directory, transaction):
+            if not _is_free(directory, opened, transaction):
                 raise StateError(
                     f"there is a CA at {quote_untrusted(path)} already",
                     remedy="Choose another folder with --dir",
@@ -82,12 +82,12 @@ def join_authority(
     return authority
 
 
-def _is_free(directory: AuthorityDirectory, transaction: Transaction) -> bool:
+def _is_free(directory: AuthorityDirectory, ledger: Ledger, transaction: Transaction) -> bool:
     """Return whether a directory holds nothing but what is left of an attempt that was interrupted.
 
     That are copies of the ledger's key files. Its end is the trust bundle.
     """
-    shared = transaction.key_files.all()
+    shared = shared_key_files(ledger, transaction)
     others = set(directory.ca_files()) - {LEDGER_URL, MARK}
     if not others <= shared.keys():
         return False

@@ -114,7 +114,7 @@ def bundle_without_report(transaction: Transaction, certificate: CertificateReco
     if origin is None:
         return 0
     carrier = _certificate_with_bundle(certificate, *origin)
-    return _handed_out_with(carrier, transaction.rotation.bundles())
+    return transaction.rotation.bundle_number_before(carrier)
 
 
 def _certificate_with_bundle(certificate: CertificateRecord, proof: str, first: int) -> int:

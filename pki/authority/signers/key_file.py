@@ -25,7 +25,7 @@ def write_key_file(uri: Pkcs11Uri) -> bytes:
 
 
 def read_key_file(data: bytes, *, owner: int) -> Pkcs11Uri:
-    """Return the URI of the key.
+    """Return the URI of the key, with a PIN file only if root or this user wrote it.
 
     Args:
         data: the file's contents.
@@ -33,6 +33,16 @@ def read_key_file(data: bytes, *, owner: int) -> Pkcs11Uri:
 
     Raises:
         InputError: if it is no such file.
+    """
+    uri = parse_key_file(data)
+    return uri if owner in {ROOT, os.geteuid()} else replace(uri, pin_source=None)
+
+
+def parse_key_file(data: bytes) -> Pkcs11Uri:
+    """Return the URI of the key as the file's contents say it.
+
+    Raises:
+        InputError: if they are those of no such file.
     """
     try:
         document = tomllib.loads(data.decode())
@@ -48,6 +58,4 @@ def read_key_file(data: bytes, *, owner: int) -> Pkcs11Uri:
         )
     if not uri.names_key:
         raise InputError("its URI names no key", remedy="Add object=LABEL or id=%..")
-    if owner not in {ROOT, os.geteuid()}:
-        uri = replace(uri, pin_source=None)
     return uri

@@ -110,6 +110,10 @@ class Pkcs11Uri:
         """Return the URI of the token alone."""
         return replace(self, key_label=None, key_id=None)
 
+    def names_token_of(self, other: Pkcs11Uri) -> bool:
+        """Return whether both name their token by the same words."""
+        return all(getattr(self, name) == getattr(other, name) for name in _TOKEN_PARTS)
+
     def of_key(self, key_id: bytes) -> Pkcs11Uri:
         """Return the URI of the key with an id in this token."""
         return replace(self, key_label=None, key_id=key_id)

@@ -11,7 +11,7 @@ from pki.authority import Authority
 from pki.authority.revocation import parse_serial_prefix
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, quote_path
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 from pki.errors import InputError, quote_untrusted
 from pki.files import write_durably
 from pki.files.open_folder import PUBLIC
@@ -40,7 +40,7 @@ def prove(
     """Write a proof that the audit log holds the entry which issued a certificate."""
     if (serial is None) == (entry is None):
         raise typer.BadParameter("give a serial number, or --entry N")
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         whole = _whole_serial(authority, serial) if serial is not None else None
         proof = authority.prove_audit_entry(serial=whole, index=entry)
     path = out or Path(f"{whole or f'entry-{entry}'}{SUFFIX}")

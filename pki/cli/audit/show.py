@@ -12,7 +12,7 @@ import typer
 from pki.authority.ledger.audit import AuditAction, AuditEntry
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_error, print_result, print_table
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 from pki.errors import counted, quote_untrusted
 from pki.identity import SpiffeId
 
@@ -41,7 +41,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the entries of the audit log, oldest first. This verifies nothing."""
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         domain = authority.trust_domain
         subject = str(SpiffeId.parse_name(name, domain)) if name is not None else None
         begin = authority.now() - since if since is not None else None

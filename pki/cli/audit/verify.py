@@ -10,7 +10,7 @@ import typer
 from pki.cli.exit_codes import FAILED
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 from pki.errors import StateError, quote_untrusted
 from pki.files import read_bounded
 from pki.transparency import TransparencyFormatError, VerifierKey
@@ -39,7 +39,7 @@ def verify(
     """Compute the audit log anew from its entries, and compare it with all that the CA holds."""
     checkpoints = [(quote_untrusted(path), _read(path, MAX_NOTE_BYTES)) for path in against or ()]
     verifier_key = _read_key(key) if key is not None else None
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         result = authority.verify_audit_log(checkpoints, verifier_key=verifier_key)
     findings = result.findings
     lines = [f"{item.text[:1].upper()}{item.text[1:]}" for item in findings[:_MOST_SHOWN]]

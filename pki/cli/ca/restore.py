@@ -11,6 +11,7 @@ import typer
 from pki.authority import Authority
 from pki.authority.backups.restoring import restore_backup
 from pki.authority.backups.resuming import Resumption, Retirement
+from pki.authority.backups.working_folder import is_working_folder
 from pki.authority.directory import AuthorityDirectory
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.cli.ca.recover import describe_resumption
@@ -113,7 +114,9 @@ def _refuse_what_is_there(directory: Path, ledger: LedgerPlace | None) -> None:
             remedy=f"Unset {LEDGER_VARIABLE}, or name an empty database of PostgreSQL",
         )
     try:
-        names = os.listdir(directory)
+        # What a restore that was killed has left is removed by this one.
+        home = ca_directory(directory).name
+        names = [name for name in os.listdir(directory) if not is_working_folder(name, home)]
     except FileNotFoundError:
         return
     except OSError as error:

@@ -9,7 +9,7 @@ from pki.authority.pending.record import PendingRevocation
 from pki.cli.ca.rotate_status import due_facts, due_lines, pending_facts, pending_lines
 from pki.cli.options import DEFAULT_DIR, DirOption, ca_directory
 from pki.cli.output import JsonOption, print_result, print_table, quote_path
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 from pki.daemon.rotation_calls import get_status
 
 
@@ -18,7 +18,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the CA's certificates and CRLs, and the events that need a person's attention."""
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         now = authority.now()
         issuers, events = authority.issuers(), authority.events()
         _, crls = authority.trust()
@@ -27,6 +27,7 @@ def status(
         places = [authority.key_place(item) for item in issuers]
         intents = authority.signing_intents()
         rotation = get_status(authority, most=0)
+        is_shared = authority.context.ledger.place.is_shared
         reserve = authority.context.reserve
         held, wanted = reserve.held(), reserve.wanted()
         pending = authority.pending_revocations()
@@ -144,7 +145,10 @@ def status(
         f"NOT VALID NOW is the list of {names.get(issuer, issuer)}: handfast crl"
         for issuer in (str(row["issuer"]) for row in rows if not row["valid_now"])
     ]
-    lines += [*_restore_lines(restored_at, waits=waits), *_space_lines(held, wanted, pending)]
+    lines += [
+        *_restore_lines(restored_at, waits=waits),
+        *_space_lines(held, wanted, pending, is_shared=is_shared),
+    ]
     lines += [line for due in rotation.dues for line in due_lines(due)] + pending_lines(request)
     print_result("ca status", {}, lines, as_json=False)
     if not events:
@@ -166,7 +170,9 @@ def _restore_lines(restored_at: datetime | None, *, waits: bool) -> Iterator[str
         )
 
 
-def _space_lines(held: int, wanted: int, pending: Sequence[PendingRevocation]) -> Iterator[str]:
+def _space_lines(
+    held: int, wanted: int, pending: Sequence[PendingRevocation], *, is_shared: bool
+) -> Iterator[str]:
     """Yield what stands between a full disk and a revocation, and what is not recorded yet."""
     if held >= wanted:
         yield f"In reserve for revocations on a full disk: {held // 1024} KiB"
@@ -181,4 +187,10 @@ def _space_lines(held: int, wanted: int, pending: Sequence[PendingRevocation]) -
         yield (
             f"NOT RECORDED YET: {count} {noun} revoked since {pending[0].at:%Y-%m-%d %H:%M:%S} UTC "
             "that the ledger does not hold. Nothing is issued before it can be written again"
+        )
+    if pending and is_shared:
+        yield (
+            "NO OTHER REPLICA KNOWS OF IT: one that can write may renew the certificate, and "
+            "publishes lists without the revocation. Bring crl.pem to receivers, or revoke there "
+            "too"
         )

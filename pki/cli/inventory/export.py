@@ -25,7 +25,7 @@ from pki.cli.inventory.filters import (
 )
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import output_errors_reported
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 
 _COLUMNS = (
     "spiffe_id",
@@ -63,7 +63,7 @@ def export(
 ) -> None:
     """Write the inventory to stdout, for spreadsheets and other programs."""
     note_local()
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         selection = selection_of(
             authority,
             expiring=expiring,

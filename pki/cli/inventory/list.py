@@ -23,7 +23,7 @@ from pki.cli.inventory.filters import (
 from pki.cli.options import DEFAULT_DIR, DirOption, parse_lifetime
 from pki.cli.output import JsonOption, print_result, print_table
 from pki.cli.service.ca_options import CaOption, CredentialOption
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 from pki.errors import counted
 
 _STEPS = 24
@@ -62,7 +62,7 @@ def list_certificates(
         return
     if (issuers or forecast is not None) and any(item is not None for item in filters):
         raise typer.BadParameter("--issuers and --forecast are of the whole CA: leave out the rest")
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         if issuers:
             _list_issuers(authority, as_json=as_json)
             return

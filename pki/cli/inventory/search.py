@@ -16,7 +16,7 @@ from pki.cli.inventory.filters import (
 )
 from pki.cli.options import DEFAULT_DIR, DirOption
 from pki.cli.output import JsonOption, print_result
-from pki.cli.state.authority import open_authority
+from pki.cli.state.authority import open_to_show
 
 
 def search(
@@ -39,7 +39,7 @@ def search(
     if not text:
         raise typer.BadParameter("say what to look for")
     note_local()
-    with open_authority(directory, read_only=True) as authority:
+    with open_to_show(directory) as authority:
         # As other commands print and take the beginning of a number: 17392cb5..
         wanted = text.removesuffix("..") or text
         selection = selection_of(authority, text=wanted, everything=everything, limit=limit)

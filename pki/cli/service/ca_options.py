@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pki.cli.options import as_option, parse_path
-from pki.errors import InputError, quote_untrusted
+from pki.cli.output import quote_path
+from pki.errors import InputError, printable, quote_untrusted
 from pki.tls.target import Target
 
 
@@ -32,6 +35,16 @@ def _unless_dir(context: typer.Context, address: str | None) -> str | None:
     sources = [context.get_parameter_source(name) for name in ("ca", "directory")]
     names = [source.name if source is not None else "" for source in sources]
     return None if names == ["ENVIRONMENT", "COMMANDLINE"] else address
+
+
+def remote_options(address: str, credential: Path | None) -> str:
+    """Return the options with which a printed command asks this CA again."""
+    options = ""
+    if address != os.environ.get("HANDFAST_CA"):
+        options += f" --ca {printable(shlex.quote(address))}"
+    if credential and str(credential) != os.environ.get("HANDFAST_CREDENTIAL"):
+        options += f" --credential {quote_path(credential)}"
+    return options
 
 
 CaOption = Annotated[

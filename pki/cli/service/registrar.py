@@ -23,6 +23,7 @@ from pki.ca_client.rpc_errors import call
 from pki.cli.service.operator import operator
 from pki.cli.service.remote import SECONDS, remote_ca
 from pki.cli.state.authority import open_authority, open_urgently
+from pki.daemon import registration_calls
 from pki.daemon.messages import read_registration, registration_message
 from pki.identity import SpiffeId
 
@@ -48,6 +49,11 @@ class Registrar(Protocol):
 
     def all(self, prefix: str) -> Iterator[messages.Registration]:
         """Return every registration at or below a path."""
+
+    def confirm(
+        self, request: messages.ConfirmRegistrationsRequest
+    ) -> messages.ConfirmRegistrationsResponse:
+        """Confirm registrations from a backup, and list those that wait."""
 
     def spiffe_id(self, name: str) -> str:
         """Return the SPIFFE ID that a name stands for."""
@@ -99,6 +105,12 @@ class FolderRegistrar:
         ):
             yield from (registration_message(*item) for item in page)
             after = str(page[-1][0].spiffe_id)
+
+    def confirm(
+        self, request: messages.ConfirmRegistrationsRequest
+    ) -> messages.ConfirmRegistrationsResponse:
+        """Confirm registrations from a backup, and list those that wait."""
+        return registration_calls.confirm(self._context, operator(), request)
 
     def spiffe_id(self, name: str) -> str:
         """Return the SPIFFE ID that a name stands for."""
@@ -160,6 +172,12 @@ class RemoteRegistrar:
                 return
             request.page_token = page.next_page_token
 
+    def confirm(
+        self, request: messages.ConfirmRegistrationsRequest
+    ) -> messages.ConfirmRegistrationsResponse:
+        """Confirm registrations from a backup, and list those that wait."""
+        return call(lambda: self._stub.ConfirmRegistrations(request, timeout=SECONDS))
+
     def spiffe_id(self, name: str) -> str:
         """Return the SPIFFE ID that a name stands for."""
         return str(SpiffeId.parse_name(name, self._own_id.trust_domain))
@@ -167,7 +185,12 @@ class RemoteRegistrar:
 
 @contextmanager
 def registrar(
-    ca: str | None, credential: Path | None, directory: Path, *, revokes: bool = False
+    ca: str | None,
+    credential: Path | None,
+    directory: Path,
+    *,
+    revokes: bool = False,
+    publishes: bool = True,
 ) -> Iterator[Registrar]:
     """Open the CA's folder, or a CA over the network if its address is given.
 
@@ -176,9 +199,14 @@ def registrar(
         credential: the directory of the credential to ask with.
         directory: the state folder.
         revokes: whether something may be revoked, which a full disk must not stop.
+        publishes: whether the folder's CA publishes first, which one that was restored can't yet.
     """
     if ca is None:
-        with open_urgently(directory) if revokes else open_authority(directory) as authority:
+        with (
+            open_urgently(directory)
+            if revokes
+            else open_authority(directory, read_only=not publishes)
+        ) as authority:
             yield FolderRegistrar(authority)
         return
     with remote_ca(ca, credential) as remote:

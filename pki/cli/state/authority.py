@@ -71,6 +71,23 @@ def open_authority(
     return authority
 
 
+def open_to_show(state: Path) -> Authority:
+    """Open the CA for a command that only shows it, also where its ledger can't be written now.
+
+    Args:
+        state: the folder.
+
+    Raises:
+        StateError: as :func:`open_authority`.
+    """
+    try:
+        return open_authority(state, read_only=True)
+    except OlderLedgerError:
+        raise
+    except LedgerError:
+        return open_authority(state, read_only=True, access=LedgerAccess(for_reading=True))
+
+
 def open_urgently(
     state: Path, *, read_only: bool = False, passphrase_file: Path | None = None
 ) -> Authority:

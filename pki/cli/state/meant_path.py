@@ -15,6 +15,10 @@ from pki.files import find_layout
 
 _VARIABLE = "HANDFAST_DIR"
 _CA_VARIABLE = "HANDFAST_CA"
+_SERVED_ELSEWHERE = (
+    ". If it is served elsewhere, ask it there, where a command takes that: --ca HOST:PORT "
+    "--credential DIR"
+)
 _MOST_SHOWN = 3
 _MOST_FOLDERS = 500  # a suggestion is not worth reading a whole disk
 
@@ -99,6 +103,7 @@ def _folder_remedy(state: Path) -> str:
     return (
         f"Name the folder that holds it with --dir or {_VARIABLE}, or make one: "
         "handfast ca init --trust-domain NAME"
+        + ("" if os.environ.get(_CA_VARIABLE) else _SERVED_ELSEWHERE)
     )
 
 

@@ -51,7 +51,7 @@ class AuditHandler(audit_pb2_grpc.AuditServicer):
                 ],
             )
 
-        return await answer(context, parts.operating, work)
+        return await answer(context, parts.listening, work)
 
     async def AddCosignature(
         self, request: audit_pb2.AddCosignatureRequest, context: _Context
@@ -66,7 +66,7 @@ class AuditHandler(audit_pb2_grpc.AuditServicer):
             parts.witnesses.add(caller.spiffe_id, request.checkpoint, request.key)
             return audit_pb2.AddCosignatureResponse()
 
-        return await answer(context, parts.operating, work)
+        return await answer(context, parts.listening, work)
 
     async def GetTile(
         self, request: audit_pb2.GetTileRequest, context: _Context

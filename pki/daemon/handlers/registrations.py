@@ -18,6 +18,7 @@ from pki.authority.enrollment import (
 )
 from pki.authority.enrollment.registering import Changed
 from pki.authority.registrations import Caller
+from pki.daemon import registration_calls
 from pki.daemon.callers import caller_of
 from pki.daemon.messages import read_registration, registration_message
 from pki.daemon.status import admit, answer
@@ -119,6 +120,15 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
             )
 
         return await self._answer(context, work)
+
+    async def ConfirmRegistrations(
+        self, request: registrations_pb2.ConfirmRegistrationsRequest, context: _Context
+    ) -> registrations_pb2.ConfirmRegistrationsResponse:
+        """Confirm registrations from a backup, and list those that wait: for admins."""
+        return await self._answer(
+            context,
+            lambda caller: registration_calls.confirm(self._parts.for_registrars, caller, request),
+        )
 
     async def _answer(self, context: _Context, work: Callable[[Caller], _Result]) -> _Result:
         caller = caller_of(peer())

@@ -159,6 +159,12 @@ class RotationHandler(rotation_pb2_grpc.RotationServicer):
         """Have the roots sign their lists anew."""
         return await self._answer(context, rotation_calls.renew_root_lists)
 
+    async def AcknowledgeRestoredLog(
+        self, request: rotation_pb2.AcknowledgeRestoredLogRequest, context: _Context
+    ) -> rotation_pb2.AcknowledgedLog:
+        """Have the roots acknowledge that the audit log was restored."""
+        return await self._answer(context, rotation_calls.acknowledge_restored_log)
+
     async def _answer(
         self,
         context: _Context,

@@ -24,6 +24,8 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 # What a follower with a thousand lists says of itself is a third of this.
 _MOST_BYTES = 128 * 1024
 _MOST_STREAMS, _LEAST_STREAMS = 16, 2
+_EARLIEST = 0.7
+"""When a heartbeat comes at the earliest, as a share of the longest silence."""
 
 
 class TrustHandler(trust_pb2_grpc.TrustServicer):
@@ -77,7 +79,9 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
             yield update
         yield follower.heartbeat(state, parts.context.now())
         while not parts.is_stopping and follower in running:
-            newer = await parts.feed.wait(state, seconds)
+            # Not all that heard of the same change at the same time again.
+            pause = seconds * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
+            newer = await parts.feed.wait(state, pause)
             if newer is state:
                 yield follower.heartbeat(state, parts.context.now())
                 continue
@@ -101,4 +105,4 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
             parts.report_trust(caller, request)
             return trust_pb2.ReportTrustResponse()
 
-        return await answer(context, parts.operating, work)
+        return await answer(context, parts.listening, work)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import NameOID
 
 from pki.authority import Authority
 from pki.authority.enrollment import create_registration, issue_for_registrar, renew_own
@@ -27,6 +23,7 @@ from pki.identity import SpiffeId, TrustDomain
 from pki.keys import generate_key
 from pki.proofs import Purpose, bind_request
 from pki.x509 import WORKLOAD, read_request
+from tests.bench.ca.bare import BareCa
 from tests.bench.ca.served import OPERATOR
 from tests.bench.ca.signing_requests import make_ders
 from tests.bench.rows import Pairs, Row
@@ -38,7 +35,7 @@ _Made = TypeVar("_Made")
 def library(home: Path, quick: bool) -> Iterator[Row]:
     """Measure what a certificate costs in this process."""
     pairs, number = (3, 64) if quick else (15, 160)
-    bare = _Bare()
+    bare = BareCa()
     with (
         Authority.create(home / "ca", "shop.internal") as authority,
         ThreadPoolExecutor(_AT_ONCE) as threads,
@@ -50,6 +47,10 @@ def library(home: Path, quick: bool) -> Iterator[Row]:
         def at_once(ders: list[bytes]) -> None:
             list(threads.map(issue, [i % _AT_ONCE for i in range(len(ders))], ders))
 
+        def only_sign(ders: list[bytes]) -> None:
+            for der in ders:
+                bare.issue(der)
+
         def without_ledger(ders: list[bytes]) -> None:
             for der in ders:
                 _issue_unrecorded(authority, by, der)
@@ -58,10 +59,10 @@ def library(home: Path, quick: bool) -> Iterator[Row]:
         against = "against one CSR check and signing"
         with authority.context.ledger.snapshot() as transaction:
             by = authority.context.active_ca(transaction)
-        costs = _costs(without_ledger, bare.issue, make_ders, pairs, number)
+        costs = _costs(without_ledger, only_sign, make_ders, pairs, number)
         name = "a certificate by CSR without the ledger, processor ms"
         yield costs.row(name, 1.3, median(costs.ratios) <= 1.3, against)
-        costs = _costs(at_once, bare.issue, make_ders, pairs, number)
+        costs = _costs(at_once, only_sign, make_ders, pairs, number)
         name = f"the same with the ledger, {_AT_ONCE} at a time"
         yield costs.row(name, 1.6, median(costs.ratios) <= 1.6, against)
         costs = _renewals(authority, threads, at_once, pairs, number)
@@ -139,34 +140,6 @@ def _renewal_of(
     presented = leaf.public_bytes(serialization.Encoding.DER)
     binding = bind_request(key, Purpose.RENEW, domain, proof=presented, request=request)
     return leaf, request, binding
-
-
-class _Bare:
-    """Checks a request's signature, and builds and signs a certificate for its key."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bare")])
-
-    def issue(self, ders: list[bytes]) -> None:
-        """Do it for each request."""
-        for der in ders:
-            request = x509.load_der_x509_csr(der)
-            assert request.is_signature_valid
-            self._sign(request.public_key())
-
-    def _sign(self, key: CertificatePublicKeyTypes) -> None:
-        now = datetime.now(UTC)
-        (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now)
-            .not_valid_after(now + timedelta(hours=1))
-            .sign(self._key, hashes.SHA256())
-        )
 
 
 def _costs(

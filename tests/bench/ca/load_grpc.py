@@ -11,7 +11,7 @@ from typing import Any
 
 import pki
 from pki._proto.handfast.ca.v1 import authority_pb2, authority_pb2_grpc
-from pki.identity import SpiffeId, TrustDomain
+from pki.identity import SpiffeId
 from tests.bench.ca.signing_requests import make_ders
 from tests.bench.ca.threads import work_until
 from tests.bench.children import serve_commands
@@ -27,7 +27,7 @@ class Load:
         self._stubs = []
         for folder in settings["registrars"]:
             me = self._stack.enter_context(pki.Workload.from_directory(Path(folder)))
-            peer = SpiffeId.of_ca(TrustDomain("shop.internal"))
+            peer = SpiffeId.parse(settings["peer"])
             channel = self._stack.enter_context(me.sync_channel(settings["address"], peer=peer))
             self._stubs.append(authority_pb2_grpc.AuthorityStub(channel))
         self._ders: list[bytes] = []

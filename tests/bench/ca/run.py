@@ -10,9 +10,13 @@ from typing import Annotated
 
 import typer
 
+from tests.bench.ca.agents import agents
+from tests.bench.ca.followers import followers
 from tests.bench.ca.library import library
 from tests.bench.ca.lists import lists
 from tests.bench.ca.many import many
+from tests.bench.ca.renewals import renewals
+from tests.bench.ca.replicas import replicas
 from tests.bench.ca.service import service
 from tests.bench.children import ROOT
 from tests.bench.command import run_measures
@@ -25,6 +29,10 @@ MEASURES: dict[str, Measure] = {
     "library": library,
     "many": many,
     "lists": lists,
+    "renewals": renewals,
+    "followers": followers,
+    "replicas": replicas,
+    "agents": agents,
 }
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 
+from pki.identity import SpiffeId
 from tests.bench.ca.openbao import find_openbao, running_openbao
-from tests.bench.ca.served import CONNECTIONS, cpu_seconds, served_ca
+from tests.bench.ca.served import BARE, CA_ID, CONNECTIONS, ServedCa, cpu_seconds, served_ca
 from tests.bench.children import Child
 from tests.bench.rows import Pairs, Row, spread_of
 
@@ -45,8 +46,7 @@ class _Side:
 
     def run(self, seconds: float, **arguments: object) -> _Run:
         """Load the server for so many seconds."""
-        spare = 2 * CONNECTIONS * _BATCH
-        self.child.ask("prepare", number=int(self.most * seconds) + spare)
+        self.child.ask("prepare", number=int(self.most * seconds) + 2 * CONNECTIONS * _BATCH)
         before = cpu_seconds(self.pids)
         load = self.child.ask("issue", seconds=seconds, **arguments)
         server = cpu_seconds(self.pids) - before
@@ -61,7 +61,18 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
     with ExitStack() as stack:
         for callers in (CONNECTIONS, _MANY):
             yield from _workers(_made(home / f"of-{callers}"), callers, seconds, pairs)
-        ours = _ours(stack, home, workers=1)
+        ca = stack.enter_context(served_ca(_made(home / "ours")))
+        ours = _by_grpc(stack, home, ca)
+        settings = {"directory": str(ca.bare)}
+        bare = stack.enter_context(Child("tests.bench.ca.bare_service", settings, home)).greeting
+        served = replace(ca, pids=[bare["pid"]], address=bare["address"])
+        floor = _by_grpc(stack, home, served, BARE)
+        yield from _compare(
+            "certificates a second, against bare gRPC that only signs",
+            lambda: ours.run(seconds, size=1),
+            lambda: floor.run(seconds, size=1),
+            pairs,
+        )
         if program is None:
             Console(stderr=True).print("OpenBao is not installed: nothing to compare with")
             runs = [ours.run(seconds, size=1) for _ in range(pairs)]
@@ -106,25 +117,32 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
         )
 
 
+def _by_grpc(stack: ExitStack, home: Path, ca: ServedCa, peer: SpiffeId = CA_ID) -> _Side:
+    """Connect registrars to a CA, or to what shows itself in its place."""
+    settings = {"address": ca.address, "registrars": ca.registrars, "peer": str(peer)}
+    load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
+    return _Side(load, ca.pids, 1500)
+
+
 def _workers(home: Path, callers: int, seconds: float, pairs: int) -> Iterator[Row]:
     """Measure two workers beside one."""
     with ExitStack() as stack:
-        one, two = (_ours(stack, home, workers=number, callers=callers) for number in (1, 2))
+        one, two = (
+            _by_grpc(
+                stack,
+                home,
+                stack.enter_context(
+                    served_ca(_made(home / f"by-{number}"), workers=number, callers=callers)
+                ),
+            )
+            for number in (1, 2)
+        )
         yield from _compare(
             f"certificates a second for {callers} callers, by 2 workers against 1",
             lambda: two.run(seconds, size=1),
             lambda: one.run(seconds, size=1),
             pairs,
         )
-
-
-def _ours(stack: ExitStack, home: Path, *, workers: int, callers: int = CONNECTIONS) -> _Side:
-    """Serve a CA as long as a stack is open."""
-    folder = _made(home / f"ours-{workers}")
-    ca = stack.enter_context(served_ca(folder, workers=workers, callers=callers))
-    settings = {"address": ca.address, "registrars": ca.registrars}
-    load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
-    return _Side(load, ca.pids, 1000)
 
 
 def _compare(
@@ -140,7 +158,8 @@ def _compare(
     rates = Pairs([mine.rate for mine, _ in runs], [theirs.rate for _, theirs in runs])
     loads = [median(run.load for run in side) for side in zip(*runs, strict=True)]
     note = f"load {loads[0]:.2f} and {loads[1]:.2f} ms each"
-    yield rates.row(name, rate, None if rate is None else median(rates.ratios) >= rate, note)
+    is_fast = None if rate is None else median(rates.ratios) >= rate
+    yield rates.row(name, rate, is_fast, note)
     costs = Pairs([mine.server for mine, _ in runs], [theirs.server for _, theirs in runs])
     kept = None if cpu is None else median(costs.ratios) <= cpu
     yield costs.row(f"{name}: server's processor ms each", cpu, kept)

@@ -107,6 +107,10 @@ class Admin:
         request = rotation_pb2.RenewRootListsRequest()
         return self.stub.RenewRootLists(request, timeout=SECONDS).request
 
+    def acknowledge_restored_log(self) -> bytes:
+        request = rotation_pb2.AcknowledgeRestoredLogRequest()
+        return self.stub.AcknowledgeRestoredLog(request, timeout=SECONDS).request
+
     def get_request(self) -> bytes:
         request = rotation_pb2.GetRootRequestRequest()
         return self.stub.GetRootRequest(request, timeout=SECONDS).request

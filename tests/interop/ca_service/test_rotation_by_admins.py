@@ -149,6 +149,7 @@ EACH_CALL: dict[str, Callable[[Admin], Any]] = {
     "ActivateRoot": lambda it: it.activate_root(force=True),
     "WithdrawRoot": lambda it: it.withdraw_root(force=True),
     "RenewRootLists": lambda it: it.renew_root_lists(),
+    "AcknowledgeRestoredLog": lambda it: it.acknowledge_restored_log(),
 }
 
 

@@ -53,6 +53,37 @@ def test_a_directory_means_its_whole_line_of_renewals(capsys: Capture, reason: s
     assert told["still_valid"] == []
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("keyCompromise", "key-compromise"),
+        ("cessationOfOperation", "cessation-of-operation"),
+        ("superseded", "superseded"),
+    ],
+)
+def test_a_reason_may_be_written_as_the_rfc_does(capsys: Capture, written: str, name: str) -> None:
+    told = run_json(capsys, "revoke", ORDERS, "--reason", written)
+    assert (told["code"], told["reason"]) == (0, name)
+
+
+@pytest.mark.parametrize("reason", ["keycompromise", "key_compromise", "certificateHold", ""])
+def test_another_spelling_of_a_reason_is_wrong_usage(capsys: Capture, reason: str) -> None:
+    code, _, err = run_command(capsys, "revoke", ORDERS, "--reason", reason)
+    assert (code, "no reason to revoke" in " ".join(err.split())) == (2, True)
+    assert revoked() == set()
+
+
+def test_without_a_ca_here_it_says_how_to_ask_one_elsewhere(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "client").mkdir()
+    monkeypatch.chdir(tmp_path / "client")
+    monkeypatch.setenv("HANDFAST_DIR", "nothing")
+    shutil.rmtree(tmp_path / "certs")
+    code, _, err = run_command(capsys, "revoke", "orders")
+    assert (code, "--ca HOST:PORT --credential DIR" in err) == (1, True)
+
+
 def test_a_directory_in_which_a_renewal_was_cut_off_means_both_keys(capsys: Capture) -> None:
     older = Path("older")
     shutil.copytree(ORDERS, older)

@@ -76,3 +76,21 @@ def test_a_clock_that_jumps_begins_the_hour_anew(ca: Authority, clocks: Clocks) 
     record = ca.certificate(revoked.leaf.serial_number)
     assert record is not None
     assert record.revoked_at is not None
+
+
+def test_a_time_that_the_audit_log_does_not_confirm_is_not_believed(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    """As of a service that was started while its clock was ahead, and is right for itself."""
+    with make_authority(tmp_path, clocks.clock) as ca:
+        ca.issue("orders")
+        ca.issue("web")
+        clocks.clock.move(days=100)
+        it = upkeep(ca, clocks)
+        clocks.pass_by(minutes=61)
+        it.run()
+        assert it.pruned == 0
+        ca.issue("payments")
+        clocks.pass_by(minutes=61)
+        it.run()
+        assert it.pruned == 2

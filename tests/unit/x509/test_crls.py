@@ -82,6 +82,7 @@ def test_a_list_is_built_with_reasons_and_its_issuers_key() -> None:
         [
             RevokedEntry(5, NOW, x509.ReasonFlags.key_compromise),
             RevokedEntry(6, NOW),
+            RevokedEntry(5, NOW, x509.ReasonFlags.superseded),
         ],
         issuer=H.issuing,
         issuer_key=H.issuing_key,
@@ -90,6 +91,7 @@ def test_a_list_is_built_with_reasons_and_its_issuers_key() -> None:
         next_update=NOW + timedelta(days=1),
     )
     assert (made.number, made.revoked) == (7, frozenset({5, 6}))
+    assert [item.serial_number for item in made.crl] == [5, 6], "a serial number is there once"
     first = made.crl.get_revoked_certificate_by_serial_number(5)
     assert first is not None
     assert first.extensions[0].value == x509.CRLReason(x509.ReasonFlags.key_compromise)

@@ -14,7 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, NestedTransaction, ScalarResult, Table
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    NestedTransaction,
+    ScalarResult,
+    Table,
+    UpdateBase,
+)
 
 _Result = TypeVar("_Result")
 _Parameters = Mapping[str, object] | Sequence[Mapping[str, object]] | None
@@ -77,6 +85,8 @@ class LedgerConnection:
         self._forget: list[Callable[[], object]] = []
         self.has_changed = False
         """Whether anything was written."""
+        self.changed_tables: set[object] = set()
+        """The tables that statements have changed; without those of rows that waited."""
 
     @property
     def has_waiting(self) -> bool:
@@ -98,7 +108,10 @@ class LedgerConnection:
         result = self._connection.execute(statement, parameters)
         if changes:
             self._forget_all()
-            self.has_changed = self.has_changed or result.rowcount != 0
+            if result.rowcount != 0:
+                self.has_changed = True
+                if isinstance(statement, UpdateBase):
+                    self.changed_tables.add(statement.table)
         return result
 
     def read(

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from pki.authority.ledger.batching.names import ConflictError
 from pki.authority.ledger.batching.needs import Needs
 from pki.authority.ledger.commits.turns import Outcome, Shared
-from pki.authority.ledger.databases.place import cause_of
+from pki.authority.ledger.databases.place import LedgerPlace, cause_of
 from pki.authority.ledger.transaction import Transaction
-from pki.errors import LedgerError
+from pki.errors import LedgerError, LedgerHeldError, LedgerMovedError
 
 _SHARED_SECONDS = 0.1
 """How long a shared commit takes up steps: who is urgent waits for it."""
@@ -95,6 +95,21 @@ def _try(transaction: Transaction, step: Step, *, is_written: bool) -> Outcome:
         raise
     except Exception as error:
         return Outcome(error=error)
+
+
+def failure_of(error: SQLAlchemyError, place: LedgerPlace, waited: float) -> LedgerError:
+    """Return why a transaction failed, after which nothing was recorded.
+
+    Args:
+        error: the library's.
+        place: where the ledger lies.
+        waited: how many seconds the transaction waited at most for a lock.
+    """
+    if place.was_outrun(error):
+        return LedgerMovedError()
+    if place.is_held(error):
+        return LedgerHeldError(waited)
+    return not_recorded(error)
 
 
 def not_recorded(error: SQLAlchemyError) -> LedgerError:

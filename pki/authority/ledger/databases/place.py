@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from pki.authority.ledger.databases.access import LedgerAccess
+from pki.authority.ledger.databases.hints import LedgerHints
 from pki.errors import LedgerError, quote_untrusted
 
 
@@ -87,6 +88,19 @@ class LedgerPlace(ABC):
 
     def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
+        return False
+
+    def hints(self, engine: Engine) -> LedgerHints:
+        """Return how machines that share the ledger tell each other that it has changed.
+
+        Args:
+            engine: the way to the ledger.
+        """
+        del engine
+        return LedgerHints()
+
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
         return False
 
     def unusable(self, error: SQLAlchemyError) -> LedgerError:

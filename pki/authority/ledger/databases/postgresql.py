@@ -27,13 +27,16 @@ from sqlalchemy import (
     make_url,
     select,
 )
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.beside.ledger_files import MARK
 from pki.authority.ledger.databases.access import BUSY, BUSY_SECONDS, NO_TURN, READING, LedgerAccess
 from pki.authority.ledger.databases.commits import holds_commit
+from pki.authority.ledger.databases.hints import LedgerHints
 from pki.authority.ledger.databases.place import LedgerPlace
+from pki.authority.ledger.databases.postgresql_hints import PostgresqlHints
 from pki.errors import InputError, LedgerError, MissingExtraError, StateError, quote_untrusted
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -47,9 +50,9 @@ _STALLED_SECONDS = 20
 """After how long the server ends a session that does nothing within a transaction."""
 _STALLED_READING_SECONDS = 3600
 _DOUBT_SECONDS = 30.0
-_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+_CONFLICTS = frozenset({"40001", "40P01"})
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_TURN_NOW, _UNIQUE = "55P03", "23505"
+_NO_LOCK, _UNIQUE, _READ_ONLY = "55P03", "23505", "25006"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,8 @@ class PostgresqlDatabase(LedgerPlace):
             except DBAPIError as error:
                 if time.monotonic() > end:
                     raise
-                if not self.was_outrun(error):
+                # Else it has waited for that row already, or may look at once.
+                if not (self.is_held(error) or self.was_outrun(error)):
                     time.sleep(pause)
                     pause = min(2 * pause, 1.0)
 
@@ -193,6 +197,10 @@ class PostgresqlDatabase(LedgerPlace):
                     select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None)))
                 )
 
+    def hints(self, engine: Engine) -> LedgerHints:
+        """Return how replicas tell each other that the ledger has changed: by NOTIFY."""
+        return PostgresqlHints(engine)
+
     def was_outrun(self, error: SQLAlchemyError) -> bool:
         """Return whether a transaction failed only because another machine's was faster."""
         cause: Any = getattr(error, "orig", None)
@@ -200,6 +208,10 @@ class PostgresqlDatabase(LedgerPlace):
             # The next place in the audit log is taken: by who was faster.
             return bool(cause.diag.constraint_name == "audit_entries_pkey")
         return getattr(cause, "sqlstate", None) in _CONFLICTS
+
+    def is_held(self, error: SQLAlchemyError) -> bool:
+        """Return whether a transaction failed because another session did not free a lock."""
+        return getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_LOCK
 
     def unusable(self, error: SQLAlchemyError) -> LedgerError:
         """Return the error for a database that can't be used."""
@@ -212,10 +224,10 @@ class PostgresqlDatabase(LedgerPlace):
 
 
 def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
-    options = f"-c synchronous_commit=on -c idle_in_transaction_session_timeout={_STALLED_SECONDS}s"
     arguments: dict[str, Any] = {
-        "options": options,
         "connect_timeout": 5,
+        # None: a pooler between may give each transaction another session of the server.
+        "prepare_threshold": None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -241,11 +253,15 @@ def _engine_of(address: PostgresqlUrl, access: LedgerAccess) -> Engine:
             remedy="Install handfast[postgresql]",
         ) from None
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _leave_standby)
     return engine.execution_options(**{BUSY: access.wait_seconds, READING: access.for_reading})
 
 
 def _begin(connection: Connection) -> None:
-    """Take our turn, if the transaction may write: before its snapshot, which it would outlive."""
+    """Take our turn, if the transaction may write: before its snapshot, which it would outlive.
+
+    What is set, is set for the transaction: a pooler lets nothing be set for a session.
+    """
     options = connection.get_execution_options()
     busy = options.get(BUSY, BUSY_SECONDS)
     if options.get(READING):
@@ -256,16 +272,27 @@ def _begin(connection: Connection) -> None:
         )
         return
     if not options.get(NO_TURN):
-        _limit_waiting(connection, min(busy, _TURN_SECONDS))
+        _limit(connection, min(busy, _TURN_SECONDS))
         try:
             connection.exec_driver_sql("LOCK TABLE turns IN SHARE ROW EXCLUSIVE MODE")
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _NO_TURN_NOW:
+            if getattr(error.orig, "sqlstate", None) != _NO_LOCK:
                 raise
             driver: Any = connection.connection.dbapi_connection
             driver.rollback()
-    _limit_waiting(connection, busy)
+    _limit(connection, busy)
 
 
-def _limit_waiting(connection: Connection, seconds: float) -> None:
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")
+def _limit(connection: Connection, wait_seconds: float) -> None:
+    """Let the transaction wait for locks so long, stall for a while at most, and be durable."""
+    connection.exec_driver_sql(
+        f"SET LOCAL lock_timeout = {max(1, int(wait_seconds * 1000))}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = '{_STALLED_SECONDS}s'; "
+        "SET LOCAL synchronous_commit = on"
+    )
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Connect anew after a server has refused to write: another one may be the primary by now."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True

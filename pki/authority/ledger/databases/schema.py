@@ -11,11 +11,34 @@ from pki.authority.ledger.databases.access import NO_TURN, LedgerAccess
 from pki.authority.ledger.databases.place import LedgerPlace
 from pki.errors import LedgerError, quote_untrusted
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 
 
 # Any number that no other program takes in the same database.
 _LOCK = 0x68616E64
+
+
+def migrate_place(engine: Engine, place: LedgerPlace, access: LedgerAccess) -> bool:
+    """Migrate the tables to this version, as :func:`migrate`.
+
+    Args:
+        engine: of the ledger.
+        place: where it lies.
+        access: how it is opened.
+
+    Raises:
+        LedgerError: if it can't be used, or a newer handfast wrote it.
+    """
+    try:
+        return migrate(engine, access)
+    except SQLAlchemyError as error:
+        raise place.unusable(error) from error
+    except (ValueError, TypeError) as error:
+        raise LedgerError(
+            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
+            f"{quote_untrusted(error)}",
+            remedy="Bring it back from a backup, and then: handfast ca recover",
+        ) from error
 
 
 def migrate(engine: Engine, access: LedgerAccess) -> bool:
@@ -39,24 +62,6 @@ def migrate(engine: Engine, access: LedgerAccess) -> bool:
         if is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         return not _is_current(connection) and upgrade(connection, "head")
-
-
-def migrate_at(place: LedgerPlace, engine: Engine, access: LedgerAccess) -> bool:
-    """Migrate the tables of the ledger at a place, as :func:`migrate`.
-
-    Raises:
-        LedgerError: if the ledger can't be used, or holds what can't be read.
-    """
-    try:
-        return migrate(engine, access)
-    except SQLAlchemyError as error:
-        raise place.unusable(error) from error
-    except (ValueError, TypeError) as error:
-        raise LedgerError(
-            f"ledger {quote_untrusted(place)} holds a value that can't be decoded: "
-            f"{quote_untrusted(error)}",
-            remedy="Bring it back from a backup, and then: handfast ca recover",
-        ) from error
 
 
 def _is_current(connection: Connection) -> bool:

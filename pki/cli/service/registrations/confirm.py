@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from pki.authority.enrollment.confirming import confirm_registrations, unconfirmed_registrations
+from pki._proto.handfast.ca.v1 import registrations_pb2 as messages
+from pki.authority.enrollment.confirming import AT_ONCE
 from pki.cli.options import DEFAULT_DIR, DirOption, dir_option
 from pki.cli.output import JsonOption, print_result
-from pki.cli.service.operator import operator
-from pki.cli.state.authority import open_authority
+from pki.cli.service.ca_options import CaOption, CredentialOption, remote_options
+from pki.cli.service.registrar import Registrar, registrar
 from pki.errors import counted
-from pki.identity import SpiffeId
 
 
 def confirm(
@@ -22,30 +22,60 @@ def confirm(
     everything: Annotated[
         bool, typer.Option("--all", help="All that wait, after you have looked at them.")
     ] = False,
+    ca: CaOption = None,
+    credential: CredentialOption = None,
     directory: DirOption = DEFAULT_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Confirm registrations from a restored backup; without a name, list those that wait."""
+    """Confirm registrations from a restored backup; without a name, list those that wait.
+
+    Works on the folder, or with --ca over the network.
+    """
     if names and everything:
         raise typer.BadParameter("name workloads, or give --all", param_hint="'--all'")
-    confirmed: tuple[str, ...] = ()
-    with open_authority(directory, read_only=True) as authority:
-        if names or everything:
-            chosen = [SpiffeId.parse_name(name, authority.trust_domain) for name in names or ()]
-            confirmed = confirm_registrations(
-                authority.context, operator(), None if everything else chosen
-            )
-        waiting = unconfirmed_registrations(authority.context)
+    with registrar(ca, credential, directory, publishes=False) as desk:
+        confirmed = _confirm_all(desk) if everything else _confirm(desk, names or [])
+        waiting = _waiting(desk)
     print_result(
         "registration confirm",
-        {"confirmed": list(confirmed), "waiting": list(waiting)},
+        {"confirmed": confirmed, "waiting": waiting},
         [
             *(f"Confirmed {item}" for item in confirmed),
             *(f"Waits: {item}" for item in waiting),
-            *_next(len(waiting), dir_option(directory)),
+            *_next(
+                len(waiting),
+                remote_options(ca, credential) if ca is not None else dir_option(directory),
+            ),
         ],
         as_json=as_json,
     )
+
+
+def _confirm(desk: Registrar, names: list[str]) -> list[str]:
+    chosen = [desk.spiffe_id(name) for name in names]
+    confirmed: list[str] = []
+    for start in range(0, len(chosen), AT_ONCE):
+        request = messages.ConfirmRegistrationsRequest(spiffe_ids=chosen[start : start + AT_ONCE])
+        confirmed += desk.confirm(request).confirmed
+    return confirmed
+
+
+def _confirm_all(desk: Registrar) -> list[str]:
+    confirmed: list[str] = []
+    while answer := desk.confirm(messages.ConfirmRegistrationsRequest(next=True)).confirmed:
+        confirmed += answer
+    return confirmed
+
+
+def _waiting(desk: Registrar) -> list[str]:
+    request = messages.ConfirmRegistrationsRequest()
+    waiting: list[str] = []
+    while True:
+        page = desk.confirm(request)
+        waiting += page.waiting
+        if not page.next_page_token:
+            return waiting
+        request.page_token = page.next_page_token
 
 
 def _next(waiting: int, option: str) -> list[str]:

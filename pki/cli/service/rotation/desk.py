@@ -63,6 +63,9 @@ class RotationDesk(Protocol):
     def renew_root_lists(self) -> messages.RenewedRootLists:
         """Have the roots sign their lists anew."""
 
+    def acknowledge_restored_log(self) -> messages.AcknowledgedLog:
+        """Have the roots acknowledge that the audit log was restored."""
+
     def root_keys(self) -> list[Path]:
         """Return the files here that hold roots' keys."""
 

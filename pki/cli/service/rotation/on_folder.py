@@ -104,6 +104,14 @@ class FolderDesk:
             self.distribute()
         return renewed
 
+    def acknowledge_restored_log(self) -> messages.AcknowledgedLog:
+        """Have the roots acknowledge that the audit log was restored."""
+        self._note_waiting()
+        acknowledged = rotation_calls.acknowledge_restored_log(self._authority)
+        if not acknowledged.request:
+            self.distribute()
+        return acknowledged
+
     def _note_waiting(self) -> None:
         with suppress(PkiError):
             # None waits, or the step that follows says why nobody could be asked.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -15,11 +13,11 @@ from pki._proto.handfast.ca.v1 import rotation_pb2 as messages
 from pki._proto.handfast.ca.v1.rotation_pb2_grpc import RotationStub
 from pki.authority.signers.new_key import KeyPlace
 from pki.ca_client.rpc_errors import call
-from pki.cli.output import quote_path
+from pki.cli.service.ca_options import remote_options
 from pki.cli.service.remote import SECONDS
 from pki.cli.state.root_requests import REQUEST_FILE
 from pki.cli.state.trust_distribution import Distribution
-from pki.errors import PkiError, printable
+from pki.errors import PkiError
 
 _PAGE = 5000
 _HEARD_AFTER = 1.0
@@ -118,6 +116,12 @@ class NetworkDesk:
         request = messages.RenewRootListsRequest()
         return call(lambda: self._stub.RenewRootLists(request, timeout=SECONDS))
 
+    def acknowledge_restored_log(self) -> messages.AcknowledgedLog:
+        """Have the roots acknowledge that the audit log was restored."""
+        self._note_waiting()
+        request = messages.AcknowledgeRestoredLogRequest()
+        return call(lambda: self._stub.AcknowledgeRestoredLog(request, timeout=SECONDS))
+
     def _note_waiting(self) -> None:
         with suppress(PkiError):
             # None waits, or the step that follows says why nobody could be asked.
@@ -145,10 +149,4 @@ class NetworkDesk:
 
     def options(self) -> str:
         """Return the options that ask this CA again."""
-        options = ""
-        if self._address != os.environ.get("HANDFAST_CA"):
-            options += f" --ca {printable(shlex.quote(self._address))}"
-        credential = str(self._credential)
-        if self._credential and credential != os.environ.get("HANDFAST_CREDENTIAL"):
-            options += f" --credential {quote_path(self._credential)}"
-        return options
+        return remote_options(self._address, self._credential)

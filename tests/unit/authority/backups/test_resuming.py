@@ -286,13 +286,15 @@ def test_registrations_wait_for_an_admin(lost: Lost) -> None:
                 it.enroll(token.credential)
         with pytest.raises(NotPermittedError, match="only an admin"):
             confirm_registrations(ca.context, REGISTRAR, None)
+        with pytest.raises(NotPermittedError, match="only an admin"):
+            unconfirmed_registrations(ca.context, REGISTRAR)
         with pytest.raises(NotFoundError):
             confirm_registrations(ca.context, ADMIN, [workload_id("orders"), workload_id("none")])
-        assert len(unconfirmed_registrations(ca.context)) == 2
+        assert len(unconfirmed_registrations(ca.context, ADMIN)) == 2
         assert confirm_registrations(ca.context, ADMIN, [workload_id("orders")]) == (
             "spiffe://shop.internal/orders",
         )
-        assert unconfirmed_registrations(ca.context) == ("spiffe://shop.internal/payments",)
+        assert unconfirmed_registrations(ca.context, ADMIN) == ("spiffe://shop.internal/payments",)
         token = create_token(ca.context, ADMIN, workload_id("orders"))
         Enrolling(ca.context).enroll(token.credential)
         confirmed = [

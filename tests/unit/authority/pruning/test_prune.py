@@ -15,7 +15,7 @@ from pki.authority.bootstrap import AuthorityPlan
 from pki.authority.ledger import tables
 from pki.authority.ledger.audit import AuditAction
 from pki.authority.pruning import prune
-from pki.authority.pruning.prune import START, PruneStep, prune_step
+from pki.authority.pruning.prune import START, PruneBounds, PruneStep, prune_step
 from pki.errors import InputError, NotPermittedError
 from pki.identity import DnsName, TrustDomain
 from tests.enrolling import Enrolling, enrolled, register, token_for
@@ -37,9 +37,9 @@ def ca(tmp_path: Path, clock: Clock) -> Iterator[Authority]:
 
 
 def pruned(ca: Authority, keep: timedelta = KEEP) -> int:
-    horizon, cursor, count = ca.now() - keep, START, 0
+    bounds, cursor, count = PruneBounds(ca.now() - keep, ca.now()), START, 0
     while True:
-        step = prune_step(ca.context, horizon, cursor)
+        step = prune_step(ca.context, bounds, cursor)
         count += step.certificates
         if step.cursor is None:
             return count
@@ -86,7 +86,7 @@ def test_what_ended_before_the_horizon_goes_and_nothing_else(ca: Authority, cloc
 
 def test_nothing_is_pruned_within_a_leafs_longest_life(ca: Authority) -> None:
     with pytest.raises(InputError, match="can't be pruned"):
-        prune_step(ca.context, ca.now() - timedelta(hours=23))
+        prune_step(ca.context, PruneBounds(ca.now() - timedelta(hours=23), ca.now()))
 
 
 def test_a_revoked_one_stays_until_no_list_shows_it(ca: Authority, clock: Clock) -> None:
@@ -272,7 +272,8 @@ def test_it_goes_in_steps_and_each_is_whole(
     steps: list[PruneStep] = []
     cursor: tuple[int, int] | None = START
     while cursor is not None:
-        steps.append(prune_step(ca.context, ca.now() - KEEP, cursor))
+        bounds = PruneBounds(ca.now() - KEEP, ca.now())
+        steps.append(prune_step(ca.context, bounds, cursor))
         assert is_sound(ca)
         cursor = steps[-1].cursor
     assert [item.certificates for item in steps] == [3, 3, 2]

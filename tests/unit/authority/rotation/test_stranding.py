@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pki.authority import Authority
+from pki.authority.rotation.reports import report_trust
 from pki.authority.rotation.status import StepState
-from pki.errors import InputError, NotPermittedError, StateError
+from pki.errors import InputError, LedgerError, NotPermittedError, StateError
 from tests.rotating import accepts, serial, spiffe
+from tests.stuck_ledger import stuck_ledger
 from tests.support import Clock, make_authority
 
 
@@ -55,6 +58,20 @@ def test_activation_is_refused_while_somebody_is_not_known_to_trust_the_new_root
     clock.move(hours=1, seconds=1)
     # The certificate of orders has ended: it can talk to nobody, so nobody is stranded.
     ca.activate_root()
+
+
+@pytest.mark.sqlite
+def test_a_report_that_says_nothing_new_waits_for_nobody_who_writes(
+    ca: Authority, clock: Clock
+) -> None:
+    orders = ca.issue("orders")
+    ca.prepare_root()
+    context = replace(ca.context, ledger=ca.context.ledger.waiting(0.1))
+    with stuck_ledger(ca.context.directory.path):
+        assert report_trust(context, [(spiffe("orders"), serial(orders))], 1) == 0
+        with pytest.raises(LedgerError):
+            report_trust(context, [(spiffe("orders"), serial(orders))], 2)
+    assert report_trust(context, [(spiffe("orders"), serial(orders))], 2) == 1
 
 
 def test_withdrawal_is_refused_while_a_certificate_hangs_on_the_root(

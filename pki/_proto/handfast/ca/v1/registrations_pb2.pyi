@@ -350,3 +350,67 @@ class ListRegistrationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRegistrationsResponse: _TypeAlias = ListRegistrationsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmRegistrationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPIFFE_IDS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next: _builtins.bool
+    """Confirm the first 500 that wait; spiffe_ids is empty then. Asked until nothing waits, all are."""
+    page_token: _builtins.str
+    """From the answer before: where its list of those that wait goes on."""
+    @_builtins.property
+    def spiffe_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The workloads whose registrations are right, at most 500. If one is not registered: NOT_FOUND, and
+        nothing is confirmed.
+        """
+
+    def __init__(
+        self,
+        *,
+        spiffe_ids: _abc.Iterable[_builtins.str] | None = ...,
+        next: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "page_token", b"page_token", "spiffe_ids", b"spiffe_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRegistrationsRequest: _TypeAlias = ConfirmRegistrationsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmRegistrationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def confirmed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that are confirmed now, and waited before."""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that wait now, by SPIFFE ID: at most 500."""
+
+    def __init__(
+        self,
+        *,
+        confirmed: _abc.Iterable[_builtins.str] | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "next_page_token", b"next_page_token", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRegistrationsResponse: _TypeAlias = ConfirmRegistrationsResponse  # noqa: Y015

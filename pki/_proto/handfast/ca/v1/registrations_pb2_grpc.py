@@ -62,6 +62,11 @@ class RegistrationsStub(object):
                 request_serializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsRequest.SerializeToString,
                 response_deserializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsResponse.FromString,
                 _registered_method=True)
+        self.ConfirmRegistrations = channel.unary_unary(
+                '/handfast.ca.v1.Registrations/ConfirmRegistrations',
+                request_serializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsRequest.SerializeToString,
+                response_deserializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsResponse.FromString,
+                _registered_method=True)
 
 
 class RegistrationsServicer(object):
@@ -104,6 +109,14 @@ class RegistrationsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmRegistrations(self, request, context):
+        """Confirms registrations from a backup of which the CA was restored, and lists those that wait: no
+        certificate is issued for one before. For the role ca-admin alone. Asked again, it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegistrationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +144,11 @@ def add_RegistrationsServicer_to_server(servicer, server):
                     servicer.ListRegistrations,
                     request_deserializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsRequest.FromString,
                     response_serializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsResponse.SerializeToString,
+            ),
+            'ConfirmRegistrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmRegistrations,
+                    request_deserializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsRequest.FromString,
+                    response_serializer=handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +288,33 @@ class Registrations(object):
             '/handfast.ca.v1.Registrations/ListRegistrations',
             handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsRequest.SerializeToString,
             handfast_dot_ca_dot_v1_dot_registrations__pb2.ListRegistrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmRegistrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/handfast.ca.v1.Registrations/ConfirmRegistrations',
+            handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsRequest.SerializeToString,
+            handfast_dot_ca_dot_v1_dot_registrations__pb2.ConfirmRegistrationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

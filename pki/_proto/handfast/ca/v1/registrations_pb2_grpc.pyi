@@ -46,6 +46,10 @@ class RegistrationsStub:
     """Deletes a registration: renewal stops, and its certificates are revoked unless told to keep them."""
     ListRegistrations: _grpc.UnaryUnaryMultiCallable[_registrations_pb2.ListRegistrationsRequest, _registrations_pb2.ListRegistrationsResponse]
     """Lists registrations by name."""
+    ConfirmRegistrations: _grpc.UnaryUnaryMultiCallable[_registrations_pb2.ConfirmRegistrationsRequest, _registrations_pb2.ConfirmRegistrationsResponse]
+    """Confirms registrations from a backup of which the CA was restored, and lists those that wait: no
+    certificate is issued for one before. For the role ca-admin alone. Asked again, it changes nothing.
+    """
 
 @_typing.type_check_only
 class RegistrationsAsyncStub(RegistrationsStub):
@@ -64,6 +68,10 @@ class RegistrationsAsyncStub(RegistrationsStub):
     """Deletes a registration: renewal stops, and its certificates are revoked unless told to keep them."""
     ListRegistrations: _aio.UnaryUnaryMultiCallable[_registrations_pb2.ListRegistrationsRequest, _registrations_pb2.ListRegistrationsResponse]  # type: ignore[assignment]
     """Lists registrations by name."""
+    ConfirmRegistrations: _aio.UnaryUnaryMultiCallable[_registrations_pb2.ConfirmRegistrationsRequest, _registrations_pb2.ConfirmRegistrationsResponse]  # type: ignore[assignment]
+    """Confirms registrations from a backup of which the CA was restored, and lists those that wait: no
+    certificate is issued for one before. For the role ca-admin alone. Asked again, it changes nothing.
+    """
 
 class RegistrationsServicer(metaclass=_abc_1.ABCMeta):
     """Who may obtain which names, and by which proof. For the roles registrar, within its prefixes, and
@@ -109,5 +117,15 @@ class RegistrationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registrations_pb2.ListRegistrationsResponse, _abc.Awaitable[_registrations_pb2.ListRegistrationsResponse]]:
         """Lists registrations by name."""
+
+    @_abc_1.abstractmethod
+    def ConfirmRegistrations(
+        self,
+        request: _registrations_pb2.ConfirmRegistrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registrations_pb2.ConfirmRegistrationsResponse, _abc.Awaitable[_registrations_pb2.ConfirmRegistrationsResponse]]:
+        """Confirms registrations from a backup of which the CA was restored, and lists those that wait: no
+        certificate is issued for one before. For the role ca-admin alone. Asked again, it changes nothing.
+        """
 
 def add_RegistrationsServicer_to_server(servicer: RegistrationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

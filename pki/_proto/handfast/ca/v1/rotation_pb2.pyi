@@ -742,3 +742,42 @@ class RenewedRootLists(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewedRootLists: _TypeAlias = RenewedRootLists  # noqa: Y015
+
+@_typing.final
+class AcknowledgeRestoredLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeRestoredLogRequest: _TypeAlias = AcknowledgeRestoredLogRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgedLog(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    BUNDLE_NUMBER_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    """What the roots must sign first; empty if it is acknowledged."""
+    bundle_number: _builtins.int
+    """The number of the newest trust bundle."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.bytes = ...,
+        bundle_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_number", b"bundle_number", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgedLog: _TypeAlias = AcknowledgedLog  # noqa: Y015

@@ -95,6 +95,11 @@ class RotationStub(object):
                 request_serializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewRootListsRequest.SerializeToString,
                 response_deserializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewedRootLists.FromString,
                 _registered_method=True)
+        self.AcknowledgeRestoredLog = channel.unary_unary(
+                '/handfast.ca.v1.Rotation/AcknowledgeRestoredLog',
+                request_serializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgeRestoredLogRequest.SerializeToString,
+                response_deserializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgedLog.FromString,
+                _registered_method=True)
 
 
 class RotationServicer(object):
@@ -191,6 +196,14 @@ class RotationServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcknowledgeRestoredLog(self, request, context):
+        """Has the roots sign a trust bundle with the name of the audit log of a CA that was restored from a
+        backup, so that its followers accept that log. If there is nothing to acknowledge: WRONG_STEP.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RotationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -243,6 +256,11 @@ def add_RotationServicer_to_server(servicer, server):
                     servicer.RenewRootLists,
                     request_deserializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewRootListsRequest.FromString,
                     response_serializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewedRootLists.SerializeToString,
+            ),
+            'AcknowledgeRestoredLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeRestoredLog,
+                    request_deserializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgeRestoredLogRequest.FromString,
+                    response_serializer=handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgedLog.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -525,6 +543,33 @@ class Rotation(object):
             '/handfast.ca.v1.Rotation/RenewRootLists',
             handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewRootListsRequest.SerializeToString,
             handfast_dot_ca_dot_v1_dot_rotation__pb2.RenewedRootLists.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeRestoredLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/handfast.ca.v1.Rotation/AcknowledgeRestoredLog',
+            handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgeRestoredLogRequest.SerializeToString,
+            handfast_dot_ca_dot_v1_dot_rotation__pb2.AcknowledgedLog.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,10 @@ class RotationStub:
     """Has the roots sign their revocation lists anew, those ahead for a distrust included. Asked again
     within an hour, it returns the same request.
     """
+    AcknowledgeRestoredLog: _grpc.UnaryUnaryMultiCallable[_rotation_pb2.AcknowledgeRestoredLogRequest, _rotation_pb2.AcknowledgedLog]
+    """Has the roots sign a trust bundle with the name of the audit log of a CA that was restored from a
+    backup, so that its followers accept that log. If there is nothing to acknowledge: WRONG_STEP.
+    """
 
 @_typing.type_check_only
 class RotationAsyncStub(RotationStub):
@@ -137,6 +141,10 @@ class RotationAsyncStub(RotationStub):
     RenewRootLists: _aio.UnaryUnaryMultiCallable[_rotation_pb2.RenewRootListsRequest, _rotation_pb2.RenewedRootLists]  # type: ignore[assignment]
     """Has the roots sign their revocation lists anew, those ahead for a distrust included. Asked again
     within an hour, it returns the same request.
+    """
+    AcknowledgeRestoredLog: _aio.UnaryUnaryMultiCallable[_rotation_pb2.AcknowledgeRestoredLogRequest, _rotation_pb2.AcknowledgedLog]  # type: ignore[assignment]
+    """Has the roots sign a trust bundle with the name of the audit log of a CA that was restored from a
+    backup, so that its followers accept that log. If there is nothing to acknowledge: WRONG_STEP.
     """
 
 class RotationServicer(metaclass=_abc_1.ABCMeta):
@@ -249,6 +257,16 @@ class RotationServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rotation_pb2.RenewedRootLists, _abc.Awaitable[_rotation_pb2.RenewedRootLists]]:
         """Has the roots sign their revocation lists anew, those ahead for a distrust included. Asked again
         within an hour, it returns the same request.
+        """
+
+    @_abc_1.abstractmethod
+    def AcknowledgeRestoredLog(
+        self,
+        request: _rotation_pb2.AcknowledgeRestoredLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rotation_pb2.AcknowledgedLog, _abc.Awaitable[_rotation_pb2.AcknowledgedLog]]:
+        """Has the roots sign a trust bundle with the name of the audit log of a CA that was restored from a
+        backup, so that its followers accept that log. If there is nothing to acknowledge: WRONG_STEP.
         """
 
 def add_RotationServicer_to_server(servicer: RotationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
