@@ -150,7 +150,7 @@ def test_bytes_that_are_no_request_write_nothing_into_the_log(tmp_path: Path) ->
     with running(tmp_path, "ca", "serve", *ports) as ca:
         target = ca.line("Serving the CA").rpartition(" ")[2]
         with stranger_channel(target, TrustDomain("shop.internal"), root) as channel:
-            call = channel.unary_unary("/handfast.ca.v1.Enrollment/Enroll")
+            call: Any = channel.unary_unary("/handfast.ca.v1.Enrollment/Enroll")
             for _ in range(3):
                 assert refused(lambda: call(b"\xff", timeout=SECONDS)) == "UNKNOWN"
         assert ca.stop() == 0
