@@ -129,6 +129,7 @@ class CaService:
             raise
         self._own_issuer = (self._feed.state.issuing, self._feed.state.bundle_number)
         self._was_own_due = self._has_failed = False
+        self._unreadable = ""
         self._due_lists = DueLists(context.now, context.settings.crl_lifetime)
         self._refresh_task = PeriodicTask(_REFRESH_SECONDS, self._refresh, "handfast-refresh")
         self._ledger_task = PeriodicTask(_LEDGER_SECONDS, self._follow_ledger, "handfast-ledger")
@@ -277,8 +278,14 @@ class CaService:
                 self.must_end(error)
             return
         except PkiError as error:
-            defer(log.error, "the ledger could not be read: %s", error)
+            # Tried four times a second, while a database is away: the same is said once.
+            if self._unreadable != str(error):
+                self._unreadable = str(error)
+                defer(log.error, "the ledger could not be read: %s", error)
             return
+        if self._unreadable:
+            self._unreadable = ""
+            defer(log.info, "the ledger can be read again")
         self._authority.context.reserve.make()
         state = self._feed.state
         if (state.unlisted or state.is_waiting) and self._parts is not None:

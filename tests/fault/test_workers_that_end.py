@@ -185,6 +185,26 @@ def test_a_worker_that_ends_again_and_again_is_replaced_after_growing_pauses() -
     assert seen[-1] == "ending"
 
 
+def test_a_worker_that_stands_still_does_not_hold_up_the_supervisor() -> None:
+    # More than a channel takes that nobody reads.
+    looks = "looks = iter(range(600))"
+    counting = "channel.obey(lambda command: next(looks, None) is None and os._exit(MAY_NOT_GO_ON))"
+    with supervised(f"{looks}; {counting}; {SERVE}", SERVE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "serving\n"
+        workers = workers_of(process.pid)
+        os.kill(workers[1], signal.SIGSTOP)
+        end = time.monotonic() + SECONDS
+        while process.poll() is None:
+            if time.monotonic() > end:
+                process.kill()
+                raise AssertionError("the supervisor heard no more of the other worker")
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.001)
+        assert process.stdout.read().startswith("refused: worker 1 may not go on")
+        assert not any(is_alive(pid) for pid in workers)
+
+
 def test_a_second_signal_waits_for_nobody() -> None:
     stubborn = f"channel.obey(lambda command: None); {SERVE}"
     with supervised(stubborn, stubborn) as process:

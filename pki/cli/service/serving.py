@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from pki.background import flush
 from pki.cli.output import print_error
 from pki.cli.service.metrics_page import metrics_page
@@ -42,6 +44,16 @@ def use_log(process: str = "") -> None:
     )
     # A line for each table of the ledger tells nobody anything.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_bad_message)
+
+
+def _is_no_bad_message(record: logging.LogRecord) -> bool:
+    """Return whether a line of gRPC is about something else than bytes that are no request.
+
+    Anybody may send those, as often as they like. The caller is told; here each would be a
+    traceback, between which the lines that matter are lost.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], DecodeError))
 
 
 async def run_service(

@@ -11,8 +11,9 @@
    of its own line, which run in threads of their own, one at a time for each certificate.
 5. What registrars and admins do is limited for each caller.
 
-Several workers of one machine have parts of each budget, so that they allow no more together. A
-registrar may do as much at each of them: its one connection leads to one.
+Several workers of one machine have parts of each budget, so that they allow no more together in the
+long run; at once they allow more if there are many, since each has two places at least. A registrar
+may do as much at each of them: its one connection leads to one.
 """
 
 from __future__ import annotations

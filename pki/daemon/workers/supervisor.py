@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -155,7 +156,8 @@ class Supervisor:
                 self._kill()
 
     def _end(self, wakeup: socket.socket) -> None:
-        self._tell(Command.END)
+        for channel in self._channels():
+            _send(channel, Command.END)
         end = self._monotonic() + _END_SECONDS
         while any(item.process for item in self._workers) and self._monotonic() < end:
             self._step(wakeup, end)
@@ -186,7 +188,7 @@ class Supervisor:
                 self._hear(channels[item], item)
         if self._looks_again:
             self._looks_again = False
-            self._tell(Command.LOOK_AGAIN)
+            self._have_look_again()
         if not self._is_ending:
             for worker in self._workers:
                 if worker.process is None and worker.due and worker.due <= self._monotonic():
@@ -281,10 +283,14 @@ class Supervisor:
         worker.samples = ()
         return code
 
-    def _tell(self, command: Command) -> None:
-        for worker in self._workers:
-            if worker.channel is not None:
-                _send(worker.channel, command)
+    def _have_look_again(self) -> None:
+        for channel in self._channels():
+            # Whoever stands still has been told before, and is to hold up nobody here.
+            if _has_room(channel):
+                _send(channel, Command.LOOK_AGAIN)
+
+    def _channels(self) -> list[Connection]:
+        return [item.channel for item in self._workers if item.channel is not None]
 
     @contextmanager
     def _hearing_signals(self) -> Iterator[socket.socket]:
@@ -318,6 +324,13 @@ def _send(channel: Connection, message: object) -> None:
     # Whoever does not read any more is gone: that is heard from the channel itself.
     with suppress(OSError):
         channel.send(message)
+
+
+def _has_room(channel: Connection) -> bool:
+    """Return whether what is sent now waits for no reader."""
+    writable = select.poll()
+    writable.register(channel, select.POLLOUT)
+    return bool(writable.poll(0))
 
 
 def _how_it_ended(code: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from cryptography import x509
 
 import pki
 from pki.authority import Authority
+from pki.background import flush
 from pki.ca_client import CaIdentity
 from pki.ca_client.storage.identity_store import SIGNED_BUNDLE
 from pki.clock import system_clock
@@ -24,7 +26,7 @@ from pki.x509 import CrlSet, TrustBundle
 from pki.x509.bundle_chain import SignedBundle
 from tests.ca_service import Served, served_ca
 from tests.interop.fleet import fleet
-from tests.interop.shop import POLICY, eventually, free_port, get_stock
+from tests.interop.shop import POLICY, SECONDS, eventually, free_port, get_stock
 
 
 @pytest.fixture
@@ -260,3 +262,26 @@ def test_a_renewal_keeps_the_lists_of_other_trust_domains(ca: Served, tmp_path: 
         identity.renew_now()
         assert identity.problem == ""
         assert CrlSet.read(files[1].read_bytes()).crls.keys() == before
+
+
+def test_a_ledger_that_can_t_be_read_is_told_once_and_that_it_can_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="handfast.ca")
+    tries = 0
+
+    def away() -> bool:
+        nonlocal tries
+        tries += 1
+        raise StateError("the database is away")
+
+    def told(text: str) -> int:
+        flush()
+        return sum(text in item for item in caplog.messages)
+
+    with served_ca(tmp_path) as ca:
+        monkeypatch.setattr(ca.service._feed, "refresh", away)
+        assert eventually(lambda: tries > 3, SECONDS)
+        assert told("the ledger could not be read: the database is away") == 1
+        monkeypatch.undo()
+        assert eventually(lambda: told("the ledger can be read again") == 1, SECONDS)

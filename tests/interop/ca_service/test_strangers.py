@@ -15,12 +15,15 @@ from pki._proto.handfast.ca.v1 import (
     enrollment_pb2,
     trust_pb2,
 )
+from pki.authority import Authority
 from pki.ca_client import CaIdentity
 from pki.ca_client.contact import stranger_channel
+from pki.identity import TrustDomain
 from pki.proofs import EnrollmentToken, TokenCredential
 from tests.ca_service import Served
 from tests.interop.asking import Asking, reason, refused, stranger
 from tests.interop.shop import SECONDS, eventually
+from tests.served_process import running
 
 
 def test_strangers_reach_their_own_services_alone(ca: Served) -> None:
@@ -137,3 +140,18 @@ def test_one_token_has_a_budget_of_its_own(ca: Served) -> None:
         fresh = EnrollmentToken.parse(ca.token("orders")).credential
         request = enrollment_pb2.EnrollRequest(token=fresh.encode(), request=b"x")
         assert refused(lambda: stub.Enroll(request, timeout=SECONDS)) == "REQUEST_INVALID"
+
+
+def test_bytes_that_are_no_request_write_nothing_into_the_log(tmp_path: Path) -> None:
+    Authority.create(tmp_path / "ca", "shop.internal").close()
+    with Authority.open(tmp_path / "ca") as authority:
+        root = authority.trust()[0].all_roots()[0]
+    ports = ("--listen=127.0.0.1:0", "--enroll-listen=127.0.0.1:0")
+    with running(tmp_path, "ca", "serve", *ports) as ca:
+        target = ca.line("Serving the CA").rpartition(" ")[2]
+        with stranger_channel(target, TrustDomain("shop.internal"), root) as channel:
+            call: Any = channel.unary_unary("/handfast.ca.v1.Enrollment/Enroll")
+            for _ in range(3):
+                assert refused(lambda: call(b"\xff", timeout=SECONDS)) == "UNKNOWN"
+        assert ca.stop() == 0
+        assert "DecodeError" not in ca.output

@@ -28,7 +28,7 @@ from pki.proofs import EnrollmentToken
 from tests.interop.ca_service.test_ca_metrics import page_of, scrape, value
 from tests.interop.ca_service.test_renewals import renew_at_once
 from tests.interop.fleet import serving
-from tests.interop.shop import POLICY, SECONDS, ended, eventually, get_stock, watch
+from tests.interop.shop import POLICY, SECONDS, ended, eventually, free_port, get_stock, watch
 from tests.postgresql import PostgresqlServer
 from tests.served_process import Running, handfast, running
 from tests.worker_processes import connections_at, is_alive, open_files, workers_of
@@ -249,7 +249,9 @@ def test_sigterm_ends_all_and_sighup_reaches_each(home: Home) -> None:
 def test_the_metrics_are_those_of_all_workers_also_of_one_that_has_ended(
     home: Home, policy: Path
 ) -> None:
-    with home.served("--workers=2", "--metrics=127.0.0.1:0") as ca, ExitStack() as stack:
+    # A number that stays the same when the page comes back.
+    metrics = f"--metrics=127.0.0.1:{free_port()}"
+    with home.served("--workers=2", metrics) as ca, ExitStack() as stack:
         page, address = page_of(ca), address_of(ca)
         name = {"workload": str(CA)}
         for number in range(6):
@@ -268,6 +270,11 @@ def test_the_metrics_are_those_of_all_workers_also_of_one_that_has_ended(
         os.kill(second, signal.SIGKILL)
         assert eventually(lambda: shown("handfast_ca_workers") == 1, SECONDS)
         assert shown(metric) == 6
+        assert eventually(lambda: shown("handfast_ca_workers") == 2, SECONDS)
+        assert shown(metric) == 6
+        # The one that shows them: while the other one was started anew, it has told its own.
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: "worker 1 serves again" in ca.output, SECONDS)
         assert eventually(lambda: shown("handfast_ca_workers") == 2, SECONDS)
         assert shown(metric) == 6
 

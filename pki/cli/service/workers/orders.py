@@ -23,7 +23,7 @@ class WorkerOrders:
         tokens: how to reach PKCS#11 tokens, without a person to ask.
         pins: the PINs that a person has typed, by the label of the token.
         metrics: where it shows the metrics of all; None for nowhere.
-        counts: whether another worker shows them.
+        counts: whether one of the workers shows them.
     """
 
     number: int

@@ -80,7 +80,8 @@ async def _serve(service: CaService, orders: WorkerOrders, channel: SupervisorCh
     service.must_end = partial(end_now, code=MAY_NOT_GO_ON)
     channel.obey(commanded)
     counting = None
-    if orders.counts and not orders.metrics:
+    if orders.counts:
+        # Also whoever shows them: what it has counted is to count on once it was ended.
         counting = PeriodicTask(_COUNT_SECONDS, lambda: _count(service, channel), "handfast-count")
 
     def serving(ready: Ready) -> None:
