@@ -29,6 +29,7 @@ def beside(home: Path) -> list[str]:
     return sorted(path.name for path in home.parent.iterdir() if path != home)
 
 
+@pytest.mark.sqlite
 def test_the_next_restore_removes_what_a_killed_one_has_left(lost: Lost) -> None:
     lost.back_up()
     for _ in range(2):
@@ -43,6 +44,7 @@ def test_the_next_restore_removes_what_a_killed_one_has_left(lost: Lost) -> None
     assert beside(lost.home) == []
 
 
+@pytest.mark.sqlite
 def test_the_folder_of_a_restore_that_runs_stays(lost: Lost) -> None:
     lost.back_up()
     lost.home.parent.mkdir()
