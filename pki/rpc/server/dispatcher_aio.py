@@ -8,10 +8,6 @@ and accepts the server's calls one by one. If the dispatcher fails, the call tha
 is the cause. That call is answered like any unknown method, and another dispatcher takes over. The
 server, its connections and the running calls are not affected.
 
-gRPC's loop asks for one call at a time, and each takes it some turns of the event loop. Where turns
-are long because much is to do, calls would wait for half a minute, and then be dropped by gRPC. So
-the server asks for several at once, and the dispatcher takes what is there in one turn.
-
 This relies on names inside grpcio (``cygrpc.AioServer``). If a later grpcio does not have them,
 gRPC's own server is made unchanged, and ``AioServer`` makes it again whenever it fails.
 """
@@ -22,7 +18,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +39,6 @@ _CAN_DISPATCH = (
     and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED)
 )
 _MAKING = threading.Lock()
-_REQUESTED = 16
 
 UNDECODABLE = "(a path that is not UTF-8)"
 """The method of such a call in the log."""
@@ -110,7 +104,6 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         self._is_ending = False
         self._dispatcher: _Dispatcher | None = None
         self._recovering: set[asyncio.Task[None]] = set()
-        self._requested: deque[asyncio.Task[Any]] = deque()
         super().__init__(
             loop, thread_pool, generic_handlers, interceptors, options, maximum_concurrent_rpcs
         )
@@ -121,9 +114,8 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         super().add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, method_handlers: dict[str, Any]) -> None:
-        # gRPC is not told: it would ask for one call of each method at a time, and for each call
-        # that comes, look at the requests of all methods.
         self._method_handlers.handlers.update(method_handlers)
+        super().add_registered_method_handlers(method_handlers)
 
     async def start(self) -> None:
         await super().start()
@@ -135,23 +127,14 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         await self._ending.wait()
         raise cygrpc._RequestCallError
 
-    async def accept_call(self) -> Any:
+    def accept_call(self) -> Any:
         """Wait for the next call, for the dispatcher."""
-        if self._is_ending:
-            raise cygrpc._RequestCallError
-        while len(self._requested) < _REQUESTED:
-            task = self._event_loop.create_task(super()._request_call())
-            task.add_done_callback(_retrieve_error)
-            self._requested.append(task)
-        # gRPC's core answers them in their order. One that is answered is taken without a turn.
-        return await self._requested.popleft()
+        return super()._request_call()
 
     async def shutdown(self, grace: float | None) -> None:
         # The order matters: a loop whose calls fail must know already that the server ends, or it
         # asks for the next call forever.
         self._is_ending = True
-        # Calls that nobody has taken end with what holds them.
-        self._requested.clear()
         dispatcher, self._dispatcher = self._dispatcher, None
         others = [asyncio.ensure_future(_shut_down(dispatcher))] if dispatcher is not None else []
         await asyncio.sleep(0)
@@ -241,12 +224,6 @@ class _Dispatcher(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class 
     def _serving_task_crash_handler(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self._accepting_for.replace_failed(self, task)
-
-
-def _retrieve_error(task: asyncio.Task[Any]) -> None:
-    """Take the error of a request that the server's end has failed: else asyncio logs it."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def _shut_down(dispatcher: _Dispatcher) -> None:
