@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, update
 
 from pki.authority.ledger import tables
 from pki.authority.ledger.batching.connection import LedgerConnection, Values
@@ -154,11 +154,7 @@ class CertificateRecords:
         column = tables.certificates.c
         query = (
             select(column.serial, column.revoked_at, column.reason)
-            .where(
-                column.issuer_id == issuer_id,
-                column.revoked_at.is_not(None),
-                column.not_after >= to_seconds(ends_after),
-            )
+            .where(*_revoked_of(issuer_id, ends_after))
             .order_by(column.id)
         )
         return tuple(
@@ -174,11 +170,7 @@ class CertificateRecords:
     def revoked_serials_of(self, issuer_id: int, *, ends_after: datetime) -> frozenset[int]:
         """Return the serial numbers of an issuer's revoked certificates that end later."""
         column = tables.certificates.c
-        query = select(column.serial).where(
-            column.issuer_id == issuer_id,
-            column.revoked_at.is_not(None),
-            column.not_after >= to_seconds(ends_after),
-        )
+        query = select(column.serial).where(*_revoked_of(issuer_id, ends_after))
         return frozenset(int(serial, 16) for serial in self._connection.scalars(query))
 
     def newest(
@@ -210,6 +202,15 @@ class CertificateRecords:
 
     def _many(self, query: Select[Any]) -> tuple[CertificateRecord, ...]:
         return tuple(record_of_row(row) for row in self._connection.execute(query))
+
+
+def _revoked_of(issuer_id: int, ends_after: datetime) -> tuple[ColumnElement[bool], ...]:
+    column = tables.certificates.c
+    return (
+        column.issuer_id == issuer_id,
+        column.revoked_at.is_not(None),
+        column.not_after >= to_seconds(ends_after),
+    )
 
 
 def _one(rows: Sequence[Row[Any]]) -> CertificateRecord | None:

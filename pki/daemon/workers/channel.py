@@ -68,7 +68,7 @@ class SupervisorChannel:
             self.send(AskNumbers())
             with suppress(queue.Empty):
                 return self._answers.get(timeout=_ANSWER_SECONDS)
-            return OthersNumbers((), 1)
+            return OthersNumbers(())
 
     def _listen(self) -> None:
         while True:

@@ -75,8 +75,6 @@ class OthersNumbers:
 
     Args:
         samples: of each.
-        serving: how many workers serve now, the one that asks too.
     """
 
     samples: tuple[WorkerSamples, ...]
-    serving: int

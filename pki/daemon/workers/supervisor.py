@@ -228,8 +228,7 @@ class Supervisor:
     def _numbers_for(self, asking: _Worker) -> OthersNumbers:
         ended = tuple((name, labels, value) for (name, labels), value in self._counted.items())
         others = (item.samples for item in self._workers if item is not asking)
-        serving = sum(item.ready is not None for item in self._workers)
-        return OthersNumbers((*others, ended), serving)
+        return OthersNumbers((*others, ended))
 
     def _ended(self, worker: _Worker) -> None:
         """Do what follows from the end of a worker.

@@ -39,13 +39,28 @@ def run(loads: Sequence[Child], cpu: Callable[[], float], do: str, **arguments: 
     return Run(rate, server / done * 1000, spent / done * 1000)
 
 
-def compared(name: str, runs: Sequence[tuple[Run, Run]]) -> tuple[Row, Row]:
-    """Return the rows of two sides without a bar: the rate, and the server's processor time."""
+def compared(
+    name: str,
+    runs: Sequence[tuple[Run, Run]],
+    *,
+    rate: float | None = None,
+    cpu: float | None = None,
+) -> tuple[Row, Row]:
+    """Return the rows of two sides: the rate, and the server's processor time.
+
+    Args:
+        name: what is measured.
+        runs: of both sides, in pairs.
+        rate: the least share of the other's rate; None for no bar.
+        cpu: the most of the other's processor time; None for no bar.
+    """
     rates = Pairs([mine.rate for mine, _ in runs], [theirs.rate for _, theirs in runs])
     loads = [median(item.load for item in side) for side in zip(*runs, strict=True)]
     costs = Pairs([mine.server for mine, _ in runs], [theirs.server for _, theirs in runs])
     note = f"load {loads[0]:.2f} and {loads[1]:.2f} ms each"
+    is_fast = None if rate is None else median(rates.ratios) >= rate
+    is_cheap = None if cpu is None else median(costs.ratios) <= cpu
     return (
-        rates.row(name, None, None, note),
-        costs.row(f"{name}: server's processor ms each", None, None),
+        rates.row(name, rate, is_fast, note),
+        costs.row(f"{name}: server's processor ms each", cpu, is_cheap),
     )

@@ -12,22 +12,14 @@ from rich.console import Console
 
 from pki.identity import SpiffeId
 from tests.bench.ca.openbao import find_openbao, running_openbao
+from tests.bench.ca.runs import Run, compared, run
 from tests.bench.ca.served import BARE, CA_ID, CONNECTIONS, ServedCa, cpu_seconds, served_ca
 from tests.bench.children import Child
-from tests.bench.rows import Pairs, Row, spread_of
+from tests.bench.rows import Row, spread_of
 
 _BATCH = 100
 _MANY = 48
 """More callers than one process has threads for: they are shared by workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run: certificates a second, and the processor time of server and load for one, in ms."""
-
-    rate: float
-    server: float
-    load: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +36,12 @@ class _Side:
     pids: Sequence[int]
     most: int
 
-    def run(self, seconds: float, **arguments: object) -> _Run:
+    def run(self, seconds: float, **arguments: object) -> Run:
         """Load the server for so many seconds."""
         self.child.ask("prepare", number=int(self.most * seconds) + 2 * CONNECTIONS * _BATCH)
-        before = cpu_seconds(self.pids)
-        load = self.child.ask("issue", seconds=seconds, **arguments)
-        server = cpu_seconds(self.pids) - before
-        done = load["done"]
-        return _Run(done / load["seconds"], server / done * 1000, load["cpu"] / done * 1000)
+        return run(
+            [self.child], lambda: cpu_seconds(self.pids), "issue", seconds=seconds, **arguments
+        )
 
 
 def service(home: Path, quick: bool) -> Iterator[Row]:
@@ -147,25 +137,18 @@ def _workers(home: Path, callers: int, seconds: float, pairs: int) -> Iterator[R
 
 def _compare(
     name: str,
-    ours: Callable[[], _Run],
-    bare: Callable[[], _Run],
+    ours: Callable[[], Run],
+    bare: Callable[[], Run],
     pairs: int,
     *,
     rate: float | None = None,
     cpu: float | None = None,
 ) -> Iterator[Row]:
     runs = [(ours(), bare()) for _ in range(pairs)]
-    rates = Pairs([mine.rate for mine, _ in runs], [theirs.rate for _, theirs in runs])
-    loads = [median(run.load for run in side) for side in zip(*runs, strict=True)]
-    note = f"load {loads[0]:.2f} and {loads[1]:.2f} ms each"
-    is_fast = None if rate is None else median(rates.ratios) >= rate
-    yield rates.row(name, rate, is_fast, note)
-    costs = Pairs([mine.server for mine, _ in runs], [theirs.server for _, theirs in runs])
-    kept = None if cpu is None else median(costs.ratios) <= cpu
-    yield costs.row(f"{name}: server's processor ms each", cpu, kept)
+    yield from compared(name, runs, rate=rate, cpu=cpu)
 
 
-def _alone(name: str, runs: list[_Run]) -> Row:
+def _alone(name: str, runs: list[Run]) -> Row:
     rates = [run.rate for run in runs]
     server, load = median(run.server for run in runs), median(run.load for run in runs)
     note = f"server {server:.2f}, load {load:.2f} ms each"

@@ -42,7 +42,7 @@ class One(Collector):
 def shown(own: One, *others: One) -> str:
     registry = CollectorRegistry()
     samples = tuple(samples_of([item]) for item in others)
-    registry.register(SummedCollector([own], lambda: OthersNumbers(samples, 1)))
+    registry.register(SummedCollector([own], lambda: OthersNumbers(samples)))
     return generate_latest(registry).decode()
 
 
@@ -61,7 +61,7 @@ def test_alone_it_shows_its_own() -> None:
 
 def test_a_metric_that_this_worker_does_not_know_is_left_out() -> None:
     registry = CollectorRegistry()
-    others = OthersNumbers(((("handfast_other", (), 1.0),),), 1)
+    others = OthersNumbers(((("handfast_other", (), 1.0),),))
     registry.register(SummedCollector([One({}, 1, 1.0)], lambda: others))
     assert "handfast_other" not in generate_latest(registry).decode()
 
