@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,10 @@ class CallAuthorizer:
         self._public = public
         # Least recently used first; an entry moves at most once a second.
         self._peers: OrderedDict[tuple[bytes, ...], CachedPeer] = OrderedDict()
+        # Also those that were idle and whose streams run: each costs no memory but that of its key.
+        self._held: weakref.WeakValueDictionary[tuple[bytes, ...], CachedPeer] = (
+            weakref.WeakValueDictionary()
+        )
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -180,7 +185,7 @@ class CallAuthorizer:
     def evict_idle(self) -> None:
         """Drop the peers that have not called for a while.
 
-        When one of them calls again, its chain is parsed again.
+        When one of them calls again, its chain is parsed again, unless a stream of it runs.
         """
         now = self._clock()
         with self._lock:
@@ -249,11 +254,15 @@ class CallAuthorizer:
                 self._peers.move_to_end(key)
                 peer.note_moved(now)
                 return peer
-        peer = CachedPeer(key, now)
+            peer = self._held.get(key)
+        if peer is None:
+            peer = CachedPeer(key, now)
+        else:
+            peer.note_moved(now)
         with self._lock:
             if key not in self._peers:
                 self._bytes += _size(key)
-            self._peers[key] = peer
+            self._peers[key] = self._held[key] = peer
             while len(self._peers) > _MOST_PEERS or self._bytes > _MOST_BYTES:
                 evicted, _ = self._peers.popitem(last=False)
                 self._bytes -= _size(evicted)

@@ -90,6 +90,7 @@ class CachedPeer:
     """
 
     __slots__ = (
+        "__weakref__",
         "chain",
         "claimed_id",
         "issuer",

@@ -267,6 +267,38 @@ def test_of_many_callers_those_are_kept_that_call_again_and_again() -> None:
     assert bench.ask(auth=last) is kept
 
 
+def test_who_has_a_stream_is_not_read_again_however_seldom_it_calls() -> None:
+    bench = Bench()
+    first = bench.ask()
+    held = bench.authorizer.cached_peer(AUTH)
+    for _ in range(64):
+        bench.ask(auth=another())
+    bench.now += timedelta(minutes=1)
+    bench.authorizer.evict_idle()
+    assert bench.ask() is first
+    assert bench.authorizer.cached_peer(AUTH) is held
+    stream_ended = weakref.ref(held)
+    del held
+    bench.now += timedelta(minutes=11)
+    bench.authorizer.evict_idle()
+    gc.collect()
+    assert stream_ended() is None
+    assert bench.ask() is not first
+
+
+def test_who_has_a_stream_is_judged_by_the_trust_in_force() -> None:
+    bench = Bench()
+    bench.ask()
+    held = bench.authorizer.cached_peer(AUTH)
+    for _ in range(64):
+        bench.ask(auth=another())
+    bench.now += timedelta(minutes=1)
+    bench.authorizer.evict_idle()
+    bench.verifier = trusting(H.crls([LEAF], number=2))
+    assert bench.reason() == "CERTIFICATE_REVOKED"
+    assert bench.authorizer.cached_peer(AUTH) is held
+
+
 def test_a_clock_that_was_set_back_keeps_nobody_for_ever() -> None:
     bench = Bench()
     first = bench.ask()
