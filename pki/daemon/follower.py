@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from pki._proto.handfast.ca.v1 import trust_pb2
@@ -23,15 +23,11 @@ class Follower:
 
     Args:
         request: what it had before.
-        heartbeat: how often it hears something at least.
         ends_at: when its stream ends at the latest.
     """
 
-    def __init__(
-        self, request: trust_pb2.WatchTrustRequest, heartbeat: timedelta, ends_at: datetime
-    ) -> None:
+    def __init__(self, request: trust_pb2.WatchTrustRequest, ends_at: datetime) -> None:
         self._request = request
-        self._heartbeat = heartbeat
         self._ends_at = timestamp(ends_at)
         self._crls = {item.issuer_key_id: item.number for item in request.crls}
         self._number = -1
@@ -57,10 +53,16 @@ class Follower:
             update.policy.digest = self._policy = state.policy
             yield update
 
-    def heartbeat(self, state: TrustState, now: datetime) -> trust_pb2.TrustUpdate:
-        """Return the update that says: that is all there is to know now."""
+    def heartbeat(self, state: TrustState, now: datetime, seconds: float) -> trust_pb2.TrustUpdate:
+        """Return the update that says: that is all there is to know now.
+
+        Args:
+            state: what the follower was told.
+            now: the time.
+            seconds: until when it hears something again.
+        """
         update = self._update(state)
-        update.heartbeat.next_within_milliseconds = int(self._heartbeat.total_seconds() * 1000)
+        update.heartbeat.next_within_milliseconds = int(seconds * 1000)
         update.heartbeat.time.CopyFrom(timestamp(now))
         update.heartbeat.stream_ends_at.CopyFrom(self._ends_at)
         return update

@@ -9,13 +9,15 @@ _REGISTRATIONS = "/handfast.ca.v1.Registrations/"
 _ROTATION = "/handfast.ca.v1.Rotation/"
 _HEALTH = "/grpc.health.v1.Health/"
 
+WATCH_METHOD = _TRUST + "WatchTrust"
 METRICS_METHOD = "/handfast.v1.Metrics/Read"
 """What a policy grants to who may read metrics over the network; no gRPC method."""
 
 WORKLOAD_METHODS = frozenset(
     {
         *(_AUTHORITY + name for name in ("Renew", "Revoke")),
-        *(_TRUST + name for name in ("WatchTrust", "ReportTrust")),
+        WATCH_METHOD,
+        _TRUST + "ReportTrust",
         *(_AUDIT + name for name in ("GetCheckpoint", "AddCosignature")),
         *(_HEALTH + name for name in ("Check", "Watch")),
     }

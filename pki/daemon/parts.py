@@ -32,6 +32,7 @@ from pki.credentials.periodic import PeriodicTask
 from pki.daemon.callers import caller_of
 from pki.daemon.limits.budgets import Budget, Budgets
 from pki.daemon.limits.one_each import OneEach
+from pki.daemon.limits.renewal_queue import RenewalQueue
 from pki.daemon.limits.renewal_slots import RenewalSlots
 from pki.daemon.lists.announcing import announce_revoked
 from pki.daemon.log_witnesses import LogWitnesses
@@ -108,6 +109,7 @@ class CaParts:
             self.mac_key = transaction.proofs.mac_key()
         # Threads of their own, so that none of them takes another's.
         self.renewing = ThreadPoolExecutor(_SHARING_THREADS, "handfast-renew")
+        self.renewals = RenewalQueue(_SHARING_THREADS, context.now)
         self.recovering = ThreadPoolExecutor(_SHARING_THREADS, "handfast-recover")
         self.revoking = ThreadPoolExecutor(2, "handfast-revoke")
         """For admins alone: no workload takes a thread of theirs."""

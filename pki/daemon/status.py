@@ -14,6 +14,7 @@ import grpc
 from pki._proto.handfast.ca.v1.error_reason_pb2 import CaErrorReason
 from pki.background import defer
 from pki.daemon.limits.budgets import BudgetExhaustedError
+from pki.daemon.limits.renewal_queue import ComeBackError
 from pki.error_info import DETAILS_KEY, write_error_info
 from pki.errors import (
     AlreadyThereError,
@@ -50,6 +51,7 @@ _STATUSES = MappingProxyType(
         AlreadyThereError: (CaErrorReason.ALREADY_REGISTERED, grpc.StatusCode.ALREADY_EXISTS),
         ChangedMeanwhileError: (CaErrorReason.REVISION_CHANGED, grpc.StatusCode.ABORTED),
         WrongStepError: (CaErrorReason.WRONG_STEP, grpc.StatusCode.FAILED_PRECONDITION),
+        ComeBackError: (CaErrorReason.CA_BUSY, grpc.StatusCode.UNAVAILABLE),
         StateError: (CaErrorReason.CA_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
     }
 )
@@ -123,7 +125,7 @@ async def admit(
 
 
 async def refuse(
-    context: grpc.aio.ServicerContext[Any, Any], error: PkiError, refused: Refused
+    context: grpc.aio.ServicerContext[Any, Any], error: PkiError, refused: Refused = not_counted
 ) -> NoReturn:
     """End a call with an error that its caller may read."""
     refused(reason_and_code(error)[0])
@@ -137,7 +139,9 @@ async def _abort(
 ) -> NoReturn:
     reason, code = reason_and_code(error)
     number: int = code.value[0]
-    retry_after = error.retry_after if isinstance(error, BudgetExhaustedError) else None
+    retry_after = None
+    if isinstance(error, BudgetExhaustedError | ComeBackError):
+        retry_after = error.retry_after
     details = write_error_info(reason, (), code=number, message=message, retry_after=retry_after)
     await context.abort(code, message, ((DETAILS_KEY, details),))
     raise AssertionError("abort() raises")

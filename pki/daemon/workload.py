@@ -11,7 +11,8 @@ import grpc.aio
 from pki.access.decision_log import DecisionLogFile, LogWhen
 from pki.access.public_methods import PublicMethods
 from pki.authz import Policy
-from pki.daemon.methods import WORKLOAD_METHODS
+from pki.daemon.limits.stream_starts import StreamStarts
+from pki.daemon.methods import WATCH_METHOD, WORKLOAD_METHODS
 from pki.errors import StateError
 from pki.rpc.server.dispatcher_aio import make_robust_server
 from pki.rpc.server.factory import AccessSettings
@@ -76,7 +77,7 @@ class CaWorkload(Workload):
                 ("grpc.max_connection_age_ms", _CHOSEN_MILLISECONDS),
                 ("grpc.max_connection_age_grace_ms", 2 * _STREAM_MILLISECONDS),
             ]
-        return self.server(options=options)
+        return self.server(options=options, observers=[StreamStarts([WATCH_METHOD])])
 
     def stranger_server(self, *, workers: int = 1) -> grpc.aio.Server:
         """Make a server for callers without a certificate. Its limits are small.

@@ -27,8 +27,9 @@ from pki.authority.ledger.audit import Actor
 from pki.authority.revocation import parse_reason
 from pki.daemon.callers import caller_of
 from pki.daemon.limits.budgets import Budget, LinePlace
+from pki.daemon.limits.renewal_queue import ComeBackError
 from pki.daemon.messages import certificate_summary, page_number, timestamp
-from pki.daemon.status import admit, answer, reason_and_code
+from pki.daemon.status import admit, answer, reason_and_code, refuse
 from pki.errors import InputError, PkiError
 from pki.identity import SpiffeId
 from pki.proofs import EnrollmentToken
@@ -67,7 +68,11 @@ class AuthorityHandler(authority_pb2_grpc.AuthorityServicer):
                 )
             return authority_pb2.RenewResponse(certificate=parts.issued(obtained))
 
-        return await answer(context, parts.renewing, work)
+        try:
+            async with parts.renewals.turn(presented.not_valid_after_utc, context.time_remaining):
+                return await answer(context, parts.renewing, work)
+        except ComeBackError as error:
+            await refuse(context, error)
 
     async def IssueBatch(
         self, request: authority_pb2.IssueBatchRequest, context: _Context

@@ -13,6 +13,7 @@ from pki._proto.handfast.ca.v1 import trust_pb2, trust_pb2_grpc
 from pki.access.peer import peer
 from pki.daemon.follower import Follower
 from pki.daemon.limits.budgets import Budget
+from pki.daemon.limits.stream_starts import has_begun
 from pki.daemon.status import admit, answer
 from pki.daemon.workload import STREAM_SECONDS
 from pki.errors import InputError
@@ -26,6 +27,8 @@ _MOST_BYTES = 128 * 1024
 _MOST_STREAMS, _LEAST_STREAMS = 16, 2
 _EARLIEST = 0.7
 """When a heartbeat comes at the earliest, as a share of the longest silence."""
+_MOST_HEARTBEATS = 500.0
+"""Of all streams in a second: a process can write some thousand messages in that time."""
 
 
 class TrustHandler(trust_pb2_grpc.TrustServicer):
@@ -53,7 +56,7 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
             # Soon enough for the load to be level again after a replica has come back.
             seconds = random.uniform(0.75, 1.0) * STREAM_SECONDS  # noqa: S311 - no secret
             ends_at = min(ends_at, parts.context.now() + timedelta(seconds=seconds))
-        follower = Follower(request, parts.heartbeat, ends_at)
+        follower = Follower(request, ends_at)
         running = self._running.setdefault(caller.serial, [])
         running.append(follower)
         # The oldest end, not the newest: those may be of connections that are gone.
@@ -71,25 +74,33 @@ class TrustHandler(trust_pb2_grpc.TrustServicer):
         self, follower: Follower, running: list[Follower]
     ) -> AsyncIterator[trust_pb2.TrustUpdate]:
         parts = self._parts
-        state = parts.feed.state
-        seconds = parts.heartbeat.total_seconds()
+        state, seconds = parts.feed.state, self._longest_silence()
         # The first heartbeat comes at once: it says how long a silence may last.
-        yield follower.heartbeat(state, parts.context.now())
+        yield follower.heartbeat(state, parts.context.now(), seconds)
         for update in follower.updates(state):
             yield update
-        yield follower.heartbeat(state, parts.context.now())
+        # Tells the follower that it has everything.
+        yield follower.heartbeat(state, parts.context.now(), seconds)
+        has_begun()
         while not parts.is_stopping and follower in running:
             # Not all that heard of the same change at the same time again.
             pause = seconds * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
             newer = await parts.feed.wait(state, pause)
-            if newer is state:
-                yield follower.heartbeat(state, parts.context.now())
-                continue
-            state = newer
-            for update in follower.updates(state):
-                yield update
-            # Tells the follower at once that it has everything.
-            yield follower.heartbeat(state, parts.context.now())
+            seconds = self._longest_silence()
+            if newer is not state:
+                state = newer
+                for update in follower.updates(state):
+                    yield update
+            yield follower.heartbeat(state, parts.context.now(), seconds)
+
+    def _longest_silence(self) -> float:
+        """Return how long a follower waits for its next message at most, in seconds.
+
+        It grows with the number of followers: else ten thousand of them take half of the time that
+        their renewals need.
+        """
+        least = self._parts.heartbeat.total_seconds()
+        return max(least, self._parts.counters.followers / _MOST_HEARTBEATS)
 
     async def ReportTrust(
         self, request: trust_pb2.ReportTrustRequest, context: _Context

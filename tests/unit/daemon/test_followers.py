@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def state(tmp_path: Path) -> TrustState:
 def sent(state: TrustState, since: int = 0) -> list[trust_pb2.TrustUpdate]:
     request = trust_pb2.WatchTrustRequest(since=since, epoch=state.ledger.ledger_id)
     ends_at = next(iter(state.crls.values())).next_update
-    return list(Follower(request, timedelta(seconds=5), ends_at).updates(state))
+    return list(Follower(request, ends_at).updates(state))
 
 
 def of_kind(updates: list[trust_pb2.TrustUpdate], kind: str) -> list[trust_pb2.TrustUpdate]:

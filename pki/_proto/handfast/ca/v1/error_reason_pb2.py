@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!handfast/ca/v1/error_reason.proto\x12\x0ehandfast.ca.v1*\xa3\x02\n\rCaErrorReason\x12\x1f\n\x1b\x43\x41_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rPROOF_REFUSED\x10\x01\x12\x12\n\x0eNOT_REGISTERED\x10\x02\x12\x16\n\x12NAME_NOT_PERMITTED\x10\x03\x12\x11\n\rNOT_RENEWABLE\x10\x04\x12\x13\n\x0fNOT_RECOVERABLE\x10\x05\x12\x13\n\x0fREQUEST_INVALID\x10\x06\x12\x14\n\x10\x42UDGET_EXHAUSTED\x10\x07\x12\r\n\tNOT_FOUND\x10\x08\x12\x16\n\x12\x41LREADY_REGISTERED\x10\t\x12\x14\n\x10REVISION_CHANGED\x10\n\x12\x12\n\x0e\x43\x41_UNAVAILABLE\x10\x0b\x12\x0e\n\nWRONG_STEP\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!handfast/ca/v1/error_reason.proto\x12\x0ehandfast.ca.v1*\xb0\x02\n\rCaErrorReason\x12\x1f\n\x1b\x43\x41_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rPROOF_REFUSED\x10\x01\x12\x12\n\x0eNOT_REGISTERED\x10\x02\x12\x16\n\x12NAME_NOT_PERMITTED\x10\x03\x12\x11\n\rNOT_RENEWABLE\x10\x04\x12\x13\n\x0fNOT_RECOVERABLE\x10\x05\x12\x13\n\x0fREQUEST_INVALID\x10\x06\x12\x14\n\x10\x42UDGET_EXHAUSTED\x10\x07\x12\r\n\tNOT_FOUND\x10\x08\x12\x16\n\x12\x41LREADY_REGISTERED\x10\t\x12\x14\n\x10REVISION_CHANGED\x10\n\x12\x12\n\x0e\x43\x41_UNAVAILABLE\x10\x0b\x12\x0e\n\nWRONG_STEP\x10\x0c\x12\x0b\n\x07\x43\x41_BUSY\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'handfast.ca.v1.error_reason
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CAERRORREASON']._serialized_start=54
-  _globals['_CAERRORREASON']._serialized_end=345
+  _globals['_CAERRORREASON']._serialized_end=358
 # @@protoc_insertion_point(module_scope)

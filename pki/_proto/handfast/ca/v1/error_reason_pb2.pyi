@@ -55,6 +55,10 @@ class _CaErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaError
     """UNAVAILABLE: the CA can't record or sign now; nothing was changed."""
     WRONG_STEP: _CaErrorReason.ValueType  # 12
     """FAILED_PRECONDITION: the CA's state does not allow this step; the message says which comes first."""
+    CA_BUSY: _CaErrorReason.ValueType  # 13
+    """UNAVAILABLE: more renewals wait than the CA can answer in time; google.rpc.RetryInfo says when to
+    come back.
+    """
 
 class CaErrorReason(_CaErrorReason, metaclass=_CaErrorReasonEnumTypeWrapper):
     """Why the CA refused a request: the `reason` of the one google.rpc.ErrorInfo in the status, whose
@@ -93,4 +97,8 @@ CA_UNAVAILABLE: CaErrorReason.ValueType  # 11
 """UNAVAILABLE: the CA can't record or sign now; nothing was changed."""
 WRONG_STEP: CaErrorReason.ValueType  # 12
 """FAILED_PRECONDITION: the CA's state does not allow this step; the message says which comes first."""
+CA_BUSY: CaErrorReason.ValueType  # 13
+"""UNAVAILABLE: more renewals wait than the CA can answer in time; google.rpc.RetryInfo says when to
+come back.
+"""
 Global___CaErrorReason: _TypeAlias = CaErrorReason  # noqa: Y015
