@@ -1,7 +1,8 @@
 """An identity as a witness of its CA's audit log.
 
 1. Now and then it asks for the newest checkpoint, and accepts it only if it extends the one that it
-   accepted last. That one is on disk before it cosigns.
+   accepted last. That one is on disk before it cosigns. The more workloads there are, the more
+   seldom the CA wants each of them to look, once in half an hour at least.
 2. A log that was rewritten, or that went back, is told, and the evidence kept. What was accepted
    stays, and it is told until whoever has looked into it removes the files: a history that was
    shown once, and then no more, is forgotten by nobody.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -48,7 +50,7 @@ from pki.transparency.origins import sibling_key
 log = logging.getLogger("handfast.ca_client")
 
 _SECONDS = 10.0
-_STEP_SECONDS = 60.0
+_STEP_SECONDS, _MOST_SECONDS = 60.0, 1800.0
 
 
 class UnknownPastError(PkiError):
@@ -68,6 +70,7 @@ class LogWitness:
         connect: returns the connection to the CA; None while there is none.
         anchor: returns what is trusted now: the log's key is in the signed bundle.
         clock: returns the time.
+        monotonic: returns seconds that only grow.
     """
 
     def __init__(
@@ -77,12 +80,16 @@ class LogWitness:
         connect: Callable[[], CaConnection | None],
         anchor: Callable[[], Anchor],
         clock: Clock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._spiffe_id = spiffe_id
         self._connect = connect
         self._anchor = anchor
         self._clock = clock
+        self._monotonic = monotonic
+        self._pause, self._next_look = 0.0, 0.0
         self._lock = threading.Lock()
         self._witness: Witness | None = None
         self.problem = ""
@@ -91,7 +98,7 @@ class LogWitness:
         """How many other witnesses' checkpoints lie on the same history."""
         # Not all at once: each at times of its own.
         seconds = _STEP_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        self._task = PeriodicTask(seconds, self.look, "handfast-witness")
+        self._task = PeriodicTask(seconds, self._look_if_due, "handfast-witness")
 
     @property
     def size(self) -> int:
@@ -105,6 +112,15 @@ class LogWitness:
     def stop(self) -> None:
         """Stop looking."""
         self._task.stop(2.0)
+
+    def _look_if_due(self) -> None:
+        now = self._monotonic()
+        if now < self._next_look:
+            return
+        # Also if it fails: workloads that lost the CA do not all look when it is back. A step less,
+        # because the next one may come as much later.
+        self._next_look = now + self._pause - _STEP_SECONDS
+        self.look()
 
     def look(self) -> None:
         """Look at the log now. What is wrong is told, here and in :attr:`problem`."""
@@ -142,6 +158,9 @@ class LogWitness:
         witness, stub = self._witness, connection.audit
         request = audit_pb2.GetCheckpointRequest(since=witness.size)
         shown = call(partial(stub.GetCheckpoint, request, timeout=_SECONDS))
+        # When the CA wants it, but not so late that it could hide for long.
+        wanted = min(shown.look_again_seconds, _MOST_SECONDS)
+        self._pause = wanted * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         try:
             _refuse_restored(shown.checkpoint, log_key)
             accepted = witness.accept(shown.checkpoint, tuple(shown.consistency))

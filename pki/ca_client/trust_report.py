@@ -21,7 +21,8 @@ class TrustReport:
     """When to report, and the report.
 
     What the CA knows is told again now and then, because it may have been restored from a backup;
-    so seldom, and so spread, that ten thousand workloads are no load.
+    so seldom, and so spread, that ten thousand workloads are no load. While the CA can't be told,
+    the attempts become as seldom: not all workloads report when it is back.
 
     Args:
         monotonic: returns seconds that only grow.
@@ -31,6 +32,7 @@ class TrustReport:
         self._monotonic = monotonic
         self._next = 0.0
         self._reported = 0
+        self._retry = _RETRY_SECONDS
 
     def is_due(self, bundle_number: int) -> bool:
         """Return whether to report now.
@@ -41,8 +43,8 @@ class TrustReport:
         return bundle_number != self._reported or self._monotonic() >= self._next
 
     def send_soon(self) -> None:
-        """Report at the next opportunity."""
-        self._next = 0.0
+        """Report at the next opportunity: there is something new."""
+        self._next, self._retry = 0.0, _RETRY_SECONDS
 
     def send(
         self, connection: CaConnection | None, bundle_number: int, serial: int, sequence: int
@@ -55,7 +57,10 @@ class TrustReport:
             serial: the serial number of the certificate in use.
             sequence: of the last revocations that were heard.
         """
-        planned = self._next = self._monotonic() + _spread(_RETRY_SECONDS)
+        if bundle_number != self._reported:
+            self._retry = _RETRY_SECONDS
+        planned = self._next = self._monotonic() + _spread(self._retry)
+        self._retry = min(self._retry * 2, _SECONDS)
         if connection is None:
             return
         self._reported = bundle_number
@@ -67,6 +72,7 @@ class TrustReport:
         except PkiError as error:
             defer(log.info, "the CA could not be told what is trusted here: %s", error)
             return
+        self._retry = _RETRY_SECONDS
         # Unless there is something new to report meanwhile.
         if self._next == planned:
             self._next = self._monotonic() + _spread(_SECONDS)

@@ -15,14 +15,14 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pki.authority.context import AuthorityContext
 from pki.authority.ledger import Transaction
 from pki.background import defer
-from pki.errors import InputError, NotPermittedError, PkiError, StateError, quote_untrusted
+from pki.daemon.log_views import LogView, LogViews, log_key_of
+from pki.errors import InputError, NotPermittedError, PkiError, quote_untrusted
 from pki.files import read_bounded, write_durably
 from pki.files.open_folder import PUBLIC
 from pki.identity import SpiffeId
@@ -31,7 +31,6 @@ from pki.transparency import (
     SignedNote,
     TransparencyError,
     VerifierKey,
-    consistency_proof,
     open_checkpoint,
     tree_root,
     verify_cosignatures,
@@ -47,36 +46,6 @@ _MOST_BYTES = 1024 * 1024
 _WRITE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A checkpoint that a witness accepted and cosigned, and the proof that leads from it.
-
-    Args:
-        key: the witness's, as a vkey.
-        note: the signed note.
-        consistency: from it to the newest checkpoint.
-    """
-
-    key: str
-    note: bytes
-    consistency: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogView:
-    """What one witness is shown.
-
-    Args:
-        note: the newest checkpoint.
-        consistency: the proof from the checkpoint that the witness has.
-        others: what other witnesses accepted.
-    """
-
-    note: bytes
-    consistency: tuple[bytes, ...]
-    others: tuple[Accepted, ...]
-
-
 class LogWitnesses:
     """The witnesses of one CA's log, the latest of them.
 
@@ -87,6 +56,7 @@ class LogWitnesses:
     def __init__(self, context: AuthorityContext) -> None:
         self._context = context
         self._file: Path = context.directory.path / FILE
+        self._views = LogViews(context)
         self._lock = threading.Lock()
         self._accepted: OrderedDict[str, SignedCheckpoint] = OrderedDict()
         self._written_at = 0.0
@@ -117,34 +87,7 @@ class LogWitnesses:
                 for key, signed in reversed(self._accepted.items())
                 if VerifierKey.parse(key).name != own_name
             ][:_MOST_SHOWN]
-        self._publish_others()
-        published = self._context.publication.read()
-        with self._context.ledger.snapshot() as transaction:
-            log_key = _log_key(transaction)
-            if published is None:
-                raise StateError("the audit log has no published checkpoint yet")
-            newest = open_checkpoint(published, [log_key]).checkpoint
-            return LogView(
-                published,
-                _proof(transaction, since, newest.size),
-                tuple(
-                    Accepted(
-                        key,
-                        signed.note.to_bytes(),
-                        _proof(transaction, signed.checkpoint.size, newest.size),
-                    )
-                    for key, signed in others
-                    if signed.checkpoint.size <= newest.size
-                ),
-            )
-
-    def _publish_others(self) -> None:
-        """Sign what other replicas have added: a witness that comes from one must see no less."""
-        if not self._context.ledger.place.is_shared:
-            return
-        with self._context.ledger.snapshot() as transaction:
-            head = transaction.audit.head()
-        self._context.publication.after_entries(head)
+        return self._views.view(since, others)
 
     def add(self, caller: SpiffeId, note: bytes, key: str) -> None:
         """Take a checkpoint that a witness cosigned.
@@ -253,16 +196,9 @@ class LogWitnesses:
         defer(log.error, "a checkpoint in %s is not on the audit log's history", self._file)
 
 
-def _log_key(transaction: Transaction) -> VerifierKey:
-    key = transaction.audit.verifier_key()
-    if key is None:
-        raise StateError("the audit log has no key yet")
-    return VerifierKey.parse(key)
-
-
 def _checked(transaction: Transaction, note: bytes, witness: VerifierKey) -> SignedCheckpoint:
     """Return a checkpoint that the log signed and this witness cosigned, without other lines."""
-    log_key = _log_key(transaction)
+    log_key = log_key_of(transaction)
     signed = open_checkpoint(note, [log_key])
     if not verify_cosignatures(signed.note, [witness]):
         raise InputError(f"{quote_untrusted(witness.name)} did not cosign this checkpoint")
@@ -280,7 +216,3 @@ def _is_on_history(transaction: Transaction, signed: SignedCheckpoint) -> bool:
         checkpoint.size <= transaction.audit.head().size
         and tree_root(transaction.audit, checkpoint.size) == checkpoint.root
     )
-
-
-def _proof(transaction: Transaction, old: int, new: int) -> tuple[bytes, ...]:
-    return consistency_proof(transaction.audit, old_size=old, new_size=new) if old <= new else ()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _Context = grpc.aio.ServicerContext[Any, Any]
 _MOST_NUMBER = 2**63 - 1
 _MOST_KEY = 1024
+_LEAST_LOOK_SECONDS, _LOOKS_A_SECOND = 60.0, 10.0
+"""How often each workload looks at the log, and all together: a look and the cosignature after it
+cost as much as a renewal."""
 
 
 class AuditHandler(audit_pb2_grpc.AuditServicer):
@@ -49,6 +52,7 @@ class AuditHandler(audit_pb2_grpc.AuditServicer):
                     )
                     for item in view.others
                 ],
+                look_again_seconds=look_again_seconds(parts.counters.followers),
             )
 
         return await answer(context, parts.listening, work)
@@ -88,3 +92,8 @@ class AuditHandler(audit_pb2_grpc.AuditServicer):
     async def _admit(self, context: _Context, serial: int) -> None:
         key = f"log {serial:x}".encode()
         await admit(context, lambda: self._parts.budgets.take(Budget.RENEWAL, key))
+
+
+def look_again_seconds(followers: int) -> int:
+    """Return how often each of so many workloads should look at the log."""
+    return int(max(_LEAST_LOOK_SECONDS, followers / _LOOKS_A_SECOND))

@@ -121,7 +121,8 @@ def _rows(outage: _Outage, number: int, states: list[dict[str, Any]], note: str)
         0,
         lost == 0,
         f"{total('renewed'):,} renewed, the last after {last:.0f} s; the closest {left:.0f} s "
-        f"before its end; {total('attempts'):,} attempts; {total('following'):,} follow; {note}",
+        f"before its end; {total('attempts'):,} attempts; {total('following'):,} follow; {note}; "
+        f"the load was {max(item['lateness'] for item in states):.1f} s late at most",
     )
     refused = sum(count for name, count in ends.items() if "_EXHAUSTED" in name or "DENIED" in name)
     told = ", ".join(f"{count} {name}" for name, count in ends.most_common() if " OK" not in name)

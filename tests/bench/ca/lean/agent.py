@@ -35,7 +35,7 @@ from tests.bench.ca.lean.renewing import renewal_message
 from tests.bench.ca.served import save_pem
 
 _RENEW_SECONDS, _REPORT_SECONDS, _CHECKPOINT_SECONDS = 15.0, 5.0, 10.0
-_EVERY, _DRAIN_SECONDS = 60.0, 5.0
+_RETRY_SECONDS, _REPORT_EVERY, _DRAIN_SECONDS = 60.0, 900.0, 5.0
 _LONG_AGO = 100_000.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -83,6 +83,7 @@ class Fleet:
         root: a file with the CA's root.
         address: of the CA; set when it is back.
         name: the DNS name of the CA.
+        look_seconds: how often each of them looks at the audit log, as the CA told it.
     """
 
     loop: Loop
@@ -90,6 +91,7 @@ class Fleet:
     root: Path
     address: tuple[str, int]
     name: str
+    look_seconds: float
     renewed: int = 0
     ended: int = 0
     following: int = 0
@@ -125,6 +127,8 @@ class Agent:
         self._followed: Connection | None = None
         self._pause, self._bundle_number, self._sequence = MOST_PAUSE, 0, 0
         self._reports = 0
+        # What it says of itself when it begins to follow: after the first stream, all of it.
+        self._known = trust_pb2.WatchTrustRequest()
 
     def live_through(self, seconds: float) -> None:
         """Try in vain to renew, for the last so many seconds before the CA is back."""
@@ -147,8 +151,9 @@ class Agent:
         later = self._fleet.loop.later
         later(self._first, self._attempt)
         later(random.random() * random.uniform(MOST_PAUSE / 2, MOST_PAUSE), self._follow)
-        later(random.random() * _EVERY, self._report)
-        later(random.random() * _EVERY, self._look_at_log)
+        # In the outage, the attempts of both became as seldom as what they attempt.
+        later(random.random() * _REPORT_EVERY, self._report)
+        later(random.random() * self._fleet.look_seconds, self._look_at_log)
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed:
@@ -178,13 +183,17 @@ class Agent:
                 fleet.loop.later(random.uniform(self._pause / 2, self._pause), self._follow)
                 self._pause = min(MOST_PAUSE, self._pause * 2)
 
-        connection.call(WATCH, trust_pb2.WatchTrustRequest().SerializeToString(), heard)
+        connection.call(WATCH, self._known.SerializeToString(), heard)
 
     def _hear(self, update: trust_pb2.TrustUpdate) -> bool:
         """Note what the CA said; return whether it was a heartbeat."""
-        self._sequence = update.sequence
+        self._sequence = self._known.since = update.sequence
+        self._known.epoch = update.epoch
         if update.WhichOneof("update") == "bundles":
             self._bundle_number = max(self._bundle_number, len(update.bundles.bundles))
+            self._known.bundle_number = self._bundle_number
+        elif update.WhichOneof("update") == "crl":
+            self._known.crls.add(issuer_key_id=update.crl.issuer_key_id, number=update.crl.number)
         elif update.WhichOneof("update") == "heartbeat":
             self._pause = LEAST_PAUSE
             return True
@@ -250,7 +259,7 @@ class Agent:
             if event.message is None:
                 self._end(event, "ReportTrust")
                 if not event.is_ok:
-                    self._fleet.loop.later(_EVERY, again)
+                    self._fleet.loop.later(_RETRY_SECONDS, again)
 
         if self._bundle_number:
             request = trust_pb2.ReportTrustRequest(
@@ -260,17 +269,22 @@ class Agent:
             )
             self._call(REPORT, request.SerializeToString(), _REPORT_SECONDS, told)
         else:
-            self._fleet.loop.later(_EVERY, again)
+            self._fleet.loop.later(_RETRY_SECONDS, again)
 
     def _look_at_log(self) -> None:
         request = audit_pb2.GetCheckpointRequest().SerializeToString()
+        pause = self._fleet.look_seconds
 
         def told(event: Event) -> None:
-            if event.message is None:
-                self._end(event, "GetCheckpoint")
+            nonlocal pause
+            if event.message is not None:
+                shown = audit_pb2.GetCheckpointResponse.FromString(event.message)
+                pause = shown.look_again_seconds
+                return
+            self._end(event, "GetCheckpoint")
+            self._fleet.loop.later(pause * random.uniform(0.8, 1.2), self._look_at_log)
 
         self._call(CHECKPOINT, request, _CHECKPOINT_SECONDS, told)
-        self._fleet.loop.later(_EVERY * random.uniform(0.8, 1.2), self._look_at_log)
 
     def _call(
         self, method: str, message: bytes, seconds: float, told: Callable[[Event], object]
@@ -288,7 +302,7 @@ class Agent:
                 connection.cancel(stream)
                 tell(Event(stream, None, {"grpc-status": b"4"}))
 
-        stream = connection.call(method, message, tell)
+        stream = connection.call(method, message, tell, seconds)
         self._fleet.loop.later(seconds, give_up)
 
     def _end(self, event: Event, method: str) -> Any:
@@ -296,7 +310,8 @@ class Agent:
         trailers = dict(event.trailers)
         code = _CODES[int(trailers.get("grpc-status", b"2"))]
         error = of_rpc_error(_Ended(code, trailers))
-        reason = getattr(error, "reason", "") or str(trailers.get("grpc-message", b""), "utf-8")
+        message = str(trailers.get("grpc-message", b""), "utf-8").partition(":")[0]
+        reason = getattr(error, "reason", "") or message
         self._fleet.ends[f"{method} {code.name} {'' if event.is_ok else reason}".strip()] += 1
         return error
 

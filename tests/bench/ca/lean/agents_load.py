@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pki.daemon.handlers.audit import look_again_seconds
 from pki.identity import SpiffeId
 from tests.bench.ca.lean.agent import Agent, Fleet, Moment
 from tests.bench.ca.lean.ca_calls import host_and_port, name_of_ca
@@ -27,11 +28,16 @@ class Load:
         # Each attempt that fails would be logged.
         logging.getLogger("handfast").setLevel(logging.CRITICAL)
         back_at = datetime.fromtimestamp(settings["back_at"], tz=UTC)
-        self._fleet = Fleet(
-            Loop(), Moment(back_at), Path(settings["root"]), ("", 0), name_of_ca(SHOP.name)
-        )
         folder = Path(settings["folder"])
         windows: list[tuple[str, float, float]] = json.loads((folder / "windows.json").read_text())
+        self._fleet = Fleet(
+            Loop(),
+            Moment(back_at),
+            Path(settings["root"]),
+            ("", 0),
+            name_of_ca(SHOP.name),
+            look_again_seconds(len(windows)),
+        )
         self._agents = []
         for place in range(settings["first"], len(windows), settings["step"]):
             name, begin, end = windows[place]
@@ -58,6 +64,7 @@ class Load:
             "ended": fleet.ended,
             "following": fleet.following,
             "attempts": fleet.attempts,
+            "lateness": fleet.loop.lateness,
             "last": max(fleet.seconds, default=0.0),
             "least_left": min(fleet.left, default=0.0),
             "ends": dict(fleet.ends),

@@ -37,6 +37,9 @@ class Loop:
         self.selector.register(self._woken, selectors.EVENT_READ, self._drain)
         self.failed: BaseException | None = None
         """What ended the loop."""
+        self.lateness = 0.0
+        """How late a timer ran at most, in seconds: more than some tenths, and what is measured is
+        this loop."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -87,7 +90,9 @@ class Loop:
             self._soon.popleft()()
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2]()
+            due, _, step = heapq.heappop(self._timers)
+            self.lateness = max(self.lateness, now - due)
+            step()
 
 
 class Connection:
@@ -117,16 +122,23 @@ class Connection:
         self._plain.connect_ex(address)
         loop.selector.register(self._plain, selectors.EVENT_WRITE, self._connected)
 
-    def call(self, method: str, message: bytes, event: Callable[[Event], object]) -> int:
+    def call(
+        self,
+        method: str,
+        message: bytes,
+        event: Callable[[Event], object],
+        seconds: float | None = None,
+    ) -> int:
         """Begin a call on an open connection, or one that opens; return the number of its stream.
 
         Args:
             method: its path.
             message: the request.
             event: is told of its messages and its end.
+            seconds: what the server is told of how long the caller waits; None for no end.
         """
         assert not self.is_closed
-        stream = self._calls.call(method, message)
+        stream = self._calls.call(method, message, seconds)
         self._events[stream] = event
         if self.is_open:
             self._send()

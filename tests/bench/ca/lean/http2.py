@@ -19,6 +19,7 @@ _WIDE, _CANCEL = 2**31 - 1, (8).to_bytes(4, "big")
 _POST_HTTPS = b"\x83\x87"
 # "content-type" by its place in that table, and "te", which has none.
 _GRPC = b"\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+_TIMEOUT = b"\x00\x0cgrpc-timeout"
 _FAILED = {"grpc-status": b"14", "grpc-message": b"the stream or its connection ended"}
 
 
@@ -61,11 +62,20 @@ class Http2Calls:
         self.out = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, payload) + _frame(8, 0, 0, wider))
         """What is to be sent; whoever sends it removes it."""
 
-    def call(self, method: str, message: bytes) -> int:
-        """Begin a call with one message, shorter than 16 KiB; return the number of its stream."""
+    def call(self, method: str, message: bytes, seconds: float | None = None) -> int:
+        """Begin a call with one message, shorter than 16 KiB; return the number of its stream.
+
+        Args:
+            method: its path.
+            message: the request.
+            seconds: what the server is told of how long the caller waits; None for no end.
+        """
         stream, self._next = self._next, self._next + 2
         self._messages[stream] = bytearray()
         headers = _POST_HTTPS + _literal(4, method.encode()) + _literal(1, self._authority) + _GRPC
+        if seconds is not None:
+            waits = b"%dm" % (seconds * 1000)
+            headers += _TIMEOUT + bytes((len(waits),)) + waits
         self.out += _frame(_HEADERS, _END_HEADERS, stream, headers)
         data = b"\x00" + len(message).to_bytes(4, "big") + message
         self.out += _frame(_DATA, _END_STREAM, stream, data)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahandfast/ca/v1/audit.proto\x12\x0ehandfast.ca.v1\"%\n\x14GetCheckpointRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"\x85\x01\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\x12,\n\twitnessed\x18\x03 \x03(\x0b\x32\x19.handfast.ca.v1.Witnessed\x12\x15\n\rminimum_index\x18\x04 \x01(\x04\"A\n\tWitnessed\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"8\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1f\n\x0fGetTileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\x92\x02\n\x05\x41udit\x12\\\n\rGetCheckpoint\x12$.handfast.ca.v1.GetCheckpointRequest\x1a%.handfast.ca.v1.GetCheckpointResponse\x12_\n\x0e\x41\x64\x64\x43osignature\x12%.handfast.ca.v1.AddCosignatureRequest\x1a&.handfast.ca.v1.AddCosignatureResponse\x12J\n\x07GetTile\x12\x1e.handfast.ca.v1.GetTileRequest\x1a\x1f.handfast.ca.v1.GetTileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahandfast/ca/v1/audit.proto\x12\x0ehandfast.ca.v1\"%\n\x14GetCheckpointRequest\x12\r\n\x05since\x18\x01 \x01(\x04\"\xa1\x01\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\x12,\n\twitnessed\x18\x03 \x03(\x0b\x32\x19.handfast.ca.v1.Witnessed\x12\x15\n\rminimum_index\x18\x04 \x01(\x04\x12\x1a\n\x12look_again_seconds\x18\x05 \x01(\r\"A\n\tWitnessed\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"8\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1f\n\x0fGetTileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\x92\x02\n\x05\x41udit\x12\\\n\rGetCheckpoint\x12$.handfast.ca.v1.GetCheckpointRequest\x1a%.handfast.ca.v1.GetCheckpointResponse\x12_\n\x0e\x41\x64\x64\x43osignature\x12%.handfast.ca.v1.AddCosignatureRequest\x1a&.handfast.ca.v1.AddCosignatureResponse\x12J\n\x07GetTile\x12\x1e.handfast.ca.v1.GetTileRequest\x1a\x1f.handfast.ca.v1.GetTileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=46
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=83
   _globals['_GETCHECKPOINTRESPONSE']._serialized_start=86
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=219
-  _globals['_WITNESSED']._serialized_start=221
-  _globals['_WITNESSED']._serialized_end=286
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=288
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=344
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=346
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=370
-  _globals['_GETTILEREQUEST']._serialized_start=372
-  _globals['_GETTILEREQUEST']._serialized_end=402
-  _globals['_GETTILERESPONSE']._serialized_start=404
-  _globals['_GETTILERESPONSE']._serialized_end=435
-  _globals['_AUDIT']._serialized_start=438
-  _globals['_AUDIT']._serialized_end=712
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=247
+  _globals['_WITNESSED']._serialized_start=249
+  _globals['_WITNESSED']._serialized_end=314
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=316
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=372
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=374
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=398
+  _globals['_GETTILEREQUEST']._serialized_start=400
+  _globals['_GETTILEREQUEST']._serialized_end=430
+  _globals['_GETTILERESPONSE']._serialized_start=432
+  _globals['_GETTILERESPONSE']._serialized_end=463
+  _globals['_AUDIT']._serialized_start=466
+  _globals['_AUDIT']._serialized_end=740
 # @@protoc_insertion_point(module_scope)

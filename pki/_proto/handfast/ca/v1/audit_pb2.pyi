@@ -47,10 +47,15 @@ class GetCheckpointResponse(_message.Message):
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     WITNESSED_FIELD_NUMBER: _builtins.int
     MINIMUM_INDEX_FIELD_NUMBER: _builtins.int
+    LOOK_AGAIN_SECONDS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """A signed note."""
     minimum_index: _builtins.int
     """What ends at or below this index may be missing: see tlog-tiles. 0: nothing was pruned."""
+    look_again_seconds: _builtins.int
+    """When the caller may look again, in seconds: the more workloads there are, the more seldom each
+    of them looks. 0: it decides by itself.
+    """
     @_builtins.property
     def consistency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The consistency proof (RFC 6962) from `since`. Empty if the log is not longer, or shorter."""
@@ -66,10 +71,11 @@ class GetCheckpointResponse(_message.Message):
         consistency: _abc.Iterable[_builtins.bytes] | None = ...,
         witnessed: _abc.Iterable[Global___Witnessed] | None = ...,
         minimum_index: _builtins.int = ...,
+        look_again_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency", "minimum_index", b"minimum_index", "witnessed", b"witnessed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "consistency", b"consistency", "look_again_seconds", b"look_again_seconds", "minimum_index", b"minimum_index", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
