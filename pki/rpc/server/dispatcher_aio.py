@@ -10,7 +10,10 @@ server, its connections and the running calls are not affected.
 
 gRPC's loop asks for one call of each method at a time, and each takes it some turns of the event
 loop. Where turns are long because much is to do, calls would wait for half a minute, and then be
-dropped by gRPC. So the server asks for several at once, of any method.
+dropped by gRPC. So the server asks for several at once, of any method. It asks for one at a time if
+it limits the streams of a connection: a stream counts until the event loop has ended its call,
+while its caller, who has the answer already, begins the next and is refused. That happens to gRPC's
+own servers too, but more often if each turn of the loop accepts more calls.
 
 This relies on names inside grpcio (``cygrpc.AioServer``). If a later grpcio does not have them,
 gRPC's own server is made unchanged, and ``AioServer`` makes it again whenever it fails.
@@ -45,7 +48,7 @@ _CAN_DISPATCH = (
     and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED)
 )
 _MAKING = threading.Lock()
-_REQUESTED = 16
+_MOST_REQUESTED = 16
 
 UNDECODABLE = "(a path that is not UTF-8)"
 """The method of such a call in the log."""
@@ -113,6 +116,8 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         self._dispatcher: _Dispatcher | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._requested: deque[asyncio.Task[Any]] = deque()
+        limits_streams = any(name == "grpc.max_concurrent_streams" for name, _ in options or ())
+        self._most_requested = 1 if limits_streams else _MOST_REQUESTED
         super().__init__(
             loop, thread_pool, generic_handlers, interceptors, options, maximum_concurrent_rpcs
         )
@@ -148,7 +153,7 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
     async def _next_call(self) -> Any:
         if self._is_ending:
             raise cygrpc._RequestCallError
-        while len(self._requested) < _REQUESTED:
+        while len(self._requested) < self._most_requested:
             task = self._event_loop.create_task(super()._request_call())
             task.add_done_callback(_retrieve_error)
             self._requested.append(task)
