@@ -5,7 +5,8 @@ handler, and they hold the call. Before grpcio 1.81, gRPC's core gets a call bac
 frees it, so an aborted one stays until the garbage collector comes. Until then its stream counts
 for its connection (``grpc.max_concurrent_streams``). Once there are that many, gRPC refuses all
 calls of the connection (``RST_STREAM`` with code 7); then nothing runs any more that would make the
-collector come. So these cycles are broken when a call ends.
+collector come. So these cycles are broken when a call ends. What is left, as in gRPC's own servers
+before 1.81: a handler of a stream of requests that does not read it to its end.
 
 gRPC's own count of calls (``maximum_concurrent_rpcs``) is kept by each loop that accepts calls. It
 begins anew with each dispatcher, so any peer could exceed it with paths that are not UTF-8. Up to
@@ -22,17 +23,16 @@ from typing import Any
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined] # it has no types
 
-_RELEASING_VERSION = (1, 81)
-
-
-def _releases_calls() -> bool:
-    """Return whether gRPC itself gives a call back to its core as soon as the call ends."""
-    version = tuple(int(part) for part in grpc.__version__.split(".")[:2])
-    return version >= _RELEASING_VERSION
+_VERSION = tuple(int(part) for part in grpc.__version__.split(".")[:2])
+# From this version on, gRPC itself gives a call back to its core as soon as the call has ended.
+_RELEASES_CALLS = _VERSION >= (1, 81)
 
 
 class RunningCalls:
-    """The running calls of a server. It belongs to the thread of the server's event loop."""
+    """The running calls of a server, counted in the thread of its event loop.
+
+    They are not counted where nobody has to know: without a limit, from grpcio 1.81 on.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int | None) -> None:
         """Count calls.
@@ -44,7 +44,7 @@ class RunningCalls:
         self._loop = loop
         self._most = most
         self._running = 0
-        self._watching = most is not None or not _releases_calls()
+        self._has_to_know = most is not None or not _RELEASES_CALLS
 
     def begin(self, call: Any) -> bool:
         """Count a call that was accepted, until its handler ends; return False if it is too many.
@@ -52,17 +52,19 @@ class RunningCalls:
         The caller refuses a call that is too many. One whose handler never runs must be ended with
         ``end``.
         """
+        if not self._has_to_know:
+            return True
         if self._most is not None and self._running >= self._most:
             return False
         self._running += 1
-        if self._watching:
-            context = cygrpc._ServicerContext(call, None, None, self._loop)
-            context.add_done_callback(lambda _: self._note_end(call))
+        context = cygrpc._ServicerContext(call, None, None, self._loop)
+        context.add_done_callback(lambda _: self._note_end(call))
         return True
 
     def end(self, call: Any) -> None:
         """Count a call no more whose handler has not run."""
-        self._running -= 1
+        if self._has_to_know:
+            self._running -= 1
         release(call)
 
     def _note_end(self, call: Any) -> None:
