@@ -66,7 +66,8 @@ class Workload(WorkloadLifecycle):
                 telemetry only: if an observer answers a call itself, callers that were not
                 authorized get that answer too.
             options: gRPC channel arguments, passed on to gRPC.
-            maximum_concurrent_rpcs: passed on to gRPC.
+            maximum_concurrent_rpcs: how many calls may run at once; None is no limit. Calls that
+                are too many end with RESOURCE_EXHAUSTED.
             compression: passed on to gRPC.
             decision_log: which decisions are logged: ``none``, ``on-deny``, ``on-allow``, ``both``;
                 or a ``DecisionLogFile``.

@@ -8,6 +8,13 @@ and accepts the server's calls one by one. If the dispatcher fails, the call tha
 is the cause. That call is answered like any unknown method, and another dispatcher takes over. The
 server, its connections and the running calls are not affected.
 
+gRPC's loop asks for one call of each method at a time, and each takes it some turns of the event
+loop. Where turns are long because much is to do, calls would wait for half a minute, and then be
+dropped by gRPC. So the server asks for several at once, of any method. It asks for one at a time if
+it limits the streams of a connection: a stream counts until the event loop has ended its call,
+while its caller, who has the answer already, begins the next and is refused. That happens to gRPC's
+own servers too, but more often if each turn of the loop accepts more calls.
+
 This relies on names inside grpcio (``cygrpc.AioServer``). If a later grpcio does not have them,
 gRPC's own server is made unchanged, and ``AioServer`` makes it again whenever it fails.
 """
@@ -18,7 +25,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -28,6 +36,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined] # it has no types
 from pki.access.authorizer import AuthContext
 from pki.access.refusal import Refusal
 from pki.background import defer
+from pki.rpc.server.running_calls_aio import RunningCalls, release
 from pki.rpc.status import status_code, trailing_metadata
 
 log = logging.getLogger("handfast.rpc")
@@ -39,6 +48,9 @@ _CAN_DISPATCH = (
     and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED)
 )
 _MAKING = threading.Lock()
+_MOST_REQUESTED = 64
+"""In one turn of the event loop. More come to a CA whose workloads lost it: those that wait inside
+gRPC wait in the order in which they came, behind thousands of streams that begin."""
 
 UNDECODABLE = "(a path that is not UTF-8)"
 """The method of such a call in the log."""
@@ -94,18 +106,31 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         interceptors: Sequence[Any],
         options: Any,
         maximum_concurrent_rpcs: int | None,
+        *later: Any,
     ) -> None:
         self._authorize = authorize
         self._event_loop = loop
         self._method_handlers = _MethodHandlers()
         self._handlers: list[Any] = [self._method_handlers]
-        self._settings = (interceptors, maximum_concurrent_rpcs)
+        self._interceptors_of_calls = interceptors
+        self._running = RunningCalls(loop, maximum_concurrent_rpcs)
         self._ending = asyncio.Event()
         self._is_ending = False
         self._dispatcher: _Dispatcher | None = None
-        self._recovering: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._requested: deque[asyncio.Task[Any]] = deque()
+        limits_streams = any(name == "grpc.max_concurrent_streams" for name, _ in options or ())
+        self._most_requested = 1 if limits_streams else _MOST_REQUESTED
+        # What later versions of grpcio add.
+        self._later = later
         super().__init__(
-            loop, thread_pool, generic_handlers, interceptors, options, maximum_concurrent_rpcs
+            loop,
+            thread_pool,
+            generic_handlers,
+            interceptors,
+            options,
+            maximum_concurrent_rpcs,
+            *later,
         )
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
@@ -114,8 +139,9 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         super().add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, method_handlers: dict[str, Any]) -> None:
+        # gRPC is not told: it would ask for one call of each method at a time, and for each call
+        # that comes, look at the requests of all methods.
         self._method_handlers.handlers.update(method_handlers)
-        super().add_registered_method_handlers(method_handlers)
 
     async def start(self) -> None:
         await super().start()
@@ -127,14 +153,30 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         await self._ending.wait()
         raise cygrpc._RequestCallError
 
-    def accept_call(self) -> Any:
-        """Wait for the next call, for the dispatcher."""
-        return super()._request_call()
+    async def accept_call(self) -> Any:
+        """Wait for the next call, for the dispatcher. Calls that are too many are refused."""
+        while True:
+            call = await self._next_call()
+            if self._running.begin(call):
+                return call
+            self._answer(self._refuse_excess(call))
+
+    async def _next_call(self) -> Any:
+        if self._is_ending:
+            raise cygrpc._RequestCallError
+        while len(self._requested) < self._most_requested:
+            task = self._event_loop.create_task(super()._request_call())
+            task.add_done_callback(_retrieve_error)
+            self._requested.append(task)
+        # gRPC's core answers them in their order. One that is answered is taken without a turn.
+        return await self._requested.popleft()
 
     async def shutdown(self, grace: float | None) -> None:
         # The order matters: a loop whose calls fail must know already that the server ends, or it
         # asks for the next call forever.
         self._is_ending = True
+        # Calls that nobody has taken end with what holds them.
+        self._requested.clear()
         dispatcher, self._dispatcher = self._dispatcher, None
         others = [asyncio.ensure_future(_shut_down(dispatcher))] if dispatcher is not None else []
         await asyncio.sleep(0)
@@ -154,9 +196,12 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
             # No caller can cause this: ``AioServer`` makes the whole server again.
             self._serving_task_crash_handler(task)
             return
-        recovering = self._event_loop.create_task(self._recover(dispatcher))
-        self._recovering.add(recovering)
-        recovering.add_done_callback(self._recovering.discard)
+        self._answer(self._recover(dispatcher))
+
+    def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = self._event_loop.create_task(answering)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
     async def _recover(self, failed: _Dispatcher) -> None:
         if self._is_ending:
@@ -167,6 +212,7 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         try:
             await self._refuse(failed.accepted)
         finally:
+            self._running.end(failed.accepted)
             failed.accepted = None
             await _shut_down(failed)
 
@@ -174,9 +220,12 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         # The process dies if a stopped server accepts or answers a call.
         if self._is_ending:
             return
-        interceptors, most_calls = self._settings
         dispatcher = self._dispatcher = _Dispatcher(
-            self, self._event_loop, list(self._handlers), interceptors, most_calls
+            self,
+            self._event_loop,
+            list(self._handlers),
+            self._interceptors_of_calls,
+            self._later,
         )
         await dispatcher.start()
 
@@ -200,6 +249,16 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
                     status_code(refusal), refusal.message, trailing_metadata(refusal)
                 )
 
+    async def _refuse_excess(self, call: Any) -> None:
+        if self._is_ending:
+            return
+        context = cygrpc._ServicerContext(call, None, None, self._event_loop)
+        with contextlib.suppress(Exception):
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!"
+            )
+        release(call)
+
 
 class _Dispatcher(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has no types
     """Accepts the calls of a server and runs their handlers; it has no port and no own calls."""
@@ -210,11 +269,12 @@ class _Dispatcher(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class 
         loop: asyncio.AbstractEventLoop,
         handlers: Sequence[Any],
         interceptors: Sequence[Any],
-        maximum_concurrent_rpcs: int | None,
+        later: Sequence[Any],
     ) -> None:
         self._accepting_for = server
         self.accepted: Any = None
-        super().__init__(loop, None, handlers, interceptors, (), maximum_concurrent_rpcs)
+        # The server counts the calls, for all its dispatchers.
+        super().__init__(loop, None, handlers, interceptors, (), None, *later)
 
     async def _request_call(self) -> Any:
         self.accepted = None
@@ -224,6 +284,12 @@ class _Dispatcher(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class 
     def _serving_task_crash_handler(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self._accepting_for.replace_failed(self, task)
+
+
+def _retrieve_error(task: asyncio.Task[Any]) -> None:
+    """Take the error of a request that the server's end has failed: else asyncio logs it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _shut_down(dispatcher: _Dispatcher) -> None:

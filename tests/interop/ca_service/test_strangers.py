@@ -96,14 +96,14 @@ def test_a_flood_of_strangers_takes_nothing_from_a_token_or_a_renewal(
                     if why == "BUDGET_EXHAUSTED":
                         told.append(retry_after(error))
                     elif why == "UNAVAILABLE":
-                        # grpcio 1.76 loses its connection after a hundred refusals or so.
+                        # The streams of refused calls must not count for the connection.
                         cut.append(why)
 
     threads = [threading.Thread(target=flood) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
-        assert eventually(lambda: len(told) + len(cut) > 50, 20)
+        assert eventually(lambda: len(told) > 500, 60)
         with CaIdentity(tmp_path / "orders", token=token) as identity:
             first = identity.credential.leaf.serial_number
             identity.renew_now()
@@ -115,6 +115,7 @@ def test_a_flood_of_strangers_takes_nothing_from_a_token_or_a_renewal(
         stop.set()
         for thread in threads:
             thread.join()
+    assert not cut
     assert all(0 < seconds < 60 for seconds in told)
 
 

@@ -72,7 +72,7 @@ def run(test: Callable[[Bench], Awaitable[None]]) -> None:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    while not is_true():
+    while not is_true():  # noqa: ASYNC110 - what it waits for are turns of the loop
         await asyncio.sleep(0)
 
 
