@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 import pki
+from pki.rpc.server.dispatcher_aio import _MOST_REQUESTED
 from services._proto.shop.v1 import inventory_pb2 as inv
 from services._proto.shop.v1 import inventory_pb2_grpc
 from tests.fault.test_failed_servers import call_with_path
@@ -23,7 +24,7 @@ _MOST = 8
 _LONG = 6 * SECONDS
 # The most that a server asks gRPC's core for, the last that its loop accepted, and that of the
 # server that waits for none.
-_WAITING = 18
+_WAITING = _MOST_REQUESTED + 2
 
 
 class Ways(AioInventory):
@@ -178,7 +179,7 @@ def test_nothing_is_left_of_a_call_that_has_ended(
             caller.channel(address, peer="server") as channel,
         ):
             stub = inventory_pb2_grpc.InventoryStub(channel)
-            for _ in range(100):
+            for _ in range(200):
                 assert await code_of(ask(stub, way)) is _WAYS[way]
             await idle()
             if limits or not way.startswith(("abort", "callback")):

@@ -11,7 +11,7 @@ import pytest
 from pki.authority import Authority
 from pki.daemon import log_views
 from pki.daemon.log_views import LogViews, log_key_of
-from pki.transparency import open_checkpoint, verify_consistency
+from pki.transparency import consistency_proof, open_checkpoint, verify_consistency
 from tests.support import make_authority
 
 
@@ -40,7 +40,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def proofs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
-    original = log_views.consistency_proof
+    original = consistency_proof
 
     def proof(*args: Any, old_size: int, new_size: int) -> Any:
         made.append(old_size)
