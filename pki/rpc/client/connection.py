@@ -3,8 +3,8 @@
 The rules:
 
 1. A connection is one channel of gRPC, to the addresses where the server was verified.
-2. A call that acquires a connection holds it: it is not closed for being idle between the choice and
-   the call. One that ends by rule 3 in between refuses the call, which then takes the next one.
+2. A call that acquires a connection holds it: it is not closed for being idle between the choice
+   and the call. One that ends by rule 3 in between refuses the call, which then takes the next one.
 3. A connection ends, even if calls run on it, when it may no longer be trusted: when a leaf with
    which it began (ours or the server's) expires; after a short grace period when the server's chain
    was revoked or lost our trust, so that short calls end well; at once when the server at one of
