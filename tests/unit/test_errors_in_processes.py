@@ -26,6 +26,9 @@ VALUES: dict[str, Any] = {
     "fault": Fault.REVOKED,
     "seconds": 1.5,
     "retry_after": 2.5,
+    "message": "what",
+    "folder": Path("here"),
+    "wait_seconds": 1.5,
 }
 
 
@@ -39,15 +42,9 @@ def made(kind: type[PkiError]) -> PkiError:
     """Return an error as its code makes it, with the arguments that its kind needs."""
     if kind is CouldNotTellError:
         return CouldNotTellError(made(VerificationError))
-    values: dict[str, Any] = {
-        **VALUES,
-        "message": "what",
-        "folder": Path("here"),
-        "wait_seconds": 1.5,
-    }
     code = kind.__init__.__code__
     needed = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    return kind(**{name: values[name] for name in needed if name in values})
+    return kind(**{name: VALUES[name] for name in needed if name in VALUES})
 
 
 def test_every_error_arrives_as_it_was() -> None:

@@ -117,12 +117,13 @@ class Connection(Generic[Inner]):
         self._monotonic = monotonic
         self._close = close
         self._running = 0
-        self._is_closed = False
+        self._is_closed = self._is_making = self._must_close = False
         self._grace_began: float | None = None
         self._rejection: Refusal | None = None
         self._was_ready = False
         self._was_dropped = False
-        self._lock = threading.Lock()
+        # A handler of a signal may close the channel in the midst of a call's own step.
+        self._lock = threading.RLock()
 
     @property
     def is_closed(self) -> bool:
@@ -169,9 +170,16 @@ class Connection(Generic[Inner]):
             ValueError: if the channel is closed; gRPC's own, for a call.
         """
         with self._lock:
-            if self._is_closed:
-                raise ValueError(CLOSED_CHANNEL)
-            return make(self.channel)
+            self._is_making = True
+            try:
+                if self._is_closed:
+                    raise ValueError(CLOSED_CHANNEL)
+                return make(self.channel)
+            finally:
+                self._is_making = False
+                if self._must_close:
+                    self._must_close = False
+                    self._close()
 
     def refused_to_begin(self, error: ValueError) -> bool:
         """Return whether gRPC sent nothing of a call because the connection is closed."""
@@ -275,7 +283,10 @@ class Connection(Generic[Inner]):
             if self._is_closed:
                 return
             self._is_closed = True
-        self._close()
+            # A handler of a signal may call this amid make_while_open(), which closes it then.
+            self._must_close = is_making = self._is_making
+        if not is_making:
+            self._close()
 
     def _is_past_its_leaves(self, now: datetime) -> bool:
         return now >= self._own_leaf_not_after or any(
