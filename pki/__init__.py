@@ -49,23 +49,26 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name's module when it is first asked for.
+# Type checkers take a module that has this for one with every name, and report no wrong one.
+if not TYPE_CHECKING:
 
-    Raises:
-        MissingExtraError: if its module needs an extra that is not installed.
-    """
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(_HOMES[name]), name)
-    except ModuleNotFoundError as error:
-        from pki.extras import extra_of, missing_extra  # noqa: PLC0415 - loaded after a failure
+    def __getattr__(name: str) -> Any:
+        """Load a public name's module when it is first asked for.
 
-        extra = extra_of(error)
-        if extra is None:
-            raise
-        raise missing_extra(f"pki.{name}", [extra]) from None
+        Raises:
+            MissingExtraError: if its module needs an extra that is not installed.
+        """
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            from pki.extras import extra_of, missing_extra  # noqa: PLC0415 - loaded after a failure
+
+            extra = extra_of(error)
+            if extra is None:
+                raise
+            raise missing_extra(f"pki.{name}", [extra]) from None
 
 
 def __dir__() -> list[str]:

@@ -58,6 +58,16 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def remake_error(kind: type[Exception], args: tuple[object, ...]) -> Exception:
+    """Return an error as pickle makes it, before its fields are set.
+
+    Args:
+        kind: its class, whose ``__init__`` may have other arguments.
+        args: what ``Exception`` itself was given.
+    """
+    return kind.__new__(kind, *args)
+
+
 class PkiError(Exception):
     """The root of every error that handfast raises on purpose.
 
@@ -74,6 +84,10 @@ class PkiError(Exception):
     def __str__(self) -> str:
         """Return message and remedy in one line."""
         return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let pickle carry it to another process, which exceptions with named arguments are not."""
+        return remake_error, (type(self), self.args), self.__dict__
 
 
 class InputError(PkiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,10 @@ from pki.errors import InputError, StateError, quote_untrusted
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE = 0o640
+_OF_NO_READER = (
+    "It is a socket, as /dev/stdout is under systemd, or a pipe that nobody reads: name a file, or "
+    "log to the logger handfast.decisions"
+)
 
 
 class AppendedFile:
@@ -39,7 +44,9 @@ class AppendedFile:
         except OSError as error:
             raise StateError(
                 f"decision log {quote_untrusted(path)} can't be written: {error.strerror}",
-                remedy="Make its folder, and let the service's user write there",
+                remedy=_OF_NO_READER
+                if error.errno == errno.ENXIO
+                else "Make its folder, and let the service's user write there",
             ) from None
 
     def append(self, lines: bytes) -> tuple[bytes, OSError | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -115,6 +116,9 @@ class DecisionFile:
 
     def close(self) -> None:
         """Write what is there, and end the thread: who adds a line later writes it."""
+        if self._is_closed:
+            # Perhaps by the handler of a second signal, in the midst of closing: do not wait.
+            return
         self._is_closed = True
         self._wake.set()
         with self._room:
@@ -175,6 +179,7 @@ class DecisionFile:
         with self._room:
             if self._thread is not None:
                 return
+            _finish_with_worker()
             thread = threading.Thread(target=self._run, name="handfast-decisions", daemon=True)
             try:
                 thread.start()
@@ -274,6 +279,17 @@ def _flush_all() -> None:
     for item in list(_OPEN):
         with suppress(Exception):
             item.finish()
+
+
+def _finish_with_worker() -> None:
+    """Finish the files when a worker of multiprocessing ends, too.
+
+    One that was forked runs no ``atexit`` before Python 3.15 (python/cpython#83856).
+    """
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _flush_all, exitpriority=0)
 
 
 def _renew_all() -> None:

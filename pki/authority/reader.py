@@ -1,4 +1,8 @@
-"""What can be read from an open CA. Nothing here changes the CA."""
+"""What can be read from an open CA. Nothing here changes the CA.
+
+What only reports, backups and the audit need is loaded when they are asked for: most commands issue
+or revoke, and start with each call of a script.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pki.authority.audit.findings import VerifiedLog
-from pki.authority.audit.proofs import find_issuing_entry, prove_entry
-from pki.authority.audit.verification import verify_log
-from pki.authority.backups.making import make_backup
-from pki.authority.backups.manifest import Manifest
 from pki.authority.context import AuthorityContext
-from pki.authority.inventory import (
-    ALL,
-    Forecast,
-    InventoryRow,
-    Selection,
-    forecast,
-    select_certificates,
-)
 from pki.authority.ledger import CertificateRecord, IssuerKind, IssuerRecord, SigningIntent
 from pki.authority.ledger.audit import Actor, AuditEntry
 from pki.authority.ledger.beside.mark import LedgerState
@@ -31,6 +22,11 @@ from pki.authority.signers import SignerError
 from pki.identity import TrustDomain
 from pki.transparency import InclusionProofFile
 from pki.x509 import CrlSet, TrustBundle
+
+if TYPE_CHECKING:
+    from pki.authority.audit.findings import VerifiedLog
+    from pki.authority.backups.manifest import Manifest
+    from pki.authority.inventory import Forecast, InventoryRow, Selection
 
 
 class AuthorityReader:
@@ -79,17 +75,19 @@ class AuthorityReader:
             )
 
     def inventory(
-        self, selection: Selection = ALL, *, with_names: bool = False
+        self, selection: Selection | None = None, *, with_names: bool = False
     ) -> Iterator[InventoryRow]:
         """Yield issued certificates as reports need them; a million takes no more memory than one.
 
         Args:
-            selection: which, and in which order.
+            selection: which, and in which order; None: all.
             with_names: read their DNS names and addresses, which takes longer.
         """
+        from pki.authority.inventory import ALL, select_certificates  # noqa: PLC0415 - see above
+
         with self._context.ledger.snapshot(newest=True) as transaction:
             yield from select_certificates(
-                transaction, selection, now=self._context.now(), with_names=with_names
+                transaction, selection or ALL, now=self._context.now(), with_names=with_names
             )
 
     def forecast(self, period: timedelta, step: timedelta) -> Forecast:
@@ -102,6 +100,8 @@ class AuthorityReader:
         Raises:
             InputError: if a step is shorter than a second, or there are more than 10,000.
         """
+        from pki.authority.inventory import forecast  # noqa: PLC0415 - see above
+
         now = self._context.now()
         with self._context.ledger.snapshot(newest=True) as transaction:
             return forecast(transaction, now=now, until=now + period, step=step)
@@ -179,6 +179,8 @@ class AuthorityReader:
             against: older checkpoints that were kept elsewhere, each with a name for messages.
             verifier_key: the log's vkey, as it was kept elsewhere; None trusts the ledger for it.
         """
+        from pki.authority.audit.verification import verify_log  # noqa: PLC0415 - see above
+
         published = self._context.publication.read()
         with self._context.ledger.snapshot() as transaction:
             return verify_log(
@@ -204,6 +206,11 @@ class AuthorityReader:
             InputError: if there is no such entry.
             StateError: if the published checkpoint does not cover it.
         """
+        from pki.authority.audit.proofs import (  # noqa: PLC0415 - see above
+            find_issuing_entry,
+            prove_entry,
+        )
+
         published = self._context.publication.read()
         with self._context.ledger.snapshot() as transaction:
             if serial is not None:
@@ -229,6 +236,8 @@ class AuthorityReader:
         Raises:
             StateError: if the file is there already, or can't be written.
         """
+        from pki.authority.backups.making import make_backup  # noqa: PLC0415 - see above
+
         return make_backup(self._context, path)
 
     def acting_as(self, actor: Actor) -> Self:

@@ -52,7 +52,7 @@ class WorkloadLifecycle:
         self.spiffe_id = check_own_credential(self._provider.snapshot.credential, clock())
         own = (self.spiffe_id.trust_domain,)
         self._policy = None if policy is None else self._provider.policy_file(Path(policy), own)
-        self._health_lock = threading.Lock()
+        self._health_lock = threading.RLock()
         self._health_reports: list[HealthReport] = []
         self._closing: list[Callable[[], None]] = []
         self._set_up()

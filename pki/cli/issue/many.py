@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def issue_many(
     import_crls(authority, state)
     remedy = "Repair this, and run it again for these"
     try:
-        with _progress(len(fleet.orders)) as advance:
+        with _ends_as_interrupts(), _progress(len(fleet.orders)) as advance:
             fleet.issue(advance)
     except KeyboardInterrupt:
         remedy = "Run it again for these"
@@ -100,6 +101,26 @@ def issue_many(
 def _facts(item: FleetOrder, layout: Layout, state: Path) -> dict[str, object]:
     assert item.issued is not None
     return report_issued("issue", item.issued, item.folder, layout, state)[0]
+
+
+@contextmanager
+def _ends_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does: no key is left over in a folder."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # nohup ignores hang-ups.
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -113,6 +113,10 @@ def _read(path: Path) -> str:
     try:
         if str(path) == "-":
             data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        elif path.is_fifo():
+            # What a shell makes of <(...), and /dev/stdin behind a pipe.
+            with path.open("rb") as pipe:
+                data = pipe.read(_MOST_BYTES + 1)
         else:
             data = read_bounded(path, max_bytes=_MOST_BYTES)[0]
     except FileNotFoundError:
@@ -123,7 +127,9 @@ def _read(path: Path) -> str:
         # Spreadsheets begin their files with a byte order mark.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{quote_untrusted(path)} is no UTF-8 text") from None
+        raise InputError(
+            f"{quote_untrusted(path)} is no UTF-8 text", remedy="Save it with the encoding UTF-8"
+        ) from None
 
 
 def _is_json(text: str) -> bool:
@@ -160,7 +166,8 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, object]]:
-    reader = csv.reader(io.StringIO(text), strict=True)
+    # With every kind of line end, which the reader knows itself: some spreadsheets write CR alone.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     heading: list[str] | None = None
     try:
         for row in reader:
@@ -227,6 +234,11 @@ def _path(text: str) -> Path:
         is_one = False
     if not is_one:
         raise InputError(f"its out {quote_untrusted(text)} can't be a path")
+    if text.startswith("~"):
+        raise InputError(
+            f"its out {quote_untrusted(text)} begins with ~, which only a shell replaces; write "
+            "the whole path, or ./~ for a folder of that name"
+        )
     return Path(text)
 
 

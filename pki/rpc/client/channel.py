@@ -125,7 +125,7 @@ class CallableBase(Generic[Inner]):
         """Return gRPC's own callable on a connection."""
         made_on, inner = self._inner
         if made_on is not connection:
-            inner = self._make_inner(connection.channel)
+            inner = connection.make_while_open(self._make_inner)
             self._inner = (connection, inner)
         return inner
 

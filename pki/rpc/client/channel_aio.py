@@ -31,6 +31,8 @@ from pki.rpc.client.connection import Connection
 from pki.rpc.client.service_config import ServiceConfig
 
 _READY = grpc.ChannelConnectivity.READY
+_SHUTDOWN = grpc.ChannelConnectivity.SHUTDOWN
+_FAILURE = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _SWITCH_SECONDS = 0.01  # between two checks whether the next connection is ready
 
 
@@ -60,17 +62,39 @@ class AioChannel(PinnedChannel[grpc.aio.Channel], grpc.aio.Channel):
         super().__init__(make, config, service_config)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Return the connectivity."""
-        return self._channel.get_state(try_to_connect)
+        """Return the connectivity; ``SHUTDOWN`` only once the owner has closed the channel."""
+        state = self._channel.get_state(try_to_connect)
+        return state if state is not _SHUTDOWN or self.is_closed else _FAILURE
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the connectivity is another one."""
-        await self._channel.wait_for_state_change(last_observed_state)
+        """Wait until the connectivity is another one, also while connections are replaced.
+
+        Raises:
+            grpc.aio.UsageError: as gRPC does, if the owner has closed the channel.
+        """
+        while self.get_state() is last_observed_state:
+            try:
+                await self._channel.wait_for_state_change(last_observed_state)
+            except grpc.aio.UsageError:
+                self.check_open()
+                # The connection was ended, and perhaps its successor can't be made yet.
+                await asyncio.sleep(_SWITCH_SECONDS)
 
     async def channel_ready(self) -> None:
-        """Wait until the server is verified and accepted, and the channel is connected."""
-        await self._wait_until_verified(lambda: None, wait_for_ready=True, retry_delays=iter(()))
-        await self._channel.channel_ready()
+        """Wait until the server is verified and accepted, and the channel is connected.
+
+        Raises:
+            grpc.aio.UsageError: as gRPC does, if the owner has closed the channel.
+        """
+        state = None
+        while state is not _READY:
+            self.check_open()
+            await self._wait_until_verified(
+                lambda: None, wait_for_ready=True, retry_delays=iter(())
+            )
+            state = self.get_state(try_to_connect=True)
+            if state is not _READY:
+                await self.wait_for_state_change(state)
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; running calls have ``grace`` seconds to end."""

@@ -26,7 +26,7 @@ from pki.rpc.client.channel import (
     with_timeout,
 )
 from pki.rpc.client.channel_config import ChannelConfig
-from pki.rpc.client.connection import Connection
+from pki.rpc.client.connection import CLOSED_CHANNEL, Connection
 from pki.rpc.client.connectivity import Connectivity
 from pki.rpc.client.service_config import ServiceConfig
 
@@ -50,20 +50,19 @@ class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
         config: ChannelConfig,
         service_config: ServiceConfig,
     ) -> None:
-        self._watchers: list[Callable[[grpc.ChannelConnectivity], None]] = []
+        self._watchers: list[tuple[Callable[[grpc.ChannelConnectivity], None], bool]] = []
         super().__init__(make, config, service_config)
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
     ) -> None:
         """Call a function at each change of the connectivity."""
-        self._watchers.append(callback)
+        self._watchers.append((callback, try_to_connect))
         self._channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         """Stop calling a function at changes of the connectivity."""
-        if callback in self._watchers:
-            self._watchers.remove(callback)
+        self._watchers = [item for item in self._watchers if item[0] != callback]
         self._channel.unsubscribe(callback)
 
     def close(self) -> None:
@@ -106,7 +105,7 @@ class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
         connection = self.connections.acquire_verified()
         if connection is None:
             if self.is_closed:
-                raise ValueError("Cannot invoke RPC on closed channel!")  # as gRPC's own does
+                raise ValueError(CLOSED_CHANNEL)  # as gRPC's own does
             raise self._no_connection_error(end)
         if end is not None:
             args, kwargs = with_timeout(args, kwargs, max(0.0, end - time.monotonic()))
@@ -179,19 +178,22 @@ class SyncChannel(PinnedChannel[grpc.Channel], grpc.Channel):
         return connectivity.check_ready, close
 
     def _note_switch(self) -> None:
-        for callback in self._watchers:
-            self._channel.subscribe(callback)
+        for callback, try_to_connect in self._watchers:
+            self._channel.subscribe(callback, try_to_connect)
 
 
 class _Callable(CallableBase[grpc.Channel]):
     def _begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a call that its caller reads later, at once or when the server is verified."""
-        connection = self._channel.acquire_now(self._method)
-        if connection is not None:
-            return self._start(kind, connection, args, kwargs)
+        while (connection := self._channel.acquire_now(self._method)) is not None:
+            if (call := self._start(kind, connection, args, kwargs)) is not None:
+                return call
 
         def begin() -> Any:
-            return self._start(kind, *self._channel.acquire(self._method, args, kwargs))
+            while True:
+                held = self._channel.acquire(self._method, args, kwargs)
+                if (call := self._start(kind, *held)) is not None:
+                    return call
 
         # gRPC raises its error for a closed channel at once, too.
         if self._channel.is_closed:
@@ -206,11 +208,16 @@ class _Callable(CallableBase[grpc.Channel]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Start a call that holds the connection until it ends."""
+        """Start a call that holds the connection until it ends.
+
+        Return None if the connection was ended before the call could begin.
+        """
         try:
             call = getattr(self._inner_on(connection), kind)(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             connection.release()
+            if isinstance(error, ValueError) and connection.refused_to_begin(error):
+                return None
             raise
         return bind_call(call, connection, self._method, self._channel.connections.streams)
 
@@ -233,16 +240,21 @@ class _UnaryResponse(_Callable):
     def _call(
         self, select: Callable[[Any], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        connection, args, kwargs = self._channel.acquire(self._method, args, kwargs)
-        began = time.monotonic()
-        try:
-            return select(self._inner_on(connection))(*args, **kwargs)
-        except grpc.RpcError as error:
-            timeout = timeout_of(args, kwargs)
-            left = None if timeout is None else began + timeout - time.monotonic()
-            raise translate_error(error, connection, left) from None
-        finally:
-            connection.release()
+        while True:
+            connection, args, kwargs = self._channel.acquire(self._method, args, kwargs)
+            began = time.monotonic()
+            try:
+                return select(self._inner_on(connection))(*args, **kwargs)
+            except grpc.RpcError as error:
+                timeout = timeout_of(args, kwargs)
+                left = None if timeout is None else began + timeout - time.monotonic()
+                raise translate_error(error, connection, left) from None
+            except ValueError as error:
+                # The connection was ended before the call was sent: it takes the next one.
+                if not connection.refused_to_begin(error):
+                    raise
+            finally:
+                connection.release()
 
 
 class _UnaryUnary(_UnaryResponse, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]

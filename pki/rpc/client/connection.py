@@ -3,7 +3,8 @@
 The rules:
 
 1. A connection is one channel of gRPC, to the addresses where the server was verified.
-2. A call that acquires a connection holds it: it is not closed between the choice and the call.
+2. A call that acquires a connection holds it: it is not closed for being idle between the choice
+   and the call. One that ends by rule 3 in between refuses the call, which then takes the next one.
 3. A connection ends, even if calls run on it, when it may no longer be trusted: when a leaf with
    which it began (ours or the server's) expires; after a short grace period when the server's chain
    was revoked or lost our trust, so that short calls end well; at once when the server at one of
@@ -29,8 +30,12 @@ from pki.x509.peer_chain import PeerChain
 
 # There is one second in all from a revocation list on disk to the end of a stream.
 _GRACE_SECONDS = 0.4
+# What gRPC's synchronous channels say, in some forms, of a call that they refuse to begin.
+_NOT_INVOKED = "Cannot invoke RPC"
+CLOSED_CHANNEL = f"{_NOT_INVOKED} on closed channel!"
 
 Inner = TypeVar("Inner")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +117,18 @@ class Connection(Generic[Inner]):
         self._monotonic = monotonic
         self._close = close
         self._running = 0
-        self._is_closed = False
+        self._is_closed = self._is_making = self._must_close = False
         self._grace_began: float | None = None
         self._rejection: Refusal | None = None
         self._was_ready = False
         self._was_dropped = False
-        self._lock = threading.Lock()
+        # A handler of a signal may close the channel in the midst of a call's own step.
+        self._lock = threading.RLock()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether gRPC's channel is closed, or is about to be."""
+        return self._is_closed
 
     @property
     def is_over(self) -> bool:
@@ -148,6 +159,31 @@ class Connection(Generic[Inner]):
             self.was_used = True
             self._running += 1
             return True
+
+    def make_while_open(self, make: Callable[[Inner], Made]) -> Made:
+        """Return what a function makes of gRPC's channel, which is not closed meanwhile.
+
+        gRPC's channel ends the process if it is closed when the method of a generated stub is
+        looked up there, or just then (grpc/grpc#43455).
+
+        Raises:
+            ValueError: if the channel is closed; gRPC's own, for a call.
+        """
+        with self._lock:
+            self._is_making = True
+            try:
+                if self._is_closed:
+                    raise ValueError(CLOSED_CHANNEL)
+                return make(self.channel)
+            finally:
+                self._is_making = False
+                if self._must_close:
+                    self._must_close = False
+                    self._close()
+
+    def refused_to_begin(self, error: ValueError) -> bool:
+        """Return whether gRPC sent nothing of a call because the connection is closed."""
+        return self._is_closed and str(error).startswith(_NOT_INVOKED)
 
     def release(self) -> None:
         """Release the connection after a call has ended."""
@@ -247,7 +283,10 @@ class Connection(Generic[Inner]):
             if self._is_closed:
                 return
             self._is_closed = True
-        self._close()
+            # A handler of a signal may call this amid make_while_open(), which closes it then.
+            self._must_close = is_making = self._is_making
+        if not is_making:
+            self._close()
 
     def _is_past_its_leaves(self, now: datetime) -> bool:
         return now >= self._own_leaf_not_after or any(

@@ -54,7 +54,8 @@ class Rotation(Generic[Inner]):
         self._old: list[tuple[Connection[Inner], datetime]] = []
         self._is_closed = False
         self._fork_guard = ForkGuard("channel")
-        self._lock = threading.Lock()
+        # A handler of a signal may close the channel in the midst of a call's own step.
+        self._lock = threading.RLock()
 
     def __iter__(self) -> Iterator[Connection[Inner]]:
         """Iterate over the current connection, which may be closed, the next and the old ones."""
@@ -143,6 +144,10 @@ class Rotation(Generic[Inner]):
             self._next[0].close()
         connection = self._make(tuple(inputs.accepted) or tuple(newest.addresses))
         connection.verified = inputs.accepted
+        if self._is_closed:
+            # Closed in the midst of this step, by a handler of a signal.
+            connection.close()
+            return
         self._next = (connection, inputs.now)
 
     def _switch_over(self, now: datetime) -> bool:

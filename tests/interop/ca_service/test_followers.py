@@ -22,7 +22,7 @@ from pki.ca_client.storage.identity_store import SIGNED_BUNDLE
 from pki.clock import system_clock
 from pki.errors import CaRefusedError, InputError, StateError
 from pki.proofs import EnrollmentToken
-from pki.x509 import CrlSet, TrustBundle
+from pki.x509 import Credential, CrlSet, TrustBundle
 from pki.x509.bundle_chain import SignedBundle
 from tests.ca_service import Served, served_ca
 from tests.interop.fleet import fleet
@@ -40,7 +40,7 @@ def enrolled(ca: Served, folder: Path) -> CaIdentity:
     return CaIdentity(folder, token=EnrollmentToken.parse(ca.token(folder.name)))
 
 
-def roots_of(credential: pki.Credential) -> set[x509.Certificate]:
+def roots_of(credential: Credential) -> set[x509.Certificate]:
     return set(credential.bundle.all_roots())
 
 

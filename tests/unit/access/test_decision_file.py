@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -424,3 +426,47 @@ def test_all_lines_are_there_when_the_program_ends_and_a_child_writes_its_own(
     subprocess.run([sys.executable, "-c", PROGRAM + end, str(path)], check=True, timeout=60)
     text = path.read_text()
     assert (text.count("parent"), text.count("child")) == found
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("is_inherited", [False, True])
+def test_a_worker_of_multiprocessing_leaves_no_line_unwritten(
+    tmp_path: Path, method: str, is_inherited: bool
+) -> None:
+    log = Log(tmp_path / "decisions")
+    if is_inherited and method != "fork":
+        pytest.skip("nothing is inherited but by a fork")
+    context: Any = multiprocessing.get_context(method)
+    step, what = (log_some, log) if is_inherited else (begin_and_log, log.path)
+    worker = context.Process(target=step, args=(what,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    assert len(log.lines) == 3
+
+
+def begin_and_log(path: Path) -> None:
+    log_some(Log(path))
+
+
+def log_some(log: Log) -> None:
+    log.add(3)
+    # Held until the end, as a server holds it.
+    sys.modules[__name__].held = log  # type: ignore[attr-defined]
+
+
+def test_a_socket_in_place_of_the_standard_output_is_refused_with_the_way_out() -> None:
+    ours, theirs = socket.socketpair()
+    code = (
+        "from pathlib import Path; from pki.access.decision_file import DecisionFile; "
+        "DecisionFile(Path('/dev/stdout'), blocks=False, describe_lost=None, count_lost=None)"
+    )
+    with ours, theirs:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=theirs.fileno(),
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"log to the logger handfast.decisions" in done.stderr

@@ -732,6 +732,6 @@ def test_the_public_names_are_loaded_when_they_are_asked_for() -> None:
 
     assert pki.Authority is Authority
     with pytest.raises(AttributeError):
-        _ = pki.nothing_of_that_name
+        _ = pki.nothing_of_that_name  # type: ignore[attr-defined]
     assert isinstance(TrustBundle, type)
     assert SpiffeId is not None

@@ -116,6 +116,25 @@ def test_standard_input_can_be_the_file(
     assert names_of(issue(capsys, state, "also", "--from", "-")) == ["also", "orders"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_lines_of_a_spreadsheet_end_as_on_any_system(
+    capsys: Capture, state: Path, tmp_path: Path, end: str
+) -> None:
+    source = tmp_path / "fleet.csv"
+    source.write_bytes(end.join(["name,ttl", "orders,2h", "payments,", ""]).encode())
+    assert names_of(issue(capsys, state, "--from", str(source))) == ["orders", "payments"]
+
+
+@pytest.mark.parametrize("source", ["/dev/stdin", '<(printf \'{"name": "orders"}\')'])
+def test_the_file_may_be_a_pipe_of_a_shell(state: Path, source: str) -> None:
+    command = f"""exec {sys.executable} -c '{MAIN}' issue --dir {state} --json --from {source}"""
+    done = subprocess.run(
+        ["bash", "-c", command], input=b'{"name": "orders"}\n', capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert names_of(json.loads(done.stdout)) == ["orders"]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -146,6 +165,7 @@ def test_standard_input_can_be_the_file(
         ("name,ttl,name\na,1h,b\n", "'name' is named twice"),
         ('{"name": "a", "out": "b\\u0000c"}', "line 1: its out 'b\\x00c' can't be a path"),
         ('{"name": "a", "out": "b\\ud800c"}', "line 1: its out"),
+        ('{"name": "a", "out": "~/a"}', "line 1: its out '~/a' begins with ~"),
         ("\x00\xff", ""),
     ],
 )
@@ -294,6 +314,25 @@ def test_who_interrupts_is_told_what_is_in_place_and_no_key_is_left_over(
     assert names_of(answer) == ["w0", "w1", "w2"]
     assert [item["name"] for item in answer["failed"]] == [f"w{number}" for number in range(3, 8)]
     assert {item["error"] for item in answer["failed"]} == {"interrupted before it was in place"}
+    assert left_over(state) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_the_command_is_told_the_same_as_who_interrupts_it(
+    state: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "issue", *map(str, range(300)), "--dir", str(state), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    while not left_over(state) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(number)
+    answer = json.loads(process.communicate()[0])
+    assert process.returncode in {1, 5}
+    assert answer["issued"] + len(answer["failed"]) == 300
+    assert answer["failed"][-1]["error"] == "interrupted before it was in place"
     assert left_over(state) == []
 
 

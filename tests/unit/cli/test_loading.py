@@ -34,7 +34,10 @@ def test_a_start_loads_nothing_that_it_does_not_need(program: str, module: str) 
         ("verify", "sqlalchemy"),
         ("doctor.command", "sqlalchemy"),
         ("watch.command", "sqlalchemy"),
-        ("issue", "grpc"),
+        ("issue.command", "grpc"),
+        ("issue.command", "pki.authority.inventory"),
+        ("issue.command", "pki.authority.backups.making"),
+        ("issue.command", "pki.authority.audit.verification"),
         ("policy.check", "grpc"),
         ("inspect", "pki.diagnosis"),
         ("explain", "cryptography"),
@@ -63,3 +66,39 @@ def test_version_loads_no_module_of_another_command() -> None:
 def test_the_version_is_told_without_the_parser_of_options(argument: str) -> None:
     program = f"import sys; sys.argv = ['handfast', {argument!r}]; from pki.cli.entry import _run"
     assert not {"typer", "pki.cli.app"} & loaded_by(f"{program}; assert _run() == 0")
+
+
+# One thread loads the package and stops in the midst of it; another one asks for a module of it.
+TWO_THREADS = """
+import importlib, sys, threading, time
+inside, errors = threading.Event(), []
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pki.authority.authority":
+            inside.set()
+            time.sleep(0.5)
+
+def load(name):
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        errors.append(f"{name}: {error!r}")
+    inside.set()
+
+sys.meta_path.insert(0, Slow())
+first = threading.Thread(target=load, args=("pki.authority.ledger.tables",))
+first.start()
+inside.wait()
+second = threading.Thread(target=load, args=("pki.authority.crls",))
+second.start()
+first.join(), second.join()
+assert not errors, errors
+"""
+
+
+def test_two_threads_load_modules_of_one_package_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

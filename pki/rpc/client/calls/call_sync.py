@@ -14,6 +14,7 @@ import grpc
 
 from pki._proto.handfast.v1.error_reason_pb2 import ErrorReason
 from pki.access.refusal import Refusal
+from pki.errors import remake_error
 from pki.rpc.client.active_streams import ClientStreams
 from pki.rpc.client.connection import Connection
 from pki.rpc.client.failure_explainer import FailureExplainer
@@ -36,6 +37,10 @@ class LocalCallError(grpc.RpcError):
         self._code = code
         self._message = message
         self._metadata = metadata
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let pickle carry it to another process."""
+        return remake_error, (type(self), self.args), self.__dict__
 
     def code(self) -> grpc.StatusCode:
         """Return the status code."""

@@ -59,7 +59,8 @@ class AddressChecks:
         self._probe = probe
         self._monotonic = context.monotonic
         self._presented = PresentedChains(context)
-        self._lock = threading.Lock()
+        # A handler of a signal may close the channel in the midst of a call's own step.
+        self._lock = threading.RLock()
         self._checks: dict[Address, ServerCheck] = {}
         self.accepted: Mapping[Address, PeerChain] = {}
         """The accepted addresses, with the verified chain of each; replaced, never changed."""

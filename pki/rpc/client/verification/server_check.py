@@ -92,7 +92,7 @@ class ServerCheck:
         self._address = address
         self._probe = probe
         self._monotonic = context.monotonic
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._verified: PeerChain | None = None
         self._failure: Refusal | None = None
         self._probing: Future[None] | None = None
