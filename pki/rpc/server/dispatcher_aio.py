@@ -48,9 +48,10 @@ _CAN_DISPATCH = (
     and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED)
 )
 _MAKING = threading.Lock()
-_MOST_REQUESTED = 64
-"""In one turn of the event loop. More come to a CA whose workloads lost it: those that wait inside
-gRPC wait in the order in which they came, behind thousands of streams that begin."""
+_FIRST_REQUESTED, _MOST_REQUESTED = 16, 256
+"""How many calls are asked for at once: more where all that were asked for are there each time, as
+at a CA whose workloads come back. A request takes some turns of the event loop, and calls that wait
+inside gRPC wait in the order in which they came, behind thousands of streams that begin."""
 
 UNDECODABLE = "(a path that is not UTF-8)"
 """The method of such a call in the log."""
@@ -120,7 +121,10 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         self._answering: set[asyncio.Task[None]] = set()
         self._requested: deque[asyncio.Task[Any]] = deque()
         limits_streams = any(name == "grpc.max_concurrent_streams" for name, _ in options or ())
-        self._most_requested = 1 if limits_streams else _MOST_REQUESTED
+        self._wanted = 1 if limits_streams else _FIRST_REQUESTED
+        self._most_wanted = 1 if limits_streams else _MOST_REQUESTED
+        # How many were there already when they were looked for, one after the other.
+        self._in_a_row = 0
         # What later versions of grpcio add.
         self._later = later
         super().__init__(
@@ -164,12 +168,17 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
     async def _next_call(self) -> Any:
         if self._is_ending:
             raise cygrpc._RequestCallError
-        while len(self._requested) < self._most_requested:
+        while len(self._requested) < self._wanted:
             task = self._event_loop.create_task(super()._request_call())
             task.add_done_callback(_retrieve_error)
             self._requested.append(task)
         # gRPC's core answers them in their order. One that is answered is taken without a turn.
-        return await self._requested.popleft()
+        first = self._requested.popleft()
+        self._in_a_row = self._in_a_row + 1 if first.done() else 0
+        if self._in_a_row >= self._wanted < self._most_wanted:
+            self._in_a_row = 0
+            self._wanted = min(2 * self._wanted, self._most_wanted)
+        return await first
 
     async def shutdown(self, grace: float | None) -> None:
         # The order matters: a loop whose calls fail must know already that the server ends, or it
