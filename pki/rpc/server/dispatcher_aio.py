@@ -49,8 +49,8 @@ _CAN_DISPATCH = (
 )
 _MAKING = threading.Lock()
 _FIRST_REQUESTED, _MOST_REQUESTED = 16, 256
-"""How many calls are asked for at once: more where all that were asked for are there each time, as
-at a CA whose workloads come back. A request takes some turns of the event loop, and calls that wait
+"""How many calls are asked for at once: more where most are there when they are looked for, as at a
+CA whose workloads come back. A request takes some turns of the event loop, and calls that wait
 inside gRPC wait in the order in which they came, behind thousands of streams that begin."""
 
 UNDECODABLE = "(a path that is not UTF-8)"
@@ -123,8 +123,8 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         limits_streams = any(name == "grpc.max_concurrent_streams" for name, _ in options or ())
         self._wanted = 1 if limits_streams else _FIRST_REQUESTED
         self._most_wanted = 1 if limits_streams else _MOST_REQUESTED
-        # How many were there already when they were looked for, one after the other.
-        self._in_a_row = 0
+        # How many were taken since that was last changed, and were there when they were looked for.
+        self._taken = self._were_there = 0
         # What later versions of grpcio add.
         self._later = later
         super().__init__(
@@ -174,10 +174,12 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
             self._requested.append(task)
         # gRPC's core answers them in their order. One that is answered is taken without a turn.
         first = self._requested.popleft()
-        self._in_a_row = self._in_a_row + 1 if first.done() else 0
-        if self._in_a_row >= self._wanted < self._most_wanted:
-            self._in_a_row = 0
-            self._wanted = min(2 * self._wanted, self._most_wanted)
+        self._taken += 1
+        self._were_there += first.done()
+        if self._taken >= self._wanted:
+            if 2 * self._were_there >= self._taken:
+                self._wanted = min(2 * self._wanted, self._most_wanted)
+            self._taken = self._were_there = 0
         return await first
 
     async def shutdown(self, grace: float | None) -> None:
