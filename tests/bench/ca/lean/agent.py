@@ -123,6 +123,8 @@ class Agent:
         self._next_key, self._message = renewal_message(self._leaf, spiffe_id.trust_domain)
         self._plan = RenewalPlan(spiffe_id, fleet.moment.now, fleet.moment.monotonic)
         self._plan.begin(window, self._leaf)
+        # It has run for long: what it read is read before the CA is back.
+        self._context = context_of(fleet.root, credential)
         self._connection: Connection | None = None
         self._followed: Connection | None = None
         self._pause, self._bundle_number, self._sequence = MOST_PAUSE, 0, 0
@@ -158,8 +160,7 @@ class Agent:
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed:
             fleet = self._fleet
-            context = context_of(fleet.root, self._credential)
-            self._connection = Connection(fleet.loop, fleet.address, context, fleet.name)
+            self._connection = Connection(fleet.loop, fleet.address, self._context, fleet.name)
         return self._connection
 
     def _follow(self) -> None:
@@ -238,6 +239,7 @@ class Agent:
         """Go over to a connection with the new certificate; the stream begins anew there."""
         before = self._connection
         save_pem(key, chain, self._credential)
+        self._context = context_of(self._fleet.root, self._credential)
         self._connection = None
         self._connect()
         if before is not None:
