@@ -45,10 +45,10 @@ def issue_many(
     """
     fleet = Fleet(authority, state, layout)
     fleet.place(orders)
-    import_crls(authority, state)
     remedy = "Repair this, and run it again for these"
     try:
         with _ends_as_interrupts(), _progress(len(fleet.orders)) as advance:
+            import_crls(authority, state)
             fleet.issue(advance)
     except KeyboardInterrupt:
         remedy = "Run it again for these"

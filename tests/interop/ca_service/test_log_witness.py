@@ -33,7 +33,7 @@ from pki.transparency import (
 from pki.transparency.note import COSIGNATURE_V1
 from tests.ca_service import Served, served_ca
 from tests.interop.asking import refused
-from tests.interop.shop import SECONDS, free_port
+from tests.interop.shop import SECONDS, eventually, free_port
 from tests.unit.authority.audit.logged import kinds, published, rebuild_tree, rewriting
 
 
@@ -327,7 +327,13 @@ def test_workers_of_one_ca_hear_of_each_others_witnesses(ca: Served, tmp_path: P
     with CaIdentity(tmp_path / "orders") as orders:
         orders.log_witness.look()
         ours.save()
+
+        def notes(shown: LogWitnesses) -> dict[str, bytes]:
+            return {item.key: item.note for item in shown.view(0, "").others}
+
+        # Within a second: what is shown until then is older than what orders has accepted.
+        assert eventually(lambda: notes(other).keys() == newest.keys())
+        found = notes(other)
         # One that is older than what is known comes back from nobody.
-        found = {item.key: item.note for item in other.view(0, "").others}
         assert sum(found[key] != note for key, note in newest.items()) == 1
-        assert found == {item.key: item.note for item in ours.view(0, "").others}
+        assert eventually(lambda: notes(ours) == found)
