@@ -48,10 +48,11 @@ _CAN_DISPATCH = (
     and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED)
 )
 _MAKING = threading.Lock()
-_FIRST_REQUESTED, _MOST_REQUESTED = 16, 256
-"""How many calls are asked for at once: more where most are there when they are looked for, as at a
-CA whose workloads come back. A request takes some turns of the event loop, and calls that wait
-inside gRPC wait in the order in which they came, behind thousands of streams that begin."""
+_REQUESTED, _MANY_REQUESTED = 16, 256
+"""How many calls are asked for at once: many by a server that lets many wait, as a CA does whose
+workloads come back. A request takes some turns of the event loop, and calls that wait inside gRPC
+wait in the order in which they came, behind thousands of streams that begin."""
+_MANY_WAIT, _LIMITS_STREAMS = "grpc.server.max_pending_requests", "grpc.max_concurrent_streams"
 
 UNDECODABLE = "(a path that is not UTF-8)"
 """The method of such a call in the log."""
@@ -120,11 +121,10 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
         self._dispatcher: _Dispatcher | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._requested: deque[asyncio.Task[Any]] = deque()
-        limits_streams = any(name == "grpc.max_concurrent_streams" for name, _ in options or ())
-        self._wanted = 1 if limits_streams else _FIRST_REQUESTED
-        self._most_wanted = 1 if limits_streams else _MOST_REQUESTED
-        # How many were taken since that was last changed, and were there when they were looked for.
-        self._taken = self._were_there = 0
+        named = {name for name, _ in options or ()}
+        self._wanted = _MANY_REQUESTED if _MANY_WAIT in named else _REQUESTED
+        if _LIMITS_STREAMS in named:
+            self._wanted = 1
         # What later versions of grpcio add.
         self._later = later
         super().__init__(
@@ -173,14 +173,7 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # grpcio's own class has 
             task.add_done_callback(_retrieve_error)
             self._requested.append(task)
         # gRPC's core answers them in their order. One that is answered is taken without a turn.
-        first = self._requested.popleft()
-        self._taken += 1
-        self._were_there += first.done()
-        if self._taken >= self._wanted:
-            if 2 * self._were_there >= self._taken:
-                self._wanted = min(2 * self._wanted, self._most_wanted)
-            self._taken = self._were_there = 0
-        return await first
+        return await self._requested.popleft()
 
     async def shutdown(self, grace: float | None) -> None:
         # The order matters: a loop whose calls fail must know already that the server ends, or it
