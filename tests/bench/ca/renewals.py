@@ -10,7 +10,7 @@ from tests.bench.ca.served import CONNECTIONS, cpu_seconds, served_ca
 from tests.bench.children import Child
 from tests.bench.rows import Row
 
-_MOST_A_SECOND = 400
+_MOST_A_SECOND = 800
 
 
 def renewals(home: Path, quick: bool) -> Iterator[Row]:

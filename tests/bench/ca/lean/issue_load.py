@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography import x509
 
@@ -25,6 +25,7 @@ from tests.bench.ca.signing_requests import make_ders
 from tests.bench.children import serve_commands
 
 _SECONDS, _BATCH, _AT_ONCE = 120.0, 100, 32
+_T = TypeVar("_T")
 Done = Callable[[int], None]
 Work = Callable[[Done], None]
 """Begins a call; tells how many certificates it brought."""
@@ -71,11 +72,11 @@ class Load:
             number: how many there are to be then.
             open_: open a connection with each.
         """
-        missing = number - len(self._open if open_ else self._renewals)
+        missing = number - len(self._renewals) - (len(self._open) if open_ else 0)
         for begin in range(0, missing, _BATCH):
             self._renewals += self._obtain(min(_BATCH, missing - begin), begin // _BATCH)
-        while open_ and self._renewals:
-            some = [self._renewals.pop() for _ in range(min(_AT_ONCE, len(self._renewals)))]
+        while open_ and len(self._open) < number:
+            some = [_taken(self._renewals) for _ in range(min(_AT_ONCE, number - len(self._open)))]
             opening: list[tuple[Connection, bytes]] = self._loop.do(
                 partial(list, map(self._connect, some))
             )
@@ -87,7 +88,7 @@ class Load:
         """Renew certificates over their open connections."""
 
         def work(done: Done) -> None:
-            connection, message = self._open.pop()
+            connection, message = _taken(self._open)
             connection.call(RENEW, message, partial(_renewed, done, connection))
 
         return self._work([work] * at_once, seconds)
@@ -96,7 +97,7 @@ class Load:
         """Renew certificates, each over a new connection."""
 
         def work(done: Done) -> None:
-            connection, message = self._connect(self._renewals.pop())
+            connection, message = self._connect(_taken(self._renewals))
             connection.call(RENEW, message, partial(_renewed, done, connection))
 
         return self._work([work] * at_once, seconds)
@@ -125,7 +126,7 @@ class Load:
     def _issue(self, place: int, size: int, done: Done) -> None:
         name = f"spiffe://{SHOP}/load/{self._first + place}"
         items = [
-            authority_pb2.BatchItem(spiffe_id=name, request=self._ders.pop()) for _ in range(size)
+            authority_pb2.BatchItem(spiffe_id=name, request=_taken(self._ders)) for _ in range(size)
         ]
         message = authority_pb2.IssueBatchRequest(items=items).SerializeToString()
         self._registrars[place].call(ISSUE, message, partial(_issued, done))
@@ -164,9 +165,6 @@ class Load:
         context = context_of(self._root, file)
         return Connection(self._loop, self._address, context, self._name), renewal.message
 
-    def _connect_each(self, renewals: list[_Renewal]) -> list[tuple[Connection, bytes]]:
-        return [self._connect(item) for item in renewals]
-
     def _wait(self, is_done: Callable[[], bool]) -> None:
         end = time.monotonic() + _SECONDS
         while not is_done():
@@ -175,7 +173,16 @@ class Load:
             time.sleep(0.002)
 
 
+def _taken(prepared: list[_T]) -> _T:
+    if not prepared:
+        raise RuntimeError("the CA was faster than expected: more has to be prepared")
+    return prepared.pop()
+
+
 def _are_open(opening: list[tuple[Connection, bytes]]) -> bool:
+    for connection, _ in opening:
+        if connection.is_closed:
+            raise RuntimeError(f"a connection was closed: {connection.why_closed}")
     return all(connection.is_open for connection, _ in opening)
 
 
