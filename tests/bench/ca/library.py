@@ -24,6 +24,7 @@ from pki.keys import generate_key
 from pki.proofs import Purpose, bind_request
 from pki.x509 import WORKLOAD, read_request
 from tests.bench.ca.bare import BareCa
+from tests.bench.ca.recorded import RecordedBareCa
 from tests.bench.ca.served import OPERATOR
 from tests.bench.ca.signing_requests import make_ders
 from tests.bench.rows import Pairs, Row
@@ -65,10 +66,30 @@ def library(home: Path, quick: bool) -> Iterator[Row]:
         costs = _costs(at_once, only_sign, make_ders, pairs, number)
         name = f"the same with the ledger, {_AT_ONCE} at a time"
         yield costs.row(name, 1.6, median(costs.ratios) <= 1.6, against)
+        costs = _recorded(home / "recorded.db", only_sign, pairs, number)
+        name = f"the floor of that: the bare work and its rows, {_AT_ONCE} a commit"
+        yield costs.row(name, None, None, against)
         costs = _renewals(authority, threads, at_once, pairs, number)
         yield costs.row(
             f"a renewal, {_AT_ONCE} at a time, processor ms", None, None, "beside issue"
         )
+
+
+def _recorded(
+    file: Path, only_sign: Callable[[list[bytes]], None], pairs: int, number: int
+) -> Pairs:
+    """Compare the bare work that is recorded with the bare work alone."""
+    recorded = RecordedBareCa(file)
+
+    def issue(ders: list[bytes]) -> None:
+        for begin in range(0, len(ders), _AT_ONCE):
+            recorded.issue(ders[begin : begin + _AT_ONCE])
+
+    issue(make_ders(_AT_ONCE))
+    try:
+        return _costs(issue, only_sign, make_ders, pairs, number)
+    finally:
+        recorded.close()
 
 
 def _issue_unrecorded(authority: Authority, by: SigningCa, der: bytes) -> None:
