@@ -138,7 +138,13 @@ def test_what_one_worker_revokes_is_refused_by_those_who_follow_the_other(
         assert len(workers_of(ca)) == 2
         server = stack.enter_context(home.enroll("server", policy))
         assert eventually(lambda: not server.problems, SECONDS)
-        [followed] = [pid for pid in workers_of(ca) if connections_at(pid, address)]
+
+        def followed_ones() -> list[int]:
+            return [pid for pid in workers_of(ca) if connections_at(pid, address)]
+
+        # It connects anew with the certificate that it obtained.
+        assert eventually(lambda: len(followed_ones()) == 1, SECONDS)
+        [followed] = followed_ones()
         caller = stack.enter_context(home.enroll("caller", policy))
         # To have made it an admin has registered it.
         token = home.command("token", "create", "ops")
