@@ -26,6 +26,7 @@ from pki.errors import InputError
 from pki.identity import SpiffeId
 
 if TYPE_CHECKING:
+    from pki.authority.context import AuthorityContext
     from pki.daemon.parts import CaParts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -70,7 +71,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
         def work(caller: Caller) -> registrations_pb2.ChangedRegistration:
             registration = read_registration(request.registration)
             changed = update_registration(
-                self._parts.for_registrars,
+                self._for_change(request.keep_certificates),
                 caller,
                 registration,
                 revision=request.registration.revision,
@@ -87,7 +88,7 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
 
         def work(caller: Caller) -> registrations_pb2.ChangedRegistration:
             changed = delete_registration(
-                self._parts.for_registrars,
+                self._for_change(request.keep_certificates),
                 caller,
                 SpiffeId.parse(request.spiffe_id),
                 keep_certificates=request.keep_certificates,
@@ -134,6 +135,10 @@ class RegistrationsHandler(registrations_pb2_grpc.RegistrationsServicer):
         caller = caller_of(peer())
         await admit(context, lambda: self._parts.take_operation(caller))
         return await answer(context, self._parts.operating, lambda: work(caller))
+
+    def _for_change(self, keep_certificates: bool) -> AuthorityContext:
+        """Return the CA for a change, which is as urgent as a revocation if it may revoke."""
+        return self._parts.for_registrars if keep_certificates else self._parts.context
 
     def _changed(self, changed: Changed) -> registrations_pb2.ChangedRegistration:
         message = registrations_pb2.ChangedRegistration(
