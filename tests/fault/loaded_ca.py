@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,21 +45,32 @@ class Held:
     Args:
         leaves: the certificates that were handed out.
         revoked: the serial numbers that the CA has said to be revoked.
-        lists: the newest number that was seen of each issuer's list.
+        lists: the highest number that was seen of each issuer's list.
         failed: how calls failed, the newest last.
+        went_back: which lists were older than one that was out before.
     """
 
     leaves: list[x509.Certificate] = field(default_factory=list)
     revoked: set[int] = field(default_factory=set)
     lists: dict[IssuerId, int] = field(default_factory=dict)
     failed: list[Exception] = field(default_factory=list)
+    went_back: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def see(self, crls: CrlSet) -> None:
-        """Note the numbers of lists; none may be lower than one seen before it."""
+        """Note the numbers of lists. Others may have seen higher ones at the same time."""
         with self.changed:
             for issuer, crl in crls.crls.items():
                 self.lists[issuer] = max(self.lists.get(issuer, 0), crl.number)
+
+    def compare(self, crls: CrlSet, known: Mapping[IssuerId, int]) -> None:
+        """Note lists whose numbers are lower than those that were out when they were asked for."""
+        for issuer, number in known.items():
+            found = crls.crls.get(issuer)
+            if found is None or found.number < number:
+                seen = "no list" if found is None else f"list {found.number}"
+                self.went_back.append(f"{seen} after list {number}")
+        self.see(crls)
 
     def wait_for(self, certificates: int) -> None:
         """Wait until so many certificates are held, or a call has failed."""
@@ -121,13 +132,15 @@ def issue_one(stub: authority_pb2_grpc.AuthorityStub, place: int, der: bytes, he
     """
     item = authority_pb2.BatchItem(spiffe_id=f"spiffe://shop.internal/load/{place}", request=der)
     asked = authority_pb2.IssueBatchRequest(items=[item])
+    with held.changed:
+        known = dict(held.lists)
     (result,) = stub.IssueBatch(asked, timeout=_SECONDS).results
     if "held all the time" in result.refused.message:
         raise LedgerHeldError(result.refused.message)
     if not result.HasField("certificate"):
         raise AssertionError(str(result.refused))
     leaf = x509.load_der_x509_certificate(result.certificate.chain[0])
-    held.see(read_crls(result.certificate.crls) or CrlSet.none())
+    held.compare(read_crls(result.certificate.crls) or CrlSet.none(), known)
     with held.changed:
         held.leaves.append(leaf)
         held.changed.notify_all()
@@ -196,15 +209,17 @@ def check_held(home: Path, held: Held, *, passphrase: bytes | None = None) -> No
             record = records.get(f"{leaf.serial_number:x}")
             assert record is not None, "a certificate is out that the ledger does not hold"
             assert record.certificate == leaf
+        held.compare(ca.trust()[1], held.lists)
         # The service records a revocation and answers; a list is signed within the next second.
         ca.refresh_crls(force=True)
         _, crls = ca.trust()
-        for issuer, number in held.lists.items():
-            assert crls.crls[issuer].number >= number, "a list went back"
+        held.compare(crls, held.lists)
+        published = CrlSet.read((home / "ca" / "crl.pem").read_bytes())
+        assert {key: item.number for key, item in published.crls.items()} == held.lists
         listed = {serial for item in crls.crls.values() for serial in item.revoked}
         assert held.revoked <= listed, "what was said to be revoked is so no more"
         assert {item.serial for item in records.values() if item.revoked_at} <= {
             f"{serial:x}" for serial in listed
         }
+        assert not held.went_back
         assert ca.verify_audit_log().findings == ()
-        held.see(crls)

@@ -104,16 +104,25 @@ def test_a_database_that_is_gone_for_ten_seconds_costs_no_certificate_that_is_ou
     fleet: Fleet,
 ) -> None:
     ders = make_ders(2000)
-    held = fleet.held[0]
-    with served(fleet.homes[0], ENVIRONMENT) as (process, address):
-        with load(fleet.homes[0], address, CLIENTS, held, ders):
-            held.wait_for(20)
+    with ExitStack() as stack:
+        served_by = [stack.enter_context(served(home, ENVIRONMENT)) for home in fleet.homes]
+
+        def loaded() -> ExitStack:
+            loading = ExitStack()
+            for held, (_, address) in zip(fleet.held, served_by, strict=True):
+                held.failed.clear()
+                loading.enter_context(load(fleet.homes[0], address, CLIENTS, held, ders))
+            return loading
+
+        with loaded():
+            for number in range(len(fleet.homes)):
+                fleet.more(number)
             fleet.server.stop(signal.SIGQUIT)
             time.sleep(10)
             fleet.server.start()
-        assert process.process.poll() is None
-        held.failed.clear()
-        # The same process, whose connections are all gone.
-        with load(fleet.homes[0], address, CLIENTS, held, ders):
-            held.wait_for(len(held.leaves) + 20)
+        assert all(process.process.poll() is None for process, _ in served_by)
+        # The same processes, whose connections are all gone.
+        with loaded():
+            for number in range(len(fleet.homes)):
+                fleet.more(number)
     fleet.check()

@@ -40,10 +40,7 @@ def size_of(home: Path) -> int:
 
 def older(home: Path) -> None:
     """Make the ledger one of a handfast without an audit log."""
-    mark = (home / "ledger.mark").read_bytes()
     make_older(home, "0002")
-    (home / "ledger.mark").write_bytes(mark)
-    (home / "ledger.mark").chmod(0o600)
     for name in ("audit.key.pem", "audit.checkpoint", "audit.vkey"):
         (home / name).unlink()
 

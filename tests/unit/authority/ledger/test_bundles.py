@@ -17,10 +17,7 @@ from tests.support import NOW, Clock, make_authority
 
 def before_bundles(home: Path) -> None:
     """Make the ledger one of a handfast without signed bundles and audit log."""
-    mark = (home / "ledger.mark").read_bytes()
     make_older(home, "0002")
-    (home / "ledger.mark").write_bytes(mark)
-    (home / "ledger.mark").chmod(0o600)
     for name in ("audit.key.pem", "audit.checkpoint", "audit.vkey"):
         (home / name).unlink()
 
