@@ -103,14 +103,20 @@ def served_ca(
     heartbeat: timedelta = timedelta(seconds=0.5),
     ports: tuple[int, int] = (0, 0),
     oidc: Path | None = None,
+    host: str = "127.0.0.1",
+    advertised: str = "",
+    passphrase: bytes | None = None,
 ) -> Iterator[Served]:
-    """Serve a CA in a folder; make the CA if there is none."""
+    """Serve a CA in a folder; make the CA if there is none.
+
+    ``advertised`` is the host that workloads are told, if it is not the one that is listened on.
+    """
     home = folder / "ca"
     if not home.exists() and clock is not system_clock:
         Authority.create(home, "shop.internal", clock=clock).close()
     elif not home.exists():
         _READY_MADE.write(home)
-    authority = Authority.open(home, clock=clock)
+    authority = Authority.open(home, clock=clock, passphrase=passphrase)
     file = folder / "ca-policy.toml"
     if not file.exists():
         file.write_text(policy)
@@ -120,8 +126,10 @@ def served_ca(
     with authority:
         settings = CaSettings(
             file,
-            f"127.0.0.1:{ports[0]}",
-            f"127.0.0.1:{ports[1]}",
+            f"{host}:{ports[0]}",
+            f"{host}:{ports[1]}",
+            f"{advertised}:{ports[0]}" if advertised else "",
+            f"{advertised}:{ports[1]}" if advertised else "",
             heartbeat=heartbeat,
             oidc=oidc,
         )
