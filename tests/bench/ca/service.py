@@ -52,11 +52,11 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
         for callers in (CONNECTIONS, _MANY):
             yield from _workers(_made(home / f"of-{callers}"), callers, seconds, pairs)
         ca = stack.enter_context(served_ca(_made(home / "ours")))
-        ours = _by_grpc(stack, home, ca)
+        ours = _loaded(stack, home, ca)
         settings = {"directory": str(ca.bare)}
         bare = stack.enter_context(Child("tests.bench.ca.bare_service", settings, home)).greeting
         served = replace(ca, pids=[bare["pid"]], address=bare["address"])
-        floor = _by_grpc(stack, home, served, BARE)
+        floor = _loaded(stack, home, served, BARE)
         yield from _compare(
             "certificates a second, against bare gRPC that only signs",
             lambda: ours.run(seconds, size=1),
@@ -107,10 +107,16 @@ def service(home: Path, quick: bool) -> Iterator[Row]:
         )
 
 
-def _by_grpc(stack: ExitStack, home: Path, ca: ServedCa, peer: SpiffeId = CA_ID) -> _Side:
+def _loaded(stack: ExitStack, home: Path, ca: ServedCa, peer: SpiffeId = CA_ID) -> _Side:
     """Connect registrars to a CA, or to what shows itself in its place."""
-    settings = {"address": ca.address, "registrars": ca.registrars, "peer": str(peer)}
-    load = stack.enter_context(Child("tests.bench.ca.load_grpc", settings, home))
+    settings = {
+        "address": ca.address,
+        "registrars": ca.registrars,
+        "root": str(ca.root),
+        "home": str(home),
+        "peer": str(peer),
+    }
+    load = stack.enter_context(Child("tests.bench.ca.lean.issue_load", settings, home))
     return _Side(load, ca.pids, 1500)
 
 
@@ -118,7 +124,7 @@ def _workers(home: Path, callers: int, seconds: float, pairs: int) -> Iterator[R
     """Measure two workers beside one."""
     with ExitStack() as stack:
         one, two = (
-            _by_grpc(
+            _loaded(
                 stack,
                 home,
                 stack.enter_context(

@@ -12,9 +12,9 @@ from typing import Any
 from pki.daemon.handlers.audit import look_again_seconds
 from pki.identity import SpiffeId
 from tests.bench.ca.lean.agent import Agent, Fleet, Moment
-from tests.bench.ca.lean.ca_calls import host_and_port, name_of_ca
+from tests.bench.ca.lean.ca_calls import host_and_port, server_name
 from tests.bench.ca.lean.connections import Loop
-from tests.bench.ca.served import SHOP
+from tests.bench.ca.served import CA_ID
 from tests.bench.children import serve_commands
 
 _PAST_SECONDS = 300.0
@@ -35,7 +35,7 @@ class Load:
             Moment(back_at),
             Path(settings["root"]),
             ("", 0),
-            name_of_ca(SHOP.name),
+            server_name(CA_ID),
             look_again_seconds(len(windows)),
         )
         self._agents = []

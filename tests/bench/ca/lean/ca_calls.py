@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pki.identity import SpiffeId, TrustDomain, derive_names
+from pki.identity import SpiffeId, derive_names
 
 ISSUE = "/handfast.ca.v1.Authority/IssueBatch"
 RENEW = "/handfast.ca.v1.Authority/Renew"
@@ -17,8 +17,8 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def name_of_ca(trust_domain: str) -> str:
-    """Return the DNS name that a CA's server must have."""
-    derived = derive_names(SpiffeId.of_ca(TrustDomain(trust_domain))).dns
+def server_name(spiffe_id: SpiffeId) -> str:
+    """Return the DNS name that is in a server's certificate."""
+    derived = derive_names(spiffe_id).dns
     assert derived is not None
     return derived.name

@@ -122,6 +122,11 @@ class Connection:
         self._plain.connect_ex(address)
         loop.selector.register(self._plain, selectors.EVENT_WRITE, self._connected)
 
+    @property
+    def takes_calls(self) -> bool:
+        """Whether a call can begin on it; the server may end it in time."""
+        return not self.is_closed and not self._calls.is_ending
+
     def call(
         self,
         method: str,

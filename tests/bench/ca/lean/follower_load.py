@@ -16,9 +16,10 @@ from typing import Any
 
 from pki._proto.handfast.ca.v1 import trust_pb2
 from pki.ca_client.received import read_crl
-from tests.bench.ca.lean.ca_calls import WATCH, host_and_port, name_of_ca
+from tests.bench.ca.lean.ca_calls import WATCH, host_and_port, server_name
 from tests.bench.ca.lean.connections import Connection, Loop, context_of
 from tests.bench.ca.lean.http2 import Event
+from tests.bench.ca.served import CA_ID
 from tests.bench.children import serve_commands
 
 _AT_ONCE = 32
@@ -31,7 +32,7 @@ class Load:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.root = Path(settings["root"])
         self.address = host_and_port(settings["address"])
-        self.name = name_of_ca("shop.internal")
+        self.name = server_name(CA_ID)
         folder = Path(settings["credentials"])
         places = count(settings["first"], settings["step"])
         self._files = (folder / f"{place}.pem" for place in places)

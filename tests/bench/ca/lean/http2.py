@@ -61,6 +61,8 @@ class Http2Calls:
         wider = (_WIDE - 65_535).to_bytes(4, "big")
         self.out = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, payload) + _frame(8, 0, 0, wider))
         """What is to be sent; whoever sends it removes it."""
+        self.is_ending = False
+        """Whether the server takes no more calls over the connection."""
 
     def call(self, method: str, message: bytes, seconds: float | None = None) -> int:
         """Begin a call with one message, shorter than 16 KiB; return the number of its stream.
@@ -119,6 +121,7 @@ class Http2Calls:
         elif kind == _RESET:
             yield from self._end(stream, _FAILED)
         elif kind == _GOAWAY:
+            self.is_ending = True
             last = int.from_bytes(payload[:4], "big")
             for later in [item for item in self._messages if item > last]:
                 yield from self._end(later, _FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +16,13 @@ from cryptography import x509
 
 from pki._proto.handfast.ca.v1 import authority_pb2
 from pki.ca_client.calls import signing_request
+from pki.identity import SpiffeId
 from pki.keys import PrivateKey, generate_key
-from tests.bench.ca.lean.ca_calls import ISSUE, RENEW, host_and_port, name_of_ca
+from tests.bench.ca.lean.ca_calls import ISSUE, RENEW, host_and_port, server_name
 from tests.bench.ca.lean.connections import Connection, Loop, context_of
 from tests.bench.ca.lean.http2 import Event
 from tests.bench.ca.lean.renewing import renewal_message
-from tests.bench.ca.served import SHOP, save_pem
+from tests.bench.ca.served import CA_ID, SHOP, save_pem
 from tests.bench.ca.signing_requests import make_ders
 from tests.bench.children import serve_commands
 
@@ -45,11 +47,15 @@ class Load:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._root, self._home = Path(settings["root"]), Path(settings["home"])
-        self._address, self._name = host_and_port(settings["address"]), name_of_ca(SHOP.name)
+        self._address = host_and_port(settings["address"])
+        self._name = server_name(SpiffeId.parse(settings.get("peer", str(CA_ID))))
         self._loop = Loop()
         self._loop.start()
-        folders = [Path(item) for item in settings["registrars"]]
-        self._registrars = self._loop.do(lambda: [self._registrar(item) for item in folders])
+        self._contexts = [
+            context_of(self._root, Path(item) / "chain.pem", Path(item) / "key.pem")
+            for item in settings["registrars"]
+        ]
+        self._registrars = self._loop.do(lambda: [self._open_to(item) for item in self._contexts])
         self._first = settings.get("first", 0)
         self._ders: list[bytes] = []
         self._renewals: list[_Renewal] = []
@@ -129,7 +135,7 @@ class Load:
             authority_pb2.BatchItem(spiffe_id=name, request=_taken(self._ders)) for _ in range(size)
         ]
         message = authority_pb2.IssueBatchRequest(items=items).SerializeToString()
-        self._registrars[place].call(ISSUE, message, partial(_issued, done))
+        self._registrar(place).call(ISSUE, message, partial(_issued, done))
 
     def _obtain(self, number: int, place: int) -> Iterator[_Renewal]:
         keys = [generate_key() for _ in range(number)]
@@ -149,21 +155,25 @@ class Load:
             elif not event.is_ok:
                 raise RuntimeError(f"the CA issued nothing: {event.trailers}")
 
-        self._loop.soon(lambda: self._registrars[at].call(ISSUE, message, note))
+        self._loop.soon(lambda: self._registrar(at).call(ISSUE, message, note))
         self._wait(lambda: bool(answers))
         for key, result in zip(keys, answers[0].results, strict=True):
             chain = tuple(x509.load_der_x509_certificate(item) for item in result.certificate.chain)
             yield _Renewal(key, chain, renewal_message(chain[0], SHOP)[1])
 
-    def _registrar(self, folder: Path) -> Connection:
-        context = context_of(self._root, folder / "chain.pem", folder / "key.pem")
+    def _registrar(self, place: int) -> Connection:
+        if not self._registrars[place].takes_calls:
+            self._registrars[place] = self._open_to(self._contexts[place])
+        return self._registrars[place]
+
+    def _open_to(self, context: ssl.SSLContext) -> Connection:
         return Connection(self._loop, self._address, context, self._name)
 
     def _connect(self, renewal: _Renewal) -> tuple[Connection, bytes]:
         file = self._home / "renewed.pem"
         save_pem(renewal.key, renewal.chain, file)
         context = context_of(self._root, file)
-        return Connection(self._loop, self._address, context, self._name), renewal.message
+        return self._open_to(context), renewal.message
 
     def _wait(self, is_done: Callable[[], bool]) -> None:
         end = time.monotonic() + _SECONDS
