@@ -20,7 +20,7 @@ LOCK_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench bench-ca bench-rpc bench-start clean docs lock test-core test-lowest test-postgresql test-pythons wheels
+.PHONY: help setup demo test lint protos bench bench-ca bench-rpc bench-start clean docs lock test-core test-faults test-lowest test-postgresql test-pythons wheels
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | sort | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -69,6 +69,10 @@ test-lowest: $(LOWEST_READY) ## run the interop tests on the lowest versions tha
 # The same tests of the CA with its ledger in PostgreSQL; they start a server by themselves.
 test-postgresql: $(READY) ## run the tests of the CA with ledgers in PostgreSQL
 	@tests/quickly.sh tests/again.sh $(BIN)/python -m pytest -n $(WORKERS) --ledger=postgresql tests/unit/authority $(PYTEST_ARGS)
+
+# On the disk, not in memory: where the faults are those of a CA that serves.
+test-faults: $(READY) ## kill a CA under load fifty times, and let one stand still for two minutes three times
+	@KILLED_ROUNDS=50 STOPPED_SECONDS=120 $(BIN)/python -m pytest -n $(WORKERS) -rP tests/fault/test_killed_service.py tests/fault/test_stopped_service.py $(PYTEST_ARGS)
 
 test-core: $(CORE_READY) ## run a server and a client where the core's wheel is installed alone
 	@rm -rf build/core && mkdir -p build/core
