@@ -22,6 +22,7 @@ from pki.ca_client.received import read_crls
 from pki.identity import SpiffeId, TrustDomain
 from pki.x509 import CrlSet
 from pki.x509.revocation import IssuerId
+from tests.interop.shop import reason
 from tests.served_process import Running, running
 
 DOMAIN = TrustDomain("shop.internal")
@@ -166,27 +167,40 @@ def code_of(error: Exception) -> grpc.StatusCode | None:
     return code() if code is not None else None
 
 
+def _stood_still(error: Exception) -> bool:
+    """Return whether a call failed because the CA stood still, and is to be asked again.
+
+    One that stood still for longer than lists may be unread refuses all until it has read them.
+    """
+    if isinstance(error, LedgerHeldError):
+        return True
+    if not isinstance(error, grpc.RpcError):
+        return False
+    is_late = code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED
+    return is_late or reason(error) == "REVOCATION_STALE"
+
+
 @contextmanager
 def load(home: Path, address: str, clients: int, held: Held, ders: list[bytes]) -> Iterator[None]:
     """Ask from several connections at once, until the CA fails or there is nothing left to ask."""
 
     def work(place: int, stub: authority_pb2_grpc.AuthorityStub) -> None:
-        try:
-            while ders and not ending.is_set():
+        while ders and not ending.is_set():
+            try:
                 serial = issue_one(stub, place, ders.pop(), held)
                 if serial % REVOKED_EACH == 0:
                     revoke_one(stub, serial, held)
-        except IndexError:
-            return
-        except (grpc.RpcError, AssertionError) as error:
-            is_late = code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED
-            if is_late or isinstance(error, LedgerHeldError):
-                # It stood still, and goes on. What it may have recorded, nobody holds.
-                work(place, stub)
+            except IndexError:
                 return
-            with held.changed:
-                held.failed.append(error)
-                held.changed.notify_all()
+            except (grpc.RpcError, AssertionError) as error:
+                if _stood_still(error):
+                    # It goes on. What it may have recorded, nobody holds.
+                    ending.wait(0.05)
+                    continue
+                with held.changed:
+                    held.failed.append(error)
+                    held.changed.notify_all()
+                return
 
     ending = threading.Event()
     with admins(home, address, clients) as stubs:
