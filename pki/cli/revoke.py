@@ -111,7 +111,11 @@ def revoke(
             f"The new CRL was brought to {distribution.directories_here}: "
             "servers that use them refuse the certificate within a second",
             *_still_valid_lines(others, reason, directory),
-            f"Next: bring {quote_path(crl_path)} to every receiver elsewhere",
+            *(
+                [f"Next: bring {quote_path(crl_path)} to every receiver elsewhere"]
+                if not_published is None
+                else []
+            ),
         ],
         as_json=as_json,
     )

@@ -25,6 +25,8 @@ from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 LOCK_NAME = ".handfast.lock"
 _PAUSE_SECONDS = 0.02
 WAIT_SECONDS = 30.0
+_STUCK_SECONDS = 0.2
+"""How long to wait for one who was waited for in vain before."""
 
 
 class BusyFolderError(StateError):
@@ -39,14 +41,21 @@ class BusyFolderError(StateError):
         self.folder = folder
 
 
+_Key = tuple[int, int, str]
+"""A lock: device and inode of its folder, and its name."""
+
+
 class _HeldLocks(threading.local):
     """The folders that this thread has locked, and may lock again."""
 
     def __init__(self) -> None:
-        self.folders: set[tuple[int, int, str]] = set()
+        self.folders: set[_Key] = set()
 
 
 _held = _HeldLocks()
+_stuck: dict[_Key, float] = {}
+"""For which locks this process has waited in vain, and how long, until it gets them: a holder that
+was stopped would else hold up each step of a command for as long, and a revocation has several."""
 
 
 @contextmanager
@@ -62,7 +71,8 @@ def locked(
     Args:
         folder: the folder; it exists.
         name: of the lock file.
-        wait_seconds: how long to wait for another writer; 0 tries once.
+        wait_seconds: how long to wait for another writer, if it was not waited for in vain before;
+            0 tries once.
         sleep: waits between two attempts, in seconds.
 
     Raises:
@@ -75,7 +85,17 @@ def locked(
         if key in _held.folders:
             yield
             return
-        descriptor = _acquire(opened, name, wait_seconds, sleep)
+        waited = _stuck.get(key)
+        seconds = wait_seconds if waited is None else min(wait_seconds, _STUCK_SECONDS)
+        try:
+            descriptor = _acquire(opened, name, seconds, sleep)
+        except BusyFolderError as busy:
+            if waited is not None:
+                raise BusyFolderError(folder, waited) from busy
+            if wait_seconds:
+                _stuck[key] = wait_seconds
+            raise
+        _stuck.pop(key, None)
         _held.folders.add(key)
         try:
             yield

@@ -170,14 +170,15 @@ def code_of(error: Exception) -> grpc.StatusCode | None:
 def _stood_still(error: Exception) -> bool:
     """Return whether a call failed because the CA stood still, and is to be asked again.
 
-    One that stood still for longer than lists may be unread refuses all until it has read them.
+    If it stood still for longer than what is in force may be unread, it refuses all until it has
+    read that.
     """
     if isinstance(error, LedgerHeldError):
         return True
     if not isinstance(error, grpc.RpcError):
         return False
     is_late = code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED
-    return is_late or reason(error) == "REVOCATION_STALE"
+    return is_late or reason(error) in {"REVOCATION_STALE", "POLICY_UNAVAILABLE"}
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from pki.authority import Authority
+from pki.files import hold_lock
 from pki.x509 import CrlSet
 from tests.bench.ca.signing_requests import make_ders
 from tests.fault.loaded_ca import Held, check_held, load, make_ca, served
@@ -20,6 +23,7 @@ from tests.served_process import handfast
 SECONDS = float(os.environ.get("STOPPED_SECONDS", "3"))
 TIMES = 3  # each at another point, perhaps within a transaction
 CLIENTS = 8
+LOCKS = (".publish.lock", ".ledger.mark.lock", ".audit.lock", ".revocations.lock")
 
 
 def published(home: Path) -> CrlSet:
@@ -56,3 +60,30 @@ def test_nothing_is_lost_and_a_command_revokes_while_the_service_stands_still(
     check_held(tmp_path, held)
     with Authority.open(tmp_path / "ca") as ca:
         assert not ca.pending_revocations()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("names", [LOCKS[:1], LOCKS[1:2], LOCKS])
+def test_whatever_a_service_that_stands_still_has_locked_a_revocation_reaches_the_receivers(
+    tmp_path: Path, names: Sequence[str]
+) -> None:
+    make_ca(tmp_path, 1)
+    with Authority.open(tmp_path / "ca") as ca:
+        serial = f"{ca.issue('orders').leaf.serial_number:x}"
+    with ExitStack() as stack:
+        for name in names:
+            stack.callback(hold_lock(tmp_path / "ca", name=name))
+        done = handfast(tmp_path, "revoke", serial)
+        assert done.returncode in (0, 5), done.stderr
+        assert any(int(serial, 16) in item.revoked for item in published(tmp_path).crls.values())
+        # What the CA's own folder lacks is told.
+        in_folder = CrlSet.read((tmp_path / "ca" / "crl.pem").read_bytes())
+        is_listed = any(int(serial, 16) in item.revoked for item in in_folder.crls.values())
+        assert is_listed == ("to every receiver elsewhere" in done.stdout)
+        assert is_listed or "did not reach" in done.stderr
+    assert handfast(tmp_path, "crl").returncode == 0
+    with Authority.open(tmp_path / "ca") as ca:
+        assert not ca.pending_revocations()
+        assert serial in {item.serial for item in ca.certificates() if item.revoked_at}
+    in_folder = CrlSet.read((tmp_path / "ca" / "crl.pem").read_bytes())
+    assert any(int(serial, 16) in item.revoked for item in in_folder.crls.values())
