@@ -72,7 +72,7 @@ test-postgresql: $(READY) ## run the tests of the CA with ledgers in PostgreSQL
 
 # On the disk, not in memory: where the faults are those of a CA that serves.
 test-faults: $(READY) ## kill a CA under load fifty times, and let one stand still for two minutes three times
-	@KILLED_ROUNDS=50 STOPPED_SECONDS=120 $(BIN)/python -m pytest -n $(WORKERS) -rP tests/fault/test_killed_service.py tests/fault/test_stopped_service.py $(PYTEST_ARGS)
+	@KILLED_ROUNDS=50 STOPPED_SECONDS=120 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rP tests/fault/test_killed_service.py tests/fault/test_stopped_service.py $(PYTEST_ARGS)
 
 test-core: $(CORE_READY) ## run a server and a client where the core's wheel is installed alone
 	@rm -rf build/core && mkdir -p build/core

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import time
@@ -34,6 +35,8 @@ def many(home: Path, quick: bool) -> Iterator[Row]:
     ):
         fill(few, 1000)
         fill(filled, most)
+        # Else the disk is still busy with what was filled in, and each commit waits for that.
+        os.sync()
 
         def rate(authority: Authority) -> float:
             ders = make_ders(number)
