@@ -24,7 +24,7 @@ _AT_ONCE, _CHUNK = 16, 10_000
 
 def many(home: Path, quick: bool) -> Iterator[Row]:
     """Measure both ledgers in turns."""
-    pairs, number, most = (3, 160, 20_000) if quick else (11, 480, 1_000_000)
+    pairs, number, most = (3, 160, 20_000) if quick else (11, 1920, 1_000_000)
     folders = home / "few", home / "many"
     for folder in folders:
         folder.mkdir()
