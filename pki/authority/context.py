@@ -227,7 +227,7 @@ class AuthorityContext:
         return bundle, crls
 
     def _publish(self) -> tuple[TrustBundle, CrlSet]:
-        with self.directory.publishing(wait_seconds=self.ledger.wait_seconds):
+        with self.directory.publishing():
             with self.ledger.transaction() as transaction:
                 self._refuse_rewritten(transaction)
                 self._ensure_log_key(transaction)

@@ -16,7 +16,7 @@ from pki.cli.exit_codes import PARTLY
 from pki.cli.options import DEFAULT_DIR, DirOption, as_option, ca_directory, complete, dir_option
 from pki.cli.output import JsonOption, print_error, print_result, quote_path
 from pki.cli.service.ca_options import CaOption, CredentialOption
-from pki.cli.state.authority import open_authority, open_urgently
+from pki.cli.state.authority import URGENT, open_authority, open_urgently
 from pki.cli.state.key_access import PassphraseFileOption
 from pki.cli.state.ledger_lookup import other_valid_certificates, renewal_line
 from pki.cli.state.revocation_target import RevocationTarget, find_target
@@ -29,6 +29,7 @@ from pki.errors import (
     join_first,
     quote_untrusted,
 )
+from pki.files import hurried
 
 _MOST_SHOWN = 5
 
@@ -70,7 +71,7 @@ def revoke(
 
         revoke_remotely(target, reason, ca, credential, as_json=as_json)
         return
-    with _open(directory, passphrase_file) as authority:
+    with hurried(URGENT.wait_seconds), _open(directory, passphrase_file) as authority:
         revocation_target = find_target(authority, target)
         before = {
             item.serial

@@ -51,6 +51,7 @@ from pki.x509 import Credential
 
 log = logging.getLogger("handfast.ca")
 
+_PUBLISH_AGAIN_SECONDS = 30.0
 _SIGN_SECONDS, _SUM_SECONDS, _REQUEST_SECONDS = 3600.0, 5.0, 5.0
 _SHARING_THREADS = 16
 """As many requests share a commit: each waits for it in a thread."""
@@ -288,12 +289,12 @@ class CaParts:
                 sums.put_back(entries)
                 defer(log.error, "refusals could not be recorded: %s", error)
 
-    def _sign_lists(self) -> None:
+    def _sign_lists(self) -> float | None:
         is_recorded, is_writable = self._record_pending()
         if not is_writable:
             self.counters.lists_failed = self.context.now()
             self.feed.refresh()
-            return
+            return None
         # Also if what is pending can't be read: what the ledger holds is listed all the same.
         try:
             sign_missing(self.context)
@@ -310,6 +311,9 @@ class CaParts:
                 publish_pending(self.context)
         except PkiError as error:
             defer(log.error, "lists could not be published: %s", error)
+            # The ledger has them, so nothing else wakes this.
+            return _PUBLISH_AGAIN_SECONDS
+        return None
 
     def _record_pending(self) -> tuple[bool, bool]:
         """Record what is pending; if that can't be done yet, sign and publish lists with it.

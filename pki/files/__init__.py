@@ -10,7 +10,7 @@ from pki.files.layouts import (
     detect_layout,
     find_layout,
 )
-from pki.files.lock import BusyFolderError, HeldLock, hold_lock, locked
+from pki.files.lock import BusyFolderError, HeldLock, hold_lock, hurried, locked
 from pki.files.partial_credential import PartialCredential, read_partial_credential
 from pki.files.reader import LoadedCredential, load_credential, load_crls
 from pki.files.writer import ensure_pending_key, save_credential, save_trust, writer_lock
@@ -29,6 +29,7 @@ __all__ = [
     "ensure_pending_key",
     "find_layout",
     "hold_lock",
+    "hurried",
     "load_credential",
     "load_crls",
     "locked",

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from pki.errors import StateError, quote_untrusted
@@ -25,8 +26,7 @@ from pki.files.open_folder import PRIVATE, OpenFolder, opened_folder
 LOCK_NAME = ".handfast.lock"
 _PAUSE_SECONDS = 0.02
 WAIT_SECONDS = 30.0
-_STUCK_SECONDS = 0.2
-"""How long to wait for one who was waited for in vain before."""
+_AGAIN_SECONDS = 0.2
 
 
 class BusyFolderError(StateError):
@@ -53,9 +53,48 @@ class _HeldLocks(threading.local):
 
 
 _held = _HeldLocks()
-_stuck: dict[_Key, float] = {}
-"""For which locks this process has waited in vain, and how long, until it gets them: a holder that
-was stopped would else hold up each step of a command for as long, and a revocation has several."""
+
+
+class _Hurry:
+    """How long to wait for locks where something urgent is done.
+
+    Args:
+        most: for each of them, in seconds, and once: then its holder stands still.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._in_vain: dict[_Key, float] = {}
+
+    def acquire(self, key: _Key, wait_seconds: float, acquire: Callable[[float], int]) -> int:
+        waited = self._in_vain.get(key)
+        seconds = min(wait_seconds, self._most)
+        try:
+            return acquire(seconds if waited is None else min(seconds, _AGAIN_SECONDS))
+        except BusyFolderError as busy:
+            if waited is not None:
+                raise BusyFolderError(busy.folder, waited) from busy
+            self._in_vain[key] = seconds
+            raise
+
+
+_hurry: ContextVar[_Hurry | None] = ContextVar("hurry", default=None)
+
+
+@contextmanager
+def hurried(most: float) -> Iterator[None]:
+    """Within the block, wait for the holder of a lock for a few seconds, and not a second time.
+
+    A process that was stopped while it held a lock would else hold up each step for half a minute.
+
+    Args:
+        most: how long to wait for a lock at most, in seconds.
+    """
+    token = _hurry.set(_Hurry(most))
+    try:
+        yield
+    finally:
+        _hurry.reset(token)
 
 
 @contextmanager
@@ -71,8 +110,7 @@ def locked(
     Args:
         folder: the folder; it exists.
         name: of the lock file.
-        wait_seconds: how long to wait for another writer, if it was not waited for in vain before;
-            0 tries once.
+        wait_seconds: how long to wait for another writer; 0 tries once. See :func:`hurried`.
         sleep: waits between two attempts, in seconds.
 
     Raises:
@@ -85,17 +123,14 @@ def locked(
         if key in _held.folders:
             yield
             return
-        waited = _stuck.get(key)
-        seconds = wait_seconds if waited is None else min(wait_seconds, _STUCK_SECONDS)
-        try:
-            descriptor = _acquire(opened, name, seconds, sleep)
-        except BusyFolderError as busy:
-            if waited is not None:
-                raise BusyFolderError(folder, waited) from busy
-            if wait_seconds:
-                _stuck[key] = wait_seconds
-            raise
-        _stuck.pop(key, None)
+        hurry = _hurry.get()
+
+        def acquire(seconds: float) -> int:
+            return _acquire(opened, name, seconds, sleep)
+
+        descriptor = (
+            acquire(wait_seconds) if hurry is None else hurry.acquire(key, wait_seconds, acquire)
+        )
         _held.folders.add(key)
         try:
             yield

@@ -108,11 +108,11 @@ def test_a_database_that_is_gone_for_ten_seconds_costs_no_certificate_that_is_ou
         served_by = [stack.enter_context(served(home, ENVIRONMENT)) for home in fleet.homes]
 
         def loaded() -> ExitStack:
-            loading = ExitStack()
-            for held, (_, address) in zip(fleet.held, served_by, strict=True):
-                held.failed.clear()
-                loading.enter_context(load(fleet.homes[0], address, CLIENTS, held, ders))
-            return loading
+            with ExitStack() as loading:
+                for held, (_, address) in zip(fleet.held, served_by, strict=True):
+                    held.failed.clear()
+                    loading.enter_context(load(fleet.homes[0], address, CLIENTS, held, ders))
+                return loading.pop_all()
 
         with loaded():
             for number in range(len(fleet.homes)):

@@ -95,7 +95,7 @@ def test_an_older_ledger_keeps_all_that_it_holds(
         assert ca.verify_audit_log().findings == ()
 
 
-def test_two_processes_that_open_an_older_ledger_at_once_bring_it_up_to_date_once(
+def test_two_that_open_an_older_ledger_at_once_bring_it_up_to_date_once(
     tmp_path: Path, places: list[PostgresqlDatabase]
 ) -> None:
     home = tmp_path / "ca"

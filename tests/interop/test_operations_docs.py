@@ -80,7 +80,7 @@ def test_each_command_runs_as_it_is_printed(tmp_path: Path, softhsm: SoftHsm) ->
                 command = command.replace(f"0.0.0.0:{printed}", f"127.0.0.1:{port}")
             if command.startswith("export "):
                 name, _, value = command.removeprefix("export ").partition("=")
-                # A relative path stays what it was when it was exported.
+                # All commands run in the one folder, so a relative path may be a whole one.
                 environment[name] = str(
                     tmp_path / value.replace(PRINTED_MODULE, str(softhsm.module))
                 )

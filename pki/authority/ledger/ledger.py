@@ -68,8 +68,7 @@ class Ledger:
         self._engine = engine
         self.place = place
         self._turns: Turns[Step] = Turns()
-        self.wait_seconds = access.wait_seconds
-        """How long it waits for other processes that write."""
+        self._wait_seconds = access.wait_seconds
         self._urgency = Urgency.REVOCATION
         self._telling = Telling()
         self.mark = mark
@@ -124,7 +123,7 @@ class Ledger:
         """
         other = copy.copy(self)
         other._engine = self._engine.execution_options(**{BUSY: seconds})
-        other.wait_seconds = seconds
+        other._wait_seconds = seconds
         if urgency is not None:
             other._urgency = urgency
         return other
@@ -194,7 +193,7 @@ class Ledger:
             with self.snapshot(newest=not accept_older) as transaction:
                 yield transaction
             return
-        with self._turns.turn(self._urgency, self.wait_seconds) as end_turn:
+        with self._turns.turn(self._urgency, self._wait_seconds) as end_turn:
             commit = None
             try:
                 with self._committing(accept_older=accept_older) as commit:
@@ -221,7 +220,7 @@ class Ledger:
             with self.snapshot(newest=True) as transaction:
                 return step(transaction)
         taken = Step(step, needs)
-        result = self._turns.share(taken, self._commit_each, self._urgency, self.wait_seconds)
+        result = self._turns.share(taken, self._commit_each, self._urgency, self._wait_seconds)
         return cast("_Result", result)
 
     def _commit_each(self, shared: Shared[Step]) -> Sequence[Outcome]:
@@ -266,7 +265,7 @@ class Ledger:
     def _committing(self, *, accept_older: bool = False) -> Iterator[_Commit]:
         """Run a block in a transaction, as :meth:`transaction`, in a turn that was given."""
         with (
-            process_turn(self.mark.path.parent, self.wait_seconds),
+            process_turn(self.mark.path.parent, self._wait_seconds),
             self._committing_now(accept_older=accept_older) as commit,
         ):
             yield commit
@@ -295,7 +294,7 @@ class Ledger:
                     if state is None or not self._was_committed(token, state, error):
                         raise
         except SQLAlchemyError as error:
-            raise failure_of(error, self.place, self.wait_seconds) from error
+            raise failure_of(error, self.place, self._wait_seconds) from error
         commit.head = head
         if state is not None:
             if transaction.changes_trust:

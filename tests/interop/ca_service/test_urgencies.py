@@ -91,7 +91,13 @@ def test_a_workload_enrolls_as_a_stranger_renews_and_recovers_before_registrars(
 def test_a_recovery_that_proves_nothing_takes_no_turn(ca: Served, seen: Seen) -> None:
     asked = enrollment_pb2.RecoverRequest(recovery_id="hfr1_" + "A" * 43, nonce=b"x" * 40)
     with stranger(ca) as stub:
-        assert not seen.of(lambda: refused(lambda: stub.Recover(asked, timeout=SECONDS)))
+        reasons: list[str] = []
+
+        def recover() -> None:
+            reasons.append(refused(lambda: stub.Recover(asked, timeout=SECONDS)))
+
+        assert not seen.of(recover)
+        assert reasons == ["NAME_NOT_PERMITTED"]
 
 
 def change(path: str, **settings: Any) -> registrations_pb2.UpdateRegistrationRequest:
@@ -107,6 +113,7 @@ def test_what_revokes_goes_first_whoever_asks_for_it(
     with asking(ca, tmp_path, "ops") as ops, asking(ca, tmp_path, "billing") as billing:
         serial = f"{workload.leaf.serial_number:x}"
         rotation = rotation_pb2_grpc.RotationStub(ops.channel)
+        rotation.PrepareIssuer(rotation_pb2.PrepareIssuerRequest(), timeout=SECONDS)
         distrusted = rotation_pb2.DistrustRequest(key_id=ca.authority.issuers()[1].key_id)
         registrations = ops.registrations
         made = ops.register("prod/a")
@@ -119,7 +126,6 @@ def test_what_revokes_goes_first_whoever_asks_for_it(
             lambda: billing.revoke(own=True),
             lambda: registrations.DeleteRegistration(deleted, timeout=SECONDS),
             lambda: registrations.UpdateRegistration(changed, timeout=SECONDS),
-            lambda: rotation.PrepareIssuer(rotation_pb2.PrepareIssuerRequest(), timeout=SECONDS),
             lambda: rotation.Distrust(distrusted, timeout=SECONDS),
         ]
         assert [seen.of(call) for call in calls] == [{Urgency.REVOCATION} for _ in calls]

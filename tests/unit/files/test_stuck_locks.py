@@ -1,4 +1,4 @@
-"""A lock whose holder stands still: it is waited for once, not at each step."""
+"""A lock whose holder stands still: who is in a hurry waits for it once, and not for long."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pki.files import BusyFolderError, hold_lock, locked
+from pki.files import BusyFolderError, hold_lock, hurried, locked
 
-NAME = ".publish.lock"
+NAME, OTHER = ".publish.lock", ".audit.lock"
 
 
 @contextmanager
@@ -33,22 +33,21 @@ def waits_of(folder: Path, seconds: float, name: str = NAME) -> float:
     return sum(waited)
 
 
-def test_who_has_waited_in_vain_waits_no_more_until_the_lock_is_free(tmp_path: Path) -> None:
-    with held(tmp_path):
-        assert waits_of(tmp_path, 30) == pytest.approx(30, abs=0.1)
+def test_who_is_in_a_hurry_waits_once_for_each_lock(tmp_path: Path) -> None:
+    with held(tmp_path), held(tmp_path, OTHER), hurried(5):
+        assert waits_of(tmp_path, 30) == pytest.approx(5, abs=0.1)
         assert 0 < waits_of(tmp_path, 30) < 1
+        assert waits_of(tmp_path, 2, OTHER) == pytest.approx(2, abs=0.1)
         # However short the last attempt was, the holder has had it for as long as this.
-        with pytest.raises(BusyFolderError, match="for 30 seconds"), locked(tmp_path, name=NAME):
+        with pytest.raises(BusyFolderError, match="for 5 seconds"), locked(tmp_path, name=NAME):
             pass
-        # Another lock of the folder is another one's.
-        with held(tmp_path, ".audit.lock"):
-            assert waits_of(tmp_path, 5, ".audit.lock") == pytest.approx(5, abs=0.1)
-    assert waits_of(tmp_path, 30) == 0
-    with held(tmp_path):
-        assert waits_of(tmp_path, 30) == pytest.approx(30, abs=0.1)
+    with hurried(5):
+        assert waits_of(tmp_path, 30) == 0
 
 
-def test_one_attempt_is_no_wait_in_vain(tmp_path: Path) -> None:
+def test_all_others_wait_each_time_and_also_after_somebody_was_in_a_hurry(tmp_path: Path) -> None:
     with held(tmp_path):
-        assert waits_of(tmp_path, 0) == 0
-        assert waits_of(tmp_path, 30) == pytest.approx(30, abs=0.1)
+        with hurried(5):
+            waits_of(tmp_path, 30)
+        for _ in range(2):
+            assert waits_of(tmp_path, 30) == pytest.approx(30, abs=0.1)
