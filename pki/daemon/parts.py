@@ -311,7 +311,7 @@ class CaParts:
                 publish_pending(self.context)
         except PkiError as error:
             defer(log.error, "lists could not be published: %s", error)
-            # The ledger has them, so nothing else wakes this.
+            # What is recorded wakes this no more: else the folder would lack it for an hour.
             return _PUBLISH_AGAIN_SECONDS
         return None
 

@@ -22,8 +22,6 @@ from tests.softhsm import PIN, SoftHsm
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 SECONDS = 60.0
 PRINTED_PORTS = ("8443", "8444", "9443", "9444")
-
-
 PRINTED_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 
 
